@@ -1,0 +1,5 @@
+"""The public face."""
+
+from store import errors
+
+__all__ = ["errors"]

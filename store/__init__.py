@@ -1,0 +1,4 @@
+"""Floor 1: tables, commits, releases, the mathematics of corrections, and search.
+
+Imports nothing of ours, and neither Ray nor Beam nor Dagster nor torch: a query client is light.
+"""
