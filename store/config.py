@@ -1,0 +1,240 @@
+"""corpus.yaml: the one configuration file, validated before anything runs.
+
+Every error names the line, the field, the value that was given and what is allowed.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from store import schema
+from store.errors import ConfigError, NotFoundError
+
+FILE = "corpus.yaml"
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Section):
+    """Where drops are delivered.
+
+    `drop_by: entry` makes one drop of each folder and each tar directly under `path`;
+    `drop_by: source` makes one drop of all of it.
+    """
+
+    path: str
+    drop_by: Literal["entry", "source"] = "entry"
+
+
+class Limits(_Section):
+    """What a single part may weigh. Beyond it, the record is rejected before it is decoded."""
+
+    image_bytes: PositiveInt = 64 << 20
+    image_pixels: PositiveInt = 100_000_000
+    audio_bytes: PositiveInt = 256 << 20
+    audio_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    text_bytes: PositiveInt = 1 << 20
+    meta_bytes: PositiveInt = 1 << 20
+
+
+class Rule(_Section):
+    """What a signal must be for its sample to be kept."""
+
+    min: float | None = None
+    max: float | None = None
+    one_of: tuple[str, ...] | None = Field(default=None, alias="in")
+    none_of: tuple[str, ...] | None = Field(default=None, alias="not_in")
+    null: Literal["keep", "reject"] = "keep"
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Rule":
+        if self.min is None and self.max is None and not self.one_of and not self.none_of:
+            if self.null == "keep":
+                raise ValueError("a rule needs at least one of min, max, in, not_in")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}: nothing would be kept")
+        return self
+
+
+DEFAULT_POLICY = {
+    "image_min_side": Rule(min=32),
+    "image_aspect": Rule(max=8),
+    "text_chars": Rule(max=2000),
+}
+
+
+class Corrections(_Section):
+    """What a release may choose from, and how much of the corpus it sets aside to choose with."""
+
+    methods: tuple[str, ...] = ("inverted_softmax", "nnn", "csls")
+    bank_rows: PositiveInt = 10_000
+    bank_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_validation(self) -> "Corrections":
+        if self.bank_share + self.test_share >= 1:
+            raise ValueError("bank_share + test_share must stay below 1: the rest is validation")
+        return self
+
+
+class Ray(_Section):
+    """The actor pool. `address: null` starts a local Ray, unless RAY_ADDRESS is set."""
+
+    address: str | None = None
+    actors: PositiveInt = 1
+    num_cpus: Annotated[float, Field(gt=0)] = 1
+    num_gpus: Annotated[float, Field(ge=0)] = 0
+    batch_size: PositiveInt | None = None
+
+
+class Beam(_Section):
+    """Beam's runner and its options, as they are written on Beam's command line."""
+
+    runner: str = "FnApiRunner"
+    options: dict[str, Any] = {}
+
+
+class Engine(_Section):
+    ray: Ray = Ray()
+    beam: Beam = Beam()
+
+
+class CorpusConfig(_Section):
+    """The whole of corpus.yaml."""
+
+    sources: dict[str, Source]
+    tables: str = "tables"
+    limits: Limits = Limits()
+    policy: dict[str, Rule] = DEFAULT_POLICY
+    space: str = "local"
+    spaces: dict[str, dict[str, Any]] = {"local": {"preset": "local"}}
+    corrections: Corrections = Corrections()
+    engine: Engine = Engine()
+
+    @field_validator("sources")
+    @classmethod
+    def _some_source(cls, sources: dict[str, Source]) -> dict[str, Source]:
+        if not sources:
+            raise ValueError("name at least one source, such as `photos: {path: ~/photos}`")
+        for name in sources:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"{name!r}: a source's name is letters, digits, - and _")
+        return sources
+
+    @field_validator("policy")
+    @classmethod
+    def _known_signals(cls, policy: dict[str, Rule]) -> dict[str, Rule]:
+        for name, rule in policy.items():
+            kind = schema.SIGNAL_TYPES.get(name)
+            if kind is None:
+                allowed = ", ".join(schema.SIGNAL_TYPES)
+                raise ValueError(f"{name!r} is not a signal; allowed: {allowed}")
+            ranged = rule.min is not None or rule.max is not None
+            if schema.is_text(kind) and ranged:
+                raise ValueError(f"{name!r} is text: use in or not_in, not min or max")
+            if not schema.is_text(kind) and (rule.one_of or rule.none_of):
+                raise ValueError(f"{name!r} is a number: use min or max, not in or not_in")
+        return policy
+
+    @model_validator(mode="after")
+    def _space_is_defined(self) -> "CorpusConfig":
+        if self.space not in self.spaces:
+            raise ValueError(
+                f"space {self.space!r} is not among spaces: {', '.join(self.spaces) or 'none'}"
+            )
+        return self
+
+
+def load(folder: str | Path) -> CorpusConfig:
+    """Read and validate FOLDER/corpus.yaml.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ConfigError: it is not YAML, or a field is unknown or has a value that is not allowed.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise NotFoundError(
+            f"no {FILE} in {folder}; `isotrope init {folder} --from SOURCE` writes one"
+        )
+    return parse(path.read_text(encoding="utf-8", errors="replace"), name=str(path))
+
+
+def parse(text: str, name: str = FILE) -> CorpusConfig:
+    """Validate the text of a corpus.yaml; `name` is how errors call it."""
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: a mapping is expected, with `sources:` at least")
+    try:
+        return CorpusConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e, tree, name) for e in error.errors())) from None
+
+
+def _explain(error: Any, tree: yaml.Node | None, name: str) -> str:
+    path = [str(part) for part in error["loc"]]
+    where = f"{name}:{_line(tree, path)}: {'.'.join(path) or 'corpus.yaml'}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key; allowed here: {', '.join(_allowed(path[:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: required, but missing"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}: {message}{shown}"
+
+
+def _line(node: yaml.Node | None, path: list[str]) -> int:
+    """The line of the deepest node that exists along `path`, counted from 1."""
+    line = 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _allowed(path: list[str]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    model: Any = CorpusConfig
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            continue  # a name that the user chose, such as a source's
+        found = _section(field.annotation)
+        if found is None:
+            break
+        model = found
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _section(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _section(inner)) is not None:
+            return found
+    return None

@@ -1,0 +1,179 @@
+"""The Arrow schemas of the tables: the contract between everything that writes and reads."""
+
+import pyarrow as pa
+
+MODALITIES = ("image", "text", "audio")
+
+# Stages in the order in which data passes them. The first three run by drop, the others globally.
+BY_DROP = ("samples", "signals", "vectors")
+GLOBAL = ("duplicates", "decisions", "banks", "gallery", "release")
+EVERY_DROP = "*"  # the drop under which a global stage is recorded
+
+
+def _text(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
+
+
+SAMPLES = pa.schema(
+    [
+        _text("drop"),
+        _text("id"),
+        _text("source"),
+        _text("key"),
+        pa.field("image_id", pa.string()),
+        pa.field("audio_id", pa.string()),
+        pa.field("text_id", pa.string()),
+        pa.field("text", pa.large_string()),
+        pa.field("image", pa.large_binary()),
+        pa.field("image_format", pa.string()),
+        pa.field("image_width", pa.int32()),
+        pa.field("image_height", pa.int32()),
+        pa.field("audio", pa.large_binary()),
+        pa.field("audio_format", pa.string()),
+        pa.field("audio_seconds", pa.float64()),
+        pa.field("audio_rate", pa.int32()),
+        pa.field("audio_channels", pa.int32()),
+        pa.field("meta", pa.large_string()),
+    ]
+)
+
+# One nullable column a signal: null means that the sample has no part to measure.
+SIGNAL_TYPES: dict[str, pa.DataType] = {
+    "image_width": pa.int32(),
+    "image_height": pa.int32(),
+    "image_min_side": pa.int32(),
+    "image_aspect": pa.float32(),
+    "image_bytes": pa.int64(),
+    "image_format": pa.string(),
+    "text_chars": pa.int32(),
+    "text_words": pa.int32(),
+    "text_language": pa.string(),
+    "text_language_score": pa.float32(),
+    "audio_seconds": pa.float64(),
+    "audio_rate": pa.int32(),
+    "audio_channels": pa.int32(),
+}
+
+SIGNALS = pa.schema(
+    [_text("drop"), _text("id"), *(pa.field(n, t) for n, t in SIGNAL_TYPES.items())]
+)
+
+# A record that did not pass a stage. `rejected` has a rule with value and threshold,
+# `failed` an error.
+LEDGER = pa.schema(
+    [
+        _text("drop"),
+        _text("stage"),
+        _text("source"),
+        _text("key"),
+        pa.field("id", pa.string()),
+        _text("outcome"),
+        _text("rule"),
+        pa.field("value", pa.string()),
+        pa.field("threshold", pa.string()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+# The last word on a stage: it is written after everything else, so what is not here is missing.
+STAGES = pa.schema(
+    [
+        _text("drop"),
+        _text("stage"),
+        _text("run_key"),
+        _text("output"),
+        pa.field("input", pa.int64(), nullable=False),
+        pa.field("kept", pa.int64(), nullable=False),
+        pa.field("rejected", pa.int64(), nullable=False),
+        pa.field("failed", pa.int64(), nullable=False),
+        pa.field("units", pa.int64(), nullable=False),
+        pa.field("resumed", pa.int64(), nullable=False),
+        pa.field("seconds", pa.float64(), nullable=False),
+        pa.field("published_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+
+DUPLICATES = pa.schema(
+    [
+        _text("id"),
+        _text("drop"),
+        _text("cluster"),
+        _text("kind"),
+        pa.field("representative", pa.bool_(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+    ]
+)
+
+DECISIONS = pa.schema(
+    [
+        _text("drop"),
+        _text("id"),
+        pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("rule", pa.string()),
+        pa.field("value", pa.string()),
+        pa.field("threshold", pa.string()),
+        _text("policy"),
+    ]
+)
+
+RELEASES = pa.schema(
+    [
+        pa.field("release", pa.int64(), nullable=False),
+        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        _text("space"),
+        _text("space_config"),
+        _text("fingerprints"),
+        _text("versions"),
+        _text("directions"),
+        _text("evaluation"),
+        _text("policy"),
+    ]
+)
+
+
+def vectors(dim: int) -> pa.Schema:
+    return pa.schema(
+        [
+            _text("part_id"),
+            _text("modality"),
+            _text("encoder"),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
+def banks(dim: int) -> pa.Schema:
+    """Pairs set aside: `split` is bank, validation or test; both parts of a pair are in it."""
+    return pa.schema(
+        [
+            _text("split"),
+            _text("modality"),
+            _text("part_id"),
+            _text("sample_id"),
+            _text("cluster"),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
+def gallery(dim: int) -> pa.Schema:
+    """What search reads. `bias_{m}` is subtracted from the score of a query of modality m."""
+    return pa.schema(
+        [
+            _text("part_id"),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+            *(pa.field(f"bias_{m}", pa.float32(), nullable=False) for m in MODALITIES),
+            _text("id"),
+            pa.field("sample_ids", pa.list_(pa.string()), nullable=False),
+            pa.field("drops", pa.list_(pa.string()), nullable=False),
+            _text("cluster"),
+            _text("key"),
+            pa.field("caption", pa.large_string()),
+            pa.field("thumbnail", pa.binary()),
+            *(pa.field(n, t) for n, t in SIGNAL_TYPES.items()),
+        ]
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind)

@@ -1,0 +1,180 @@
+"""The Lance tables of one corpus, by name: opening, scanning, replacing rows in one transaction.
+
+Readers never see half of a replacement, and a writer that dies leaves the version as it was.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+os.environ.setdefault("LANCE_LOG", "error")
+
+import lance
+import pyarrow as pa
+from filelock import FileLock, Timeout
+
+from store.errors import BusyError, InputError, NotFoundError
+
+LOCK_SECONDS = 60.0
+
+
+class Tables:
+    """The folder in which a corpus keeps its tables.
+
+    Args:
+        root: a local folder, or for reading only, any address that Lance opens (s3://...).
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = str(root)
+
+    def __repr__(self) -> str:
+        return f"Tables({self.root!r})"
+
+    @property
+    def is_local(self) -> bool:
+        return "://" not in self.root
+
+    def uri(self, name: str) -> str:
+        return f"{self.root}/{name}.lance"
+
+    def exists(self, name: str) -> bool:
+        try:
+            self.open(name)
+        except NotFoundError:
+            return False
+        return True
+
+    def open(self, name: str, version: int | str | None = None) -> lance.LanceDataset:
+        """The table's newest version, or the given version or tag.
+
+        Raises:
+            NotFoundError: there is no such table or version.
+        """
+        if self.is_local and not Path(self.uri(name), "_versions").is_dir():
+            raise NotFoundError(f"no table {name!r} in {self.root}; `isotrope run` makes it")
+        try:
+            return lance.dataset(self.uri(name), version=version)
+        except (ValueError, OSError) as error:
+            raise NotFoundError(f"no table {name!r} in {self.root}: {error}") from error
+
+    def version(self, name: str) -> int:
+        return int(self.open(name).version)
+
+    def scan(
+        self,
+        name: str,
+        schema: pa.Schema,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> pa.Table:
+        """Rows of a table in memory; no rows where the table does not exist yet."""
+        wanted = list(columns) if columns is not None else schema.names
+        try:
+            dataset = self.open(name)
+        except NotFoundError:
+            return pa.schema([schema.field(c) for c in wanted]).empty_table()
+        return dataset.to_table(columns=wanted, filter=where)
+
+    @contextmanager
+    def lock(self, name: str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
+        """Hold the lock called `name`; the kernel frees it if the process dies.
+
+        Raises:
+            BusyError: another process held it for longer than `timeout` seconds.
+            InputError: the tables are not in a local folder, where locks could be taken.
+        """
+        if not self.is_local:
+            raise InputError(
+                f"{self.root} can only be read: write to a local folder, where locks are sound"
+            )
+        folder = Path(self.root, "_locks")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / f"{name}.lock", timeout=timeout):
+                yield
+        except Timeout:
+            raise BusyError(
+                f"{name} has been locked by another run for {timeout:.0f} s; wait for that run to"
+                " end, or stop it"
+            ) from None
+
+    def replace(
+        self,
+        name: str,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        where: str | None,
+    ) -> int:
+        """Remove the rows that match `where` (None: every row) and add `batches`, in one commit.
+
+        Returns the version that was made, or the current one where there was nothing to do.
+        """
+        with self.lock(name):
+            dataset = self._open_or_create(name, schema)
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
+            removed, updated = [], []
+            for fragment in dataset.get_fragments():
+                left = fragment.delete(where) if where is not None else None
+                if left is None:
+                    removed.append(fragment.fragment_id)
+                elif left.deletion_file != fragment.metadata.deletion_file:
+                    updated.append(left)
+            if not (added or removed or updated):
+                return int(dataset.version)
+            operation = lance.LanceOperation.Update(
+                removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
+            )
+            committed = lance.LanceDataset.commit(
+                dataset.uri, operation, read_version=dataset.version
+            )
+            return int(committed.version)
+
+    def upsert(
+        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], key: str
+    ) -> int:
+        """Add rows whose key is new and replace those whose key is known, in one commit.
+
+        Keys must be unique within `batches`.
+        """
+        with self.lock(name):
+            dataset = self._open_or_create(name, schema)
+            merge = dataset.merge_insert(key)
+            merge.when_matched_update_all().when_not_matched_insert_all()
+            merge.execute(pa.RecordBatchReader.from_batches(schema, batches))
+            return self.version(name)
+
+    def _open_or_create(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
+        try:
+            dataset = self.open(name)
+        except NotFoundError:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+            return lance.write_dataset(schema.empty_table(), self.uri(name), schema=schema)
+        if not dataset.schema.equals(schema):
+            return lance.write_dataset(
+                schema.empty_table(), self.uri(name), schema=schema, mode="overwrite"
+            )
+        return dataset
+
+    def compact(self, name: str) -> None:
+        """Merge small fragments and forget versions that nothing refers to (tags are kept)."""
+        with self.lock(name):
+            dataset = self.open(name)
+            dataset.optimize.compact_files()
+            dataset.cleanup_old_versions(
+                older_than=timedelta(hours=1), error_if_tagged_old_versions=False
+            )
+
+
+def quote(value: str) -> str:
+    """A string as a literal of Lance's SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """SQL that holds for rows whose `column` is among `values`."""
+    listed = ", ".join(quote(v) for v in values)
+    return f"{column} IN ({listed})" if listed else "false"
