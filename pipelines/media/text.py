@@ -1,0 +1,74 @@
+"""Captions and JSON: strictly UTF-8, and unchanged."""
+
+import json
+from typing import Any, NoReturn
+
+from pipelines.limits import Limits
+from pipelines.sources.records import check_size
+from store.errors import RecordError
+
+_BOM = "\ufeff"
+
+
+def read_text(data: bytes, limits: Limits) -> str | None:
+    """A text exactly as delivered, or None where it is nothing but white space.
+
+    Only a byte order mark at its beginning goes: it tells the encoding and is not content, and
+    with it the same caption would have two identities.
+
+    Raises RecordError: `text.bytes`, `text.encoding` (not UTF-8), `text.nul`.
+    """
+    check_size("text", len(data), limits)
+    return _checked(_decode(data, "text.encoding"))
+
+
+def read_meta(data: bytes, limits: Limits) -> tuple[str, str | None]:
+    """A JSON object in canonical form, and the caption in it, if any.
+
+    Canonical: keys sorted, no spaces, non-ASCII characters as they are. The caption is the
+    string under `caption`, else under `text`, by the rules of `read_text`.
+
+    Raises RecordError: `meta.bytes`, `meta.json` (not UTF-8, not JSON, not an object, or numbers
+    that JSON cannot hold), and what `read_text` raises, for the caption.
+    """
+    check_size("meta", len(data), limits)
+    try:
+        parsed = json.loads(_decode(data, "meta.json"), parse_constant=_refuse)
+        canonical = json.dumps(
+            parsed, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+        canonical.encode()  # "\ud800" is valid JSON and no valid text
+    except (ValueError, RecursionError) as error:
+        raise RecordError("meta.json", str(error)[:200]) from error
+    if not isinstance(parsed, dict):
+        raise RecordError("meta.json", f"an object is needed, found {type(parsed).__name__}")
+    return canonical, _caption(parsed, limits)
+
+
+def _caption(meta: dict[str, Any], limits: Limits) -> str | None:
+    for name in ("caption", "text"):
+        value = meta.get(name)
+        if isinstance(value, str):
+            check_size("text", len(value.encode()), limits)
+            return _checked(value)
+    return None
+
+
+def _checked(text: str) -> str | None:
+    nul = text.find("\0")
+    if nul >= 0:
+        raise RecordError("text.nul", f"a NUL at character {nul}")
+    return text if text.strip() else None
+
+
+def _decode(data: bytes, rule: str) -> str:
+    try:
+        return data.decode("utf-8").removeprefix(_BOM)
+    except UnicodeDecodeError as error:
+        hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        message = f"not UTF-8 at byte {error.start}: 0x{data[error.start]:02x}{hint}"
+        raise RecordError(rule, message) from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
