@@ -95,7 +95,7 @@ class StageRun:
         return Path(self.root, "_staging", f"{self.stage}-{place}", self.run_key)
 
     @property
-    def _rows_uri(self) -> str:
+    def rows_uri(self) -> str:
         return str(self.folder / "rows.lance")
 
     @property
@@ -114,10 +114,10 @@ class StageRun:
         if not Path(self._units_uri, "_versions").is_dir():
             shutil.rmtree(self.folder, ignore_errors=True)
             staged = self.schema.append(_UNIT)
-            lance.write_dataset(staged.empty_table(), self._rows_uri, schema=staged)
+            lance.write_dataset(staged.empty_table(), self.rows_uri, schema=staged)
             lance.write_dataset(_UNITS.empty_table(), self._units_uri, schema=_UNITS)
         done = self.done()
-        stray = lance.dataset(self._rows_uri)
+        stray = lance.dataset(self.rows_uri)
         listed = ", ".join(quote(u) for u in done)
         stray.delete(f"_unit NOT IN ({listed})" if listed else "true")
         return self
@@ -142,7 +142,7 @@ class StageRun:
                 yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=staged)
 
         reader = pa.RecordBatchReader.from_batches(staged, marked())
-        lance.write_dataset(reader, self._rows_uri, mode="append")
+        lance.write_dataset(reader, self.rows_uri, mode="append")
         result = outcome()
         row = {
             "_unit": unit,
@@ -157,7 +157,7 @@ class StageRun:
     def staged(self, columns: list[str] | None = None) -> pa.Table:
         """The staged rows in memory (name few columns)."""
         wanted = columns if columns is not None else self.schema.names
-        return lance.dataset(self._rows_uri).to_table(columns=wanted)
+        return lance.dataset(self.rows_uri).to_table(columns=wanted)
 
     def entries(self) -> Iterator[Entry]:
         units = lance.dataset(self._units_uri).to_table(columns=["entries"])
@@ -178,7 +178,7 @@ class StageRun:
         self, keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """The staged rows as they will be published, streamed."""
-        scanner = lance.dataset(self._rows_uri).scanner(columns=self.schema.names, batch_size=rows)
+        scanner = lance.dataset(self.rows_uri).scanner(columns=self.schema.names, batch_size=rows)
         for batch in scanner.to_batches():
             batch = keep(batch) if keep else batch
             if batch.num_rows:
@@ -205,7 +205,7 @@ def publish(
     counts: Counts,
     entries: Iterable[Entry],
     write: Callable[[], Any],
-    output: str,
+    output: Callable[[], str],
     resumed: int = 0,
 ) -> Counts:
     """Make a stage's result the truth: check it, write ledger and table, record the stage.
@@ -213,7 +213,8 @@ def publish(
     Args:
         counts: what the stage did, with `input` counted independently of the workers.
         write: writes the main table.
-        output: digest of what later stages read; they run again only when it changes.
+        output: called after `write`; a digest of what later stages read, which run again only when
+            it changes.
         resumed: how many units an interrupted run had already done.
 
     Raises:
@@ -230,7 +231,7 @@ def publish(
         "drop": run.drop,
         "stage": run.stage,
         "run_key": run.run_key,
-        "output": output,
+        "output": output(),
         **asdict(counts),
         "units": len(run.done()) if run.folder.is_dir() else 0,
         "resumed": resumed,

@@ -153,11 +153,18 @@ class Tables:
         except NotFoundError:
             Path(self.root).mkdir(parents=True, exist_ok=True)
             return lance.write_dataset(schema.empty_table(), self.uri(name), schema=schema)
-        if not dataset.schema.equals(schema):
-            return lance.write_dataset(
-                schema.empty_table(), self.uri(name), schema=schema, mode="overwrite"
-            )
-        return dataset
+        if dataset.schema.equals(schema):
+            return dataset
+        known = set(dataset.schema.names)
+        added = [f for f in schema if f.name not in known]
+        same = all(f in schema for f in dataset.schema)
+        if same and all(f.nullable for f in added):
+            dataset.add_columns(pa.schema(added))
+            return self.open(name)
+        # The columns mean something else now, and so does every run key made of them.
+        return lance.write_dataset(
+            schema.empty_table(), self.uri(name), schema=schema, mode="overwrite"
+        )
 
     def compact(self, name: str) -> None:
         """Merge small fragments and forget versions that nothing refers to (tags are kept)."""

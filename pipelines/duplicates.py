@@ -1,0 +1,83 @@
+"""duplicates: samples whose content is in more than one drop (Apache Beam).
+
+Global, over all drops, and independent of the order in which they arrived: of equal samples the
+one whose drop's name comes first represents the others. (Within one drop, repeats never become
+rows of `samples`: the ledger has them.)
+"""
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.beam import ReadLance, gather
+from store import identity, schema
+from store.stage import Counts, StageRun, publish
+from store.workspace import Workspace
+
+STAGE = "duplicates"
+VERSION = 1
+
+
+def run_key(workspace: Workspace) -> str:
+    where = "stage = 'samples'"
+    stages = workspace.tables.scan("stages", schema.STAGES, ["drop", "output"], where).to_pylist()
+    outputs = sorted((s["drop"], s["output"]) for s in stages)
+    return identity.run_key(STAGE, VERSION, str(schema.DUPLICATES), outputs)
+
+
+def find_duplicates(workspace: Workspace) -> Counts:
+    """Make the `duplicates` table from all drops' `samples`; kept = samples that are unique."""
+    tables = workspace.tables
+    key = run_key(workspace)
+    with tables.lock(STAGE):
+        run = StageRun(tables.root, STAGE, schema.EVERY_DROP, key, schema.DUPLICATES).open()
+        samples = tables.open("samples")
+        found = gather(
+            workspace.config.engine.beam,
+            run.folder / "clusters",
+            schema.DUPLICATES,
+            lambda p: (
+                p
+                | "Samples" >> ReadLance(samples.uri, ["id", "drop"], samples.version)
+                | "ById" >> beam.Map(lambda r: (r["id"], r["drop"]))
+                | "Group" >> beam.GroupByKey()
+                | "Cluster" >> beam.FlatMap(_cluster)
+            ),
+        )
+        total = samples.count_rows()
+        extra = found.num_rows - sum(found["representative"].to_pylist())
+        return publish(
+            tables,
+            run,
+            counts=Counts(input=total, kept=total - extra, rejected=extra),
+            entries=[],
+            write=lambda: tables.replace(STAGE, schema.DUPLICATES, found.to_batches(), None),
+            output=lambda: key,
+        )
+
+
+def _cluster(group: tuple[str, list[str]]) -> Iterator[dict]:
+    sample, drops = group
+    first, *others = sorted(drops)
+    if not others:
+        return
+    for drop in (first, *others):
+        yield {
+            "id": sample,
+            "drop": drop,
+            "cluster": sample,
+            "kind": "exact",
+            "representative": drop == first,
+            "similarity": 1.0,
+        }
+
+
+def losers(workspace: Workspace) -> pa.Table:
+    """(drop, id, cluster's representative drop) of samples that another one stands for."""
+    found = workspace.tables.scan(STAGE, schema.DUPLICATES)
+    first = found.filter(found["representative"]).select(["cluster", "drop"])
+    first = first.rename_columns(["cluster", "survivor"])
+    others = found.filter(pc.invert(found["representative"]))
+    return others.select(["drop", "id", "cluster"]).join(first, "cluster")

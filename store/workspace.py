@@ -1,0 +1,34 @@
+"""A corpus's folder: its corpus.yaml and its tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from store import config
+from store.config import CorpusConfig, Source
+from store.tables import Tables
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a corpus lives, what it is configured to be, and its tables."""
+
+    root: Path
+    config: CorpusConfig
+    tables: Tables
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Workspace":
+        """Read FOLDER/corpus.yaml; no table is touched.
+
+        Raises:
+            NotFoundError: there is no corpus.yaml.
+            ConfigError: it is not valid.
+        """
+        root = Path(folder).expanduser().resolve()
+        settings = config.load(root)
+        where = settings.tables
+        return cls(root, settings, Tables(where if "://" in where else root / where))
+
+    def source_path(self, source: Source) -> Path:
+        """A source's folder; relative paths start at the corpus's folder."""
+        return (self.root / Path(source.path).expanduser()).resolve()
