@@ -9,12 +9,11 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.embed import as_matrix, corpus_space, table_name
 from pipelines.kept import kept_samples
 from store import identity, schema
-from store.stage import Counts, StageRun, publish, record
+from store.stage import Counts, begin, publish, record
 from store.workspace import Workspace
 
 STAGE = "banks"
@@ -49,8 +48,7 @@ def draw_banks(workspace: Workspace) -> Counts:
     key = run_key(workspace)
     vectors = tables.open(table_name(space.name))
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
-    with tables.lock(STAGE):
-        run = StageRun(tables.root, STAGE, schema.EVERY_DROP, key, columns).open()
+    with begin(tables, STAGE, key, columns) as run:
         samples = kept_samples(workspace)
         known = vectors.to_table(columns=["part_id"], with_row_id=True)
         row_of = dict(zip(known["part_id"].to_pylist(), known["_rowid"].to_pylist(), strict=True))
@@ -62,8 +60,13 @@ def draw_banks(workspace: Workspace) -> Counts:
         ]
         chosen = _choose(paired, settings)
         rows = [
-            {"split": split, "modality": m, "part_id": s[f"{m}_id"], "sample_id": s["id"],
-             "cluster": s["cluster"]}
+            {
+                "split": split,
+                "modality": m,
+                "part_id": s[f"{m}_id"],
+                "sample_id": s["id"],
+                "cluster": s["cluster"],
+            }
             for split, members in chosen.items()
             for s in members
             for m in modalities

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-for _noisy in ("apache_beam", "root"):
-    logging.getLogger(_noisy).setLevel(logging.ERROR)
-
 import apache_beam as beam
 import lance
 import pyarrow as pa
@@ -17,6 +14,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from store.config import Beam
 from store.stage import StageRun, UnitOutcome
+
+logging.getLogger("apache_beam").setLevel(logging.ERROR)
+# Beam warns on the root logger of Google clients that nobody here needs.
+logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
 
 
 class Work(Protocol):

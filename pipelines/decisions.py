@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 from pipelines import duplicates
 from pipelines.policy import Policy, apply, policy_hash
 from store import identity, schema
-from store.stage import Counts, StageRun, publish, record
+from store.stage import Counts, begin, publish, record
 from store.workspace import Workspace
 
 STAGE = "decisions"
@@ -35,9 +35,7 @@ def judge(workspace: Workspace, policy: Policy) -> pa.Table:
     copies = duplicates.losers(workspace)
     if not copies.num_rows:
         return decided
-    survivor = dict(
-        zip(_places(copies).to_pylist(), copies["survivor"].to_pylist(), strict=True)
-    )
+    survivor = dict(zip(_places(copies).to_pylist(), copies["survivor"].to_pylist(), strict=True))
     stands_for = pa.array([survivor.get(p) for p in _places(decided).to_pylist()], pa.string())
     repeated = pc.and_(pc.is_valid(stands_for), decided["keep"].combine_chunks())
     columns = {c: decided[c].combine_chunks() for c in decided.schema.names}
@@ -55,8 +53,7 @@ def decide(workspace: Workspace) -> Counts:
     """
     tables = workspace.tables
     key = run_key(workspace)
-    with tables.lock(STAGE):
-        run = StageRun(tables.root, STAGE, schema.EVERY_DROP, key, schema.DECISIONS).open()
+    with begin(tables, STAGE, key, schema.DECISIONS) as run:
         decided = judge(workspace, workspace.config.policy)
         kept = pc.sum(decided["keep"].cast(pa.int64())).as_py() or 0
         total = tables.open("samples").count_rows()

@@ -5,7 +5,7 @@ one whose drop's name comes first represents the others. (Within one drop, repea
 rows of `samples`: the ledger has them.)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines.beam import ReadLance, gather
 from store import identity, schema
-from store.stage import Counts, StageRun, publish
+from store.stage import Counts, begin, publish
 from store.workspace import Workspace
 
 STAGE = "duplicates"
@@ -31,8 +31,7 @@ def find_duplicates(workspace: Workspace) -> Counts:
     """Make the `duplicates` table from all drops' `samples`; kept = samples that are unique."""
     tables = workspace.tables
     key = run_key(workspace)
-    with tables.lock(STAGE):
-        run = StageRun(tables.root, STAGE, schema.EVERY_DROP, key, schema.DUPLICATES).open()
+    with begin(tables, STAGE, key, schema.DUPLICATES) as run:
         samples = tables.open("samples")
         found = gather(
             workspace.config.engine.beam,
@@ -58,7 +57,7 @@ def find_duplicates(workspace: Workspace) -> Counts:
         )
 
 
-def _cluster(group: tuple[str, list[str]]) -> Iterator[dict]:
+def _cluster(group: tuple[str, Iterable[str]]) -> Iterator[dict]:
     sample, drops = group
     first, *others = sorted(drops)
     if not others:

@@ -11,15 +11,15 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from embedders.encoder import Encoder
 from embedders.pool import Pool, UnitResult
 from embedders.spaces import Space, load, open_space
+
 from pipelines.policy import apply, policy_hash
 from pipelines.progress import watch
 from store import identity, schema
 from store.errors import InvariantError, NotFoundError
-from store.stage import Counts, Entry, StageRun, UnitOutcome, publish, record
+from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish, record
 from store.tables import Tables, quote
 from store.workspace import Workspace
 
@@ -91,8 +91,7 @@ def embed(workspace: Workspace, drop: str) -> Counts:
     encoders = {m: load(spec) for m, spec in sorted(space.towers.items())}
     columns = schema.vectors(_common_dim(encoders))
     name = table_name(space.name)
-    with tables.lock(f"{STAGE}-{drop}"):
-        run = StageRun(tables.root, STAGE, drop, key, columns).open()
+    with begin(tables, STAGE, key, columns, drop) as run:
         resumed = len(run.done())
         staged = set(run.staged(["part_id"])["part_id"].to_pylist())
         failed_before = {e.id for e in run.entries()}
@@ -163,7 +162,9 @@ def _wanted(workspace: Workspace, drop: str, modality: str) -> pa.Table:
         with_row_id=True,
     )
     samples = samples.filter(pc.is_in(samples["id"], value_set=passed.combine_chunks()))
-    samples = samples.sort_by([(column, "ascending"), ("source", "ascending"), ("key", "ascending")])
+    samples = samples.sort_by(
+        [(column, "ascending"), ("source", "ascending"), ("key", "ascending")]
+    )
     parts = samples[column].to_numpy(zero_copy_only=False)
     first = np.ones(len(parts), bool)
     first[1:] = parts[1:] != parts[:-1]
@@ -193,9 +194,7 @@ def _without(parts: pa.Table, known: set[str]) -> pa.Table:
     )
 
 
-def _units(
-    root: str, version: int, modality: str, parts: pa.Table
-) -> list[tuple[str, LoadParts]]:
+def _units(root: str, version: int, modality: str, parts: pa.Table) -> list[tuple[str, LoadParts]]:
     """Parts in units of `UNIT_PARTS`, named after what is in them: a rerun may cut differently."""
     units = []
     for start in range(0, parts.num_rows, UNIT_PARTS):

@@ -5,7 +5,7 @@ its parts decoded once to prove that they are whole, and stored as delivered. Th
 what was staged by content: of equal samples in one drop the first by source and key survives.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import apache_beam as beam
@@ -19,7 +19,7 @@ from pipelines.sources import Drop, Record, Unit, count_records, list_units, lis
 from store import identity, schema
 from store.config import Limits
 from store.errors import RecordError
-from store.stage import Counts, Entry, StageRun, UnitOutcome, publish
+from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.tables import quote
 from store.workspace import Workspace
 
@@ -50,8 +50,7 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
     """
     tables, engine = workspace.tables, workspace.config.engine.beam
     key = run_key(workspace, drop)
-    with tables.lock(f"{STAGE}-{drop.name}"):
-        run = StageRun(tables.root, STAGE, drop.name, key, schema.SAMPLES).open()
+    with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:
         units = list_units(drop)
         resumed = len(run.done())
         with watch(run, len(units)):
@@ -174,7 +173,7 @@ def _repeats(engine, run: StageRun) -> list[Entry]:
     """Samples of the drop whose content came before, by source and key."""
     arrow = pa.schema([(n, pa.string()) for n in ("id", "source", "key", "survivor")])
 
-    def losers(group: tuple[str, list[tuple[str, str]]]) -> Iterator[dict]:
+    def losers(group: tuple[str, Iterable[tuple[str, str]]]) -> Iterator[dict]:
         sample, places = group
         first, *others = sorted(places)
         for source, key in others:

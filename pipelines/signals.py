@@ -15,7 +15,7 @@ from pipelines.beam import do_units
 from pipelines.progress import watch
 from store import identity, schema
 from store.errors import NotFoundError
-from store.stage import Counts, StageRun, UnitOutcome, publish, record
+from store.stage import Counts, UnitOutcome, begin, publish, record
 from store.tables import quote
 from store.workspace import Workspace
 
@@ -102,8 +102,7 @@ def measure(workspace: Workspace, drop: str) -> Counts:
     tables = workspace.tables
     key = run_key(workspace, drop)
     here = f"drop = {quote(drop)}"
-    with tables.lock(f"{STAGE}-{drop}"):
-        run = StageRun(tables.root, STAGE, drop, key, schema.SIGNALS).open()
+    with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")
         fragments = [f.fragment_id for f in samples.get_fragments() if f.count_rows(here)]
         work = partial(_Work, samples.uri, samples.version, here)

@@ -54,9 +54,9 @@ class Rule(_Section):
 
     @model_validator(mode="after")
     def _says_something(self) -> "Rule":
-        if self.min is None and self.max is None and not self.one_of and not self.none_of:
-            if self.null == "keep":
-                raise ValueError("a rule needs at least one of min, max, in, not_in")
+        tests = (self.min is not None, self.max is not None, self.one_of, self.none_of)
+        if not any(tests) and self.null == "keep":
+            raise ValueError("a rule needs at least one of min, max, in, not_in, null: reject")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}: nothing would be kept")
         return self

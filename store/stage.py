@@ -13,6 +13,7 @@ runs again (its staged units are still there, so nothing is computed twice).
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,6 +188,20 @@ class StageRun:
     def close(self) -> None:
         """Remove the staging tables."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
+
+
+@contextmanager
+def begin(
+    tables: Tables, stage: str, run_key: str, schema: pa.Schema, drop: str = schema.EVERY_DROP
+) -> Iterator[StageRun]:
+    """The staging of a stage, held alone for as long as the block lasts.
+
+    Raises:
+        BusyError: another process is running this stage of this drop.
+    """
+    place = identity.run_key(drop)[:12]
+    with tables.lock(f"run-{stage}-{place}"):
+        yield StageRun(tables.root, stage, drop, run_key, schema).open()
 
 
 @dataclass(frozen=True)
