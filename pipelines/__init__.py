@@ -1,1 +1,7 @@
 """Floor 3: how tables are made. Beam pipelines (CPU and shuffle) and Ray jobs (models)."""
+
+import logging
+
+logging.getLogger("apache_beam").setLevel(logging.ERROR)
+# Beam warns on the root logger of Google clients that nobody here needs.
+logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())

@@ -1,6 +1,5 @@
 """What the Beam pipelines share: running one, doing units of a stage, reading Lance tables."""
 
-import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,10 +13,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from store.config import Beam
 from store.stage import StageRun, UnitOutcome
-
-logging.getLogger("apache_beam").setLevel(logging.ERROR)
-# Beam warns on the root logger of Google clients that nobody here needs.
-logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
 
 
 class Work(Protocol):

@@ -1,0 +1,163 @@
+"""Releases: immutable sets of table versions that belong together, with their evaluation.
+
+Tags come first and the release's row last, so a release that is listed can always be opened.
+Cleanup leaves tagged versions alone; only the last releases keep their tags.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from store import schema
+from store.errors import NotFoundError
+from store.tables import Tables
+
+TABLE = "releases"
+KEEP = 5
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How queries of one modality are corrected against the gallery of another.
+
+    `method` is "none" where the raw scores won, and `reason` says why this one. `min_bias` is the
+    least bias of the gallery, in the units of the score; `mean` and `std` are those of the
+    corrected scores of unrelated pairs, by which lists of several modalities are merged.
+    """
+
+    query: str
+    gallery: str
+    method: str
+    params: dict[str, Any]
+    reason: str
+    pairs: int
+    min_bias: float
+    mean: float
+    std: float
+    tried: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.query}->{self.gallery}"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release as it is stored. `versions` maps tables to their Lance versions."""
+
+    number: int
+    created_at: datetime
+    space: str
+    space_config: dict[str, Any]
+    fingerprints: dict[str, str]
+    versions: dict[str, int]
+    directions: dict[str, Direction]
+    evaluation: dict[str, Any]
+    policy: str
+
+    @property
+    def tag(self) -> str:
+        return f"release-{self.number:06d}"
+
+    def gallery(self, modality: str) -> str:
+        return f"gallery__{self.space}__{modality}"
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that have a gallery."""
+        return [m for m in schema.MODALITIES if self.gallery(m) in self.versions]
+
+
+def publish(
+    tables: Tables,
+    *,
+    space: str,
+    space_config: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+    versions: Mapping[str, int],
+    directions: Mapping[str, Direction],
+    evaluation: Mapping[str, Any],
+    policy: str,
+) -> Release:
+    """Tag the versions, then list the release; releases older than the last `KEEP` lose tags."""
+    with tables.lock("publish-release"):
+        known = listed(tables)
+        release = Release(
+            number=known[-1].number + 1 if known else 1,
+            created_at=datetime.now(UTC),
+            space=space,
+            space_config=dict(space_config),
+            fingerprints=dict(fingerprints),
+            versions=dict(versions),
+            directions=dict(directions),
+            evaluation=dict(evaluation),
+            policy=policy,
+        )
+        for name, version in release.versions.items():
+            dataset = tables.open(name)
+            if release.tag in dataset.tags.list():  # left by a run that died before the row
+                dataset.tags.delete(release.tag)
+            dataset.tags.create(release.tag, version)
+        row = pa.Table.from_pylist([_row(release)], schema=schema.RELEASES)
+        tables.replace(TABLE, schema.RELEASES, row.to_batches(), "false")
+        for old in known[: -(KEEP - 1)]:
+            _untag(tables, old)
+    return release
+
+
+def listed(tables: Tables) -> list[Release]:
+    """All releases, oldest first."""
+    rows = tables.scan(TABLE, schema.RELEASES).sort_by("release").to_pylist()
+    return [_release(row) for row in rows]
+
+
+def latest(tables: Tables) -> Release:
+    """The newest release.
+
+    Raises:
+        NotFoundError: there is none yet.
+    """
+    known = listed(tables)
+    if not known:
+        raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
+    return known[-1]
+
+
+def _untag(tables: Tables, release: Release) -> None:
+    for name in release.versions:
+        tags = tables.open(name).tags
+        if release.tag in tags.list():
+            tags.delete(release.tag)
+
+
+def _row(release: Release) -> dict[str, Any]:
+    return {
+        "release": release.number,
+        "created_at": release.created_at,
+        "space": release.space,
+        "space_config": json.dumps(release.space_config),
+        "fingerprints": json.dumps(release.fingerprints),
+        "versions": json.dumps(release.versions),
+        "directions": json.dumps({n: vars(d) for n, d in release.directions.items()}),
+        "evaluation": json.dumps(release.evaluation),
+        "policy": release.policy,
+    }
+
+
+def _release(row: dict[str, Any]) -> Release:
+    directions = json.loads(row["directions"])
+    return Release(
+        number=row["release"],
+        created_at=row["created_at"],
+        space=row["space"],
+        space_config=json.loads(row["space_config"]),
+        fingerprints=json.loads(row["fingerprints"]),
+        versions=json.loads(row["versions"]),
+        directions={n: Direction(**d) for n, d in directions.items()},
+        evaluation=json.loads(row["evaluation"]),
+        policy=row["policy"],
+    )
