@@ -95,9 +95,11 @@ def walk(stream: Stream) -> Iterator[Member | Cut | Damage]:
             return
         stream.seek(begin + _padded(size))
 
-    if not ended:
+    if not readable and not ended:
+        yield Damage(0, _unreadable(stream))
+    elif not ended:
         text = "the tar has no end mark, so what came after is lost"
-        yield Damage(stream.position, _truncated(text, stream) if readable else _unreadable(stream))
+        yield Damage(stream.position, _truncated(text, stream))
 
 
 def _corrupt(position: int) -> RecordError:
