@@ -1,4 +1,4 @@
-"""Hostile and broken input, made on the spot: real files, real bytes, no fixtures to keep."""
+"""Hostile and broken input, made on the spot, and the check that reading it loses nothing."""
 
 import gzip
 import io
@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from pipelines.sources import Unit
+from pipelines.limits import Limits
+from pipelines.sources import BadRecord, Record, Unit, count_records, read_unit
 
 
 def picture(
@@ -117,3 +118,25 @@ def shard(folder: Path, data: bytes, name: str = "shard.tar") -> Unit:
 
 def gzipped(data: bytes) -> bytes:
     return gzip.compress(data, 1, mtime=0)
+
+
+LIMITS = Limits()
+
+
+def items(unit, limits=LIMITS):
+    """All items of a unit, after checking that they are as many as were counted."""
+    found = list(read_unit(unit, limits))
+    assert count_records(unit) == len(found)
+    for item in found:
+        for name in (item.source, item.key):
+            assert name.isprintable()
+            assert len(name.encode()) <= 4 * 512
+    return found
+
+
+def good(found):
+    return [item.key for item in found if isinstance(item, Record)]
+
+
+def bad(found):
+    return [(item.key, item.error.rule) for item in found if isinstance(item, BadRecord)]

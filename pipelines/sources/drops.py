@@ -153,7 +153,7 @@ def _walk(drop: Drop) -> Iterator[tuple[str, bool]]:
     while pending:
         path = pending.pop()
         full = join(drop.root, path)
-        is_folder = os.path.isdir(full) and (path == "" or not os.path.islink(full))
+        is_folder = not path or (os.path.isdir(full) and not os.path.islink(full))
         yield path, is_folder
         if is_folder:
             pending += [join(path, name) for name in _names(drop.name, full)]
