@@ -4,20 +4,27 @@
     indices, scores = c.rank(queries, 10)          # by q . c.vectors - c.bias
 
 One file is one method, named after it, with its paper and formula. `recipe` lists them, `blocks`
-does the tiled products that they share, `fitting` puts the two together, and `select` chooses.
+does the tiled products that they share, `fitting` puts the two together, `evaluate` judges, and
+`select` chooses.
 """
 
 from store.corrections.correction import Applied, Correction
+from store.corrections.evaluation import Evaluation, evaluate
 from store.corrections.fitting import Prepared, fit, fit_many, prepare, prepare_many
 from store.corrections.recipe import METHODS
+from store.corrections.selection import Selection, select
 
 __all__ = [
     "METHODS",
     "Applied",
     "Correction",
+    "Evaluation",
     "Prepared",
+    "Selection",
+    "evaluate",
     "fit",
     "fit_many",
     "prepare",
     "prepare_many",
+    "select",
 ]

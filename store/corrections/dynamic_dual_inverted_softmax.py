@@ -25,5 +25,5 @@ METHOD = replace(
     query_needs=query_needs,
     dynamic=True,
     banks=BOTH,
-    grid=tuple({"beta_query": beta, "beta_gallery": 1.0, "k": 1} for beta in (10.0, 20.0)),
+    grid=tuple({"beta_query": beta, "beta_gallery": 1.0, "k": 1} for beta in (20.0, 40.0)),
 )

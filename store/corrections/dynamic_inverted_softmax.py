@@ -28,5 +28,5 @@ METHOD = replace(
     query_needs=query_needs,
     dynamic=True,
     banks=BOTH,
-    grid=tuple({"beta": beta, "k": 1} for beta in (10.0, 20.0, 40.0)),
+    grid=tuple({"beta": beta, "k": 1} for beta in (20.0, 40.0)),
 )

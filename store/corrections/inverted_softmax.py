@@ -31,5 +31,5 @@ METHOD = Method(
     defaults={"beta": 20.0},
     ranges={"beta": BETA},
     query_needs=query_needs,
-    grid=tuple({"beta": beta} for beta in (5.0, 10.0, 20.0, 40.0)),
+    grid=tuple({"beta": beta} for beta in (5.0, 10.0, 20.0, 40.0, 80.0)),
 )

@@ -72,7 +72,7 @@ def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look)
 METHOD = Method(
     "invgc_local",
     compile,
-    defaults={"r_gallery": 0.2, "r_query": 0.2, "k": 10},
+    defaults={"r_gallery": 0.5, "r_query": 0.5, "k": 10},
     ranges={"r_gallery": STRENGTH, "r_query": STRENGTH, "k": NEIGHBOURS},
     query_needs=needs,
     gallery_needs=needs,
@@ -80,5 +80,5 @@ METHOD = Method(
     moves=True,
     composes=True,
     banks=BOTH,
-    grid=tuple({"r_gallery": r, "r_query": r, "k": 10} for r in (0.2, 0.5)),
+    grid=tuple({"r_gallery": r, "r_query": r, "k": 10} for r in (0.5, 1.0)),
 )

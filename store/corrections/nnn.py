@@ -30,5 +30,7 @@ METHOD = Method(
     defaults={"alpha": 0.75, "k": 16},
     ranges={"alpha": STRENGTH, "k": NEIGHBOURS},
     query_needs=query_needs,
-    grid=tuple({"alpha": alpha, "k": k} for alpha in (0.25, 0.5, 0.75, 1.0) for k in (4, 16, 64)),
+    grid=tuple(
+        {"alpha": alpha, "k": k} for alpha in (0.25, 0.5, 0.75, 1.0) for k in (4, 16, 64, 256)
+    ),
 )

@@ -60,6 +60,11 @@ class Recipe:
         return {f"{m.name}{JOIN}{name}": v for m, params in parts for name, v in params.items()}
 
     @property
+    def spec(self) -> tuple[str, Params]:
+        """What makes this recipe again."""
+        return self.name, self.params
+
+    @property
     def banks(self) -> set[str]:
         """The banks, by argument name, that it is measured on."""
         return {*self.first.banks, *self.second.banks}

@@ -1,0 +1,43 @@
+"""Figures of retrieval, hubs and geometry, and their intervals, on plain numpy arrays.
+
+`store.corrections.evaluate` gives all figures of one correction on one set of queries.
+"""
+
+from store.metrics.geometry import alignment, mean_rank_variance, modality_gap, uniformity
+from store.metrics.hubness import anti_hub_share, hub_share, k_occurrence, robin_hood, skewness
+from store.metrics.intervals import Interval, bootstrap, paired_bootstrap
+from store.metrics.retrieval import (
+    Relevant,
+    average_precision,
+    first_ranks,
+    listed_ranks,
+    median_rank,
+    ndcg,
+    recall_at,
+    reciprocal_rank,
+    right_ranks,
+)
+
+__all__ = [
+    "Interval",
+    "Relevant",
+    "alignment",
+    "anti_hub_share",
+    "average_precision",
+    "bootstrap",
+    "first_ranks",
+    "hub_share",
+    "k_occurrence",
+    "listed_ranks",
+    "mean_rank_variance",
+    "median_rank",
+    "modality_gap",
+    "ndcg",
+    "paired_bootstrap",
+    "recall_at",
+    "reciprocal_rank",
+    "right_ranks",
+    "robin_hood",
+    "skewness",
+    "uniformity",
+]

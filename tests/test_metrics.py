@@ -1,0 +1,135 @@
+"""Measures against the plainest loops over full rankings."""
+
+import dense
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store import metrics
+from store.corrections import evaluate, fit
+from store.errors import InputError
+from store.metrics import Relevant
+
+
+@st.composite
+def judged(draw):
+    """Scores with many ties, and for each query none, one or several right answers."""
+    m, n = draw(st.integers(1, 8)), draw(st.integers(2, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    scores = rng.integers(0, 6, (m, n)).astype(np.float32)
+    return scores, [rng.permutation(n)[: rng.integers(0, 4)] for _ in range(m)]
+
+
+def positions(scores, right):
+    """Sorted 1-based ranks of the right answers of each query."""
+    order = dense.top(scores, scores.shape[1])
+    return [sorted(order[i].tolist().index(g) + 1 for g in r) for i, r in enumerate(right)]
+
+
+@settings(deadline=None)
+@given(judged())
+def test_retrieval_measures_agree_with_plain_loops(case):
+    scores, right = case
+    relevant = Relevant.of(right, scores.shape[1])
+    ranks = metrics.right_ranks(scores, relevant)
+    expected = positions(scores, right)
+    for i, places in enumerate(expected):
+        assert sorted(ranks[relevant.query == i]) == places
+    first = metrics.first_ranks(ranks, relevant)
+    np.testing.assert_array_equal(first, [min(p, default=np.inf) for p in expected])
+    np.testing.assert_allclose(
+        metrics.reciprocal_rank(first), [1 / min(p) if p else 0 for p in expected]
+    )
+    for k in (1, 3):
+        hits = [any(place <= k for place in p) for p in expected]
+        np.testing.assert_array_equal(metrics.recall_at(first, k), hits)
+        gains = [
+            sum(1 / np.log2(1 + place) for place in p if place <= k)
+            / sum(1 / np.log2(1 + i) for i in range(1, min(k, len(p)) + 1))
+            if p else np.nan
+            for p in expected
+        ]  # fmt: skip
+        np.testing.assert_allclose(metrics.ndcg(ranks, relevant, k), gains)
+    precision = [
+        np.mean([(i + 1) / place for i, place in enumerate(p)]) if p else np.nan for p in expected
+    ]
+    np.testing.assert_allclose(metrics.average_precision(ranks, relevant), precision)
+    lists = dense.top(scores, 4)
+    listed = metrics.listed_ranks(lists, relevant)
+    np.testing.assert_array_equal(listed, np.where(ranks <= 4, ranks, np.inf))
+
+
+def test_one_right_answer_a_query_may_be_an_array():
+    a, b = Relevant.of(np.array([2, 0, 1])), Relevant.of([[2], [0], [1]])
+    np.testing.assert_array_equal(a.rows, b.rows)
+    with pytest.raises(InputError, match="rows 0 to 2"):
+        Relevant.of([[3]], gallery=3)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 10), st.integers(1, 5))
+def test_hubness_measures_agree_with_plain_loops(seed, items, k):
+    rng = np.random.default_rng(seed)
+    lists = rng.integers(0, items, (20, k))
+    counts = metrics.k_occurrence(lists, items)
+    plain = [sum(row.tolist().count(i) for row in lists) for i in range(items)]
+    np.testing.assert_array_equal(counts, plain)
+    mean = np.mean(plain)
+    deviation = np.std(plain)
+    skew = np.mean([(c - mean) ** 3 for c in plain]) / deviation**3 if deviation else 0
+    assert metrics.skewness(counts) == pytest.approx(skew, abs=1e-9)
+    moved = sum(c - mean for c in plain if c > mean) / sum(plain)
+    assert metrics.robin_hood(counts) == pytest.approx(moved, abs=1e-12)
+    hubs = sum(c for c in plain if c >= 2 * mean) / sum(plain)
+    assert metrics.hub_share(counts) == pytest.approx(hubs)
+    assert metrics.anti_hub_share(counts) == pytest.approx(plain.count(0) / items)
+
+
+def test_geometry_agrees_with_plain_loops():
+    rng = np.random.default_rng(0)
+    x, y = dense.norm(rng.normal(size=(30, 5))), dense.norm(rng.normal(size=(30, 5)))
+    assert metrics.alignment(x, y) == pytest.approx(
+        np.mean([np.sum((a - b) ** 2) for a, b in zip(x, y, strict=True)])
+    )
+    potential = [np.exp(-2 * np.sum((x[i] - x[j]) ** 2)) for i in range(30) for j in range(i)]
+    assert metrics.uniformity(x) == pytest.approx(np.log(np.mean(potential)))
+    many = dense.norm(rng.normal(size=(3000, 5)))
+    assert metrics.uniformity(many) == pytest.approx(metrics.uniformity(many, rows=2000), abs=0.1)
+    assert np.isnan(metrics.uniformity(x[:1]))
+    assert metrics.modality_gap(x, x + 3) == pytest.approx(3 * np.sqrt(5))
+    assert metrics.mean_rank_variance(np.array([[1, 5], [3, 5]])) == pytest.approx(0.5)
+
+
+def test_bootstrap_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for seed in range(200):
+        interval = metrics.bootstrap(rng.normal(size=80), resamples=400, seed=seed)
+        inside += interval.low <= 0 <= interval.high
+    assert 180 <= inside <= 198
+    values = rng.normal(size=50)
+    assert metrics.bootstrap(values, seed=3) == metrics.bootstrap(values, seed=3)
+    assert metrics.paired_bootstrap(values + 1, values).low == pytest.approx(1)
+
+
+def test_groups_widen_the_interval_of_values_that_move_together():
+    values = np.repeat(np.random.default_rng(0).normal(size=40), 5)
+    alone = metrics.bootstrap(values)
+    grouped = metrics.bootstrap(values, groups=np.repeat(np.arange(40), 5))
+    assert grouped.high - grouped.low > 1.8 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("method", ["nnn", "dynamic_inverted_softmax"])
+def test_evaluation_of_a_correction_agrees_with_its_ranking(method):
+    rng = np.random.default_rng(1)
+    gallery, bank, queries = (dense.norm(rng.normal(size=(r, 8)) + 0.5) for r in (60, 40, 25))
+    c = fit(method, gallery=gallery, query_bank=bank, gallery_bank=gallery[:30])
+    right = [rng.permutation(60)[:2] for _ in queries]
+    seen = evaluate(c, queries, right, k=5)
+    lists, _ = c.rank(queries, 60)
+    np.testing.assert_array_equal(seen.ranks, metrics.listed_ranks(lists, Relevant.of(right)))
+    np.testing.assert_array_equal(seen.counts, metrics.k_occurrence(lists[:, :5], 60))
+    assert seen.figures()["r@5"] == np.mean(metrics.recall_at(seen.first, 5))
+    with pytest.raises(InputError, match="entries for"):
+        evaluate(c, queries, right[:3])
