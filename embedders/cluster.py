@@ -26,6 +26,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    logging.getLogger("ray").setLevel(logging.ERROR)
     where = address or os.environ.get("RAY_ADDRESS")
     local: dict = {} if where else {"object_store_memory": _OBJECT_STORE_BYTES}
     ray.init(
@@ -43,13 +44,23 @@ def cluster(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def require(num_cpus: float, num_gpus: float) -> None:
-    """Raise EncoderError where the cluster has not what an actor asks for: Ray would wait for it
-    without a word."""
-    has = ray.cluster_resources()
-    for name, wanted in (("CPU", num_cpus), ("GPU", num_gpus)):
-        if wanted > has.get(name, 0):
-            raise EncoderError(
-                f"an actor asks for {wanted:g} {name}, the cluster has {has.get(name, 0):g}:"
-                f" lower engine.ray.num_{name.lower()}s in corpus.yaml, or join a larger cluster"
-            )
+def require(actors: int, num_cpus: float, num_gpus: float) -> float:
+    """The CPUs that are left once the actors have theirs.
+
+    Raises EncoderError where the actors do not fit: Ray would wait for room without a word.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(_room(node, num_cpus, num_gpus) for node in nodes)
+    cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
+    if room < actors:
+        raise EncoderError(
+            f"{actors} actors of {num_cpus:g} CPU and {num_gpus:g} GPU each do not fit the cluster,"
+            f" which has {cpus:g} CPU and {gpus:g} GPU, room for {room}: lower engine.ray.actors,"
+            " num_cpus or num_gpus in corpus.yaml, or join a larger cluster"
+        )
+    return cpus - actors * num_cpus
+
+
+def _room(node: dict[str, float], num_cpus: float, num_gpus: float) -> int:
+    asked = [(name, n) for name, n in (("CPU", num_cpus), ("GPU", num_gpus)) if n > 0]
+    return min(int((node.get(name, 0) + 1e-6) / n) for name, n in asked)

@@ -1,6 +1,7 @@
 """What an encoder is: prepare on CPUs, encode in batches where the model is."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,14 +36,20 @@ class Encoder(Protocol):
         ...
 
 
-def fingerprint(name: str, version: str, *weights: Path) -> str:
-    """`name@version#hash`, the hash being that of the weights' files."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in weights:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+def fingerprint(name: str, version: str, *files: Path, settings: object = None) -> str:
+    """`name@version#hash`, over the content of the files (weights, vocabulary, class names) and
+    the settings' repr (sizes, temperatures and whatever else moves the vectors)."""
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
+    for path in files:
+        stat = path.stat()
+        digest.update(_digest(path, stat.st_size, stat.st_mtime_ns))
     return f"{name}@{version}#{digest.hexdigest()}"
+
+
+@cache
+def _digest(path: Path, size: int, changed_ns: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

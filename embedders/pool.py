@@ -1,8 +1,9 @@
 """A pool of Ray actors that run one encoder.
 
 Reading and preparing run in CPU tasks ahead of the actors, a bounded number of units at a time.
-An actor loads its model once. A unit whose actor dies is redone once, on the actor's successor;
-if that dies too, the unit is halved until the part that kills is alone, and that one fails.
+An actor loads its model once. A unit whose actor dies is redone once, on a new actor; if that
+dies too, the unit is halved until the parts that kill are alone, and those fail. The same holds
+for parts that kill the process that prepares them.
 """
 
 from collections import deque
@@ -12,28 +13,30 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
+from embedders.actor import Actor, Encoded, Failures, Load, Prepared, joined, part_ids, prepare
 from embedders.cluster import cluster, require
-from embedders.spaces import load
-from store.errors import RecordError
+from store.errors import EncoderError, IsotropeError, RecordError
 
-Load = Callable[[], list[tuple[str, Any]]]
-Failures = list[tuple[str, RecordError]]
-Prepared = tuple[list[str], list[Any], Failures]
-
-DEFAULT_BATCH = 32
-_AHEAD = 2  # units prepared beyond those that the actors are busy with
+_DEATHS = (RayActorError, WorkerCrashedError, OutOfMemoryError)
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """A unit's vectors (n, d) float32 by part id, and the parts that have none."""
+    """A unit's vectors, float32 (len(ids), d), and the parts that have none."""
 
     name: str
     ids: list[str]
     vectors: np.ndarray
     failed: Failures
+
+
+@dataclass
+class _Unit:
+    name: str
+    read: Load
+    prepared: Any  # a reference to Prepared
 
 
 class Pool:
@@ -42,8 +45,12 @@ class Pool:
     Args:
         spec: the encoder, as spaces name it.
         actors: how many; each reserves `num_cpus` and `num_gpus` and runs that many threads.
-        batch_size: parts a forward pass; halved by itself where memory runs out.
+        batch_size: inputs a forward pass, halved where memory runs out; None is 32, and on a GPU
+            doubled for as long as memory lasts.
         address: of a Ray cluster; see `cluster`.
+
+    Entering raises EncoderError: the cluster has no room for the actors, or the encoder cannot be
+    loaded.
     """
 
     def __init__(
@@ -60,162 +67,139 @@ class Pool:
         self.size = actors
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
-        self.batch_size = batch_size or DEFAULT_BATCH
+        self.batch_size = batch_size
         self._cluster = cluster(address)
-        self.actors: list[Any] = []
+        self._actors: list[Any] = []
 
     def __enter__(self) -> "Pool":
         self._cluster.__enter__()
         try:
-            require(self.num_cpus, self.num_gpus)
-            self.actors = [self._start() for _ in range(self.size)]
+            spare = require(self.size, self.num_cpus, self.num_gpus)
+            self._ahead = self.size + max(1, int(spare))
+            self._actors = [self._start() for _ in range(self.size)]
+            self._dim = _get([actor.dim.remote() for actor in self._actors])[0]
+        except RayActorError as error:
+            self.__exit__()
+            raise EncoderError(f"{self.spec} does not start: {error}") from error
         except BaseException:
-            self._cluster.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        for actor in self.actors:
+        for actor in self._actors:
             ray.kill(actor)
+        self._actors = []
         self._cluster.__exit__(None, None, None)
-
-    def _start(self) -> Any:
-        options = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "max_restarts": -1}
-        return _Actor.options(**options).remote(self.spec, self.batch_size, self.num_cpus)
 
     def map(self, units: Iterable[tuple[str, Load]]) -> Iterator[UnitResult]:
         """Encode units of parts; results come in the order in which they are ready.
 
-        `load` runs in a CPU task and returns (part id, content) pairs; it must be picklable.
+        `load` runs in a CPU task and returns (part id, content) pairs; it must be picklable. Parts
+        fail with the rules of the encoder's `prepare`, or `encoder.error` (it raised),
+        `encoder.nan` (its vector is not finite), `encoder.crash` (its process died, twice).
+
+        Raises EncoderError where the encoder itself does not work, and whatever `load` raises.
         """
         waiting = iter(units)
-        prepared: deque[tuple[str, Any]] = deque()
-        idle = deque(self.actors)
-        busy: dict[Any, tuple[str, Any, Any]] = {}
-        exhausted = False
+        ahead: deque[_Unit] = deque()
+        idle = deque(self._actors)
+        busy: dict[Any, tuple[_Unit, Any]] = {}
         while True:
-            while not exhausted and len(prepared) < _AHEAD + len(idle):
-                unit = next(waiting, None)
-                if unit is None:
-                    exhausted = True
-                    break
-                prepared.append((unit[0], _prepare.remote(self.spec, unit[1])))
-            while idle and prepared:
-                name, content = prepared.popleft()
-                actor = idle.popleft()
-                busy[actor.encode.remote(content)] = (name, content, actor)
+            while len(ahead) < self._ahead and (unit := next(waiting, None)):
+                ahead.append(_Unit(*unit, prepare.remote(self.spec, unit[1])))
+            while idle and ahead:
+                unit_ahead, actor = ahead.popleft(), idle.popleft()
+                busy[actor.encode.remote(unit_ahead.prepared)] = (unit_ahead, actor)
             if not busy:
                 return
-            ready, _ = ray.wait(list(busy), num_returns=1)
-            name, content, actor = busy.pop(ready[0])
-            yield self._result(name, content, actor, ready[0])
+            (reply, *_), _ = ray.wait(list(busy), num_returns=1)
+            done, actor = busy.pop(reply)
+            encoded, actor = self._outcome(done, reply, actor)
             idle.append(actor)
+            yield UnitResult(done.name, *encoded)
 
-    def _result(self, name: str, content: Any, actor: Any, reply: Any) -> UnitResult:
+    def _start(self) -> Any:
+        actor = ray.remote(Actor).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
+        return actor.remote(self.spec, self.batch_size, self.num_cpus, self.num_gpus)
+
+    def _replaced(self, dead: Any) -> Any:
+        # Ray's own restarts refuse calls while they last, which looks like another death.
+        fresh = self._start()
+        self._actors = [fresh if actor is dead else actor for actor in self._actors]
+        return fresh
+
+    def _outcome(self, unit: _Unit, reply: Any, actor: Any) -> tuple[Encoded, Any]:
+        """What became of a unit, and the actor that goes on."""
         try:
-            ids, vectors, failed = ray.get(reply)
-        except RayActorError:
-            ids, vectors, failed = _isolate(actor, ray.get(content))
-        return UnitResult(name, ids, vectors, failed)
-
-
-def _isolate(actor: Any, prepared: Prepared, again: bool = True) -> tuple:
-    """Redo a unit that killed its actor; halve it for as long as it keeps killing."""
-    ids, inputs, failed = prepared
-    try:
-        return ray.get(actor.encode.remote(prepared))
-    except RayActorError:
-        if again and len(ids) > 1:
-            return _isolate(actor, prepared, again=False)
-    if len(ids) == 1:
-        error = RecordError("encoder.crash", "the encoder's process died of it, twice")
-        return [], np.empty((0, 0), np.float32), [*failed, (ids[0], error)]
-    half = len(ids) // 2
-    first = _isolate(actor, (ids[:half], inputs[:half], failed), again=False)
-    second = _isolate(actor, (ids[half:], inputs[half:], []), again=False)
-    return first[0] + second[0], _stack([first[1], second[1]]), first[2] + second[2]
-
-
-@ray.remote(num_cpus=0.1, max_retries=2)
-def _prepare(spec: str, read: Load) -> Prepared:
-    """Read a unit and prepare its parts; those that cannot be prepared are set aside."""
-    encoder = load(spec)
-    ids: list[str] = []
-    inputs: list[Any] = []
-    failed: Failures = []
-    for part, raw in read():
+            return _get(reply), actor
+        except _DEATHS as death:
+            if isinstance(death, RayActorError):
+                actor = self._replaced(actor)
         try:
-            inputs.append(encoder.prepare(raw))
-            ids.append(part)
-        except RecordError as error:
-            failed.append((part, error))
-        except Exception as error:
-            failed.append((part, RecordError("encoder.error", _said(error))))
-    return ids, inputs, failed
+            prepared = _get(unit.prepared)
+        except _DEATHS:
+            prepared = self._prepared_apart(unit.read)
+        return self._encoded_apart(prepared, actor)
 
+    def _prepared_apart(self, read: Load) -> Prepared:
+        ids = _get(part_ids.remote(read))
 
-@ray.remote
-class _Actor:
-    def __init__(self, spec: str, batch_size: int, threads: float):
-        try:
-            import torch
+        def attempt(start: int, stop: int) -> Prepared:
+            return _get(prepare.remote(self.spec, read, start, stop))
 
-            torch.set_num_threads(max(1, round(threads)))
-        except ImportError:
-            pass
-        self.encoder = load(spec)
-        self.batch_size = batch_size
+        def died(part: int) -> Prepared:
+            return Prepared([], [], [_crash(ids[part])])
 
-    def encode(self, prepared: Prepared) -> tuple[list[str], np.ndarray, Failures]:
-        ids, inputs, failed = prepared
-        kept: list[str] = []
-        found: list[np.ndarray] = []
-        failed = list(failed)
-        start = 0
-        while start < len(ids):
-            stop = start + self.batch_size
+        pieces = _apart(attempt, died, 0, len(ids))
+        columns = zip(*pieces, strict=True)
+        return Prepared(*([item for rows in column for item in rows] for column in columns))
+
+    def _encoded_apart(self, prepared: Prepared, actor: Any) -> tuple[Encoded, Any]:
+        alive = actor
+
+        def attempt(start: int, stop: int) -> Encoded:
+            nonlocal alive
             try:
-                good, vectors, bad = self._batch(ids[start:stop], inputs[start:stop])
-            except MemoryError:
-                self.batch_size //= 2
-                continue
-            kept += good
-            found.append(vectors)
-            failed += bad
-            start = stop
-        return kept, _stack(found), failed
+                return _get(alive.encode.remote(prepared.cut(start, stop)))
+            except _DEATHS:
+                alive = self._replaced(alive)
+                raise
 
-    def _batch(self, ids: list[str], inputs: list[Any]) -> tuple[list[str], np.ndarray, Failures]:
-        """Vectors of a batch; where the encoder raises, of its halves, down to the culprits."""
-        try:
-            vectors = np.asarray(self.encoder.encode(inputs), np.float32)
-        except Exception as error:
-            if len(ids) > 1:
-                if _is_out_of_memory(error) and self.batch_size > 1:
-                    raise MemoryError from error
-                half = len(ids) // 2
-                first = self._batch(ids[:half], inputs[:half])
-                second = self._batch(ids[half:], inputs[half:])
-                return first[0] + second[0], _stack([first[1], second[1]]), first[2] + second[2]
-            return [], _stack([]), [(ids[0], RecordError("encoder.error", _said(error)))]
-        finite = np.isfinite(vectors).all(axis=1)
-        failed = [
-            (part, RecordError("encoder.nan", "its vector is not finite"))
-            for part, good in zip(ids, finite, strict=True)
-            if not good
-        ]
-        kept = [part for part, good in zip(ids, finite, strict=True) if good]
-        return kept, vectors[finite], failed
+        def died(part: int) -> Encoded:
+            return Encoded([], np.empty((0, self._dim), np.float32), [_crash(prepared.ids[part])])
+
+        pieces = _apart(attempt, died, 0, len(prepared.ids))
+        encoded = joined(pieces, self._dim)
+        encoded.failed.extend(prepared.failed)
+        return encoded, alive
 
 
-def _stack(blocks: list[np.ndarray]) -> np.ndarray:
-    filled = [b for b in blocks if len(b)]
-    return np.concatenate(filled) if filled else np.empty((0, 0), np.float32)
+def _apart(
+    attempt: Callable[[int, int], Any], died: Callable[[int], Any], start: int, stop: int
+) -> list[Any]:
+    """Attempt a range; where that kills a process, its halves, down to single parts."""
+    if start == stop:
+        return []
+    try:
+        return [attempt(start, stop)]
+    except _DEATHS:
+        if stop - start == 1:
+            return [died(start)]
+    middle = (start + stop) // 2
+    return _apart(attempt, died, start, middle) + _apart(attempt, died, middle, stop)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+def _get(reference: Any) -> Any:
+    """`ray.get`, with errors of ours, and deaths, as they were before Ray wrapped them."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, (IsotropeError, *_DEATHS)):
+            raise cause from None
+        raise
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+def _crash(part: str) -> tuple[str, RecordError]:
+    return part, RecordError("encoder.crash", "the encoder's process died of it, twice")

@@ -129,8 +129,9 @@ def sample_row(record: Record, limits: Limits) -> dict:
     Raises:
         RecordError: a part is broken, over a limit, or there is none.
     """
-    meta, caption = media.read_meta(record.meta, limits) if record.meta else (None, None)
-    text = media.read_text(record.text, limits) if record.text else caption
+    meta, caption = (None, None) if record.meta is None else media.read_meta(record.meta, limits)
+    written = None if record.text is None else media.read_text(record.text, limits)
+    text = written or caption
     row: dict = {"source": record.source, "key": record.key, "text": text, "meta": meta}
     row["text_id"] = identity.part_id("text", text.encode()) if text else None
     row["image_id"] = row["audio_id"] = None

@@ -33,12 +33,16 @@ class Source(_Section):
 
 
 class Limits(_Section):
-    """What a single part may weigh. Beyond it, the record is rejected before it is decoded."""
+    """Upper bounds of one record's parts; what passes one is rejected, never read or decoded.
+
+    Sizes are bytes as delivered, `image_pixels` is width times height before decoding, and
+    `audio_seconds` is the playing time.
+    """
 
     image_bytes: PositiveInt = 64 << 20
     image_pixels: PositiveInt = 100_000_000
     audio_bytes: PositiveInt = 256 << 20
-    audio_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
     text_bytes: PositiveInt = 1 << 20
     meta_bytes: PositiveInt = 1 << 20
 

@@ -4,6 +4,7 @@ Readers never see half of a replacement, and a writer that dies leaves the versi
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,9 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from store.errors import BusyError, InputError, NotFoundError
+
+# Starting a program forks and execs at once, which Lance survives; it warns of forks that stay.
+warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
 
 LOCK_SECONDS = 60.0
 

@@ -12,8 +12,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from pipelines.limits import Limits
 from pipelines.sources import BadRecord, Record, Unit, count_records, read_unit
+from store.config import Limits
 
 
 def picture(

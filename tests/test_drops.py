@@ -5,8 +5,8 @@ import os
 import pytest
 from rubbish import bad, good, gzipped, items, tar_bytes
 
-from pipelines.limits import Limits
 from pipelines.sources import find_drops, latest_change, list_units, listing_hash
+from store.config import Limits
 from store.errors import SourceError
 
 SHARD = tar_bytes([("a.png", b"P")])

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rubbish import END, bad, good, gzipped, header, items, padded, shard, special, tar_bytes
 
-from pipelines.limits import Limits
 from pipelines.sources import (
     BadRecord,
     Record,
@@ -22,6 +21,7 @@ from pipelines.sources import (
     read_unit,
 )
 from pipelines.sources.records import printable
+from store.config import Limits
 
 LIMITS = Limits()
 

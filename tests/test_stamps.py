@@ -11,11 +11,11 @@ from PIL import Image
 from rubbish import picture, tone
 
 from pipelines import stamps
-from pipelines.limits import Limits
 from pipelines.media import read_image, read_meta, read_text
 from pipelines.sources import Record, count_records, find_drops, list_units, read_unit
 from pipelines.stamps import openmoji, tuxpaint
 from pipelines.stamps.drawings import rasterise
+from store.config import Limits
 from store.errors import SourceError
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" {ns} width="40" height="20">{body}</svg>'

@@ -4,10 +4,10 @@ Every reader takes undecoded bytes and Limits, checks sizes before it decodes, d
 so that truncation is found, and raises RecordError for whatever is wrong.
 """
 
-from pipelines.limits import Limits
 from pipelines.media.audio import AudioInfo, read_audio
 from pipelines.media.image import ImageInfo, load_rgb, read_image, thumbnail
 from pipelines.media.text import read_meta, read_text
+from store.config import Limits
 
 __all__ = [
     "AudioInfo",

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from pipelines.limits import Limits
 from pipelines.sources.records import check_size
+from store.config import Limits
 from store.errors import RecordError
 
 _FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3"}

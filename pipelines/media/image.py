@@ -23,8 +23,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pipelines.limits import Limits
 from pipelines.sources.records import check_size
+from store.config import Limits
 from store.errors import RecordError
 
 # Remarks on odd metadata; what matters is raised.

@@ -3,8 +3,8 @@
 import json
 from typing import Any, NoReturn
 
-from pipelines.limits import Limits
 from pipelines.sources.records import check_size
+from store.config import Limits
 from store.errors import RecordError
 
 _BOM = "\ufeff"

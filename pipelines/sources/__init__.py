@@ -7,10 +7,10 @@ header, or one listed file, to the next.
 
 from collections.abc import Iterator
 
-from pipelines.limits import Limits
 from pipelines.sources import folder, webdataset
 from pipelines.sources.drops import Drop, find_drops, latest_change, list_units, listing_hash
 from pipelines.sources.records import BadRecord, Record, Unit
+from store.config import Limits
 
 __all__ = [
     "BadRecord",

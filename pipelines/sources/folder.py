@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Iterator
 from posixpath import dirname, splitext
 
-from pipelines.limits import Limits
 from pipelines.sources.records import (
     Assembly,
     BadRecord,
@@ -16,6 +15,7 @@ from pipelines.sources.records import (
     role_of,
 )
 from pipelines.sources.streams import open_inside
+from store.config import Limits
 from store.errors import RecordError
 
 

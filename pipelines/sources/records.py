@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.limits import Limits
+from store.config import Limits
 from store.errors import RecordError
 
 Role = Literal["image", "audio", "text", "meta"]

@@ -7,10 +7,10 @@ only the plain ones are parts of a record (`seg.png` is none). Nothing is ever e
 from collections.abc import Iterator
 from contextlib import closing
 
-from pipelines.limits import Limits
 from pipelines.sources.records import Assembly, BadRecord, Record, Role, Unit, check_size, printable
 from pipelines.sources.streams import Stream, open_stream
 from pipelines.sources.tar import Cut, Damage, Member, walk
+from store.config import Limits
 from store.errors import RecordError
 
 
