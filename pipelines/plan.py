@@ -1,0 +1,82 @@
+"""What is missing: worked out from the run keys in the store, whoever wrote them."""
+
+from collections.abc import Callable
+
+from pipelines.sources import Drop, find_drops
+from store import schema
+from store.errors import NotFoundError, SourceError
+from store.stage import record
+from store.workspace import Workspace
+
+
+def drops(workspace: Workspace) -> dict[str, Drop]:
+    """The drops that the corpus's sources deliver now, by name.
+
+    Raises:
+        SourceError: a source is missing or empty, or two sources deliver a drop of one name.
+    """
+    found: dict[str, Drop] = {}
+    for name, source in workspace.config.sources.items():
+        path = workspace.source_path(source)
+        for drop in find_drops(name, str(path), source.drop_by).values():
+            if drop.name in found:
+                raise SourceError(
+                    f"two sources deliver a drop called {drop.name!r}: {found[drop.name].root}"
+                    f" and {drop.root}; rename one"
+                )
+            found[drop.name] = drop
+    return dict(sorted(found.items()))
+
+
+def known_drops(workspace: Workspace) -> list[str]:
+    """The drops that have samples in the store, delivered still or not."""
+    stages = workspace.tables.scan("stages", schema.STAGES, ["drop"], "stage = 'samples'")
+    return sorted(set(stages["drop"].to_pylist()))
+
+
+def stale(workspace: Workspace, drop: Drop | str | None) -> list[str]:
+    """The stages of a drop that are missing or out of date, in order; None: the global ones.
+
+    After the first of them all are: what they read will change. A drop given by name is one whose
+    files are no longer looked at: its samples count as up to date.
+    """
+    keys = _by_drop(drop) if drop is not None else _global()
+    for place, (stage, run_key) in enumerate(keys.items()):
+        done = record(workspace.tables, stage, _name(drop))
+        try:
+            if done is None or done["run_key"] != run_key(workspace):
+                return list(keys)[place:]
+        except NotFoundError:
+            return list(keys)[place:]
+    return []
+
+
+def _name(drop: Drop | str | None) -> str:
+    if drop is None:
+        return schema.EVERY_DROP
+    return drop if isinstance(drop, str) else drop.name
+
+
+def _by_drop(drop: Drop | str) -> dict[str, Callable[[Workspace], str]]:
+    from pipelines import embed, ingest, signals
+
+    name = _name(drop)
+    keys: dict[str, Callable[[Workspace], str]] = {
+        "signals": lambda w: signals.run_key(w, name),
+        "vectors": lambda w: embed.run_key(w, name),
+    }
+    if isinstance(drop, str):
+        return keys
+    return {"samples": lambda w: ingest.run_key(w, drop), **keys}
+
+
+def _global() -> dict[str, Callable[[Workspace], str]]:
+    from pipelines import banks, decisions, duplicates, gallery, release
+
+    return {
+        "duplicates": duplicates.run_key,
+        "decisions": decisions.run_key,
+        "banks": banks.run_key,
+        "gallery": gallery.run_key,
+        "release": release.run_key,
+    }

@@ -1,0 +1,78 @@
+"""release: the versions that belong together, evaluated, tagged and listed."""
+
+from dataclasses import replace
+
+from pipelines.banks import bank_table
+from pipelines.choose import Banks
+from pipelines.embed import corpus_space
+from pipelines.evaluation import evaluate, harmed
+from pipelines.gallery import directions_table, gallery_table, read_directions
+from pipelines.policy import policy_hash
+from store import identity, releases, schema
+from store.releases import Release
+from store.stage import Counts, begin, publish, record
+from store.workspace import Workspace
+
+STAGE = "release"
+VERSION = 1
+
+
+def run_key(workspace: Workspace) -> str:
+    gallery = record(workspace.tables, "gallery")
+    return identity.run_key(STAGE, VERSION, gallery and gallery["output"])
+
+
+def make_release(workspace: Workspace) -> Release:
+    """Evaluate the galleries on test pairs and publish them as the newest release.
+
+    A direction that does harm on the test pairs is released raw, and its reason says so.
+    """
+    tables, space = workspace.tables, corpus_space(workspace)
+    key = run_key(workspace)
+    names = [
+        *(gallery_table(space.name, m) for m in sorted(space.towers)),
+        bank_table(space.name),
+        directions_table(space.name),
+        "decisions",
+    ]
+    versions = {name: tables.version(name) for name in names}
+    galleries = {
+        m: tables.open(gallery_table(space.name, m), version=versions[gallery_table(space.name, m)])
+        for m in sorted(space.towers)
+    }
+    banks = Banks(tables.open(bank_table(space.name)).to_table())
+    directions = read_directions(tables, space.name)
+    figures = evaluate(galleries, banks, directions)
+    for name in harmed(figures):
+        way = directions[name]
+        reason = f"{way.method} was chosen on validation pairs but did harm on test pairs"
+        directions[name] = replace(way, method="none", params={}, reason=reason, min_bias=0.0)
+    if harmed(figures):
+        figures = evaluate(galleries, banks, directions)
+    published: list[Release] = []
+
+    def write() -> None:
+        published.append(
+            releases.publish(
+                tables,
+                space=space.name,
+                space_config=workspace.config.spaces[space.name],
+                fingerprints={m: space.fingerprint(m) for m in sorted(space.towers)},
+                versions=versions,
+                directions=directions,
+                evaluation=figures,
+                policy=policy_hash(workspace.config.policy),
+            )
+        )
+
+    with begin(tables, STAGE, key, schema.RELEASES) as run:
+        rows = sum(g.count_rows() for g in galleries.values())
+        publish(
+            tables,
+            run,
+            counts=Counts(rows, rows),
+            entries=[],
+            write=write,
+            output=lambda: key,
+        )
+    return published[0]
