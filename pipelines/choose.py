@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from store.corrections.select import select
+from store.corrections.selection import select
 
 from pipelines.embed import as_matrix
 from store.corrections import METHODS, Prepared, prepare_many
