@@ -1,5 +1,96 @@
-"""The public face."""
+"""isotrope: curated, embedded image-text-audio corpora, searched in a space without hubs.
+
+    import isotrope
+
+    corpus = isotrope.connect("data/stamps")
+    corpus.search(text="a striped cat").among("image").limit(10).to_pandas()
+
+`fit` and `select` are the mathematics of corrections on plain arrays.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+_HERE = Path(__file__).resolve().parent
+
+
+def _check_not_shadowed() -> None:
+    """`store` and the like are common names: make sure that ours are the ones Python finds."""
+    for name in ("store", "embedders", "pipelines", "assets", "orchestration"):
+        try:
+            found = import_module(name).__file__
+        except ImportError:
+            found = None
+        if found is None or Path(found).resolve().parent.parent != _HERE:
+            raise ImportError(
+                f"isotrope needs its own package {name!r}, but Python finds {found}: rename that"
+                f" one, or put {_HERE} before it on the import path"
+            )
+
+
+_check_not_shadowed()
 
 from store import errors
+from store.client import Corpus
+from store.corrections import fit
+from store.corrections.selection import select
+from store.errors import EncoderError, NotFoundError
+from store.tables import Tables
+from store.workspace import Workspace
 
-__all__ = ["errors"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__version__ = "0.1.0"
+__all__ = ["Corpus", "connect", "errors", "fit", "select"]
+
+
+def connect(path: str | os.PathLike[str]) -> Corpus:
+    """Open a corpus to search it.
+
+    Args:
+        path: the folder of a corpus.yaml, or the address of its tables (a folder, s3://...).
+
+    Raises:
+        NotFoundError: there is no corpus at `path`.
+        ConfigError: its corpus.yaml is not valid.
+    """
+    address = os.fspath(path)
+    if address.startswith(("http://", "https://")):
+        raise NotFoundError(f"{address}: there is no server to connect to yet; give a path")
+    if "://" in address:
+        return Corpus(Tables(address), _encode)
+    if (Path(address) / "corpus.yaml").is_file():
+        return Corpus(Workspace.open(address).tables, _encode)
+    tables = Tables(Path(address).expanduser().resolve())
+    if not tables.exists("releases"):
+        raise NotFoundError(
+            f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
+            " SOURCE` begins a corpus"
+        )
+    return Corpus(tables, _encode)
+
+
+def _encode(
+    space_name: str,
+    space_config: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+    inputs: Mapping[str, Any],
+) -> "dict[str, np.ndarray]":
+    """Inputs to vectors with the encoders that the release was made with, loaded when needed."""
+    from embedders.spaces import encode_query, open_space
+
+    space = open_space(space_name, space_config)
+    for modality in inputs:
+        if modality not in space.towers:
+            continue
+        here, there = space.fingerprint(modality), fingerprints.get(modality)
+        if here != there:
+            raise EncoderError(
+                f"the release's {modality} vectors were made by {there}, this installation has"
+                f" {here}: `isotrope run` embeds anew"
+            )
+    return encode_query(space, inputs)

@@ -1,5 +1,185 @@
-"""The command line."""
+"""The command line. Errors that isotrope raises on purpose are printed, never as a traceback."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from orchestration import tell
+from store.errors import InputError, IsotropeError
+from store.workspace import Workspace
+
+console = Console()
+_CORPUS = click.option(
+    "--corpus",
+    "folder",
+    default=".",
+    envvar="ISOTROPE_CORPUS",
+    show_default="the current folder, or ISOTROPE_CORPUS",
+    help="The folder of corpus.yaml.",
+)
 
 
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except IsotropeError as error:
+            click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+            click.echo(str(error), err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="isotrope")
 def main() -> None:
-    raise SystemExit("not yet")
+    """Curate image-text-audio corpora and search them in a space without hubs."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "source", required=True, help="The folder in which data is delivered.")
+def init(folder: Path, source: str) -> None:
+    """Write FOLDER/corpus.yaml for a source, and look at what it delivers."""
+    from orchestration.init import begin
+
+    tell.delivered(console, begin(folder, Path(source)), folder)
+
+
+@main.command()
+@_CORPUS
+@click.option("--drop", help="Only this drop, then what depends on it.")
+@click.option("--select", "stage", help="Only up to this stage.")
+def run(folder: str, drop: str | None, stage: str | None) -> None:
+    """Make what is missing or out of date."""
+    materialise(Workspace.open(folder), drop, stage)
+
+
+def materialise(workspace: Workspace, drop: str | None = None, stage: str | None = None) -> None:
+    """Run what is stale and print what it did."""
+    from orchestration.run import run_missing
+
+    done = run_missing(workspace, drop=drop, select=stage, on_step=tell.step(console))
+    if not done:
+        console.print("everything is up to date")
+    tell.funnel(console, workspace.tables)
+
+
+@main.command()
+@click.argument("text", required=False)
+@click.option("--image", type=click.Path(), help="A picture to search with.")
+@click.option("--audio", type=click.Path(), help="A recording to search with.")
+@click.option("--weights", help="One number an input, such as 0.7,0.3.")
+@click.option("--among", default="image", show_default=True, help="image, text, audio or any.")
+@click.option("--correct", default="auto", show_default=True, help="auto, none or a method.")
+@click.option("--where", help="An SQL condition, such as 'image_width >= 256'.")
+@click.option("--limit", default=10, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_CORPUS
+def search(
+    text: str | None,
+    image: str | None,
+    audio: str | None,
+    weights: str | None,
+    among: str,
+    correct: str,
+    where: str | None,
+    limit: int,
+    as_json: bool,
+    folder: str,
+) -> None:
+    """Search by TEXT, a picture, a recording, or a mix of them."""
+    import isotrope
+
+    shares = _numbers(weights) if weights else None
+    query = isotrope.connect(folder).search(text, image, audio, weights=shares)
+    query = query.among(among).correct(correct).limit(limit)
+    result = (query.where(where) if where else query).run()
+    if not as_json:
+        result.show()
+        return
+    answer = {"complete": result.complete, "notes": result.notes, "hits": result.rows.to_pylist()}
+    click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--weights {text!r}: numbers with commas between are expected") from None
+
+
+@main.command()
+@_CORPUS
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(folder: str, as_json: bool) -> None:
+    """The newest release's figures, raw and corrected side by side."""
+    from store.releases import latest
+
+    release = latest(Workspace.open(folder).tables)
+    if as_json:
+        click.echo(json.dumps(release.evaluation, indent=2))
+    else:
+        tell.figures(console, release)
+
+
+@main.command()
+@click.argument("name")
+@_CORPUS
+def why(name: str, folder: str) -> None:
+    """What became of a record, and by which rule. NAME is a key, a sample's id or a part's."""
+    from store.why import why as story
+
+    table = Table("drop", "key", "stage", "outcome", "detail")
+    for step in story(Workspace.open(folder).tables, name):
+        table.add_row(step.drop, step.key, step.stage, step.outcome, step.detail)
+    console.print(table)
+
+
+@main.command()
+@click.option("--set", "settings", multiple=True, help="Such as image_min_side.min=256.")
+@_CORPUS
+def whatif(settings: tuple[str, ...], folder: str) -> None:
+    """How many samples another policy would keep. Nothing is written, no model runs."""
+    from orchestration.whatif import compare
+
+    tell.comparison(console, compare(Workspace.open(folder), settings))
+
+
+@main.command()
+@_CORPUS
+@click.option("--out", type=click.Path(path_type=Path), help="Default: report.html in the folder.")
+def report(folder: str, out: Path | None) -> None:
+    """Write one page of pictures: the funnel, searches, hubs before and after correction."""
+    from orchestration.demo import write_page
+
+    workspace = Workspace.open(folder)
+    console.print(f"written: {write_page(workspace, out or workspace.root / 'report.html')}")
+
+
+@main.command()
+@_CORPUS
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=3000, show_default=True)
+def dev(folder: str, host: str, port: int) -> None:
+    """Dagster's web page on this corpus."""
+    from orchestration.dev import serve
+
+    serve(Workspace.open(folder), host, port)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
+def demo(folder: Path) -> None:
+    """Build the demonstration corpus, run every stage, search it, and write its page."""
+    from orchestration.demo import demonstrate
+
+    demonstrate(folder, console)
+
+
+if __name__ == "__main__":
+    main(prog_name="isotrope", args=sys.argv[1:])

@@ -10,14 +10,16 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from pipelines.embed import as_matrix, corpus_space, table_name
+from pipelines import keys
+from pipelines.embed import as_matrix, table_name
 from pipelines.kept import kept_samples
-from store import identity, schema
-from store.stage import Counts, begin, publish, record
+from pipelines.keys import corpus_space
+from store import schema
+from store.config import Corrections
+from store.stage import Counts, begin, publish
 from store.workspace import Workspace
 
 STAGE = "banks"
-VERSION = 1
 SPLITS = ("bank", "validation", "test")
 _QUERY_ROWS = 5_000  # validation and test: beyond that the intervals hardly narrow
 
@@ -26,26 +28,11 @@ def bank_table(space: str) -> str:
     return f"banks__{space}"
 
 
-def run_key(workspace: Workspace) -> str:
-    decisions = record(workspace.tables, "decisions")
-    where = "stage = 'vectors'"
-    stages = workspace.tables.scan("stages", schema.STAGES, ["drop", "output"], where).to_pylist()
-    settings = workspace.config.corrections.model_dump(exclude={"methods"})
-    return identity.run_key(
-        STAGE,
-        VERSION,
-        decisions and decisions["output"],
-        sorted((s["drop"], s["output"]) for s in stages),
-        workspace.config.space,
-        settings,
-    )
-
-
 def draw_banks(workspace: Workspace) -> Counts:
     """Make the `banks__{space}` table. Counted are samples: kept = pairs in some split."""
     tables, space = workspace.tables, corpus_space(workspace)
     settings = workspace.config.corrections
-    key = run_key(workspace)
+    key = keys.banks(workspace)
     vectors = tables.open(table_name(space.name))
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
     with begin(tables, STAGE, key, columns) as run:
@@ -88,7 +75,7 @@ def draw_banks(workspace: Workspace) -> Counts:
         )
 
 
-def _choose(paired: list[dict], settings) -> dict[str, list[dict]]:
+def _choose(paired: list[dict], settings: Corrections) -> dict[str, list[dict]]:
     """Pairs by split, each split's clusters in the order of their hashes."""
     drawn: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in SPLITS}
     for sample in paired:

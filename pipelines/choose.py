@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from store.corrections.selection import select
 
 from pipelines.embed import as_matrix
 from store.corrections import METHODS, Prepared, prepare_many
+from store.corrections.selection import select
 from store.releases import Direction
 
 LEAST_BANK = 16

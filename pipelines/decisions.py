@@ -3,36 +3,20 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import duplicates
-from pipelines.policy import Policy, apply, policy_hash
-from store import identity, schema
-from store.stage import Counts, begin, publish, record
+from pipelines import keys
+from pipelines.policy import Policy, apply
+from store import schema
+from store.stage import Counts, begin, publish
 from store.workspace import Workspace
 
 STAGE = "decisions"
-VERSION = 1
-
-
-def run_key(workspace: Workspace) -> str:
-    where = "stage = 'signals'"
-    stages = workspace.tables.scan("stages", schema.STAGES, ["drop", "output"], where).to_pylist()
-    outputs = sorted((s["drop"], s["output"]) for s in stages)
-    copies = record(workspace.tables, duplicates.STAGE)
-    return identity.run_key(
-        STAGE,
-        VERSION,
-        str(schema.DECISIONS),
-        outputs,
-        copies and copies["output"],
-        policy_hash(workspace.config.policy),
-    )
 
 
 def judge(workspace: Workspace, policy: Policy) -> pa.Table:
     """What a policy would decide of every sample of every drop; nothing is written."""
     signals = workspace.tables.scan("signals", schema.SIGNALS)
     decided = apply(policy, signals)
-    copies = duplicates.losers(workspace)
+    copies = _copies(workspace)
     if not copies.num_rows:
         return decided
     survivor = dict(zip(_places(copies).to_pylist(), copies["survivor"].to_pylist(), strict=True))
@@ -52,7 +36,7 @@ def decide(workspace: Workspace) -> Counts:
         ConservationError: a sample has no decision; nothing was published.
     """
     tables = workspace.tables
-    key = run_key(workspace)
+    key = keys.decisions(workspace)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
         decided = judge(workspace, workspace.config.policy)
         kept = pc.sum(decided["keep"].cast(pa.int64())).as_py() or 0
@@ -65,6 +49,15 @@ def decide(workspace: Workspace) -> Counts:
             write=lambda: tables.replace(STAGE, schema.DECISIONS, decided.to_batches(), None),
             output=lambda: key,
         )
+
+
+def _copies(workspace: Workspace) -> pa.Table:
+    """(drop, id, cluster's representative drop) of samples that another one stands for."""
+    found = workspace.tables.scan("duplicates", schema.DUPLICATES)
+    first = found.filter(found["representative"]).select(["cluster", "drop"])
+    first = first.rename_columns(["cluster", "survivor"])
+    others = found.filter(pc.invert(found["representative"]))
+    return others.select(["drop", "id", "cluster"]).join(first, "cluster")
 
 
 def _places(table: pa.Table) -> pa.ChunkedArray:

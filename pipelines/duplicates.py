@@ -8,29 +8,20 @@ rows of `samples`: the ledger has them.)
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipelines import keys
 from pipelines.beam import ReadLance, gather
-from store import identity, schema
+from store import schema
 from store.stage import Counts, begin, publish
 from store.workspace import Workspace
 
 STAGE = "duplicates"
-VERSION = 1
-
-
-def run_key(workspace: Workspace) -> str:
-    where = "stage = 'samples'"
-    stages = workspace.tables.scan("stages", schema.STAGES, ["drop", "output"], where).to_pylist()
-    outputs = sorted((s["drop"], s["output"]) for s in stages)
-    return identity.run_key(STAGE, VERSION, str(schema.DUPLICATES), outputs)
 
 
 def find_duplicates(workspace: Workspace) -> Counts:
     """Make the `duplicates` table from all drops' `samples`; kept = samples that are unique."""
     tables = workspace.tables
-    key = run_key(workspace)
+    key = keys.duplicates(workspace)
     with begin(tables, STAGE, key, schema.DUPLICATES) as run:
         samples = tables.open("samples")
         found = gather(
@@ -71,12 +62,3 @@ def _cluster(group: tuple[str, Iterable[str]]) -> Iterator[dict]:
             "representative": drop == first,
             "similarity": 1.0,
         }
-
-
-def losers(workspace: Workspace) -> pa.Table:
-    """(drop, id, cluster's representative drop) of samples that another one stands for."""
-    found = workspace.tables.scan(STAGE, schema.DUPLICATES)
-    first = found.filter(found["representative"]).select(["cluster", "drop"])
-    first = first.rename_columns(["cluster", "survivor"])
-    others = found.filter(pc.invert(found["representative"]))
-    return others.select(["drop", "id", "cluster"]).join(first, "cluster")

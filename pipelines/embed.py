@@ -6,25 +6,27 @@ staging as they come out of the pool, so an interrupted run goes on after the la
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from embedders.encoder import Encoder
 from embedders.pool import Pool, UnitResult
-from embedders.spaces import Space, load, open_space
-
-from pipelines.policy import apply, policy_hash
+from embedders.spaces import load
+from pipelines import keys
+from pipelines.keys import corpus_space
+from pipelines.policy import apply
 from pipelines.progress import watch
 from store import identity, schema
-from store.errors import InvariantError, NotFoundError
-from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish, record
+from store.errors import InvariantError
+from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.tables import Tables, quote
 from store.workspace import Workspace
 
 STAGE = "vectors"
-VERSION = 1
 UNIT_PARTS = 64
 
 _CONTENT = {"image": "image", "text": "text", "audio": "audio"}
@@ -33,26 +35,6 @@ _UNIT_LENGTH_TOLERANCE = 1e-3
 
 def table_name(space: str) -> str:
     return f"vectors__{space}"
-
-
-def corpus_space(workspace: Workspace) -> Space:
-    """The space of corpus.yaml's `space:`."""
-    name = workspace.config.space
-    return open_space(name, workspace.config.spaces[name])
-
-
-def run_key(workspace: Workspace, drop: str) -> str:
-    """Raises NotFoundError where the drop has no signals yet."""
-    samples = record(workspace.tables, "samples", drop)
-    signals = record(workspace.tables, "signals", drop)
-    if samples is None or signals is None:
-        raise NotFoundError(f"drop {drop!r} has no signals yet; `isotrope run --drop {drop}`")
-    space = corpus_space(workspace)
-    prints = {m: space.fingerprint(m) for m in sorted(space.towers)}
-    policy = policy_hash(workspace.config.policy)
-    return identity.run_key(
-        STAGE, VERSION, drop, samples["output"], signals["output"], policy, space.name, prints
-    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +69,7 @@ def embed(workspace: Workspace, drop: str) -> Counts:
         InvariantError: a vector is not of unit length; nothing was published.
     """
     tables, space = workspace.tables, corpus_space(workspace)
-    key = run_key(workspace, drop)
+    key = keys.vectors(workspace, drop)
     encoders = {m: load(spec) for m, spec in sorted(space.towers.items())}
     columns = schema.vectors(_common_dim(encoders))
     name = table_name(space.name)
@@ -186,7 +168,7 @@ def _embedded(tables: Tables, name: str, columns: pa.Schema, encoder: Encoder) -
     return set(tables.scan(name, columns, ["part_id"], here)["part_id"].to_pylist())
 
 
-def _without(parts: pa.Table, known: set[str]) -> pa.Table:
+def _without(parts: pa.Table, known: set[Any]) -> pa.Table:
     if not known:
         return parts
     return parts.filter(

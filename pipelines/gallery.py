@@ -15,22 +15,23 @@ import pyarrow.compute as pc
 import ray
 
 from embedders.cluster import cluster
+from pipelines import keys
 from pipelines.banks import bank_table
 from pipelines.choose import Banks, Gallery, check_methods, choose
-from pipelines.embed import as_matrix, corpus_space, table_name
+from pipelines.embed import as_matrix, table_name
 from pipelines.kept import kept_samples
+from pipelines.keys import corpus_space
 from pipelines.media import thumbnail
 from pipelines.parts import gallery_parts
-from store import identity, schema
+from store import schema
 from store.corrections import Prepared
 from store.errors import RecordError
 from store.releases import Direction
-from store.stage import Counts, begin, publish, record
+from store.stage import Counts, begin, publish
 from store.tables import Tables
 from store.workspace import Workspace
 
 STAGE = "gallery"
-VERSION = 1
 
 _TILE = 1024
 _IN_FLIGHT = 4
@@ -44,17 +45,6 @@ def directions_table(space: str) -> str:
     return f"directions__{space}"
 
 
-def run_key(workspace: Workspace) -> str:
-    banks = record(workspace.tables, "banks")
-    return identity.run_key(
-        STAGE,
-        VERSION,
-        str(schema.gallery(1)),
-        banks and banks["output"],
-        workspace.config.corrections.model_dump(),
-    )
-
-
 def build_gallery(workspace: Workspace) -> Counts:
     """Make the galleries of the space's modalities. Counted are parts of kept samples.
 
@@ -62,7 +52,7 @@ def build_gallery(workspace: Workspace) -> Counts:
         ConfigError: a correction of corpus.yaml cannot be compiled.
     """
     tables, space = workspace.tables, corpus_space(workspace)
-    settings, key = workspace.config.corrections, run_key(workspace)
+    settings, key = workspace.config.corrections, keys.gallery(workspace)
     check_methods(settings.methods)
     vectors = tables.open(table_name(space.name))
     dim = vectors.schema.field("vector").type.list_size

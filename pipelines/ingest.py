@@ -12,33 +12,21 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import media
+from pipelines import keys, media
 from pipelines.beam import ReadLance, do_units, gather
 from pipelines.progress import watch
-from pipelines.sources import Drop, Record, Unit, count_records, list_units, listing_hash, read_unit
+from pipelines.sources import Drop, Record, Unit, count_records, list_units, read_unit
 from store import identity, schema
-from store.config import Limits
+from store.config import Beam, Limits
 from store.errors import RecordError
 from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.tables import quote
 from store.workspace import Workspace
 
 STAGE = "samples"
-VERSION = 1  # of this code: raise it when the same input would give other rows
 
 _BATCH_ROWS = 64
 _BATCH_BYTES = 32 << 20
-
-
-def run_key(workspace: Workspace, drop: Drop) -> str:
-    return identity.run_key(
-        STAGE,
-        VERSION,
-        str(schema.SAMPLES),
-        drop.name,
-        listing_hash(drop),
-        workspace.config.limits.model_dump(),
-    )
 
 
 def ingest(workspace: Workspace, drop: Drop) -> Counts:
@@ -49,7 +37,7 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
         ConservationError: records were lost; nothing was published.
     """
     tables, engine = workspace.tables, workspace.config.engine.beam
-    key = run_key(workspace, drop)
+    key = keys.samples(workspace, drop)
     with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:
         units = list_units(drop)
         resumed = len(run.done())
@@ -170,7 +158,7 @@ def _place(source: str, key: str) -> str:
     return f"{source}\n{key}"
 
 
-def _repeats(engine, run: StageRun) -> list[Entry]:
+def _repeats(engine: Beam, run: StageRun) -> list[Entry]:
     """Samples of the drop whose content came before, by source and key."""
     arrow = pa.schema([(n, pa.string()) for n in ("id", "source", "key", "survivor")])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pipelines import keys
 from pipelines.sources import Drop, find_drops
 from store import schema
 from store.errors import NotFoundError, SourceError
@@ -40,14 +41,14 @@ def stale(workspace: Workspace, drop: Drop | str | None) -> list[str]:
     After the first of them all are: what they read will change. A drop given by name is one whose
     files are no longer looked at: its samples count as up to date.
     """
-    keys = _by_drop(drop) if drop is not None else _global()
-    for place, (stage, run_key) in enumerate(keys.items()):
+    stages = _by_drop(drop) if drop is not None else _GLOBAL
+    for place, (stage, run_key) in enumerate(stages.items()):
         done = record(workspace.tables, stage, _name(drop))
         try:
             if done is None or done["run_key"] != run_key(workspace):
-                return list(keys)[place:]
+                return list(stages)[place:]
         except NotFoundError:
-            return list(keys)[place:]
+            return list(stages)[place:]
     return []
 
 
@@ -58,25 +59,20 @@ def _name(drop: Drop | str | None) -> str:
 
 
 def _by_drop(drop: Drop | str) -> dict[str, Callable[[Workspace], str]]:
-    from pipelines import embed, ingest, signals
-
     name = _name(drop)
-    keys: dict[str, Callable[[Workspace], str]] = {
-        "signals": lambda w: signals.run_key(w, name),
-        "vectors": lambda w: embed.run_key(w, name),
+    after: dict[str, Callable[[Workspace], str]] = {
+        "signals": lambda w: keys.signals(w, name),
+        "vectors": lambda w: keys.vectors(w, name),
     }
     if isinstance(drop, str):
-        return keys
-    return {"samples": lambda w: ingest.run_key(w, drop), **keys}
+        return after
+    return {"samples": lambda w: keys.samples(w, drop), **after}
 
 
-def _global() -> dict[str, Callable[[Workspace], str]]:
-    from pipelines import banks, decisions, duplicates, gallery, release
-
-    return {
-        "duplicates": duplicates.run_key,
-        "decisions": decisions.run_key,
-        "banks": banks.run_key,
-        "gallery": gallery.run_key,
-        "release": release.run_key,
-    }
+_GLOBAL: dict[str, Callable[[Workspace], str]] = {
+    "duplicates": keys.duplicates,
+    "decisions": keys.decisions,
+    "banks": keys.banks,
+    "gallery": keys.gallery,
+    "release": keys.release,
+}

@@ -2,24 +2,19 @@
 
 from dataclasses import replace
 
+from pipelines import keys
 from pipelines.banks import bank_table
 from pipelines.choose import Banks
-from pipelines.embed import corpus_space
 from pipelines.evaluation import evaluate, harmed
 from pipelines.gallery import directions_table, gallery_table, read_directions
+from pipelines.keys import corpus_space
 from pipelines.policy import policy_hash
-from store import identity, releases, schema
+from store import releases, schema
 from store.releases import Release
-from store.stage import Counts, begin, publish, record
+from store.stage import Counts, begin, publish
 from store.workspace import Workspace
 
 STAGE = "release"
-VERSION = 1
-
-
-def run_key(workspace: Workspace) -> str:
-    gallery = record(workspace.tables, "gallery")
-    return identity.run_key(STAGE, VERSION, gallery and gallery["output"])
 
 
 def make_release(workspace: Workspace) -> Release:
@@ -28,7 +23,7 @@ def make_release(workspace: Workspace) -> Release:
     A direction that does harm on the test pairs is released raw, and its reason says so.
     """
     tables, space = workspace.tables, corpus_space(workspace)
-    key = run_key(workspace)
+    key = keys.release(workspace)
     names = [
         *(gallery_table(space.name, m) for m in sorted(space.towers)),
         bank_table(space.name),

@@ -1,7 +1,7 @@
 """signals: measurements of every sample of a drop, stored once (Apache Beam).
 
 A signal is a fact; thresholds live in the policy. Each scorer turns a batch of `samples` rows
-into columns, and has a version: a scorer that is added or changed makes the stage stale.
+into columns, and has a version in `keys`: one that is added or changed makes the stage stale.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import keys
 from pipelines.beam import do_units
 from pipelines.progress import watch
-from store import identity, schema
-from store.errors import NotFoundError
-from store.stage import Counts, UnitOutcome, begin, publish, record
+from store import schema
+from store.stage import Counts, UnitOutcome, begin, publish
 from store.tables import quote
 from store.workspace import Workspace
 
@@ -75,21 +75,12 @@ def audio_length(batch: pa.RecordBatch) -> Columns:
     return {c: batch[c] for c in ("audio_seconds", "audio_rate", "audio_channels")}
 
 
-SCORERS: dict[Callable[[pa.RecordBatch], Columns], int] = {
-    image_size: 1,
-    text_length: 1,
-    text_language: 1,
-    audio_length: 1,
-}
-
-
-def run_key(workspace: Workspace, drop: str) -> str:
-    """Raises NotFoundError where the drop has no samples yet."""
-    samples = record(workspace.tables, "samples", drop)
-    if samples is None:
-        raise NotFoundError(f"drop {drop!r} has no samples yet; `isotrope run --drop {drop}`")
-    versions = {scorer.__name__: version for scorer, version in SCORERS.items()}
-    return identity.run_key(STAGE, str(schema.SIGNALS), drop, samples["output"], versions)
+SCORERS: tuple[Callable[[pa.RecordBatch], Columns], ...] = (
+    image_size,
+    text_length,
+    text_language,
+    audio_length,
+)
 
 
 def measure(workspace: Workspace, drop: str) -> Counts:
@@ -100,7 +91,7 @@ def measure(workspace: Workspace, drop: str) -> Counts:
         ConservationError: rows were lost; nothing was published.
     """
     tables = workspace.tables
-    key = run_key(workspace, drop)
+    key = keys.signals(workspace, drop)
     here = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")

@@ -217,9 +217,8 @@ class Query:
         ways = {i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs}
         compiled = {m: d for m, d in ways.items() if d is not None and d.method != "none"}
         notes: tuple[str, ...] = ()
-        stored = self.method == "auto" or {self.method} == {
-            d.method if d else "none" for d in ways.values()
-        }
+        methods = {d.method if d else "none" for d in ways.values()}
+        stored = self.method == "auto" or methods == {self.method}
         if self.method == "none" or stored:
             least = {} if self.method == "none" else {m: d.min_bias for m, d in compiled.items()}
             found = corrected(table, inputs, least, columns, self.condition, self.count)
@@ -281,17 +280,20 @@ class Result:
     def show(self) -> None:
         """Print the rows as a table."""
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
+        names = [n for n in self.rows.schema.names if n not in ("id", "rank", "_bias")]
         table = Table()
-        for name in self.rows.schema.names:
-            table.add_column(name, justify="right" if name.startswith("_") else "left")
+        for name in ("rank", *names):
+            numeric = name == "rank" or name.startswith("_")
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in self.rows.to_pylist():
-            table.add_row(*(_shown(value) for value in row.values()))
+            table.add_row(*(escape(_shown(row[name])) for name in ("rank", *names)))
         console = Console()
         console.print(table)
         for note in self.notes:
-            console.print(note, style="dim")
+            console.print(escape(note), style="dim")
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ their vectors and no more. What lies outside the candidates is not seen.
 
 import lancedb
 import numpy as np
+import pyarrow as pa
 
 from store.corrections import prepare_many
 from store.corrections.recipe import METHODS
@@ -76,7 +77,7 @@ def _bank(tables: Tables, release: Release, modality: str) -> tuple[np.ndarray, 
     return _matrix(found["vector"]), found["cluster"].to_numpy(zero_copy_only=False)
 
 
-def _matrix(column) -> np.ndarray:
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     combined = column.combine_chunks()
     return combined.flatten().to_numpy().reshape(len(combined), -1)
 

@@ -42,7 +42,8 @@ class Found:
 
 def combine(inputs: list[Weighted]) -> np.ndarray:
     """The vector whose product with g is the weighted sum of the inputs' raw scores."""
-    return np.sum([i.weight * i.vector for i in inputs], axis=0, dtype=np.float32)
+    weighted = np.stack([i.weight * i.vector for i in inputs])
+    return weighted.sum(axis=0, dtype=np.float32)
 
 
 def fetch(

@@ -6,17 +6,21 @@ methods and parameters that look at one bank share one scan, and memory is bound
 never by rows x bank.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from store.corrections.arrays import Array, beside, full_like, namespace
+from store.corrections.arrays import Array, beside, full_like, is_torch, namespace
 from store.corrections.masks import NO_PAIRS, Pairs
 from store.corrections.topk import TopK
 
-ROWS = 2048  # rows and
+Span = tuple[int, int]  # (start, stop)
+
+ROWS = 2048  # gallery rows and
 BANK_TILE = 1024  # bank rows of one product: 8 MB of float32, which stays in the last-level cache
 
 
@@ -89,6 +93,26 @@ def blocks(rows: int, size: int = ROWS) -> Iterator[tuple[int, int]]:
     """(start, stop) of consecutive blocks."""
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
+
+
+def each(
+    work: Callable[[tuple[int, int]], None], spans: Iterable[tuple[int, int]], x: Array
+) -> None:
+    """Do work on every span: on numpy in threads, because what is done to a tile after its
+    product keeps but one core busy, and numpy lets the others run."""
+    if is_torch(x):
+        for span in spans:
+            work(span)
+        return
+    with ThreadPoolExecutor(workers()) as pool:
+        for _ in pool.map(work, spans):
+            pass
+
+
+def workers() -> int:
+    """Cores to use: what OMP_NUM_THREADS grants, as Ray sets it for its actors, or all."""
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
 
 
 def scan(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from store.corrections.arrays import Array, as_matrix, beside, full_like, unit
-from store.corrections.blocks import blocks
+from store.corrections.blocks import blocks, each
 from store.corrections.correction import Applied
 from store.corrections.masks import as_ids
 from store.corrections.method import Banks
@@ -94,14 +94,16 @@ class Prepared:
         rows = unit(rows, "gallery")
         home = rows if self.banks.query is None else self.banks.query
         out = [_space(rows, r) for r in self.recipes]
-        for start, stop in blocks(rows.shape[0]):
-            block = beside(rows[start:stop], home)
-            block_ids = None if known is None else known[start:stop]
-            for number, vectors, bias, flag in self._compile(block, block_ids):
-                parts = zip(out[number], (vectors, bias, flag), strict=True)
-                for whole, part in parts:
+
+        def work(span: tuple[int, int]) -> None:
+            here = slice(*span)
+            block = beside(rows[here], home)
+            for number, *parts in self._compile(block, None if known is None else known[here]):
+                for whole, part in zip(out[number], parts, strict=True):
                     if part is not None:
-                        whole[start:stop] = beside(part, rows)
+                        whole[here] = beside(part, rows)
+
+        each(work, blocks(rows.shape[0]), home)
         return [
             Applied(*(None if whole is None else beside(whole, gallery) for whole in applied))
             for applied in out

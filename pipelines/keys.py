@@ -1,0 +1,115 @@
+"""Run keys: what each stage's output depends on, as one hash. Light to import, run before work.
+
+A stage whose recorded key differs from the key of now is out of date. It depends on what it reads
+through the `output` of the stages before it: a drop that is read again and turns out the same
+does not make anything after it run.
+
+`VERSIONS` are those of the stages' code: raise one when the same input would give other rows.
+"""
+
+from typing import Any
+
+from embedders.spaces import Space, open_space
+from pipelines.policy import policy_hash
+from pipelines.sources import Drop, listing_hash
+from store import identity, schema
+from store.errors import NotFoundError
+from store.stage import record
+from store.workspace import Workspace
+
+VERSIONS = {
+    "samples": 1,
+    "signals": 1,
+    "vectors": 1,
+    "duplicates": 1,
+    "decisions": 1,
+    "banks": 1,
+    "gallery": 1,
+    "release": 1,
+}
+# Each scorer's version: one that is added or changed makes the signals stale.
+SCORERS = {"image_size": 1, "text_length": 1, "text_language": 1, "audio_length": 1}
+
+
+def corpus_space(workspace: Workspace) -> Space:
+    """The space of corpus.yaml's `space:`. Raises EncoderError where it is not valid."""
+    name = workspace.config.space
+    return open_space(name, workspace.config.spaces[name])
+
+
+def samples(workspace: Workspace, drop: Drop) -> str:
+    limits = workspace.config.limits.model_dump()
+    return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), limits)
+
+
+def signals(workspace: Workspace, drop: str) -> str:
+    """Raises NotFoundError where the drop has no samples yet."""
+    return _key("signals", str(schema.SIGNALS), drop, _output(workspace, "samples", drop), SCORERS)
+
+
+def vectors(workspace: Workspace, drop: str) -> str:
+    """Raises NotFoundError where the drop has no signals yet."""
+    space = corpus_space(workspace)
+    return _key(
+        "vectors",
+        drop,
+        _output(workspace, "samples", drop),
+        _output(workspace, "signals", drop),
+        policy_hash(workspace.config.policy),
+        space.name,
+        {m: space.fingerprint(m) for m in sorted(space.towers)},
+    )
+
+
+def duplicates(workspace: Workspace) -> str:
+    return _key("duplicates", str(schema.DUPLICATES), _outputs(workspace, "samples"))
+
+
+def decisions(workspace: Workspace) -> str:
+    return _key(
+        "decisions",
+        str(schema.DECISIONS),
+        _outputs(workspace, "signals"),
+        _output(workspace, "duplicates"),
+        policy_hash(workspace.config.policy),
+    )
+
+
+def banks(workspace: Workspace) -> str:
+    return _key(
+        "banks",
+        _output(workspace, "decisions"),
+        _outputs(workspace, "vectors"),
+        workspace.config.space,
+        workspace.config.corrections.model_dump(exclude={"methods"}),
+    )
+
+
+def gallery(workspace: Workspace) -> str:
+    columns = str(schema.gallery(1))
+    corrections = workspace.config.corrections.model_dump()
+    return _key("gallery", columns, _output(workspace, "banks"), corrections)
+
+
+def release(workspace: Workspace) -> str:
+    return _key("release", _output(workspace, "gallery"))
+
+
+def _key(stage: str, *facts: Any) -> str:
+    return identity.run_key(stage, VERSIONS[stage], *facts)
+
+
+def _output(workspace: Workspace, stage: str, drop: str = schema.EVERY_DROP) -> str:
+    found = record(workspace.tables, stage, drop)
+    if found is None:
+        what = f"drop {drop!r}" if drop != schema.EVERY_DROP else "the corpus"
+        raise NotFoundError(f"{what} has no {stage} yet; `isotrope run` makes them")
+    return found["output"]
+
+
+def _outputs(workspace: Workspace, stage: str) -> list[tuple[str, str]]:
+    """(drop, output) of a stage over all drops, in order."""
+    stages = workspace.tables.scan(
+        "stages", schema.STAGES, ["drop", "output"], f"stage = '{stage}'"
+    )
+    return sorted((s["drop"], s["output"]) for s in stages.to_pylist())
