@@ -1,0 +1,64 @@
+"""The tables that are made drop by drop: samples, signals, vectors.
+
+Pipelines are imported where they run: Beam, Ray and models would slow every page load.
+"""
+
+import dagster as dg
+
+from assets import show
+from assets.partitions import DROPS
+from assets.step import delivered, step
+from store.workspace import Workspace
+
+GROUP = "by_drop"
+
+
+@dg.asset(partitions_def=DROPS, group_name=GROUP, kinds={"beam", "lance"})
+def samples(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """A drop's records: read, decoded once to prove them whole, hashed, stored unchanged."""
+    from pipelines.ingest import ingest
+
+    name = context.partition_key
+    return step(
+        context,
+        corpus,
+        "samples",
+        make=lambda: ingest(corpus, delivered(corpus, name)),
+        show=lambda: show.samples(corpus, name),
+    )
+
+
+@dg.asset(partitions_def=DROPS, group_name=GROUP, kinds={"beam", "lance"}, deps=[samples])
+def signals(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Measurements of every sample: sizes, lengths, languages. Facts; the policy judges later."""
+    from pipelines.signals import measure
+
+    name = context.partition_key
+    return step(
+        context,
+        corpus,
+        "signals",
+        make=lambda: measure(corpus, name),
+        show=lambda: show.signals(corpus, name),
+    )
+
+
+@dg.asset(partitions_def=DROPS, group_name=GROUP, kinds={"ray", "lance"}, deps=[samples, signals])
+def vectors(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Every part that the prefilter lets through, embedded once by a pool of actors."""
+    from pipelines.embed import embed
+
+    name = context.partition_key
+    return step(
+        context,
+        corpus,
+        "vectors",
+        make=lambda: embed(corpus, name),
+        show=lambda: show.vectors(corpus, name),
+    )

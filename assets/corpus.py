@@ -1,0 +1,93 @@
+"""The tables that are made of all drops together, up to the release that is searched.
+
+Pipelines are imported where they run: Beam, Ray and models would slow every page load.
+"""
+
+import dagster as dg
+
+from assets import show
+from assets.by_drop import samples, signals, vectors
+from assets.step import step
+from store.workspace import Workspace
+
+GROUP = "corpus"
+
+
+@dg.asset(group_name=GROUP, kinds={"beam", "lance"}, deps=[samples])
+def duplicates(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Samples whose content is in more than one drop, and which of them stands for the others."""
+    from pipelines.duplicates import find_duplicates
+
+    return step(
+        context,
+        corpus,
+        "duplicates",
+        make=lambda: find_duplicates(corpus),
+        show=lambda: show.duplicates(corpus),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"lance"}, deps=[signals, duplicates])
+def decisions(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Which samples are kept under the policy of corpus.yaml. Seconds, and no model."""
+    from pipelines.decisions import decide
+
+    return step(
+        context,
+        corpus,
+        "decisions",
+        make=lambda: decide(corpus),
+        show=lambda: show.decisions(corpus),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"lance"}, deps=[vectors, decisions])
+def banks(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Pairs set aside to fit corrections on, to choose among them and to test the choice."""
+    from pipelines.banks import draw_banks
+
+    return step(
+        context,
+        corpus,
+        "banks",
+        make=lambda: draw_banks(corpus),
+        show=lambda: show.banks(corpus),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"ray", "lance"}, deps=[vectors, decisions, banks])
+def gallery(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """What search reads: kept parts, with the chosen corrections compiled in."""
+    from pipelines.gallery import build_gallery
+
+    return step(
+        context,
+        corpus,
+        "gallery",
+        make=lambda: build_gallery(corpus),
+        show=lambda: show.gallery(corpus),
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"lance"}, deps=[banks, gallery])
+def release(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """Table versions that belong together, evaluated on test pairs, tagged and listed."""
+    from pipelines.release import make_release
+
+    return step(
+        context,
+        corpus,
+        "release",
+        make=lambda: make_release(corpus),
+        show=lambda: show.release(corpus),
+    )

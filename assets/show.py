@@ -1,0 +1,212 @@
+"""What is worth seeing of each table: metadata by name, read from the tables as they are."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assets.pictures import (
+    BAD,
+    GOOD,
+    PLAIN,
+    WORSE,
+    contact_sheet,
+    funnel,
+    histograms,
+    occurrences,
+    similarities,
+)
+from assets.report import picture, table
+from store import releases, schema
+from store.releases import Release
+from store.stage import record
+from store.tables import Tables, one_of, quote
+from store.workspace import Workspace
+
+_MOST_RULES = 12
+_MOST_PAIRS = 500
+_FIGURES = ("r@1", "r@5", "r@10", "mrr", "median_rank", "k_skewness")
+
+
+def samples(corpus: Workspace, drop: str) -> dict[str, Any]:
+    """By which rules records went."""
+    where = f"drop = {quote(drop)} AND stage = 'samples'"
+    gone = corpus.tables.scan("ledger", schema.LEDGER, ["outcome", "rule"], where)
+    return _lost(corpus, "samples", drop, zip(*gone.to_pydict().values(), strict=True))
+
+
+def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
+    """How the signals that the policy limits are spread, and where its limits lie."""
+    limits = {n: (r.min, r.max) for n, r in corpus.config.policy.items()}
+    names = [n for n in limits if not schema.is_text(schema.SIGNAL_TYPES[n])]
+    found = corpus.tables.scan("signals", schema.SIGNALS, names, f"drop = {quote(drop)}")
+    values = {n: pc.drop_null(found[n]).to_numpy() for n in names}
+    values = {n: v for n, v in values.items() if len(v)}
+    if not values:
+        return {}
+    rows = [
+        (n, *limits[n], *np.percentile(v, [0, 50, 100]), _outside(v, *limits[n]))
+        for n, v in values.items()
+    ]
+    heads = ("signal", "policy min", "policy max", "least", "median", "most", "outside")
+    png = histograms(values, limits)
+    return {"spread": table(heads, rows), "picture": picture(png, "histograms of signals")}
+
+
+def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
+    """How much nearer the parts of one sample are to each other than to strangers."""
+    space, columns = corpus.config.space, [f"{m}_id" for m in schema.MODALITIES]
+    name = f"vectors__{space}"
+    if not corpus.tables.exists(name):
+        return {}
+    paired = corpus.tables.open("samples").to_table(
+        columns=columns, filter=f"drop = {quote(drop)}", limit=_MOST_PAIRS
+    )
+    ids = sorted({i for c in columns for i in paired[c].to_pylist() if i})
+    found = corpus.tables.open(name).to_table(
+        columns=["part_id", "vector"], filter=one_of("part_id", ids)
+    )
+    by_part = dict(zip(found["part_id"].to_pylist(), found["vector"].to_pylist(), strict=True))
+    panels = {}
+    for one, other in combinations(schema.MODALITIES, 2):
+        places = zip(
+            paired[f"{one}_id"].to_pylist(), paired[f"{other}_id"].to_pylist(), strict=True
+        )
+        pairs = [(by_part[a], by_part[b]) for a, b in places if a in by_part and b in by_part]
+        if len(pairs) > 1:
+            left, right = (np.asarray(side, np.float32) for side in zip(*pairs, strict=True))
+            own, shuffled = (left * right).sum(1), (left * np.roll(right, 1, axis=0)).sum(1)
+            panels[f"{one} and {other}"] = (own, shuffled)
+    if not panels:
+        return {"space": space}
+    rows = [(n, len(o), float(o.mean()), float(s.mean())) for n, (o, s) in panels.items()]
+    heads = ("modalities", "pairs", "mean cosine of one sample", "shuffled")
+    png = similarities(panels)
+    return {
+        "space": space,
+        "cosines": table(heads, rows),
+        "picture": picture(png, "cosines of pairs"),
+    }
+
+
+def duplicates(corpus: Workspace) -> dict[str, Any]:
+    """Which drops share content."""
+    found = corpus.tables.scan("duplicates", schema.DUPLICATES, ["cluster", "drop"])
+    clusters: dict[str, list[str]] = {}
+    for cluster, drop in zip(*found.to_pydict().values(), strict=True):
+        clusters.setdefault(cluster, []).append(drop)
+    shared = Counter(pair for drops in clusters.values() for pair in combinations(sorted(drops), 2))
+    rows = [(*pair, count) for pair, count in shared.most_common(_MOST_RULES)]
+    return {
+        "clusters": len(clusters),
+        "shared": table(("drop", "other drop", "samples in both"), rows),
+    }
+
+
+def decisions(corpus: Workspace) -> dict[str, Any]:
+    """By which rules of the policy samples went."""
+    gone = corpus.tables.scan("decisions", schema.DECISIONS, ["rule"], "NOT keep")
+    return _lost(
+        corpus,
+        "decisions",
+        schema.EVERY_DROP,
+        (("rejected", rule) for rule in gone["rule"].to_pylist()),
+    )
+
+
+def banks(corpus: Workspace) -> dict[str, Any]:
+    """How many pairs each split has."""
+    name = f"banks__{corpus.config.space}"
+    found = corpus.tables.open(name).to_table(columns=["split", "modality", "sample_id"])
+    counts = found.group_by(["split", "modality"]).aggregate([("sample_id", "count_distinct")])
+    rows = sorted(zip(*counts.to_pydict().values(), strict=True))
+    return {"splits": table(("split", "modality", "samples"), rows)}
+
+
+def gallery(corpus: Workspace) -> dict[str, Any]:
+    """How many parts each gallery shows, and the first pictures of it."""
+    rows, shown = [], []
+    for modality in schema.MODALITIES:
+        name = f"gallery__{corpus.config.space}__{modality}"
+        if corpus.tables.exists(name):
+            opened = corpus.tables.open(name)
+            rows.append((modality, opened.count_rows(), *_spread(corpus.tables, name)))
+            if modality == "image":
+                first = opened.to_table(columns=["thumbnail"], limit=48)["thumbnail"]
+                shown = [png for png in first.to_pylist() if png]
+    heads = ("gallery", "parts", *(f"bias of {m} queries" for m in schema.MODALITIES))
+    found: dict[str, Any] = {"galleries": table(heads, rows)}
+    if shown:
+        found["picture"] = picture(contact_sheet(shown), "pictures of the gallery")
+    return found
+
+
+def release(corpus: Workspace) -> dict[str, Any]:
+    """Figures before and after correction, direction by direction."""
+    last: Release = releases.latest(corpus.tables)
+    rows = []
+    for name, figures in last.evaluation.items():
+        for side in ("raw", "corrected"):
+            if side in figures:
+                how = "none" if side == "raw" else last.directions[name].method
+                queries = figures["queries"]
+                rows.append((name, side, how, queries, *(figures[side][f] for f in _FIGURES)))
+    panels = {n: f["k_occurrence"] for n, f in last.evaluation.items() if "k_occurrence" in f}
+    found = {
+        "release": last.number,
+        "figures": table(("direction", "scores", "method", "queries", *_FIGURES), rows),
+        "gains": table(
+            ("direction", "gain of MRR", "95 % low", "95 % high"),
+            [
+                (n, f["gain"]["mean"], f["gain"]["low"], f["gain"]["high"])
+                for n, f in last.evaluation.items()
+                if "gain" in f
+            ],
+        ),
+        "choices": table(
+            ("direction", "method", "why"),
+            [(d.name, d.method, d.reason) for d in last.directions.values()],
+        ),
+    }
+    if panels:
+        found["picture"] = picture(occurrences(panels), "k-occurrence before and after")
+    return found
+
+
+def _lost(
+    corpus: Workspace, stage: str, drop: str, gone: Iterable[tuple[str, str]]
+) -> dict[str, Any]:
+    done = record(corpus.tables, stage, drop)
+    if done is None:
+        return {}
+    rules = Counter(gone).most_common(_MOST_RULES)
+    colours = {"rejected": BAD, "failed": WORSE}
+    bars = [("in", done["input"], PLAIN)]
+    bars += [(rule, count, colours[outcome]) for (outcome, rule), count in rules]
+    bars.append(("kept", done["kept"], GOOD))
+    rows = [(rule, outcome, count) for (outcome, rule), count in rules]
+    return {
+        "lost": table(("rule", "outcome", "records"), rows),
+        "picture": picture(funnel(bars), f"what became of the {done['input']} records"),
+    }
+
+
+def _outside(values: np.ndarray, least: float | None, most: float | None) -> int:
+    low = values < least if least is not None else np.zeros(len(values), bool)
+    high = values > most if most is not None else np.zeros(len(values), bool)
+    return int((low | high).sum())
+
+
+def _spread(tables: Tables, name: str) -> list[str]:
+    columns = [f"bias_{m}" for m in schema.MODALITIES]
+    biases: pa.Table = tables.open(name).to_table(columns=columns)
+    spreads = []
+    for column in columns:
+        numbers = biases[column].to_numpy()
+        flat = not len(numbers) or not numbers.any()
+        spreads.append("none" if flat else f"{numbers.min():.3f} to {numbers.max():.3f}")
+    return spreads

@@ -1,0 +1,76 @@
+"""What every asset does: nothing where its table is up to date, else its pipeline; then report."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.report import summary
+from pipelines import plan
+from pipelines.sources import Drop
+from store import schema
+from store.errors import NotFoundError
+from store.stage import record
+from store.workspace import Workspace
+
+# A run with this tag set to "true" makes its tables again, up to date or not.
+FORCE = "isotrope/force"
+
+Shown = Mapping[str, Any]
+
+
+def step(
+    context: dg.AssetExecutionContext,
+    corpus: Workspace,
+    stage: str,
+    make: Callable[[], Any],
+    show: Callable[[], Shown],
+) -> dg.MaterializeResult:
+    """Bring a stage's table up to date and report what is in it.
+
+    Args:
+        make: runs the pipeline.
+        show: reads the table for what is worth seeing: metadata by name.
+
+    Raises:
+        IsotropeError: the pipeline could not make the table, which stays as it was.
+    """
+    drop = context.partition_key if context.has_partition_key else None
+    needed = context.run.tags.get(FORCE) == "true" or stage in stale(corpus, stage, drop)
+    if needed:
+        make()
+    done = record(corpus.tables, stage, drop or schema.EVERY_DROP)
+    if done is None:
+        raise NotFoundError(f"{stage} was made, but another run has begun to make it again")
+    context.log.info(
+        f"{stage}: {done['input']} in, {done['kept']} kept, {done['rejected']} rejected,"
+        f" {done['failed']} failed" + ("" if needed else "; it was up to date")
+    )
+    return dg.MaterializeResult(
+        metadata={"up_to_date": not needed, **summary(done), **show()},
+        data_version=dg.DataVersion(done["output"]),
+    )
+
+
+def stale(corpus: Workspace, stage: str, drop: str | None) -> list[str]:
+    """The stages that are out of date, of the drop's or of the corpus's own.
+
+    Only `samples` looks at the drop's files: the others work on what is in the tables.
+    """
+    if drop is not None and stage == "samples":
+        return plan.stale(corpus, delivered(corpus, drop))
+    return plan.stale(corpus, drop)
+
+
+def delivered(corpus: Workspace, name: str) -> Drop:
+    """A drop by its name.
+
+    Raises:
+        NotFoundError: no source delivers it.
+    """
+    drops = plan.drops(corpus)
+    if name not in drops:
+        raise NotFoundError(
+            f"no source of corpus.yaml delivers a drop {name!r}; delivered are: {', '.join(drops)}"
+        )
+    return drops[name]

@@ -1,0 +1,106 @@
+"""Dagster's home of a corpus: <corpus>/.dagster, with its log of runs. The tables are the truth,
+so the folder can be lost; and runs that were killed are cleared from it, lest they hold up others.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import yaml
+from filelock import FileLock, Timeout
+
+from assets.partitions import DROPS
+from pipelines import plan
+from store.errors import IsotropeError
+from store.workspace import Workspace
+
+ALIVE = "isotrope/alive"  # tag: the lock that the run's process holds for as long as it lives
+
+_SETTINGS = {
+    "telemetry": {"enabled": False},
+    "nux": {"enabled": False},
+    # The stages of a corpus lock each other out: a second run would only wait.
+    "concurrency": {"runs": {"max_concurrent_runs": 1}},
+    "python_logs": {"python_log_level": "INFO"},
+}
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def prepare(workspace: Workspace) -> Path:
+    """The corpus's Dagster home, with its settings written."""
+    home = workspace.root / ".dagster"
+    home.mkdir(exist_ok=True)
+    settings = home / "dagster.yaml"
+    text = yaml.safe_dump(_SETTINGS, sort_keys=False)
+    if not settings.is_file() or settings.read_text() != text:
+        settings.write_text(text)
+    return home
+
+
+@contextmanager
+def instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+    """The corpus's Dagster instance."""
+    with dg.DagsterInstance.from_config(str(prepare(workspace))) as opened:
+        yield opened
+
+
+@contextmanager
+def alive(workspace: Workspace) -> Iterator[str]:
+    """The name of a lock that is held until the block ends, or the process dies."""
+    name = uuid.uuid4().hex
+    path = _lock(workspace, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield name
+    path.unlink(missing_ok=True)
+
+
+def bury(workspace: Workspace, opened: dg.DagsterInstance, *, page: bool = False) -> int:
+    """Mark runs as failed whose process is gone, and free what they hold; returns how many.
+
+    Args:
+        page: also those that were launched from the page: say so only where none is served.
+    """
+    buried = 0
+    for run in opened.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        name = run.tags.get(ALIVE)
+        dead = page if name is None else _is_free(workspace, name)
+        if dead:
+            opened.report_run_failed(run, message="the process of this run is gone")
+            opened.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            buried += 1
+    return buried
+
+
+def register(workspace: Workspace, opened: dg.DagsterInstance) -> None:
+    """Make partitions of the drops that the tables know or the sources deliver."""
+    names = set(plan.known_drops(workspace))
+    with suppress(IsotropeError):  # a source that is away must not hide what was made of it
+        names |= set(plan.drops(workspace))
+    added = sorted(names - set(opened.get_dynamic_partitions(str(DROPS.name))))
+    if added:
+        opened.add_dynamic_partitions(str(DROPS.name), added)
+
+
+def _lock(workspace: Workspace, name: str) -> Path:
+    return workspace.root / ".dagster" / "alive" / f"{name}.lock"
+
+
+def _is_free(workspace: Workspace, name: str) -> bool:
+    path = _lock(workspace, name)
+    if not path.is_file():
+        return True
+    try:
+        with FileLock(path, timeout=0):
+            pass
+    except Timeout:
+        return False
+    path.unlink(missing_ok=True)
+    return True
