@@ -1,6 +1,7 @@
 """What runs on Ray's workers: reading and preparing on CPUs, encoding where the model is."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -79,12 +80,10 @@ class Actor:
     def __init__(self, spec: str, batch_size: int | None, num_cpus: float, num_gpus: float):
         if not num_gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        try:
-            import torch
-
-            torch.set_num_threads(max(1, int(num_cpus)))
-        except ImportError:
-            pass
+        threads = max(1, int(num_cpus))
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(threads)
         self.encoder = load(spec)
         self.batch_size = batch_size or FIRST_BATCH
         self.growing = batch_size is None and num_gpus > 0
@@ -154,7 +153,5 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _free_memory() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()  # does nothing where no GPU was used

@@ -146,7 +146,8 @@ class Pool:
         ids = _get(part_ids.remote(read))
 
         def attempt(start: int, stop: int) -> Prepared:
-            return _get(prepare.remote(self.spec, read, start, stop))
+            once = prepare.options(max_retries=0)
+            return _get(once.remote(self.spec, read, start, stop))
 
         def died(part: int) -> Prepared:
             return Prepared([], [], [_crash(ids[part])])
