@@ -21,7 +21,7 @@ def policy_hash(policy: Policy) -> str:
 def apply(policy: Policy, signals: pa.Table) -> pa.Table:
     """One row of `decisions` for each row of `signals`, in the same order."""
     rows = signals.num_rows
-    broken = pa.array([False] * rows)
+    broken = pa.array([False] * rows, pa.bool_())
     rule, value, threshold = (pa.nulls(rows, pa.string()) for _ in range(3))
     for name, limits in policy.items():
         column = signals[name].combine_chunks()

@@ -20,6 +20,7 @@ from store.errors import BusyError, InputError, NotFoundError
 
 # Starting a program forks and execs at once, which Lance survives; it warns of forks that stay.
 warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
+warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
 

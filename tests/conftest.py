@@ -1,0 +1,67 @@
+"""What many tests share: one corpus, made once by the real engines."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedders.cluster import cluster
+from store.workspace import Workspace
+from tests.corpus_for_tests import begin, deliver
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+
+
+def make(workspace: Workspace) -> None:
+    """Run what is stale, without Dagster."""
+    from pipelines import (
+        banks,
+        decisions,
+        duplicates,
+        embed,
+        gallery,
+        ingest,
+        plan,
+        release,
+        signals,
+    )
+
+    for name, drop in plan.drops(workspace).items():
+        stages = plan.stale(workspace, drop)
+        if "samples" in stages:
+            ingest.ingest(workspace, drop)
+        if "signals" in stages:
+            signals.measure(workspace, name)
+        if "vectors" in stages:
+            embed.embed(workspace, name)
+    whole = {
+        "duplicates": duplicates.find_duplicates,
+        "decisions": decisions.decide,
+        "banks": banks.draw_banks,
+        "gallery": gallery.build_gallery,
+        "release": release.make_release,
+    }
+    for stage in plan.stale(workspace, None):
+        whole[stage](workspace)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    with cluster():
+        yield
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Workspace:
+    """Two drops of coloured squares, made up to a release. Not to be changed."""
+    root = tmp_path_factory.mktemp("squares")
+    begin(root)
+    deliver(root / "drops" / "first", 500)
+    deliver(root / "drops" / "second", 120, first=480)
+    (root / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (root / "drops" / "first" / "broken.txt").write_text("a red square that is cut")
+    workspace = Workspace.open(root)
+    make(workspace)
+    return workspace

@@ -1,0 +1,102 @@
+"""The command line, as a person types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from orchestration.cli import main
+from store.workspace import Workspace
+from tests.corpus_for_tests import COLOURS, begin, deliver, picture
+
+
+def isotrope(*words: object, fails: bool = False) -> str:
+    result = CliRunner().invoke(main, [str(w) for w in words])
+    assert result.exit_code == (1 if fails else 0), result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_init_looks_at_the_source(tmp_path: Path) -> None:
+    deliver(tmp_path / "photos" / "monday", 3)
+    deliver(tmp_path / "photos" / "tuesday", 4, first=10)
+    said = isotrope("init", tmp_path / "corpus", "--from", tmp_path / "photos")
+    assert "monday" in said
+    assert "isotrope run" in said
+    assert list(Workspace.open(tmp_path / "corpus").config.sources) == ["photos"]
+    assert "already" in isotrope("init", tmp_path / "corpus", "--from", tmp_path, fails=True)
+
+
+def test_init_takes_loose_files_as_one_drop(tmp_path: Path) -> None:
+    deliver(tmp_path / "photos", 3)
+    deliver(tmp_path / "photos" / "more", 2, first=5)
+    isotrope("init", tmp_path / "corpus", "--from", tmp_path / "photos")
+    assert Workspace.open(tmp_path / "corpus").config.sources["photos"].drop_by == "source"
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_init_refuses_a_source_with_nothing(tmp_path: Path, what: str) -> None:
+    source = tmp_path / what
+    if what == "empty":
+        source.mkdir()
+    said = isotrope("init", tmp_path / "corpus", "--from", source, fails=True)
+    assert "error:" in said
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_search(squares: Workspace, tmp_path: Path) -> None:
+    here = ("--corpus", squares.root)
+    answer = json.loads(isotrope("search", "a red square number 3", "--limit", 3, "--json", *here))
+    assert answer["complete"] is True
+    assert len(answer["hits"]) == 3
+    assert {"id", "modality", "_score", "rank", "key"} <= answer["hits"][0].keys()
+    query = tmp_path / "q.png"
+    query.write_bytes(picture(COLOURS["blue"], 12))
+    assert "blue-0012" in isotrope("search", "--image", query, *here)
+    both = ("search", "a red square number 3", "--image", query, "--weights", "0.9,0.1")
+    assert "red-0003" in isotrope(*both, *here)
+    bad = isotrope("search", "x", "--correct", "magic", *here, fails=True)
+    assert "allowed are auto" in bad
+    assert "numbers with commas" in isotrope(*both[:-1], "a lot", *here, fails=True)
+
+
+def test_evaluate(squares: Workspace) -> None:
+    shown = isotrope("evaluate", "--corpus", squares.root)
+    assert "text->image" in shown
+    figures = json.loads(isotrope("evaluate", "--json", "--corpus", squares.root))
+    for direction in ("text->image", "image->text"):
+        found = figures[direction]
+        assert found["queries"] > 50
+        assert 0 <= found["raw"]["r@1"] <= found["raw"]["r@10"] <= 1
+        assert sum(found["k_occurrence"]["raw"]) == found["gallery"]
+
+
+def test_why(squares: Workspace) -> None:
+    here = ("--corpus", squares.root)
+    assert "image.truncated" in isotrope("why", "broken", *here)
+    assert "passes" in isotrope("why", "red-0000", *here)
+    assert "isotrope run" in isotrope("why", "nobody", *here, fails=True)
+
+
+def test_whatif(squares: Workspace) -> None:
+    here = ("--corpus", squares.root)
+    said = isotrope("whatif", "--set", "image_min_side.min=25", *here)
+    assert "image_min_side.min" in said
+    assert "nothing was changed" in said
+    assert "is not a signal" in isotrope("whatif", "--set", "beauty.min=3", *here, fails=True)
+    assert "signal.operator=value" in isotrope("whatif", "--set", "beauty", *here, fails=True)
+
+
+def test_before_any_run(tmp_path: Path) -> None:
+    assert "isotrope init" in isotrope("run", "--corpus", tmp_path, fails=True)
+    begin(tmp_path)
+    assert "isotrope run" in isotrope("search", "x", "--corpus", tmp_path, fails=True)
+    assert "isotrope run" in isotrope("evaluate", "--corpus", tmp_path, fails=True)
+    assert "is not a folder" in isotrope("run", "--corpus", tmp_path, fails=True)
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    begin(tmp_path, "sources:\n  a: {path: x}\ncolour: red\n")
+    said = isotrope("run", "--corpus", tmp_path, fails=True)
+    assert "corpus.yaml:3: colour: unknown key" in said

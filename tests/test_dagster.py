@@ -1,0 +1,324 @@
+"""Dagster on a real corpus with a real instance: what runs, what is checked, what is noticed."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from assets.checks import CHECKS
+from assets.step import FORCE
+from orchestration import home
+from orchestration.definitions import ASSETS, definitions
+from orchestration.resources import VARIABLE
+from orchestration.run import run_missing
+from orchestration.sensors import changes, deliveries
+from pipelines import plan
+from store import schema
+from store.errors import ConfigError, InputError, InvariantError
+from store.workspace import Workspace
+from tests.corpus_for_tests import CONFIG, begin, deliver
+
+STAGES = [*schema.BY_DROP, *schema.GLOBAL]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list]:
+    """A corpus of two drops, run to its release, and the steps that this took."""
+    root = tmp_path_factory.mktemp("dagster")
+    begin(root)
+    deliver(root / "drops" / "first", 70)
+    deliver(root / "drops" / "second", 10, first=65)
+    (root / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    workspace = Workspace.open(root)
+    return workspace, run_missing(workspace)
+
+
+@pytest.fixture
+def untouched(tmp_path: Path) -> Workspace:
+    """A corpus of one drop of which nothing has been made."""
+    begin(tmp_path)
+    deliver(tmp_path / "drops" / "only", 12)
+    return Workspace.open(tmp_path)
+
+
+@pytest.fixture
+def instance(made) -> Iterator[dg.DagsterInstance]:
+    with home.instance(made[0]) as opened:
+        yield opened
+
+
+def materialise(workspace: Workspace, stage: str, drop: str | None, instance, **options):
+    return dg.materialize(
+        [*ASSETS, *CHECKS],
+        selection=dg.AssetSelection.assets(stage),
+        partition_key=drop,
+        instance=instance,
+        resources={"corpus": workspace},
+        **options,
+    )
+
+
+def metadata(result: dg.ExecuteInProcessResult, stage: str) -> dict:
+    (event,) = result.asset_materializations_for_node(stage)
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_definitions_hold_every_stage_and_need_no_corpus_to_load():
+    found = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
+    assert found == set(STAGES)
+    assert {j.name for j in definitions.resolve_all_job_defs()} >= {"drop", "corpus", "everything"}
+
+
+def test_without_a_corpus_the_error_says_what_to_set(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with (
+        dg.DagsterInstance.ephemeral() as nowhere,
+        pytest.raises(dg.DagsterResourceFunctionError) as raised,
+    ):
+        definitions.resolve_job_def("corpus").execute_in_process(instance=nowhere)
+    assert isinstance(raised.value.__cause__, ConfigError)
+    assert VARIABLE in str(raised.value.__cause__)
+
+
+def test_a_run_makes_every_stage_of_every_drop_in_order(made, instance):
+    workspace, steps = made
+    by_drop_steps = [(s.stage, s.drop) for s in steps if s.drop]
+    assert by_drop_steps == [(s, d) for d in ("first", "second") for s in schema.BY_DROP]
+    assert [s.stage for s in steps if not s.drop] == list(schema.GLOBAL)
+    first = steps[0].counts
+    assert (first.input, first.kept, first.failed) == (71, 70, 1)
+    assert set(instance.get_dynamic_partitions("drop")) == {"first", "second"}
+    assert not plan.stale(workspace, None)
+    for check in CHECKS:
+        for key in check.check_keys:
+            summary = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])
+            assert summary[key].status.value == "SUCCEEDED", key
+
+
+def test_a_second_run_does_nothing_and_imports_no_engine(made):
+    script = (
+        "import sys; from store.workspace import Workspace;"
+        "from orchestration.run import run_missing;"
+        f"print(run_missing(Workspace.open({str(made[0].root)!r})));"
+        "print([m for m in ('dagster', 'ray', 'apache_beam', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert out.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_what_is_up_to_date_is_reported_but_not_made_again(made, instance):
+    workspace, _ = made
+    before = workspace.tables.version("samples")
+    seen = metadata(materialise(workspace, "samples", "first", instance), "samples")
+    assert seen["up_to_date"] is True
+    assert (seen["input"], seen["kept"], seen["failed"]) == (71, 70, 1)
+    assert "image/png;base64" in seen["picture"]
+    assert "broken" not in seen["lost"]
+    assert "failed" in seen["lost"]
+    assert workspace.tables.version("samples") == before
+
+
+def test_a_run_tagged_with_force_makes_it_again(made, instance):
+    workspace, _ = made
+    before = workspace.tables.version("decisions")
+    result = materialise(workspace, "decisions", None, instance, tags={FORCE: "true"})
+    assert metadata(result, "decisions")["up_to_date"] is False
+    assert workspace.tables.version("decisions") > before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_reports_its_counts(made, instance, stage):
+    drop = "first" if stage in schema.BY_DROP else None
+    seen = metadata(materialise(made[0], stage, drop, instance), stage)
+    assert seen["input"] == seen["kept"] + seen["rejected"] + seen["failed"]
+    pictured = stage not in ("duplicates", "banks")
+    assert ("picture" in seen) == pictured
+
+
+def test_a_row_that_is_there_twice_fails_its_check_and_is_made_again(made, instance):
+    workspace, _ = made
+    tables = workspace.tables
+    doubled = tables.open("samples").to_table(filter="drop = 'second'").slice(0, 1)
+    tables.replace("samples", schema.SAMPLES, doubled.cast(schema.SAMPLES).to_batches(), "false")
+    with pytest.raises(dg.DagsterAssetCheckFailedError, match="samples_unique"):
+        materialise(workspace, "samples", "second", instance)
+    assert plan.stale(workspace, plan.drops(workspace)["second"])[0] == "samples"
+    assert [(s.stage, s.drop) for s in run_missing(workspace)] == [("samples", "second")]
+    assert tables.open("samples").count_rows("drop = 'second'") == 10
+
+
+def test_a_vector_that_is_no_number_fails_its_check(made, instance):
+    workspace, _ = made
+    tables, name = workspace.tables, "vectors__colours"
+    good = tables.open(name).to_table()
+    part = tables.open("samples").to_table(["image_id"], filter="drop = 'second'")[0][0].as_py()
+    row = good["part_id"].to_pylist().index(part)
+    numbers = good["vector"].combine_chunks().flatten().to_numpy().reshape(good.num_rows, -1).copy()
+    numbers[row, 0] = float("nan")
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers.ravel()), numbers.shape[1])
+    columns = schema.vectors(numbers.shape[1])
+    bad = good.drop_columns("vector").append_column("vector", vectors).select(columns.names)
+    tables.replace(name, columns, bad.cast(columns).to_batches(), None)
+    try:
+        with pytest.raises(dg.DagsterAssetCheckFailedError, match="vectors_sound"):
+            materialise(workspace, "vectors", "second", instance)
+        with pytest.raises(InvariantError, match=r"vectors of drop 'second'.*not of length 1"):
+            run_missing(workspace)
+    finally:
+        tables.replace(name, columns, good.cast(columns).to_batches(), None)
+    run_missing(workspace)
+    assert not plan.stale(workspace, None)
+
+
+def test_a_lost_row_of_signals_fails_its_check(made, instance):
+    workspace, _ = made
+    key = workspace.tables.open("signals").to_table(["id"], filter="drop = 'second'")[0][0].as_py()
+    workspace.tables.replace("signals", schema.SIGNALS, [], f"drop = 'second' AND id = '{key}'")
+    with pytest.raises(dg.DagsterAssetCheckFailedError, match="signals_conserved"):
+        materialise(workspace, "signals", "second", instance)
+    assert run_missing(workspace)[0].stage == "signals"
+
+
+def test_errors_of_pipelines_come_back_as_they_were_raised(made):
+    workspace, _ = made
+    begin(workspace.root, CONFIG + "corrections: {methods: [invgc]}\n")
+    try:
+        with pytest.raises(ConfigError, match="'invgc' cannot be compiled"):
+            run_missing(Workspace.open(workspace.root))
+    finally:
+        begin(workspace.root)
+
+
+def test_drops_and_stages_that_do_not_exist_are_refused(untouched):
+    with pytest.raises(InputError, match="delivered: only"):
+        run_missing(untouched, drop="onyl")
+    with pytest.raises(InputError, match="stages are samples"):
+        run_missing(untouched, select="sample")
+
+
+def test_after_a_kill_the_next_run_goes_on_and_clears_the_dead_one(untouched):
+    script = f"""
+import os, signal
+from pipelines import signals
+from store.workspace import Workspace
+from orchestration.run import run_missing
+signals.measure = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+run_missing(Workspace.open({str(untouched.root)!r}))
+"""
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    steps = run_missing(untouched, select=["samples", "signals"])
+    assert [s.stage for s in steps] == ["signals"]
+    with home.instance(untouched) as opened:
+        states = [run.status.value for run in opened.get_runs()]
+    assert states == ["SUCCESS", "FAILURE", "SUCCESS"]
+    assert not list((untouched.root / ".dagster" / "alive").iterdir())
+
+
+def tick(sensor, workspace: Workspace, opened: dg.DagsterInstance, cursor: str | None = None):
+    with dg.build_sensor_context(
+        instance=opened, cursor=cursor, resources={"corpus": workspace}
+    ) as context:
+        return sensor(context)
+
+
+def test_a_drop_is_requested_once_it_has_stayed_the_same_for_two_ticks(untouched):
+    with home.instance(untouched) as opened:
+        first = tick(deliveries, untouched, opened)
+        assert first.dynamic_partitions_requests[0].partition_keys == ["only"]
+        assert not first.run_requests
+        second = tick(deliveries, untouched, opened, first.cursor)
+        assert [r.partition_key for r in second.run_requests] == ["only"]
+        deliver(untouched.root / "drops" / "only", 1, first=50)
+        third = tick(deliveries, untouched, opened, second.cursor)
+        assert not third.run_requests
+        fourth = tick(deliveries, untouched, opened, third.cursor)
+        assert fourth.run_requests[0].run_key != second.run_requests[0].run_key
+
+
+def test_what_is_up_to_date_is_not_requested(made, instance):
+    workspace, _ = made
+    first = tick(deliveries, workspace, instance)
+    assert not first.dynamic_partitions_requests
+    assert not tick(deliveries, workspace, instance, first.cursor).run_requests
+    assert tick(changes, workspace, instance).skip_message == "everything is up to date"
+
+
+def test_the_corpus_is_requested_when_a_drop_was_made_without_it(untouched):
+    with home.instance(untouched) as opened:
+        assert tick(changes, untouched, opened).skip_message == "no drop has been read yet"
+        run_missing(untouched, select=["samples", "signals"])
+        request = tick(changes, untouched, opened)
+        assert request.tags["isotrope/stale"].startswith("duplicates")
+        assert tick(changes, untouched, opened).run_key == request.run_key
+
+
+def test_a_source_that_is_away_makes_the_sensor_wait(untouched):
+    (untouched.root / "drops").rename(untouched.root / "elsewhere")
+    with home.instance(untouched) as opened:
+        assert "is not a folder" in tick(deliveries, untouched, opened).skip_message
+
+
+@pytest.mark.slow
+def test_the_page_materialises(untouched):
+    port = _free_port()
+    serve = (
+        "from pathlib import Path; from orchestration.dev import serve;"
+        "from store.workspace import Workspace;"
+        f"serve(Workspace.open({str(untouched.root)!r}), '127.0.0.1', {port})"
+    )
+    page = subprocess.Popen([sys.executable, "-c", serve])
+    try:
+        _until(lambda: "assetNodes" in _ask(port, _ASSETS) and "samples" in _ask(port, _ASSETS))
+        launched = json.loads(_ask(port, _LAUNCH))["data"]["launchRun"]
+        run = launched["run"]["runId"]
+        _until(
+            lambda: (
+                "SUCCESS" in _ask(port, f'{{runOrError(runId: "{run}") {{...on Run{{status}}}}}}')
+            )
+        )
+        assert plan.stale(untouched, plan.drops(untouched)["only"])[0] == "signals"
+    finally:
+        page.send_signal(signal.SIGINT)
+        page.wait(60)
+
+
+_ASSETS = "{assetNodes {assetKey {path}}}"
+_LAUNCH = """mutation {launchRun(executionParams: {
+  selector: {repositoryName: "__repository__", repositoryLocationName: "orchestration.definitions",
+             jobName: "__ASSET_JOB", assetSelection: [{path: ["samples"]}]},
+  executionMetadata: {tags: [{key: "dagster/partition", value: "only"}]}})
+  {...on LaunchRunSuccess {run {runId}} ...on PythonError {message}}}"""
+
+
+def _ask(port: int, query: str) -> str:
+    body = json.dumps({"query": query}).encode()
+    address = f"http://127.0.0.1:{port}/graphql"
+    request = urllib.request.Request(address, body, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.read().decode()
+    except OSError:
+        return ""
+
+
+def _until(holds, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(1)
+
+
+def _free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]

@@ -1,0 +1,92 @@
+"""SIGKILL of a real `isotrope run` while it embeds, then another run: nothing lost, nothing twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.embed import as_matrix
+from store import schema
+from store.stage import record
+from store.workspace import Workspace
+from tests.corpus_for_tests import CONFIG, begin, deliver
+
+ROOT = Path(__file__).resolve().parent.parent
+SLOW = CONFIG.replace("corpus_for_tests:ColourImage", "corpus_for_tests:SlowImage")
+
+
+def command(root: Path, log: Path) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ENCODED_LOG": str(log)}
+    words = [sys.executable, "-m", "orchestration.cli", "run", "--corpus", str(root)]
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def vectors(root: Path) -> dict[str, np.ndarray]:
+    rows = Workspace.open(root).tables.open("vectors__colours").to_table()
+    parts = rows["part_id"].to_pylist()
+    assert len(parts) == len(set(parts))
+    return dict(zip(parts, as_matrix(rows["vector"]), strict=True))
+
+
+@pytest.mark.timeout(600)
+def test_killed_while_embedding(tmp_path: Path) -> None:
+    for name in ("killed", "undisturbed"):
+        begin(tmp_path / name, SLOW)
+        deliver(tmp_path / name / "drops" / "a", 320)
+    log = tmp_path / "encoded.log"
+    run = command(tmp_path / "killed", log)
+    staging = tmp_path / "killed" / "tables" / "_staging"
+    deadline = time.monotonic() + 240
+    while len(finished := list(staging.glob("vectors-*/*/units.lance/data/*.lance"))) < 2:
+        assert run.poll() is None, run.stderr and run.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert finished
+    assert record(Workspace.open(tmp_path / "killed").tables, "vectors", "a") is None
+    before = log.read_text().split()
+
+    again = command(tmp_path / "killed", log)
+    assert again.wait() == 0, again.stderr and again.stderr.read().decode()
+    row = record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
+    assert row is not None
+    assert row["resumed"] >= 2
+    assert row["input"] == row["kept"] == 640
+
+    calm = command(tmp_path / "undisturbed", tmp_path / "other.log")
+    assert calm.wait() == 0, calm.stderr and calm.stderr.read().decode()
+    mine, theirs = vectors(tmp_path / "killed"), vectors(tmp_path / "undisturbed")
+    assert mine.keys() == theirs.keys()
+    assert max(np.abs(mine[k] - theirs[k]).max() for k in mine) < 1e-5
+    for table, columns in (
+        ("samples", ["drop", "id", "key", "text", "image"]),
+        ("signals", schema.SIGNALS.names),
+        ("decisions", ["drop", "id", "keep", "rule"]),
+        ("gallery__colours__image", ["part_id", "id", "sample_ids", "caption"]),
+    ):
+        pair = [
+            Workspace.open(tmp_path / n).tables.open(table).to_table(columns=columns)
+            for n in ("killed", "undisturbed")
+        ]
+        first, second = (t.sort_by("id").to_pylist() for t in pair)
+        assert first == second
+
+    # Whatever a finished unit held was encoded once; what was under way may be encoded twice.
+    encoded = log.read_text().split()
+    twice = len(encoded) - len(set(encoded))
+    unfinished = len(before) - 64 * len(finished)
+    assert len(set(encoded)) == 320
+    assert twice <= max(0, unfinished)
