@@ -23,6 +23,11 @@ _SETTINGS = {
     "nux": {"enabled": False},
     # The stages of a corpus lock each other out: a second run would only wait.
     "concurrency": {"runs": {"max_concurrent_runs": 1}},
+    # Kept logs would come by way of `tail` processes, and leave progress bars no terminal.
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    },
     "python_logs": {"python_log_level": "INFO"},
 }
 _UNFINISHED = [
