@@ -24,6 +24,7 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
         home.register(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}
     print(f"Dagster on {workspace.root}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
+    os.chdir(folder)  # Python looks for modules where it stands: nothing there may pass for one
     os.execv(sys.executable, [sys.executable, *command(host, port)])
 
 
@@ -41,6 +42,5 @@ def command(host: str, port: int) -> list[str]:
     """Python's arguments for the page, the daemon and their code server."""
     here = Path(__file__).resolve().parents[1]
     quiet = ["-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
-    # Named, so that a folder called `store` where the user stands is not taken for ours.
     module = ["-m", "orchestration.definitions", "--working-directory", str(here)]
     return [*quiet, *module, "-h", host, "-p", str(port)]

@@ -126,11 +126,22 @@ class _Runner:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 tags=self.alive,
             )
-        except dg.DagsterAssetCheckFailedError as error:
+        except dg.DagsterError:
+            if not (broken := self._broken_promises()):
+                raise
             where = f"{stage} of drop {drop!r}" if drop else stage
-            raise InvariantError(f"{where} breaks a promise: {error}") from None
+            raise InvariantError(f"{where} broke a promise of its table: {broken}") from None
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
+
+    def _broken_promises(self) -> str:
+        import dagster as dg
+
+        (run,) = self.instance.get_runs(limit=1)
+        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        events = self.instance.all_logs(run.run_id, of_type=kind)
+        checks = [e.get_dagster_event().asset_check_evaluation_data for e in events]
+        return "; ".join(f"{c.check_name}: {c.description}" for c in checks if not c.passed)
 
 
 def _stages(select: str | Iterable[str] | None) -> list[str]:
