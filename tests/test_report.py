@@ -1,0 +1,240 @@
+"""The report of a corpus whose texts are hostile, and the pictures in it."""
+
+import io
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipelines import pictures
+from pipelines.report import Search, write_report
+from store import releases, schema
+from store.releases import Direction
+from store.workspace import Workspace
+
+HOSTILE = '<script>alert("1")</script><img src="https://example.com/x.png" onerror=alert(2)>'
+DIM = 4
+FIGURES = {"r@1": 0.1, "r@5": 0.3, "r@10": 0.4, "mrr": 0.2, "median_rank": 9.0, "k_skewness": 5.5}
+BETTER = {**FIGURES, "r@1": 0.25, "mrr": 0.325, "median_rank": float("nan"), "k_skewness": 1.5}
+
+
+class _Tags(HTMLParser):
+    """Every tag of a page with its attributes, and its text outside the style sheet."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.words += " "
+
+    def handle_data(self, data):
+        self.words += "" if self.tags and self.tags[-1][0] == "style" else data
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words.split())
+
+
+def _thumbnail() -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(made, "jpeg")
+    return made.getvalue()
+
+
+def _put(tables, name, table_schema, rows):
+    full = [{f.name: row.get(f.name) for f in table_schema} for row in rows]
+    table = pa.Table.from_pylist(full, schema=table_schema)
+    tables.replace(name, table_schema, table.to_batches(), None)
+
+
+def _stage(drop, stage, kept, rejected=0, failed=0):
+    counts = {"input": kept + rejected + failed, "kept": kept, "rejected": rejected}
+    rest = {"failed": failed, "units": 1, "resumed": 0, "seconds": 1.0, "run_key": "", "output": ""}
+    when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    return {"drop": drop, "stage": stage, **counts, **rest, "published_at": when}
+
+
+def _direction(query, gallery, method, reason):
+    return Direction(query, gallery, method, {}, reason, 200, 0.0, 0.0, 1.0, [])
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    (tmp_path / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
+    made = Workspace.open(tmp_path)
+    stages = [
+        _stage("one", "samples", 5, 2, 1),
+        _stage("one", "signals", 5),
+        _stage(HOSTILE, "samples", 4),
+        _stage(HOSTILE, "signals", 4),
+        _stage("*", "duplicates", 9),
+        _stage("*", "decisions", 7, 2),
+    ]
+    _put(made.tables, "stages", schema.STAGES, stages)
+    gone = {"drop": "one", "stage": "samples", "source": "s"}
+    small = {"outcome": "rejected", "rule": "image_pixels", "value": None, "threshold": "9"}
+    ledger = [
+        {**gone, **small, "key": HOSTILE},
+        {**gone, **small, "key": "later", "value": "another record's"},
+        {**gone, "key": "k3", "outcome": "failed", "rule": "unreadable", "error": HOSTILE},
+    ]
+    _put(made.tables, "ledger", schema.LEDGER, ledger)
+    samples = [
+        {"drop": "one" if i < 5 else HOSTILE, "id": f"id{i}", "source": "s", "key": f"key-{i}"}
+        for i in range(9)
+    ]
+    _put(made.tables, "samples", schema.SAMPLES, samples)
+    why = {"rule": "text_chars.max", "value": "2001", "threshold": "2000"}
+    decided = [
+        {**s, "keep": i < 7, "policy": "p", **({} if i < 7 else why)} for i, s in enumerate(samples)
+    ]
+    _put(made.tables, "decisions", schema.DECISIONS, decided)
+    return made
+
+
+@pytest.fixture
+def released(workspace):
+    wide = schema.gallery(DIM)
+    row = {"part_id": "p", "vector": [1.0, 0, 0, 0], "id": "id0", "sample_ids": [], "drops": []}
+    row |= {"bias_image": 0.0, "bias_text": 0.0, "bias_audio": 0.0, "cluster": "c", "key": "k"}
+    versions = {}
+    for modality in ("image", "text"):
+        name = f"gallery__local__{modality}"
+        _put(workspace.tables, name, wide, [row])
+        versions[name] = workspace.tables.version(name)
+    ways = [
+        _direction("text", "image", "none", "raw, because nothing was better"),
+        _direction("image", "text", "nnn", "nnn gains on held-out pairs"),
+        _direction("image", "image", "none", "there are no pairs"),
+    ]
+    figures = {"queries": 20, "gallery": 1, "raw": FIGURES, "corrected": FIGURES}
+    figures["k_occurrence"] = {"raw": [5, 1, 0, 1], "corrected": [2, 5]}
+    better = {**figures, "corrected": BETTER, "gain": {"mean": 0.125, "low": -0.01, "high": 0.2}}
+    releases.publish(
+        workspace.tables,
+        space="local",
+        space_config={"preset": "local"},
+        fingerprints={"image": "a@1", "text": "b@1"},
+        versions=versions,
+        directions={w.name: w for w in ways},
+        evaluation={"text->image": figures, "image->text": better},
+        policy="p",
+    )
+    return workspace
+
+
+def _searches():
+    hit = {"id": "i", "_score": 0.25, "_raw_score": 0.75, "_bias": 0.5, "key": "k"}
+    shown = {**hit, "rank": 1, "modality": "image", "caption": HOSTILE, "thumbnail": _thumbnail()}
+    told = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000, "thumbnail": None}
+    svg = {**told, "caption": None, "thumbnail": b"<svg onload=alert(3)>"}
+    return [
+        Search(HOSTILE, HOSTILE, None, [shown, told], "nnn", True),
+        Search("by image", None, _thumbnail(), [told, svg], "csls", False),
+        Search("nothing", "a cat", b"not an image", [], "none", True),
+    ]
+
+
+def _page(workspace, searches=()) -> tuple[str, _Tags]:
+    out = workspace.root / "pages" / "report.html"
+    assert write_report(workspace, out, list(searches)) == out
+    page = out.read_text(encoding="utf-8")
+    return page, _Tags(page)
+
+
+def test_hostile_texts_are_shown_as_texts(released):
+    page, found = _page(released, _searches())
+    names = {tag for tag, _ in found.tags}
+    assert not names & {"script", "iframe", "object", "link", "svg", "form", "base"}
+    assert not [a for _, attrs in found.tags for a in attrs if a.startswith("on")]
+    assert found.text.count('<script>alert("1")</script>') >= 5
+    assert len(page) < 400_000
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(released):
+    page, found = _page(released, _searches())
+    asked = [attrs[n] for _, attrs in found.tags for n in ("src", "srcset", "href") if n in attrs]
+    assert len(asked) > 5
+    assert all(url.startswith("data:image/") for url in asked)
+    assert not re.search(r"url\(|@import", page)
+    policy = [a["content"] for t, a in found.tags if a.get("http-equiv")]
+    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_counts_are_those_of_the_tables(released):
+    _, found = _page(released)
+    assert "samples samples 12 9 2 1" in found.text
+    assert "decisions samples 9 7 2 0" in found.text
+    assert "Drop one" in found.text
+    assert "samples samples 8 5 2 1 signals samples 5 5 0 0 decisions samples 5 5 0 0" in found.text
+    assert "signals samples 4 4 0 0 decisions samples 4 2 2 0" in found.text
+
+
+def test_reasons_come_with_one_record_as_example(released):
+    _, found = _page(released)
+    assert "text_chars.max rejected in decisions 2 key-7 2001 2000" in found.text
+    assert "unreadable failed in samples 1 k3" in found.text
+    assert "another record's" not in found.text
+
+
+def test_figures_stand_side_by_side_where_there_is_a_correction(released):
+    _, found = _page(released)
+    assert "R@1 10.0% 25.0%" in found.text
+    assert "Median rank 9.0 –" in found.text
+    assert "+0.125" in found.text
+    assert "−0.010 to +0.200" in found.text
+    assert "No correction: raw, because nothing was better." in found.text
+    assert "R@1 10.0% R@5" in found.text
+    assert "image → image No correction: there are no pairs." in found.text
+
+
+def test_searches_show_scores(released):
+    _, found = _page(released, _searches())
+    assert "0.250 raw 0.750" in found.text
+    assert "Corrected by csls, the best of the candidates that were fetched." in found.text
+    assert "nothing was found" in found.text
+
+
+def test_a_corpus_without_release_or_stages_has_a_page(workspace, tmp_path):
+    _, found = _page(workspace)
+    assert "none yet" in found.text
+    assert "text_chars.max" in found.text
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
+    _, found = _page(Workspace.open(empty))
+    assert "None was." in found.text
+
+
+SKEWED = [90_000, *np.arange(900, 0, -1).tolist(), *[0] * 5000, 1]
+DRAWN = {
+    "funnel": lambda dark: pictures.funnel(
+        [pictures.Bar("$x", 10**9, 5, 1), pictures.Bar("b", 3)], dark
+    ),
+    "empty funnel": lambda dark: pictures.funnel([], dark),
+    "k-occurrence": lambda dark: pictures.k_occurrence({"raw": SKEWED, "corrected": [3, 2]}, dark),
+    "no occurrence": lambda dark: pictures.k_occurrence({"raw": []}, dark),
+    "histogram": lambda dark: pictures.histogram(
+        np.random.default_rng(0).lognormal(5, 3, 5000), "a_$b", {"min": 32, "max": 900}, dark
+    ),
+    "histogram of nothing": lambda dark: pictures.histogram([float("nan")], "x", None, dark),
+}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", DRAWN)
+def test_pictures_are_small_pngs(name, dark):
+    drawn = DRAWN[name](dark)
+    assert len(drawn) < 60_000
+    with Image.open(io.BytesIO(drawn)) as image:
+        assert image.format == "PNG"
+        corner = image.convert("L").getpixel((0, 0))
+        assert corner < 60 if dark else corner > 200
