@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from rubbish import picture, png_that_claims, tone, with_orientation
 
+from embedders.image import load_rgb
 from pipelines.media import (
     AudioInfo,
     ImageInfo,
-    Limits,
-    load_rgb,
     read_audio,
     read_image,
     read_meta,
     read_text,
     thumbnail,
 )
+from store.config import Limits
 from store.errors import RecordError
 
 LIMITS = Limits()

@@ -199,7 +199,7 @@ def test_figures_stand_side_by_side_where_there_is_a_correction(released):
 def test_searches_show_scores(released):
     _, found = _page(released, _searches())
     assert "0.250 raw 0.750" in found.text
-    assert "Corrected by csls, the best of the candidates that were fetched." in found.text
+    assert "Corrected by csls; the best of the candidates that were fetched." in found.text
     assert "nothing was found" in found.text
 
 
