@@ -109,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("features", type=Path)
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--bad-splits", type=int, default=10, help="splits of each bad setting")
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     console = Console()
@@ -149,7 +150,7 @@ def main() -> None:
     ):
         for direction, (queries, gallery) in directions.items():
             figures, intervals, choices = trials(
-                queries, gallery, make, [], options.splits, f"{label}, {direction}"
+                queries, gallery, make, [], options.bad_splits, f"{label}, {direction}"
             )
             raw, auto = figures.mean(0)[:, 0]
             rows.append([
@@ -159,7 +160,9 @@ def main() -> None:
             ])  # fmt: skip
     header = ["setting", "direction", "raw r@1", "auto r@1", "auto - raw (mrr)",
               "intervals below zero", "chose raw"]  # fmt: skip
-    page.append(show(console, "Bad banks and wrong pairs", header, rows))
+    page.append(
+        show(console, f"Bad banks and wrong pairs, {options.bad_splits} halvings", header, rows)
+    )
     options.page.write_text("\n".join(page))
 
 

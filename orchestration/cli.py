@@ -52,8 +52,8 @@ def init(folder: Path, source: str) -> None:
 
 @main.command()
 @_CORPUS
-@click.option("--drop", help="Only this drop, then what depends on it.")
-@click.option("--select", "stage", help="Only up to this stage.")
+@click.option("--drop", help="Look at this drop alone; the global stages follow.")
+@click.option("--select", "stage", help="Only this stage.")
 def run(folder: str, drop: str | None, stage: str | None) -> None:
     """Make what is missing or out of date."""
     materialise(Workspace.open(folder), drop, stage)

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 KEPT, REJECTED, FAILED = "#2a9d8f", "#e9a03b", "#d1495b"
 SIDES = {"raw": REJECTED, "corrected": KEPT}
-_INCHES = 5.6  # so narrow that its type can still be read on a phone
+_INCHES = 4.7  # so narrow that its type can still be read on a phone
 _DPI = 180
 _BARS = 48
+_LETTER = 0.074  # inches
 
 
 class Bar(NamedTuple):
@@ -29,7 +30,7 @@ class Bar(NamedTuple):
 def funnel(bars: Sequence[Bar], dark: bool = False) -> bytes:
     """Stages from top to bottom, what each kept and lost, on one scale."""
     ink = _Ink.of(dark)
-    figure, axes = _canvas(0.35 + 0.4 * len(bars), ink)
+    figure, axes = _canvas(0.3 + 0.36 * len(bars), ink)
     places = np.arange(len(bars))
     left = np.zeros(len(bars))
     for field, colour in (("kept", KEPT), ("rejected", REJECTED), ("failed", FAILED)):
@@ -41,7 +42,10 @@ def funnel(bars: Sequence[Bar], dark: bool = False) -> bytes:
     for place, (bar, end) in enumerate(zip(bars, left, strict=True)):
         axes.text(end + 0.015 * whole, place, _lost(bar), va="center", color=ink.text, fontsize=9)
     axes.set_yticks(places, [bar.name for bar in bars], color=ink.text, parse_math=False)
-    axes.set_xlim(0, 1.52 * whole)
+    # Text takes no part in the layout: the bars leave it the room that it is going to need.
+    room = _INCHES - _LETTER * max((len(bar.name) for bar in bars), default=0)
+    words = _LETTER * max((len(_lost(bar)) for bar in bars), default=0)
+    axes.set_xlim(0, whole / max(0.08, 1 - words / room))
     axes.set_ylim(max(1, len(bars)) - 0.5, -0.5)
     axes.xaxis.set_visible(False)
     axes.spines[:].set_visible(False)
@@ -58,7 +62,7 @@ def k_occurrence(counts: Mapping[str, Sequence[int]], dark: bool = False) -> byt
         counts: "raw", "corrected" or both; index i holds the number of items that stand i times.
     """
     ink = _Ink.of(dark)
-    figure, axes = _canvas(2.9, ink)
+    figure, axes = _canvas(2.7, ink)
     longest = max((len(c) for c in counts.values()), default=0) or 1
     width = max(1, -(-longest // _BARS))
     edges = np.arange(0, longest + width, width) - 0.5
@@ -96,7 +100,7 @@ def histogram(
         thresholds: limits by name, such as {"min": 32}.
     """
     ink = _Ink.of(dark)
-    figure, axes = _canvas(2.6, ink)
+    figure, axes = _canvas(2.4, ink)
     numbers = np.asarray(list(values), float)
     numbers = numbers[np.isfinite(numbers)]
     edges = _edges(numbers)
@@ -140,7 +144,7 @@ def _lost(bar: Bar) -> str:
     words = [f"{bar.kept:,}"]
     words += [f"−{bar.rejected:,} rejected"] if bar.rejected else []
     words += [f"−{bar.failed:,} failed"] if bar.failed else []
-    return "   ".join(words)
+    return "  ".join(words)
 
 
 def _edges(numbers: np.ndarray) -> Any:

@@ -135,10 +135,10 @@ def test_load_rgb_decodes_large_jpegs_small():
     assert 224 <= min(image.size) < 500
 
 
-@pytest.mark.parametrize("cut", [0, 3, 60])
-def test_load_rgb_refuses_broken_bytes(cut):
+@pytest.mark.parametrize(("cut", "rule"), [(0, "empty"), (3, "format"), (60, "truncated")])
+def test_load_rgb_refuses_broken_bytes(cut, rule):
     noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
-    with pytest.raises(RecordError, match=r"image\.broken"):
+    with pytest.raises(RecordError, match=rf"image\.{rule}"):
         load_rgb(encoded(Image.fromarray(noise))[:cut])
 
 

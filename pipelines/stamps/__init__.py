@@ -28,6 +28,7 @@ def build(target: Path, cache: Path, progress: Callable[[str], None] = print) ->
 
     Raises SourceError where neither can be had.
     """
+    target, cache = target.resolve(), cache.resolve()  # other programs run in other folders
     for name in DROPS:
         if (target / name).is_dir():
             progress(f"{target / name} is already there")
