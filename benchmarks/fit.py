@@ -6,8 +6,9 @@
 Peers: the package nnn-retrieval (`pip install nnn-retrieval`; left out where it is missing) for
 nnn, and for local scaling scikit-hubness's formula in numpy, block by block over full similarity
 rows (the package itself does not import beside current scikit-learn). `share` is the time of the
-matrix products alone, at the rate measured right before and after, over the time of the fit. `GB above` is the peak of memory above the inputs, the moved vectors that
-are the result included; peers raise the peak too, so it is blank beside them.
+matrix products alone, at the rate measured right before and after, over the time of the fit.
+`GB above` is the peak of memory above the inputs, moved vectors included; peers raise the peak
+too, so it is blank beside them.
 """
 
 import argparse
