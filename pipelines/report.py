@@ -86,7 +86,7 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, short=_short, picture=_inline, day=_day)
-    environment.tests["picturable"] = _inline
+    environment.tests["picturable"] = lambda hit: _inline(hit.get("thumbnail"))
     page = environment.get_template("report.html.j2").render(
         name=workspace.root.name,
         release=release,

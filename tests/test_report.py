@@ -134,7 +134,7 @@ def released(workspace):
 def _searches():
     hit = {"id": "i", "_score": 0.25, "_raw_score": 0.75, "_bias": 0.5, "key": "k"}
     shown = {**hit, "rank": 1, "modality": "image", "caption": HOSTILE, "thumbnail": _thumbnail()}
-    told = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000, "thumbnail": None}
+    told = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000}
     svg = {**told, "caption": None, "thumbnail": b"<svg onload=alert(3)>"}
     return [
         Search(HOSTILE, HOSTILE, None, [shown, told], "nnn", True),
