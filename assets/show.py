@@ -9,18 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.pictures import (
-    BAD,
-    GOOD,
-    PLAIN,
-    WORSE,
-    contact_sheet,
-    funnel,
-    histograms,
-    occurrences,
-    similarities,
-)
+from assets.pictures import contact_sheet, fates, similarities
 from assets.report import picture, table
+from pipelines.pictures import histogram, k_occurrence
 from store import releases, schema
 from store.releases import Release
 from store.stage import record
@@ -53,8 +44,12 @@ def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
         for n, v in values.items()
     ]
     heads = ("signal", "policy min", "policy max", "least", "median", "most", "outside")
-    png = histograms(values, limits)
-    return {"spread": table(heads, rows), "picture": picture(png, "histograms of signals")}
+    shown: dict[str, Any] = {"spread": table(heads, rows)}
+    for name, numbers in values.items():
+        least, most = limits[name]
+        drawn = {w: at for w, at in (("min", least), ("max", most)) if at is not None}
+        shown[f"picture {name}"] = picture(histogram(numbers, name, drawn), f"spread of {name}")
+    return shown
 
 
 def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
@@ -155,8 +150,7 @@ def release(corpus: Workspace) -> dict[str, Any]:
                 how = "none" if side == "raw" else last.directions[name].method
                 queries = figures["queries"]
                 rows.append((name, side, how, queries, *(figures[side][f] for f in _FIGURES)))
-    panels = {n: f["k_occurrence"] for n, f in last.evaluation.items() if "k_occurrence" in f}
-    found = {
+    found: dict[str, Any] = {
         "release": last.number,
         "figures": table(("direction", "scores", "method", "queries", *_FIGURES), rows),
         "gains": table(
@@ -172,8 +166,10 @@ def release(corpus: Workspace) -> dict[str, Any]:
             [(d.name, d.method, d.reason) for d in last.directions.values()],
         ),
     }
-    if panels:
-        found["picture"] = picture(occurrences(panels), "k-occurrence before and after")
+    for name, figures in last.evaluation.items():
+        if "k_occurrence" in figures:
+            png = k_occurrence(figures["k_occurrence"])
+            found[f"picture {name}"] = picture(png, f"k-occurrence of {name}, before and after")
     return found
 
 
@@ -184,14 +180,13 @@ def _lost(
     if done is None:
         return {}
     rules = Counter(gone).most_common(_MOST_RULES)
-    colours = {"rejected": BAD, "failed": WORSE}
-    bars = [("in", done["input"], PLAIN)]
-    bars += [(rule, count, colours[outcome]) for (outcome, rule), count in rules]
-    bars.append(("kept", done["kept"], GOOD))
+    bars = [("in", done["input"], "in")]
+    bars += [(rule, count, outcome) for (outcome, rule), count in rules]
+    bars.append(("kept", done["kept"], "kept"))
     rows = [(rule, outcome, count) for (outcome, rule), count in rules]
     return {
         "lost": table(("rule", "outcome", "records"), rows),
-        "picture": picture(funnel(bars), f"what became of the {done['input']} records"),
+        "picture": picture(fates(bars), f"what became of the {done['input']} records"),
     }
 
 
