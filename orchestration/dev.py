@@ -22,6 +22,7 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
     with home.instance(workspace) as instance:
         home.bury(workspace, instance, page=True)
         home.register(workspace, instance)
+        home.catch_up(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}
     print(f"Dagster on {workspace.root}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
     os.chdir(folder)  # Python looks for modules where it stands: nothing there may pass for one

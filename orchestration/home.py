@@ -12,7 +12,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from assets.partitions import DROPS
+from assets.report import summary
 from pipelines import plan
+from store import schema
 from store.errors import IsotropeError
 from store.workspace import Workspace
 
@@ -92,6 +94,28 @@ def register(workspace: Workspace, opened: dg.DagsterInstance) -> None:
     added = sorted(names - set(opened.get_dynamic_partitions(str(DROPS.name))))
     if added:
         opened.add_dynamic_partitions(str(DROPS.name), added)
+
+
+def catch_up(workspace: Workspace, opened: dg.DagsterInstance) -> int:
+    """Tell Dagster of what the tables hold and its log does not; returns of how many stages.
+
+    Its log can be lost, or the corpus may have been copied from where it was made.
+    """
+    told = 0
+    for made in workspace.tables.scan("stages", schema.STAGES).to_pylist():
+        partition = None if made["drop"] == schema.EVERY_DROP else made["drop"]
+        key = dg.AssetKey(made["stage"])
+        known = opened.fetch_materializations(
+            dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None), limit=1
+        )
+        last = known.records[0].asset_materialization if known.records else None
+        if last is None or last.metadata["run_key"].value != made["run_key"]:
+            metadata = {"up_to_date": True, **summary(made)}
+            opened.report_runless_asset_event(
+                dg.AssetMaterialization(key, metadata=metadata, partition=partition)
+            )
+            told += 1
+    return told
 
 
 def _lock(workspace: Workspace, name: str) -> Path:

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -220,6 +221,16 @@ run_missing(Workspace.open({str(untouched.root)!r}))
         states = [run.status.value for run in opened.get_runs()]
     assert states == ["SUCCESS", "FAILURE", "SUCCESS"]
     assert not list((untouched.root / ".dagster" / "alive").iterdir())
+
+
+def test_a_lost_log_learns_from_the_tables_what_is_there(made, tmp_path):
+    lost = replace(made[0], root=tmp_path)
+    with home.instance(lost) as opened:
+        home.register(lost, opened)
+        assert home.catch_up(lost, opened) == 2 * len(schema.BY_DROP) + len(schema.GLOBAL)
+        assert home.catch_up(lost, opened) == 0
+        vectors = dg.AssetKey("vectors")
+        assert opened.get_materialized_partitions(vectors) == {"first", "second"}
 
 
 def tick(sensor, workspace: Workspace, opened: dg.DagsterInstance, cursor: str | None = None):
