@@ -16,7 +16,6 @@ from assets import by_drop
 from assets import corpus as whole
 from assets.partitions import DROPS
 from store import releases, schema
-from store.errors import NotFoundError
 from store.stage import record
 from store.tables import Tables, quote
 from store.workspace import Workspace
@@ -140,10 +139,8 @@ def release_does_no_harm(corpus: Workspace, drop: str) -> tuple[dict[str, Any], 
 def _conserved(
     corpus: Workspace, stage: str, drop: str, rows: int | None
 ) -> tuple[dict[str, Any], list[str]]:
-    done = record(corpus.tables, stage, drop)
-    if done is None:
-        raise NotFoundError(f"{stage} of {drop!r} has not been made, or is being made again")
-    found = {n: done[n] for n in ("input", "kept", "rejected", "failed")}
+    done = record(corpus.tables, stage, drop) or {}
+    found = {n: done.get(n, 0) for n in ("input", "kept", "rejected", "failed")}
     broken = []
     out = found["kept"] + found["rejected"] + found["failed"]
     if found["input"] != out:
@@ -182,9 +179,13 @@ def _check(asset: dg.AssetsDefinition, question: Question) -> dg.AssetChecksDefi
         context: dg.AssetCheckExecutionContext, corpus: dg.ResourceParam[Workspace]
     ) -> dg.AssetCheckResult:
         drop = context.partition_key if partitioned else schema.EVERY_DROP
+        stage = asset.key.to_user_string()
+        if record(corpus.tables, stage, drop) is None:
+            why = "it counts as missing: it broke another promise, or is being made again"
+            return dg.AssetCheckResult(passed=False, description=why)
         found, broken = question(corpus, drop)
         if broken:
-            _forget(corpus.tables, asset.key.to_user_string(), drop)
+            _forget(corpus.tables, stage, drop)
         return dg.AssetCheckResult(
             passed=not broken, description="; ".join(broken) or question.__doc__, metadata=found
         )

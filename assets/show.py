@@ -43,12 +43,12 @@ def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
         (n, *limits[n], *np.percentile(v, [0, 50, 100]), _outside(v, *limits[n]))
         for n, v in values.items()
     ]
-    heads = ("signal", "policy min", "policy max", "least", "median", "most", "outside")
+    heads = ("signal", "min", "max", "least", "median", "most", "outside")
     shown: dict[str, Any] = {"spread": table(heads, rows)}
     for name, numbers in values.items():
         least, most = limits[name]
         drawn = {w: at for w, at in (("min", least), ("max", most)) if at is not None}
-        shown[f"picture {name}"] = picture(histogram(numbers, name, drawn), f"spread of {name}")
+        shown[f"picture, {name}"] = picture(histogram(numbers, name, drawn), f"spread of {name}")
     return shown
 
 
@@ -75,11 +75,12 @@ def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
         if len(pairs) > 1:
             left, right = (np.asarray(side, np.float32) for side in zip(*pairs, strict=True))
             own, shuffled = (left * right).sum(1), (left * np.roll(right, 1, axis=0)).sum(1)
-            panels[f"{one} and {other}"] = (own, shuffled)
+            # It is for the check to complain of vectors that are no numbers.
+            panels[f"{one} and {other}"] = tuple(s[np.isfinite(s)] for s in (own, shuffled))
     if not panels:
         return {"space": space}
     rows = [(n, len(o), float(o.mean()), float(s.mean())) for n, (o, s) in panels.items()]
-    heads = ("modalities", "pairs", "mean cosine of one sample", "shuffled")
+    heads = ("modalities", "pairs", "mean of one sample", "shuffled")
     png = similarities(panels)
     return {
         "space": space,
@@ -133,7 +134,7 @@ def gallery(corpus: Workspace) -> dict[str, Any]:
             if modality == "image":
                 first = opened.to_table(columns=["thumbnail"], limit=48)["thumbnail"]
                 shown = [png for png in first.to_pylist() if png]
-    heads = ("gallery", "parts", *(f"bias of {m} queries" for m in schema.MODALITIES))
+    heads = ("gallery", "parts", *(f"bias, {m}" for m in schema.MODALITIES))
     found: dict[str, Any] = {"galleries": table(heads, rows)}
     if shown:
         found["picture"] = picture(contact_sheet(shown), "pictures of the gallery")
@@ -141,35 +142,20 @@ def gallery(corpus: Workspace) -> dict[str, Any]:
 
 
 def release(corpus: Workspace) -> dict[str, Any]:
-    """Figures before and after correction, direction by direction."""
+    """Figures before and after correction, and why it was chosen, direction by direction."""
     last: Release = releases.latest(corpus.tables)
-    rows = []
-    for name, figures in last.evaluation.items():
-        for side in ("raw", "corrected"):
-            if side in figures:
-                how = "none" if side == "raw" else last.directions[name].method
-                queries = figures["queries"]
-                rows.append((name, side, how, queries, *(figures[side][f] for f in _FIGURES)))
-    found: dict[str, Any] = {
-        "release": last.number,
-        "figures": table(("direction", "scores", "method", "queries", *_FIGURES), rows),
-        "gains": table(
-            ("direction", "gain of MRR", "95 % low", "95 % high"),
-            [
-                (n, f["gain"]["mean"], f["gain"]["low"], f["gain"]["high"])
-                for n, f in last.evaluation.items()
-                if "gain" in f
-            ],
-        ),
-        "choices": table(
-            ("direction", "method", "why"),
-            [(d.name, d.method, d.reason) for d in last.directions.values()],
-        ),
-    }
-    for name, figures in last.evaluation.items():
-        if "k_occurrence" in figures:
+    found: dict[str, Any] = {"release": last.number}
+    tested_first = sorted(last.directions.values(), key=lambda d: (not d.pairs, d.method == "none"))
+    for direction in tested_first:
+        title = f"{direction.query} to {direction.gallery}"
+        figures = last.evaluation.get(direction.name, {})
+        if "raw" in figures:
+            raw, corrected = figures["raw"], figures["corrected"]
+            heads = (f"{figures['queries']} queries", "raw", f"corrected: {direction.method}")
+            found[title] = table(heads, [(f, raw[f], corrected[f]) for f in _FIGURES])
             png = k_occurrence(figures["k_occurrence"])
-            found[f"picture {name}"] = picture(png, f"k-occurrence of {name}, before and after")
+            found[f"picture, {title}"] = picture(png, f"k-occurrence, {title}, before and after")
+        found[f"choice, {title}"] = f"{direction.method}: {direction.reason}"
     return found
 
 

@@ -32,7 +32,7 @@ STAGES = [*schema.BY_DROP, *schema.GLOBAL]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list]:
+def made(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[Workspace, list]:
     """A corpus of two drops, run to its release, and the steps that this took."""
     root = tmp_path_factory.mktemp("dagster")
     begin(root)
