@@ -7,16 +7,16 @@ decided by a hash of the cluster and the seed: fixed samples that do not depend 
 
 import hashlib
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines import keys
-from pipelines.embed import as_matrix, table_name
+from pipelines.embed import table_name
 from pipelines.kept import kept_samples
 from pipelines.keys import corpus_space
 from store import schema
 from store.config import Corrections
 from store.stage import Counts, begin, publish
+from store.tables import take
 from store.workspace import Workspace
 
 STAGE = "banks"
@@ -101,13 +101,5 @@ def _uniform(cluster: str, seed: int) -> float:
 
 def _take(uri: str, version: int, table: pa.Table, row_of: dict[str, int]) -> pa.Array:
     """The vectors of the table's parts, in its order."""
-    import lance
-
-    wanted = sorted({row_of[p] for p in table["part_id"].to_pylist()})
-    dataset = lance.dataset(uri, version=version)
-    found = dataset._take_rows(wanted, columns=["vector"])
-    position = {row: i for i, row in enumerate(wanted)}
-    index = np.array([position[row_of[p]] for p in table["part_id"].to_pylist()], np.int64)
-    matrix = as_matrix(found["vector"])[index] if len(wanted) else np.empty((0, 0), np.float32)
-    dim = dataset.schema.field("vector").type.list_size
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), dim)
+    rows = [row_of[p] for p in table["part_id"].to_pylist()]
+    return take(uri, version, rows, ["vector"])["vector"].combine_chunks()

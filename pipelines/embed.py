@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +22,7 @@ from pipelines.progress import watch
 from store import identity, schema
 from store.errors import InvariantError
 from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
-from store.tables import Tables, quote
+from store.tables import Tables, quote, take
 from store.workspace import Workspace
 
 STAGE = "vectors"
@@ -48,14 +47,8 @@ class LoadParts:
     rows: tuple[int, ...]
 
     def __call__(self) -> list[tuple[str, bytes | str]]:
-        table = lancedb.connect(self.root).open_table("samples")
-        table.checkout(self.version)
-        taken = table.take_row_ids(list(self.rows)).select([self.column]).with_row_id()
-        found = taken.to_arrow()
-        content = dict(
-            zip(found["_rowid"].to_pylist(), found[self.column].to_pylist(), strict=True)
-        )
-        return [(part, content[row]) for part, row in zip(self.ids, self.rows, strict=True)]
+        found = take(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
+        return list(zip(self.ids, found[self.column].to_pylist(), strict=True))
 
 
 def embed(workspace: Workspace, drop: str) -> Counts:
@@ -77,14 +70,15 @@ def embed(workspace: Workspace, drop: str) -> Counts:
         resumed = len(run.done())
         staged = set(run.staged(["part_id"])["part_id"].to_pylist())
         failed_before = {e.id for e in run.entries()}
-        total = 0
+        total = kept = 0
         version = tables.version("samples")
         for modality, spec in sorted(space.towers.items()):
             encoder = encoders[modality]
             parts = _wanted(workspace, drop, modality)
             total += parts.num_rows
-            todo = _without(parts, _embedded(tables, name, columns, encoder) | staged)
-            todo = _without(todo, failed_before)
+            there = _embedded(tables, name, columns, encoder) | staged
+            todo = _without(_without(parts, there), failed_before)
+            kept += parts.num_rows - _without(parts, there).num_rows
             if not todo.num_rows:
                 continue
             units = _units(tables.root, version, modality, todo)
@@ -108,10 +102,11 @@ def embed(workspace: Workspace, drop: str) -> Counts:
                 ) as pool,
             ):
                 for result in pool.map(units):
+                    kept += len(result.ids)
                     _stage(run, result, encoder, places, columns)
         entries = list(run.entries())
         check_unit_length(run.staged(["part_id", "vector"]))
-        counts = Counts(total, total - len(entries), failed=len(entries))
+        counts = Counts(total, kept, failed=len(entries))
         return publish(
             tables,
             run,

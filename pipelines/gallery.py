@@ -4,7 +4,7 @@ Ray tasks take the gallery in tiles: vectors, biases from every query modality, 
 thumbnail is made once; a part that is in the last gallery already brings its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from store.corrections import Prepared
 from store.errors import RecordError
 from store.releases import Direction
 from store.stage import Counts, begin, publish
-from store.tables import Tables
+from store.tables import Tables, one_of, take
 from store.workspace import Workspace
 
 STAGE = "gallery"
@@ -90,15 +90,26 @@ def build_gallery(workspace: Workspace) -> Counts:
         return publish(
             tables,
             run,
-            counts=Counts(wanted, shown, failed=wanted - shown),
+            counts=Counts(wanted, shown, failed=_never_embedded(tables, samples, space.towers)),
             entries=[],
             write=write,
             output=lambda: key,
         )
 
 
+def _never_embedded(tables: Tables, samples: pa.Table, modalities: Iterable[str]) -> int:
+    """How many parts of kept samples the encoders could not take, by the ledger."""
+    entries = tables.scan("ledger", schema.LEDGER, ["id"], one_of("stage", ["vectors"]))
+    failed = pc.unique(entries["id"].combine_chunks())
+    columns = [samples[f"{m}_id"].combine_chunks() for m in modalities]
+    return sum(
+        pc.sum(pc.is_in(pc.unique(c), value_set=pc.drop_null(failed))).as_py() or 0 for c in columns
+    )
+
+
 def _as_gallery(vectors: lance.LanceDataset, parts: pa.Table) -> Gallery:
-    taken = vectors._take_rows(parts["vector_row"].to_pylist(), columns=["vector"])
+    rows = parts["vector_row"].to_pylist()
+    taken = take(vectors.uri, vectors.version, rows, ["vector"])
     return Gallery(
         as_matrix(taken["vector"]),
         parts["cluster"].to_numpy(zero_copy_only=False).astype(str),
@@ -162,8 +173,8 @@ def _tile(
     modality: str,
 ) -> pa.Table:
     """One tile's rows: vectors as stored, a bias for each query modality, thumbnails."""
-    dataset = lance.dataset(places.vectors, version=places.vectors_version)
-    taken = dataset._take_rows(parts["vector_row"].to_pylist(), columns=["vector"])
+    rows = parts["vector_row"].to_pylist()
+    taken = take(places.vectors, places.vectors_version, rows, ["vector"])
     vectors = as_matrix(taken["vector"])
     dim = vectors.shape[1]
     clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
@@ -183,18 +194,16 @@ def _tile(
 
 def _thumbnails(places: _Places, rows: list[int], before: list[int | None]) -> pa.Array:
     made: dict[int, bytes | None] = {}
-    if places.last is not None and (old := [r for r in before if r is not None]):
-        last = lance.dataset(places.last, version=places.last_version)
-        taken = last._take_rows(old, columns=["thumbnail"])["thumbnail"].to_pylist()
-        made = dict(zip(old, taken, strict=True))
-    samples = lance.dataset(places.samples, version=places.samples_version)
+    old = [r for r in before if r is not None]
+    if places.last is not None and places.last_version is not None and old:
+        taken = take(places.last, places.last_version, old, ["thumbnail"])["thumbnail"]
+        made = dict(zip(old, taken.to_pylist(), strict=True))
     fresh = [row for row, was in zip(rows, before, strict=True) if was is None]
     shown: dict[int, bytes | None] = {}
     for start in range(0, len(fresh), 64):
         chunk = fresh[start : start + 64]
-        for row, image in zip(
-            chunk, samples._take_rows(chunk, columns=["image"])["image"].to_pylist(), strict=True
-        ):
+        images = take(places.samples, places.samples_version, chunk, ["image"])["image"]
+        for row, image in zip(chunk, images.to_pylist(), strict=True):
             try:
                 shown[row] = thumbnail(image)
             except RecordError:  # it was decoded when it was read: a row without is still a hit

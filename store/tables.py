@@ -13,6 +13,8 @@ from pathlib import Path
 os.environ.setdefault("LANCE_LOG", "error")
 
 import lance
+import lancedb
+import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
@@ -179,6 +181,18 @@ class Tables:
             dataset.cleanup_old_versions(
                 older_than=timedelta(hours=1), error_if_tagged_old_versions=False
             )
+
+
+def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Rows of a table's version by their row ids, in the order given; ids may repeat."""
+    folder, _, name = uri.rpartition("/")
+    table = lancedb.connect(folder).open_table(name.removesuffix(".lance"))
+    table.checkout(version)
+    wanted = np.asarray(rows, np.uint64)
+    once, place = np.unique(wanted, return_inverse=True)
+    found = table.take_row_ids(once.tolist()).select(list(columns)).with_row_id().to_arrow()
+    order = np.argsort(found["_rowid"].to_numpy())
+    return found.select(list(columns)).take(pa.array(order[place]))
 
 
 def quote(value: str) -> str:

@@ -55,7 +55,10 @@ def test_search(squares: Workspace, tmp_path: Path) -> None:
     query.write_bytes(picture(COLOURS["blue"], 12))
     assert "blue-0012" in isotrope("search", "--image", query, *here)
     both = ("search", "a red square number 3", "--image", query, "--weights", "0.9,0.1")
-    assert "red-0003" in isotrope(*both, *here)
+    mixed = json.loads(isotrope(*both, "--json", *here))["hits"]
+    alone = json.loads(isotrope(*both[:4], "--json", *here))["hits"]
+    assert len(mixed) == 10
+    assert [h["_score"] for h in mixed] != [h["_score"] for h in alone]
     bad = isotrope("search", "x", "--correct", "magic", *here, fails=True)
     assert "allowed are auto" in bad
     assert "numbers with commas" in isotrope(*both[:-1], "a lot", *here, fails=True)
