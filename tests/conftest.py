@@ -11,6 +11,7 @@ from store.workspace import Workspace
 from tests.corpus_for_tests import begin, deliver
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["COLUMNS"] = "200"  # tables are read by tests, not by people on narrow terminals
 os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 

@@ -77,7 +77,7 @@ def test_evaluate(squares: Workspace) -> None:
 
 def test_why(squares: Workspace) -> None:
     here = ("--corpus", squares.root)
-    assert "image.truncated" in isotrope("why", "broken", *here)
+    assert "image.broken" in isotrope("why", "broken", *here)
     assert "passes" in isotrope("why", "red-0000", *here)
     assert "isotrope run" in isotrope("why", "nobody", *here, fails=True)
 
