@@ -19,8 +19,8 @@ _FIGURES = [
     ("R@5", "r@5"),
     ("R@10", "r@10"),
     ("MRR", "mrr"),
-    ("median rank", "median_rank"),
-    ("k-skewness", "k_skewness"),
+    ("rank", "median_rank"),
+    ("skew", "k_skewness"),
 ]
 
 
@@ -63,25 +63,25 @@ def funnel(console: Console, tables: Tables) -> None:
 
 
 def figures(console: Console, release: Release) -> None:
-    """Raw and corrected side by side."""
+    """Raw and corrected side by side: `rank` is the median, `skew` of the k-occurrence."""
     said = f"release {release.number}, held-out test pairs, the whole gallery searched"
-    table = Table("direction", "", "queries", title=said, title_justify="left")
+    table = Table("direction", "scores", title=said, title_justify="left", pad_edge=False)
     for title, _ in _FIGURES:
         table.add_column(title, justify="right")
     for name, found in release.evaluation.items():
         if "raw" not in found:
-            table.add_row(name, "no pairs to test on", "0")
+            table.add_row(name, "no pairs")
             continue
         for side in ("raw", "corrected"):
             shown = [_figure(key, found[side][key]) for _, key in _FIGURES]
-            label = side if side == "raw" else f"corrected ({found['method']})"
-            table.add_row(name if side == "raw" else "", label, f"{found['queries']}", *shown)
+            table.add_row(name if side == "raw" else "", side, *shown)
     console.print(table)
     for name, direction in release.directions.items():
         if direction.query != direction.gallery:
-            gain = release.evaluation[name].get("gain")
-            tested = f"; on test pairs {_gain(gain)}" if gain else ""
-            console.print(f"{name}: {direction.reason}{tested}", style="dim")
+            found = release.evaluation[name]
+            tested = f"; {found['queries']} test queries" if "queries" in found else ""
+            gain = f", {_gain(found['gain'])}" if direction.method != "none" else ""
+            console.print(f"{name}: {direction.reason}{tested}{gain}", style="dim")
 
 
 def comparison(console: Console, found: Comparison) -> None:

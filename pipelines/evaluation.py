@@ -11,11 +11,12 @@ import numpy as np
 
 from pipelines.choose import Banks, Gallery
 from pipelines.embed import as_matrix
-from store.metrics import geometry, hubness, intervals, retrieval
+from store import corrections
+from store.corrections import Correction
+from store.metrics import geometry, intervals
 from store.releases import Direction
 
 K = 10  # of the k-occurrence
-_SCORES = 32 << 20  # scores held at a time
 
 
 def evaluate(
@@ -23,11 +24,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures by direction, as JSON values.
 
-    Per direction: `queries`, `pairs`, `gallery`, and where there are test queries, `raw` and
-    `corrected` (r@1, r@5, r@10, mrr, median_rank, k_skewness, robin_hood, hub_share,
-    anti_hub_share), `gain` (mean, low, high of the paired reciprocal ranks), `k_occurrence` (how
-    many gallery items stand in 0, 1, 2 ... of the queries' top ten), `alignment`, `uniformity`
-    and `modality_gap`.
+    Per direction: `queries`, `gallery`, and where there are test queries, `raw` and `corrected`
+    (the figures of `store.corrections.Evaluation`), `gain` (mean, low and high of the paired
+    difference of reciprocal ranks), `k_occurrence` (how many gallery items stand in 0, 1, 2 ... of
+    the queries' top ten), `alignment`, `uniformity` and `modality_gap`.
     """
     return {
         name: _direction(galleries[direction.gallery], banks, direction)
@@ -62,23 +62,14 @@ def _direction(dataset: lance.LanceDataset, banks: Banks, direction: Direction) 
     if not asked:
         return figures
     queries, clusters = vectors[asked], clusters[asked]
-    relevant = retrieval.Relevant.of([answers[i] for i in asked], len(gallery.parts))
-    sides = {"raw": np.zeros_like(bias), "corrected": bias}
+    relevant = [answers[i] for i in asked]
     reciprocal = {}
-    for side, subtracted in sides.items():
-        first, lists = _search(queries, gallery.vectors, subtracted, relevant)
-        counts = hubness.k_occurrence(lists, len(gallery.parts))
-        reciprocal[side] = retrieval.reciprocal_rank(first)
-        figures[side] = {
-            **{f"r@{k}": float(retrieval.recall_at(first, k).mean()) for k in (1, 5, 10)},
-            "mrr": float(reciprocal[side].mean()),
-            "median_rank": retrieval.median_rank(first),
-            "k_skewness": hubness.skewness(counts),
-            "robin_hood": hubness.robin_hood(counts),
-            "hub_share": hubness.hub_share(counts),
-            "anti_hub_share": hubness.anti_hub_share(counts),
-        }
-        figures.setdefault("k_occurrence", {})[side] = np.bincount(counts).tolist()
+    for side, subtracted in (("raw", np.zeros_like(bias)), ("corrected", bias)):
+        ranking = Correction(direction.method, direction.params, gallery.vectors, subtracted)
+        found = corrections.evaluate(ranking, queries, relevant, k=K)
+        reciprocal[side] = found.reciprocal_ranks
+        figures[side] = found.figures()
+        figures.setdefault("k_occurrence", {})[side] = np.bincount(found.counts).tolist()
     gain = intervals.paired_bootstrap(reciprocal["corrected"], reciprocal["raw"], groups=clusters)
     figures["gain"] = gain._asdict()
     partners = gallery.vectors[[answers[i][0] for i in asked]]
@@ -86,21 +77,6 @@ def _direction(dataset: lance.LanceDataset, banks: Banks, direction: Direction) 
     figures["uniformity"] = geometry.uniformity(gallery.vectors)
     figures["modality_gap"] = geometry.modality_gap(queries, partners)
     return figures
-
-
-def _search(
-    queries: np.ndarray, gallery: np.ndarray, bias: np.ndarray, relevant: retrieval.Relevant
-) -> tuple[np.ndarray, np.ndarray]:
-    """Best right rank (m,) and top-k lists (m, k) by q.g - bias, some queries at a time."""
-    step = max(1, _SCORES // len(gallery))
-    k = min(K, len(gallery))
-    firsts, lists = [], []
-    for start in range(0, len(queries), step):
-        scores = queries[start : start + step] @ gallery.T - bias
-        part = relevant.part(start, start + len(scores))
-        firsts.append(retrieval.first_ranks(retrieval.right_ranks(scores, part), part))
-        lists.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
-    return np.concatenate(firsts), np.concatenate(lists)
 
 
 def harmed(figures: dict[str, Any]) -> list[str]:
