@@ -4,12 +4,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.report import Search, write_report
 from rich.console import Console
 
 import isotrope
 from orchestration import tell
 from pipelines import stamps
+from pipelines.report import Search, write_report
 from store.client import Corpus, Query
 from store.config import FILE
 from store.releases import latest
