@@ -38,4 +38,4 @@ def _shown(value: Any) -> str:
         return f"{value:.4f}"
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).strip()
