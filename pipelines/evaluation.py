@@ -9,8 +9,8 @@ from typing import Any
 import lance
 import numpy as np
 
-from pipelines.choose import Banks, Gallery
-from pipelines.embed import as_matrix
+from pipelines.choose import Banks
+from pipelines.compiled import read_compiled
 from store import corrections
 from store.corrections import Correction
 from store.metrics import geometry, intervals
@@ -37,17 +37,8 @@ def evaluate(
 
 
 def _direction(dataset: lance.LanceDataset, banks: Banks, direction: Direction) -> dict[str, Any]:
-    table = dataset.to_table(
-        columns=["part_id", "vector", "cluster", f"bias_{direction.query}"]
-    ).sort_by("part_id")
-    gallery = Gallery(
-        as_matrix(table["vector"]),
-        table["cluster"].to_numpy(zero_copy_only=False).astype(str),
-        table["part_id"].to_numpy(zero_copy_only=False).astype(str),
-    )
-    bias = table[f"bias_{direction.query}"].to_numpy()
-    if direction.method == "none":
-        bias = np.zeros_like(bias)
+    gallery, compiled = read_compiled(dataset, direction)
+    raw = Correction("none", {}, gallery.vectors, np.zeros(len(gallery.parts), np.float32))
     pairs = banks.pairs("test", direction.query, direction.gallery)
     vectors, clusters, parts = banks.part("test", direction.query)
     answers = [gallery.rows(pairs.get(part, set())) for part in parts]
@@ -64,8 +55,7 @@ def _direction(dataset: lance.LanceDataset, banks: Banks, direction: Direction) 
     queries, clusters = vectors[asked], clusters[asked]
     relevant = [answers[i] for i in asked]
     reciprocal = {}
-    for side, subtracted in (("raw", np.zeros_like(bias)), ("corrected", bias)):
-        ranking = Correction(direction.method, direction.params, gallery.vectors, subtracted)
+    for side, ranking in (("raw", raw), ("corrected", compiled)):
         found = corrections.evaluate(ranking, queries, relevant, k=K)
         reciprocal[side] = found.reciprocal_ranks
         figures[side] = found.figures()
