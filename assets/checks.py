@@ -76,7 +76,7 @@ def vectors_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[st
         broken.append(f"{len(held) - len(set(held))} parts have more than one vector")
     for start in range(0, len(places), _ROWS):
         some = dataset.take(places[start : start + _ROWS], columns=["vector"])
-        found["off_unit_length"] += _off_unit_length(some)
+        found["off_unit_length"] += int(_off_unit_length(some).sum())
     if found["off_unit_length"]:
         broken.append(f"{found['off_unit_length']} vectors are not of length 1")
     return found, broken
@@ -101,22 +101,25 @@ def decisions_conserved(corpus: Workspace, drop: str) -> tuple[dict[str, Any], l
 def gallery_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
     """As many rows as were counted, each part once, vectors of length 1, biases finite."""
     columns = ["part_id", "vector", *(f"bias_{m}" for m in schema.MODALITIES)]
+    dim = corpus.tables.open(f"banks__{corpus.config.space}").schema.field("vector").type.list_size
     rows, parts, off = 0, set(), 0
     for modality in schema.MODALITIES:
         name = f"gallery__{corpus.config.space}__{modality}"
         if not corpus.tables.exists(name):
             continue
-        for batch in corpus.tables.open(name).to_batches(columns=columns, batch_size=_ROWS):
+        dataset = corpus.tables.open(name)
+        moved = [n for n in dataset.schema.names if n.startswith("vector_")]
+        for batch in dataset.to_batches(columns=columns + moved, batch_size=_ROWS):
             rows += batch.num_rows
             parts.update(batch["part_id"].to_pylist())
-            finite = [np.isfinite(batch[c].to_numpy()) for c in columns[2:]]
-            off += _off_unit_length(batch) + int((~np.all(finite, axis=0)).sum())
+            sound = _finite(batch, columns[2:] + moved)
+            off += int((_off_unit_length(batch, dim) | ~sound).sum())
     found, broken = _conserved(corpus, "gallery", drop, rows)
     found["unsound_rows"] = off
     if len(parts) != rows:
         broken.append(f"{rows - len(parts)} parts are there twice")
     if off:
-        broken.append(f"{off} rows have a vector not of length 1, or a bias that is no number")
+        broken.append(f"{off} rows have a vector not of length 1, or what is no number")
     return found, broken
 
 
@@ -156,13 +159,21 @@ def _count(tables: Tables, name: str, where: str | None) -> int:
     return tables.open(name).count_rows(where) if tables.exists(name) else 0
 
 
-def _off_unit_length(rows: Any) -> int:
-    if not rows.num_rows:
-        return 0
-    column = rows["vector"]
+def _off_unit_length(rows: Any, dim: int | None = None) -> np.ndarray:
+    """(n,) whether the first `dim` dimensions (None: all) of a row's vector are not of length 1."""
+    return ~(np.abs(np.linalg.norm(_numbers(rows["vector"])[:, :dim], axis=1) - 1) <= TOLERANCE)
+
+
+def _finite(rows: Any, columns: list[str]) -> np.ndarray:
+    """(n,) whether all of a row's numbers in these columns are finite."""
+    return np.all([np.isfinite(_numbers(rows[c])).all(axis=1) for c in columns], axis=0)
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """A column of numbers, or of fixed-size lists of them, as (n, d)."""
     column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    matrix = column.flatten().to_numpy().reshape(rows.num_rows, -1)
-    return int((~(np.abs(np.linalg.norm(matrix, axis=1) - 1) <= TOLERANCE)).sum())
+    flat = column.flatten() if hasattr(column.type, "list_size") else column
+    return flat.to_numpy(zero_copy_only=False).reshape(len(column), -1 if len(column) else 1)
 
 
 def _check(asset: dg.AssetsDefinition, question: Question) -> dg.AssetChecksDefinition:

@@ -1,66 +1,23 @@
 """Which correction each direction gets: chosen on held-out pairs, or raw with the reason why."""
 
 import json
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.embed import as_matrix
-from store.corrections import METHODS, Prepared, prepare_many
+from pipelines.bank_rows import Banks
+from pipelines.calibrate import calibrate
+from pipelines.fit import Way, Ways
+from pipelines.questions import Gallery, questions
+from store.bank import Bank
+from store.config import Corrections
+from store.corrections import Prepared
+from store.corrections.method import Params
+from store.corrections.recipe import recipe
 from store.corrections.selection import select
 from store.releases import Direction
 
 LEAST_BANK = 16
-
-
-@dataclass(frozen=True)
-class Banks:
-    """The rows of `banks__{space}`, by split and modality."""
-
-    table: pa.Table
-
-    def part(self, split: str, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vectors (n, d), clusters (n,) and part ids (n,) of the parts, each part once."""
-        rows = self.table.filter(
-            pc.and_(
-                pc.equal(self.table["split"], split), pc.equal(self.table["modality"], modality)
-            )
-        )
-        parts = rows["part_id"].to_numpy(zero_copy_only=False).astype(str)
-        _, first = np.unique(parts, return_index=True)
-        once = rows.take(pa.array(first))
-        clusters = once["cluster"].to_numpy(zero_copy_only=False).astype(str)
-        return as_matrix(once["vector"]), clusters, parts[first]
-
-    def pairs(self, split: str, query: str, gallery: str) -> dict[str, set[str]]:
-        """For each query part of a split, the gallery parts of its samples."""
-        rows = self.table.filter(pc.equal(self.table["split"], split))
-        by_sample: dict[str, dict[str, str]] = {}
-        for row in rows.select(["sample_id", "modality", "part_id"]).to_pylist():
-            by_sample.setdefault(row["sample_id"], {})[row["modality"]] = row["part_id"]
-        found: dict[str, set[str]] = {}
-        for parts in by_sample.values():
-            if query in parts and gallery in parts:
-                found.setdefault(parts[query], set()).add(parts[gallery])
-        return found
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """What is searched: unit vectors (n, d), clusters (n,), part ids (n,) sorted."""
-
-    vectors: np.ndarray
-    clusters: np.ndarray
-    parts: np.ndarray
-
-    def rows(self, parts: set[str]) -> list[int]:
-        """Rows of the given parts; those that are not in the gallery are left out."""
-        wanted = np.array(sorted(parts), dtype=str)
-        place = np.searchsorted(self.parts, wanted)
-        place[place == len(self.parts)] = 0
-        return [int(p) for p, part in zip(place, wanted, strict=True) if self.parts[p] == part]
 
 
 def choose(
@@ -68,93 +25,69 @@ def choose(
     query: str,
     gallery_modality: str,
     gallery: Gallery,
-    methods: tuple[str, ...],
-    seed: int,
-) -> tuple[Direction, Prepared | None]:
-    """The correction of one direction, and what it needs to be applied (None where it is raw)."""
-    asks, asks_clusters, _ = banks.part("bank", query)
-    items, items_clusters, _ = banks.part("bank", gallery_modality)
+    settings: Corrections,
+) -> Direction:
+    """The correction of one direction, chosen on validation pairs or named by corpus.yaml.
 
-    def raw(reason: str, pairs: int, tried: list[dict]) -> tuple[Direction, None]:
-        mean, std = _unrelated(asks, asks_clusters, items, items_clusters, None)
+    `gallery` may be a sample that has the pairs' right answers in it.
+    """
+    queries = Bank(*banks.queries(query))
+    items = Bank(*banks.part("bank", gallery_modality))
+    name = f"{query}->{gallery_modality}"
+    named = settings.directions.get(name, "auto")
+
+    def made(
+        method: str, params: Params, reason: str, pairs: int = 0, tried: Any = ()
+    ) -> Direction:
+        fitted = None if method == "none" else Way(method, dict(params), queries, items)
+        prepared = None if fitted is None else _prepare(fitted)
+        mean, std = calibrate(queries, items, prepared)
+        centre = 0.0 if prepared is None else _mean_bias(items, prepared)
+        plain = json.loads(
+            json.dumps({"params": dict(params), "tried": list(tried)}, default=float)
+        )
         return Direction(
-            query, gallery_modality, "none", {}, reason, pairs, 0.0, mean, std, tried
-        ), None
+            query, gallery_modality, method, plain["params"], reason, pairs, mean, std, centre,
+            tried=plain["tried"],
+        )  # fmt: skip
 
-    if query == gallery_modality:
-        return raw("within one modality there are no held-out pairs to choose by", 0, [])
-    pairs = banks.pairs("validation", query, gallery_modality)
-    if len(asks) < LEAST_BANK or len(items) < LEAST_BANK or not pairs:
-        return raw(f"the corpus has too few pairs: {len(asks)} in the bank", len(pairs), [])
-    vectors, _, parts = banks.part("validation", query)
-    answers = [gallery.rows(pairs.get(part, set())) for part in parts]
-    selection = select(
+    if named == "none":
+        return made("none", {}, "raw, because corpus.yaml says so")
+    if len(queries.parts) < LEAST_BANK or len(items.parts) < LEAST_BANK:
+        few = f"raw, because the bank has {len(queries.parts)} queries and {len(items.parts)} items"
+        return made("none", {}, f"{few}: it takes {LEAST_BANK} of each")
+    if named != "auto":
+        return made(named, recipe(named).params, f"{named}, because corpus.yaml says so")
+    asked = questions(banks, "validation", query, gallery_modality, gallery)
+    if not asked.answered:
+        why = "raw, because no held-out pairs are there to choose by"
+        return made("none", {}, why)
+    chosen = select(
         gallery=gallery.vectors,
-        query_bank=asks,
-        gallery_bank=items,
-        queries=vectors,
-        relevant=answers,
+        query_bank=queries.vectors,
+        gallery_bank=items.vectors,
+        queries=asked.vectors,
+        relevant=asked.answers,
         gallery_ids=gallery.clusters,
-        query_bank_ids=asks_clusters,
-        gallery_bank_ids=items_clusters,
-        methods=methods,
-        seed=seed,
+        query_bank_ids=queries.clusters,
+        gallery_bank_ids=items.clusters,
+        exclude=asked.own,
+        methods=settings.methods,
+        seed=settings.seed,
     )
-    tried = json.loads(json.dumps(selection.table, default=float))
-    used = sum(bool(a) for a in answers)
-    if selection.method == "none":
-        return raw(selection.reason, used, tried)
-    prepared = prepare_many(
-        [(selection.method, selection.params)],
-        query_bank=asks,
-        gallery_bank=items,
-        query_bank_ids=asks_clusters,
-        gallery_bank_ids=items_clusters,
-    )
-    mean, std = _unrelated(asks, asks_clusters, items, items_clusters, prepared)
-    least = float(np.min(selection.correction.bias))
-    return Direction(
-        query,
-        gallery_modality,
-        selection.method,
-        json.loads(json.dumps(selection.params, default=float)),
-        selection.reason,
-        used,
-        least,
-        mean,
-        std,
-        tried,
-    ), prepared
+    return made(chosen.method, chosen.params, chosen.reason, asked.answered, chosen.table)
 
 
-def check_methods(methods: tuple[str, ...]) -> None:
-    """Raise ConfigError where corpus.yaml names a correction that cannot be compiled."""
-    from store.errors import ConfigError
-
-    for method in methods:
-        if method not in METHODS or METHODS[method].moves or METHODS[method].dynamic:
-            allowed = [n for n, m in METHODS.items() if not (m.moves or m.dynamic)]
-            raise ConfigError(
-                f"corpus.yaml: corrections.methods: {method!r} cannot be compiled; allowed:"
-                f" {', '.join(allowed)}"
-            )
+def way(banks: Banks, direction: Direction) -> Way:
+    """A direction's correction with the banks that it is measured on."""
+    items = Bank(*banks.part("bank", direction.gallery))
+    return Way(direction.method, direction.params, Bank(*banks.queries(direction.query)), items)
 
 
-def _unrelated(
-    asks: np.ndarray,
-    asks_clusters: np.ndarray,
-    items: np.ndarray,
-    items_clusters: np.ndarray,
-    prepared: Prepared | None,
-) -> tuple[float, float]:
-    """Mean and deviation of the (corrected) scores of bank pairs that do not belong together."""
-    if not len(asks) or not len(items):
-        return 0.0, 1.0
-    asks, asks_clusters = asks[:1000], asks_clusters[:1000]
-    items, items_clusters = items[:1000], items_clusters[:1000]
-    scores = asks @ items.T
-    if prepared is not None:
-        applied = prepared.apply(items, items_clusters)[0]
-        scores = asks @ applied.vectors.T - applied.bias
-    apart = scores[asks_clusters[:, None] != items_clusters[None, :]]
-    return (float(apart.mean()), float(apart.std()) or 1.0) if apart.size else (0.0, 1.0)
+def _prepare(fitted: Way) -> Prepared:
+    ((_, prepared),) = Ways.of({"": fitted}).prepare()
+    return prepared
+
+
+def _mean_bias(items: Bank, prepared: Prepared) -> float:
+    return float(np.mean(prepared.apply(items.vectors, items.clusters)[0].bias))

@@ -3,27 +3,33 @@
 import lance
 import numpy as np
 
-from pipelines.choose import Gallery
-from pipelines.embed import as_matrix
+from pipelines.questions import Gallery
 from store.corrections import Correction
 from store.releases import Direction
+from store.served import unfold
+from store.tables import as_matrix
 
 
-def read_compiled(dataset: lance.LanceDataset, direction: Direction) -> tuple[Gallery, Correction]:
+def read_compiled(
+    dataset: lance.LanceDataset, direction: Direction, dim: int
+) -> tuple[Gallery, Correction]:
     """A gallery's items sorted by part id, and the correction of one direction fitted to them.
 
     The rows of both are the same: `Correction.rank` and `store.corrections.evaluate` give rows
     of `Gallery`. Everything is held in memory.
     """
-    table = dataset.to_table(
-        columns=["part_id", "vector", "cluster", f"bias_{direction.query}"]
-    ).sort_by("part_id")
+    m, fitted = direction.query, direction.recipe
+    columns = ["part_id", "vector", "cluster", f"bias_{m}", f"hub_{m}"]
+    moved = [f"vector_{m}"] if fitted.moves else []
+    table = dataset.to_table(columns=columns + moved).sort_by("part_id")
     gallery = Gallery(
-        as_matrix(table["vector"]),
+        unfold(as_matrix(table["vector"]), dim),
         table["cluster"].to_numpy(zero_copy_only=False).astype(str),
         table["part_id"].to_numpy(zero_copy_only=False).astype(str),
     )
-    bias = table[f"bias_{direction.query}"].to_numpy()
-    if direction.method == "none":
+    bias = table[f"bias_{m}"].to_numpy()
+    if direction.method == "none":  # also where a compiled correction was not released
         bias = np.zeros_like(bias)
-    return gallery, Correction(direction.method, direction.params, gallery.vectors, bias)
+    vectors = unfold(as_matrix(table[moved[0]]), dim) if moved else gallery.vectors
+    flag = table[f"hub_{m}"].to_numpy() if fitted.dynamic else None
+    return gallery, Correction(direction.method, direction.params, vectors, bias, flag)

@@ -22,7 +22,7 @@ from pipelines.progress import watch
 from store import identity, schema
 from store.errors import InvariantError
 from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
-from store.tables import Tables, quote, take
+from store.tables import Tables, as_matrix, quote, take
 from store.workspace import Workspace
 
 STAGE = "vectors"
@@ -208,12 +208,6 @@ def _rows(result: UnitResult, encoder: Encoder, columns: pa.Schema) -> Iterator[
         pa.FixedSizeListArray.from_arrays(flat, dim),
     ]
     yield pa.RecordBatch.from_arrays(arrays, schema=columns)
-
-
-def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of fixed-size lists as float32 (n, d)."""
-    combined = column.combine_chunks()
-    return combined.flatten().to_numpy().reshape(len(combined), -1)
 
 
 def check_unit_length(table: pa.Table) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import lance
 import numpy as np
 
-from pipelines.choose import Banks
+from pipelines.bank_rows import Banks
 from pipelines.compiled import read_compiled
+from pipelines.questions import questions
 from store import corrections
 from store.corrections import Correction
 from store.metrics import geometry, intervals
@@ -20,7 +21,10 @@ K = 10  # of the k-occurrence
 
 
 def evaluate(
-    galleries: dict[str, lance.LanceDataset], banks: Banks, directions: dict[str, Direction]
+    galleries: dict[str, lance.LanceDataset],
+    banks: Banks,
+    directions: dict[str, Direction],
+    dim: int,
 ) -> dict[str, Any]:
     """Figures by direction, as JSON values.
 
@@ -30,18 +34,18 @@ def evaluate(
     the queries' top ten), `alignment`, `uniformity` and `modality_gap`.
     """
     return {
-        name: _direction(galleries[direction.gallery], banks, direction)
+        name: _direction(galleries[direction.gallery], banks, direction, dim)
         for name, direction in directions.items()
-        if direction.query != direction.gallery
     }
 
 
-def _direction(dataset: lance.LanceDataset, banks: Banks, direction: Direction) -> dict[str, Any]:
-    gallery, compiled = read_compiled(dataset, direction)
+def _direction(
+    dataset: lance.LanceDataset, banks: Banks, direction: Direction, dim: int
+) -> dict[str, Any]:
+    gallery, compiled = read_compiled(dataset, direction, dim)
     raw = Correction("none", {}, gallery.vectors, np.zeros(len(gallery.parts), np.float32))
-    pairs = banks.pairs("test", direction.query, direction.gallery)
-    vectors, clusters, parts = banks.part("test", direction.query)
-    answers = [gallery.rows(pairs.get(part, set())) for part in parts]
+    test = questions(banks, "test", direction.query, direction.gallery, gallery)
+    answers = test.answers
     asked = [i for i, answer in enumerate(answers) if answer]
     figures: dict[str, Any] = {
         "method": direction.method,
@@ -52,11 +56,11 @@ def _direction(dataset: lance.LanceDataset, banks: Banks, direction: Direction) 
     }
     if not asked:
         return figures
-    queries, clusters = vectors[asked], clusters[asked]
+    queries, clusters = test.vectors[asked], test.clusters[asked]
     relevant = [answers[i] for i in asked]
     reciprocal = {}
     for side, ranking in (("raw", raw), ("corrected", compiled)):
-        found = corrections.evaluate(ranking, queries, relevant, k=K)
+        found = corrections.evaluate(ranking, queries, relevant, k=K, exclude=test.own[asked])
         reciprocal[side] = found.reciprocal_ranks
         figures[side] = found.figures()
         figures.setdefault("k_occurrence", {})[side] = np.bincount(found.counts).tolist()

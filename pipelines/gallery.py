@@ -1,12 +1,10 @@
 """gallery: what search reads, with the chosen corrections compiled into it (Ray).
 
-Ray tasks take the gallery in tiles: vectors, biases from every query modality, thumbnails. A
-thumbnail is made once; a part that is in the last gallery already brings its own.
+Choosing and fitting happen when banks or settings change. Parts that come later get their values
+from the corrections as they stand, and the others keep theirs: adding rows costs what they cost.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
 import lance
 import numpy as np
@@ -14,87 +12,214 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from embedders.cluster import cluster
-from pipelines import keys
+from embedders.cluster import cluster, require
+from pipelines import keys, occurrence
+from pipelines.bank_rows import Banks
 from pipelines.banks import bank_table
-from pipelines.choose import Banks, Gallery, check_methods, choose
-from pipelines.embed import as_matrix, table_name
+from pipelines.choose import choose, way
+from pipelines.directions import Stand, forget_stands, read_stands, write_stands
+from pipelines.embed import table_name
+from pipelines.fit import Rows, Ways
 from pipelines.kept import kept_samples
 from pipelines.keys import corpus_space
-from pipelines.media import thumbnail
 from pipelines.parts import gallery_parts
+from pipelines.questions import Gallery
+from pipelines.tiles import Compiled, Place, tiles
 from store import schema
-from store.corrections import Prepared
-from store.errors import RecordError
+from store.bank import Bank
+from store.config import Corrections
 from store.releases import Direction
 from store.stage import Counts, begin, publish
-from store.tables import Tables, one_of, take
+from store.tables import Tables, one_of
 from store.workspace import Workspace
 
 STAGE = "gallery"
-
-_TILE = 1024
-_IN_FLIGHT = 4
+MOST_ITEMS = 10_000  # rows that a choice is made on, beside those of the pairs
 
 
 def gallery_table(space: str, modality: str) -> str:
     return f"gallery__{space}__{modality}"
 
 
-def directions_table(space: str) -> str:
-    return f"directions__{space}"
-
-
 def build_gallery(workspace: Workspace) -> Counts:
-    """Make the galleries of the space's modalities. Counted are parts of kept samples.
-
-    Raises:
-        ConfigError: a correction of corpus.yaml cannot be compiled.
-    """
+    """Make the galleries of the space's modalities. Counted are parts of kept samples."""
     tables, space = workspace.tables, corpus_space(workspace)
-    settings, key = workspace.config.corrections, keys.gallery(workspace)
-    check_methods(settings.methods)
+    key = keys.gallery(workspace)
     vectors = tables.open(table_name(space.name))
     dim = vectors.schema.field("vector").type.list_size
-    banks = Banks(tables.open(bank_table(space.name)).to_table())
-    with begin(tables, STAGE, key, schema.gallery(dim)) as run:
+    modalities = sorted(space.towers)
+    with (
+        begin(tables, STAGE, key, schema.gallery(dim)) as run,
+        cluster(workspace.config.engine.ray.address),
+    ):
+        require(1, 1, workspace.config.engine.ray.num_gpus)
         samples = kept_samples(workspace)
-        directions: list[Direction] = []
-        compiled = []
-        for modality in sorted(space.towers):
-            parts = gallery_parts(workspace, modality, samples)
-            gallery = _as_gallery(vectors, parts)
-            ways: dict[str, Prepared] = {}
-            for query in sorted(space.towers):
-                direction, prepared = choose(
-                    banks, query, modality, gallery, settings.methods, settings.seed
-                )
-                directions.append(direction)
-                if prepared is not None:
-                    ways[query] = prepared
-            compiled.append((modality, parts, ways))
-        shown = sum(parts.num_rows for _, parts, _ in compiled)
+        parts = {m: gallery_parts(workspace, m, samples) for m in modalities}
+        stands = _stands(workspace, vectors, parts)
         wanted = sum(
-            len(pc.unique(pc.drop_null(samples[f"{m}_id"].combine_chunks()))) for m in space.towers
+            len(pc.unique(pc.drop_null(samples[f"{m}_id"].combine_chunks()))) for m in modalities
         )
 
         def write() -> None:
-            for modality, parts, ways in compiled:
-                name = gallery_table(space.name, modality)
-                with cluster(workspace.config.engine.ray.address):
-                    tiles = _tiles(tables, name, vectors, parts, ways, modality)
-                    tables.replace(name, schema.gallery(dim), tiles, None)
-            rows = pa.Table.from_pylist([_row(d) for d in directions], schema=_DIRECTIONS)
-            tables.replace(directions_table(space.name), _DIRECTIONS, rows.to_batches(), None)
+            before = read_stands(tables, space.name)
+            forget_stands(tables, space.name)
+            for modality in modalities:
+                _write(workspace, modality, parts[modality], vectors, stands, before)
+            write_stands(tables, space.name, stands.values())
 
         return publish(
             tables,
             run,
-            counts=Counts(wanted, shown, failed=_never_embedded(tables, samples, space.towers)),
+            counts=Counts(
+                wanted,
+                sum(p.num_rows for p in parts.values()),
+                failed=_never_embedded(tables, samples, modalities),
+            ),
             entries=[],
             write=write,
             output=lambda: key,
         )
+
+
+def _stands(
+    workspace: Workspace, vectors: lance.LanceDataset, parts: dict[str, pa.Table]
+) -> dict[str, Stand]:
+    """How each direction stands: as it stood, where it was fitted on the same banks and by the
+    same settings, else chosen anew."""
+    tables, space = workspace.tables, corpus_space(workspace)
+    dataset = tables.open(bank_table(space.name))
+    fit_key = keys.fit(workspace)
+    known = read_stands(tables, space.name)
+    names = [f"{query}->{searched}" for query in parts for searched in parts]
+    if all(n in known and known[n].fit_key == fit_key for n in names):
+        return {n: known[n]._replace(banks_version=dataset.version) for n in names}
+    banks = Banks(dataset.to_table())
+    shared, settings = ray.put(banks), workspace.config.corrections
+    replies = {}
+    for searched, listed in parts.items():
+        gallery = ray.put(_sample(vectors, listed, banks, settings.seed))
+        for query in parts:
+            reply = _choose.remote(shared, query, searched, gallery, settings)
+            replies[f"{query}->{searched}"] = reply
+    choices = dict(zip(replies, ray.get(list(replies.values())), strict=True))
+    stands = {}
+    for searched, listed in parts.items():
+        asked = {
+            q: occurrence.ask(Bank(*banks.queries(q)), q == searched)
+            for q in parts
+            if len(banks.queries(q)[0])
+        }
+        floors = occurrence.with_floors(_rows(vectors, listed), asked)
+        for query in parts:
+            name = f"{query}->{searched}"
+            floor = floors[query].floor if query in floors else None
+            stands[name] = Stand(choices[name], fit_key, dataset.version, floor)
+    return stands
+
+
+@ray.remote
+def _choose(
+    banks: Banks, query: str, searched: str, gallery: Gallery, settings: Corrections
+) -> Direction:
+    return choose(banks, query, searched, gallery, settings)
+
+
+def _sample(vectors: lance.LanceDataset, parts: pa.Table, banks: Banks, seed: int) -> Gallery:
+    """The rows of a gallery that a choice is made on: the pairs' own, and others at random."""
+    validation = banks.table.filter(pc.equal(banks.table["split"], "validation"))
+    own = pc.is_in(parts["cluster"], value_set=pc.unique(validation["cluster"].combine_chunks()))
+    own = own.combine_chunks().to_numpy(zero_copy_only=False)
+    others = np.flatnonzero(~own)
+    if len(others) > MOST_ITEMS:
+        others = np.random.default_rng(seed).choice(others, MOST_ITEMS, replace=False)
+    listed = parts.take(pa.array(np.sort(np.concatenate([np.flatnonzero(own), others]))))
+    return Gallery(
+        _rows(vectors, listed).vectors(),
+        listed["cluster"].to_numpy(zero_copy_only=False).astype(str),
+        listed["part_id"].to_numpy(zero_copy_only=False).astype(str),
+    )
+
+
+def _rows(vectors: lance.LanceDataset, parts: pa.Table) -> Rows:
+    return Rows(
+        vectors.uri,
+        vectors.version,
+        parts["vector_row"].to_numpy(),
+        parts["cluster"].to_numpy(zero_copy_only=False).astype(str),
+    )
+
+
+def _write(
+    workspace: Workspace,
+    modality: str,
+    parts: pa.Table,
+    vectors: lance.LanceDataset,
+    stands: dict[str, Stand],
+    before: dict[str, Stand],
+) -> None:
+    """Publish one gallery."""
+    tables, space = workspace.tables, corpus_space(workspace)
+    name = gallery_table(space.name, modality)
+    dim = vectors.schema.field("vector").type.list_size
+    banks = Banks(tables.open(bank_table(space.name)).to_table())
+    mine = {s.direction.query: s for s in stands.values() if s.direction.gallery == modality}
+    ways = {q: way(banks, s.direction) for q, s in mine.items() if s.direction.method != "none"}
+    asked = {
+        q: occurrence.ask(Bank(*banks.queries(q)), q == modality)._replace(floor=s.floor)
+        for q, s in mine.items()
+        if s.floor is not None
+    }
+    centre = {q: s.direction.centre for q, s in mine.items()}
+    compiled = Compiled(modality, dim, Ways.of(ways), centre, asked)
+    last = tables.open(name) if tables.exists(name) else None
+    still = all(
+        n in before and before[n].fit_key == s.fit_key
+        for n, s in stands.items()
+        if s.direction.gallery == modality
+    )
+    unstable = _changed_clusters(tables, space.name, before, banks) if still else None
+    rows = tiles(
+        _with_last(parts, last, unstable),
+        compiled,
+        Place(vectors.uri, vectors.version),
+        Place(tables.uri("samples"), tables.version("samples")),
+        None if last is None else Place(last.uri, last.version),
+        num_gpus=workspace.config.engine.ray.num_gpus,
+    )
+    tables.replace(name, compiled.schema, rows, None)
+
+
+def _with_last(
+    parts: pa.Table, last: lance.LanceDataset | None, unstable: set[str] | None
+) -> pa.Table:
+    """`parts` with `last_row` and `same`, as `tiles` takes them. Fitted values hold where the
+    cluster is the same and was not joined with another; `unstable` is None where none hold."""
+    known: dict[str, tuple[int, str]] = {}
+    if last is not None:
+        seen = last.to_table(columns=["part_id", "cluster"], with_row_id=True)
+        columns = (seen[c].to_pylist() for c in ("part_id", "_rowid", "cluster"))
+        known = {part: (row, cluster) for part, row, cluster in zip(*columns, strict=True)}
+    found = [known.get(part) for part in parts["part_id"].to_pylist()]
+    same = [
+        unstable is not None and was is not None and was[1] == now and now not in unstable
+        for was, now in zip(found, parts["cluster"].to_pylist(), strict=True)
+    ]
+    rows = [None if was is None else was[0] for was in found]
+    parts = parts.append_column("last_row", pa.array(rows, pa.uint64()))
+    return parts.append_column("same", pa.array(same, pa.bool_()))
+
+
+def _changed_clusters(
+    tables: Tables, space: str, before: dict[str, Stand], banks: Banks
+) -> set[str]:
+    """The clusters that hold other rows of the banks than when the last gallery was fitted."""
+    version = next(iter(before.values())).banks_version
+    columns = ["modality", "part_id", "cluster"]
+    old, new = (
+        set(zip(*table.select(columns).to_pydict().values(), strict=True))
+        for table in (tables.open(bank_table(space), version).to_table(columns), banks.table)
+    )
+    return {cluster for _, _, cluster in old ^ new}
 
 
 def _never_embedded(tables: Tables, samples: pa.Table, modalities: Iterable[str]) -> int:
@@ -105,130 +230,3 @@ def _never_embedded(tables: Tables, samples: pa.Table, modalities: Iterable[str]
     return sum(
         pc.sum(pc.is_in(pc.unique(c), value_set=pc.drop_null(failed))).as_py() or 0 for c in columns
     )
-
-
-def _as_gallery(vectors: lance.LanceDataset, parts: pa.Table) -> Gallery:
-    rows = parts["vector_row"].to_pylist()
-    taken = take(vectors.uri, vectors.version, rows, ["vector"])
-    return Gallery(
-        as_matrix(taken["vector"]),
-        parts["cluster"].to_numpy(zero_copy_only=False).astype(str),
-        parts["part_id"].to_numpy(zero_copy_only=False).astype(str),
-    )
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where a tile task reads: tables at versions, so that every task sees the same rows."""
-
-    vectors: str
-    vectors_version: int
-    samples: str
-    samples_version: int
-    last: str | None
-    last_version: int | None
-
-
-def _tiles(
-    tables: Tables,
-    name: str,
-    vectors: lance.LanceDataset,
-    parts: pa.Table,
-    ways: dict[str, Prepared],
-    modality: str,
-) -> Iterator[pa.RecordBatch]:
-    """The gallery's rows, tile by tile in order, a bounded number of tiles at a time."""
-    samples = tables.open("samples")
-    last = tables.open(name) if tables.exists(name) else None
-    known: dict[str, int] = {}
-    if last is not None:
-        seen = last.to_table(columns=["part_id"], with_row_id=True)
-        known = dict(zip(seen["part_id"].to_pylist(), seen["_rowid"].to_pylist(), strict=True))
-    places = _Places(
-        vectors.uri,
-        vectors.version,
-        samples.uri,
-        samples.version,
-        last.uri if last is not None else None,
-        last.version if last is not None else None,
-    )
-    shared = ray.put(ways)
-    waiting: list[Any] = []
-    for start in range(0, parts.num_rows, _TILE):
-        tile = parts.slice(start, _TILE).combine_chunks()
-        before = [known.get(part) for part in tile["part_id"].to_pylist()]
-        waiting.append(_tile.remote(places, tile, before, shared, modality))
-        if len(waiting) > _IN_FLIGHT:
-            yield from ray.get(waiting.pop(0)).to_batches()
-    for reply in waiting:
-        yield from ray.get(reply).to_batches()
-
-
-@ray.remote
-def _tile(
-    places: _Places,
-    parts: pa.Table,
-    before: list[int | None],
-    ways: dict[str, Prepared],
-    modality: str,
-) -> pa.Table:
-    """One tile's rows: vectors as stored, a bias for each query modality, thumbnails."""
-    rows = parts["vector_row"].to_pylist()
-    taken = take(places.vectors, places.vectors_version, rows, ["vector"])
-    vectors = as_matrix(taken["vector"])
-    dim = vectors.shape[1]
-    clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
-    columns: dict[str, Any] = {name: parts[name] for name in parts.schema.names}
-    columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim)
-    for query in schema.MODALITIES:
-        bias = np.zeros(len(vectors), np.float32)
-        if query in ways:
-            bias = np.asarray(ways[query].apply(vectors, clusters)[0].bias, np.float32)
-        columns[f"bias_{query}"] = pa.array(bias)
-    columns["thumbnail"] = pa.nulls(parts.num_rows, pa.binary())
-    if modality == "image":
-        columns["thumbnail"] = _thumbnails(places, parts["sample_row"].to_pylist(), before)
-    wanted = schema.gallery(dim)
-    return pa.table([columns[f.name] for f in wanted], names=wanted.names).cast(wanted)
-
-
-def _thumbnails(places: _Places, rows: list[int], before: list[int | None]) -> pa.Array:
-    made: dict[int, bytes | None] = {}
-    old = [r for r in before if r is not None]
-    if places.last is not None and places.last_version is not None and old:
-        taken = take(places.last, places.last_version, old, ["thumbnail"])["thumbnail"]
-        made = dict(zip(old, taken.to_pylist(), strict=True))
-    fresh = [row for row, was in zip(rows, before, strict=True) if was is None]
-    shown: dict[int, bytes | None] = {}
-    for start in range(0, len(fresh), 64):
-        chunk = fresh[start : start + 64]
-        images = take(places.samples, places.samples_version, chunk, ["image"])["image"]
-        for row, image in zip(chunk, images.to_pylist(), strict=True):
-            try:
-                shown[row] = thumbnail(image)
-            except RecordError:  # it was decoded when it was read: a row without is still a hit
-                shown[row] = None
-    return pa.array(
-        [
-            made[was] if was is not None else shown[row]
-            for row, was in zip(rows, before, strict=True)
-        ],
-        pa.binary(),
-    )
-
-
-_DIRECTIONS = pa.schema([pa.field("direction", pa.string(), False), ("detail", pa.string())])
-
-
-def _row(direction: Direction) -> dict[str, str]:
-    import json
-
-    return {"direction": direction.name, "detail": json.dumps(vars(direction))}
-
-
-def read_directions(tables: Tables, space: str) -> dict[str, Direction]:
-    """What the last gallery was compiled with, by direction."""
-    import json
-
-    rows = tables.scan(directions_table(space), _DIRECTIONS).to_pylist()
-    return {r["direction"]: Direction(**json.loads(r["detail"])) for r in rows}

@@ -23,9 +23,9 @@ VERSIONS = {
     "vectors": 1,
     "duplicates": 1,
     "decisions": 1,
-    "banks": 1,
-    "gallery": 1,
-    "release": 1,
+    "banks": 2,
+    "gallery": 2,
+    "release": 2,
 }
 # Each scorer's version: one that is added or changed makes the signals stale.
 SCORERS = {"image_size": 1, "text_length": 1, "text_language": 1, "audio_length": 1}
@@ -86,9 +86,24 @@ def banks(workspace: Workspace) -> str:
 
 
 def gallery(workspace: Workspace) -> str:
-    columns = str(schema.gallery(1))
-    corrections = workspace.config.corrections.model_dump()
-    return _key("gallery", columns, _output(workspace, "banks"), corrections)
+    return _key(
+        "gallery",
+        str(schema.gallery(1)),
+        _output(workspace, "decisions"),
+        _outputs(workspace, "vectors"),
+        fit(workspace),
+    )
+
+
+def fit(workspace: Workspace) -> str:
+    """What a gallery's corrections depend on: with this unchanged, those that stand still hold."""
+    space, corrections = corpus_space(workspace), workspace.config.corrections.model_dump()
+    return _key(
+        "gallery",
+        _output(workspace, "banks"),
+        {m: space.fingerprint(m) for m in sorted(space.towers)},
+        corrections,
+    )
 
 
 def release(workspace: Workspace) -> str:

@@ -1,12 +1,11 @@
 """release: the versions that belong together, evaluated, tagged and listed."""
 
-from dataclasses import replace
-
 from pipelines import keys
+from pipelines.bank_rows import Banks
 from pipelines.banks import bank_table
-from pipelines.choose import Banks
+from pipelines.directions import directions_table, read_stands
 from pipelines.evaluation import evaluate, harmed
-from pipelines.gallery import directions_table, gallery_table, read_directions
+from pipelines.gallery import gallery_table
 from pipelines.keys import corpus_space
 from pipelines.policy import policy_hash
 from store import releases, schema
@@ -36,14 +35,15 @@ def make_release(workspace: Workspace) -> Release:
         for m in sorted(space.towers)
     }
     banks = Banks(tables.open(bank_table(space.name)).to_table())
-    directions = read_directions(tables, space.name)
-    figures = evaluate(galleries, banks, directions)
+    dim = banks.table.schema.field("vector").type.list_size
+    directions = {n: s.direction for n, s in read_stands(tables, space.name).items()}
+    figures = evaluate(galleries, banks, directions, dim)
     for name in harmed(figures):
         way = directions[name]
         reason = f"{way.method} was chosen on validation pairs but did harm on test pairs"
-        directions[name] = replace(way, method="none", params={}, reason=reason, min_bias=0.0)
+        directions[name] = way.raw(reason)
     if harmed(figures):
-        figures = evaluate(galleries, banks, directions)
+        figures = evaluate(galleries, banks, directions, dim)
     published: list[Release] = []
 
     def write() -> None:
@@ -52,7 +52,9 @@ def make_release(workspace: Workspace) -> Release:
                 tables,
                 space=space.name,
                 space_config=workspace.config.spaces[space.name],
+                dim=dim,
                 fingerprints={m: space.fingerprint(m) for m in sorted(space.towers)},
+                banks={},
                 versions=versions,
                 directions=directions,
                 evaluation=figures,

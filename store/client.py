@@ -5,7 +5,7 @@ hits = corpus.search(text="a striped cat").among("image").where("image_width >= 
 hits.to_pandas()
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import releases, rescore, schema
-from store.corrections import METHODS
+from store.bank import ReleaseBanks
+from store.corrections.recipe import METHODS, recipe
 from store.errors import EncoderError, InputError
-from store.releases import Release
+from store.releases import Direction, Release
 from store.result import Result
 from store.search import Weighted, check_columns, corrected
 from store.tables import Tables
@@ -55,9 +56,15 @@ class Corpus:
         """The release that is searched. Raises NotFoundError where there is none yet."""
         return releases.latest(self.tables)
 
+    @cached_property
+    def banks(self) -> ReleaseBanks:
+        """The release's banks."""
+        return ReleaseBanks(self.tables, self.release)
+
     def refresh(self) -> "Corpus":
         """Go on with the newest release."""
         self.__dict__.pop("release", None)
+        self.__dict__.pop("banks", None)
         self._galleries.clear()
         return self
 
@@ -129,7 +136,7 @@ class Query:
     vectors: Mapping[str, Any]
     shares: Mapping[str, float]
     gallery: str = "image"
-    method: str = "auto"
+    spec: tuple[str, dict[str, Any]] = ("auto", {})
     condition: str | None = None
     count: int = 10
     columns: tuple[str, ...] = tuple(COLUMNS)
@@ -147,15 +154,23 @@ class Query:
             )
         return replace(self, gallery=modality)
 
-    def correct(self, method: str) -> "Query":
-        """How hubs are corrected: "auto" (what the release selected), "none", or a method.
+    def correct(self, method: str, **params: Any) -> "Query":
+        """How hubs are corrected: "auto" (what the release selected), "none", a method with or
+        without its parameters, or a composition such as "invgc_local+nnn".
 
         A method that the release has not compiled rescores the best raw candidates, and the
         result's `complete` is false.
         """
-        if method not in ("auto", *METHODS):
-            raise InputError(f"correct({method!r}): allowed are auto, {', '.join(METHODS)}")
-        return replace(self, method=method)
+        if method == "auto":
+            if params:
+                raise InputError('correct("auto") takes no parameters: name a method')
+            return replace(self, spec=("auto", {}))
+        try:
+            found = recipe(method, params)
+        except InputError as error:
+            allowed = f"auto, {', '.join(METHODS)}, and compositions such as invgc_local+nnn"
+            raise InputError(f"correct({method!r}): {error}; allowed are {allowed}") from None
+        return replace(self, spec=(found.name, params))
 
     def where(self, condition: str) -> "Query":
         """An SQL condition on the gallery's columns, applied before the search."""
@@ -197,8 +212,7 @@ class Query:
     def _unit_vectors(self) -> dict[str, np.ndarray]:
         if not self.vectors:
             return self.corpus.encode(self.inputs)
-        table = self.corpus.gallery(self.corpus.release.modalities[0])
-        dim = table.schema.field("vector").type.list_size
+        dim = self.corpus.release.dim
         units = {}
         for modality, given in self.vectors.items():
             vector = np.asarray(given, np.float32)
@@ -216,27 +230,25 @@ class Query:
         columns = list(dict.fromkeys(["id", *(c for c in self.columns if c not in _SCORES)]))
         check_columns(table, columns)
         ways = {i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs}
-        compiled = {m: d for m, d in ways.items() if d is not None and d.method != "none"}
         notes: tuple[str, ...] = ()
-        methods = {d.method if d else "none" for d in ways.values()}
-        stored = self.method == "auto" or methods == {self.method}
-        if self.method == "none" or stored:
-            least = {} if self.method == "none" else {m: d.min_bias for m, d in compiled.items()}
-            found = corrected(table, inputs, least, columns, self.condition, self.count)
+        if self._is_stored(ways.values()):
+            compiled = {m: d for m, d in ways.items() if d is not None and d.method != "none"}
+            active = {} if self.spec[0] == "none" else compiled
+            found = corrected(table, inputs, active, columns, self.condition, self.count)
         else:
             found = rescore.candidates(
-                self.corpus.tables,
+                self.corpus.banks,
                 release,
                 table,
                 modality,
                 inputs,
-                self.method,
+                self.spec,
                 columns,
                 self.condition,
                 self.count,
             )
             notes = (
-                f"{self.method} is not compiled into this release: the best"
+                f"{self.spec[0]} is not compiled into this release: the best"
                 f" {found.fetched} raw candidates were rescored",
             )
         rows = found.rows.append_column(
@@ -247,6 +259,16 @@ class Query:
         deviation = sum(w * d.std for w, d in known if d) or 1.0
         calibrated = (rows["_score"].to_numpy() - mean) / deviation
         return _Part(rows.append_column("_calibrated", pa.array(calibrated)), found.complete, notes)
+
+    def _is_stored(self, ways: Iterable[Direction | None]) -> bool:
+        """Whether the release has what is asked for: for every input, or by "auto" or "none"."""
+        method, params = self.spec
+        return method in ("auto", "none") or all(
+            d is not None
+            and d.method == method
+            and (not params or recipe(method, params).params == d.params)
+            for d in ways
+        )
 
     def to_arrow(self) -> pa.Table:
         """Columns id, modality, _score, _raw_score, _bias, rank, then the selected ones."""

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from store import schema
+from store.corrections.recipe import recipe
 from store.errors import ConfigError, NotFoundError
 
 FILE = "corpus.yaml"
@@ -74,13 +75,37 @@ DEFAULT_POLICY = {
 
 
 class Corrections(_Section):
-    """What a release may choose from, and how much of the corpus it sets aside to choose with."""
+    """What a release may choose from, and how much of the corpus it sets aside to choose with.
 
-    methods: tuple[str, ...] = ("inverted_softmax", "nnn", "csls")
+    `methods` are tried, all there are by default; `directions` name one for a direction and leave
+    no choice, such as {"image->image": csls}.
+    """
+
+    methods: tuple[str, ...] | None = None
+    directions: dict[str, str] = {}
     bank_rows: PositiveInt = 10_000
     bank_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     seed: int = 0
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in methods or ():
+            recipe(name)
+        return methods
+
+    @field_validator("directions")
+    @classmethod
+    def _known_directions(cls, directions: dict[str, str]) -> dict[str, str]:
+        for name, method in directions.items():
+            query, _, searched = name.partition("->")
+            if not {query, searched} <= set(schema.MODALITIES):
+                allowed = ", ".join(schema.MODALITIES)
+                raise ValueError(f"{name!r}: such as text->image; modalities are {allowed}")
+            if method != "auto":
+                recipe(method)
+        return directions
 
     @model_validator(mode="after")
     def _leaves_validation(self) -> "Corrections":

@@ -6,13 +6,14 @@ Cleanup leaves tagged versions alone; only the last releases keep their tags.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from store import schema
+from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
 from store.tables import Tables
 
@@ -24,9 +25,11 @@ KEEP = 5
 class Direction:
     """How queries of one modality are corrected against the gallery of another.
 
-    `method` is "none" where the raw scores won, and `reason` says why this one. `min_bias` is the
-    least bias of the gallery, in the units of the score; `mean` and `std` are those of the
-    corrected scores of unrelated pairs, by which lists of several modalities are merged.
+    `method` is "none" where the raw scores won, and `reason` says why this one; `tried` is every
+    setting that was compared. `centre` is what the stored biases were centred by in the served
+    vectors (`store.served`). `mean` and `std` place corrected scores beside those of other
+    galleries (`store.calibration`). `occurrence` says what `occurrence_{query}` counts: queries,
+    k, and the mean and std over the gallery; empty where there is no bank.
     """
 
     query: str
@@ -35,25 +38,41 @@ class Direction:
     params: dict[str, Any]
     reason: str
     pairs: int
-    min_bias: float
-    mean: float
-    std: float
-    tried: list[dict[str, Any]]
+    mean: float = 0.0
+    std: float = 1.0
+    centre: float = 0.0
+    occurrence: dict[str, float] = field(default_factory=dict)
+    tried: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         return f"{self.query}->{self.gallery}"
 
+    @property
+    def recipe(self) -> Recipe:
+        """The correction, ready to be fitted again."""
+        return recipe(self.method, self.params)
+
+    def raw(self, reason: str) -> "Direction":
+        """The same direction, left uncorrected."""
+        return replace(self, method="none", params={}, reason=reason)
+
 
 @dataclass(frozen=True)
 class Release:
-    """One release as it is stored. `versions` maps tables to their Lance versions."""
+    """One release as it is stored.
+
+    `dim` is the space's; `versions` maps tables to their Lance versions; `banks` says by modality
+    what the corrections were fitted on.
+    """
 
     number: int
     created_at: datetime
     space: str
     space_config: dict[str, Any]
+    dim: int
     fingerprints: dict[str, str]
+    banks: dict[str, Any]
     versions: dict[str, int]
     directions: dict[str, Direction]
     evaluation: dict[str, Any]
@@ -77,7 +96,9 @@ def publish(
     *,
     space: str,
     space_config: Mapping[str, Any],
+    dim: int,
     fingerprints: Mapping[str, str],
+    banks: Mapping[str, Any],
     versions: Mapping[str, int],
     directions: Mapping[str, Direction],
     evaluation: Mapping[str, Any],
@@ -91,7 +112,9 @@ def publish(
             created_at=datetime.now(UTC),
             space=space,
             space_config=dict(space_config),
+            dim=dim,
             fingerprints=dict(fingerprints),
+            banks=dict(banks),
             versions=dict(versions),
             directions=dict(directions),
             evaluation=dict(evaluation),
@@ -140,7 +163,9 @@ def _row(release: Release) -> dict[str, Any]:
         "created_at": release.created_at,
         "space": release.space,
         "space_config": json.dumps(release.space_config),
+        "dim": release.dim,
         "fingerprints": json.dumps(release.fingerprints),
+        "banks": json.dumps(release.banks),
         "versions": json.dumps(release.versions),
         "directions": json.dumps({n: vars(d) for n, d in release.directions.items()}),
         "evaluation": json.dumps(release.evaluation),
@@ -155,7 +180,9 @@ def _release(row: dict[str, Any]) -> Release:
         created_at=row["created_at"],
         space=row["space"],
         space_config=json.loads(row["space_config"]),
+        dim=row["dim"],
         fingerprints=json.loads(row["fingerprints"]),
+        banks=json.loads(row["banks"]),
         versions=json.loads(row["versions"]),
         directions={n: Direction(**d) for n, d in directions.items()},
         evaluation=json.loads(row["evaluation"]),

@@ -4,87 +4,87 @@ The method is measured on the release's banks and applied to the candidates alon
 their vectors and no more. What lies outside the candidates is not seen.
 """
 
+from typing import Any
+
 import lancedb
 import numpy as np
-import pyarrow as pa
 
-from store.corrections import prepare_many
-from store.corrections.recipe import METHODS
+from store.bank import ReleaseBanks
+from store.corrections import Applied, prepare_many
 from store.errors import InputError
 from store.releases import Release
-from store.search import Found, Weighted, combine, fetch, ranked
-from store.tables import Tables, quote
+from store.search import Found, Lane, Weighted, combine, fetch, ranked
+from store.served import ask, unfold
+from store.tables import as_matrix
 
 _CANDIDATES = 1_000
 _PER_ROW = 20
 
 
 def candidates(
-    tables: Tables,
+    banks: ReleaseBanks,
     release: Release,
     table: lancedb.table.Table,
     modality: str,
     inputs: list[Weighted],
-    method: str,
+    spec: tuple[str, dict[str, Any]],
     columns: list[str],
     where: str | None,
     limit: int,
 ) -> Found:
-    """The `limit` best of the raw candidates, rescored by `method`.
+    """The `limit` best of the raw candidates, rescored by a method with its parameters; without
+    any, with those that did best when the release was selected.
 
     Raises:
         InputError: the release has no bank for one of the inputs.
     """
     count = max(_CANDIDATES, _PER_ROW * limit)
     read = list(dict.fromkeys([*columns, "vector", "cluster"]))
-    rows = fetch(table, combine(inputs), count, read, where)
-    gallery = _matrix(rows["vector"])
+    rows = fetch(table, Lane("vector", ask(combine(inputs), {}), 0.0), count, read, where)
+    gallery = unfold(as_matrix(rows["vector"]), release.dim)
     clusters = rows["cluster"].to_numpy(zero_copy_only=False)
     score = np.zeros(rows.num_rows, np.float32)
     for given in inputs:
-        direction = release.directions.get(f"{given.modality}->{modality}")
-        params = _params(direction.tried if direction else [], method)
-        asks, asks_ids = _bank(tables, release, given.modality)
-        searched, searched_ids = _bank(tables, release, modality)
-        if not len(asks) or not len(searched):
-            raise InputError(
-                f"correct({method!r}): release {release.number} has no bank of {given.modality}"
-                f" queries for the {modality} gallery; use none"
-            )
-        prepared = prepare_many(
-            [(method, params)],
-            query_bank=asks,
-            gallery_bank=searched,
-            query_bank_ids=asks_ids,
-            gallery_bank_ids=searched_ids,
-        )
-        applied = prepared.apply(gallery, clusters)[0]
+        name = f"{given.modality}->{modality}"
+        applied = apply(banks, release, name, spec, gallery, clusters)
         raw = gallery @ given.vector
         fixed = applied.vectors @ given.vector - applied.bias
         hub = applied.flag is None or (rows.num_rows and applied.flag[int(np.argmax(raw))])
         score += np.float32(given.weight) * (fixed if hub else raw)
-    raw = rows["_raw_score"].to_numpy()
-    order = np.argsort(-score, kind="stable")[:limit]
-    everything = rows.num_rows < count
-    return Found(ranked(rows, score, raw, raw - score, order, columns), everything, rows.num_rows)
+    found = ranked(rows, score, rows["_lane"].to_numpy(), columns, limit)
+    return Found(found, rows.num_rows < count, rows.num_rows)
 
 
-def _bank(tables: Tables, release: Release, modality: str) -> tuple[np.ndarray, np.ndarray]:
-    name = f"banks__{release.space}"
-    found = tables.open(name, version=release.versions[name]).to_table(
-        columns=["vector", "cluster"], filter=f"split = 'bank' AND modality = {quote(modality)}"
+def apply(
+    banks: ReleaseBanks,
+    release: Release,
+    name: str,
+    spec: tuple[str, dict[str, Any]],
+    gallery: np.ndarray,
+    clusters: np.ndarray,
+) -> Applied:
+    """A method measured on the banks of a direction of the release, applied to gallery rows."""
+    query, _, searched = name.partition("->")
+    asks, items = banks.queries(query), banks.items(searched)
+    if not len(asks.parts) or not len(items.parts):
+        raise InputError(
+            f"correct({spec[0]!r}): release {release.number} has no bank of {query} queries for the"
+            f" {searched} gallery; use none"
+        )
+    method, params = spec
+    if not params and (direction := release.directions.get(name)):
+        params = _params(direction.tried, method)
+    prepared = prepare_many(
+        [(method, params)],
+        query_bank=asks.vectors,
+        gallery_bank=items.vectors,
+        query_bank_ids=asks.clusters,
+        gallery_bank_ids=items.clusters,
     )
-    return _matrix(found["vector"]), found["cluster"].to_numpy(zero_copy_only=False)
+    return prepared.apply(gallery, clusters)[0]
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    combined = column.combine_chunks()
-    return combined.flatten().to_numpy().reshape(len(combined), -1)
-
-
-def _params(tried: list[dict], method: str) -> dict:
+def _params(tried: list[dict[str, Any]], method: str) -> dict[str, Any]:
     """The best setting that the release's selection found for a method, else its defaults."""
     of_method = [t for t in tried if t["method"] == method and t.get("mrr") is not None]
-    if not of_method:
-        return dict(METHODS[method].defaults)
-    return dict(max(of_method, key=lambda t: t["mrr"])["params"])
+    return dict(max(of_method, key=lambda t: t["mrr"])["params"]) if of_method else {}

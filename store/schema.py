@@ -1,5 +1,7 @@
 """The Arrow schemas of the tables: the contract between everything that writes and reads."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 MODALITIES = ("image", "text", "audio")
@@ -124,7 +126,9 @@ RELEASES = pa.schema(
         pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
         _text("space"),
         _text("space_config"),
+        pa.field("dim", pa.int64(), nullable=False),
         _text("fingerprints"),
+        _text("banks"),
         _text("versions"),
         _text("directions"),
         _text("evaluation"),
@@ -158,13 +162,30 @@ def banks(dim: int) -> pa.Schema:
     )
 
 
-def gallery(dim: int) -> pa.Schema:
-    """What search reads. `bias_{m}` is subtracted from the score of a query of modality m."""
+def served_width(dim: int) -> int:
+    """Dimensions of a served vector: g, one a query modality, zeros up to a multiple of 16, which
+    every kind of index can cut into parts."""
+    return -(-(dim + len(MODALITIES)) // 16) * 16
+
+
+def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
+    """What search reads, laid out as `store.served` says.
+
+    `vector` holds the unit vector g; `vector_{m}` what queries of modality m are compared with,
+    where their correction moves it (`moved`). `bias_{m}` is subtracted from the score of a query of
+    modality m; by methods that decide query by query, only where the top item has `hub_{m}`.
+    `occurrence_{m}` is the item's k-occurrence: in how many raw top tens of the bank's queries of
+    modality m it stands; null where there is no such bank.
+    """
+    served = pa.list_(pa.float32(), served_width(dim))
     return pa.schema(
         [
             _text("part_id"),
-            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+            pa.field("vector", served, nullable=False),
+            *(pa.field(f"vector_{m}", served, nullable=False) for m in sorted(moved)),
             *(pa.field(f"bias_{m}", pa.float32(), nullable=False) for m in MODALITIES),
+            *(pa.field(f"hub_{m}", pa.bool_(), nullable=False) for m in MODALITIES),
+            *(pa.field(f"occurrence_{m}", pa.int32()) for m in MODALITIES),
             _text("id"),
             pa.field("sample_ids", pa.list_(pa.string()), nullable=False),
             pa.field("drops", pa.list_(pa.string()), nullable=False),

@@ -5,9 +5,10 @@ import pytest
 
 import isotrope
 from isotrope import errors
-from pipelines.embed import as_matrix
+from store.served import unfold
+from store.tables import as_matrix
 from store.workspace import Workspace
-from tests.corpus_for_tests import COLOURS, ColourImage, ColourText, begin, picture
+from tests.corpus_for_tests import COLOURS, DIM, ColourImage, ColourText, begin, picture
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def corpus(squares: Workspace) -> isotrope.Corpus:
 def brute_force(corpus: isotrope.Corpus, text: str, gallery: str, corrected: bool) -> list[str]:
     rows = corpus.gallery(gallery).to_arrow()
     query = ColourText().encode([text])[0]
-    score = as_matrix(rows["vector"]) @ query
+    score = unfold(as_matrix(rows["vector"]), DIM) @ query
     if corrected:
         score = score - rows["bias_text"].to_numpy()
     return rows.take(np.argsort(-score, kind="stable")[:10])["id"].to_pylist()
@@ -68,7 +69,7 @@ def test_weights_mix_the_inputs(corpus: isotrope.Corpus) -> None:
     mixed = corpus.search(text=blue, image=red, weights=[0.6, 0.4]).correct("none").to_list()
     rows = corpus.gallery("image").to_arrow()
     sides = [ColourText().encode([blue])[0], _image_vector(red)]
-    score = as_matrix(rows["vector"]) @ (0.6 * sides[0] + 0.4 * sides[1])
+    score = unfold(as_matrix(rows["vector"]), DIM) @ (0.6 * sides[0] + 0.4 * sides[1])
     best = rows.take(np.argsort(-score, kind="stable")[:10])["id"].to_pylist()
     assert [r["id"] for r in mixed] == best
 

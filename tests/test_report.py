@@ -63,7 +63,7 @@ def _stage(drop, stage, kept, rejected=0, failed=0):
 
 
 def _direction(query, gallery, method, reason):
-    return Direction(query, gallery, method, {}, reason, 200, 0.0, 0.0, 1.0, [])
+    return Direction(query, gallery, method, {}, reason, 200)
 
 
 @pytest.fixture
@@ -103,7 +103,8 @@ def workspace(tmp_path):
 @pytest.fixture
 def released(workspace):
     wide = schema.gallery(DIM)
-    row = {"part_id": "p", "vector": [1.0, 0, 0, 0], "id": "id0", "sample_ids": [], "drops": []}
+    row = {"part_id": "p", "vector": [1.0] + 15 * [0.0], "id": "id0", "sample_ids": [], "drops": []}
+    row |= {"hub_image": False, "hub_text": False, "hub_audio": False}
     row |= {"bias_image": 0.0, "bias_text": 0.0, "bias_audio": 0.0, "cluster": "c", "key": "k"}
     versions = {}
     for modality in ("image", "text"):
@@ -122,7 +123,9 @@ def released(workspace):
         workspace.tables,
         space="local",
         space_config={"preset": "local"},
+        dim=DIM,
         fingerprints={"image": "a@1", "text": "b@1"},
+        banks={},
         versions=versions,
         directions={w.name: w for w in ways},
         evaluation={"text->image": figures, "image->text": better},

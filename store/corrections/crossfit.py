@@ -40,6 +40,7 @@ class Samples:
     gallery_ids: np.ndarray | None
     query_bank_ids: np.ndarray | None
     gallery_bank_ids: np.ndarray | None
+    exclude: np.ndarray | None = None
 
 
 def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:
@@ -86,8 +87,9 @@ def run(specs: Sequence[Any], samples: Samples, folds: int, rng: np.random.Gener
         if fitted is None or kept != kept_before:  # banks apart from the pairs lose nothing
             fitted, kept_before = _fit(specs, samples, keep), kept
         right = _only(samples.relevant, mine)
+        left_out = None if samples.exclude is None else samples.exclude[mine]
         for i, correction in enumerate(fitted):
-            seen = evaluate(correction, samples.queries[mine], right, k=K)
+            seen = evaluate(correction, samples.queries[mine], right, k=K, exclude=left_out)
             reciprocal[i, mine] = seen.reciprocal_ranks
             counts[i, f] = seen.counts
     return Trial(reciprocal, counts, fold, groups)

@@ -60,6 +60,16 @@ class Recipe:
         return {f"{m.name}{JOIN}{name}": v for m, params in parts for name, v in params.items()}
 
     @property
+    def moves(self) -> bool:
+        """Whether g' is not g."""
+        return self.first.moves or self.second.moves
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether it corrects only the queries whose raw top item is flagged as a hub."""
+        return self.second.dynamic
+
+    @property
     def spec(self) -> tuple[str, Params]:
         """What makes this recipe again."""
         return self.name, self.params
@@ -78,8 +88,8 @@ class Recipe:
 def find(name: str) -> Method:
     if name not in METHODS:
         raise InputError(
-            f"there is no correction called {name!r}; choose from {', '.join(METHODS)}, "
-            "or join one that moves vectors to another with '+', as in invgc_local+nnn"
+            f"there is no correction called {name!r}; there are {', '.join(METHODS)}; "
+            "one that moves vectors can be joined to another with '+', as in invgc_local+nnn"
         )
     return METHODS[name]
 

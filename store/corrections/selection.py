@@ -15,6 +15,7 @@ import numpy as np
 from store.corrections.arrays import Array, as_matrix, to_numpy
 from store.corrections.correction import Correction
 from store.corrections.crossfit import Samples, Trial, run
+from store.corrections.evaluation import as_excluded
 from store.corrections.fitting import Spec, fit
 from store.corrections.masks import as_ids
 from store.corrections.method import Params
@@ -56,6 +57,7 @@ def select(
     gallery_ids: Any = None,
     query_bank_ids: Any = None,
     gallery_bank_ids: Any = None,
+    exclude: Any = None,
     methods: Iterable[Spec] | None = None,
     seed: int = 0,
 ) -> Selection:
@@ -63,9 +65,10 @@ def select(
 
     `relevant` is an (m,) integer array or a sequence of m lists of rows; queries without a right
     row are left out. Ids, of samples or duplicate clusters, let banks and pairs overlap: give
-    them wherever they might. `methods` are names, each tried at its usual settings, or (name,
-    parameters); all by default. On more than 2,000 queries or 10,000 items the choice is made on
-    a random part of them. Deterministic by `seed`.
+    them wherever they might. `exclude` (m,) is a gallery row, or -1, that is left out of a query's
+    ranking: the query itself, where it is searched for among its own kind. `methods` are names,
+    each tried at its usual settings, or (name, parameters); all by default. On more than 2,000
+    queries or 10,000 items the choice is made on a random part of them. Deterministic by `seed`.
 
     Rows of `table`: method, params, mrr, r@1, k_skewness, gain (mean, low, high over raw at 95%).
     Raises InputError as `fit` does, and where `relevant` does not fit queries and gallery.
@@ -96,7 +99,8 @@ def select(
             "none", {}, None, [],
             f"raw, because {pairs} pairs are too few to choose on: it takes {LEAST_PAIRS}",
         )  # fmt: skip
-    samples = _sample(gallery, asked, right, gallery_ids, banks, rng)
+    left_out = None if exclude is None else as_excluded(exclude, right, items)
+    samples = _sample(gallery, asked, right, gallery_ids, banks, left_out, rng)
     trial = run([r.spec for r in specs], samples, FOLDS, rng)
     table = _table(specs, trial, seed)
     everything = np.ones(FOLDS, dtype=bool)
@@ -166,6 +170,7 @@ def _sample(
     right: Relevant,
     gallery_ids: Any,
     banks: dict[str, Any],
+    exclude: np.ndarray | None,
     rng: np.random.Generator,
 ) -> Samples:
     """Queries that have right rows, and a gallery of those rows and others, bounded in size."""
@@ -179,6 +184,10 @@ def _sample(
     if others.size > room:
         others = rng.choice(others, room, replace=False)
     items = np.sort(np.concatenate([answers, others]))
+    own = None
+    if exclude is not None:
+        own = np.searchsorted(items, exclude[asked])
+        own[items[np.minimum(own, items.size - 1)] != exclude[asked]] = -1
     ids = as_ids(gallery_ids, gallery.shape[0], "gallery_ids")
     query_bank, gallery_bank = (to_numpy(banks[n]) for n in ("query_bank", "gallery_bank"))
     return Samples(
@@ -194,4 +203,5 @@ def _sample(
         gallery_ids=None if ids is None else ids[items],
         query_bank_ids=as_ids(banks["query_bank_ids"], len(query_bank), "query_bank_ids"),
         gallery_bank_ids=as_ids(banks["gallery_bank_ids"], len(gallery_bank), "gallery_bank_ids"),
+        exclude=own,
     )
