@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,7 @@ def materialise(workspace: Workspace, drop: str | None = None, stage: str | None
 @click.option("--correct", default="auto", show_default=True, help="auto, none or a method.")
 @click.option("--where", help="An SQL condition, such as 'image_width >= 256'.")
 @click.option("--limit", default=10, show_default=True)
+@click.option("--explain", type=int, default=0, help="Explain the best hits, so many of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_CORPUS
 def search(
@@ -89,6 +92,7 @@ def search(
     correct: str,
     where: str | None,
     limit: int,
+    explain: int,
     as_json: bool,
     folder: str,
 ) -> None:
@@ -99,10 +103,19 @@ def search(
     query = isotrope.connect(folder).search(text, image, audio, weights=shares)
     query = query.among(among).correct(correct).limit(limit)
     result = (query.where(where) if where else query).run()
+    explained = [hit.explain() for hit in islice(result, explain)]
     if not as_json:
         result.show()
+        for found in explained:
+            console.print()
+            found.show()
         return
-    answer = {"complete": result.complete, "notes": result.notes, "hits": result.rows.to_pylist()}
+    answer = {
+        "complete": result.complete,
+        "notes": result.notes,
+        "hits": result.rows.to_pylist(),
+        "explained": [asdict(found) for found in explained],
+    }
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
 
 

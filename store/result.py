@@ -1,9 +1,42 @@
 """What a query found."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
+
+from store.explain import Explanation, explain
+from store.search import Weighted
+
+if TYPE_CHECKING:
+    from store.client import Corpus
+
+
+class Asked(NamedTuple):
+    """What a result is the answer to, and the part ids of its rows."""
+
+    corpus: "Corpus"
+    inputs: list[Weighted]
+    condition: str | None
+    part_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One row of a result, by column name."""
+
+    row: dict[str, Any]
+    part_id: str
+    asked: Asked
+
+    def __getitem__(self, column: str) -> Any:
+        return self.row[column]
+
+    def explain(self) -> Explanation:
+        """Why it stands here: raw score and rank, bias, k-occurrence, neighbours."""
+        corpus, inputs, condition, _ = self.asked
+        return explain(corpus, inputs, condition, self.row["modality"], self.part_id, self.row)
 
 
 @dataclass(frozen=True)
@@ -13,6 +46,11 @@ class Result:
     rows: pa.Table
     complete: bool
     notes: tuple[str, ...]
+    asked: Asked
+
+    def __iter__(self) -> Iterator[Hit]:
+        for part_id, row in zip(self.asked.part_ids, self.rows.to_pylist(), strict=True):
+            yield Hit(row, part_id, self.asked)
 
     def show(self) -> None:
         """Print the rows as a table."""

@@ -19,6 +19,7 @@ from store.releases import Direction
 from store.served import ask, unfold
 from store.tables import as_matrix
 
+ROW = "_rowid"
 _FIRST = 64
 _GROWTH = 4
 _MOST = 20_000  # rows fetched of each column before an answer is given unproven
@@ -70,11 +71,10 @@ def fetch(
     query = (
         table.search(lane.vector, vector_column_name=lane.column)
         .distance_type("dot")
-        .select([*columns, "_distance"])
+        .select([*(c for c in columns if c != ROW), "_distance"])
+        .with_row_id(ROW in columns)
         .limit(count)
     )
-    if "_rowid" in columns:
-        query = query.select([*(c for c in columns if c != "_rowid"), "_distance"]).with_row_id()
     if where is not None:
         query = query.where(where, prefilter=True)
     try:
@@ -106,7 +106,7 @@ def corrected(
     active = [
         i.modality
         for i in inputs
-        if i.modality in ways and _applies(table, i, ways[i.modality], where)
+        if i.modality in ways and applies(table, i, ways[i.modality], where)
     ]
     lanes = _lanes(inputs, ways, active)
     if [lane.column for lane in lanes] == ["vector"]:
@@ -122,19 +122,17 @@ def corrected(
     return _over_lanes(table, lanes, combine(inputs), columns, where, limit)
 
 
-def _column(modality: str, ways: Mapping[str, Direction]) -> str:
+def vector_column(modality: str, ways: Mapping[str, Direction]) -> str:
     """The vector column that queries of a modality are compared with."""
     moved = modality in ways and ways[modality].recipe.moves
     return f"vector_{modality}" if moved else "vector"
 
 
-def _applies(
-    table: lancedb.table.Table, given: Weighted, way: Direction, where: str | None
-) -> bool:
+def applies(table: lancedb.table.Table, given: Weighted, way: Direction, where: str | None) -> bool:
     """Whether a bias is taken off this input: by dynamic methods where its top item is a hub."""
     if not way.recipe.dynamic:
         return True
-    column, flag = _column(given.modality, {given.modality: way}), f"hub_{given.modality}"
+    column, flag = vector_column(given.modality, {given.modality: way}), f"hub_{given.modality}"
     top = fetch(table, Lane(column, ask(given.vector, {}), 0.0), 1, [flag], where)
     return bool(top.num_rows and top[flag][0].as_py())
 
@@ -145,7 +143,7 @@ def _lanes(
     """What the query asks of each vector column that it needs."""
     by_column: dict[str, list[Weighted]] = {}
     for i in inputs:
-        by_column.setdefault(_column(i.modality, ways), []).append(i)
+        by_column.setdefault(vector_column(i.modality, ways), []).append(i)
     lanes = []
     for column, members in by_column.items():
         weights = {i.modality: i.weight for i in members if i.modality in active}
@@ -163,7 +161,7 @@ def _over_lanes(
     limit: int,
 ) -> Found:
     vectors = list(dict.fromkeys(["vector", *(lane.column for lane in lanes)]))
-    read = list(dict.fromkeys([*columns, *vectors, "_rowid"]))
+    read = list(dict.fromkeys([*columns, *vectors, ROW]))
     total = table.count_rows()
     count = min(total, max(_FIRST, limit))
     while True:
@@ -189,7 +187,7 @@ def _once(fetched: list[pa.Table]) -> pa.Table:
     rows = pa.concat_tables([f.drop_columns(["_lane"]) for f in fetched])
     if len(fetched) == 1:
         return rows
-    _, first = np.unique(rows["_rowid"].to_numpy(), return_index=True)
+    _, first = np.unique(rows[ROW].to_numpy(), return_index=True)
     return rows.take(pa.array(first))
 
 
