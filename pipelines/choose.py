@@ -41,13 +41,13 @@ def choose(
     ) -> Direction:
         fitted = None if method == "none" else Way(method, dict(params), queries, items)
         prepared = None if fitted is None else _prepare(fitted)
-        mean, std = calibrate(queries, items, prepared)
+        zero, unit = calibrate(queries, items, prepared)
         centre = 0.0 if prepared is None else _mean_bias(items, prepared)
         plain = json.loads(
             json.dumps({"params": dict(params), "tried": list(tried)}, default=float)
         )
         return Direction(
-            query, gallery_modality, method, plain["params"], reason, pairs, mean, std, centre,
+            query, gallery_modality, method, plain["params"], reason, pairs, zero, unit, centre,
             tried=plain["tried"],
         )  # fmt: skip
 

@@ -157,9 +157,9 @@ class Query:
             "modality", pa.array([modality] * found.rows.num_rows, pa.string())
         )
         known = [(i.weight, ways[i.modality]) for i in inputs]
-        mean = sum(w * d.mean for w, d in known if d)
-        deviation = sum(w * d.std for w, d in known if d) or 1.0
-        calibrated = (rows["_score"].to_numpy() - mean) / deviation
+        zero = sum(w * d.zero for w, d in known if d)
+        unit = sum(w * d.unit for w, d in known if d) or 1.0
+        calibrated = (rows["_score"].to_numpy() - zero) / unit
         return _Part(rows.append_column("_calibrated", pa.array(calibrated)), found.complete, notes)
 
     def _is_stored(self, ways: Iterable[Direction | None]) -> bool:

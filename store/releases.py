@@ -27,9 +27,8 @@ class Direction:
 
     `method` is "none" where the raw scores won, and `reason` says why this one; `tried` is every
     setting that was compared. `centre` is what the stored biases were centred by in the served
-    vectors (`store.served`). `mean` and `std` place corrected scores beside those of other
-    galleries (`store.calibration`). `occurrence` says what `occurrence_{query}` counts: queries,
-    k, and the mean and std over the gallery; empty where there is no bank.
+    vectors (`store.served`). `zero` and `unit` are the scale of its scores, by which lists of
+    several galleries are merged.
     """
 
     query: str
@@ -38,10 +37,9 @@ class Direction:
     params: dict[str, Any]
     reason: str
     pairs: int
-    mean: float = 0.0
-    std: float = 1.0
+    zero: float = 0.0
+    unit: float = 1.0
     centre: float = 0.0
-    occurrence: dict[str, float] = field(default_factory=dict)
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     @property
