@@ -213,7 +213,7 @@ def _rows(result: UnitResult, encoder: Encoder, columns: pa.Schema) -> Iterator[
 def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
     """A column of fixed-size lists as float32 (n, d)."""
     combined = column.combine_chunks()
-    return combined.flatten().to_numpy().reshape(len(combined), -1)
+    return combined.flatten().to_numpy().reshape(len(combined), combined.type.list_size)
 
 
 def check_unit_length(table: pa.Table) -> None:

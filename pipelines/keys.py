@@ -7,6 +7,9 @@ does not make anything after it run.
 `VERSIONS` are those of the stages' code: raise one when the same input would give other rows.
 """
 
+import hashlib
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from embedders.spaces import Space, open_space
@@ -23,7 +26,7 @@ VERSIONS = {
     "vectors": 1,
     "duplicates": 1,
     "decisions": 1,
-    "banks": 1,
+    "banks": 2,
     "gallery": 1,
     "release": 1,
 }
@@ -76,19 +79,61 @@ def decisions(workspace: Workspace) -> str:
 
 
 def banks(workspace: Workspace) -> str:
+    """Does not depend on the query log, which never stays the same: a refit draws from it anew.
+
+    Raises NotFoundError where the file of queries is missing.
+    """
+    corrections = workspace.config.corrections
+    queries: list[Any] = []
+    if corrections.queries is not None:
+        stat = (path := queries_file(workspace)).stat()
+        queries = [_content(path, stat.st_size, stat.st_mtime_ns)]
+        queries.append(workspace.config.limits.model_dump())
     return _key(
         "banks",
+        str(schema.banks(1)),
         _output(workspace, "decisions"),
         _outputs(workspace, "vectors"),
         workspace.config.space,
-        workspace.config.corrections.model_dump(exclude={"methods"}),
+        corrections.model_dump(exclude={"methods", "drift_bound"}),
+        queries,
     )
 
 
 def gallery(workspace: Workspace) -> str:
     columns = str(schema.gallery(1))
-    corrections = workspace.config.corrections.model_dump()
-    return _key("gallery", columns, _output(workspace, "banks"), corrections)
+    corrections = workspace.config.corrections.model_dump(exclude=_OF_BANKS)
+    return _key(
+        "gallery",
+        columns,
+        _output(workspace, "decisions"),
+        _outputs(workspace, "vectors"),
+        _output(workspace, "banks"),
+        corrections,
+    )
+
+
+# What the gallery learns from the banks' output, and what concerns neither.
+_OF_BANKS = {"query_bank", "queries", "bank_rows", "bank_share", "test_share", "drift_bound"}
+
+
+def queries_file(workspace: Workspace) -> Path:
+    """The file that `corrections.queries` names; relative paths start at the corpus's folder.
+
+    Raises NotFoundError where there is none.
+    """
+    named = workspace.config.corrections.queries or ""
+    path = (workspace.root / Path(named).expanduser()).resolve()
+    if not path.is_file():
+        raise NotFoundError(f"corrections.queries: there is no file {path}")
+    return path
+
+
+@cache
+def _content(path: Path, size: int, changed_ns: int) -> str:
+    """Digest of a file's bytes, read again when its size or time has changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def release(workspace: Workspace) -> str:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from store import releases, rescore, schema
 from store.corrections import METHODS
 from store.errors import EncoderError, InputError
+from store.query_log import QueryLog
 from store.releases import Release
 from store.result import Result
 from store.search import Weighted, check_columns, corrected
@@ -40,11 +41,15 @@ class Corpus:
     Args:
         tables: where the tables are.
         encode: turns inputs into vectors; without it, queries are made of vectors.
+        query_log: where the vectors of queries are logged; without it they are not.
     """
 
-    def __init__(self, tables: Tables, encode: Encode | None = None):
+    def __init__(
+        self, tables: Tables, encode: Encode | None = None, query_log: QueryLog | None = None
+    ):
         self.tables = tables
         self._encode = encode
+        self._query_log = query_log
         self._galleries: dict[str, lancedb.table.Table] = {}
 
     def __repr__(self) -> str:
@@ -60,6 +65,11 @@ class Corpus:
         self.__dict__.pop("release", None)
         self._galleries.clear()
         return self
+
+    def close(self) -> None:
+        """Write what the query log has not written yet, which is otherwise done at exit."""
+        if self._query_log is not None:
+            self._query_log.close()
 
     def gallery(self, modality: str) -> lancedb.table.Table:
         """The release's gallery of a modality, as a LanceDB table to read from."""
@@ -118,6 +128,11 @@ class Corpus:
             )
         made = self._encode(release.space, release.space_config, release.fingerprints, inputs)
         return dict(made)
+
+    def log(self, vectors: Mapping[str, np.ndarray]) -> None:
+        """Log a query's vectors by modality, where the corpus is opened with a query log."""
+        if self._query_log is not None:
+            self._query_log.add(self.release.space, self.release.fingerprints, vectors)
 
 
 @dataclass(frozen=True)
@@ -181,6 +196,7 @@ class Query:
             EncoderError: an input cannot be encoded in the release's space.
         """
         vectors = self._unit_vectors()
+        self.corpus.log(vectors)
         inputs = [Weighted(m, v, self.shares[m]) for m, v in vectors.items()]
         wanted = self.corpus.release.modalities if self.gallery == "any" else [self.gallery]
         parts = [self._search(inputs, modality) for modality in wanted]
