@@ -38,6 +38,7 @@ from store.client import Corpus
 from store.corrections import fit
 from store.corrections.selection import select
 from store.errors import EncoderError, NotFoundError
+from store.query_log import QueryLog
 from store.tables import Tables
 from store.workspace import Workspace
 
@@ -64,7 +65,10 @@ def connect(path: str | os.PathLike[str]) -> Corpus:
     if "://" in address:
         return Corpus(Tables(address), _encode)
     if (Path(address) / "corpus.yaml").is_file():
-        return Corpus(Workspace.open(address).tables, _encode)
+        workspace = Workspace.open(address)
+        settings, tables = workspace.config.query_log, workspace.tables
+        logged = QueryLog(tables, settings) if settings and tables.is_local else None
+        return Corpus(tables, _encode, logged)
     tables = Tables(Path(address).expanduser().resolve())
     if not tables.exists("releases"):
         raise NotFoundError(

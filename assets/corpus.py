@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets import show
 from assets.by_drop import samples, signals, vectors
-from assets.step import step
+from assets.step import forced, step
 from store.workspace import Workspace
 
 GROUP = "corpus"
@@ -56,7 +56,7 @@ def banks(
         context,
         corpus,
         "banks",
-        make=lambda: draw_banks(corpus),
+        make=lambda: draw_banks(corpus, hold=not forced(context)),
         show=lambda: show.banks(corpus),
     )
 

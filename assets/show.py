@@ -19,6 +19,7 @@ from store.tables import Tables, one_of, quote
 from store.workspace import Workspace
 
 _MOST_RULES = 12
+_MOST_LOST = 30
 _MOST_PAIRS = 500
 _FIGURES = ("r@1", "r@5", "r@10", "mrr", "median_rank", "k_skewness")
 
@@ -115,12 +116,19 @@ def decisions(corpus: Workspace) -> dict[str, Any]:
 
 
 def banks(corpus: Workspace) -> dict[str, Any]:
-    """How many pairs each split has."""
+    """How many parts each split has, of what origin; why queries of other origin are not in it."""
     name = f"banks__{corpus.config.space}"
-    found = corpus.tables.open(name).to_table(columns=["split", "modality", "sample_id"])
-    counts = found.group_by(["split", "modality"]).aggregate([("sample_id", "count_distinct")])
+    columns = ["split", "modality", "origin"]
+    found = corpus.tables.open(name).to_table(columns=[*columns, "part_id"])
+    counts = found.group_by(columns).aggregate([("part_id", "count_distinct")])
     rows = sorted(zip(*counts.to_pydict().values(), strict=True))
-    return {"splits": table(("split", "modality", "samples"), rows)}
+    shown: dict[str, Any] = {"splits": table((*columns, "parts"), rows)}
+    gone = ["source", "key", "rule", "value", "threshold", "error"]
+    lost = corpus.tables.scan("ledger", schema.LEDGER, gone, "stage = 'banks'")
+    if lost.num_rows:
+        listed = lost.slice(0, _MOST_LOST).to_pylist()
+        shown["lost queries"] = table(gone, [list(row.values()) for row in listed])
+    return shown
 
 
 def gallery(corpus: Workspace) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def step(
     """
     # A run that makes drops and corpus together has a partition in the corpus's steps too.
     drop = context.partition_key if stage in schema.BY_DROP else None
-    needed = context.run.tags.get(FORCE) == "true" or stage in stale(corpus, stage, drop)
+    needed = forced(context) or stage in stale(corpus, stage, drop)
     if needed:
         make()
     done = record(corpus.tables, stage, drop or schema.EVERY_DROP)
@@ -51,6 +51,11 @@ def step(
         metadata={**show(), "up_to_date": not needed, **summary(done)},
         data_version=dg.DataVersion(done["output"]),
     )
+
+
+def forced(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run makes its tables again, up to date or not."""
+    return context.run.tags.get(FORCE) == "true"
 
 
 def stale(corpus: Workspace, stage: str, drop: str | None) -> list[str]:

@@ -1,12 +1,34 @@
-"""The rows of `banks__{space}` read back."""
+"""The rows of `banks__{space}` read back: banks to fit with, pairs to choose and to test by, and
+how a release names the banks that it was made with.
+"""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store import identity, schema
+from store.errors import EncoderError
 from store.tables import as_matrix
+
+_NAMES = ["split", "modality", "part_id", "origin", "encoder"]
+
+LEAST_BANK = 16  # queries; from fewer nothing can be learned
+
+
+def bank_table(space: str) -> str:
+    return f"banks__{space}"
+
+
+def uniform(name: str, seed: int) -> float:
+    """A number in [0, 1) by which rows are drawn: fixed by name and seed, whenever they arrive."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8, person=b"split").digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -17,16 +39,21 @@ class Banks:
 
     def part(self, split: str, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Vectors (n, d), clusters (n,) and part ids (n,) of the parts, each part once."""
-        rows = self.table.filter(
-            pc.and_(
-                pc.equal(self.table["split"], split), pc.equal(self.table["modality"], modality)
-            )
-        )
+        rows = _rows(self.table, split, modality)
         parts = rows["part_id"].to_numpy(zero_copy_only=False).astype(str)
         _, first = np.unique(parts, return_index=True)
         once = rows.take(pa.array(first))
         clusters = once["cluster"].to_numpy(zero_copy_only=False).astype(str)
         return as_matrix(once["vector"]), clusters, parts[first]
+
+    def queries(self, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The query bank of a modality, as `part` gives it.
+
+        It is the corpus's own bank, unless corpus.yaml's `query_bank` put queries of other origin
+        into the split `queries`. Ids and clusters of those equal none of the corpus's, except
+        where a query is a part of the corpus: then they are that part's.
+        """
+        return self.part(_query_split(self.table, modality), modality)
 
     def pairs(self, split: str, query: str, gallery: str) -> dict[str, set[str]]:
         """For each query part of a split, the gallery parts of its samples."""
@@ -40,6 +67,56 @@ class Banks:
                 found.setdefault(parts[query], set()).add(parts[gallery])
         return found
 
-    def queries(self, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The query bank of a modality, as `part` gives it."""
-        return self.part("bank", modality)
+
+def describe(banks_table: lance.LanceDataset) -> dict[str, Any]:
+    """What a release says of its banks, as JSON values; no vector is read.
+
+    `version` is the table's. Under each modality that has a query bank: `origin` (such as "corpus",
+    or "corpus + log"), `rows` (distinct queries), `digest` (hex, of what is in it, in any order)
+    and `fingerprint` (of the encoder that made its vectors).
+    """
+    rows = banks_table.to_table(columns=_NAMES)
+    named: dict[str, Any] = {"version": int(banks_table.version)}
+    for modality in schema.MODALITIES:
+        bank = _rows(rows, _query_split(rows, modality), modality)
+        if bank.num_rows:
+            named[modality] = {
+                "origin": " + ".join(sorted(set(bank["origin"].to_pylist()))),
+                "rows": len(pc.unique(bank["part_id"])),
+                "digest": digest(bank),
+                "fingerprint": " + ".join(sorted(set(bank["encoder"].to_pylist()))),
+            }
+    return named
+
+
+def digest(rows: pa.Table) -> str:
+    """Hex digest of which parts are in which split, of what origin and by which encoder; equal for
+    equal rows in any order."""
+    columns = rows.select(_NAMES).to_pydict().values()
+    return f"{identity.unordered(map(chr(10).join, zip(*columns, strict=True))):032x}"
+
+
+def check_encoders(banks: Banks, fingerprints: Mapping[str, str]) -> None:
+    """Raise EncoderError where a bank's vectors were not made by the space's encoders.
+
+    Args:
+        fingerprints: of the space's encoders, by modality.
+    """
+    made = banks.table.group_by(["modality", "encoder"]).aggregate([]).to_pylist()
+    for row in sorted(made, key=lambda r: (r["modality"], r["encoder"])):
+        expected = fingerprints.get(row["modality"])
+        if row["encoder"] != expected:
+            raise EncoderError(
+                f"the {row['modality']} vectors of the banks were made by {row['encoder']}, the"
+                f" space has {expected}: `isotrope run` draws the banks anew"
+            )
+
+
+def _query_split(rows: pa.Table, modality: str) -> str:
+    return "queries" if _rows(rows, "queries", modality).num_rows else "bank"
+
+
+def _rows(rows: pa.Table, split: str, modality: str) -> pa.Table:
+    return rows.filter(
+        pc.and_(pc.equal(rows["split"], split), pc.equal(rows["modality"], modality))
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.bank_rows import Banks
+from pipelines.bank_rows import LEAST_BANK, Banks
 from pipelines.calibrate import calibrate
 from pipelines.fit import Way, Ways
 from pipelines.questions import Gallery, questions
@@ -16,8 +16,6 @@ from store.corrections.method import Params
 from store.corrections.recipe import recipe
 from store.corrections.selection import select
 from store.releases import Direction
-
-LEAST_BANK = 16
 
 
 def choose(

@@ -14,8 +14,7 @@ import ray
 
 from embedders.cluster import cluster, require
 from pipelines import keys, occurrence
-from pipelines.bank_rows import Banks
-from pipelines.banks import bank_table
+from pipelines.bank_rows import Banks, bank_table, check_encoders
 from pipelines.choose import choose, way
 from pipelines.directions import Stand, forget_stands, read_stands, write_stands
 from pipelines.embed import table_name
@@ -94,6 +93,7 @@ def _stands(
     if all(n in known and known[n].fit_key == fit_key for n in names):
         return {n: known[n]._replace(banks_version=dataset.version) for n in names}
     banks = Banks(dataset.to_table())
+    check_encoders(banks, {m: space.fingerprint(m) for m in sorted(space.towers)})
     shared, settings = ray.put(banks), workspace.config.corrections
     replies = {}
     for searched, listed in parts.items():

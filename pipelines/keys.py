@@ -7,6 +7,9 @@ does not make anything after it run.
 `VERSIONS` are those of the stages' code: raise one when the same input would give other rows.
 """
 
+import hashlib
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from embedders.spaces import Space, open_space
@@ -76,12 +79,29 @@ def decisions(workspace: Workspace) -> str:
 
 
 def banks(workspace: Workspace) -> str:
+    """Raises NotFoundError where the file of queries is missing."""
+    decided = _output(workspace, "decisions"), _outputs(workspace, "vectors")
+    return _key("banks", *decided, draw(workspace))
+
+
+def draw(workspace: Workspace) -> str:
+    """What banks are drawn by.
+
+    Does not depend on the query log, which never stays the same: a refit draws from it anew.
+    """
+    space, corrections = corpus_space(workspace), workspace.config.corrections
+    queries: list[Any] = []
+    if corrections.queries is not None:
+        stat = (path := queries_file(workspace)).stat()
+        queries = [_content(path, stat.st_size, stat.st_mtime_ns)]
+        queries.append(workspace.config.limits.model_dump())
     return _key(
         "banks",
-        _output(workspace, "decisions"),
-        _outputs(workspace, "vectors"),
-        workspace.config.space,
-        workspace.config.corrections.model_dump(exclude={"methods"}),
+        str(schema.banks(1)),
+        space.name,
+        {m: space.fingerprint(m) for m in sorted(space.towers)},
+        corrections.model_dump(exclude={"methods", "directions", "drift_bound"}),
+        queries,
     )
 
 
@@ -97,13 +117,36 @@ def gallery(workspace: Workspace) -> str:
 
 def fit(workspace: Workspace) -> str:
     """What a gallery's corrections depend on: with this unchanged, those that stand still hold."""
-    space, corrections = corpus_space(workspace), workspace.config.corrections.model_dump()
+    space, corrections = corpus_space(workspace), workspace.config.corrections
     return _key(
         "gallery",
         _output(workspace, "banks"),
         {m: space.fingerprint(m) for m in sorted(space.towers)},
-        corrections,
+        corrections.model_dump(exclude=_OF_BANKS),
     )
+
+
+# What the gallery learns from the banks' output, and what concerns neither.
+_OF_BANKS = {"query_bank", "queries", "bank_rows", "bank_share", "test_share", "drift_bound"}
+
+
+def queries_file(workspace: Workspace) -> Path:
+    """The file that `corrections.queries` names; relative paths start at the corpus's folder.
+
+    Raises NotFoundError where there is none.
+    """
+    named = workspace.config.corrections.queries or ""
+    path = (workspace.root / Path(named).expanduser()).resolve()
+    if not path.is_file():
+        raise NotFoundError(f"corrections.queries: there is no file {path}")
+    return path
+
+
+@cache
+def _content(path: Path, size: int, changed_ns: int) -> str:
+    """Digest of a file's bytes, read again when its size or time has changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def release(workspace: Workspace) -> str:

@@ -1,8 +1,7 @@
 """release: the versions that belong together, evaluated, tagged and listed."""
 
 from pipelines import keys
-from pipelines.bank_rows import Banks
-from pipelines.banks import bank_table
+from pipelines.bank_rows import Banks, bank_table, check_encoders, describe
 from pipelines.directions import directions_table, read_stands
 from pipelines.evaluation import evaluate, harmed
 from pipelines.gallery import gallery_table
@@ -34,7 +33,10 @@ def make_release(workspace: Workspace) -> Release:
         m: tables.open(gallery_table(space.name, m), version=versions[gallery_table(space.name, m)])
         for m in sorted(space.towers)
     }
-    banks = Banks(tables.open(bank_table(space.name)).to_table())
+    drawn = tables.open(bank_table(space.name), version=versions[bank_table(space.name)])
+    banks, named = Banks(drawn.to_table()), describe(drawn)
+    fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
+    check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
     directions = {n: s.direction for n, s in read_stands(tables, space.name).items()}
     figures = evaluate(galleries, banks, directions, dim)
@@ -53,8 +55,8 @@ def make_release(workspace: Workspace) -> Release:
                 space=space.name,
                 space_config=workspace.config.spaces[space.name],
                 dim=dim,
-                fingerprints={m: space.fingerprint(m) for m in sorted(space.towers)},
-                banks={},
+                fingerprints=fingerprints,
+                banks=named,
                 versions=versions,
                 directions=directions,
                 evaluation=figures,

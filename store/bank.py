@@ -25,8 +25,10 @@ class ReleaseBanks:
         self._read: dict[str, Bank] = {}
 
     def queries(self, modality: str) -> Bank:
-        """What queries of a modality are like."""
-        return self._rows(f"split = 'bank' AND modality = {quote(modality)}")
+        """What queries of a modality are like: those of other origin, where the release has any."""
+        of_modality = f"modality = {quote(modality)}"
+        asked = self._rows(f"split = 'queries' AND {of_modality}")
+        return asked if len(asked.parts) else self._rows(f"split = 'bank' AND {of_modality}")
 
     def items(self, modality: str) -> Bank:
         """What the gallery of a modality is like."""

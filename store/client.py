@@ -17,6 +17,7 @@ from store import releases, schema
 from store.bank import ReleaseBanks
 from store.errors import EncoderError, InputError
 from store.query import Query
+from store.query_log import QueryLog
 from store.releases import Release
 from store.tables import Tables
 
@@ -30,11 +31,15 @@ class Corpus:
     Args:
         tables: where the tables are.
         encode: turns inputs into vectors; without it, queries are made of vectors.
+        query_log: where the vectors of queries are logged; without it they are not.
     """
 
-    def __init__(self, tables: Tables, encode: Encode | None = None):
+    def __init__(
+        self, tables: Tables, encode: Encode | None = None, query_log: QueryLog | None = None
+    ):
         self.tables = tables
         self._encode = encode
+        self._query_log = query_log
         self._galleries: dict[str, lancedb.table.Table] = {}
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
 
@@ -58,6 +63,11 @@ class Corpus:
         self._galleries.clear()
         self._occurrence.clear()
         return self
+
+    def close(self) -> None:
+        """Write what the query log has not written yet, which is otherwise done at exit."""
+        if self._query_log is not None:
+            self._query_log.close()
 
     def gallery(self, modality: str) -> lancedb.table.Table:
         """The release's gallery of a modality, as a LanceDB table to read from."""
@@ -125,6 +135,11 @@ class Corpus:
             numbers = pc.drop_null(counts).to_numpy()
             self._occurrence[gallery, query] = (float(numbers.mean()), float(numbers.std()))
         return self._occurrence[gallery, query]
+
+    def log(self, vectors: Mapping[str, np.ndarray]) -> None:
+        """Log a query's vectors by modality, where the corpus is opened with a query log."""
+        if self._query_log is not None:
+            self._query_log.add(self.release.space, self.release.fingerprints, vectors)
 
 
 def _shares(weights: Sequence[float] | None, named: list[str]) -> dict[str, float]:

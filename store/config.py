@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from store import schema
 from store.corrections.recipe import recipe
@@ -74,18 +82,36 @@ DEFAULT_POLICY = {
 }
 
 
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class Corrections(_Section):
     """What a release may choose from, and how much of the corpus it sets aside to choose with.
 
+    A correction is measured on a bank of queries, and it is as good as they are like those that
+    are going to be asked. `query_bank` says where they come from: `corpus` takes captions and
+    pictures of the corpus itself, which need nobody and nothing; `file` takes `queries` (see
+    `pipelines.query_file`), for who knows what will be asked; `log` takes what has been asked
+    (`query_log`). A list joins them. Where `file` and `log` have fewer than 16 queries of a
+    modality, the corpus's own join them: a log begins empty. The gallery's side of a bank is
+    always the corpus's.
+
     `methods` are tried, all there are by default; `directions` name one for a direction and leave
-    no choice, such as {"image->image": csls}.
+    no choice, such as {"image->image": csls}. `drift_bound` is how much more skewed the
+    k-occurrence of fresh queries may be than that of the release's own before a refit is asked for.
     """
 
     methods: tuple[str, ...] | None = None
     directions: dict[str, str] = {}
+    query_bank: Annotated[
+        tuple[Literal["corpus", "file", "log"], ...], BeforeValidator(_listed), Field(min_length=1)
+    ] = ("corpus",)
+    queries: str | None = None
     bank_rows: PositiveInt = 10_000
     bank_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    drift_bound: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
     seed: int = 0
 
     @field_validator("methods")
@@ -112,6 +138,27 @@ class Corrections(_Section):
         if self.bank_share + self.test_share >= 1:
             raise ValueError("bank_share + test_share must stay below 1: the rest is validation")
         return self
+
+    @model_validator(mode="after")
+    def _file_is_named(self) -> "Corrections":
+        if ("file" in self.query_bank) != (self.queries is not None):
+            raise ValueError(
+                "query_bank: file and queries: PATH go together, such as"
+                " {query_bank: file, queries: queries.txt}"
+            )
+        return self
+
+
+class QueryLog(_Section):
+    """What is kept of the queries that are asked: their vectors, never their words or pictures.
+
+    Without this section nothing is logged; `query_log: {}` logs by the defaults. Rows older than
+    `keep_days`, and all but the newest `keep_rows`, are deleted. A bank that was drawn from the log
+    (`query_bank: log`) keeps the vectors that it drew for as long as its release is kept.
+    """
+
+    keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
+    keep_rows: PositiveInt = 100_000
 
 
 class Ray(_Section):
@@ -146,6 +193,7 @@ class CorpusConfig(_Section):
     space: str = "local"
     spaces: dict[str, dict[str, Any]] = {"local": {"preset": "local"}}
     corrections: Corrections = Corrections()
+    query_log: QueryLog | None = None
     engine: Engine = Engine()
 
     @field_validator("sources")
@@ -178,6 +226,15 @@ class CorpusConfig(_Section):
         if self.space not in self.spaces:
             raise ValueError(
                 f"space {self.space!r} is not among spaces: {', '.join(self.spaces) or 'none'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _log_is_kept(self) -> "CorpusConfig":
+        if "log" in self.corrections.query_bank and self.query_log is None:
+            raise ValueError(
+                "corrections.query_bank: log needs a log: add `query_log: {keep_days: 30}`, which"
+                " keeps the vectors of queries for so long"
             )
         return self
 

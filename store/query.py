@@ -94,6 +94,7 @@ class Query:
             EncoderError: an input cannot be encoded in the release's space.
         """
         vectors = self._unit_vectors()
+        self.corpus.log(vectors)
         inputs = [Weighted(m, v, self.shares[m]) for m, v in vectors.items()]
         wanted = self.corpus.release.modalities if self.gallery == "any" else [self.gallery]
         parts = [self._search(inputs, modality) for modality in wanted]

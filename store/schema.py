@@ -149,7 +149,13 @@ def vectors(dim: int) -> pa.Schema:
 
 
 def banks(dim: int) -> pa.Schema:
-    """Pairs set aside: `split` is bank, validation or test; both parts of a pair are in it."""
+    """What is set aside, by `split`, each row with its `origin`, its vector's `encoder`, and the
+    key of what all rows were drawn by.
+
+    bank, validation, test: pairs of the corpus; both parts of a pair are in the split, and the
+    gallery's bank is that of `bank`. queries: the query bank of a modality, where it is not the
+    corpus's own alone. reference: queries of the same origin that no correction is fitted to.
+    """
     return pa.schema(
         [
             _text("split"),
@@ -157,6 +163,22 @@ def banks(dim: int) -> pa.Schema:
             _text("part_id"),
             _text("sample_id"),
             _text("cluster"),
+            _text("origin"),
+            _text("encoder"),
+            _text("draw"),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
+def query_log(dim: int) -> pa.Schema:
+    """What was asked: vectors, and never a text or a picture."""
+    return pa.schema(
+        [
+            pa.field("asked_at", pa.timestamp("us", tz="UTC"), nullable=False),
+            _text("space"),
+            _text("fingerprint"),
+            _text("modality"),
             pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
         ]
     )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def make(workspace: Workspace) -> None:
     whole = {
         "duplicates": duplicates.find_duplicates,
         "decisions": decisions.decide,
-        "banks": banks.draw_banks,
+        "banks": partial(banks.draw_banks, hold=True),
         "gallery": gallery.build_gallery,
         "release": release.make_release,
     }
