@@ -13,7 +13,8 @@ from store.errors import NotFoundError
 from store.stage import record
 from store.workspace import Workspace
 
-# A run with this tag set to "true" makes its tables again, up to date or not.
+# A run with this tag makes tables again, up to date or not: all of them, where it is "true", or
+# those it names, with commas between; what comes after these is made where they came out new.
 FORCE = "isotrope/force"
 
 Shown = Mapping[str, Any]
@@ -37,7 +38,8 @@ def step(
     """
     # A run that makes drops and corpus together has a partition in the corpus's steps too.
     drop = context.partition_key if stage in schema.BY_DROP else None
-    needed = context.run.tags.get(FORCE) == "true" or stage in stale(corpus, stage, drop)
+    forced = context.run.tags.get(FORCE, "")
+    needed = forced == "true" or stage in forced.split(",") or stage in stale(corpus, stage, drop)
     if needed:
         make()
     done = record(corpus.tables, stage, drop or schema.EVERY_DROP)
