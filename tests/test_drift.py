@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from assets.step import FORCE
-from conftest import make
 from embedders.encoder import unit_rows
 from orchestration import home
 from orchestration.definitions import definitions
@@ -23,6 +22,7 @@ from store import config, query_log, releases
 from store.query_log import QueryLog
 from store.stage import record
 from store.workspace import Workspace
+from tests.conftest import make
 from tests.corpus_for_tests import COLOURS, CONFIG, DIM, ColourText, begin, deliver
 from tests.test_cli import isotrope
 
@@ -62,10 +62,10 @@ def usual(count: int) -> np.ndarray:
     return ColourText().encode(texts)
 
 
-def narrow(count: int) -> np.ndarray:
+def narrow(count: int, seed: int = 0) -> np.ndarray:
     """Queries about one thing: the few items that are near to it become hubs."""
-    rng = np.random.default_rng(1)
-    return unit_rows(rng.normal(size=DIM) + 0.3 * rng.normal(size=(count, DIM)))
+    thing = np.random.default_rng(1).normal(size=DIM)
+    return unit_rows(thing + 0.3 * np.random.default_rng(seed).normal(size=(count, DIM)))
 
 
 def by_direction(found: list) -> dict:
@@ -162,7 +162,7 @@ def test_drift_asks_for_a_refit_and_a_refit_mends_it(workspace: Workspace) -> No
         assert plan.stale(workspace, None) == []
         assert tick(workspace, opened).skip_message.startswith(f"release {after.number}: 0 queries")
         # Those that are asked today are now the release's own.
-        ask(workspace, narrow(1_200) * -1 * -1)
+        ask(workspace, narrow(1_200, seed=2))
         assert by_direction(drift.measure_drift(workspace))["text->image"].drifted is False
 
 
