@@ -9,7 +9,7 @@ from assets.report import picture, table
 from pipelines.drift_rows import Drift
 from store.workspace import Workspace
 
-HEADS = ("direction", "queries", "from", "own skewness", "fresh", "difference", "bound", "verdict")
+HEADS = ("direction", "queries", "from", "own", "fresh", "difference", "bound", "verdict")
 
 
 @dg.asset_check(asset=release, blocking=False)
@@ -31,7 +31,7 @@ def no_drift(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
 def _shown(found: list[Drift]) -> dict[str, Any]:
     from pipelines.pictures import k_occurrence
 
-    shown: dict[str, Any] = {"drift": table(HEADS, [row(d) for d in found])}
+    shown: dict[str, Any] = {"k-skewness": table(HEADS, [row(d) for d in found])}
     for d in found:
         if d.occurrence:
             png = k_occurrence(d.occurrence)

@@ -135,7 +135,8 @@ def drift(folder: str) -> None:
     from pipelines.drift import measure_drift
 
     found = measure_drift(Workspace.open(folder))
-    table = Table(*HEADS, pad_edge=False)
+    said = "k-occurrence skewness: the release's own queries, fresh ones, the difference"
+    table = Table(*HEADS, title=said, title_justify="left", pad_edge=False)
     for measured in found:
         table.add_row(*(_cell(value) for value in row(measured)))
     console.print(table)

@@ -224,9 +224,9 @@ def _add_vectors(
             raise InputError(
                 f"{path.name}: vectors have {kind.rows.shape[1]} dimensions, the space has {dim}"
             )
+        found.input += len(kind.rows)
         lengths = np.linalg.norm(kind.rows, axis=1)
         for number, row, length in zip(kind.numbers, kind.rows, lengths, strict=True):
-            found.input += 1
             key = f"{path.name}:{number + 1}"
             if np.isfinite(length) and length > 0:
                 found.asked.append(vector_query(key, kind.modality, row / length))
