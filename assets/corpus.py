@@ -56,7 +56,7 @@ def banks(
         context,
         corpus,
         "banks",
-        make=lambda: draw_banks(corpus, hold=not forced(context)),
+        make=lambda: draw_banks(corpus, hold=not forced(context, "banks")),
         show=lambda: show.banks(corpus),
     )
 

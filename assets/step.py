@@ -13,7 +13,8 @@ from store.errors import NotFoundError
 from store.stage import record
 from store.workspace import Workspace
 
-# A run with this tag set to "true" makes its tables again, up to date or not.
+# A run with this tag makes tables again, up to date or not: all of them, where it is "true", or
+# those it names, with commas between; what comes after these is made where they came out new.
 FORCE = "isotrope/force"
 
 Shown = Mapping[str, Any]
@@ -37,7 +38,7 @@ def step(
     """
     # A run that makes drops and corpus together has a partition in the corpus's steps too.
     drop = context.partition_key if stage in schema.BY_DROP else None
-    needed = forced(context) or stage in stale(corpus, stage, drop)
+    needed = forced(context, stage) or stage in stale(corpus, stage, drop)
     if needed:
         make()
     done = record(corpus.tables, stage, drop or schema.EVERY_DROP)
@@ -53,9 +54,10 @@ def step(
     )
 
 
-def forced(context: dg.AssetExecutionContext) -> bool:
-    """Whether the run makes its tables again, up to date or not."""
-    return context.run.tags.get(FORCE) == "true"
+def forced(context: dg.AssetExecutionContext, stage: str) -> bool:
+    """Whether the run makes this stage's table again, up to date or not."""
+    stages = context.run.tags.get(FORCE, "")
+    return stages == "true" or stage in stages.split(",")
 
 
 def stale(corpus: Workspace, stage: str, drop: str | None) -> list[str]:

@@ -141,6 +141,27 @@ def evaluate(folder: str, as_json: bool) -> None:
 
 
 @main.command()
+@_CORPUS
+def drift(folder: str) -> None:
+    """Whether today's queries find more hubs than those that the release was made with."""
+    from assets.drift import HEADS, row
+    from pipelines.drift import measure_drift
+
+    found = measure_drift(Workspace.open(folder))
+    said = "k-occurrence skewness: the release's own queries, fresh ones, the difference"
+    table = Table(*HEADS, title=said, title_justify="left", pad_edge=False)
+    for measured in found:
+        table.add_row(*(_cell(value) for value in row(measured)))
+    console.print(table)
+    for measured in found:
+        console.print(f"{measured.direction}: {measured.note}", style="dim")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@main.command()
 @click.argument("name")
 @_CORPUS
 def why(name: str, folder: str) -> None:

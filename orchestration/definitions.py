@@ -5,7 +5,7 @@ import dagster as dg
 from assets import by_drop
 from assets import corpus as whole
 from assets.checks import CHECKS
-from orchestration.jobs import JOBS, nightly
+from orchestration.jobs import JOBS, SCHEDULES
 from orchestration.resources import corpus
 from orchestration.sensors import SENSORS
 
@@ -16,7 +16,7 @@ definitions = dg.Definitions(
     asset_checks=CHECKS,
     resources={"corpus": corpus},
     jobs=JOBS,
-    schedules=[nightly],
+    schedules=SCHEDULES,
     sensors=SENSORS,
     # Steps share a process: one import of Beam, Ray and the models a run, not one a step. The
     # run itself is a process that was spawned, never forked, which Lance needs.

@@ -1,9 +1,17 @@
-"""Jobs and schedules: the tables of a drop, the tables of all drops, everything."""
+"""Jobs and schedules: the tables of a drop, the tables of all drops, everything; fitting anew, and
+what becomes of the query log.
+"""
+
+from typing import Any
 
 import dagster as dg
 
 from assets import by_drop, corpus
+from assets.drift import no_drift
 from assets.partitions import DROPS
+from assets.step import FORCE
+from store import query_log
+from store.workspace import Workspace
 
 _BY_DROP = dg.AssetSelection.groups(by_drop.GROUP)
 _CORPUS = dg.AssetSelection.groups(corpus.GROUP)
@@ -28,6 +36,34 @@ everything_job = dg.define_asset_job(
     description="One drop, and after it the corpus.",
 )
 
+refit_job = dg.define_asset_job(
+    "refit",
+    selection=dg.AssetSelection.assets("banks", "gallery", "release"),
+    tags={FORCE: "banks"},
+    description="Banks drawn anew from today's corpus and queries; where they came out otherwise, a"
+    " gallery fitted to them, and a release.",
+)
+
+drift_job = dg.define_asset_job(
+    "measure_drift",
+    selection=dg.AssetSelection.checks(no_drift),
+    description="Whether fresh queries find more hubs than the release's own did.",
+)
+
+
+@dg.op
+def forget(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
+    """Delete what the query log may not keep any longer, from the disk too."""
+    gone = query_log.forget(corpus.tables, corpus.config.space, corpus.config.query_log)
+    context.log.info(f"{gone} rows of the query log were deleted")
+
+
+@dg.job
+def retention() -> None:
+    """Delete what the query log may not keep any longer."""
+    forget()
+
+
 nightly = dg.ScheduleDefinition(
     name="nightly",
     job=corpus_job,
@@ -35,4 +71,28 @@ nightly = dg.ScheduleDefinition(
     description="Makes what is out of date of the corpus at night; off until it is switched on.",
 )
 
-JOBS = [drop_job, corpus_job, everything_job]
+refresh = dg.ScheduleDefinition(
+    name="refresh",
+    job=refit_job,
+    cron_schedule="0 4 * * 0",
+    description="Draws the banks anew every week and fits what they change; off until it is"
+    " switched on.",
+)
+
+
+@dg.schedule(
+    job=retention,
+    cron_schedule="30 2 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Keeps the query log's promise every night, also where nothing is asked or logged"
+    " any more; idle where there is no log.",
+)
+def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
+    """Requests `retention` where there is a log."""
+    if not corpus.tables.exists(query_log.table_name(corpus.config.space)):
+        return dg.SkipReason("nothing has been logged")
+    return dg.RunRequest()
+
+
+JOBS: list[Any] = [drop_job, corpus_job, everything_job, refit_job, drift_job, retention]
+SCHEDULES = [nightly, refresh, forgetting]

@@ -1,23 +1,28 @@
-"""Sensors: new or changed drops are ingested, and the corpus follows.
+"""Sensors: new or changed drops are ingested, the corpus follows, and corrections are fitted anew
+when what is asked has drifted from what they were fitted to.
 
-Both look at the tables and the sources, never at Dagster's log, so that work done from the
+All look at the tables and the sources, never at Dagster's log, so that work done from the
 command line is not done again.
 """
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.partitions import DROPS
-from orchestration.jobs import corpus_job, drop_job
+from orchestration.jobs import corpus_job, drift_job, drop_job, refit_job
 from pipelines import plan
+from pipelines.drift_rows import last_measured
 from pipelines.sources import listing_hash
-from store import identity, schema
-from store.errors import IsotropeError
+from store import identity, query_log, releases, schema
+from store.errors import IsotropeError, NotFoundError
 from store.tables import one_of
 from store.workspace import Workspace
 
 _SECONDS = 30
+_DRIFT_SECONDS = 300
+_QUERIES = 1_000
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -79,9 +84,40 @@ def changes(
     )
 
 
+@dg.sensor(jobs=[drift_job, refit_job], minimum_interval_seconds=_DRIFT_SECONDS)
+def drift(
+    context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.RunRequest | dg.SkipReason:
+    """Requests a measurement when enough was asked, or a day has passed; after one that says that
+    the release has drifted, a refit.
+
+    Measuring is a run of its own: it may take longer than a sensor may, and its table and picture
+    are seen with the release's checks.
+    """
+    try:
+        release = releases.latest(corpus.tables)
+    except NotFoundError as error:
+        return dg.SkipReason(str(error))
+    found = last_measured(corpus.tables, release)
+    since = found[0].measured_at if found else release.created_at
+    asked = query_log.count(corpus.tables, release.space, since)
+    moment = f"{release.number}:{since.isoformat()}"
+    if asked >= _QUERIES or datetime.now(UTC) - since >= timedelta(days=1):
+        return dg.RunRequest(job_name=drift_job.name, run_key=f"measure:{moment}")
+    if drifted := [d for d in found if d.drifted]:
+        said = "; ".join(f"{d.direction}: {d.note}" for d in drifted)
+        context.log.info(f"release {release.number} has drifted: {said}")
+        tags = {"isotrope/drifted": ",".join(d.direction for d in drifted)}
+        return dg.RunRequest(job_name=refit_job.name, run_key=f"refit:{moment}", tags=tags)
+    return dg.SkipReason(
+        f"release {release.number}: {asked} queries were logged since {since:%Y-%m-%d %H:%M}; it is"
+        f" measured after {_QUERIES}, or a day"
+    )
+
+
 def _settings(corpus: Workspace) -> str:
     # A run key is asked for once: what failed is tried again when files or corpus.yaml change.
     return identity.run_key(corpus.config.model_dump())
 
 
-SENSORS = [deliveries, changes]
+SENSORS = [deliveries, changes, drift]

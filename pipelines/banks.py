@@ -46,6 +46,7 @@ def draw_banks(workspace: Workspace, *, hold: bool = False) -> Counts:
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
     fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
     with begin(tables, STAGE, key, columns) as run:
+        resumed = len(run.done())
         samples = kept_samples(workspace)
         row_of = _embedded(vectors, fingerprints)
         chosen = _choose(_paired(samples, row_of, list(fingerprints)), settings)
@@ -77,6 +78,7 @@ def draw_banks(workspace: Workspace, *, hold: bool = False) -> Counts:
             entries=[entry for o in origins for entry in o.entries],
             write=lambda: tables.replace(name, columns, full.to_batches(), None),
             output=lambda: digest(full),
+            resumed=resumed,
         )
 
 

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedders.spaces import Space
-from pipelines.embed import as_matrix
 from pipelines.media import read_text
 from pipelines.sources.records import Role, check_size
 from store import identity
@@ -171,7 +170,8 @@ def _parquet(path: Path) -> Iterator[_Vectors]:
         kinds = table.select(names).append_column("number", pa.array(range(table.num_rows)))
         for kind in kinds.group_by(names).aggregate([("number", "list")]).to_pylist():
             numbers = kind["number_list"]
-            rows = as_matrix(table["vector"].take(pa.array(numbers)))
+            flat = table["vector"].take(pa.array(numbers)).combine_chunks().flatten()
+            rows = flat.to_numpy(zero_copy_only=False).reshape(len(numbers), -1)
             yield _Vectors(
                 kind["space"],
                 kind["fingerprint"],
@@ -224,9 +224,9 @@ def _add_vectors(
             raise InputError(
                 f"{path.name}: vectors have {kind.rows.shape[1]} dimensions, the space has {dim}"
             )
+        found.input += len(kind.rows)
         lengths = np.linalg.norm(kind.rows, axis=1)
         for number, row, length in zip(kind.numbers, kind.rows, lengths, strict=True):
-            found.input += 1
             key = f"{path.name}:{number + 1}"
             if np.isfinite(length) and length > 0:
                 found.asked.append(vector_query(key, kind.modality, row / length))

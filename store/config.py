@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from store import schema
+from store.config_errors import explain
 from store.corrections.recipe import recipe
 from store.errors import ConfigError, NotFoundError
 
@@ -268,59 +269,5 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
     try:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(e, tree, name) for e in error.errors())) from None
-
-
-def _explain(error: Any, tree: yaml.Node | None, name: str) -> str:
-    path = [str(part) for part in error["loc"]]
-    where = f"{name}:{_line(tree, path)}: {'.'.join(path) or 'corpus.yaml'}"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key; allowed here: {', '.join(_allowed(path[:-1]))}"
-    if error["type"] == "missing":
-        return f"{where}: required, but missing"
-    message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}"
-
-
-def _line(node: yaml.Node | None, path: list[str]) -> int:
-    """The line of the deepest node that exists along `path`, counted from 1."""
-    line = 1
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-            else:
-                return line
-        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
-            node = node.value[int(part)]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line
-
-
-def _allowed(path: list[str]) -> list[str]:
-    """The keys that the section at `path` knows."""
-    model: Any = CorpusConfig
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is None:
-            continue  # a name that the user chose, such as a source's
-        found = _section(field.annotation)
-        if found is None:
-            break
-        model = found
-    return [f.alias or name for name, f in model.model_fields.items()]
-
-
-def _section(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if (found := _section(inner)) is not None:
-            return found
-    return None
+        lines = [explain(e, CorpusConfig, tree, name) for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from None

@@ -136,6 +136,24 @@ RELEASES = pa.schema(
     ]
 )
 
+# What was measured of a release's fresh queries, one row a direction and measurement.
+DRIFT = pa.schema(
+    [
+        pa.field("measured_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("release", pa.int64(), nullable=False),
+        _text("direction"),
+        pa.field("bound", pa.float64(), nullable=False),
+        pa.field("queries", pa.int64(), nullable=False),
+        _text("note"),
+        pa.field("source", pa.string()),
+        pa.field("fresh", pa.float64()),
+        pa.field("reference", pa.float64()),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+        pa.field("drifted", pa.bool_()),
+    ]
+)
+
 
 def vectors(dim: int) -> pa.Schema:
     return pa.schema(

@@ -27,6 +27,15 @@ GOOD = "sources:\n  photos:\n    path: drops\n"
         (GOOD + "space: clip\n", r"space 'clip' is not among spaces: local"),
         (GOOD + "engine:\n  ray: {actors: many}\n", r":5: engine.ray.actors: .*'many'"),
         (GOOD + "corrections: {bank_share: 0.8, test_share: 0.3}\n", r"must stay below 1"),
+        (
+            GOOD + "corrections:\n  query_bank: web\n",
+            r":5: .*query_bank.*'corpus', 'file' or 'log'",
+        ),
+        (GOOD + "corrections:\n  query_bank: file\n", r":4: .*file and queries: PATH go together"),
+        (GOOD + "corrections: {queries: a.txt}\n", r":4: .*file and queries: PATH go together"),
+        (GOOD + "corrections: {query_bank: [corpus, log]}\n", r"log needs a log: add `query_log: "),
+        (GOOD + "corrections: {drift_bound: 0}\n", r"drift_bound: .*greater than 0"),
+        (GOOD + "query_log: {days: 3}\n", r":4: .*allowed here: keep_days, keep_rows"),
     ],
 )
 def test_a_mistake_is_explained(text: str, expected: str) -> None:
@@ -38,6 +47,8 @@ def test_the_defaults_stand(tmp_path) -> None:
     (tmp_path / "corpus.yaml").write_text(GOOD)
     config = load(tmp_path)
     assert config.space == "local"
+    assert config.query_log is None  # nothing is logged that was not asked for
+    assert config.corrections.query_bank == ("corpus",)
     assert list(config.policy) == ["image_min_side", "image_aspect", "text_chars"]
 
 

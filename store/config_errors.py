@@ -1,0 +1,68 @@
+"""What is wrong with a configuration file: line, field, the value given and what is allowed."""
+
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+
+def explain(error: Any, model: type[BaseModel], tree: yaml.Node | None, name: str) -> str:
+    """One of pydantic's errors as a line of text.
+
+    Args:
+        error: as `ValidationError.errors` lists it.
+        model: of the whole file.
+        tree: the file as YAML composed it.
+        name: how the file is called.
+    """
+    path = [str(part) for part in error["loc"]]
+    where = f"{name}:{_line(tree, path)}: {'.'.join(path) or 'corpus.yaml'}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key; allowed here: {', '.join(_allowed(model, path[:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: required, but missing"
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}: {message}{shown}"
+
+
+def _line(node: yaml.Node | None, path: list[str]) -> int:
+    """The line of the deepest node that exists along `path`, counted from 1."""
+    line = 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _allowed(model: Any, path: list[str]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            continue  # a name that the user chose, such as a source's
+        found = _section(field.annotation)
+        if found is None:
+            break
+        model = found
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def _section(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if (found := _section(inner)) is not None:
+            return found
+    return None
