@@ -11,8 +11,8 @@ import numpy as np
 
 from store.corrections.arrays import Array, full_like, namespace
 
-# exp(+-80 * 1.004) is within 1e-35 and 1e35, 1.004 being the largest similarity of rows that pass
-# for unit: three orders of magnitude are left for the sum of a tile's columns.
+# 1.004 is the largest similarity of rows that pass for unit: exp(80 * 1.004) is 8e34, so that a sum
+# over a tile's 2,048 columns stays below 2e38, and exp(-80 * 1.004) is far above the least float32.
 PLAIN_BETA = 80.0
 
 
@@ -35,7 +35,7 @@ class LogSumExp:
         xp = self.xp
         if self.space is None or self.space.shape != scores.shape:
             self.space = xp.empty_like(scores)
-        self._add(scores, self.plain, None)
+        self._add(scores, self.plain)
         if self.steep:
             largest = xp.maximum(self.largest, xp.amax(scores, axis=1))
             # Where all is masked so far the maximum is -inf, and -inf - -inf would be NaN.
@@ -45,9 +45,10 @@ class LogSumExp:
             self.largest = largest
             self._add(scores, self.steep, shift)
 
-    def _add(self, scores: Array, betas: Sequence[float], shift: Array | None) -> None:
+    def _add(self, scores: Array, betas: Sequence[float], shift: Array | None = None) -> None:
         """Add exp(beta * (scores - shift)) for ascending betas; no shift is a shift of zero."""
-        xp, space, before = self.xp, self.space, 0.0
+        xp, before = self.xp, 0.0
+        space: Array = self.space
         for beta in betas:
             if beta == 2 * before:
                 xp.multiply(space, space, out=space)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from store.corrections.arrays import Array, as_matrix, beside, full_like, unit
+from store.corrections.arrays import Array, as_matrix, beside, empty_like, full_like, unit
 from store.corrections.correction import Applied
 from store.corrections.masks import as_ids
 from store.corrections.method import Banks
@@ -68,7 +68,7 @@ class Prepared:
     def _moved(self, mover: Recipe, state: dict[str, Array]) -> Banks:
         """The banks with the gallery bank moved as gallery rows are."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
-        moved = full_like(items, tuple(items.shape), 0.0, "float32")
+        moved = empty_like(items, tuple(items.shape), "float32")
 
         def move(span: Span) -> None:
             here = slice(*span)
@@ -137,7 +137,7 @@ def _space(rows: Array, r: Recipe) -> Applied:
     n = rows.shape[0]
     moves = r.first.moves or r.second.moves
     return Applied(
-        full_like(rows, tuple(rows.shape), 0.0, "float32") if moves else rows,
+        empty_like(rows, tuple(rows.shape), "float32") if moves else rows,
         full_like(rows, (n,), 0.0, "float32"),
         full_like(rows, (n,), False, "bool") if r.second.dynamic else None,
     )

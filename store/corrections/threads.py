@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
@@ -19,7 +20,7 @@ from store.corrections.arrays import Array, is_torch
 
 Span = tuple[int, int]  # (start, stop)
 
-ROWS = 512  # of a span on numpy: a tile of scores stays in a core's share of the cache
+ROWS = 1024  # of a span on numpy: its tiles of scores stay in the last-level cache
 DEVICE_ROWS = 2048  # and on a device, which wants few, large products
 SHARES = 8  # into which few rows are divided, so that every core gets some,
 LEAST_ROWS = 128  # but not into spans smaller than this, where products lose speed
@@ -62,7 +63,7 @@ def _libraries() -> ThreadpoolController:
 
 
 _lock = threading.Lock()
-_inside: list[object] = []  # one entry for each caller within `one_blas_thread`
+_inside: list[Any] = []  # one entry for each caller within `one_blas_thread`
 
 
 @contextmanager

@@ -39,13 +39,12 @@ def bits_type(x: Array, name: str) -> object:
 def kth_at_least(scores: np.ndarray, k: int) -> np.ndarray:
     """(n,) a lower bound, and a good one, on the k-th best of each row of scores (n, w), w > k.
 
-    The largest of each of 4k groups of columns are scores too, so their k-th best will do, and
-    it is found among far fewer; the k-th best itself where there are too few columns for that.
+    The larger of each pair of columns is a score too, so the k-th best of those will do, and so
+    on while many more than k are left: it is found among far fewer.
     """
-    groups = 4 * k
-    size = scores.shape[1] // groups
-    if size > 1:
-        scores = scores[:, : size * groups].reshape(-1, size, groups).max(axis=1)
+    while scores.shape[1] >= 8 * k:
+        half = scores.shape[1] // 2
+        scores = np.maximum(scores[:, :half], scores[:, half : 2 * half])
     place = scores.shape[1] - k
     return np.partition(scores, place, axis=1)[:, place]
 
