@@ -108,3 +108,11 @@ def full_like(x: Array, shape: tuple[int, ...], value: float, dtype: str) -> Arr
         torch = namespace(x)
         return torch.full(shape, value, dtype=getattr(torch, dtype), device=x.device)
     return np.full(shape, value, dtype=dtype)
+
+
+def empty_like(x: Array, shape: tuple[int, ...], dtype: str) -> Array:
+    """`full_like` without a value: memory is best touched first by the thread that fills it."""
+    if is_torch(x):
+        torch = namespace(x)
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=x.device)
+    return np.empty(shape, dtype=dtype)

@@ -6,22 +6,17 @@ methods and parameters that look at one bank share one scan, and memory is bound
 never by rows x bank.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from store.corrections.arrays import Array, beside, full_like, is_torch, namespace
+from store.corrections.arrays import Array, beside, empty_like, full_like, namespace
+from store.corrections.logsumexp import LogSumExp
 from store.corrections.masks import NO_PAIRS, Pairs
+from store.corrections.threads import blocks
 from store.corrections.topk import TopK
 
-Span = tuple[int, int]  # (start, stop)
-
-ROWS = 2048  # gallery rows and
-BANK_TILE = 1024  # bank rows of one product: 8 MB of float32, which stays in the last-level cache
+BANK_TILE = 2048  # bank rows of one product: with 1,024 rows 8 MB of float32
 
 
 @dataclass(frozen=True)
@@ -89,32 +84,6 @@ class Seen:
         return xp.amin(xp.where(best > -np.inf, best, np.inf), axis=1)
 
 
-def blocks(rows: int, size: int = ROWS) -> Iterator[tuple[int, int]]:
-    """(start, stop) of consecutive blocks."""
-    for start in range(0, rows, size):
-        yield start, min(start + size, rows)
-
-
-def each(
-    work: Callable[[tuple[int, int]], None], spans: Iterable[tuple[int, int]], x: Array
-) -> None:
-    """Do work on every span: on numpy in threads, because what is done to a tile after its
-    product keeps but one core busy, and numpy lets the others run."""
-    if is_torch(x):
-        for span in spans:
-            work(span)
-        return
-    with ThreadPoolExecutor(workers()) as pool:
-        for _ in pool.map(work, spans):
-            pass
-
-
-def workers() -> int:
-    """Cores to use: what OMP_NUM_THREADS grants, as Ray sets it for its actors, or all."""
-    granted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
-
-
 def scan(
     rows: Array,
     bank: Array,
@@ -138,11 +107,10 @@ def scan(
     sums = LogSumExp(rows, needs.betas)
     top = TopK(rows, min(needs.k, size))
     margins = {k: full_like(rows, (n,), -np.inf, "float32") for k in needs.margins}
-    space: dict[int, Any] = {}
+    space = empty_like(rows, (n * min(tile, size),), "float32")
     for number, (start, stop) in enumerate(blocks(size if needs.scores else 0, tile)):
-        if stop - start not in space:
-            space[stop - start] = full_like(rows, (n, stop - start), 0.0, "float32")
-        scores = xp.matmul(rows, bank[start:stop].T, out=space[stop - start])
+        scores = space[: n * (stop - start)].reshape(n, stop - start)
+        xp.matmul(rows, bank[start:stop].T, out=scores)
         if bias is not None:
             scores -= bias[start:stop]
         here = slice(edges[number], edges[number + 1])
@@ -159,41 +127,3 @@ def scan(
     left = size - np.bincount(mask_rows, minlength=n).astype(np.float32)
     values, index = top.result() if needs.k else (None, None)
     return Seen(size, beside(left, rows), masked, sums.result(), values, index, margins)
-
-
-class LogSumExp:
-    """Running log-sum-exp of beta * scores, for several betas over one running maximum."""
-
-    def __init__(self, rows: Array, betas: frozenset[float]):
-        n = rows.shape[0]
-        self.xp = namespace(rows)
-        self.largest = full_like(rows, (n,), -np.inf, "float32")
-        self.sums = {beta: full_like(rows, (n,), 0.0, "float64") for beta in sorted(betas)}
-        self.space: Array | None = None
-
-    def add(self, scores: Array) -> None:
-        """Take in a tile (n, w)."""
-        if not self.sums:
-            return
-        xp = self.xp
-        largest = xp.maximum(self.largest, xp.amax(scores, axis=1))
-        # Where all is masked so far the maximum is -inf, and -inf - -inf would be NaN.
-        shift = xp.where(largest > -np.inf, largest, 0.0)
-        if self.space is None or self.space.shape != scores.shape:
-            self.space = xp.empty_like(scores)
-        for beta in self.sums:
-            xp.subtract(scores, shift[:, None], out=self.space)
-            self.space *= beta
-            xp.exp(self.space, out=self.space)
-            self.sums[beta] *= xp.exp(beta * (self.largest - shift))
-            self.sums[beta] += self.space.sum(axis=1)
-        self.largest = largest
-
-    def result(self) -> dict[float, Array]:
-        xp = self.xp
-        out = {}
-        for beta, total in self.sums.items():
-            there = total > 0
-            log = xp.log(xp.where(there, total, 1.0)) + beta * xp.where(there, self.largest, 0.0)
-            out[beta] = xp.where(there, log, -np.inf)
-        return out

@@ -16,8 +16,9 @@ from store.corrections.arrays import (
     on_host,
     unit,
 )
-from store.corrections.blocks import Needs, blocks, scan
+from store.corrections.blocks import Needs, scan
 from store.corrections.method import Params
+from store.corrections.threads import blocks
 from store.errors import InputError
 
 

@@ -13,9 +13,10 @@ off one by one. a_X is short, so `r_gallery` and `r_query` are sensible from 0.5
 from collections.abc import Mapping
 
 from store.corrections.arrays import Array, beside, namespace
-from store.corrections.blocks import Needs, Seen, blocks
+from store.corrections.blocks import Needs, Seen
 from store.corrections.invgc_local import push
 from store.corrections.method import BOTH, Banks, Compiled, Look, Method, Params, Range
+from store.corrections.threads import blocks
 
 PAIRS = 8192  # masked rows taken off at a time
 

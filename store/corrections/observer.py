@@ -6,10 +6,11 @@ from operator import or_
 
 import numpy as np
 
-from store.corrections.arrays import Array, namespace
-from store.corrections.blocks import Needs, Seen, blocks, scan
+from store.corrections.arrays import Array, full_like, namespace
+from store.corrections.blocks import Needs, Seen, scan
 from store.corrections.masks import IdIndex
 from store.corrections.method import Banks, Look, Method, Params
+from store.corrections.threads import Span, blocks, each
 from store.errors import InputError
 
 
@@ -33,16 +34,19 @@ class Observer:
         ks = self.query_needs.margins
         if not ks:
             return {}
-        xp = namespace(self.banks.query)
-        parts: dict[int, list[Array]] = {k: [] for k in ks}
-        for start, stop in blocks(self.banks.query.shape[0]):
-            ids = None if self.banks.query_ids is None else self.banks.query_ids[start:stop]
-            masked = self.gallery_index.pairs(ids)
-            needs = Needs(k=max(ks))
-            seen = scan(self.banks.query[start:stop], self.banks.gallery, needs, masked=masked)
+        queries, known = self.banks.query, self.banks.query_ids
+        xp = namespace(queries)
+        out = {k: full_like(queries, (queries.shape[0],), np.inf, "float32") for k in ks}
+
+        def work(span: Span) -> None:
+            here = slice(*span)
+            masked = self.gallery_index.pairs(None if known is None else known[here])
+            seen = scan(queries[here], self.banks.gallery, Needs(k=max(ks)), masked=masked)
             for k in ks:
-                parts[k].append(xp.where(seen.left > 0, seen.kth(k), np.inf))
-        return {k: xp.concatenate(part) for k, part in parts.items()}
+                out[k][here] = xp.where(seen.left > 0, seen.kth(k), np.inf)
+
+        each(work, queries.shape[0], queries)
+        return out
 
     def look(self, rows: Array, ids: np.ndarray | None) -> Look:
         """What a block of unit rows sees; a row whose every bank entry is masked sees the mean of

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from store.corrections.arrays import Array, as_matrix, beside, full_like, unit
-from store.corrections.blocks import blocks, each
+from store.corrections.arrays import Array, as_matrix, beside, empty_like, full_like, unit
 from store.corrections.correction import Applied
 from store.corrections.masks import as_ids
 from store.corrections.method import Banks
 from store.corrections.observer import Observer
 from store.corrections.recipe import Recipe
+from store.corrections.threads import Span, each
 from store.errors import InputError
 
 FLAG_MARGIN = -1e-6  # a bank item must be flagged by its own threshold in spite of rounding
@@ -68,11 +68,15 @@ class Prepared:
     def _moved(self, mover: Recipe, state: dict[str, Array]) -> Banks:
         """The banks with the gallery bank moved as gallery rows are."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
-        moved = full_like(items, tuple(items.shape), 0.0, "float32")
-        for start, stop in blocks(items.shape[0]):
-            rows = items[start:stop]
-            look = self.raw.look(rows, None if ids is None else ids[start:stop])
-            moved[start:stop] = mover.first.compile(mover.first_params, state, rows, look).vectors
+        moved = empty_like(items, tuple(items.shape), "float32")
+
+        def move(span: Span) -> None:
+            here = slice(*span)
+            look = self.raw.look(items[here], None if ids is None else ids[here])
+            made = mover.first.compile(mover.first_params, state, items[here], look)
+            moved[here] = made.vectors
+
+        each(move, items.shape[0], items)
         return Banks(self.banks.query, moved, self.banks.query_ids, ids)
 
     def apply(self, gallery: Array, ids: Any = None) -> list[Applied]:
@@ -95,7 +99,7 @@ class Prepared:
         home = rows if self.banks.query is None else self.banks.query
         out = [_space(rows, r) for r in self.recipes]
 
-        def work(span: tuple[int, int]) -> None:
+        def work(span: Span) -> None:
             here = slice(*span)
             block = beside(rows[here], home)
             for number, *parts in self._compile(block, None if known is None else known[here]):
@@ -103,7 +107,7 @@ class Prepared:
                     if part is not None:
                         whole[here] = beside(part, rows)
 
-        each(work, blocks(rows.shape[0]), home)
+        each(work, rows.shape[0], home)
         return [
             Applied(*(None if whole is None else beside(whole, gallery) for whole in applied))
             for applied in out
@@ -133,7 +137,7 @@ def _space(rows: Array, r: Recipe) -> Applied:
     n = rows.shape[0]
     moves = r.first.moves or r.second.moves
     return Applied(
-        full_like(rows, tuple(rows.shape), 0.0, "float32") if moves else rows,
+        empty_like(rows, tuple(rows.shape), "float32") if moves else rows,
         full_like(rows, (n,), 0.0, "float32"),
         full_like(rows, (n,), False, "bool") if r.second.dynamic else None,
     )

@@ -20,6 +20,7 @@ from store.corrections.fitting import Spec, fit
 from store.corrections.masks import as_ids
 from store.corrections.method import Params
 from store.corrections.recipe import METHODS, Recipe, recipe
+from store.corrections.threads import one_blas_thread
 from store.errors import InputError
 from store.metrics.hubness import skewness
 from store.metrics.intervals import Interval, paired_bootstrap
@@ -47,6 +48,7 @@ class Selection:
     reason: str
 
 
+@one_blas_thread()  # hundreds of small products, which several threads each would only hold up
 def select(
     *,
     gallery: Array,

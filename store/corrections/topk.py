@@ -36,6 +36,19 @@ def bits_type(x: Array, name: str) -> object:
     return getattr(namespace(x), name)
 
 
+def kth_at_least(scores: np.ndarray, k: int) -> np.ndarray:
+    """(n,) a lower bound, and a good one, on the k-th best of each row of scores (n, w), w > k.
+
+    The larger of each pair of columns is a score too, so the k-th best of those will do, and so
+    on while many more than k are left: it is found among far fewer.
+    """
+    while scores.shape[1] >= 8 * k:
+        half = scores.shape[1] // 2
+        scores = np.maximum(scores[:, :half], scores[:, half : 2 * half])
+    place = scores.shape[1] - k
+    return np.partition(scores, place, axis=1)[:, place]
+
+
 class TopK:
     """The best k of each of n rows over all tiles added."""
 
@@ -58,23 +71,21 @@ class TopK:
 
     def _add_candidates(self, scores: np.ndarray, start: int) -> None:
         n, width = scores.shape
-        above = scores > self.floor[:, None]
+        least = np.nextafter(self.floor, np.float32(np.inf))  # equal scores: the lower column stays
         if width > self.k and (self.floor == -np.inf).any():
-            # Nothing to compare with yet: the tile's own k-th best is the first floor.
-            kth = np.partition(scores, width - self.k, axis=1)[:, width - self.k]
-            above &= scores >= kth[:, None]
-        flat = np.flatnonzero(above)
+            np.maximum(least, kth_at_least(scores, self.k), out=least)
+        flat = np.flatnonzero(scores >= least[:, None])
         if flat.size == 0:
             return
-        row, column = np.divmod(flat, width)
-        keys = pack(scores.ravel()[flat], column + start)
-        count = np.bincount(row, minlength=n)
+        edges = np.searchsorted(flat, np.arange(n + 1) * width)
+        count = np.diff(edges)
+        row = np.repeat(np.arange(n), count)
+        keys = pack(scores.ravel()[flat], flat - row * width + start)
         touched = np.flatnonzero(count)
-        count = count[touched]
-        place = np.arange(flat.size) - np.repeat(np.cumsum(count) - count, count)
+        place = np.arange(flat.size) - edges[row]
         joined = np.full((touched.size, self.k + count.max()), EMPTY)
         joined[:, : self.k] = self.keys[touched]
-        joined[np.repeat(np.arange(touched.size), count), self.k + place] = keys
+        joined[np.repeat(np.arange(touched.size), count[touched]), self.k + place] = keys
         best = np.partition(joined, joined.shape[1] - self.k, axis=1)[:, -self.k :]
         self.keys[touched] = best
         self.floor[touched] = unpack(best.min(axis=1))[0]
