@@ -133,3 +133,37 @@ def test_evaluation_of_a_correction_agrees_with_its_ranking(method):
     assert seen.figures()["r@5"] == np.mean(metrics.recall_at(seen.first, 5))
     with pytest.raises(InputError, match="entries for"):
         evaluate(c, queries, right[:3])
+
+
+@pytest.mark.parametrize("method", ["none", "nnn", "dynamic_inverted_softmax"])
+@pytest.mark.parametrize("k", [5, 60])
+def test_an_excluded_row_is_as_if_it_were_not_in_the_gallery(method, k):
+    rng = np.random.default_rng(2)
+    gallery, bank = (dense.norm(rng.normal(size=(r, 8)) + 0.5).astype(np.float32) for r in (60, 40))
+    c = fit(method, gallery=gallery, query_bank=bank, gallery_bank=gallery[:30])
+    asked = np.array([3, 59, 17, 0])
+    right = [[4, 9], [0], [16, 18, 40], [1]]
+    exclude = np.array([3, 59, -1, 0])
+    seen = evaluate(c, gallery[asked], right, k=k, exclude=exclude)
+    counts = np.zeros(60, np.int64)
+    for i, query in enumerate(gallery[asked]):
+        admitted = np.arange(60) != exclude[i]
+        lists, _ = c.rank(query[None], 60, where=admitted)
+        places = [lists[0].tolist().index(g) + 1 for g in right[i]]
+        np.testing.assert_array_equal(seen.ranks[seen.relevant.query == i], places)
+        counts[lists[0, :k]] += 1
+    np.testing.assert_array_equal(seen.counts, counts)
+
+
+def test_what_is_excluded_is_checked():
+    gallery = np.eye(4, dtype=np.float32)
+    c = fit("none", gallery=gallery, query_bank=gallery, gallery_bank=gallery)
+    for exclude, said in (
+        (np.array([0]), "for each of 2 queries"),
+        (np.array([0.0, 1.0]), "float64"),
+        (np.array([0, 4]), "rows 0 to 3"),
+        (np.array([-2, 1]), "-1 leaves nothing out"),
+        (np.array([1, -1]), "query 0 both excludes gallery row 1"),
+    ):
+        with pytest.raises(InputError, match=said):
+            evaluate(c, gallery[:2], np.array([1, 0]), exclude=exclude)

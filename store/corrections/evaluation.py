@@ -54,12 +54,21 @@ class Evaluation:
         }
 
 
-def evaluate(correction: Correction, queries: Any, relevant: Any, *, k: int = 10) -> Evaluation:
+def evaluate(
+    correction: Correction,
+    queries: Any,
+    relevant: Any,
+    *,
+    k: int = 10,
+    exclude: np.ndarray | None = None,
+) -> Evaluation:
     """Rank the whole gallery of a fitted correction for queries (m, d) and measure it.
 
     `relevant` is an (m,) integer array of right rows or a sequence of m lists of them; `k` is the
-    length of the lists that hubs are counted in. Raises InputError where queries and `relevant`
-    differ in number or a row is not in the gallery.
+    length of the lists that hubs are counted in. `exclude` (m,) integers is a gallery row that is
+    left out of that query's ranking and lists, or -1: the query itself, where it is searched for
+    among its own kind. Raises InputError where queries, `relevant` and `exclude` differ in number,
+    a row is not in the gallery, or a right row is excluded.
     """
     rows = unit(as_matrix(queries, "queries"), "queries")
     rows = to_numpy(rows)
@@ -68,6 +77,7 @@ def evaluate(correction: Correction, queries: Any, relevant: Any, *, k: int = 10
     right = Relevant.of(relevant, len(vectors))
     if len(right.count) != len(rows):
         raise InputError(f"relevant has {len(right.count)} entries for {len(rows)} queries")
+    left_out = None if exclude is None else as_excluded(exclude, right, len(vectors))
     k = min(k, len(vectors))
     counts = np.zeros(len(vectors), dtype=np.int64)
     ranks = []
@@ -75,12 +85,40 @@ def evaluate(correction: Correction, queries: Any, relevant: Any, *, k: int = 10
     for start in range(0, len(rows), step):
         stop = min(start + step, len(rows))
         scores = rows[start:stop] @ vectors.T
+        if left_out is not None:
+            without = np.flatnonzero(left_out[start:stop] >= 0)
+            scores[without, left_out[start:stop][without]] = -np.inf
         corrected(scores, bias, flag)
         top = np.argpartition(scores, len(vectors) - k, axis=1)[:, len(vectors) - k :]
+        if left_out is not None:
+            top = np.where(top == left_out[start:stop, None], -1, top)
         counts += k_occurrence(top, len(vectors))
         ranks.append(right_ranks(scores, right.part(start, stop)))
     flat = np.concatenate([*ranks, np.empty(0)])
     return Evaluation(first_ranks(flat, right), flat, right, counts, k)
+
+
+def as_excluded(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
+    """`exclude` (m,) as int64, checked against the queries' right rows and the gallery's size."""
+    rows = np.asarray(exclude)
+    if rows.shape != relevant.count.shape or rows.dtype.kind not in "iu":
+        raise InputError(
+            f"exclude must hold one gallery row (or -1) for each of {relevant.count.size} queries,"
+            f" not {rows.shape} of {rows.dtype}"
+        )
+    rows = rows.astype(np.int64)
+    if rows.size and not -1 <= rows.min() <= rows.max() < items:
+        raise InputError(
+            f"exclude names gallery rows {rows.min()} to {rows.max()},"
+            f" but the gallery has rows 0 to {items - 1}; -1 leaves nothing out"
+        )
+    both = np.flatnonzero(rows[relevant.query] == relevant.rows)
+    if both.size:
+        raise InputError(
+            f"query {relevant.query[both[0]]} both excludes gallery row {relevant.rows[both[0]]}"
+            " and has it as a right answer; take it out of one of them"
+        )
+    return rows
 
 
 def corrected(scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None) -> None:
