@@ -1,11 +1,11 @@
 """Figures of retrieval, hubs and geometry, and their intervals, on plain numpy arrays.
 
-`store.corrections.evaluate` gives all figures of one correction on one set of queries.
+`isotrope.evaluate` gives all figures of one correction on one set of queries.
 """
 
 from store.metrics.geometry import alignment, mean_rank_variance, modality_gap, uniformity
 from store.metrics.hubness import anti_hub_share, hub_share, k_occurrence, robin_hood, skewness
-from store.metrics.intervals import Interval, bootstrap, paired_bootstrap
+from store.metrics.intervals import Interval, bootstrap, bootstrap_many, paired_bootstrap
 from store.metrics.retrieval import (
     Relevant,
     average_precision,
@@ -25,6 +25,7 @@ __all__ = [
     "anti_hub_share",
     "average_precision",
     "bootstrap",
+    "bootstrap_many",
     "first_ranks",
     "hub_share",
     "k_occurrence",
