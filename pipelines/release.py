@@ -8,6 +8,7 @@ from pipelines.choose import Banks
 from pipelines.evaluation import evaluate, harmed
 from pipelines.gallery import directions_table, gallery_table, read_directions
 from pipelines.keys import corpus_space
+from pipelines.languages import read_spoken
 from pipelines.policy import policy_hash
 from store import releases, schema
 from store.releases import Release
@@ -37,13 +38,14 @@ def make_release(workspace: Workspace) -> Release:
     }
     banks = Banks(tables.open(bank_table(space.name)).to_table())
     directions = read_directions(tables, space.name)
-    figures = evaluate(galleries, banks, directions)
+    spoken = read_spoken(tables, banks, space)
+    figures = evaluate(galleries, banks, directions, spoken)
     for name in harmed(figures):
         way = directions[name]
         reason = f"{way.method} was chosen on validation pairs but did harm on test pairs"
         directions[name] = replace(way, method="none", params={}, reason=reason, min_bias=0.0)
     if harmed(figures):
-        figures = evaluate(galleries, banks, directions)
+        figures = evaluate(galleries, banks, directions, spoken)
     published: list[Release] = []
 
     def write() -> None:

@@ -1,4 +1,4 @@
-"""Figures of retrieval, hubs and geometry, and their intervals, on plain numpy arrays.
+"""Figures of retrieval, hubs, scores and geometry, and their intervals, on plain numpy arrays.
 
 `isotrope.evaluate` gives all figures of one correction on one set of queries.
 """
@@ -17,16 +17,19 @@ from store.metrics.retrieval import (
     reciprocal_rank,
     right_ranks,
 )
+from store.metrics.similarity import auc, histograms
 
 __all__ = [
     "Interval",
     "Relevant",
     "alignment",
     "anti_hub_share",
+    "auc",
     "average_precision",
     "bootstrap",
     "bootstrap_many",
     "first_ranks",
+    "histograms",
     "hub_share",
     "k_occurrence",
     "listed_ranks",
