@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from rich.progress import track
 
 from embedders.spaces import Space, load
 from pipelines.choose import Banks
+from pipelines.progress import console
 from store import corrections, schema
 from store.corrections import Correction
 from store.errors import RecordError
@@ -131,7 +133,14 @@ def _encode(tower: str, texts: set[str]) -> dict[str, np.ndarray]:
         except RecordError:  # it cannot be asked for in these words: the others still can
             continue
     vectors: dict[str, np.ndarray] = {}
-    for start in range(0, len(prepared), _BATCH):
+    starts = range(0, len(prepared), _BATCH)
+    for start in track(
+        starts,
+        "captions in other languages",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ):
         batch = prepared[start : start + _BATCH]
         rows = encoder.encode([ready for _, ready in batch])
         vectors |= {text: row for (text, _), row in zip(batch, rows, strict=True)}

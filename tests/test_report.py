@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipelines import pictures
+from pipelines import pictures, retrieval_pictures
 from pipelines.report import Search, write_report
 from store import releases, schema
 from store.releases import Direction
@@ -220,8 +220,10 @@ DRAWN = {
         [pictures.Bar("$x", 10**9, 5, 1), pictures.Bar("b", 3)], dark
     ),
     "empty funnel": lambda dark: pictures.funnel([], dark),
-    "k-occurrence": lambda dark: pictures.k_occurrence({"raw": SKEWED, "corrected": [3, 2]}, dark),
-    "no occurrence": lambda dark: pictures.k_occurrence({"raw": []}, dark),
+    "k-occurrence": lambda dark: retrieval_pictures.k_occurrence(
+        {"raw": SKEWED, "corrected": [3, 2]}, dark
+    ),
+    "no occurrence": lambda dark: retrieval_pictures.k_occurrence({"raw": []}, dark),
     "histogram": lambda dark: pictures.histogram(
         np.random.default_rng(0).lognormal(5, 3, 5000), "a_$b", {"min": 32, "max": 900}, dark
     ),
