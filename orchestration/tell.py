@@ -58,6 +58,8 @@ def funnel(console: Console, tables: Tables) -> None:
 def figures(console: Console, release: Release, evaluation: Mapping[str, Any]) -> None:
     """Raw and corrected side by side, direction by direction, with 95% intervals."""
     console.print(f"release {release.number}, test pairs, the whole gallery searched")
+    if not evaluation:
+        console.print("no direction is corrected, so there is nothing to fit on the test queries")
     for name, direction in release.directions.items():
         found = evaluation.get(name)
         if found is None:
