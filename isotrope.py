@@ -5,7 +5,7 @@
     corpus = isotrope.connect("data/stamps")
     corpus.search(text="a striped cat").among("image").limit(10).to_pandas()
 
-`fit` and `select` are the mathematics of corrections on plain arrays.
+`fit`, `select` and `evaluate` are the mathematics of corrections on plain arrays.
 """
 
 import os
@@ -35,7 +35,7 @@ _check_not_shadowed()
 
 from store import errors
 from store.client import Corpus
-from store.corrections import fit
+from store.corrections import evaluate, fit
 from store.corrections.selection import select
 from store.errors import EncoderError, NotFoundError
 from store.query_log import QueryLog
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 __version__ = "0.1.0"
-__all__ = ["Corpus", "connect", "errors", "fit", "select"]
+__all__ = ["Corpus", "connect", "errors", "evaluate", "fit", "select"]
 
 
 def connect(path: str | os.PathLike[str]) -> Corpus:

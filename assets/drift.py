@@ -29,7 +29,7 @@ def no_drift(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
 
 
 def _shown(found: list[Drift]) -> dict[str, Any]:
-    from pipelines.pictures import k_occurrence
+    from pipelines.retrieval_pictures import k_occurrence
 
     shown: dict[str, Any] = {"k-skewness": table(HEADS, [row(d) for d in found])}
     for d in found:

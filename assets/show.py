@@ -1,17 +1,20 @@
 """What is worth seeing of each table: metadata by name, read from the tables as they are."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.pictures import contact_sheet, fates, similarities
 from assets.report import picture, table
-from pipelines.pictures import histogram, k_occurrence
+from pipelines.measures import GEOMETRY, ends, listed, plain, sides
+from pipelines.pictures import histogram
+from pipelines.retrieval_pictures import ABOUT, draw
 from store import releases, schema
 from store.releases import Release
 from store.stage import record
@@ -21,7 +24,6 @@ from store.workspace import Workspace
 _MOST_RULES = 12
 _MOST_LOST = 30
 _MOST_PAIRS = 500
-_FIGURES = ("r@1", "r@5", "r@10", "mrr", "median_rank", "k_skewness")
 
 
 def samples(corpus: Workspace, drop: str) -> dict[str, Any]:
@@ -158,13 +160,48 @@ def release(corpus: Workspace) -> dict[str, Any]:
         title = f"{direction.query} to {direction.gallery}"
         figures = last.evaluation.get(direction.name, {})
         if "raw" in figures:
-            raw, corrected = figures["raw"], figures["corrected"]
-            heads = (f"{figures['queries']} queries", "raw", f"corrected: {direction.method}")
-            found[title] = table(heads, [(f, raw[f], corrected[f]) for f in _FIGURES])
-            png = k_occurrence(figures["k_occurrence"])
-            found[f"picture, {title}"] = picture(png, f"k-occurrence, {title}, before and after")
+            found[title] = _figures(figures, direction.method)
+            shape = [(GEOMETRY[name], figures[name]) for name in GEOMETRY if name in figures]
+            found[f"geometry, {title}"] = table(("geometry", "raw vectors"), shape)
+            if "languages" in figures:
+                found[f"languages, {title}"] = _languages(figures["languages"], direction.method)
+        for what, png in draw(direction, figures).items():
+            found[f"picture, {title}, {what}"] = picture(png, f"{title}: {ABOUT[what]}")
         found[f"choice, {title}"] = f"{direction.method}: {direction.reason}"
     return found
+
+
+def _figures(figures: Mapping[str, Any], method: str) -> dg.MarkdownMetadataValue:
+    """Every measure on both sides, with 95% intervals where there are any."""
+    shown = sides(figures, method)
+    heads = [f"{figures['queries']} queries", "raw"]
+    heads += [f"corrected: {method}", "gain"] if len(shown) > 1 else []
+    rows = []
+    for measure in listed(figures):
+        row = [measure.label]
+        for side in shown:
+            interval = figures.get("intervals", {}).get(side, {}).get(measure.key)
+            row.append(_with(figures[side][measure.key], ends(interval)))
+        if len(shown) > 1:
+            gain = figures.get("gains", {}).get(measure.key)
+            row.append(_with(gain["mean"], ends(gain, "+.3f"), "+.3f") if gain else "")
+        rows.append(row)
+    return table(heads, rows)
+
+
+def _with(value: float, interval: str, form: str = ".3f") -> str:
+    return plain(value, form) + (f" ({interval})" if interval else "")
+
+
+def _languages(told: Mapping[str, Any], method: str) -> dg.MarkdownMetadataValue:
+    shown = sides(told, method)
+    heads = ("language", "texts", *(f"R@10, {side}" for side in shown))
+    rows: list[tuple[Any, ...]] = [
+        (code, queries, *(told[side]["r@10"][code] for side in shown))
+        for code, queries in told["queries"].items()
+    ]
+    variance = (told[side]["mean_rank_variance"] for side in shown)
+    return table(heads, [*rows, ("mean rank variance", "", *variance)])
 
 
 def _lost(

@@ -128,16 +128,34 @@ def _numbers(text: str) -> list[float]:
 
 @main.command()
 @_CORPUS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(folder: str, as_json: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: every figure, all that was tried."
+)
+@click.option("--pictures", type=click.Path(path_type=Path), help="Draw them into this folder.")
+@click.option("--transductive", is_flag=True, help="As if the test queries had been in the bank.")
+def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bool) -> None:
     """The newest release's figures, raw and corrected side by side."""
     from store.releases import latest
 
-    release = latest(Workspace.open(folder).tables)
+    tables = Workspace.open(folder).tables
+    release = latest(tables)
+    evaluation = release.evaluation
+    if transductive:
+        from pipelines.transductive import evaluate_transductive
+
+        evaluation = evaluate_transductive(tables, release)
     if as_json:
-        click.echo(json.dumps(release.evaluation, indent=2))
+        told = {
+            n: {**found, "tried": release.directions[n].tried} for n, found in evaluation.items()
+        }
+        click.echo(json.dumps(told, indent=2))
     else:
-        tell.figures(console, release)
+        tell.figures(console, release, evaluation)
+    if pictures:
+        from pipelines.retrieval_pictures import write_pictures
+
+        for path in write_pictures(release, evaluation, pictures):
+            click.echo(f"written: {path}", err=as_json)
 
 
 @main.command()

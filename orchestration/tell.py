@@ -4,24 +4,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from orchestration.whatif import Comparison
+from pipelines.measures import GEOMETRY, ends, listed, plain, sides
 from pipelines.sources import Drop
 from store import schema
 from store.releases import Release
 from store.tables import Tables
-
-_FIGURES = [
-    ("R@1", "r@1"),
-    ("R@5", "r@5"),
-    ("R@10", "r@10"),
-    ("MRR", "mrr"),
-    ("rank", "median_rank"),
-    ("skew", "k_skewness"),
-]
 
 
 def delivered(console: Console, counts: Mapping[Drop, int], folder: Path) -> None:
@@ -62,26 +55,79 @@ def funnel(console: Console, tables: Tables) -> None:
         console.print(f"... and {lost.num_rows - 5} more in the ledger", style="dim")
 
 
-def figures(console: Console, release: Release) -> None:
-    """Raw and corrected side by side: `rank` is the median, `skew` of the k-occurrence."""
-    said = f"release {release.number}, held-out test pairs, the whole gallery searched"
-    table = Table("direction", "scores", title=said, title_justify="left", pad_edge=False)
-    for title, _ in _FIGURES:
-        table.add_column(title, justify="right")
-    for name, found in release.evaluation.items():
-        if "raw" not in found:
-            table.add_row(name, "no pairs")
-            continue
-        for side in ("raw", "corrected"):
-            shown = [_figure(key, found[side][key]) for _, key in _FIGURES]
-            table.add_row(name if side == "raw" else "", side, *shown)
-    console.print(table)
+def figures(console: Console, release: Release, evaluation: Mapping[str, Any]) -> None:
+    """Raw and corrected side by side, direction by direction, with 95% intervals."""
+    console.print(f"release {release.number}, test pairs, the whole gallery searched")
+    if not evaluation:
+        console.print("no direction is corrected, so there is nothing to fit on the test queries")
     for name, direction in release.directions.items():
-        if direction.query != direction.gallery:
-            found = release.evaluation[name]
-            tested = f"; {found['queries']} test queries" if "queries" in found else ""
-            gain = f", {_gain(found['gain'])}" if direction.method != "none" else ""
-            console.print(f"{name}: {direction.reason}{tested}{gain}", style="dim")
+        found = evaluation.get(name)
+        if found is None:
+            continue
+        console.print()
+        if "raw" not in found:
+            console.print(f"{name}: no test pairs")
+            continue
+        label, counts = found.get("protocol", "inductive"), (found["queries"], found["gallery"])
+        said = f"{name} by {direction.method}, {label}: {counts[0]:,} queries, {counts[1]:,} items"
+        console.print(escape(said), style="bold")
+        console.print(_measured(found, direction.method))
+        shape = [f"{GEOMETRY[g]} {found[g]:.3f}" for g in GEOMETRY if g in found]
+        if "similarities" in found:
+            compared = sides(found, direction.method)
+            aucs = (f"{found['similarities'][side]['auc']:.3f} {side}" for side in compared)
+            shape.append(f"AUC {' and '.join(aucs)}")
+        for line in (", ".join(shape), found.get("reason")):
+            if line:
+                console.print(escape(line), style="dim")
+        if "languages" in found:
+            console.print("the same texts in other languages")
+            console.print(_spoken(found["languages"], direction.method))
+
+
+def _measured(found: Mapping[str, Any], method: str) -> Table:
+    """One direction's measures: a value, its interval, and what the correction gained."""
+    shown = sides(found, method)
+    table = _narrow("")
+    for head in [*shown, *(["gain"] if len(shown) > 1 else [])]:
+        table.add_column(head, justify="right")
+        table.add_column("95%", justify="right", style="dim", no_wrap=True)
+    for measure in listed(found):
+        form = measure.form.replace(".1%", ".3f")
+        cells = []
+        for side in shown:
+            interval = found.get("intervals", {}).get(side, {}).get(measure.key)
+            cells += [plain(found[side][measure.key], form), _span(interval)]
+        if len(shown) > 1:
+            gain = found.get("gains", {}).get(measure.key)
+            cells += [plain(gain["mean"], "+.3f"), _span(gain, "+.3f")] if gain else ["", ""]
+        table.add_row(measure.short, *cells)
+    return table
+
+
+def _spoken(told: Mapping[str, Any], method: str) -> Table:
+    """R@10 of the same texts in several languages."""
+    shown = sides(told, method)
+    table = _narrow("language")
+    table.add_column("texts", justify="right")
+    for side in shown:
+        table.add_column(f"R@10, {side}", justify="right")
+    for code, queries in told["queries"].items():
+        scores = (f"{told[side]['r@10'][code]:.3f}" for side in shown)
+        table.add_row(escape(code), f"{queries:,}", *scores)
+    variance = (f"{told[side]['mean_rank_variance']:,.0f}" for side in shown)
+    table.add_row("mean rank variance", "", *variance)
+    return table
+
+
+def _narrow(head: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(head, no_wrap=True)
+    return table
+
+
+def _span(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
+    return ends(interval, form).replace(" to ", "…")
 
 
 def comparison(console: Console, found: Comparison) -> None:
@@ -92,11 +138,3 @@ def comparison(console: Console, found: Comparison) -> None:
         table.add_row(name, f"{today:,}", f"{then:,}", f"{then - today:+,}")
     console.print(table)
     console.print(f"of {found.total:,} samples; nothing was changed", style="dim")
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.1f}" if name == "median_rank" else f"{value:.3f}"
-
-
-def _gain(gain: Mapping[str, Any]) -> str:
-    return f"{gain['mean']:+.4f} in MRR ({gain['low']:+.4f} to {gain['high']:+.4f})"

@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KEPT, REJECTED, FAILED = "#2a9d8f", "#e9a03b", "#d1495b"
-SIDES = {"raw": REJECTED, "corrected": KEPT}
-_INCHES = 4.7  # so narrow that its type can still be read on a phone
+INCHES = 4.7  # so narrow that its type can still be read on a phone
 _DPI = 180
 _BARS = 48
-_LETTER = 0.074  # inches
+LETTER = 0.074  # inches
 
 
 class Bar(NamedTuple):
@@ -29,8 +28,8 @@ class Bar(NamedTuple):
 
 def funnel(bars: Sequence[Bar], dark: bool = False) -> bytes:
     """Stages from top to bottom, what each kept and lost, on one scale."""
-    ink = _Ink.of(dark)
-    figure, axes = _canvas(0.3 + 0.36 * len(bars), ink)
+    ink = Ink.of(dark)
+    figure, (axes,) = canvas(0.3 + 0.36 * len(bars), ink)
     places = np.arange(len(bars))
     left = np.zeros(len(bars))
     for field, colour in (("kept", KEPT), ("rejected", REJECTED), ("failed", FAILED)):
@@ -43,47 +42,14 @@ def funnel(bars: Sequence[Bar], dark: bool = False) -> bytes:
         axes.text(end + 0.015 * whole, place, _lost(bar), va="center", color=ink.text, fontsize=9)
     axes.set_yticks(places, [bar.name for bar in bars], color=ink.text, parse_math=False)
     # Text takes no part in the layout: the bars leave it the room that it is going to need.
-    room = _INCHES - _LETTER * max((len(bar.name) for bar in bars), default=0)
-    words = _LETTER * max((len(_lost(bar)) for bar in bars), default=0)
+    room = INCHES - LETTER * max((len(bar.name) for bar in bars), default=0)
+    words = LETTER * max((len(_lost(bar)) for bar in bars), default=0)
     axes.set_xlim(0, whole / max(0.08, 1 - words / room))
     axes.set_ylim(max(1, len(bars)) - 0.5, -0.5)
     axes.xaxis.set_visible(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    return _png(figure)
-
-
-def k_occurrence(counts: Mapping[str, Sequence[int]], dark: bool = False) -> bytes:
-    """How many gallery items stand in 0, 1, 2 ... of the queries' top ten.
-
-    A hub is an item far to the right: few items are, which is why the y axis is logarithmic.
-
-    Args:
-        counts: "raw", "corrected" or both; index i holds the number of items that stand i times.
-    """
-    ink = _Ink.of(dark)
-    figure, axes = _canvas(2.7, ink)
-    longest = max((len(c) for c in counts.values()), default=0) or 1
-    width = max(1, -(-longest // _BARS))
-    edges = np.arange(0, longest + width, width) - 0.5
-    highest = 1.0
-    for place, (side, items) in enumerate(counts.items()):
-        heights, _ = np.histogram(np.arange(len(items)), edges, weights=np.asarray(items, float))
-        highest = max(highest, *heights)
-        style: dict[str, Any] = {"fill": True, "alpha": 0.55} if place == 0 else {"lw": 1.8}
-        farthest = max(np.flatnonzero(items), default=0)
-        label = f"{side}, at most {farthest:,} times"
-        axes.stairs(heights, edges, baseline=0.4, color=SIDES.get(side, KEPT), label=label, **style)
-    axes.set_yscale("log")
-    axes.set_ylim(0.5, highest * 1.6)
-    axes.set_xlim(left=-0.5)
-    axes.locator_params(axis="x", integer=True)
-    each = "" if width == 1 else f", {width} to a bar"
-    axes.set_xlabel(f"top tens in which an item stands{each}", color=ink.text)
-    axes.set_ylabel("gallery items", color=ink.text)
-    axes.legend(frameon=False, fontsize=9, labelcolor=ink.text)
-    _plain_numbers(axes)
-    return _png(figure)
+    return png(figure)
 
 
 def histogram(
@@ -99,8 +65,10 @@ def histogram(
         name: the signal's.
         thresholds: limits by name, such as {"min": 32}.
     """
-    ink = _Ink.of(dark)
-    figure, axes = _canvas(2.4, ink)
+    from matplotlib.ticker import NullLocator
+
+    ink = Ink.of(dark)
+    figure, (axes,) = canvas(2.4, ink)
     numbers = np.asarray(list(values), float)
     numbers = numbers[np.isfinite(numbers)]
     edges = _edges(numbers)
@@ -114,30 +82,35 @@ def histogram(
     axes.set_ylim(bottom=0)
     axes.set_xlabel(name, color=ink.text, parse_math=False)
     axes.set_ylabel("samples", color=ink.text)
-    _plain_numbers(axes)
-    return _png(figure)
+    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_minor_locator(NullLocator())
+    return png(figure)
 
 
-class _Ink(NamedTuple):
+class Ink(NamedTuple):
+    """Colours of what is not data, on light or dark paper."""
+
     text: str
     line: str
     paper: str
 
     @classmethod
-    def of(cls, dark: bool) -> "_Ink":
+    def of(cls, dark: bool) -> "Ink":
         return cls("#c9ced6", "#3a4049", "#15181c") if dark else cls("#3c434d", "#d5d9df", "white")
 
 
-def _canvas(height: float, ink: _Ink) -> "tuple[Figure, Axes]":
+def canvas(height: float, ink: Ink, panels: int = 1) -> "tuple[Figure, list[Axes]]":
+    """An empty figure of that many inches, with panels from top to bottom."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_INCHES, height), dpi=_DPI, layout="constrained", facecolor=ink.paper)
-    axes = figure.subplots()
-    axes.set_facecolor(ink.paper)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(ink.line)
-    axes.tick_params(which="both", color=ink.line, labelcolor=ink.text, labelsize=9)
-    return figure, axes
+    figure = Figure(figsize=(INCHES, height), dpi=_DPI, layout="constrained", facecolor=ink.paper)
+    drawn = figure.subplots(panels, squeeze=False)[:, 0].tolist()
+    for axes in drawn:
+        axes.set_facecolor(ink.paper)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(ink.line)
+        axes.tick_params(which="both", color=ink.line, labelcolor=ink.text, labelsize=9)
+    return figure, drawn
 
 
 def _lost(bar: Bar) -> str:
@@ -153,14 +126,13 @@ def _edges(numbers: np.ndarray) -> Any:
     return min(_BARS, max(1, len(np.unique(numbers))))
 
 
-def _plain_numbers(axes: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+def plain(value: float, _: Any = None) -> str:
+    """A number on an axis, written out."""
+    return f"{value:,.0f}"
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
+    """A finished figure."""
     from PIL import Image
 
     drawn = io.BytesIO()

@@ -41,6 +41,17 @@ class Questions(NamedTuple):
         """How many have an answer."""
         return sum(bool(a) for a in self.answers)
 
+    def with_answers(self) -> "Questions":
+        """Those that have an answer."""
+        some = np.array([i for i, answer in enumerate(self.answers) if answer], np.int64)
+        return Questions(
+            self.vectors[some],
+            self.clusters[some],
+            self.parts[some],
+            [self.answers[i] for i in some],
+            self.own[some],
+        )
+
 
 def questions(banks: Banks, split: str, query: str, searched: str, gallery: Gallery) -> Questions:
     """The queries of one modality in a split, with their right answers in a gallery of another.

@@ -6,6 +6,7 @@ from pipelines.directions import directions_table, read_stands
 from pipelines.evaluation import evaluate, harmed
 from pipelines.gallery import gallery_table
 from pipelines.keys import corpus_space
+from pipelines.languages import read_spoken
 from pipelines.policy import policy_hash
 from store import releases, schema
 from store.releases import Release
@@ -39,13 +40,14 @@ def make_release(workspace: Workspace) -> Release:
     check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
     directions = {n: s.direction for n, s in read_stands(tables, space.name).items()}
-    figures = evaluate(galleries, banks, directions, dim)
+    spoken = read_spoken(tables, banks, space)
+    figures = evaluate(galleries, banks, directions, dim, spoken)
     for name in harmed(figures):
         way = directions[name]
         reason = f"{way.method} was chosen on validation pairs but did harm on test pairs"
         directions[name] = way.raw(reason)
     if harmed(figures):
-        figures = evaluate(galleries, banks, directions, dim)
+        figures = evaluate(galleries, banks, directions, dim, spoken)
     published: list[Release] = []
 
     def write() -> None:

@@ -15,7 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.pictures import Bar, funnel, k_occurrence
+from pipelines.measures import GEOMETRY, Measure, ends, listed, sides
+from pipelines.pictures import Bar, funnel
+from pipelines.retrieval_pictures import ABOUT, draw
 from store import releases, schema
 from store.releases import Release
 from store.tables import Tables, one_of
@@ -34,14 +36,6 @@ UNITS = {
 }
 FUNNEL = ("samples", "signals", "duplicates", "decisions")
 COUNTS = ("input", "kept", "rejected", "failed")
-FIGURES = (
-    ("r@1", "R@1", ".1%", 1),
-    ("r@5", "R@5", ".1%", 1),
-    ("r@10", "R@10", ".1%", 1),
-    ("mrr", "Mean reciprocal rank", ".3f", 1),
-    ("median_rank", "Median rank", ",.1f", -1),
-    ("k_skewness", "k-occurrence skewness", ".2f", -1),
-)
 _MOST_RULES = 40
 _LONGEST = 300  # characters of one value: a caption may be a megabyte
 _RASTER = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"RIFF": "webp"}
@@ -99,6 +93,7 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
         reasons=_reasons(tables),
         searches=searches,
         directions=_directions(release) if release else [],
+        about=ABOUT,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
@@ -177,26 +172,33 @@ def _directions(release: Release) -> list[dict[str, Any]]:
     shown = []
     for name, direction in release.directions.items():
         found = release.evaluation.get(name, {})
-        sides = ["raw"] if direction.method == "none" else ["raw", "corrected"]
-        counts = {s: found["k_occurrence"][s] for s in sides if "k_occurrence" in found}
-        rows = [
-            _figure(label, key, form, sign, [found[side].get(key) for side in sides])
-            for key, label, form, sign in FIGURES
-            if "raw" in found
-        ]
-        drawn = _both(partial(k_occurrence, counts)) if counts else None
+        compared = sides(found, direction.method)
+        light, dark = (draw(direction, found, dark) for dark in (False, True))
         shown.append(
-            {"way": direction, "found": found, "sides": sides, "rows": rows, "drawn": drawn}
+            {
+                "way": direction,
+                "found": found,
+                "sides": compared,
+                "rows": [_figure(found, m, compared) for m in listed(found)],
+                "geometry": {GEOMETRY[g]: found[g] for g in GEOMETRY if g in found},
+                "drawn": {what: {"light": light[what], "dark": dark[what]} for what in light},
+            }
         )
     return sorted(shown, key=lambda d: not d["rows"])
 
 
-def _figure(label: str, key: str, form: str, sign: int, values: list[Any]) -> dict[str, Any]:
+def _figure(found: dict[str, Any], measure: Measure, compared: list[str]) -> dict[str, Any]:
+    """One measure's cells: text, whether it is the better one, and its interval."""
+    values = [found[side].get(measure.key) for side in compared]
     comparable = [v for v in values if v is not None and math.isfinite(v)]
-    best = max((v * sign for v in comparable), default=None)
+    best = max((v * measure.better for v in comparable), default=None)
     tied = len(set(comparable)) < 2
-    cells = [(_number(v, form), not tied and v in comparable and v * sign == best) for v in values]
-    return {"label": label, "cells": cells}
+    cells = []
+    for side, value in zip(compared, values, strict=True):
+        wins = not tied and value in comparable and value * measure.better == best
+        interval = found.get("intervals", {}).get(side, {}).get(measure.key)
+        cells.append((_number(value, measure.form), wins, ends(interval, measure.form)))
+    return {"label": measure.label, "cells": cells}
 
 
 def _number(value: Any, form: str = ",") -> str:

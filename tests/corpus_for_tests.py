@@ -1,6 +1,7 @@
 """A corpus made on the spot: coloured squares with captions, and a space that compares colours."""
 
 import io
+import json
 import os
 import time
 import zlib
@@ -98,8 +99,9 @@ def picture(colour: tuple[int, int, int], number: int, side: int = 24) -> bytes:
     return out.getvalue()
 
 
-def deliver(folder: Path, count: int, first: int = 0) -> None:
-    """Write `count` squares and their captions into a drop's folder."""
+def deliver(folder: Path, count: int, first: int = 0, languages: bool = False) -> None:
+    """Write `count` squares and their captions into a drop's folder; with `languages`, captions in
+    German, which the encoder makes nothing of, and for some in two varieties of Portuguese."""
     folder.mkdir(parents=True, exist_ok=True)
     names = list(COLOURS)
     for number in range(first, first + count):
@@ -107,6 +109,11 @@ def deliver(folder: Path, count: int, first: int = 0) -> None:
         stem = folder / f"{name}-{number:04d}"
         stem.with_suffix(".png").write_bytes(picture(COLOURS[name], number))
         stem.with_suffix(".txt").write_text(f"a {name} square number {number}", encoding="utf-8")
+        if languages:
+            captions = {"de": f"Quadrat {number} von vielen"}
+            captions |= {"pt": f"um quadrado {number}"} if number % 2 else {}
+            captions |= {"pt_BR": f"um quadrado {number}"} if number % 4 else {}
+            stem.with_suffix(".json").write_text(json.dumps({"captions": captions}))
 
 
 def begin(root: Path, config: str = CONFIG) -> None:

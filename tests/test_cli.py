@@ -67,12 +67,45 @@ def test_search(squares: Workspace, tmp_path: Path) -> None:
 def test_evaluate(squares: Workspace) -> None:
     shown = isotrope("evaluate", "--corpus", squares.root)
     assert "text->image" in shown
+    for word in (
+        "inductive",
+        "nDCG@10",
+        "Robin Hood",
+        "anti-hubs",
+        "modality gap",
+        "AUC",
+        "rank var",
+    ):
+        assert word in shown
     figures = json.loads(isotrope("evaluate", "--json", "--corpus", squares.root))
     for direction in ("text->image", "image->text"):
         found = figures[direction]
+        assert found["protocol"] == "inductive"
         assert found["queries"] > 50
         assert 0 <= found["raw"]["r@1"] <= found["raw"]["r@10"] <= 1
         assert sum(found["k_occurrence"]["raw"]) == found["gallery"]
+        for side in ("raw", "corrected"):
+            for name, interval in found["intervals"][side].items():
+                assert interval["low"] <= found[side][name] <= interval["high"]
+                assert interval["mean"] == pytest.approx(found[side][name])
+            pairs = found["similarities"][side]
+            assert sum(pairs["matching"]) == found["queries"]
+            assert pairs["auc"] > 0.7
+        change = found["corrected"]["mrr"] - found["raw"]["mrr"]
+        assert found["gain"]["mean"] == pytest.approx(change)
+        assert {row["method"] for row in found["tried"]} > {"none"}
+
+
+def test_evaluate_draws(squares: Workspace, tmp_path: Path) -> None:
+    isotrope("evaluate", "--pictures", tmp_path / "drawn", "--corpus", squares.root)
+    names = {path.name for path in (tmp_path / "drawn").iterdir()}
+    whats = ("k-occurrence", "methods", "similarities")
+    assert names >= {f"text-image-{what}.png" for what in whats}
+
+
+def test_evaluate_as_if_the_test_queries_had_been_known(squares: Workspace) -> None:
+    shown = isotrope("evaluate", "--transductive", "--corpus", squares.root)
+    assert "no direction is corrected" in shown  # the squares are better off raw
 
 
 def test_why(squares: Workspace) -> None:

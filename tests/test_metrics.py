@@ -1,11 +1,14 @@
 """Measures against the plainest loops over full rankings."""
 
+import json
+
 import dense
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import isotrope
 from store import metrics
 from store.corrections import evaluate, fit
 from store.errors import InputError
@@ -98,7 +101,14 @@ def test_geometry_agrees_with_plain_loops():
     assert metrics.uniformity(many) == pytest.approx(metrics.uniformity(many, rows=2000), abs=0.1)
     assert np.isnan(metrics.uniformity(x[:1]))
     assert metrics.modality_gap(x, x + 3) == pytest.approx(3 * np.sqrt(5))
+
+
+def test_rank_variance_is_of_the_languages_that_an_item_is_told_of_in():
     assert metrics.mean_rank_variance(np.array([[1, 5], [3, 5]])) == pytest.approx(0.5)
+    ranks = np.array([[1, 5, 7, np.nan], [3, 5, np.nan, np.nan], [8, 5, np.nan, np.nan]])
+    expected = np.mean([np.var([1, 3, 8]), 0.0])  # the third item is told of in one language alone
+    assert metrics.mean_rank_variance(ranks) == pytest.approx(expected)
+    assert np.isnan(metrics.mean_rank_variance(ranks[:, 2:]))
 
 
 def test_bootstrap_covers_the_mean_about_as_often_as_it_says():
@@ -118,6 +128,118 @@ def test_groups_widen_the_interval_of_values_that_move_together():
     alone = metrics.bootstrap(values)
     grouped = metrics.bootstrap(values, groups=np.repeat(np.arange(40), 5))
     assert grouped.high - grouped.low > 1.8 * (alone.high - alone.low)
+
+
+def test_measures_that_are_resampled_together_are_each_as_if_alone():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 30, 90)
+    values = {"a": rng.normal(size=90), "b": rng.random(90)}
+    together = metrics.bootstrap_many(values, groups=groups, seed=5)
+    for name, alone in values.items():
+        np.testing.assert_allclose(together[name], metrics.bootstrap(alone, groups=groups, seed=5))
+
+
+def test_what_a_measure_does_not_know_is_left_out_of_its_interval():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=200)
+    padded = np.concatenate([values, np.full(50, np.nan)])
+    found = metrics.bootstrap_many({"some": padded, "none": np.full(250, np.nan)})
+    alone = metrics.bootstrap(values)
+    assert found["some"].mean == alone.mean
+    np.testing.assert_allclose(found["some"], alone, atol=0.02)
+    assert np.isnan(found["none"]).all()
+    assert np.isnan(metrics.bootstrap(np.empty(0))).all()
+
+
+def _world(seed=3):
+    rng = np.random.default_rng(seed)
+    return (dense.norm(rng.normal(size=(r, 8)) + 0.5).astype(np.float32) for r in (60, 40, 25))
+
+
+def test_intervals_are_about_the_figures_and_gains_about_their_differences():
+    gallery, bank, queries = _world()
+    fitted = {"query_bank": bank, "gallery_bank": gallery[:30], "gallery": gallery}
+    right = [[i, i + 1][: i % 3] for i in range(25)]  # none, one or two
+    groups = np.arange(25) // 5
+    raw, new = (evaluate(fit(m, **fitted), queries, right, groups=groups) for m in ("none", "nnn"))
+    figures, intervals = new.figures(), new.intervals()
+    assert set(intervals) == {"r@1", "r@5", "r@10", "mrr", "map", "ndcg@10"}
+    for name, found in intervals.items():
+        assert found.mean == pytest.approx(figures[name])
+        assert found.low <= found.mean <= found.high
+    answered = [len(r) > 0 for r in right]
+    precision = metrics.average_precision(new.ranks, new.relevant)[answered]
+    assert figures["map"] == pytest.approx(precision.mean())
+    gains = new.gains(raw)
+    for name in intervals:
+        assert gains[name].mean == pytest.approx(figures[name] - raw.figures()[name])
+    expected = metrics.paired_bootstrap(new.reciprocal_ranks, raw.reciprocal_ranks, groups=groups)
+    np.testing.assert_allclose(gains["mrr"], expected)
+    with pytest.raises(InputError, match="same queries"):
+        new.gains(evaluate(fit("none", **fitted), queries[:5], right[:5]))
+    with pytest.raises(InputError, match="groups must hold"):
+        evaluate(fit("none", **fitted), queries, right, groups=groups[:3])
+
+
+@pytest.mark.parametrize("method", ["none", "nnn", "dynamic_inverted_softmax"])
+def test_scores_of_matching_and_of_unrelated_pairs_are_those_of_the_ranking(method):
+    gallery, bank, queries = _world()
+    c = fit(method, gallery=gallery, query_bank=bank, gallery_bank=gallery[:30])
+    right = [[i, i + 7] for i in range(25)]
+    exclude = np.arange(25) + 1
+    seen = evaluate(c, queries, right, exclude=exclude)
+    matching, others = [], set()
+    for i, query in enumerate(queries):
+        lists, scores = c.rank(query[None], 60, where=np.arange(60) != exclude[i])
+        by_row = dict(zip(lists[0].tolist(), scores[0].tolist(), strict=True))
+        matching += [by_row[row] for row in right[i]]
+        others |= {round(s, 5) for row, s in by_row.items() if row not in right[i]}
+    np.testing.assert_allclose(seen.matching, matching, atol=1e-5)
+    assert {round(s, 5) for s in seen.unrelated.tolist()} <= {
+        round(s + d, 5) for s in others for d in (-1e-5, 0, 1e-5)
+    }
+    assert len(seen.unrelated) > 300
+
+
+def test_an_evaluation_on_queries_of_the_bank_is_labelled():
+    gallery, bank, queries = _world()
+    ids = np.array([f"q{i}" for i in range(25)])
+    known = {"gallery": gallery, "gallery_bank": gallery[:30]}
+    both = np.concatenate([bank, queries])
+    all_ids = np.concatenate([[f"b{i}" for i in range(40)], ids])
+    inductive = fit("nnn", query_bank=bank, query_bank_ids=all_ids[:40], **known)
+    transductive = fit("nnn", query_bank=both, query_bank_ids=all_ids, **known)
+    raw = fit("none", query_bank=both, query_bank_ids=all_ids, **known)
+    right = np.arange(25)
+
+    def label(c, **options):
+        return evaluate(c, queries, right, **options).protocol
+
+    assert label(inductive, query_ids=ids) == "inductive"
+    assert label(transductive, query_ids=ids) == "transductive"
+    assert label(raw, query_ids=ids) == "inductive"  # raw scores are fitted on nothing
+    assert label(transductive) == "inductive"
+    assert label(transductive, protocol="transductive") == "transductive"
+    with pytest.raises(InputError, match="25 of 25 queries are in the query bank"):
+        label(transductive, query_ids=ids, protocol="inductive")
+    with pytest.raises(InputError, match="'inductive' or 'transductive'"):
+        label(inductive, protocol="honest")
+    with pytest.raises(InputError, match="can never be equal"):
+        label(inductive, query_ids=np.arange(25))
+
+
+def test_an_evaluation_is_shown_and_given_as_json(capsys):
+    gallery, bank, queries = _world()
+    c = fit("nnn", gallery=gallery, query_bank=bank, gallery_bank=gallery[:30])
+    seen = isotrope.evaluate(c, queries, [[], *([i] for i in range(24))], protocol="transductive")
+    seen.show()
+    shown = capsys.readouterr().out
+    assert "transductive: 25 queries, 60 items" in shown
+    assert "robin_hood" in shown
+    told = json.loads(json.dumps(seen.summary(), allow_nan=False))
+    assert told["protocol"] == "transductive"
+    assert told["figures"]["mrr"] == seen.figures()["mrr"]
+    assert told["intervals"]["map"]["low"] <= told["figures"]["map"]
 
 
 @pytest.mark.parametrize("method", ["nnn", "dynamic_inverted_softmax"])

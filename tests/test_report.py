@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -10,9 +11,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipelines import pictures
+from pipelines import pictures, retrieval_pictures
 from pipelines.report import Search, write_report
-from store import releases, schema
+from store import metrics, releases, schema
 from store.releases import Direction
 from store.workspace import Workspace
 
@@ -217,14 +218,71 @@ def test_a_corpus_without_release_or_stages_has_a_page(workspace, tmp_path):
     assert "None was." in found.text
 
 
+PAIRS = {"low": -0.2, "high": 0.8, "matching": [0, 1, 5], "unrelated": [9, 2, 0], "auc": 0.9}
+TRIED = [
+    {"method": "none", "params": {}, "mrr": 0.2, "r@1": 0.1, "gain": [0, 0, 0]},
+    {"method": "nnn", "params": {"k": 1}, "mrr": 0.25, "r@1": 0.2, "gain": [0.05, 0.01, 0.09]},
+    {"method": "nnn", "params": {"k": 9}, "mrr": 0.15, "r@1": 0.1, "gain": [-0.05, -0.1, 0]},
+    {"method": "csls", "mrr": 0.3, "r@1": 0.2, "gain": {"mean": 0.1, "low": 0.0, "high": 0.2}},
+    {"method": "invgc_local+inverted_softmax", "mrr": 0.1},
+]
+
+
+def test_intervals_languages_and_all_pictures_are_shown_where_there_are_any(released):
+    last = releases.latest(released.tables)
+    found = dict(last.evaluation["image->text"])
+    found["intervals"] = {"raw": {"r@1": {"mean": 0.1, "low": 0.05, "high": 0.15}}}
+    found |= {"protocol": "inductive", "alignment": 1.25, "similarities": dict.fromkeys(
+        ("raw", "corrected"), PAIRS)}  # fmt: skip
+    found["raw"] = {**FIGURES, "map": 0.5, "anti_hub_share": 0.25}
+    found["corrected"] = {**BETTER, "map": 0.5, "anti_hub_share": 0.125}
+    found["languages"] = {"queries": {"en": 9, HOSTILE: 4}}
+    for side, variance in (("raw", 1234.5), ("corrected", 99.0)):
+        scores = {"en": 0.5, HOSTILE: 0.25}
+        found["languages"][side] = {"mean_rank_variance": variance, "r@10": scores}
+    directions = {n: replace(d, tried=TRIED) for n, d in last.directions.items()}
+    releases.publish(
+        released.tables,
+        space="local",
+        space_config={},
+        fingerprints={},
+        versions=last.versions,
+        directions=directions,
+        evaluation={"image->text": found},
+        policy="p",
+    )
+    page, shown = _page(released)
+    assert "R@1 10.0% 5.0% to 15.0% 25.0%" in shown.text
+    assert "Mean average precision 0.500 0.500" in shown.text
+    assert "Items in no top ten 25.0% 12.5%" in shown.text
+    assert "20 queries, 1 items, inductive; alignment 1.250" in shown.text
+    assert "mean rank variance 1,234 raw, 99 corrected" in shown.text
+    assert "en 9 50.0% 50.0%" in shown.text
+    assert page.count("<figure>") == 3
+
+
+def test_the_best_setting_of_each_method_is_drawn():
+    best = retrieval_pictures.best_settings([*TRIED, {"method": "broken"}])
+    assert [row["mrr"] for row in best] == [0.3, 0.25, 0.2, 0.1]
+
+
 SKEWED = [90_000, *np.arange(900, 0, -1).tolist(), *[0] * 5000, 1]
 DRAWN = {
     "funnel": lambda dark: pictures.funnel(
         [pictures.Bar("$x", 10**9, 5, 1), pictures.Bar("b", 3)], dark
     ),
     "empty funnel": lambda dark: pictures.funnel([], dark),
-    "k-occurrence": lambda dark: pictures.k_occurrence({"raw": SKEWED, "corrected": [3, 2]}, dark),
-    "no occurrence": lambda dark: pictures.k_occurrence({"raw": []}, dark),
+    "k-occurrence": lambda dark: retrieval_pictures.k_occurrence(
+        {"raw": SKEWED, "corrected": [3, 2]}, dark
+    ),
+    "no occurrence": lambda dark: retrieval_pictures.k_occurrence({"raw": []}, dark),
+    "similarities": lambda dark: retrieval_pictures.similarities(
+        {"raw": PAIRS, "corrected": PAIRS}, dark
+    ),
+    "no similarities": lambda dark: retrieval_pictures.similarities(
+        {"raw": metrics.histograms(np.empty(0), np.empty(0))}, dark
+    ),
+    "methods": lambda dark: retrieval_pictures.methods(TRIED, "nnn", dark),
     "histogram": lambda dark: pictures.histogram(
         np.random.default_rng(0).lognormal(5, 3, 5000), "a_$b", {"min": 32, "max": 900}, dark
     ),
@@ -241,3 +299,43 @@ def test_pictures_are_small_pngs(name, dark):
         assert image.format == "PNG"
         corner = image.convert("L").getpixel((0, 0))
         assert corner < 60 if dark else corner > 200
+        blank = len(image.convert("RGB").getcolors(1 << 20)) == 1
+        assert blank == (name == "empty funnel")
+
+
+def test_pictures_change_with_what_they_show():
+    def occurrence(**counts):
+        return retrieval_pictures.k_occurrence(counts)
+
+    def pairs(**change):
+        return retrieval_pictures.similarities({"raw": {**PAIRS, **change}})
+
+    def tried(method, **change):
+        return retrieval_pictures.methods([*TRIED[:-1], {**TRIED[-1], **change}], method)
+
+    drawn = [
+        occurrence(raw=[5, 4, 0, 1]),
+        occurrence(raw=[5, 4, 1]),
+        occurrence(raw=[5, 4, 0, 1], corrected=[2, 8]),
+        pairs(),
+        pairs(matching=[5, 1, 0]),
+        pairs(high=8.0),
+        tried("nnn"),
+        tried("csls"),
+        tried("nnn", mrr=0.12),
+        tried("nnn", gain=[-0.1, -0.12, -0.09]),
+    ]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_hubs_reach_as_far_as_they_stand():
+    """The axis is logarithmic: an item a thousand times in top tens is not drawn at the edge."""
+    counts = [10] * 3 + [0] * 996 + [1]
+    with Image.open(io.BytesIO(retrieval_pictures.k_occurrence({"raw": counts}))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    amber = (abs(pixels - [242, 202, 148]).max(axis=2) < 12)[150:]  # below the legend
+    columns = np.flatnonzero(amber.any(axis=0))
+    wide = pixels.shape[1]
+    assert columns.max() > 0.9 * wide
+    heights = amber.sum(axis=0)
+    assert heights[columns.min() + 5] > 3 * heights[int(0.8 * wide)]

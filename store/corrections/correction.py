@@ -38,7 +38,8 @@ class Correction:
     `vectors` (n, d) float32, the gallery's own array where nothing moved; `bias` (n,) float32;
     `flag` (n,) bool for dynamic methods, which correct only the queries whose uncorrected top
     item is flagged, and else None; `params` every parameter used, defaults included. Arrays are
-    of the gallery's kind (numpy or torch).
+    of the gallery's kind (numpy or torch). `query_bank_ids` are those that the query bank was given
+    with, where the method is measured on it: `evaluate` tells by them whether it has seen a query.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Correction:
     bias: Array
     flag: Array | None = None
     extend: Callable[[Array, Any], Applied] | None = field(default=None, repr=False, compare=False)
+    query_bank_ids: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def apply(self, rows: Array, ids: Any = None) -> Applied:
         """Vectors, bias and flag of new gallery rows (n, d), the same as a whole fit gives them."""

@@ -92,7 +92,13 @@ def fit_many(
         gallery_bank_ids=gallery_bank_ids,
     )
     return [
-        Correction(r.name, r.params, *values, extend=partial(_apply_one, r, prepared.banks))
+        Correction(
+            r.name,
+            r.params,
+            *values,
+            extend=partial(_apply_one, r, prepared.banks),
+            query_bank_ids=prepared.banks.query_ids if "query_bank" in r.banks else None,
+        )
         for r, values in zip(prepared.recipes, prepared.apply(gallery, gallery_ids), strict=True)
     ]
 

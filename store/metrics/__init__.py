@@ -1,11 +1,11 @@
-"""Figures of retrieval, hubs and geometry, and their intervals, on plain numpy arrays.
+"""Figures of retrieval, hubs, scores and geometry, and their intervals, on plain numpy arrays.
 
-`store.corrections.evaluate` gives all figures of one correction on one set of queries.
+`isotrope.evaluate` gives all figures of one correction on one set of queries.
 """
 
 from store.metrics.geometry import alignment, mean_rank_variance, modality_gap, uniformity
 from store.metrics.hubness import anti_hub_share, hub_share, k_occurrence, robin_hood, skewness
-from store.metrics.intervals import Interval, bootstrap, paired_bootstrap
+from store.metrics.intervals import Interval, bootstrap, bootstrap_many, paired_bootstrap
 from store.metrics.retrieval import (
     Relevant,
     average_precision,
@@ -17,15 +17,19 @@ from store.metrics.retrieval import (
     reciprocal_rank,
     right_ranks,
 )
+from store.metrics.similarity import auc, histograms
 
 __all__ = [
     "Interval",
     "Relevant",
     "alignment",
     "anti_hub_share",
+    "auc",
     "average_precision",
     "bootstrap",
+    "bootstrap_many",
     "first_ranks",
+    "histograms",
     "hub_share",
     "k_occurrence",
     "listed_ranks",

@@ -35,9 +35,14 @@ def modality_gap(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def mean_rank_variance(ranks: np.ndarray) -> float:
-    """Variance across languages of the rank of one item's right answer, averaged over items.
+    """Variance across languages of the rank of one item's right answer, averaged over items
+    (Nie et al. 2024, "Improving the consistency in cross-lingual cross-modal retrieval").
 
-    `ranks` (languages, items); 0 where every language finds every item equally well. Infinite
-    ranks must be clipped by the caller, who knows how long the lists were.
+    `ranks` (languages, items), NaN where an item is not told of in a language; items told of in
+    fewer than two are left out, and NaN is the answer where none is left. 0 where every language
+    finds every item equally well; in squared ranks. Infinite ranks must be clipped by the caller,
+    who knows how long the lists were.
     """
-    return float(np.var(np.asarray(ranks, dtype=float), axis=0).mean())
+    table = np.asarray(ranks, dtype=float)
+    compared = table[:, (~np.isnan(table)).sum(axis=0) >= 2]
+    return float(np.nanvar(compared, axis=0).mean()) if compared.size else float("nan")

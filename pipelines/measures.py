@@ -1,0 +1,57 @@
+"""The measures of an evaluation as they are listed wherever figures are shown."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Measure(NamedTuple):
+    """A figure of `store.corrections.Evaluation`; `better` is 1 where more is better, else -1."""
+
+    key: str
+    short: str
+    label: str
+    form: str
+    better: int
+
+
+MEASURES = (
+    Measure("r@1", "R@1", "R@1", ".1%", 1),
+    Measure("r@5", "R@5", "R@5", ".1%", 1),
+    Measure("r@10", "R@10", "R@10", ".1%", 1),
+    Measure("mrr", "MRR", "Mean reciprocal rank", ".3f", 1),
+    Measure("map", "mAP", "Mean average precision", ".3f", 1),
+    Measure("ndcg@10", "nDCG@10", "nDCG@10", ".3f", 1),
+    Measure("median_rank", "median rank", "Median rank", ",.1f", -1),
+    Measure("k_skewness", "k-skewness", "k-occurrence skewness", ".2f", -1),
+    Measure("robin_hood", "Robin Hood", "Robin Hood index", ".3f", -1),
+    Measure("hub_share", "hub share", "Hubs' share of the top tens", ".1%", -1),
+    Measure("anti_hub_share", "anti-hubs", "Items in no top ten", ".1%", -1),
+)
+GEOMETRY = {
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+    "modality_gap": "modality gap",
+}
+
+
+def listed(found: Mapping[str, Any]) -> list[Measure]:
+    """The measures that one direction's figures hold: those of an older release are fewer."""
+    return [m for m in MEASURES if m.key in found.get("raw", {})]
+
+
+def sides(found: Mapping[str, Any], method: str) -> list[str]:
+    """What there is to compare: where no correction was taken, raw is all there is."""
+    return ["raw"] if method == "none" else [s for s in ("raw", "corrected") if s in found]
+
+
+def plain(value: Any, form: str = ".3f") -> str:
+    """A figure as text; a dash where there is none."""
+    return format(value, form) if value is not None and math.isfinite(value) else "–"
+
+
+def ends(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
+    """The ends of an interval as text, "" where there is none."""
+    if interval is None:
+        return ""
+    return f"{plain(interval['low'], form)} to {plain(interval['high'], form)}"
