@@ -10,8 +10,8 @@ Peers: the package nnn-retrieval (`uv pip install --target peers --no-deps nnn-r
 then PYTHONPATH=peers; left out where it is missing), and the formulas of scikit-hubness in plain
 numpy, block by block over full rows of similarities, because that package does not import beside
 today's scikit-learn. What a peer answers must be equal within 1e-5. Everything that is compared
-runs in turn, several times over, and medians of the ratios are given: seconds differ from run to
-run on a machine that is shared, ratios hardly.
+runs in turn, several times over, and medians of the ratios are given, by the clock and by the time
+of processors, which on a machine that is shared is the steadier of the two.
 """
 
 import argparse
@@ -21,12 +21,13 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import peak, product_rate, timed, unit_rows
+from machine import Took, peak, products, timed, unit_rows
 from peers import Peer, peers
 
 from store.corrections import fit, fit_many
@@ -40,9 +41,10 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {  # parameters, and how many b
     "dual_inverted_softmax": ({"beta_query": 20.0, "beta_gallery": 5.0}, 2),
 }
 INTRODUCTION = """\
-What a fit cannot do without is the product of the gallery with the bank. `share` is the time of
+What a fit cannot do without is the product of the gallery with the bank. Shares are the time of
 those products alone, at the rate that numpy reaches on one of our tiles right before and after,
-over the time of the fit. Each of our threads multiplies with one BLAS thread: a product that uses
+over the time of the fit. By the clock, ratios waver where others use the machine; by processor
+time they hardly do. Each of our threads multiplies with one BLAS thread: a product that uses
 all cores waits for threads that are busy with what comes after another product, which cost up to
 half the speed. Up to a beta of 80, exponentials are taken without the running maximum, and those
 of a doubled beta are squares; a top k looks closely only at scores above a floor. Peers' answers
@@ -89,79 +91,86 @@ class Case:
         part.banks = {name: b[:bank] for name, b in self.banks.items()}
         return part
 
-    def share(self, method: str) -> tuple[float, float]:
-        """Seconds of a fit, and the share of them that its products alone would take."""
-        before = product_rate(self.gallery, self.banks["query_bank"])
-        seconds, _ = timed(lambda: self.fit(method))
-        after = product_rate(self.gallery, self.banks["query_bank"])
-        work = METHODS[method][1] * self.gallery.size * self.bank
-        return seconds, work / ((before + after) / 2) / seconds
+    def alone(self) -> Took:
+        """What the product of the gallery with a bank takes without anything else."""
+        one = products(self.gallery, self.banks["query_bank"])
+        return Took(*(seconds * self.gallery.size * self.bank for seconds in one))
 
 
-def products(report: Report, cases: Sequence[Case], repeats: int) -> None:
+def median(runs: Iterable[Took]) -> Took:
+    return Took(*(statistics.median(column) for column in zip(*runs, strict=True)))
+
+
+def ratio(took: Took, digits: int = 2) -> list[str]:
+    return [f"{took.clock:.{digits}f}", f"{took.busy:.{digits}f}"]
+
+
+def shares(report: Report, cases: Sequence[Case], repeats: int) -> None:
     rows = []
     for case in cases:
-        for method in METHODS:
-            seconds, shares = zip(*(case.share(method) for _ in range(repeats)), strict=True)
-            rows.append([method, f"{case.rows:,}", f"{case.bank:,}",
-                         f"{statistics.median(seconds):.2f}", f"{statistics.median(shares):.2f}",
-                         f"{min(shares):.2f} to {max(shares):.2f}"])  # fmt: skip
-    header = ["method", "rows", "bank", "seconds", "share", "of single runs"]
-    report.table("Share of the time that the products alone would take", header, rows)
+        for method, (_, banks) in METHODS.items():
+            seen = []
+            for _ in range(repeats):
+                before = case.alone()
+                took, _ = timed(lambda: case.fit(method))  # noqa: B023
+                seen.append(Took(*np.add(before, case.alone()) / 2 * banks) / took)
+            rows.append([method, f"{case.rows:,}", f"{case.bank:,}", *ratio(median(seen))])
+    header = ["method", "rows", "bank", "share of time", "of processor time"]
+    report.table("What the products alone would take, as a share of a fit", header, rows)
 
 
 def beside_peers(report: Report, case: Case, repeats: int) -> None:
     known: list[Peer] = peers()
-    ratios: dict[str, list[float]] = {name + method: [] for method, name, _ in known}
-    worst = dict.fromkeys(ratios, 0.0)
+    ratios: list[list[Took]] = [[] for _ in known]
+    worst = [0.0] * len(known)
     for _ in range(repeats):
-        for method in dict.fromkeys(method for method, _, _ in known):
-            ours, c = timed(lambda method=method: case.fit(method))
-            for name, work in ((name, work) for m, name, work in known if m == method):
-                theirs, answer = timed(
-                    lambda work=work: work(case.gallery, case.banks["query_bank"])
-                )
-                ratios[name + method].append(theirs / ours)
-                worst[name + method] = max(worst[name + method], float(abs(c.bias - answer).max()))
-    assert all(difference <= EQUAL for difference in worst.values()), worst
-    rows = [[m, name, f"{statistics.median(ratios[name + m]):.2f}", f"{worst[name + m]:.0e}"]
-            for m, name, _ in known]  # fmt: skip
-    header = ["method", "peer", "peer's time / ours", "largest difference"]
+        fitted = {method: timed(partial(case.fit, method)) for method in {m for m, _, _ in known}}
+        for i, (method, _, work) in enumerate(known):
+            theirs, answer = timed(partial(work, case.gallery, case.banks["query_bank"]))
+            ours, c = fitted[method]
+            ratios[i].append(theirs / ours)
+            worst[i] = max(worst[i], float(abs(c.bias - answer).max()))
+    assert max(worst) <= EQUAL, worst
+    rows = [
+        [method, name, *ratio(median(ratios[i])), f"{worst[i]:.0e}"]
+        for i, (method, name, _) in enumerate(known)
+    ]
+    header = ["method", "peer", "peer's time / ours", "processor time", "largest difference"]
     report.table(f"Peers, {case.rows:,} rows, bank of {case.bank:,}", header, rows)
 
 
 def growth(report: Report, case: Case, repeats: int) -> None:
-    parts = [case.part(case.rows // i, case.bank) for i in (4, 2, 1)]
+    parts = [case.part(case.rows // i, case.bank) for i in (4, 2)]
     parts += [case.part(case.rows, case.bank // i) for i in (4, 2)]
+    seen: list[list[Took]] = [[] for _ in parts]
+    for _ in range(repeats):
+        whole, _ = timed(lambda: case.fit("nnn"))
+        for times, part in zip(seen, parts, strict=True):
+            times.append(whole / timed(partial(part.fit, "nnn"))[0])
     rows = []
-    for method in ("nnn", "inverted_softmax"):
-        times = [[timed(lambda p=p: p.fit(method))[0] for p in parts] for _ in range(repeats)]  # noqa: B023
-        for i, p in enumerate(parts):
-            if i != 2:
-                ratio = statistics.median(t[2] / t[i] for t in times)
-                size = case.rows // p.rows * (case.bank // p.bank)
-                rows.append([method, f"{p.rows:,} x {p.bank:,}", f"{size}", f"{ratio:.2f}"])
-    header = ["method", "smaller rows x bank", "times the work", "times the time"]
-    report.table(f"Growth up to {case.rows:,} x {case.bank:,}", header, rows)
+    for times, part in zip(seen, parts, strict=True):
+        work = case.rows // part.rows * (case.bank // part.bank)
+        rows.append([f"{part.rows:,} x {part.bank:,}", f"{work}", *ratio(median(times))])
+    header = ["rows x bank", "times the work", "times the time", "times the processor time"]
+    report.table(f"Growth of nnn from less up to {case.rows:,} x {case.bank:,}", header, rows)
 
 
 def together(report: Report, case: Case, repeats: int) -> None:
     """Several settings in one pass, and new rows against a whole fit."""
     new = slice(0, case.rows // 100)
-    one, six, some = [], [], []
+    six, some = [], []
     for _ in range(repeats):
-        seconds, c = timed(lambda: case.fit("nnn"))
-        one.append(seconds)
-        six.append(timed(lambda: fit_many(SIX, gallery=case.gallery, **case.banks))[0] / seconds)
-        seconds, applied = timed(lambda c=c: c.apply(case.gallery[new]))
-        some.append(seconds / one[-1])
+        one, c = timed(lambda: case.fit("nnn"))
+        six.append(timed(lambda: fit_many(SIX, gallery=case.gallery, **case.banks))[0] / one)
+        took, applied = timed(partial(c.apply, case.gallery[new]))
+        some.append(took / one)
         assert abs(applied.bias - c.bias[new]).max() <= 1e-6
     rows = [
-        ["six settings (`fit_many`), to one", f"{statistics.median(six):.2f}"],
-        ["`apply` on 1% of the rows, to a whole fit", f"{statistics.median(some):.3f}"],
+        ["six settings (`fit_many`), to one", *ratio(median(six))],
+        ["`apply` on 1% of the rows, to a whole fit", *ratio(median(some), 3)],
     ]
-    report.table(f"Six settings, and new rows, to one fit of nnn at {case.rows:,}",
-                 ["", "ratio of times"], rows)  # fmt: skip
+    header = ["", "ratio of times", "of processor times"]
+    report.table(f"Six settings, and new rows, to one fit of nnn at {case.rows:,}", header, rows)
 
 
 def memory(report: Report, sizes: Sequence[int], bank: int, dims: int) -> None:
@@ -170,9 +179,10 @@ def memory(report: Report, sizes: Sequence[int], bank: int, dims: int) -> None:
         call = [sys.executable, __file__, "--measure", str(size), str(bank), str(dims)]
         seen = json.loads(subprocess.run(call, check=True, capture_output=True).stdout)
         rows.append([f"{size:,}", f"{seen['inputs']:.2f}", f"{seen['above']:.2f}",
-                     f"{seen['seconds']:.0f}", f"{seen['share']:.2f}"])  # fmt: skip
+                     f"{seen['took']:.0f}", *ratio(Took(*seen["share"]))])  # fmt: skip
         assert seen["above"] < 2
-    header = ["rows", "GB of inputs", "GB above them", "seconds", "share"]
+    header = ["rows", "GB of inputs", "GB above them", "seconds", "share of time",
+              "of processor time"]  # fmt: skip
     report.table(f"Memory: six settings in one pass, bank of {bank:,}", header, rows)
 
 
@@ -181,12 +191,10 @@ def measure(rows: int, bank: int, dims: int) -> None:
     All that the process holds besides its inputs, the interpreter too, counts as above them."""
     case = Case(rows, bank, dims)
     inputs = sum(x.nbytes for x in (case.gallery, *case.banks.values())) / 1e9
-    before = product_rate(case.gallery, case.banks["query_bank"])
-    seconds, _ = timed(lambda: fit_many(SIX, gallery=case.gallery, **case.banks))
-    rate = (before + product_rate(case.gallery, case.banks["query_bank"])) / 2
-    above = peak() - inputs
-    share = case.gallery.size * bank / rate / seconds
-    seen = {"inputs": inputs, "above": above, "seconds": seconds, "share": share}
+    before = case.alone()
+    took, _ = timed(lambda: fit_many(SIX, gallery=case.gallery, **case.banks))
+    share = Took(*np.add(before, case.alone()) / 2) / took
+    seen = {"inputs": inputs, "above": peak() - inputs, "took": took.clock, "share": share}
     print(json.dumps(seen))
 
 
@@ -209,7 +217,7 @@ def main() -> None:
         f"{dims} dimensions, numpy {np.__version__}, medians of {options.repeats} runs.",
     )  # fmt: skip
     case = Case(rows, bank, dims)
-    products(report, [case, case.part(rows, 1000)], options.repeats)
+    shares(report, [case.part(rows // 4, bank), case.part(rows, 1000)], options.repeats)
     beside_peers(report, case, options.repeats)
     growth(report, case, options.repeats)
     together(report, case, options.repeats)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,15 +23,25 @@ def unit_rows(rows: int, dims: int, seed: int) -> np.ndarray:
     return x
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+class Took(NamedTuple):
+    """Seconds that work took by the clock, and of all processors' time."""
+
+    clock: float
+    busy: float
+
+    def __truediv__(self, other: "Took") -> "Took":
+        return Took(self.clock / other.clock, self.busy / other.busy)
+
+
+def timed(work: Callable[[], Any]) -> tuple[Took, Any]:
+    clock, busy = time.perf_counter(), time.process_time()
     result = work()
-    return time.perf_counter() - start, result
+    return Took(time.perf_counter() - clock, time.process_time() - busy), result
 
 
-def product_rate(gallery: np.ndarray, bank: np.ndarray, products: int = 12) -> float:
-    """Multiply-adds a second of numpy's product of one of our tiles, alone, into memory at hand:
-    by numpy's own threads, or by ours, whichever is faster."""
+def products(gallery: np.ndarray, bank: np.ndarray, tiles: int = 12) -> Took:
+    """What a multiply-add of numpy's product takes, alone, on one of our tiles, into known memory:
+    by numpy's own threads, or by ours, whichever take less."""
     a, b = gallery[:ROWS], bank[:BANK_TILE]
 
     def multiply(times: int) -> None:
@@ -39,11 +49,12 @@ def product_rate(gallery: np.ndarray, bank: np.ndarray, products: int = 12) -> f
         for _ in range(times):
             np.matmul(a, b.T, out=out)
 
-    together, _ = timed(lambda: multiply(products))
+    own, _ = timed(lambda: multiply(tiles))
     with one_blas_thread(), ThreadPoolExecutor(workers()) as pool:
-        shares = [products // workers()] * workers()
-        apart, _ = timed(lambda: list(pool.map(multiply, shares)))
-    return len(a) * len(b) * a.shape[1] * max(products / together, sum(shares) / apart)
+        shares = [-(-tiles // workers())] * workers()
+        ours, _ = timed(lambda: list(pool.map(multiply, shares)))
+    one = len(a) * len(b) * a.shape[1]
+    return Took(*(min(x / tiles, y / sum(shares)) / one for x, y in zip(own, ours, strict=True)))
 
 
 def peak() -> float:

@@ -66,6 +66,19 @@ def test_log_sum_exps_are_those_of_float64(seed, betas, tile, sign):
         np.testing.assert_allclose(seen.lse[beta], exact, rtol=1e-6, atol=3e-7 * (1 + beta))
 
 
+def test_torch_sums_as_numpy_does():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    rows, bank = (dense.norm(rng.normal(size=(n, 8))).astype(np.float32) for n in (20, 100))
+    masked = (np.zeros(100, int), np.arange(100))  # the first row sees nothing
+    needs = Needs(frozenset({5.0, 10.0, 30.0, 100.0, 200.0, 300.0}))
+    a = scan(rows, bank, needs, masked=masked, tile=32)
+    b = scan(torch.from_numpy(rows), torch.from_numpy(bank), needs, masked=masked, tile=32)
+    for beta in needs.betas:
+        assert a.lse[beta][0] == b.lse[beta][0] == -np.inf
+        np.testing.assert_allclose(a.lse[beta], b.lse[beta].numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("beta", [PLAIN_BETA / 2, PLAIN_BETA, np.nextafter(PLAIN_BETA, 100)])
 def test_the_longest_and_the_most_similar_rows_fit_float32(sign, beta):

@@ -52,9 +52,13 @@ def each(work: Callable[[Span], None], rows: int, x: Array) -> None:
 
 
 def workers() -> int:
-    """Cores to use: what OMP_NUM_THREADS grants, as Ray sets it for its actors, or all."""
+    """Cores to use: what OMP_NUM_THREADS grants, as Ray sets it for its actors, or all of ours."""
     granted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
+    if granted.isdigit() and int(granted):
+        return int(granted)
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container or `taskset` may grant fewer
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache
