@@ -181,7 +181,7 @@ def _figures(figures: Mapping[str, Any], method: str) -> dg.MarkdownMetadataValu
         row = [measure.label]
         for side in shown:
             interval = figures.get("intervals", {}).get(side, {}).get(measure.key)
-            row.append(_with(figures[side][measure.key], ends(interval)))
+            row.append(_with(figures[side][measure.key], ends(interval), measure.decimal))
         if len(shown) > 1:
             gain = figures.get("gains", {}).get(measure.key)
             row.append(_with(gain["mean"], ends(gain, "+.3f"), "+.3f") if gain else "")
@@ -189,7 +189,7 @@ def _figures(figures: Mapping[str, Any], method: str) -> dg.MarkdownMetadataValu
     return table(heads, rows)
 
 
-def _with(value: float, interval: str, form: str = ".3f") -> str:
+def _with(value: float, interval: str, form: str) -> str:
     return plain(value, form) + (f" ({interval})" if interval else "")
 
 
@@ -200,7 +200,7 @@ def _languages(told: Mapping[str, Any], method: str) -> dg.MarkdownMetadataValue
         (code, queries, *(told[side]["r@10"][code] for side in shown))
         for code, queries in told["queries"].items()
     ]
-    variance = (told[side]["mean_rank_variance"] for side in shown)
+    variance = (plain(told[side]["mean_rank_variance"], ",.0f") for side in shown)
     return table(heads, [*rows, ("mean rank variance", "", *variance)])
 
 

@@ -93,11 +93,10 @@ def _measured(found: Mapping[str, Any], method: str) -> Table:
         table.add_column(head, justify="right")
         table.add_column("95%", justify="right", style="dim", no_wrap=True)
     for measure in listed(found):
-        form = measure.form.replace(".1%", ".3f")
         cells = []
         for side in shown:
             interval = found.get("intervals", {}).get(side, {}).get(measure.key)
-            cells += [plain(found[side][measure.key], form), _span(interval)]
+            cells += [plain(found[side][measure.key], measure.decimal), _span(interval)]
         if len(shown) > 1:
             gain = found.get("gains", {}).get(measure.key)
             cells += [plain(gain["mean"], "+.3f"), _span(gain, "+.3f")] if gain else ["", ""]

@@ -14,6 +14,11 @@ class Measure(NamedTuple):
     form: str
     better: int
 
+    @property
+    def decimal(self) -> str:
+        """The form for tables of plain numbers: a share as 0.125, not as 12.5%."""
+        return ".3f" if self.form.endswith("%") else self.form
+
 
 MEASURES = (
     Measure("r@1", "R@1", "R@1", ".1%", 1),

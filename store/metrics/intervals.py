@@ -46,7 +46,9 @@ def bootstrap_many(
     step = max(1, CHUNK // n)
     for start in range(0, resamples, step):
         draws = min(step, resamples - start)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+        # Numbers counted are several times faster than numpy's multinomial, and the same draw.
+        drawn = rng.integers(0, n, (draws, n))
+        weights = np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(float)
         for i, (total, size) in enumerate(zip(sums, sizes, strict=True)):
             counted = weights @ size
             with np.errstate(invalid="ignore"):  # 0 / 0 where no query of the draw is known
