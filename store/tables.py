@@ -77,11 +77,14 @@ class Tables:
         columns: Sequence[str] | None = None,
         where: str | None = None,
     ) -> pa.Table:
-        """Rows of a table in memory; no rows where the table does not exist yet."""
+        """Rows of a table in memory; no rows where the table does not exist yet, or was written
+        when it had other columns, which is as good as not yet."""
         wanted = list(columns) if columns is not None else schema.names
         try:
             dataset = self.open(name)
         except NotFoundError:
+            dataset = None
+        if dataset is None or not set(wanted) <= set(dataset.schema.names):
             return pa.schema([schema.field(c) for c in wanted]).empty_table()
         return dataset.to_table(columns=wanted, filter=where)
 
