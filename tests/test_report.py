@@ -245,6 +245,8 @@ def test_intervals_languages_and_all_pictures_are_shown_where_there_are_any(rele
         released.tables,
         space="local",
         space_config={},
+        dim=DIM,
+        banks={},
         fingerprints={},
         versions=last.versions,
         directions=directions,

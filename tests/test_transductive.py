@@ -89,6 +89,6 @@ def test_a_table_is_of_eighty_columns(squares, forced):
 
 def test_without_pairs_nothing_is_said(squares, forced):
     banks = Banks(squares.tables.open("banks__colours").to_table())
-    way = replace(forced.directions[NAME], query="image", gallery="image", method="none")
+    way = replace(forced.directions[NAME], query="image", gallery="image").raw("so")
     galleries = {"image": squares.tables.open("gallery__colours__image")}
     assert evaluate(galleries, banks, {"image->image": way}, forced.dim) == {}
