@@ -42,7 +42,7 @@ def demonstrate(folder: Path, console: Console) -> None:
         query.limit(5).show()
     console.print()
     release = latest(workspace.tables)
-    tell.figures(console, release, release.evaluation)
+    tell.gains(console, release)
     page = write_page(workspace, folder / "report.html")
     console.print(f"\nthe page of pictures: {page}")
     console.print(f'try: isotrope search "a red flower" --corpus {folder}')

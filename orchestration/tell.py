@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestration.whatif import Comparison
-from pipelines.measures import GEOMETRY, ends, listed, plain, sides
+from pipelines.measures import GEOMETRY, MEASURES, ends, listed, plain, sides
 from pipelines.sources import Drop
 from store import schema
 from store.releases import Release
@@ -53,6 +53,27 @@ def funnel(console: Console, tables: Tables) -> None:
         console.print(escape(said), style="dim")
     if lost.num_rows > 5:
         console.print(f"... and {lost.num_rows - 5} more in the ledger", style="dim")
+
+
+def gains(console: Console, release: Release) -> None:
+    """The few figures that tell what correction does, all directions in one table."""
+    title = f"release {release.number}, test pairs, the whole gallery searched"
+    table = Table("direction", "scores", title=title, title_justify="left", pad_edge=False)
+    few = [m for m in MEASURES if m.key in _FEW]
+    for measure in few:
+        table.add_column(measure.short, justify="right")
+    for name, found in release.evaluation.items():
+        if "raw" not in found:
+            continue
+        for side in sides(found, found["method"]):
+            shown = [plain(found[side][m.key], m.decimal) for m in few]
+            label = found["method"] if side == "corrected" else "raw"
+            table.add_row(name if side == "raw" else "", label, *shown)
+    console.print(table)
+    console.print("intervals, languages and the rest: isotrope evaluate", style="dim")
+
+
+_FEW = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")
 
 
 def figures(console: Console, release: Release, evaluation: Mapping[str, Any]) -> None:
