@@ -42,13 +42,15 @@ def each(work: Callable[[Span], None], rows: int, x: Array) -> None:
             work(span)
         return
     spans = list(blocks(rows, min(ROWS, max(LEAST_ROWS, -(-rows // SHARES)))))
-    if len(spans) < 2 or workers() < 2:
-        for span in spans:
-            work(span)
-        return
-    with one_blas_thread(), ThreadPoolExecutor(min(workers(), len(spans))) as pool:
-        for _ in pool.map(work, spans):
-            pass
+    threads = min(workers(), len(spans))
+    with one_blas_thread():
+        if threads < 2:  # small products, too, are faster than threads that wait for each other
+            for span in spans:
+                work(span)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(work, spans):
+                pass
 
 
 def workers() -> int:
