@@ -40,7 +40,11 @@ class Query:
     columns: tuple[str, ...] = tuple(COLUMNS)
 
     def among(self, modality: str) -> "Query":
-        """Search one modality's gallery, or "any": all of them in one list."""
+        """Search one modality's gallery, or "any": all of them in one list.
+
+        Scores of different galleries do not compare: such a list is ranked by `_calibrated`, where
+        0 is the score of a stranger and 1 that of the best two in a hundred strangers.
+        """
         allowed = (*schema.MODALITIES, "any")
         if modality not in allowed:
             raise InputError(f"among({modality!r}): allowed are {', '.join(allowed)}")
@@ -101,13 +105,14 @@ class Query:
         rows = pa.concat_tables([p.rows for p in parts], promote_options="permissive")
         if len(parts) > 1:
             rows = rows.take(pc.sort_indices(rows, [("_calibrated", "descending")]))
-        rows = rows.drop_columns(["_calibrated"]).slice(0, self.count)
+        rows = rows.slice(0, self.count)
         rank = pa.array(np.arange(1, rows.num_rows + 1, dtype=np.int32))
         rows = rows.append_column("rank", rank)
         rest = [c for c in dict.fromkeys(self.columns) if c not in _SCORES]
         notes = tuple(dict.fromkeys(n for p in parts for n in p.notes))
         asked = Asked(self.corpus, inputs, self.condition, rows["part_id"].to_pylist())
-        shown = rows.select([*_SCORES, *rest])
+        scale = ["_calibrated"] if len(parts) > 1 else []  # what several galleries are ranked by
+        shown = rows.select([*_SCORES, *scale, *rest])
         return Result(shown, all(p.complete for p in parts), notes, asked)
 
     def _unit_vectors(self) -> dict[str, np.ndarray]:
@@ -174,7 +179,8 @@ class Query:
         )
 
     def to_arrow(self) -> pa.Table:
-        """Columns id, modality, _score, _raw_score, _bias, rank, then the selected ones."""
+        """Columns id, modality, _score, _raw_score, _bias, rank, then the selected ones; among
+        "any" also _calibrated."""
         return self.run().rows
 
     def to_pandas(self) -> "pd.DataFrame":

@@ -83,6 +83,7 @@ def test_any_holds_both_modalities(corpus: isotrope.Corpus) -> None:
     found = corpus.search(text="a yellow square number 8").among("any").limit(20).to_list()
     assert {row["modality"] for row in found} == {"image", "text"}
     assert [row["rank"] for row in found] == list(range(1, 21))
+    assert (np.diff([row["_calibrated"] for row in found]) <= 0).all()
 
 
 @pytest.mark.parametrize("method", ["nnn", "csls", "inverted_softmax", "invgc_local", "centered"])
