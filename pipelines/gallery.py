@@ -27,6 +27,7 @@ from pipelines.tiles import Compiled, Place, tiles
 from store import schema
 from store.bank import Bank
 from store.config import Corrections
+from store.errors import NotFoundError
 from store.releases import Direction
 from store.stage import Counts, begin, publish
 from store.tables import Tables, one_of
@@ -211,13 +212,18 @@ def _with_last(
 
 def _changed_clusters(
     tables: Tables, space: str, before: dict[str, Stand], banks: Banks
-) -> set[str]:
-    """The clusters that hold other rows of the banks than when the last gallery was fitted."""
+) -> set[str] | None:
+    """The clusters that hold other rows of the banks than when the last gallery was fitted; None
+    where the banks of then are gone."""
     version = next(iter(before.values())).banks_version
     columns = ["modality", "part_id", "cluster"]
+    try:
+        then = tables.open(bank_table(space), version).to_table(columns)
+    except NotFoundError:
+        return None
     old, new = (
         set(zip(*table.select(columns).to_pydict().values(), strict=True))
-        for table in (tables.open(bank_table(space), version).to_table(columns), banks.table)
+        for table in (then, banks.table)
     )
     return {cluster for _, _, cluster in old ^ new}
 

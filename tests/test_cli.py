@@ -64,6 +64,16 @@ def test_search(squares: Workspace, tmp_path: Path) -> None:
     assert "numbers with commas" in isotrope(*both[:-1], "a lot", *here, fails=True)
 
 
+def test_search_explains(squares: Workspace) -> None:
+    words = ("search", "a red square number 5", "--corpus", squares.root, "--explain", 2)
+    said = isotrope(*words)
+    assert said.count("raw top tens of the bank's text queries") == 2
+    told = json.loads(isotrope(*words, "--json"))["explained"]
+    assert [found["rank"] for found in told] == [1, 2]
+    assert told[0]["parts"][0]["modality"] == "text"
+    assert len(told[0]["items"]) == 5
+
+
 def test_evaluate(squares: Workspace) -> None:
     shown = isotrope("evaluate", "--corpus", squares.root)
     assert "text->image" in shown

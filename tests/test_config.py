@@ -34,6 +34,12 @@ GOOD = "sources:\n  photos:\n    path: drops\n"
         (GOOD + "corrections:\n  query_bank: file\n", r":4: .*file and queries: PATH go together"),
         (GOOD + "corrections: {queries: a.txt}\n", r":4: .*file and queries: PATH go together"),
         (GOOD + "corrections: {query_bank: [corpus, log]}\n", r"log needs a log: add `query_log: "),
+        (GOOD + "corrections:\n  methods: [magic]\n", r":5: .*no correction called 'magic'; there"),
+        (
+            GOOD + 'corrections:\n  directions: {"text->film": nnn}\n',
+            r":5: .*'text->film': such as text->image; modalities are image, text, audio",
+        ),
+        (GOOD + 'corrections: {directions: {"text->image": none+nnn}}\n', r"cannot be composed"),
         (GOOD + "corrections: {drift_bound: 0}\n", r"drift_bound: .*greater than 0"),
         (GOOD + "query_log: {days: 3}\n", r":4: .*allowed here: keep_days, keep_rows"),
     ],

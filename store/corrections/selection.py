@@ -23,7 +23,7 @@ from store.corrections.recipe import METHODS, Recipe, recipe
 from store.corrections.threads import one_blas_thread
 from store.errors import InputError
 from store.metrics.hubness import skewness
-from store.metrics.intervals import Interval, paired_bootstrap
+from store.metrics.intervals import Interval, bootstrap_many, paired_bootstrap
 from store.metrics.retrieval import Relevant
 
 FOLDS = 10
@@ -152,7 +152,8 @@ def choose(trial: Trial, folds: np.ndarray) -> int:
 
 
 def _table(specs: list[Recipe], trial: Trial, seed: int) -> list[dict[str, Any]]:
-    raw = trial.reciprocal[0]
+    changes = {str(i): rr - trial.reciprocal[0] for i, rr in enumerate(trial.reciprocal)}
+    gains = bootstrap_many(changes, groups=trial.groups, seed=seed)
     return [
         {
             "method": r.name,
@@ -160,9 +161,11 @@ def _table(specs: list[Recipe], trial: Trial, seed: int) -> list[dict[str, Any]]
             "mrr": float(rr.mean()),
             "r@1": float((rr == 1).mean()),
             "k_skewness": skewness(counts.sum(axis=0)),
-            "gain": paired_bootstrap(rr, raw, groups=trial.groups, seed=seed),
+            "gain": gain,
         }
-        for r, rr, counts in zip(specs, trial.reciprocal, trial.counts, strict=True)
+        for r, rr, counts, gain in zip(
+            specs, trial.reciprocal, trial.counts, gains.values(), strict=True
+        )
     ]
 
 
