@@ -1,11 +1,12 @@
 """What an encoder is: prepare on CPUs, encode in batches where the model is."""
 
 import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+from embedders.weights import content
 
 
 @runtime_checkable
@@ -41,15 +42,8 @@ def fingerprint(name: str, version: str, *files: Path, settings: object = None) 
     the settings' repr (sizes, temperatures and whatever else moves the vectors)."""
     digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
     for path in files:
-        stat = path.stat()
-        digest.update(_digest(path, stat.st_size, stat.st_mtime_ns))
+        digest.update(content(path))
     return f"{name}@{version}#{digest.hexdigest()}"
-
-
-@cache
-def _digest(path: Path, size: int, changed_ns: int) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.image import load_rgb
-from store.errors import EncoderError, RecordError
+from embedders.text import read_text
+from store.errors import EncoderError
 
 TOKENS = 256
 SIDE = 224
@@ -41,6 +42,13 @@ def _package_file(package: str, *parts: str) -> Path:
             " pip install isotrope[models]"
         )
     return Path(spec.origin).parent.joinpath(*parts)
+
+
+def make(name: str) -> "LocalImage | LocalText":
+    towers: dict[str, type] = {"image": LocalImage, "text": LocalText}
+    if name not in towers:
+        raise EncoderError(f"local:{name}: allowed are local:image and local:text")
+    return towers[name]()
 
 
 class LocalText:
@@ -65,14 +73,7 @@ class LocalText:
     def prepare(self, raw: bytes | str) -> str:
         """Raises RecordError: `text.encoding`, `text.empty`. The model's own tokeniser, which is
         compiled and takes microseconds, runs in `encode`."""
-        try:
-            text = raw.decode() if isinstance(raw, bytes) else raw
-            text.encode()  # a str may hold half a surrogate pair, which no tokeniser takes
-        except UnicodeError as error:
-            raise RecordError("text.encoding", str(error)) from error
-        if not text.strip():
-            raise RecordError("text.empty", "nothing but white space")
-        return text
+        return read_text(raw)
 
     def encode(self, batch: list[str]) -> np.ndarray:
         return unit_rows(self._model.encode(batch))

@@ -16,9 +16,9 @@ from embedders.encoder import Encoder
 from embedders.pool import Pool, UnitResult
 from embedders.spaces import load
 from pipelines import keys
-from pipelines.keys import corpus_space
 from pipelines.policy import apply
 from pipelines.progress import watch
+from pipelines.space import corpus_space
 from store import identity, schema
 from store.errors import InvariantError
 from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from embedders.spaces import Space, open_space
 from pipelines.policy import policy_hash
 from pipelines.sources import Drop, listing_hash
+from pipelines.space import corpus_space
 from store import identity, schema
 from store.errors import NotFoundError
 from store.stage import record
@@ -34,12 +34,6 @@ VERSIONS = {
 SCORERS = {"image_size": 1, "text_length": 1, "text_language": 1, "audio_length": 1}
 
 
-def corpus_space(workspace: Workspace) -> Space:
-    """The space of corpus.yaml's `space:`. Raises EncoderError where it is not valid."""
-    name = workspace.config.space
-    return open_space(name, workspace.config.spaces[name])
-
-
 def samples(workspace: Workspace, drop: Drop) -> str:
     limits = workspace.config.limits.model_dump()
     return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), limits)
@@ -51,7 +45,7 @@ def signals(workspace: Workspace, drop: str) -> str:
 
 
 def vectors(workspace: Workspace, drop: str) -> str:
-    """Raises NotFoundError where the drop has no signals yet."""
+    """Raises NotFoundError where the drop has no signals yet, or a tower is yet to be aligned."""
     space = corpus_space(workspace)
     return _key(
         "vectors",

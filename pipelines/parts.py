@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from pipelines.embed import table_name
 from pipelines.kept import kept_samples
-from pipelines.keys import corpus_space
+from pipelines.space import corpus_space
 from store import schema
 from store.tables import Tables
 from store.workspace import Workspace

@@ -83,3 +83,10 @@ class Greedy(Hashing):
 
 def broken() -> Hashing:
     raise RuntimeError("no weights here")
+
+
+class Named(Hashing):
+    """Takes a name and an option, as an encoder that a package enters does."""
+
+    def __init__(self, name: str, shift: str = "0"):
+        self.shift = int(shift)
