@@ -37,7 +37,7 @@ def make(
     pooling: str = "mean",
     max_seconds: str = "600",
 ) -> "ClapAudio | ClapText":
-    folder = weights.hub_folder(name)
+    folder, precision = weights.hub_folder(name), device.checked(precision)
     if modality == "text":
         return ClapText(folder, precision)
     if modality != "audio":

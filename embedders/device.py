@@ -22,14 +22,16 @@ def device() -> "torch.device":
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def precision(asked: str | None) -> str:
-    """One of PRECISIONS. On a GPU without bf16, fp16 is what is taken by default.
+def checked(asked: str | None) -> str | None:
+    """A spec's `precision` as it came. Raises EncoderError where it is none of PRECISIONS."""
+    if asked is not None and asked not in PRECISIONS:
+        raise EncoderError(f"precision={asked!r}: allowed are {', '.join(PRECISIONS)}")
+    return asked
 
-    Raises EncoderError where another is asked for.
-    """
+
+def precision(asked: str | None) -> str:
+    """What is asked for; else bf16 on a GPU (fp16 where it has none), fp32 on a CPU."""
     if asked is not None:
-        if asked not in PRECISIONS:
-            raise EncoderError(f"precision={asked!r}: allowed are {', '.join(PRECISIONS)}")
         return asked
     import torch
 

@@ -58,13 +58,13 @@ def make(
     interpolation: str | None = None,
     resize_mode: str | None = None,
 ) -> "ClipImage | ClipText":
-    source = Source.of(name)
+    source, precision = Source.of(name), device.checked(precision)
     compiled = device.yes(compile, "compile")
     if modality == "text":
         return ClipText(source, precision, compiled)
     if modality != "image":
         raise EncoderError(f"open_clip:{name} has towers for image and text, none for {modality}")
-    asked = {"mean": _numbers(mean), "std": _numbers(std)}
+    asked: dict[str, Any] = {"mean": _numbers(mean), "std": _numbers(std)}
     asked |= {"interpolation": interpolation, "resize_mode": resize_mode}
     given = {key: value for key, value in asked.items() if value is not None}
     return ClipImage(source, precision, compiled, given)

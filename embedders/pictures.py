@@ -20,9 +20,10 @@ from store.errors import EncoderError
 
 def make(name: str, precision: str | None = None) -> "TimmImage":
     model, _, path = name.partition("/")
-    if path and not (file := Path(path).expanduser()).is_file():
+    file = Path(path).expanduser() if path else None
+    if file is not None and not file.is_file():
         raise EncoderError(f"timm:{name}: there is no file {file}")
-    return TimmImage(model, Path(path).expanduser() if path else None, precision)
+    return TimmImage(model, file, device.checked(precision))
 
 
 class TimmImage:
@@ -90,7 +91,11 @@ class TimmImage:
     def _model(self) -> Any:
         import timm
 
-        model = timm.create_model(self.model, num_classes=0, checkpoint_path=str(self._weights))
+        # As pretrained weights, a classifier's last layer is left out of them.
+        place = {"file": str(self._weights)}
+        model = timm.create_model(
+            self.model, pretrained=True, num_classes=0, pretrained_cfg_overlay=place
+        )
         return model.eval().to(device.device())
 
     def prepare(self, raw: Any) -> np.ndarray:

@@ -36,7 +36,7 @@ class Projected:
             )
         return found
 
-    @property
+    @cached_property
     def dim(self) -> int:
         return self.projection.dim
 

@@ -22,7 +22,7 @@ _MODULES = "modules.json"
 
 
 def make(name: str, precision: str | None = None) -> "SentenceText":
-    return SentenceText(weights.hub_folder(name), precision)
+    return SentenceText(weights.hub_folder(name), device.checked(precision))
 
 
 class SentenceText:

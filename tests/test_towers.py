@@ -255,7 +255,8 @@ def test_timm_is_the_library_s_own(tmp_path):
     torch.manual_seed(0)
     whole = timm.create_model("test_vit", pretrained=False)
     torch.save(whole.state_dict(), tmp_path / "weights.pth")
-    model = timm.create_model("test_vit", num_classes=0, checkpoint_path=tmp_path / "weights.pth")
+    model = whole
+    model.reset_classifier(0)
     transform = create_transform(**resolve_model_data_config(model), is_training=False)
     raws = [picture(0), picture(1, (500, 200))]
     with torch.inference_mode():
@@ -278,8 +279,8 @@ def test_sentence_transformers_give_what_the_local_text_gives():
     np.testing.assert_allclose(rows, unit_rows(MiniLM(folder, 256).encode(texts)), atol=1e-5)
 
 
-def test_what_is_not_here_is_looked_for_on_the_hub(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_what_is_not_here_is_looked_for_on_the_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError, match="is no folder here and cannot be had"):
         load("sentence_transformers:nobody/nothing-at-all")
 
