@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from embedders.encoder import Encoder
+from embedders.encoder import Encoder, cost_of
 from embedders.projection import Projection
 from store.errors import EncoderError, NotAlignedError
 
@@ -48,7 +48,7 @@ class Projected:
         return self.encoder.prepare(raw)
 
     def cost(self, prepared: Any) -> float:
-        return getattr(self.encoder, "cost", lambda _: 1.0)(prepared)
+        return cost_of(self.encoder, prepared)
 
     def encode(self, batch: list[Any]) -> np.ndarray:
         return self.projection(self.encoder.encode(batch))

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines import held_banks, keys
 from pipelines.bank_rows import LEAST_BANK, bank_table, digest, uniform
-from pipelines.embed import table_name
+from pipelines.features import table_name
 from pipelines.kept import kept_samples
 from pipelines.query_bank import draw, read_origins
 from pipelines.query_file import Queries

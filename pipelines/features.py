@@ -3,12 +3,24 @@
 They are kept, so that another projection costs a matrix product and no model runs again.
 """
 
+import pyarrow as pa
+
 from embedders.registry import load
 from embedders.spaces import Space
-from pipelines.embed import fill, table_name
+from pipelines.commits import Commits
+from pipelines.fill import fill, rows_of
+from pipelines.progress import watch
+from pipelines.wanted import wanted
 from store import identity, schema
-from store.stage import begin
+from store.stage import Entry, StageRun, begin
+from store.tables import as_matrix, quote
 from store.workspace import Workspace
+
+_ROWS = 4096
+
+
+def table_name(space: str) -> str:
+    return f"vectors__{space}"
 
 
 def source(space: Space, modality: str) -> tuple[str, str]:
@@ -18,10 +30,10 @@ def source(space: Space, modality: str) -> tuple[str, str]:
     return table_name(space.name), space.towers[modality]
 
 
-def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> None:
+def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> list[Entry]:
     """Make what is missing of a drop's features, or of its vectors where nothing is projected.
 
-    Raises what `embed` raises. Parts that have none are in the ledger once the drop is embedded.
+    Returns the parts that have none, which are tried again every time. Raises what `fill` raises.
     """
     table, spec = source(space, modality)
     encoder = load(spec)
@@ -29,5 +41,42 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> Non
     key = identity.run_key("features", table, drop, encoder.fingerprint)
     with begin(workspace.tables, table, key, columns, drop) as run:
         fill(workspace, run, drop, table, spec, modality)
-        workspace.tables.upsert(table, columns, run.batches(rows=4096), "part_id")
+        workspace.tables.upsert(table, columns, run.batches(rows=_ROWS), "part_id")
+        failed = list(run.entries())
         run.close()
+    return failed
+
+
+def project(
+    workspace: Workspace, run: StageRun, drop: str, space: Space, modality: str
+) -> tuple[int, int]:
+    """Stage an aligned tower's vectors of a drop's parts, as `fill` does.
+
+    Raises what `fill` raises, and NotAlignedError where there is no projection yet.
+    """
+    encoder = load(space.towers[modality])
+    projection = encoder.projection  # type: ignore[attr-defined]
+    known = {entry.id for entry in run.entries()}
+    failed = [e for e in extract(workspace, drop, space, modality) if e.id not in known]
+    with Commits(run) as commits:
+        if failed:
+            nothing = pa.RecordBatch.from_pylist([], schema=run.schema)
+            commits.add(f"{modality}-failed", nothing, failed)
+    table, spec = source(space, modality)
+    features = workspace.tables.open(table).scanner(
+        columns=["part_id", "vector"],
+        filter=f"encoder = {quote(load(spec).fingerprint)}",
+        batch_size=_ROWS,
+    )
+    name = table_name(space.name)
+    with (
+        wanted(workspace, run, drop, name, modality, encoder.fingerprint) as parts,
+        Commits(run) as commits,
+        watch(run, parts.left, f"projections, {modality}", lambda: commits.parts),
+    ):
+        for batch in parts.among(features.to_reader(), _ROWS):
+            ids = batch["part_id"].to_pylist()
+            made = projection(as_matrix(pa.chunked_array([batch["vector"]])))
+            unit = f"{modality}-{identity.run_key(ids)[:16]}"
+            commits.add(unit, rows_of(ids, made, encoder, run.schema), [])
+        return parts.total, parts.kept + commits.kept
