@@ -1,6 +1,8 @@
 """The training loop of alignment, in torch."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from embedders.closed_form import canonical, ridge
 from embedders.objectives import Contrast, structure
 from embedders.projection import Projection
 
@@ -26,15 +29,21 @@ class Head(nn.Module):
         # A feature that hardly varies must not be blown up.
         self.scale = 1 / (deviation + 1e-3 * deviation.max() + 1e-12)
         self.linear = nn.Linear(rows.shape[1], dim)
-        nn.init.zeros_(self.linear.bias)
-        nn.init.normal_(self.linear.weight, std=rows.shape[1] ** -0.5)
         self.hidden = nn.Linear(rows.shape[1], settings.width) if settings.kind == "mlp" else None
         self.out = nn.Linear(settings.width, dim, bias=False) if settings.kind == "mlp" else None
         if self.out is not None:
             nn.init.zeros_(self.out.weight)  # it begins as the linear map
 
+    def standardised(self, rows: torch.Tensor) -> torch.Tensor:
+        return (rows - self.mean) * self.scale
+
+    def set(self, weights: torch.Tensor, offset: torch.Tensor) -> None:
+        """Take a linear map of standardised rows; dimensions that it does not fill become zero."""
+        self.linear.weight.zero_()[: len(weights)] = weights
+        self.linear.bias.zero_()[: len(offset)] = offset
+
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        x = (rows - self.mean) * self.scale
+        x = self.standardised(rows)
         if self.training:
             if self.settings.noise:
                 x = x + self.settings.noise * torch.randn_like(x)
@@ -89,6 +98,9 @@ def _train(
     heads = [Head(rows[training], dim, settings)]
     if two_sided:
         heads.append(Head(sides[0][training], dim, settings))
+    validate = partial(_validated, heads, rows, sides, labels, held, two_sided)
+    best = _begin(heads, rows[training], [side[training] for side in sides], validate), 0
+    kept = [head.projection() for head in heads]
     modules = nn.ModuleList(heads)
     contrast = Contrast(settings.loss)
     optimiser = torch.optim.AdamW(
@@ -118,7 +130,6 @@ def _train(
         return total
 
     history: list[dict[str, float]] = []
-    best, kept = (-1.0, 0), [head.projection() for head in heads]
     for epoch in range(1, settings.epochs + 1):
         modules.train()
         order = training[torch.randperm(len(training))]
@@ -133,13 +144,38 @@ def _train(
             schedule.step()
             spent += float(value.detach()) * len(some) / len(training)
         modules.eval()
-        reciprocal = _validated(heads, rows, sides, labels, held, two_sided)
+        reciprocal = validate()
         history.append({"epoch": epoch, "loss": spent, "validation_mrr": reciprocal})
         if reciprocal > best[0]:
             best, kept = (reciprocal, epoch), [head.projection() for head in heads]
         if epoch - best[1] >= settings.patience:
             break
     return kept, history, best[1]
+
+
+@torch.no_grad()
+def _begin(
+    heads: list[Head], x: torch.Tensor, sides: list[torch.Tensor], validate: Callable[[], float]
+) -> float:
+    """Set the heads' linear maps to the best that can be solved for; returns its validation."""
+    if len(heads) == 2:
+        left, right = heads[0].standardised(x), heads[1].standardised(sides[0])
+        pairs = canonical(left, right, heads[0].linear.out_features)
+        starts = [[(weights, torch.zeros(len(weights))) for weights in pair] for pair in pairs]
+    else:
+        units = torch.stack([functional.normalize(side, dim=1) for side in sides])
+        anchor = functional.normalize(units.nanmean(0), dim=1)
+        there = torch.isfinite(anchor).all(1)
+        starts = [[one] for one in ridge(heads[0].standardised(x[there]), anchor[there])]
+    scored = []
+    for start in starts:
+        for head, (weights, offset) in zip(heads, start, strict=True):
+            head.set(weights, offset)
+        scored.append(validate())
+    best = max(range(len(starts)), key=scored.__getitem__)
+    for head, (weights, offset) in zip(heads, starts[best], strict=True):
+        head.set(weights, offset)
+    return scored[best]
 
 
 def _bent(before: torch.Tensor, after: torch.Tensor, settings: "Settings") -> torch.Tensor:
