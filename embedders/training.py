@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from embedders.closed_form import canonical, ridge
 from embedders.objectives import Contrast, structure
 from embedders.projection import Projection
+from embedders.solved import canonical, ridge
 
 if TYPE_CHECKING:
     from embedders.alignment import Settings

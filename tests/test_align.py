@@ -126,14 +126,14 @@ def test_pictures_are_asked_with_through_the_projection(aligned):
 def test_another_projection_runs_no_model(aligned, log):
     before, release = encoded(log), isotrope.connect(aligned.root).release
     settings = aligned.config.spaces["colours"]["image"]
-    settings["structure"] = 0.1
+    settings["head"] = "mlp"
     try:
         (learned,) = align_space(aligned)
         assert learned.file not in str(release.space_config)
         assert plan.stale(aligned, next(iter(plan.drops(aligned).values()))) == ["vectors"]
         make(aligned)
     finally:
-        settings.pop("structure")
+        settings.pop("head")
     assert encoded(log) == before
     newest = isotrope.connect(aligned.root)
     assert newest.release.number == release.number + 1
