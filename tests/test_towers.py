@@ -20,29 +20,7 @@ from embedders.registry import load
 from embedders.spaces import encode_query, open_space
 from embedders.spec import Spec, parse
 from store.errors import EncoderError, RecordError
-
-RATE = 48_000
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-    "text_cfg": {
-        "context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1,
-    },
-}  # fmt: skip
-
-
-def picture(seed: int, size: tuple[int, int] = (90, 60)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
-
-
-def tone(hertz: float, seconds: float, rate: int = RATE) -> bytes:
-    out = io.BytesIO()
-    wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)
-    soundfile.write(out, wave.astype(np.float32), rate, format="WAV", subtype="FLOAT")
-    return out.getvalue()
+from tests.towers_for_tests import RATE, TINY, picture, save_clap, save_clip, tone
 
 
 def encoded(spec: str, raws: list) -> np.ndarray:
@@ -57,16 +35,7 @@ def encoded(spec: str, raws: list) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory) -> Path:
-    import open_clip
-
-    folder = tmp_path_factory.mktemp("clip")
-    preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}
-    config = {"model_cfg": TINY, "preprocess_cfg": preprocess}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")
@@ -151,31 +120,7 @@ def test_open_clip_says_what_is_wrong(spec, said):
 
 @pytest.fixture(scope="module")
 def clap_folder(tmp_path_factory) -> Path:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizerFast
-
-    folder = tmp_path_factory.mktemp("clap")
-    letters = {chr(97 + n): n + 4 for n in range(26)}
-    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, **letters}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    RobertaTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
-    ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
-    config = ClapConfig(
-        text_config={
-            "vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 64, "max_position_embeddings": 42, "projection_dim": 24,
-        },
-        audio_config={
-            "patch_embeds_hidden_size": 16, "depths": [1, 1], "num_attention_heads": [2, 2],
-            "hidden_size": 32, "projection_dim": 24,
-        },
-        projection_dim=24,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    ClapModel(config).eval().save_pretrained(folder)
-    return folder
+    return save_clap(tmp_path_factory.mktemp("clap"))
 
 
 def test_clap_is_the_library_s_own(clap_folder):
