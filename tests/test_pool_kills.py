@@ -31,7 +31,7 @@ DRIVER = """
 from pathlib import Path
 from pipelines import commits, embed
 from store.workspace import Workspace
-commits._SECONDS = 0.1
+commits._SECONDS, commits._SHARE = 0.1, 1e9
 embed.UNIT_PARTS["image"] = 32
 embed.embed(Workspace.open(Path("{root}")), "a")
 """
