@@ -188,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("what", nargs="*", default=["overhead", "ceiling", "memory"])
     parser.add_argument("--samples", type=int, default=1024, help="of the smallest comparison")
+    parser.add_argument("--least", type=int, default=10_000, help="samples; memory takes ten times")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--embed", type=Path, help=argparse.SUPPRESS)
@@ -208,7 +209,7 @@ def main() -> None:
         if "ceiling" in options.what:
             ceiling(report, folder, 4 * options.samples, options.repeats)
         if "memory" in options.what:
-            memory(report, folder, 10_000)
+            memory(report, folder, options.least)
     if options.write:
         options.write.write_text("\n".join(report.lines) + "\n", encoding="utf-8")
 
