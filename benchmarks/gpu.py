@@ -79,24 +79,22 @@ def measure(
     name = f"{spec.rpartition(':')[2]}-{actors}"
     cpus = "num_cpus: 1"
     ray = f"{cpus}, actors: {actors}, num_gpus: {1 / actors:g}" if gpu else f"{cpus}, actors: 1"
-    few = corpus(folder / f"few-{name}", {"image": spec}, 2 * batch, SIDE, ray)
-    many = corpus(folder / f"many-{name}", {"image": spec}, samples + 2 * batch, SIDE, ray)
-    share = 0.0
+    written = corpus(folder / name, {"image": spec}, samples, SIDE, ray)
     with cluster():
         if gpu:
             with Busy() as busy:
-                took, _ = through_the_pool(few, many)
+                pooled = through_the_pool(written).rate
             share = busy.share
         else:
-            took, _ = through_the_pool(few, many)
-    encoder, parts = load(spec), parts_of(many, "image")
+            pooled, share = through_the_pool(written).rate, 0.0
+    encoder, parts = load(spec), parts_of(written, "image")
     some = list(parts)[: max(2 * batch, samples // 4)]
     rate, vectors = bare(spec, [encoder.prepare(parts[part]) for part in some], batch)
-    table = many.tables.open(table_name("measured")).to_table()
+    table = written.tables.open(table_name("measured")).to_table()
     made = dict(zip(table["part_id"].to_pylist(), as_matrix(table["vector"]), strict=True))
     difference = float(np.abs(np.stack([made[part] for part in some]) - vectors).max())
     assert difference < (BFLOAT if gpu else EQUAL), difference
-    return samples / took, rate, share
+    return pooled, rate, share
 
 
 def main() -> None:

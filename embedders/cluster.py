@@ -13,6 +13,7 @@ import ray
 from embedders.spaces import python_path
 from store.errors import EncoderError
 
+_STARTS = 3
 _OBJECT_STORE_BYTES = 512 << 20, 4 << 30  # least and most; a twentieth of memory between them
 
 
@@ -29,15 +30,23 @@ def cluster(address: str | None = None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     where = address or os.environ.get("RAY_ADDRESS")
     local: dict = {} if where else {"object_store_memory": _local_object_store()}
-    ray.init(
-        address=where,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
-        **local,
-    )
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(
+                address=where,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
+                **local,
+            )
+            break
+        except Exception as error:
+            ray.shutdown()
+            # Ray gives its own processes half a minute, too little on a machine that is busy.
+            if where or not left or "timed out during startup" not in str(error):
+                raise
     try:
         yield
     finally:

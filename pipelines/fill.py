@@ -5,7 +5,6 @@ committed to staging as it comes, so an interrupted run goes on after the last c
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,35 +13,19 @@ from embedders.encoder import Encoder
 from embedders.pool import Pool, UnitResult
 from embedders.registry import load
 from pipelines.commits import Commits
+from pipelines.content import LoadParts
 from pipelines.progress import watch
 from pipelines.wanted import Wanted, wanted
 from store import identity
 from store.errors import InvariantError
 from store.stage import Entry, StageRun
-from store.tables import take
 from store.workspace import Workspace
 
 # What a unit holds at most: enough that its overhead is small, little enough to be redone.
 UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
 _UNIT_BYTES = 16 << 20
 
-_CONTENT = {"image": "image", "text": "text", "audio": "audio"}
 _UNIT_LENGTH_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class LoadParts:
-    """Reads the content of some parts from `samples`; runs in the pool's CPU tasks."""
-
-    root: str
-    version: int
-    column: str
-    ids: tuple[str, ...]
-    rows: tuple[int, ...]
-
-    def __call__(self) -> list[tuple[str, bytes | str]]:
-        found = take(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
-        return list(zip(self.ids, found[self.column].to_pylist(), strict=True))
 
 
 def fill(
@@ -99,7 +82,7 @@ def _units(
             ids, rows = (tuple(unit[c].to_pylist()) for c in ("part_id", "row"))
             name = f"{modality}-{identity.run_key(ids)[:16]}"
             under_way[name] = unit
-            yield name, LoadParts(root, version, _CONTENT[modality], ids, rows)
+            yield name, LoadParts(root, version, modality, ids, rows)
 
 
 def _entries(unit: pa.RecordBatch, result: UnitResult) -> list[Entry]:

@@ -83,6 +83,7 @@ def wanted(
     settings: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": str(spilled)}
     tables = workspace.tables
     with duckdb.connect(file, config={**settings, "threads": 2}) as connection:
+        connection.execute("SET enable_progress_bar = false")
 
         def run_over(query: str, **streams: pa.RecordBatchReader) -> None:
             for name, stream in streams.items():

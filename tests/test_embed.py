@@ -20,7 +20,10 @@ from tests.corpus_for_tests import COLOURS, CONFIG, picture
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-TEXTS = CONFIG[: CONFIG.index("    image:")] + '    text: "python:{}"\n'
+
+def texts(encoder: str) -> str:
+    """The configuration of a corpus of captions alone."""
+    return CONFIG[: CONFIG.index("    image:")] + f'    text: "python:tests.{encoder}"\n'
 
 
 def captioned(root: Path, drop: str, captions: dict[str, str]) -> None:
@@ -77,15 +80,15 @@ def test_a_part_is_embedded_once(tmp_path: Path, encoded: Counter[str]) -> None:
 
 
 def test_poison_costs_itself_alone(tmp_path: Path) -> None:
-    captions = {f"good{n}": f"a red square {n}" for n in range(40)}
+    captions = {f"good{n}": f"a red square {n}" for n in range(6)}
     captions |= {"p1": "it raises", "p2": "it kills", "p3": "it is not a number"}
     captioned(tmp_path, "a", captions)
-    workspace = curated(tmp_path, TEXTS.format("tests.corpus_for_tests:PoisonedText"))
-    assert embed.embed(workspace, "a") == Counts(43, 40, failed=3)
+    workspace = curated(tmp_path, texts("corpus_for_tests:PoisonedText"))
+    assert embed.embed(workspace, "a") == Counts(9, 6, failed=3)
     ledger = workspace.tables.scan("ledger", schema.LEDGER).to_pylist()
     rules = {e["key"]: e["rule"] for e in ledger if e["stage"] == "vectors"}
     assert rules == {"p1": "encoder.error", "p2": "encoder.crash", "p3": "encoder.nan"}
-    assert len(vectors(workspace)) == 40
+    assert len(vectors(workspace)) == 6
 
 
 def test_a_run_that_broke_off_embeds_only_what_is_missing(
@@ -93,8 +96,9 @@ def test_a_run_that_broke_off_embeds_only_what_is_missing(
 ) -> None:
     monkeypatch.setitem(embed.UNIT_PARTS, "text", 8)
     monkeypatch.setattr(commits, "_SECONDS", 0)
+    monkeypatch.setattr(commits, "_SHARE", 1e9)
     captioned(tmp_path, "a", {f"{n:03d}": f"a blue square {n}" for n in range(100)})
-    workspace = curated(tmp_path, TEXTS.format("tests.corpus_for_tests:ColourText"))
+    workspace = curated(tmp_path, texts("corpus_for_tests:ColourText"))
     taken = commits.Commits.add
 
     def broken(self, name, rows, entries) -> None:
@@ -119,10 +123,10 @@ def test_a_run_that_broke_off_embeds_only_what_is_missing(
 
 def test_other_weights_embed_anew(tmp_path: Path) -> None:
     captioned(tmp_path, "a", {str(n): f"a green square {n}" for n in range(9)})
-    workspace = curated(tmp_path, TEXTS.format("tests.corpus_for_tests:ColourText"))
+    workspace = curated(tmp_path, texts("corpus_for_tests:ColourText"))
     embed.embed(workspace, "a")
     before = vectors(workspace)
-    config = TEXTS.format("tests.corpus_for_tests:NewerText")
+    config = texts("corpus_for_tests:NewerText")
     (tmp_path / "corpus.yaml").write_text(config)
     assert embed.embed(Workspace.open(tmp_path), "a") == Counts(9, 9)
     after = vectors(workspace)
@@ -132,7 +136,7 @@ def test_other_weights_embed_anew(tmp_path: Path) -> None:
 
 def test_vectors_of_another_length_publish_nothing(tmp_path: Path) -> None:
     captioned(tmp_path, "a", {"one": "a text"})
-    workspace = curated(tmp_path, TEXTS.format("tests.encoders_for_tests:Unscaled"))
+    workspace = curated(tmp_path, texts("encoders_for_tests:Unscaled"))
     with pytest.raises(InvariantError, match="has length 2"):
         embed.embed(workspace, "a")
     assert not workspace.tables.exists("vectors__colours")
@@ -145,7 +149,7 @@ def test_any_table_is_filled_in_units_of_few_bytes(
     monkeypatch.setattr(embed, "_UNIT_BYTES", 100)
     captions = {str(n): "a grey square " * (n % 7 + 1) + str(n) for n in range(30)}
     captioned(tmp_path, "a", captions)
-    workspace = curated(tmp_path, TEXTS.format("tests.corpus_for_tests:ColourText"))
+    workspace = curated(tmp_path, texts("corpus_for_tests:ColourText"))
     spec = "python:tests.encoders_for_tests:Hashing"
     columns = schema.vectors(load(spec).dim)
     with begin(workspace.tables, "features", "key", columns, "a") as run:
