@@ -1,7 +1,8 @@
 """Spaces: towers, one a modality, whose vectors can be compared by cosine.
 
-A tower is named by a string: `local:image`, `local:text`, or `python:module:factory` for an
-encoder of one's own (the factory takes no arguments and returns an Encoder).
+A tower is named by a string: `local:image`, `local:text`, `local:audio`, or
+`python:module:factory` for an encoder of one's own (the factory takes no arguments and returns an
+Encoder).
 """
 
 import sys
@@ -18,7 +19,7 @@ from embedders.encoder import Encoder
 from store.errors import EncoderError, InputError
 from store.schema import MODALITIES
 
-PRESETS = {"local": {"image": "local:image", "text": "local:text"}}
+PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
 SCHEMES = ("local", "python")
 
 
@@ -57,7 +58,7 @@ def open_space(name: str, config: Mapping[str, Any]) -> Space:
 def _check_spec(space: str, spec: Any) -> None:
     scheme = spec.partition(":")[0] if isinstance(spec, str) else ""
     if scheme not in SCHEMES:
-        allowed = "local:image, local:text, python:module:factory"
+        allowed = "local:image, local:text, local:audio, python:module:factory"
         raise EncoderError(f"space {space!r}: encoder {spec!r} is not known; allowed: {allowed}")
 
 
@@ -70,11 +71,11 @@ def load(spec: str) -> Encoder:
     """
     scheme, _, rest = spec.partition(":")
     if scheme == "local":
-        from embedders.local import LocalImage, LocalText
+        from embedders.local import LocalAudio, LocalImage, LocalText
 
-        towers: dict[str, type] = {"image": LocalImage, "text": LocalText}
+        towers: dict[str, type] = {"image": LocalImage, "text": LocalText, "audio": LocalAudio}
         if rest not in towers:
-            raise EncoderError(f"{spec!r}: allowed are local:image and local:text")
+            raise EncoderError(f"{spec!r}: allowed are local:image, local:text and local:audio")
         return towers[rest]()
     if scheme == "python":
         module, _, factory = rest.partition(":")
