@@ -25,7 +25,7 @@ from pool import EQUAL, through_the_pool
 from written import corpus, parts_of
 
 from embedders.cluster import cluster
-from embedders.spaces import load
+from embedders.registry import load
 from pipelines.embed import table_name
 from store.tables import as_matrix
 

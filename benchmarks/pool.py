@@ -30,7 +30,7 @@ from written import DROP, corpus, forget_vectors, parts_of
 
 from embedders.actor import FIRST_BATCH
 from embedders.cluster import cluster
-from embedders.spaces import load
+from embedders.registry import load
 from pipelines.commits import Commits
 from pipelines.embed import embed, table_name
 from store.tables import as_matrix

@@ -10,7 +10,7 @@ import numpy as np
 import ray
 
 from embedders.encoder import cost_of
-from embedders.spaces import load
+from embedders.registry import load
 from store.errors import EncoderError, RecordError
 
 Load = Callable[[], list[tuple[str, Any]]]

@@ -20,7 +20,7 @@ from embedders.spec import parse
 from store.errors import EncoderError, InputError, RecordError
 from store.schema import MODALITIES
 
-PRESETS = {"local": {"image": "local:image", "text": "local:text"}}
+PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
 _KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedders.pool import Pool, UnitResult
-from embedders.spaces import load
+from embedders.registry import load
 from pipelines import commits, embed, ingest, plan, signals
 from store import identity, schema
 from store.errors import InvariantError

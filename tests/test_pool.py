@@ -20,7 +20,7 @@ from embedders.actor import Actor, Prepared
 from embedders.cluster import cluster, room_on
 from embedders.encoder import cost_of
 from embedders.pool import Pool
-from embedders.spaces import load
+from embedders.registry import load
 from store.errors import EncoderError
 
 MODULE = "python:encoders_for_tests:"
