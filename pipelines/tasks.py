@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from embedders.cluster import cluster
-from pipelines.beam import Work
+from pipelines.units import Work
 from store.config import Ray
 from store.errors import IsotropeError
 from store.stage import StageRun

@@ -13,15 +13,15 @@ from pipelines.signals.scorer import SoundScorer, Values
 
 _RATE, _WINDOW, _CONTEXT = 16_000, 512, 64
 _SPEECH = 0.5  # the probability from which the package's own code takes a window for speech
-_MOST_RATE = 768_000
+_LEAST_RATE, _MOST_RATE = 4000, 768_000
 
 
 class Speech:
     """Listens in windows of 32 ms, each with what the model remembers of those before."""
 
     def __init__(self, rate: int, channels: int):
-        ratio = Fraction(_RATE, rate).limit_denominator(1000) if rate <= _MOST_RATE else Fraction(0)
-        self.ratio = ratio
+        usable = _LEAST_RATE <= rate <= _MOST_RATE
+        self.ratio = Fraction(_RATE, rate).limit_denominator(1000) if usable else Fraction(0)
         self.piece = rate  # a second is resampled at a time: the edges are heard by nobody
         self.rest = np.empty(0, np.float32)
         self.sound = np.zeros(_CONTEXT, np.float32)
@@ -38,7 +38,7 @@ class Speech:
         self.rest = mono[whole:].copy()
 
     def result(self) -> Values:
-        """`audio_speech`: share of the windows with speech; null below 32 ms."""
+        """`audio_speech`: share of the windows with speech; null below 32 ms or 4 kHz."""
         if self.ratio and len(self.rest):
             self._listen(self.rest)
         return {"audio_speech": self.spoken / self.windows if self.windows else None}

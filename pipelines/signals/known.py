@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.signals.scorer import Scorer
+from pipelines.signals.registry import ALWAYS
 from store import schema
 from store.stage import Entry
 from store.tables import Tables, quote
@@ -35,9 +35,9 @@ def standing(before: Versions, now: Versions) -> dict[str, str]:
     return {name: v for name, v in before.items() if now.get(name, v) == v}
 
 
-def columns_of(names: Iterable[str], scorers: Sequence[Scorer]) -> list[str]:
-    """The columns that scorers give, by their names; optional ones' names are their columns'."""
-    gives = {s.name: s.gives for s in scorers}
+def columns_of(names: Iterable[str]) -> list[str]:
+    """The columns that scorers give, by their names; an optional one's name is its column's."""
+    gives = {s.name: s.gives for s in ALWAYS}
     return [c for name in names for c in gives.get(name, (name,)) if c in schema.SIGNALS.names]
 
 

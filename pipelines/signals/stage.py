@@ -147,7 +147,7 @@ class UnitWork:
     def _measured(self, scorers: str, mine: np.ndarray) -> Iterator[pa.RecordBatch]:
         stand = standing(read(scorers), self.plan.versions)
         missing = [s for s in self.scorers if s.name not in stand]
-        copied = columns_of(stand, self.scorers)
+        copied = columns_of(stand)
         columns = {"drop", "id", "source", "key"}.union(*(s.reads for s in missing))
         seen = 0
         for batch in self._samples(sorted(columns)):
