@@ -71,7 +71,8 @@ def timed_loop(pictures: list[bytes]) -> tuple[float, float]:
 
 
 def busy() -> float:
-    """Seconds of processor time that this process and all that descend from it have had."""
+    """Seconds of processor time that this process and all that descend from it have had, those that
+    have ended among them."""
     spent, parents = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -80,7 +81,7 @@ def busy() -> float:
             continue
         pid = int(stat.parent.name)
         parents[pid] = int(fields[1])
-        spent[pid] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        spent[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     ours = {os.getpid()}
     while more := {p for p, parent in parents.items() if parent in ours} - ours:
         ours |= more
