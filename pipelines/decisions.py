@@ -14,7 +14,7 @@ STAGE = "decisions"
 
 def judge(workspace: Workspace, policy: Policy) -> pa.Table:
     """What a policy would decide of every sample of every drop; nothing is written."""
-    signals = workspace.tables.scan("signals", schema.SIGNALS)
+    signals = workspace.tables.scan("signals", schema.SIGNALS, ["drop", "id", *policy])
     decided = apply(policy, signals)
     copies = _copies(workspace)
     if not copies.num_rows:

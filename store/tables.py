@@ -169,6 +169,8 @@ class Tables:
         added = [f for f in schema if f.name not in known]
         same = all(f in schema for f in dataset.schema)
         if same and all(f.nullable for f in added):
+            if not added:  # the same columns in another order; rows are written by name
+                return dataset
             dataset.add_columns(pa.schema(added))
             return self.open(name)
         # The columns mean something else now, and so does every run key made of them.
