@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV_VERSION := 0.13.8
 
-.PHONY: demo test test-slow heads check format lock bench clean
+.PHONY: demo test test-slow heads check format lock clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
