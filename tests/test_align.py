@@ -10,6 +10,7 @@ from conftest import make
 import isotrope
 from embedders.encoder import unit_rows
 from embedders.spaces import in_order, open_space
+from orchestration import jobs
 from orchestration.cli import main
 from pipelines import plan
 from pipelines.align import align_space
@@ -140,6 +141,12 @@ def test_another_projection_runs_no_model(aligned, log):
     assert best(newest) > 0.9
     older = isotrope.connect(aligned.root, release=release.number)
     assert best(older) > 0.9  # its own projection is still there
+
+
+def test_dagster_aligns_too(aligned):
+    before = aligned.tables.open("projections").count_rows()
+    assert jobs.align.execute_in_process(resources={"corpus": aligned}).success
+    assert aligned.tables.open("projections").count_rows() == before + 1
 
 
 def test_two_towers_meet_in_a_space_of_their_own(tmp_path, ray_cluster, log):
