@@ -114,6 +114,7 @@ def test_the_heads_say_what_they_were_learned_from():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_heads_do_what_they_claim(tmp_path):
     try:
         drawn = list(stamps(tmp_path, lambda _: None))
