@@ -59,18 +59,6 @@ def ridge(
     return _linear(found * scale[:, None], -(mean * scale) @ found)
 
 
-def combined(projections: list[Projection], shares: list[float]) -> Projection:
-    """The linear projection whose rows are, before scaling, weighted sums of the others'."""
-    tensors = {
-        name: sum(
-            (share * p.tensors[name] for share, p in zip(shares, projections, strict=True)),
-            start=np.zeros_like(projections[0].tensors[name]),
-        )
-        for name in ("weight", "bias")
-    }
-    return Projection(tensors)
-
-
 def _shares(weights: np.ndarray | None, rows: int) -> np.ndarray:
     found = np.ones(rows) if weights is None else np.asarray(weights, np.float64)
     return found / found.sum()
