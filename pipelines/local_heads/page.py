@@ -95,9 +95,9 @@ def page(
 
 
 _NAMES = {
-    "stamps": "stamps of Tux Paint with English captions, each counting three times",
-    "openmoji": "drawings of OpenMoji with the names and keywords of Unicode's CLDR",
-    "openclipart": "drawings of Open Clip Art with their titles and keywords",
+    "stamps": "stamps of Tux Paint (GPL-2) with English captions, each counting three times",
+    "openmoji": "drawings of OpenMoji (CC BY-SA 4.0) with the names and keywords of Unicode's CLDR",
+    "openclipart": "drawings of Open Clip Art (public domain) with their titles and keywords",
     "glyphs": "letters and digits of four fonts, none of them that of the stamps' own letters",
 }
 
