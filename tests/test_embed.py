@@ -9,7 +9,7 @@ import pytest
 
 from embedders.pool import Pool, UnitResult
 from embedders.registry import load
-from pipelines import commits, embed, ingest, plan, signals
+from pipelines import commits, embed, fill, ingest, plan, signals
 from store import identity, schema
 from store.errors import InvariantError
 from store.stage import Counts, begin, record
@@ -94,7 +94,7 @@ def test_poison_costs_itself_alone(tmp_path: Path) -> None:
 def test_a_run_that_broke_off_embeds_only_what_is_missing(
     tmp_path: Path, encoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(embed.UNIT_PARTS, "text", 8)
+    monkeypatch.setitem(fill.UNIT_PARTS, "text", 8)
     monkeypatch.setattr(commits, "_SECONDS", 0)
     monkeypatch.setattr(commits, "_SHARE", 1e9)
     captioned(tmp_path, "a", {f"{n:03d}": f"a blue square {n}" for n in range(100)})
@@ -146,16 +146,16 @@ def test_any_table_is_filled_in_units_of_few_bytes(
     tmp_path: Path, encoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another table and another encoder than the space's, cut where a unit's bytes are enough."""
-    monkeypatch.setattr(embed, "_UNIT_BYTES", 100)
+    monkeypatch.setattr(fill, "_UNIT_BYTES", 100)
     captions = {str(n): "a grey square " * (n % 7 + 1) + str(n) for n in range(30)}
     captioned(tmp_path, "a", captions)
     workspace = curated(tmp_path, texts("corpus_for_tests:ColourText"))
     spec = "python:tests.encoders_for_tests:Hashing"
     columns = schema.vectors(load(spec).dim)
     with begin(workspace.tables, "features", "key", columns, "a") as run:
-        assert embed.fill(workspace, run, "a", "features__hashing", spec, "text") == (30, 30)
+        assert fill.fill(workspace, run, "a", "features__hashing", spec, "text") == (30, 30)
         workspace.tables.upsert("features__hashing", columns, run.batches(), "part_id")
-        assert embed.fill(workspace, run, "a", "features__hashing", spec, "text") == (30, 30)
+        assert fill.fill(workspace, run, "a", "features__hashing", spec, "text") == (30, 30)
     assert set(encoded.values()) == {1}
     rows = workspace.tables.open("features__hashing").to_table()
     direct = load(spec).encode(list(captions.values()))

@@ -29,10 +29,10 @@ STEADY = CONFIG.replace("corpus_for_tests:ColourImage", "corpus_for_tests:Steady
 VICTIMS = {"actor": "ray::Actor", "worker": "ray::prepare"}
 DRIVER = """
 from pathlib import Path
-from pipelines import commits, embed
+from pipelines import commits, embed, fill
 from store.workspace import Workspace
 commits._SECONDS, commits._SHARE = 0, 1e9
-embed.UNIT_PARTS["image"] = 16
+fill.UNIT_PARTS["image"] = 16
 embed.embed(Workspace.open(Path("{root}")), "a")
 """
 
