@@ -38,7 +38,7 @@ def equal(table: np.ndarray, probes: np.ndarray) -> Iterator[tuple[np.ndarray, n
         count = np.searchsorted(ordered, block, "right") - low
         found = np.flatnonzero(count)
         low, count = low[found], count[found]
-        for here in _blocks(count):
+        for here in spans(count):
             many = count[here]
             before = np.repeat(np.cumsum(many) - many, many)
             places = np.repeat(low[here], many) + np.arange(many.sum()) - before
@@ -65,7 +65,8 @@ def distinct(x: np.ndarray, y: np.ndarray, rows: int) -> tuple[np.ndarray, np.nd
     return code // rows, code % rows
 
 
-def _blocks(count: np.ndarray) -> Iterator[slice]:
+def spans(count: np.ndarray) -> Iterator[slice]:
+    """Slices of so many items whose counts add up to `MOST`, or of one that has more."""
     ends, start = np.cumsum(count), 0
     while start < len(count):
         most = (ends[start - 1] if start else 0) + MOST

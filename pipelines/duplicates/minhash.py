@@ -6,23 +6,23 @@ have as many rows as leave a recall of 0.99 at the threshold; above it recall is
 with fewer than 8 shingles say too little to be near to another: they match only themselves.
 
 Similar sets can still tell of other things: "a photo of a red cat ..." and the same of a dog are
-one template. So of two texts with words of their own each, some pair of these words must be spelled
-alike (`alike`): a typo passes, another subject or another number does not.
+one template. So words that only one of two texts has count too (`same_template`): spelled alike
+they are a typo, else another subject, or another number.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from pipelines.duplicates.joins import MOST, Pairs, collect, distinct, equal
-from pipelines.duplicates.shingles import fold, jaccard, sets, shingle
+from pipelines.duplicates.joins import Pairs, collect, equal
+from pipelines.duplicates.shingles import fold, sets, shared, shingle
+from pipelines.duplicates.templates import same_template
 
 HASHES = 128
 RECALL = 0.99
 LEAST = 8  # shingles
 _TEXTS, _CHUNK = 4096, 1 << 14
-_WORD = 0.25  # shingles that two spellings of a word share at least
+_COMPARED, _VERIFIED = 1 << 14, 1 << 14  # pairs at once
 _rng = np.random.default_rng(20240229)
 _MULTIPLY = _rng.integers(0, 1 << 32, HASHES, np.uint32) | np.uint32(1)
 _ADD = _rng.integers(0, 1 << 32, HASHES, np.uint32)
@@ -51,10 +51,9 @@ def pairs(
 
     def found() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for x, y in _candidates(signed, long_enough, threshold, first):
-            for start in range(0, len(x), _TEXTS):
-                yield _verified(
-                    x[start : start + _TEXTS], y[start : start + _TEXTS], texts, threshold
-                )
+            for start in range(0, len(x), _VERIFIED):
+                here = slice(start, start + _VERIFIED)
+                yield _verified(x[here], y[here], texts, threshold)
 
     return collect(found(), len(signed))
 
@@ -102,23 +101,27 @@ def _mix(values: np.ndarray) -> np.ndarray:
 def _candidates(
     signed: np.ndarray, long_enough: np.ndarray, threshold: float, first: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs that share a band and whose signatures agree about as often as they should."""
+    """Pairs that share a band and whose signatures agree about as often as they should, each at
+    the first band that it shares."""
     rows = rows_a_band(threshold)
     kept = np.flatnonzero(long_enough)
     new = kept[kept >= first]
     # Agreement is binomial: three deviations below the threshold lose one pair in a thousand.
-    least = threshold - 3 * np.sqrt(threshold * (1 - threshold) / HASHES)
-    step = MOST // HASHES
-    for band in range(HASHES // rows):
-        keys = _band(signed, band * rows, rows)
+    least = HASHES * threshold - 3 * np.sqrt(HASHES * threshold * (1 - threshold))
+    starts = np.arange(0, HASHES - rows + 1, rows)
+    for band, start in enumerate(starts.tolist()):
+        keys = _band(signed, start, rows)
         for entry, probe in equal(keys[new], keys[kept]):
             x, y = kept[probe], new[entry]
-            x, y = distinct(x[x < y], y[x < y], len(signed))
-            for start in range(0, len(x), step):
-                a, b = x[start : start + step], y[start : start + step]
-                agree = (signed[a] == signed[b]).mean(axis=1, dtype=np.float32) >= least
-                if agree.any():
-                    yield a[agree], b[agree]
+            x, y = x[x < y], y[x < y]
+            for at in range(0, len(x), _COMPARED):
+                a, b = x[at : at + _COMPARED], y[at : at + _COMPARED]
+                agree = signed[a] == signed[b]
+                enough = agree.sum(axis=1) >= least
+                a, b, agree = a[enough], b[enough], agree[enough]
+                shared = np.logical_and.reduceat(agree[:, : starts[-1] + rows], starts, axis=1)
+                here = shared.argmax(axis=1) == band
+                yield a[here], b[here]
 
 
 def _band(signed: np.ndarray, start: int, rows: int) -> np.ndarray:
@@ -135,40 +138,9 @@ def _verified(
     rows, place = np.unique(np.r_[x, y], return_inverse=True)
     folded = fold(texts(rows))
     a, b = place[: len(x)], place[len(x) :]
-    similarity = jaccard(sets(shingle(folded)), a, b)
+    shingled = sets(shingle(folded))
+    sizes, both = np.diff(shingled.starts), shared(shingled, a, b)
+    similarity = (both / np.maximum(sizes[a] + sizes[b] - both, 1)).astype(np.float32)
     near = np.flatnonzero(similarity >= threshold)
-    near = near[[alike(folded[a[i]], folded[b[i]]) for i in near]] if len(near) else near
+    near = near[~same_template(folded, a[near], b[near])]
     return x[near], y[near], similarity[near]
-
-
-def alike(one: str, other: str) -> bool:
-    """Whether two folded texts may tell of the same: words of one alone must be spellings of words
-    of the other alone, except where only one of them has any to spare.
-
-    Words with digits have one spelling.
-    """
-    if one == other:
-        return True
-    a, b = Counter(one.split()), Counter(other.split())
-    mine, theirs = a - b, b - a
-    if not mine or not theirs:
-        return True
-    few, many = sorted((list(mine), list(theirs)), key=len)
-    joined = "".join(few), "".join(many)
-    if sorted(joined[0]) == sorted(joined[1]):  # words run together or taken apart
-        return True
-    return all(any(_spelled_alike(w, v) for v in many) for w in few)
-
-
-def _spelled_alike(word: str, other: str) -> bool:
-    if any(map(str.isdigit, word + other)):
-        return word == other
-    a, b = _letters(word), _letters(other)
-    shared = len(a & b)
-    return shared >= _WORD * (len(a) + len(b) - shared)
-
-
-def _letters(word: str) -> set[str]:
-    """Pairs of letters, with the ends marked: what a typo leaves of a short word."""
-    marked = f" {word} "
-    return {marked[i : i + 2] for i in range(len(marked) - 1)}

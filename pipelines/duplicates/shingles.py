@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.duplicates.joins import spans
+
+_MOST = 10_000
 _NO_WORD = re.compile(r"[^\w\0]+|_+")
 _SPACE, _END = np.uint32(ord(" ")), np.uint32(ord("\n"))
 
@@ -28,8 +31,9 @@ class Shingles:
 
 
 def fold(texts: Sequence[str]) -> list[str]:
-    """The words of texts, in lower case, one space between them; broken UTF-16 counts as spaces."""
-    whole = "\0".join(t.replace("\0", " ") if "\0" in t else t for t in texts)
+    """The words of texts, in lower case, one space between them; of long texts those of the first
+    10,000 characters."""
+    whole = "\0".join(t[:_MOST].replace("\0", " ") for t in texts)
     if not whole.isascii():
         whole = unicodedata.normalize("NFKC", whole).casefold()
     folded = _NO_WORD.sub(" ", whole.lower())
@@ -58,21 +62,21 @@ def sets(shingles: Shingles) -> Shingles:
     return Shingles(values[new], np.r_[0, np.cumsum(count)])
 
 
-def jaccard(of: Shingles, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Shared over all shingles, float32 (k,), of pairs of sets by their rows."""
+def shared(of: Shingles, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How many shingles pairs of sets share, int64 (k,). Args: `x`, `y`: their rows."""
     sizes = np.diff(of.starts)
-    small, large = np.where(sizes[x] < sizes[y], x, y), np.where(sizes[x] < sizes[y], y, x)
-    # Each set is a run of (text, rank of the value) codes, so one sorted array holds them all.
-    rank = np.unique(of.values, return_inverse=True)[1]
-    text = np.repeat(np.arange(len(sizes)), sizes)
-    width = int(rank.max(initial=0)) + 1
-    codes = text * width + rank
-    many = sizes[small]
-    before = np.repeat(np.cumsum(many) - many, many)
-    members = np.repeat(of.starts[small], many) + np.arange(many.sum()) - before
-    wanted = np.repeat(large, many) * width + rank[members]
-    place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-    pair = np.repeat(np.arange(len(x)), many)
-    hit = codes[place] == wanted if len(codes) else np.zeros(0, bool)
-    shared = np.bincount(pair[hit], minlength=len(x))
-    return (shared / np.maximum(sizes[x] + sizes[y] - shared, 1)).astype(np.float32)
+    less = sizes[x] < sizes[y]
+    small, large = np.where(less, x, y), np.where(less, y, x)
+    # Each set is a run of sorted codes, text and value, so that one array holds them all.
+    distinct, rank = np.unique(of.values, return_inverse=True)
+    codes = np.repeat(np.arange(len(sizes)), sizes) * len(distinct) + rank
+    out = np.zeros(len(x), np.int64)
+    for here in spans(sizes[small]):
+        many = sizes[small[here]]
+        before = np.repeat(np.cumsum(many) - many, many)
+        members = np.repeat(of.starts[small[here]], many) + np.arange(many.sum()) - before
+        wanted = np.repeat(large[here], many) * len(distinct) + rank[members]
+        place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
+        pair = np.repeat(np.arange(len(many)), many)
+        out[here] = np.bincount(pair[codes[place] == wanted], minlength=len(many))
+    return out
