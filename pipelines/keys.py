@@ -24,7 +24,7 @@ VERSIONS = {
     "samples": 1,
     "signals": 2,
     "vectors": 1,
-    "duplicates": 1,
+    "duplicates": 2,
     "decisions": 1,
     "banks": 2,
     "gallery": 2,
@@ -99,7 +99,24 @@ def vectors(workspace: Workspace, drop: str) -> str:
 
 
 def duplicates(workspace: Workspace) -> str:
-    return _key("duplicates", str(schema.DUPLICATES), _outputs(workspace, "samples"))
+    """Raises SourceError where evaluation samples that corpus.yaml names are missing."""
+    asked = workspace.config.duplicates
+    listed = []
+    if workspace.config.decontaminate:
+        # Reading them takes what reads media, which a corpus without them need not load here.
+        from pipelines.duplicates.evaluation import listing
+
+        listed = [(e.name, listing(workspace, e)) for e in workspace.config.decontaminate]
+    return _key(
+        "duplicates",
+        str(schema.DUPLICATES),
+        _outputs(workspace, "samples"),
+        _outputs(workspace, "signals"),
+        _outputs(workspace, "vectors") if asked.semantic is not None else [],
+        policy_hash(workspace.config.policy),
+        asked.model_dump(),
+        listed,
+    )
 
 
 def decisions(workspace: Workspace) -> str:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from store import schema
+from store.config_duplicates import Duplicates, Evaluation
 from store.config_errors import explain
 from store.config_section import PositiveInt, Section
 from store.config_signals import Signals
@@ -189,6 +190,8 @@ class CorpusConfig(Section):
     tables: str = "tables"
     limits: Limits = Limits()
     signals: Signals = Signals()
+    duplicates: Duplicates = Duplicates()
+    decontaminate: tuple[Evaluation, ...] = ()
     policy: dict[str, Rule] = DEFAULT_POLICY
     space: str = "local"
     spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
@@ -205,6 +208,14 @@ class CorpusConfig(Section):
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"{name!r}: a source's name is letters, digits, - and _")
         return sources
+
+    @field_validator("decontaminate")
+    @classmethod
+    def _different_names(cls, listed: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
+        names = [e.name for e in listed]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"{', '.join(twice)}: named twice; rules are called by these names")
+        return listed
 
     @field_validator("policy")
     @classmethod

@@ -142,6 +142,9 @@ STAGES = pa.schema(
     ]
 )
 
+# `cluster` is the id of the sample that stands for this one, or the key of an evaluation sample;
+# `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample of a drop is lost
+# at most once.
 DUPLICATES = pa.schema(
     [
         _text("id"),
