@@ -67,7 +67,9 @@ def _lost(workspace: Workspace, decided: pa.Table) -> pa.Table:
     copy = pc.index_in(cluster, value_set=first["cluster"].combine_chunks())
     value = pc.if_else(exact, first["drop"].take(copy), cluster)
     limits = pa.array([str(v) for v in _limits(workspace).values()], pa.string())
-    threshold = limits.take(pc.index_in(kind, value_set=pa.array(list(_limits(workspace)))))
+    threshold = limits.take(
+        pc.index_in(kind, value_set=pa.array(list(_limits(workspace)), pa.string()))
+    )
     named = pc.replace_substring_regex(kind, f"^{_EVALUATION}", "decontamination.")
     near = pc.binary_join_element_wise("duplicate", kind, ".")
     table = {

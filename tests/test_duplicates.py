@@ -25,6 +25,7 @@ from tests.corpus_for_tests import begin
 CONFIG = """\
 sources:
   photos: {path: drops}
+duplicates: {image: 31, audio: 0.75, text: 0.7}
 decontaminate:
   - {name: held-out, path: held}
 policy:
