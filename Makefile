@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV_VERSION := 0.13.8
 
-.PHONY: demo test test-slow check format lock bench clean
+.PHONY: demo test test-slow heads check format lock clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -14,6 +14,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Trains what is committed in embedders/local/heads, and writes docs/local.md.
+heads: $(READY)
+	$(BIN)/python -m pipelines.local_heads .cache/heads
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from store import errors
 from store.client import Corpus
 from store.corrections import evaluate, fit
 from store.corrections.selection import select
-from store.errors import EncoderError, NotFoundError
+from store.errors import EncoderError, InputError, NotFoundError
 from store.query_log import QueryLog
 from store.tables import Tables
 from store.workspace import Workspace
@@ -49,36 +50,45 @@ __version__ = "0.1.0"
 __all__ = ["Corpus", "connect", "errors", "evaluate", "fit", "select"]
 
 
-def connect(path: str | os.PathLike[str]) -> Corpus:
-    """Open a corpus to search it.
+def connect(
+    path: str | os.PathLike[str], *, space: str | None = None, release: int | None = None
+) -> Corpus:
+    """Open a corpus to search it, at its newest release.
 
     Args:
         path: the folder of a corpus.yaml, or the address of its tables (a folder, s3://...).
+        space: the newest release of this space, where the corpus has been embedded in several.
+        release: the release of this number.
 
     Raises:
         NotFoundError: there is no corpus at `path`.
         ConfigError: its corpus.yaml is not valid.
+        InputError: both a space and a release are named.
     """
+    if space is not None and release is not None:
+        raise InputError("name a space or a release: a release is of one space")
+    open_at = partial(Corpus, space=space, number=release)
     address = os.fspath(path)
     if address.startswith(("http://", "https://")):
         raise NotFoundError(f"{address}: there is no server to connect to yet; give a path")
     if "://" in address:
-        return Corpus(Tables(address), _encode)
+        return open_at(Tables(address), partial(_encode, address))
     if (Path(address) / "corpus.yaml").is_file():
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
         logged = QueryLog(tables, settings) if settings and tables.is_local else None
-        return Corpus(tables, _encode, logged)
+        return open_at(tables, partial(_encode, tables.root), logged)
     tables = Tables(Path(address).expanduser().resolve())
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
             " SOURCE` begins a corpus"
         )
-    return Corpus(tables, _encode)
+    return open_at(tables, partial(_encode, tables.root))
 
 
 def _encode(
+    root: str,
     space_name: str,
     space_config: Mapping[str, Any],
     fingerprints: Mapping[str, str],
@@ -87,7 +97,7 @@ def _encode(
     """Inputs to vectors with the encoders that the release was made with, loaded when needed."""
     from embedders.spaces import encode_query, open_space
 
-    space = open_space(space_name, space_config)
+    space = open_space(space_name, space_config, root)
     for modality in inputs:
         if modality not in space.towers:
             continue

@@ -30,11 +30,11 @@ def samples(
     )
 
 
-@dg.asset(partitions_def=DROPS, group_name=GROUP, kinds={"beam", "lance"}, deps=[samples])
+@dg.asset(partitions_def=DROPS, group_name=GROUP, kinds={"beam", "ray", "lance"}, deps=[samples])
 def signals(
     context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:
-    """Measurements of every sample: sizes, lengths, languages. Facts; the policy judges later."""
+    """Measurements of every sample, each scorer's once. Facts; the policy judges later."""
     from pipelines.signals import measure
 
     name = context.partition_key

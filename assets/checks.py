@@ -84,6 +84,33 @@ def vectors_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[st
     return found, broken
 
 
+def duplicates_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
+    """What is lost is lost once, to a sample that represents its cluster and is not lost itself,
+    or to an evaluation sample."""
+    rows = corpus.tables.scan("duplicates", schema.DUPLICATES)
+    lost = rows.filter(pc.invert(rows["representative"]))
+    stands = rows.filter(rows["representative"])
+    once = lost.group_by(["drop", "id"]).aggregate([]).num_rows
+    near = lost.filter(pc.invert(pc.starts_with(lost["kind"], "evaluation:")))
+    places = (pc.binary_join_element_wise(t["cluster"], t["kind"], "\n") for t in (near, stands))
+    named, standing = (p.combine_chunks() for p in places)
+    orphans = near.num_rows - (pc.sum(pc.is_in(named, value_set=standing)).as_py() or 0)
+    both = pc.binary_join_element_wise(stands["drop"], stands["id"], "\n")
+    gone = pc.binary_join_element_wise(lost["drop"], lost["id"], "\n").combine_chunks()
+    chained = pc.sum(pc.is_in(both, value_set=gone)).as_py() or 0
+    done = record(corpus.tables, "duplicates", drop) or {}
+    found, broken = _conserved(corpus, "duplicates", drop, None)
+    if lost.num_rows != done.get("rejected", 0):
+        broken.append(f"{done.get('rejected', 0)} were lost, but the table lists {lost.num_rows}")
+    if once != lost.num_rows:
+        broken.append(f"{lost.num_rows - once} samples are lost more than once")
+    if orphans:
+        broken.append(f"{orphans} samples are lost to one that does not represent their cluster")
+    if chained:
+        broken.append(f"{chained} samples represent a cluster and are lost themselves")
+    return found | {"lost": lost.num_rows, "representatives": stands.num_rows}, broken
+
+
 def decisions_conserved(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
     """Every sample has exactly one decision, and one that is not kept says why."""
     tables = corpus.tables
@@ -219,6 +246,7 @@ CHECKS = [
     _check(by_drop.samples, samples_unique),
     _check(by_drop.signals, signals_conserved),
     _check(by_drop.vectors, vectors_sound),
+    _check(whole.duplicates, duplicates_sound),
     _check(whole.decisions, decisions_conserved),
     _check(whole.gallery, gallery_sound),
     _check(whole.release, release_does_no_harm),

@@ -13,11 +13,12 @@ from store.workspace import Workspace
 GROUP = "corpus"
 
 
-@dg.asset(group_name=GROUP, kinds={"beam", "lance"}, deps=[samples])
+@dg.asset(group_name=GROUP, kinds={"beam", "lance"}, deps=[samples, signals, vectors])
 def duplicates(
     context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:
-    """Samples whose content is in more than one drop, and which of them stands for the others."""
+    """Samples that are the same as another or near to it, and which of them stands for the others;
+    samples near to what something is going to be evaluated on."""
     from pipelines.duplicates import find_duplicates
 
     return step(

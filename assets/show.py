@@ -93,16 +93,25 @@ def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
 
 
 def duplicates(corpus: Workspace) -> dict[str, Any]:
-    """Which drops share content."""
-    found = corpus.tables.scan("duplicates", schema.DUPLICATES, ["cluster", "drop"])
+    """How many samples are lost in each kind, which drops share content, the nearest pairs."""
+    found = corpus.tables.scan("duplicates", schema.DUPLICATES)
+    lost = found.filter(pc.invert(found["representative"]))
+    counts = Counter(lost["kind"].to_pylist())
+    exact = found.filter(pc.equal(found["kind"], "exact"))
     clusters: dict[str, list[str]] = {}
-    for cluster, drop in zip(*found.to_pydict().values(), strict=True):
+    for cluster, drop in zip(exact["cluster"].to_pylist(), exact["drop"].to_pylist(), strict=True):
         clusters.setdefault(cluster, []).append(drop)
     shared = Counter(pair for drops in clusters.values() for pair in combinations(sorted(drops), 2))
     rows = [(*pair, count) for pair, count in shared.most_common(_MOST_RULES)]
+    near = lost.filter(pc.not_equal(lost["kind"], "exact"))
+    columns = ["kind", "drop", "id", "cluster", "similarity"]
+    least = near.select(columns).sort_by([("similarity", "ascending"), ("id", "ascending")])
+    pairs = [tuple(r.values()) for r in least.slice(0, _MOST_LOST).to_pylist()]
     return {
-        "clusters": len(clusters),
+        "clusters": len(pc.unique(found["cluster"])),
+        "lost": table(("kind", "samples"), sorted(counts.items())),
         "shared": table(("drop", "other drop", "samples in both"), rows),
+        "least similar": table(("kind", "drop", "sample", "lost to", "similarity"), pairs),
     }
 
 

@@ -1,6 +1,7 @@
 """What runs on Ray's workers: reading and preparing on CPUs, encoding where the model is."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 
-from embedders.spaces import load
+from embedders.encoder import cost_of
+from embedders.registry import load
 from store.errors import EncoderError, RecordError
 
 Load = Callable[[], list[tuple[str, Any]]]
@@ -19,14 +21,19 @@ LARGEST_BATCH = 1024
 
 
 class Prepared(NamedTuple):
-    """What `prepare` made of the parts in `ids`, and the parts that it refused."""
+    """What `prepare` made of the parts in `ids`: inputs, and what each costs, float64 (n,)."""
 
     ids: list[str]
     inputs: list[Any]
-    failed: Failures
+    costs: np.ndarray
 
-    def cut(self, start: int, stop: int) -> "Prepared":
-        return Prepared(self.ids[start:stop], self.inputs[start:stop], [])
+
+class Summary(NamedTuple):
+    """How many parts were prepared, the bytes that they take, and the parts that were refused."""
+
+    size: int
+    nbytes: int
+    failed: Failures
 
 
 class Encoded(NamedTuple):
@@ -45,21 +52,34 @@ def joined(pieces: list[Encoded], dim: int) -> Encoded:
     )
 
 
+def without_vectors(failed: Failures, dim: int) -> Encoded:
+    return Encoded([], np.empty((0, dim), np.float32), failed)
+
+
 # No reservation: the pool bounds how many run, and reserving could wait for its own actors.
-@ray.remote(num_cpus=0, max_retries=1, scheduling_strategy="SPREAD")
-def prepare(spec: str, read: Load, start: int = 0, stop: int | None = None) -> Prepared:
+@ray.remote(num_cpus=0, max_retries=1, num_returns=2, scheduling_strategy="SPREAD")
+def prepare(
+    spec: str, read: Load, start: int = 0, stop: int | None = None
+) -> tuple[Prepared, Summary]:
     """Read a unit and prepare its parts from `start` up to `stop`."""
     encoder = load(spec)
-    done = Prepared([], [], [])
+    ids: list[str] = []
+    inputs: list[Any] = []
+    costs: list[float] = []
+    failed: Failures = []
     for part, raw in read()[start:stop]:
         try:
-            done.inputs.append(encoder.prepare(raw))
-            done.ids.append(part)
+            made = encoder.prepare(raw)
+            costs.append(cost_of(encoder, made))
         except EncoderError:
             raise
         except Exception as error:
-            done.failed.append((part, _failure(error)))
-    return done
+            failed.append((part, _failure(error)))
+        else:
+            ids.append(part)
+            inputs.append(made)
+    prepared = Prepared(ids, inputs, np.array(costs))
+    return prepared, Summary(len(ids), _bytes(inputs), failed)
 
 
 @ray.remote(num_cpus=0, max_retries=1)
@@ -72,7 +92,9 @@ class Actor:
 
     Args:
         spec: the encoder, as spaces name it.
-        batch_size: inputs a forward pass; None doubles from 32 on a GPU until memory runs out.
+        batch_size: what a forward pass may cost, in ordinary inputs (see `Encoder`): the inputs'
+            number times the largest one's cost. None doubles from 32 on a GPU until memory runs
+            out.
         num_cpus: threads for torch.
         num_gpus: 0 hides any GPU.
     """
@@ -85,46 +107,57 @@ class Actor:
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(threads)
         self.encoder = load(spec)
-        self.batch_size = batch_size or FIRST_BATCH
+        self.budget = float(batch_size or FIRST_BATCH)
         self.growing = batch_size is None and num_gpus > 0
 
     def dim(self) -> int:
         return self.encoder.dim
 
-    def encode(self, unit: Prepared) -> Encoded:
-        pieces, start = [], 0
-        while start < len(unit.ids):
-            batch = unit.cut(start, start + self.batch_size)
+    def encode(self, prepared: Prepared, start: int = 0, stop: int | None = None) -> Encoded:
+        """Encode the inputs from `start` up to `stop`; small ones come first."""
+        costs = prepared.costs[start:stop]
+        left = start + np.argsort(costs, kind="stable")
+        pieces = []
+        while len(left):
+            batch = left[: self._fitting(prepared.costs[left])]
             try:
-                pieces.append(self._halved(batch))
+                pieces.append(self._halved(prepared, batch))
             except MemoryError:
-                self.batch_size, self.growing = max(1, len(batch.ids) // 2), False
+                padded = len(batch) * prepared.costs[batch[-1]]
+                self.budget, self.growing = padded / 2, False
                 continue
-            start += len(batch.ids)
-            if self.growing and len(batch.ids) == self.batch_size:
-                self.batch_size = min(2 * self.batch_size, LARGEST_BATCH)
-        return joined([*pieces, self._none(unit.failed)], self.encoder.dim)
+            left = left[len(batch) :]
+            if self.growing and len(left):
+                self.budget = min(2 * self.budget, LARGEST_BATCH)
+        return joined(pieces, self.encoder.dim)
 
-    def _halved(self, batch: Prepared) -> Encoded:
+    def _fitting(self, costs: np.ndarray) -> int:
+        """How many of the inputs, by rising cost, fit the budget once they are padded."""
+        padded = np.arange(1, len(costs) + 1) * costs
+        return max(1, int(np.searchsorted(padded, self.budget, side="right")))
+
+    def _halved(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
         """Where the encoder raises for a batch, its halves, down to the culprits.
 
         Raises MemoryError where a batch of more than one does not fit.
         """
+        ids = [prepared.ids[at] for at in batch]
         try:
-            vectors = np.asarray(self.encoder.encode(batch.inputs), np.float32)
+            inputs = [prepared.inputs[at] for at in batch]
+            encoded = self._finite(ids, np.asarray(self.encoder.encode(inputs), np.float32))
+            if encoded.ids or len(ids) == 1:
+                return encoded  # where all are NaN, one of them may have spoilt the others
         except EncoderError:
             raise
         except Exception as error:
-            if len(batch.ids) == 1:
-                return self._none([(batch.ids[0], _failure(error))])
+            _die_of_broken_device(error)
+            if len(ids) == 1:
+                return without_vectors([(ids[0], _failure(error))], self.encoder.dim)
             if _is_out_of_memory(error):
                 _free_memory()
                 raise MemoryError from error
-        else:
-            return self._finite(batch.ids, vectors)
-        middle = len(batch.ids) // 2
-        halves = batch.cut(0, middle), batch.cut(middle, len(batch.ids))
-        return joined([self._halved(half) for half in halves], self.encoder.dim)
+        halves = np.array_split(batch, 2)
+        return joined([self._halved(prepared, half) for half in halves], self.encoder.dim)
 
     def _finite(self, ids: list[str], vectors: np.ndarray) -> Encoded:
         expected = (len(ids), self.encoder.dim)
@@ -137,9 +170,6 @@ class Actor:
             vectors[finite],
             [(part, nan) for part, good in zip(ids, finite, strict=True) if not good],
         )
-
-    def _none(self, failed: Failures) -> Encoded:
-        return Encoded([], np.empty((0, self.encoder.dim), np.float32), failed)
 
 
 def _failure(error: Exception) -> RecordError:
@@ -155,3 +185,21 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _free_memory() -> None:
     if torch := sys.modules.get("torch"):
         torch.cuda.empty_cache()  # does nothing where no GPU was used
+
+
+def _die_of_broken_device(error: Exception) -> None:
+    """End this process where CUDA will refuse whatever comes next, as after a failed assertion:
+    the pool redoes the work elsewhere, and finds the part that did it."""
+    if _is_out_of_memory(error):
+        return
+    if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _bytes(value: Any) -> int:
+    """What an input takes, roughly: arrays and tensors count by their content."""
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_bytes, value))
+    return int(getattr(value, "nbytes", 0)) or sys.getsizeof(value)

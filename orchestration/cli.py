@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestration import tell
@@ -72,6 +73,24 @@ def materialise(workspace: Workspace, drop: str | None = None, stage: str | None
 
 
 @main.command()
+@_CORPUS
+@click.option("--modality", "modalities", multiple=True, help="Only the tower of this modality.")
+def align(folder: str, modalities: tuple[str, ...]) -> None:
+    """Learn the projections of the space's aligned towers from the corpus's own pairs."""
+    from orchestration.run import run_missing
+    from pipelines.align import align_space
+
+    workspace = Workspace.open(folder)
+    before = ("samples", "signals", "duplicates", "decisions")
+    run_missing(workspace, select=before, on_step=tell.step(console))
+    learned = align_space(
+        workspace, modalities or None, lambda said: console.print(f"  {escape(said)}")
+    )
+    tell.alignment(console, learned)
+    console.print("next: isotrope run, which projects what is embedded already")
+
+
+@main.command()
 @click.argument("text", required=False)
 @click.option("--image", type=click.Path(), help="A picture to search with.")
 @click.option("--audio", type=click.Path(), help="A recording to search with.")
@@ -82,6 +101,8 @@ def materialise(workspace: Workspace, drop: str | None = None, stage: str | None
 @click.option("--limit", default=10, show_default=True)
 @click.option("--explain", type=int, default=0, help="Explain the best hits, so many of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--space", help="Search the newest release of this space.")
+@click.option("--release", type=int, help="Search the release of this number.")
 @_CORPUS
 def search(
     text: str | None,
@@ -94,13 +115,16 @@ def search(
     limit: int,
     explain: int,
     as_json: bool,
+    space: str | None,
+    release: int | None,
     folder: str,
 ) -> None:
     """Search by TEXT, a picture, a recording, or a mix of them."""
     import isotrope
 
     shares = _numbers(weights) if weights else None
-    query = isotrope.connect(folder).search(text, image, audio, weights=shares)
+    corpus = isotrope.connect(folder, space=space, release=release)
+    query = corpus.search(text, image, audio, weights=shares)
     query = query.among(among).correct(correct).limit(limit)
     result = (query.where(where) if where else query).run()
     explained = [hit.explain() for hit in islice(result, explain)]

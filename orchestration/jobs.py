@@ -1,5 +1,5 @@
-"""Jobs and schedules: the tables of a drop, the tables of all drops, everything; fitting anew, and
-what becomes of the query log.
+"""Jobs and schedules: the tables of a drop, the tables of all drops, everything; fitting anew,
+aligning, and what becomes of the query log.
 """
 
 from typing import Any
@@ -64,6 +64,21 @@ def retention() -> None:
     forget()
 
 
+@dg.op
+def learn(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
+    """Learn the projections of the space's aligned towers, from samples that decisions keep."""
+    from pipelines.align import align_space
+
+    for learned in align_space(corpus, say=context.log.info):
+        context.log.info(f"{learned.modality}: {learned.file}, {learned.figures}")
+
+
+@dg.job
+def align() -> None:
+    """Learn the projections of the space's aligned towers; vectors are out of date after it."""
+    learn()
+
+
 nightly = dg.ScheduleDefinition(
     name="nightly",
     job=corpus_job,
@@ -94,5 +109,5 @@ def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipRe
     return dg.RunRequest()
 
 
-JOBS: list[Any] = [drop_job, corpus_job, everything_job, refit_job, drift_job, retention]
+JOBS: list[Any] = [drop_job, corpus_job, everything_job, refit_job, drift_job, retention, align]
 SCHEDULES = [nightly, refresh, forgetting]

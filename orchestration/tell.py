@@ -1,6 +1,6 @@
 """How the command line says things: tables for what people compare."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestration.whatif import Comparison
 from pipelines.measures import GEOMETRY, MEASURES, ends, listed, plain, sides
 from pipelines.sources import Drop
 from store import schema
+from store.projections import Learned
 from store.releases import Release
 from store.tables import Tables
 
@@ -71,6 +72,21 @@ def gains(console: Console, release: Release) -> None:
             table.add_row(name if side == "raw" else "", label, *shown)
     console.print(table)
     console.print("intervals, languages and the rest: isotrope evaluate", style="dim")
+
+
+def alignment(console: Console, learned: Sequence[Learned]) -> None:
+    """How well projections do on the pairs that were held out to stop by, chance beside it."""
+    table = Table("projection", "direction", "pairs", "held out", "R@1", "R@10", "R@10 by chance")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for each in learned:
+        held = each.figures["validation_pairs"]
+        for direction, found in each.figures.items():
+            if "->" in direction and each.modality in direction.split("->"):
+                shown = (f"{found[name]:.3f}" for name in ("r@1", "r@10"))
+                counts = f"{each.figures['pairs']:,}", f"{held:,}"
+                table.add_row(each.modality, direction, *counts, *shown, f"{10 / held:.3f}")
+    console.print(table)
 
 
 _FEW = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from pipelines import held_banks, keys
 from pipelines.bank_rows import LEAST_BANK, bank_table, digest, uniform
-from pipelines.embed import table_name
+from pipelines.features import table_name
 from pipelines.kept import kept_samples
-from pipelines.keys import corpus_space
 from pipelines.query_bank import draw, read_origins
 from pipelines.query_file import Queries
 from pipelines.query_match import Known
+from pipelines.space import corpus_space
 from store import schema
 from store.config import Corrections
 from store.stage import Counts, begin, publish

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import apache_beam as beam
 import lance
@@ -11,16 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.units import Work
 from store.config import Beam
-from store.stage import StageRun, UnitOutcome
-
-
-class Work(Protocol):
-    """One unit in progress: its rows as they come, then what became of its records."""
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]: ...
-
-    def outcome(self) -> UnitOutcome: ...
+from store.stage import StageRun
 
 
 def execute(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:

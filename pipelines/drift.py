@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from pipelines.bank_rows import Banks, bank_table
 from pipelines.compiled import read_compiled
 from pipelines.drift_rows import Drift, drift_table
-from pipelines.embed import as_matrix, table_name
+from pipelines.features import table_name
 from pipelines.query_bank import LEAST_REFERENCE
 from store import query_log, releases, schema
 from store.metrics.hubness import k_occurrence, skewness
 from store.metrics.intervals import Interval
 from store.releases import Direction, Release
-from store.tables import Tables, one_of, quote
+from store.tables import Tables, as_matrix, one_of, quote
 from store.workspace import Workspace
 
 K = 10

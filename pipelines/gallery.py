@@ -17,12 +17,12 @@ from pipelines import keys, occurrence
 from pipelines.bank_rows import Banks, bank_table, check_encoders
 from pipelines.choose import choose, way
 from pipelines.directions import Stand, forget_stands, read_stands, write_stands
-from pipelines.embed import table_name
+from pipelines.features import table_name
 from pipelines.fit import Rows, Ways
 from pipelines.kept import kept_samples
-from pipelines.keys import corpus_space
 from pipelines.parts import gallery_parts
 from pipelines.questions import Gallery
+from pipelines.space import corpus_space
 from pipelines.tiles import Compiled, Place, tiles
 from store import schema
 from store.bank import Bank

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from embedders.spaces import Space, open_space
 from pipelines.policy import policy_hash
 from pipelines.sources import Drop, listing_hash
+from pipelines.space import corpus_space
 from store import identity, schema
 from store.errors import NotFoundError
 from store.stage import record
@@ -22,22 +22,34 @@ from store.workspace import Workspace
 
 VERSIONS = {
     "samples": 1,
-    "signals": 1,
+    "signals": 2,
     "vectors": 1,
-    "duplicates": 1,
+    "duplicates": 2,
     "decisions": 1,
     "banks": 2,
     "gallery": 2,
     "release": 2,
 }
-# Each scorer's version: one that is added or changed makes the signals stale.
-SCORERS = {"image_size": 1, "text_length": 1, "text_language": 1, "audio_length": 1}
-
-
-def corpus_space(workspace: Workspace) -> Space:
-    """The space of corpus.yaml's `space:`. Raises EncoderError where it is not valid."""
-    name = workspace.config.space
-    return open_space(name, workspace.config.spaces[name])
+# Each scorer's version: raise one when it would give another value. The signals are stale then,
+# and what that scorer gives, alone, is measured again.
+SCORERS = {
+    "image_size": 1,
+    "image_pixels": 1,
+    "image_hash": 1,
+    "text_length": 2,
+    "text_repetition": 1,
+    "text_language": 2,
+    "text_contacts": 1,
+    "text_flagged": 1,
+    "text_boilerplate": 1,
+    "audio_length": 2,
+    "audio_levels": 1,
+    "audio_loudness": 1,
+    "audio_bandwidth": 1,
+    "audio_fingerprint": 1,
+}
+# Those that corpus.yaml has to ask for.
+OPTIONAL = {"image_nsfw": 1, "audio_speech": 1, "image_classifier": 1}
 
 
 def samples(workspace: Workspace, drop: Drop) -> str:
@@ -47,11 +59,33 @@ def samples(workspace: Workspace, drop: Drop) -> str:
 
 def signals(workspace: Workspace, drop: str) -> str:
     """Raises NotFoundError where the drop has no samples yet."""
-    return _key("signals", str(schema.SIGNALS), drop, _output(workspace, "samples", drop), SCORERS)
+    found = _output(workspace, "samples", drop)
+    return _key("signals", str(schema.SIGNALS), drop, found, scorers(workspace))
+
+
+def scorers(workspace: Workspace) -> dict[str, str]:
+    """The versions of the scorers that corpus.yaml asks for, by name; a classifier's tells its
+    weights and what is made of its output.
+
+    Raises NotFoundError where a classifier's file is missing.
+    """
+    asked = workspace.config.signals
+    versions = {name: str(version) for name, version in SCORERS.items()}
+    for name, wanted in (("image_nsfw", asked.nsfw), ("audio_speech", asked.speech)):
+        if wanted:
+            versions[name] = str(OPTIONAL[name])
+    for name, config in asked.classifiers().items():
+        if not (path := config.path(workspace.root)).is_file():
+            raise NotFoundError(f"signals.{name}.model: there is no file {path}")
+        stat = path.stat()
+        facts = config.model_dump(), _content(path, stat.st_size, stat.st_mtime_ns)
+        version = OPTIONAL["image_classifier"]
+        versions[name] = f"{version}-{identity.run_key(name, *facts)[:12]}"
+    return versions
 
 
 def vectors(workspace: Workspace, drop: str) -> str:
-    """Raises NotFoundError where the drop has no signals yet."""
+    """Raises NotFoundError where the drop has no signals yet, or a tower is yet to be aligned."""
     space = corpus_space(workspace)
     return _key(
         "vectors",
@@ -65,7 +99,24 @@ def vectors(workspace: Workspace, drop: str) -> str:
 
 
 def duplicates(workspace: Workspace) -> str:
-    return _key("duplicates", str(schema.DUPLICATES), _outputs(workspace, "samples"))
+    """Raises SourceError where evaluation samples that corpus.yaml names are missing."""
+    asked = workspace.config.duplicates
+    listed = []
+    if workspace.config.decontaminate:
+        # Reading them takes what reads media, which a corpus without them need not load here.
+        from pipelines.duplicates.evaluation import listing
+
+        listed = [(e.name, listing(workspace, e)) for e in workspace.config.decontaminate]
+    return _key(
+        "duplicates",
+        str(schema.DUPLICATES),
+        _outputs(workspace, "samples"),
+        _outputs(workspace, "signals"),
+        _outputs(workspace, "vectors") if asked.semantic is not None else [],
+        policy_hash(workspace.config.policy),
+        asked.model_dump(),
+        listed,
+    )
 
 
 def decisions(workspace: Workspace) -> str:

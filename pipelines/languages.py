@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow.compute as pc
 from rich.progress import track
 
-from embedders.spaces import Space, load
+from embedders.registry import load
+from embedders.spaces import Space
 from pipelines.bank_rows import Banks
 from pipelines.progress import console
 from store import corrections, schema

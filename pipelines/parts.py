@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.embed import table_name
+from pipelines.features import table_name
 from pipelines.kept import kept_samples
-from pipelines.keys import corpus_space
+from pipelines.space import corpus_space
 from store import schema
 from store.tables import Tables
 from store.workspace import Workspace

@@ -16,13 +16,13 @@ from embedders.pool import Pool, UnitResult
 from embedders.spaces import Space
 from pipelines import keys
 from pipelines.bank_rows import uniform
-from pipelines.embed import as_matrix
 from pipelines.progress import watch
 from pipelines.query_file import Queries, read_queries, vector_query
 from pipelines.query_match import Known, Placed, place
 from store import identity, query_log
 from store.errors import EncoderError
 from store.stage import Entry, StageRun, UnitOutcome
+from store.tables import as_matrix
 from store.workspace import Workspace
 
 LEAST_REFERENCE = 200  # queries, for a skewness to be compared with

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.embed import as_matrix
 from pipelines.query_file import Asked
-from store.tables import quote
+from store.tables import as_matrix, quote
 
 SAME = 1e-3  # distance of unit vectors; the size of a batch moves one by 1e-5, half floats more
 _PROBES = 4

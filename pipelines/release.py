@@ -5,9 +5,9 @@ from pipelines.bank_rows import Banks, bank_table, check_encoders, describe
 from pipelines.directions import directions_table, read_stands
 from pipelines.evaluation import evaluate, harmed
 from pipelines.gallery import gallery_table
-from pipelines.keys import corpus_space
 from pipelines.languages import read_spoken
 from pipelines.policy import policy_hash
+from pipelines.space import corpus_space, space_config
 from store import releases, schema
 from store.releases import Release
 from store.stage import Counts, begin, publish
@@ -55,7 +55,7 @@ def make_release(workspace: Workspace) -> Release:
             releases.publish(
                 tables,
                 space=space.name,
-                space_config=workspace.config.spaces[space.name],
+                space_config=space_config(workspace),
                 dim=dim,
                 fingerprints=fingerprints,
                 banks=named,

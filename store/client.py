@@ -26,18 +26,28 @@ Encode = Callable[[str, Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]
 
 
 class Corpus:
-    """One corpus, opened at its newest release. `isotrope.connect` makes it.
+    """One corpus, opened at one of its releases. `isotrope.connect` makes it.
 
     Args:
         tables: where the tables are.
         encode: turns inputs into vectors; without it, queries are made of vectors.
         query_log: where the vectors of queries are logged; without it they are not.
+        space: the space to search, the newest release's where it is None.
+        number: of the release to search, the newest where it is None.
     """
 
     def __init__(
-        self, tables: Tables, encode: Encode | None = None, query_log: QueryLog | None = None
+        self,
+        tables: Tables,
+        encode: Encode | None = None,
+        query_log: QueryLog | None = None,
+        *,
+        space: str | None = None,
+        number: int | None = None,
     ):
         self.tables = tables
+        self._space = space
+        self._number = number
         self._encode = encode
         self._query_log = query_log
         self._galleries: dict[str, lancedb.table.Table] = {}
@@ -49,7 +59,9 @@ class Corpus:
     @cached_property
     def release(self) -> Release:
         """The release that is searched. Raises NotFoundError where there is none yet."""
-        return releases.latest(self.tables)
+        if self._number is not None:
+            return releases.numbered(self.tables, self._number)
+        return releases.latest(self.tables, self._space)
 
     @cached_property
     def banks(self) -> ReleaseBanks:
@@ -57,7 +69,7 @@ class Corpus:
         return ReleaseBanks(self.tables, self.release)
 
     def refresh(self) -> "Corpus":
-        """Go on with the newest release."""
+        """Go on with the newest release, unless it was opened at a certain one."""
         self.__dict__.pop("release", None)
         self.__dict__.pop("banks", None)
         self._galleries.clear()

@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,20 +16,17 @@ from pydantic import (
 )
 
 from store import schema
+from store.config_duplicates import Duplicates, Evaluation
 from store.config_errors import explain
+from store.config_section import PositiveInt, Section
+from store.config_signals import Signals
 from store.corrections.recipe import recipe
 from store.errors import ConfigError, NotFoundError
 
 FILE = "corpus.yaml"
 
-PositiveInt = Annotated[int, Field(gt=0)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Section):
+class Source(Section):
     """Where drops are delivered.
 
     `drop_by: entry` makes one drop of each folder and each tar directly under `path`;
@@ -42,7 +37,7 @@ class Source(_Section):
     drop_by: Literal["entry", "source"] = "entry"
 
 
-class Limits(_Section):
+class Limits(Section):
     """Upper bounds of one record's parts; what passes one is rejected, never read or decoded.
 
     Sizes are bytes as delivered, `image_pixels` is width times height before decoding, and
@@ -57,7 +52,7 @@ class Limits(_Section):
     meta_bytes: PositiveInt = 1 << 20
 
 
-class Rule(_Section):
+class Rule(Section):
     """What a signal must be for its sample to be kept."""
 
     min: float | None = None
@@ -87,7 +82,7 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-class Corrections(_Section):
+class Corrections(Section):
     """What a release may choose from, and how much of the corpus it sets aside to choose with.
 
     A correction is measured on a bank of queries, and it is as good as they are like those that
@@ -104,7 +99,7 @@ class Corrections(_Section):
     """
 
     methods: tuple[str, ...] | None = None
-    directions: dict[str, str] = {}
+    directions: dict[str, str] = Field(default_factory=dict)
     query_bank: Annotated[
         tuple[Literal["corpus", "file", "log"], ...], BeforeValidator(_listed), Field(min_length=1)
     ] = ("corpus",)
@@ -150,7 +145,7 @@ class Corrections(_Section):
         return self
 
 
-class QueryLog(_Section):
+class QueryLog(Section):
     """What is kept of the queries that are asked: their vectors, never their words or pictures.
 
     Without this section nothing is logged; `query_log: {}` logs by the defaults. Rows older than
@@ -162,7 +157,7 @@ class QueryLog(_Section):
     keep_rows: PositiveInt = 100_000
 
 
-class Ray(_Section):
+class Ray(Section):
     """The actor pool. `address: null` starts a local Ray, unless RAY_ADDRESS is set."""
 
     address: str | None = None
@@ -172,27 +167,34 @@ class Ray(_Section):
     batch_size: PositiveInt | None = None
 
 
-class Beam(_Section):
+class Beam(Section):
     """Beam's runner and its options, as they are written on Beam's command line."""
 
     runner: str = "FnApiRunner"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Engine(_Section):
+class Engine(Section):
+    """`signals` says what measures samples: Ray's tasks use every core, Beam runs where it is told
+    to; `auto` takes Ray where there is enough to do."""
+
     ray: Ray = Ray()
     beam: Beam = Beam()
+    signals: Literal["auto", "beam", "ray"] = "auto"
 
 
-class CorpusConfig(_Section):
+class CorpusConfig(Section):
     """The whole of corpus.yaml."""
 
     sources: dict[str, Source]
     tables: str = "tables"
     limits: Limits = Limits()
+    signals: Signals = Signals()
+    duplicates: Duplicates = Duplicates()
+    decontaminate: tuple[Evaluation, ...] = ()
     policy: dict[str, Rule] = DEFAULT_POLICY
     space: str = "local"
-    spaces: dict[str, dict[str, Any]] = {"local": {"preset": "local"}}
+    spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
     corrections: Corrections = Corrections()
     query_log: QueryLog | None = None
     engine: Engine = Engine()
@@ -206,6 +208,14 @@ class CorpusConfig(_Section):
             if not name.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"{name!r}: a source's name is letters, digits, - and _")
         return sources
+
+    @field_validator("decontaminate")
+    @classmethod
+    def _different_names(cls, listed: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
+        names = [e.name for e in listed]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"{', '.join(twice)}: named twice; rules are called by these names")
+        return listed
 
     @field_validator("policy")
     @classmethod

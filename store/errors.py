@@ -41,6 +41,10 @@ class EncoderError(IsotropeError):
     """An encoder cannot be loaded, or is not the one that the release was made with."""
 
 
+class NotAlignedError(EncoderError, NotFoundError):
+    """A tower's projection has yet to be learned."""
+
+
 class RecordError(IsotropeError):
     """One input record is bad. Caught where records are read; becomes a row of the ledger.
 

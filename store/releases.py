@@ -102,7 +102,8 @@ def publish(
     evaluation: Mapping[str, Any],
     policy: str,
 ) -> Release:
-    """Tag the versions, then list the release; releases older than the last `KEEP` lose tags."""
+    """Tag the versions, then list the release; all but the last `KEEP` and the newest of each
+    space lose their tags."""
     with tables.lock("publish-release"):
         known = listed(tables)
         release = Release(
@@ -125,8 +126,10 @@ def publish(
             dataset.tags.create(release.tag, version)
         row = pa.Table.from_pylist([_row(release)], schema=schema.RELEASES)
         tables.replace(TABLE, schema.RELEASES, row.to_batches(), "false")
-        for old in known[: -(KEEP - 1)]:
-            _untag(tables, old)
+        kept = {each.number for each in _kept([*known, release])}
+        for old in known:
+            if old.number not in kept:
+                _untag(tables, old)
     return release
 
 
@@ -136,8 +139,8 @@ def listed(tables: Tables) -> list[Release]:
     return [_release(row) for row in rows]
 
 
-def latest(tables: Tables) -> Release:
-    """The newest release.
+def latest(tables: Tables, space: str | None = None) -> Release:
+    """The newest release, of all or of a space.
 
     Raises:
         NotFoundError: there is none yet.
@@ -145,7 +148,32 @@ def latest(tables: Tables) -> Release:
     known = listed(tables)
     if not known:
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
-    return known[-1]
+    found = [release for release in known if space in (None, release.space)]
+    if not found:
+        there = ", ".join(sorted({release.space for release in known}))
+        raise NotFoundError(f"no release in the space {space!r} yet, only in: {there}")
+    return found[-1]
+
+
+def numbered(tables: Tables, number: int) -> Release:
+    """A release by its number.
+
+    Raises:
+        NotFoundError: there is none, or its tables are no longer kept.
+    """
+    known = {release.number: release for release in listed(tables)}
+    kept = [release.number for release in _kept(list(known.values()))]
+    if number not in kept:
+        said = "is no longer kept" if number in known else "is not there"
+        raise NotFoundError(f"release {number} {said}; there are: {', '.join(map(str, kept))}")
+    return known[number]
+
+
+def _kept(known: list[Release]) -> list[Release]:
+    """The last `KEEP`, and the newest of each space, oldest first."""
+    newest = {release.space: release.number for release in known}
+    recent = {release.number for release in known[-KEEP:]}
+    return [r for r in known if r.number in recent | set(newest.values())]
 
 
 def _untag(tables: Tables, release: Release) -> None:

@@ -41,7 +41,8 @@ SAMPLES = pa.schema(
     ]
 )
 
-# One nullable column a signal: null means that the sample has no part to measure.
+# One nullable column a signal: null means that the sample has no part to measure, that nobody asked
+# for an optional scorer, or that the scorer could not measure this one (the ledger tells).
 SIGNAL_TYPES: dict[str, pa.DataType] = {
     "image_width": pa.int32(),
     "image_height": pa.int32(),
@@ -49,21 +50,65 @@ SIGNAL_TYPES: dict[str, pa.DataType] = {
     "image_aspect": pa.float32(),
     "image_bytes": pa.int64(),
     "image_format": pa.string(),
+    "image_animated": pa.int32(),
+    "image_sharpness": pa.float32(),
+    "image_entropy": pa.float32(),
+    "image_brightness": pa.float32(),
+    "image_contrast": pa.float32(),
+    "image_uniformity": pa.float32(),
+    "image_pdq_quality": pa.int32(),
+    "image_nsfw": pa.float32(),
+    "image_aesthetic": pa.float32(),
+    "image_watermark": pa.float32(),
+    "image_class": pa.float32(),
     "text_chars": pa.int32(),
     "text_words": pa.int32(),
+    "text_special_ratio": pa.float32(),
+    "text_digit_ratio": pa.float32(),
+    "text_repeated_lines": pa.float32(),
+    "text_top_2gram": pa.float32(),
+    "text_top_3gram": pa.float32(),
+    "text_top_4gram": pa.float32(),
+    "text_repeated_5grams": pa.float32(),
+    "text_repeated_10grams": pa.float32(),
     "text_language": pa.string(),
     "text_language_score": pa.float32(),
+    "text_urls": pa.int32(),
+    "text_emails": pa.int32(),
+    "text_phones": pa.int32(),
+    "text_flagged_words": pa.int32(),
+    "text_boilerplate": pa.string(),
     "audio_seconds": pa.float64(),
     "audio_rate": pa.int32(),
     "audio_channels": pa.int32(),
+    "audio_bytes": pa.int64(),
+    "audio_format": pa.string(),
+    "audio_loudness": pa.float32(),
+    "audio_clipping": pa.float32(),
+    "audio_silence": pa.float32(),
+    "audio_snr": pa.float32(),
+    "audio_bandwidth": pa.float32(),
+    "audio_speech": pa.float32(),
 }
 
+# What duplicates are found by: measured like signals, but no policy has rules for them.
+FINGERPRINT_TYPES: dict[str, pa.DataType] = {
+    "image_pdq": pa.binary(32),
+    "audio_fingerprint": pa.binary(),
+}
+
+# `scorers` names what measured the row, each with its version, as `name@version name@version`.
 SIGNALS = pa.schema(
-    [_text("drop"), _text("id"), *(pa.field(n, t) for n, t in SIGNAL_TYPES.items())]
+    [
+        _text("drop"),
+        _text("id"),
+        *(pa.field(n, t) for n, t in (SIGNAL_TYPES | FINGERPRINT_TYPES).items()),
+        pa.field("scorers", pa.string()),
+    ]
 )
 
 # A record that did not pass a stage. `rejected` has a rule with value and threshold,
-# `failed` an error.
+# `failed` an error. `unmeasured` passed, but lacks a signal: its rule names the scorer.
 LEDGER = pa.schema(
     [
         _text("drop"),
@@ -97,6 +142,9 @@ STAGES = pa.schema(
     ]
 )
 
+# `cluster` is the id of the sample that stands for this one, or the key of an evaluation sample;
+# `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample of a drop is lost
+# at most once.
 DUPLICATES = pa.schema(
     [
         _text("id"),
@@ -133,6 +181,19 @@ RELEASES = pa.schema(
         _text("directions"),
         _text("evaluation"),
         _text("policy"),
+    ]
+)
+
+# What was learned to bring an encoder's vectors into a space.
+PROJECTIONS = pa.schema(
+    [
+        _text("space"),
+        _text("modality"),
+        _text("encoder"),
+        _text("anchors"),
+        _text("file"),
+        _text("figures"),
+        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
 

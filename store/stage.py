@@ -12,10 +12,12 @@ runs again (its staged units are still there, so nothing is computed twice).
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from store import identity, schema
 from store.errors import ConservationError, RecordError
 from store.tables import Tables, quote
 
+_LEDGER_ROWS = 4096
 _UNIT = pa.field("_unit", pa.string(), nullable=False)
 _ENTRY = pa.struct([f for f in schema.LEDGER if f.name not in ("drop", "stage")])
 _UNITS = pa.schema(
@@ -160,19 +163,24 @@ class StageRun:
         wanted = columns if columns is not None else self.schema.names
         return lance.dataset(self.rows_uri).to_table(columns=wanted)
 
+    def scan(self, columns: list[str]) -> pa.RecordBatchReader:
+        """Columns of the staged rows, streamed."""
+        return lance.dataset(self.rows_uri).scanner(columns=columns).to_reader()
+
     def entries(self) -> Iterator[Entry]:
-        units = lance.dataset(self._units_uri).to_table(columns=["entries"])
-        for listed in units["entries"].to_pylist():
-            yield from (Entry(**e) for e in listed)
+        units = lance.dataset(self._units_uri).scanner(columns=["entries"], batch_size=64)
+        for batch in units.to_batches():
+            for listed in batch["entries"].to_pylist():
+                yield from (Entry(**e) for e in listed)
 
     def counts(self) -> Counts:
-        units = lance.dataset(self._units_uri).to_table()
-        outcomes = [e.outcome for e in self.entries()]
+        units = lance.dataset(self._units_uri).to_table(columns=["input", "kept"])
+        outcomes = Counter(e.outcome for e in self.entries())
         return Counts(
             input=pc.sum(units["input"]).as_py() or 0,
             kept=pc.sum(units["kept"]).as_py() or 0,
-            rejected=outcomes.count("rejected"),
-            failed=outcomes.count("failed"),
+            rejected=outcomes["rejected"],
+            failed=outcomes["failed"],
         )
 
     def batches(
@@ -238,9 +246,7 @@ def publish(
     counts.check(f"{run.stage} of drop {run.drop!r}")
     here = f"drop = {quote(run.drop)} AND stage = {quote(run.stage)}"
     tables.replace("stages", schema.STAGES, [], here)
-    rows = [{"drop": run.drop, "stage": run.stage, **asdict(e)} for e in entries]
-    ledger = pa.Table.from_pylist(rows, schema=schema.LEDGER)
-    tables.replace("ledger", schema.LEDGER, ledger.to_batches(), here)
+    tables.replace("ledger", schema.LEDGER, _ledger(run, entries), here)
     write()
     record = {
         "drop": run.drop,
@@ -257,6 +263,13 @@ def publish(
     tables.replace("stages", schema.STAGES, stages.to_batches(), here)
     run.close()
     return counts
+
+
+def _ledger(run: StageRun, entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
+    left = iter(entries)
+    while some := list(islice(left, _LEDGER_ROWS)):
+        rows = [{"drop": run.drop, "stage": run.stage, **asdict(e)} for e in some]
+        yield pa.RecordBatch.from_pylist(rows, schema=schema.LEDGER)
 
 
 def record(tables: Tables, stage: str, drop: str = schema.EVERY_DROP) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ warnings.filterwarnings("ignore", message="lancedb fork support is experimental"
 warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
+_MERGE_ROWS, _MERGE_SHARE = 8192, 64
 
 
 class Tables:
@@ -146,16 +147,19 @@ class Tables:
     def upsert(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], key: str
     ) -> int:
-        """Add rows whose key is new and replace those whose key is known, in one commit.
+        """Add rows whose key is new and replace those whose key is known.
 
-        Keys must be unique within `batches`.
+        Keys must be unique within `batches`. Rows are merged some thousands at a time, more in a
+        large table, each time in one commit: a merge holds what it is given in memory.
         """
         with self.lock(name):
-            dataset = self._open_or_create(name, schema)
-            merge = dataset.merge_insert(key)
-            merge.when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(pa.RecordBatchReader.from_batches(schema, batches))
-            return self.version(name)
+            dataset, left = self._open_or_create(name, schema), iter(batches)
+            while piece := _some(left, max(_MERGE_ROWS, dataset.count_rows() // _MERGE_SHARE)):
+                merge = dataset.merge_insert(key)
+                merge.when_matched_update_all().when_not_matched_insert_all()
+                merge.execute(pa.RecordBatchReader.from_batches(schema, piece))
+                dataset = self.open(name)
+            return int(dataset.version)
 
     def _open_or_create(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
         try:
@@ -169,6 +173,8 @@ class Tables:
         added = [f for f in schema if f.name not in known]
         same = all(f in schema for f in dataset.schema)
         if same and all(f.nullable for f in added):
+            if not added:  # the same columns in another order; rows are written by name
+                return dataset
             dataset.add_columns(pa.schema(added))
             return self.open(name)
         # The columns mean something else now, and so does every run key made of them.
@@ -184,6 +190,15 @@ class Tables:
             dataset.cleanup_old_versions(
                 older_than=timedelta(hours=1), error_if_tagged_old_versions=False
             )
+
+
+def _some(batches: Iterator[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
+    """The next batches, of so many rows together or a little more."""
+    taken: list[pa.RecordBatch] = []
+    while rows > 0 and (batch := next(batches, None)) is not None:
+        taken.append(batch)
+        rows -= batch.num_rows
+    return taken
 
 
 def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:

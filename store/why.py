@@ -55,9 +55,19 @@ def why(tables: Tables, name: str) -> list[Step]:
     for row in tables.scan("duplicates", schema.DUPLICATES, where=here).to_pylist():
         place = (row["drop"], row["id"])
         if place in keys:
-            role = "stands for the others" if row["representative"] else "another one stands for it"
-            steps.append(Step(*place[:1], keys[place], "duplicates", row["kind"], role))
+            steps.append(Step(*place[:1], keys[place], "duplicates", row["kind"], _role(row)))
     return steps + _shown(tables, samples)
+
+
+def _role(row: dict) -> str:
+    if row["representative"]:
+        return "stands for the others"
+    if row["kind"] == "exact":
+        return "another one stands for it"
+    how = f"similarity {row['similarity']:.3f}"
+    if row["kind"].startswith("evaluation:"):
+        return f"near to the evaluation sample {row['cluster']}, {how}"
+    return f"{row['cluster']} stands for it, {how}"
 
 
 def _shown(tables: Tables, samples: list[dict]) -> list[Step]:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import time
 import zlib
 from pathlib import Path
@@ -129,3 +130,37 @@ class SlowImage(ColourImage):
         with Path(os.environ["ENCODED_LOG"]).open("a", encoding="utf-8") as log:
             log.writelines(f"{p[0, 0, 0]:.0f}-{p[0, 0, 1]:.0f}\n" for p in batch)
         return super().encode(batch)
+
+
+class SteadyImage(ColourImage):
+    """Long enough at work for something to happen to it."""
+
+    def prepare(self, raw: Any) -> np.ndarray:
+        time.sleep(0.002)
+        return super().prepare(raw)
+
+    def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.004 * len(batch))
+        return super().encode(batch)
+
+
+class PoisonedText(ColourText):
+    """Breaks on captions of certain colours."""
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        if any("raises" in text for text in batch):
+            raise ValueError("poison")
+        if any("kills" in text for text in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        vectors = super().encode(batch)
+        vectors[["not a number" in text for text in batch]] = np.nan
+        return vectors
+
+
+class NewerText(ColourText):
+    """The same with other weights."""
+
+    fingerprint = "colour-text@2"
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        return -super().encode(batch)

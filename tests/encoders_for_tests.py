@@ -83,3 +83,57 @@ class Greedy(Hashing):
 
 def broken() -> Hashing:
     raise RuntimeError("no weights here")
+
+
+class Named(Hashing):
+    """Takes a name and an option, as an encoder that a package enters does."""
+
+    def __init__(self, name: str, shift: str = "0"):
+        self.shift = int(shift)
+
+
+class Sized(Hashing):
+    """A text costs a tenth of its length; remembers what it was given together."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def cost(self, prepared: str) -> float:
+        return len(prepared) / 10
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        self.batches.append(batch)
+        return super().encode(batch)
+
+
+class Costless(Hashing):
+    """Some inputs cost nothing that can be added up."""
+
+    def cost(self, prepared: str) -> float:
+        return {"nothing": 0.0, "nan": np.nan}.get(prepared, 1.0)
+
+
+class Spoilt(Hashing):
+    """One bad text turns a whole batch into NaN, as normalising over a batch does."""
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        return super().encode(batch) * (np.nan if "nan" in batch else 1)
+
+
+class Asserting(Hashing):
+    """Fails as CUDA does: after a bad text, whatever comes next in this process fails too."""
+
+    broken = False
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        Asserting.broken |= "assert" in batch
+        if Asserting.broken:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return super().encode(batch)
+
+
+class Unscaled(Hashing):
+    """Vectors twice as long as they should be."""
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        return 2 * super().encode(batch)

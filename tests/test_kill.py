@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.embed import as_matrix
 from store import schema
 from store.stage import record
+from store.tables import as_matrix
 from store.workspace import Workspace
 from tests.corpus_for_tests import CONFIG, begin, deliver
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.bank_rows import Banks
-from pipelines.keys import corpus_space
 from pipelines.languages import MOST_LANGUAGES, _languages, compare_languages, read_spoken
+from pipelines.space import corpus_space
 from store import releases
 from store.corrections import fit
 from store.workspace import Workspace

@@ -2,19 +2,25 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
-from encoders_for_tests import DIM, Greedy
+from encoders_for_tests import DIM, Greedy, Hashing, Sized, Spoilt
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedders.actor import Actor, Prepared
-from embedders.cluster import cluster
+from embedders.cluster import cluster, room_on
+from embedders.encoder import cost_of
 from embedders.pool import Pool
-from embedders.spaces import load
+from embedders.registry import load
 from store.errors import EncoderError
 
 MODULE = "python:encoders_for_tests:"
@@ -102,6 +108,18 @@ def test_a_part_that_kills_what_prepares_it_is_found(ray_here):
     assert failed == {"kill while preparing": "encoder.crash", "unreadable": "text.test"}
 
 
+def test_a_device_that_refuses_to_go_on_is_replaced(ray_here):
+    vectors, failed = embed("Asserting", [("a", "assert", "b"), ("c",), ("d",)])
+    assert set(vectors) == {"a", "b", "c", "d"}
+    assert failed == {"assert": "encoder.crash"}
+
+
+def test_a_cost_that_is_no_number_costs_its_part_alone(ray_here):
+    vectors, failed = embed("Costless", [("a", "nothing", "nan", "b")])
+    assert set(vectors) == {"a", "b"}
+    assert failed == {"nothing": "encoder.cost", "nan": "encoder.cost"}
+
+
 def test_an_actor_killed_from_outside_costs_nothing(ray_here, tmp_path):
     pid_file = tmp_path / "pid"
     killed = []
@@ -144,6 +162,11 @@ def test_an_actor_that_does_not_fit_is_refused_at_once(ray_here):
         Pool(f"{MODULE}Hashing", actors=1000).__enter__()
 
 
+def test_a_share_of_several_gpus_is_refused(ray_here):
+    with pytest.raises(EncoderError, match=r"1\.5 GPU: engine.ray.num_gpus is a share"):
+        Pool(f"{MODULE}Hashing", num_gpus=1.5).__enter__()
+
+
 @pytest.mark.parametrize(("encoder", "said"), [("broken", "no weights here"), ("Absent", "Absent")])
 def test_an_encoder_that_cannot_be_made_is_refused(ray_here, encoder, said):
     with pytest.raises(EncoderError, match=said):
@@ -162,13 +185,16 @@ def test_a_unit_that_cannot_be_read_stops_the_pool(ray_here):
             list(pool.map([("unit", Unreadable())]))
 
 
-def actor_of_greedy(monkeypatch, batch_size: int | None, num_gpus: float) -> tuple[Actor, Greedy]:
-    greedy = Greedy()
+def actor_of(monkeypatch, encoder, batch_size: int | None, num_gpus: float = 0) -> Actor:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
-    monkeypatch.setattr("embedders.actor.load", lambda spec: greedy)
-    return Actor("greedy", batch_size, 1, num_gpus), greedy
+    monkeypatch.setattr("embedders.actor.load", lambda spec: encoder)
+    return Actor("any", batch_size, 1, num_gpus)
+
+
+def prepared(encoder, texts: list[str]) -> Prepared:
+    return Prepared(texts, texts, np.array([cost_of(encoder, text) for text in texts]))
 
 
 @pytest.mark.parametrize(
@@ -180,9 +206,97 @@ def actor_of_greedy(monkeypatch, batch_size: int | None, num_gpus: float) -> tup
     ],
 )
 def test_batch_size_follows_memory(monkeypatch, batch_size, num_gpus, batches):
-    actor, greedy = actor_of_greedy(monkeypatch, batch_size, num_gpus)
+    greedy = Greedy()
+    actor = actor_of(monkeypatch, greedy, batch_size, num_gpus)
     texts = [f"text {n}" for n in range(300)]
-    encoded = actor.encode(Prepared(texts, texts, []))
+    encoded = actor.encode(prepared(greedy, texts))
     assert greedy.batches == batches
     assert encoded.ids == texts
     assert encoded.failed == []
+
+
+@given(sizes=st.lists(st.integers(1, 120), min_size=1, max_size=60), budget=st.integers(1, 40))
+def test_batches_keep_to_their_budget(sizes: list[int], budget: int):
+    sized = Sized()
+    texts = [f"{n:04d}" + "x" * size for n, size in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        encoded = actor_of(monkeypatch, sized, budget).encode(prepared(sized, texts))
+    assert sorted(encoded.ids) == sorted(texts)
+    np.testing.assert_array_equal(encoded.vectors, Hashing().encode(encoded.ids))
+    assert sorted(text for batch in sized.batches for text in batch) == texts
+    costs = [[sized.cost(text) for text in batch] for batch in sized.batches]
+    assert all(len(batch) == 1 or len(batch) * max(batch) <= budget for batch in costs)
+    # Greedy: the next one would not have fitted any more.
+    for batch, following in pairwise(costs):
+        assert (len(batch) + 1) * following[0] > budget
+
+
+def test_a_range_of_a_unit_is_encoded_alone(monkeypatch):
+    sized = Sized()
+    texts = ["one", "three three", "two", "four"]
+    encoded = actor_of(monkeypatch, sized, 32).encode(prepared(sized, texts), 1, 3)
+    assert sorted(encoded.ids) == ["three three", "two"]
+
+
+def test_a_part_that_spoils_its_batch_costs_itself_alone(monkeypatch):
+    texts = ["a", "b", "nan", "c", "d"]
+    actor = actor_of(monkeypatch, Spoilt(), 32)
+    encoded = actor.encode(prepared(Spoilt(), texts))
+    assert sorted(encoded.ids) == ["a", "b", "c", "d"]
+    assert [(part, error.rule) for part, error in encoded.failed] == [("nan", "encoder.nan")]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "num_cpus", "num_gpus", "room"),
+    [
+        (8, 0, 1, 0, 8),
+        (8, 0, 3, 0, 2),
+        (8, 2, 1, 1, 2),
+        (16, 2, 1, 0.25, 8),
+        (4, 2, 1, 0.25, 4),
+        (16, 2, 1, 0.4, 4),  # two on each: none is cut from both
+        (16, 5, 1, 2, 2),
+        (16, 0, 1, 0.25, 0),
+    ],
+)
+def test_room_for_actors(cpus, gpus, num_cpus, num_gpus, room):
+    assert room_on({"CPU": cpus, "GPU": gpus}, num_cpus, num_gpus) == room
+
+
+SHARED_GPU = """
+import ray
+from test_pool import MODULE, parts_through
+from embedders.pool import Pool
+# A Ray that believes in a GPU: the arithmetic is Ray's, no device is touched.
+ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+assert parts_through(Pool(f"{MODULE}Hashing", actors=4, num_cpus=0.5, num_gpus=0.25)) == 9
+"""
+TWO_NODES = """
+import os
+import ray
+from ray.cluster_utils import Cluster
+from test_pool import MODULE, parts_through
+from embedders.pool import Pool
+cluster = Cluster()
+for _ in range(2):
+    cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+cluster.wait_for_nodes()
+os.environ["RAY_ADDRESS"] = cluster.address
+assert parts_through(Pool(f"{MODULE}Hashing", actors=2)) == 9  # a CPU each: one on either node
+cluster.shutdown()
+"""
+
+
+def parts_through(pool: Pool) -> int:
+    with pool:
+        units = ((str(n), Texts((f"text {n}",))) for n in range(9))
+        return sum(len(result.ids) for result in pool.map(units))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [SHARED_GPU, TWO_NODES], ids=["shared gpu", "two nodes"])
+def test_other_clusters(script: str):
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here.parent), str(here)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)

@@ -1,0 +1,122 @@
+"""A corpus for benchmarks, written straight into its tables: captions, and JPEGs that differ."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from pipelines import keys
+from pipelines.embed import table_name
+from store import identity, schema
+from store.stage import Counts, begin, publish
+from store.workspace import Workspace
+
+DROP = "written"
+_ROWS = 1000
+_CONFIG = """\
+sources:
+  written: {{path: drops}}
+policy:
+  text_chars: {{max: 2000}}
+space: measured
+spaces:
+  measured: {{{towers}}}
+engine:
+  ray: {{{ray}}}
+"""
+_WORDS = [f"word{n}" for n in range(500)]
+
+
+def jpeg(number: int, side: int) -> bytes:
+    """Smooth noise, as large a file as a photograph of that size; every number its own."""
+    rng = np.random.default_rng(number)
+    coarse = rng.integers(0, 255, (side // 8, side // 8, 3), np.uint8)
+    image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
+def caption(number: int) -> str:
+    rng = np.random.default_rng(number)
+    return " ".join([*rng.choice(_WORDS, rng.integers(5, 20)), str(number)])
+
+
+def corpus(
+    root: Path, towers: dict[str, str], samples: int, side: int = 0, ray: str = ""
+) -> Workspace:
+    """A workspace whose drop has its samples and signals.
+
+    Args:
+        towers: the space's encoders.
+        side: of square images, pixels; 0 for captions alone. There are 2,000 different ones at
+            most, so that writing them takes no longer than embedding them: what follows the
+            JPEG's end makes each its own part.
+        ray: settings of engine.ray, such as "num_cpus: 1".
+    """
+    root.mkdir(parents=True)
+    listed = ", ".join(f'{m}: "{spec}"' for m, spec in towers.items())
+    (root / "corpus.yaml").write_text(_CONFIG.format(towers=listed, ray=ray), encoding="utf-8")
+    workspace = Workspace.open(root)
+    pictures = [jpeg(n, side) for n in range(min(samples, 2000))] if side else []
+    _publish(workspace, "samples", schema.SAMPLES, _samples(samples, pictures), samples)
+    _publish(workspace, "signals", schema.SIGNALS, _signals(workspace), samples)
+    return workspace
+
+
+def _samples(count: int, pictures: list[bytes]) -> Iterator[pa.RecordBatch]:
+    for start in range(0, count, _ROWS):
+        rows = []
+        for number in range(start, min(start + _ROWS, count)):
+            text = caption(number)
+            row = {"drop": DROP, "source": DROP, "key": f"{number:08d}", "text": text}
+            row |= {"text_id": identity.part_id("text", text.encode()), "image_id": None}
+            if pictures:
+                image = pictures[number % len(pictures)] + number.to_bytes(4, "big")
+                row |= {"image": image, "image_id": identity.part_id("image", image)}
+                row |= {"image_bytes": len(image), "image_format": "jpeg"}
+            row["id"] = identity.sample_id(row["image_id"], None, row["text_id"])
+            rows.append(row)
+        yield pa.RecordBatch.from_pylist(rows, schema=schema.SAMPLES)
+
+
+def _signals(workspace: Workspace) -> Iterator[pa.RecordBatch]:
+    for batch in workspace.tables.open("samples").to_batches(columns=["drop", "id", "text"]):
+        rows = [{"drop": r["drop"], "id": r["id"], "text_chars": len(r["text"])}
+                for r in batch.to_pylist()]  # fmt: skip
+        yield pa.RecordBatch.from_pylist(rows, schema=schema.SIGNALS)
+
+
+def _publish(
+    workspace: Workspace,
+    stage: str,
+    columns: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    count: int,
+) -> None:
+    tables = workspace.tables
+    with begin(tables, stage, "written", columns, DROP) as run:
+        publish(
+            tables,
+            run,
+            counts=Counts(count, count),
+            entries=[],
+            write=lambda: tables.replace(stage, columns, batches, None),
+            output=lambda: "written",
+        )
+
+
+def forget_vectors(workspace: Workspace) -> None:
+    """As if nothing had been embedded."""
+    name = table_name(keys.corpus_space(workspace).name)
+    shutil.rmtree(workspace.tables.uri(name), ignore_errors=True)
+
+
+def parts_of(workspace: Workspace, modality: str) -> dict[str, bytes | str]:
+    """The corpus's parts and their content."""
+    rows = workspace.tables.open("samples").to_table(columns=[f"{modality}_id", modality])
+    return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))

@@ -1,0 +1,87 @@
+"""The encoders that there are, by scheme: ours, and those that other packages enter.
+
+A scheme is a factory `make(name, **options)`. One whose model serves several modalities takes
+`modality` among its options. Packages enter theirs in the entry-point group `isotrope.encoders`:
+
+    [project.entry-points."isotrope.encoders"]
+    my_clip = "my_package.encoders:make"
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from embedders.encoder import Encoder
+from embedders.projected import Projected
+from embedders.spec import Spec, parse
+from store.errors import EncoderError, InputError
+
+ENTRY_POINTS = "isotrope.encoders"
+_OURS = {
+    "local": "embedders.local",
+    "open_clip": "embedders.openclip",
+    "clap": "embedders.clap",
+    "sentence_transformers": "embedders.sentences",
+    "timm": "embedders.pictures",
+    "python": "embedders.own",
+}
+
+
+@cache
+def load(spec: str) -> Encoder:
+    """The encoder that a spec names, one instance a process.
+
+    Raises:
+        EncoderError: its scheme or an option is not known, or it cannot be made.
+    """
+    parsed = parse(spec)
+    make = factory(parsed)
+    options = {**parsed.options}
+    projection = options.pop("projection", None)
+    takes = _options(make)
+    if takes is not None and (unknown := sorted(set(options) - takes)):
+        known = ", ".join(sorted(takes - {"modality"})) or "none"
+        raise EncoderError(f"{spec!r}: unknown option {unknown[0]!r}; it takes: {known}")
+    try:
+        encoder = make(parsed.name, **options)
+    except (EncoderError, InputError):
+        raise
+    except Exception as error:
+        raise EncoderError(f"{spec!r} cannot be loaded: {error}") from error
+    if not isinstance(encoder, Encoder):
+        raise EncoderError(f"{spec!r} made a {type(encoder).__name__}, which is no Encoder")
+    return encoder if projection is None else Projected(encoder, projection)
+
+
+def for_modality(spec: str, modality: str) -> str:
+    """The spec of a tower of `modality`, which a scheme that serves several has to be told.
+
+    Raises EncoderError as `parse` and `factory` do.
+    """
+    parsed = parse(spec)
+    takes = _options(factory(parsed))
+    return str(parsed.having(modality=modality) if takes and "modality" in takes else parsed)
+
+
+def factory(spec: Spec) -> Callable[..., Any]:
+    """Raises EncoderError: the scheme is not known, or its module cannot be imported."""
+    try:
+        if spec.scheme in _OURS:
+            return import_module(_OURS[spec.scheme]).make
+        for entered in entry_points(group=ENTRY_POINTS, name=spec.scheme):
+            return entered.load()
+    except Exception as error:
+        raise EncoderError(f"{spec.scheme}: cannot be imported: {error}") from error
+    known = [*_OURS, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)})]
+    raise EncoderError(f"encoder {str(spec)!r} is not known; allowed: {', '.join(known)}")
+
+
+def _options(make: Callable[..., Any]) -> set[str] | None:
+    """Names of what a factory takes beside the name; None where it takes whatever comes."""
+    _, *rest = inspect.signature(make).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in rest):
+        return None
+    return {p.name for p in rest}

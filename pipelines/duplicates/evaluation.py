@@ -1,0 +1,108 @@
+"""The samples of an evaluation, and what they are known by: hashes, fingerprints, word n-grams."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines.duplicates.shingles import fold
+from pipelines.sources import BadRecord, Drop, Record, list_units, listing_hash, read_unit
+from store import schema
+from store.config import Limits
+from store.config_duplicates import Evaluation
+from store.errors import RecordError, SourceError
+from store.stage import Entry
+from store.workspace import Workspace
+
+QUALITY = 50  # of PDQ, below which its authors do not trust it
+MOST_WORDS, LEAST_WORDS = 13, 8
+_BATCH = 256
+_COLUMNS = ("image_id", "image", "audio_id", "audio", "text", "key")
+
+
+@dataclass
+class Listed:
+    """What an evaluation's samples are known by: keys with hashes, fingerprints and n-grams."""
+
+    hashes: list[tuple[str, bytes]] = field(default_factory=list)
+    prints: list[tuple[str, bytes]] = field(default_factory=list)
+    grams: dict[str, str] = field(default_factory=dict)
+    bad: list[Entry] = field(default_factory=list)
+
+    def add_text(self, key: str, folded: str) -> None:
+        words = folded.split()
+        size = min(MOST_WORDS, len(words))
+        for start in range(len(words) - size + 1 if size >= LEAST_WORDS else 0):
+            self.grams.setdefault(" ".join(words[start : start + size]), key)
+
+
+def listing(workspace: Workspace, evaluation: Evaluation) -> str:
+    """A hash of the files of an evaluation. Raises SourceError where there are none."""
+    return listing_hash(_drop(workspace, evaluation))
+
+
+def read(workspace: Workspace, evaluation: Evaluation) -> Listed:
+    listed, limits = Listed(), workspace.config.limits
+    path = _path(workspace, evaluation)
+    if path.suffix.lower() == ".txt":
+        lines = path.read_text("utf-8", "replace").splitlines()
+        for number, folded in enumerate(fold(lines), start=1):
+            listed.add_text(f"{path.name}:{number}", folded)
+        return listed
+    rows: list[dict] = []
+    for unit in list_units(_drop(workspace, evaluation)):
+        for record in read_unit(unit, limits):
+            try:
+                rows.append(_row(record, limits))
+            except RecordError as error:
+                at = f"decontaminate/{evaluation.name}/{record.source}"
+                rule, said = f"decontamination.{error.rule}", str(error)
+                listed.bad.append(Entry(at, record.key, rule, "unmeasured", error=said))
+            if len(rows) == _BATCH:
+                _list(rows, listed)
+                rows = []
+    _list(rows, listed)
+    return listed
+
+
+def _row(record: Record | BadRecord, limits: Limits) -> dict:
+    from pipelines.ingest import sample_row
+
+    if isinstance(record, BadRecord):
+        raise record.error
+    return sample_row(record, limits)
+
+
+def _list(rows: list[dict], listed: Listed) -> None:
+    from pipelines.signals.audio_fingerprint import FINGERPRINT
+    from pipelines.signals.image_hash import HASH
+    from pipelines.signals.score import score
+
+    columns = {
+        c: pa.array([r.get(c) for r in rows], schema.SAMPLES.field(c).type) for c in _COLUMNS
+    }
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    done = score(batch, [HASH, FINGERPRINT]).columns
+    signals = {n: done[n].to_pylist() for n in (*HASH.gives, *FINGERPRINT.gives)}
+    for row, (pdq, quality, heard) in enumerate(zip(*signals.values(), strict=True)):
+        key = rows[row]["key"]
+        if pdq is not None and quality >= QUALITY:
+            listed.hashes.append((key, pdq))
+        if heard is not None:
+            listed.prints.append((key, heard))
+    for sample, folded in zip(rows, fold([r["text"] or "" for r in rows]), strict=True):
+        listed.add_text(sample["key"], folded)
+
+
+def _drop(workspace: Workspace, evaluation: Evaluation) -> Drop:
+    path = _path(workspace, evaluation)
+    if path.is_dir():
+        return Drop(evaluation.name, str(path))
+    return Drop(evaluation.name, str(path.parent), (path.name,))
+
+
+def _path(workspace: Workspace, evaluation: Evaluation) -> Path:
+    path = (workspace.root / Path(evaluation.path).expanduser()).resolve()
+    if not path.exists():
+        raise SourceError(f"decontaminate {evaluation.name!r}: there is nothing at {path}")
+    return path

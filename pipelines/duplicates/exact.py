@@ -1,0 +1,48 @@
+"""Exact duplicates: samples whose content is in more than one drop (Apache Beam).
+
+Of equal samples the one whose drop's name comes first represents the others. (Within one drop,
+repeats never become rows of `samples`: the ledger has them.)
+"""
+
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+
+from pipelines.beam import ReadLance, gather
+from store import schema
+from store.stage import StageRun
+from store.workspace import Workspace
+
+
+def exact(workspace: Workspace, run: StageRun) -> pa.Table:
+    """Rows of `duplicates` of all samples that are in several drops."""
+    samples = workspace.tables.open("samples")
+    return gather(
+        workspace.config.engine.beam,
+        run.folder / "clusters",
+        schema.DUPLICATES,
+        lambda p: (
+            p
+            | "Samples" >> ReadLance(samples.uri, ["id", "drop"], samples.version)
+            | "ById" >> beam.Map(lambda r: (r["id"], r["drop"]))
+            | "Group" >> beam.GroupByKey()
+            | "Cluster" >> beam.FlatMap(_cluster)
+        ),
+    )
+
+
+def _cluster(group: tuple[str, Iterable[str]]) -> Iterator[dict]:
+    sample, drops = group
+    first, *others = sorted(drops)
+    if not others:
+        return
+    for drop in (first, *others):
+        yield {
+            "id": sample,
+            "drop": drop,
+            "cluster": sample,
+            "kind": "exact",
+            "representative": drop == first,
+            "similarity": 1.0,
+        }

@@ -1,0 +1,53 @@
+"""Which scorers there are, and which of them a corpus asks for."""
+
+from pathlib import Path
+
+from pipelines.signals import (
+    audio_bandwidth,
+    audio_fingerprint,
+    audio_length,
+    audio_levels,
+    audio_loudness,
+    audio_speech,
+    image_hash,
+    image_nsfw,
+    image_pixels,
+    image_size,
+    text_boilerplate,
+    text_contacts,
+    text_flagged,
+    text_language,
+    text_length,
+    text_repetition,
+)
+from pipelines.signals.image_classifier import classifier
+from pipelines.signals.scorer import Scorer
+from store.config_signals import Signals
+
+# Cheap enough for every sample.
+ALWAYS: tuple[Scorer, ...] = (
+    image_size.SIZE,
+    image_pixels.PIXELS,
+    image_hash.HASH,
+    text_length.LENGTH,
+    text_repetition.REPETITION,
+    text_language.LANGUAGE,
+    text_contacts.CONTACTS,
+    text_flagged.FLAGGED,
+    text_boilerplate.BOILERPLATE,
+    audio_length.LENGTH,
+    audio_levels.LEVELS,
+    audio_loudness.LOUDNESS,
+    audio_bandwidth.BANDWIDTH,
+    audio_fingerprint.FINGERPRINT,
+)
+
+
+def active(signals: Signals, root: Path) -> tuple[Scorer, ...]:
+    """The scorers that corpus.yaml asks for; `root` is the corpus's folder."""
+    return (
+        *ALWAYS,
+        *((image_nsfw.NSFW,) if signals.nsfw else ()),
+        *((audio_speech.SPEECH,) if signals.speech else ()),
+        *(classifier(n, c, c.path(root)) for n, c in signals.classifiers().items()),
+    )

@@ -1,0 +1,78 @@
+"""Units of a stage as Ray tasks: a process a core, each with its decoders and models loaded once.
+
+Beam's local runner passes every element through its own protocol and keeps its workers waiting for
+bundles; a unit here is one task, and what comes back is nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+
+from embedders.cluster import cluster
+from pipelines.units import Work
+from store.config import Ray
+from store.errors import IsotropeError
+from store.stage import StageRun
+
+_DEATHS = (WorkerCrashedError, OutOfMemoryError)
+_AHEAD = 2  # tasks a core that are handed over: none waits for the driver
+
+
+def do_units(
+    engine: Ray,
+    run: StageRun,
+    units: Sequence[Any],
+    work: Callable[[Any], Work],
+    name: Callable[[Any], str],
+) -> None:
+    """Do units, none of which staging has. Those whose process died are done once more.
+
+    Raises whatever the work raises, and Ray's WorkerCrashedError where a unit kills twice.
+    """
+    with cluster(engine.address):
+        died = _attempt(run, units, work, name)
+        if died:
+            run.open()  # drops the rows that they left
+            done = set(run.done())  # one may have died after its last word
+            again = [unit for unit in died if name(unit) not in done]
+            if _attempt(run, again, work, name):
+                raise WorkerCrashedError(
+                    f"{run.stage} of drop {run.drop!r}: a unit killed its process twice"
+                )
+
+
+def _attempt(
+    run: StageRun,
+    units: Iterable[Any],
+    work: Callable[[Any], Work],
+    name: Callable[[Any], str],
+) -> list[Any]:
+    """Do units side by side; returns those whose process died."""
+    shared = ray.put((run, work, name))
+    most = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting, running, died = iter(units), dict[Any, Any](), list[Any]()
+    while True:
+        while len(running) < most and (unit := next(waiting, None)) is not None:
+            running[_do.remote(shared, unit)] = unit
+        if not running:
+            return died
+        (reply, *_), _ = ray.wait(list(running), num_returns=1)
+        unit = running.pop(reply)
+        try:
+            ray.get(reply)
+        except _DEATHS:
+            died.append(unit)
+        except RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, IsotropeError):
+                raise cause from None
+            raise
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], unit: Any) -> None:
+    run, make, name = shared
+    work = make(unit)
+    run.append(name(unit), work, work.outcome)
