@@ -13,10 +13,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from store import schema
 from store.tables import Tables, quote
 
 TABLE = "projections"
+_COLUMNS = ("space", "modality", "encoder", "anchors", "file", "figures")
+SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), nullable=False) for name in _COLUMNS),
+        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,8 @@ def record(tables: Tables, learned: list[Learned]) -> None:
         {**vars(each), "anchors": _canonical(each.anchors), "figures": json.dumps(each.figures)}
         for each in learned
     ]
-    table = pa.Table.from_pylist(rows, schema=schema.PROJECTIONS)
-    tables.replace(TABLE, schema.PROJECTIONS, table.to_batches(), "false")
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    tables.replace(TABLE, SCHEMA, table.to_batches(), "false")
 
 
 def current(
@@ -61,7 +67,7 @@ def current(
     """The newest that was learned from these encoders, if there is one."""
     here = f"space = {quote(space)} AND modality = {quote(modality)}"
     here += f" AND encoder = {quote(encoder)} AND anchors = {quote(_canonical(anchors))}"
-    found = tables.scan(TABLE, schema.PROJECTIONS, where=here).sort_by("created_at").to_pylist()
+    found = tables.scan(TABLE, SCHEMA, where=here).sort_by("created_at").to_pylist()
     if not found:
         return None
     row = found[-1]

@@ -184,19 +184,6 @@ RELEASES = pa.schema(
     ]
 )
 
-# What was learned to bring an encoder's vectors into a space.
-PROJECTIONS = pa.schema(
-    [
-        _text("space"),
-        _text("modality"),
-        _text("encoder"),
-        _text("anchors"),
-        _text("file"),
-        _text("figures"),
-        pa.field("created_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
-
 # What was measured of a release's fresh queries, one row a direction and measurement.
 DRIFT = pa.schema(
     [
