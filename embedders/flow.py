@@ -97,10 +97,12 @@ class Flow:
 
     def _encode_more(self) -> None:
         while self.ready:
-            slot = min(self.pool.slots, key=lambda slot: len(slot.jobs))
-            if len(slot.jobs) >= _DEPTH:
+            job = self.ready[0]
+            free = [slot for slot in self.pool.slots if _takes(slot, job)]
+            if not free:
                 return
-            job = self.ready.popleft()
+            self.ready.popleft()
+            slot = min(free, key=lambda slot: len(slot.jobs))
             slot.jobs[slot.actor.encode.remote(job.prepared, job.start, job.stop)] = job
 
     def _prepared(self, summary: Any) -> Done:
@@ -172,6 +174,14 @@ class Flow:
         job.unit.jobs -= 1
         if not job.unit.jobs:
             yield job.unit.name, joined(job.unit.pieces, self.pool.dim)
+
+
+def _takes(slot: "Slot", job: _Job) -> bool:
+    """Whether an actor may be sent a job: one that an actor has died with is alone with its actor,
+    since the answer to what came before it may die with the actor, and would be blamed."""
+    if any(sent.deaths for sent in slot.jobs.values()):
+        return False
+    return len(slot.jobs) < (1 if job.deaths else _DEPTH)
 
 
 def get(reference: Any) -> Any:

@@ -51,7 +51,7 @@ def load(spec: str) -> Encoder:
         raise
     except Exception as error:
         raise EncoderError(f"{spec!r} cannot be loaded: {error}") from error
-    if not isinstance(encoder, Encoder):
+    if not _is_encoder(encoder):
         raise EncoderError(f"{spec!r} made a {type(encoder).__name__}, which is no Encoder")
     return encoder if projection is None else Projected(encoder, projection)
 
@@ -77,6 +77,12 @@ def factory(spec: Spec) -> Callable[..., Any]:
         raise EncoderError(f"{spec.scheme}: cannot be imported: {error}") from error
     known = [*_OURS, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)})]
     raise EncoderError(f"encoder {str(spec)!r} is not known; allowed: {', '.join(known)}")
+
+
+def _is_encoder(made: Any) -> bool:
+    # `isinstance` would evaluate what it looks for, and read all weights for their fingerprint.
+    members = ("name", "version", "modality", "dim", "fingerprint", "prepare", "encode")
+    return all(inspect.getattr_static(made, name, None) is not None for name in members)
 
 
 def _options(make: Callable[..., Any]) -> set[str] | None:

@@ -149,6 +149,7 @@ def test_dagster_aligns_too(aligned):
     assert aligned.tables.open("projections").count_rows() == before + 1
 
 
+@pytest.mark.slow
 def test_two_towers_meet_in_a_space_of_their_own(tmp_path, ray_cluster, log):
     text = '{encoder: "python:tests.test_align:TurnedText", aligned_by: image}'
     begin(tmp_path, config(log, text).replace("aligned_by: text}", "aligned_by: text, dim: 12}"))

@@ -138,7 +138,9 @@ def survive(undisturbed: Path, folder: Path, victim: str, seed: int) -> None:
     assert max(np.abs(mine[part] - theirs[part]).max() for part in mine) < 1e-5
 
 
-@pytest.mark.parametrize("victim", ["actor", "worker", "driver"])
+@pytest.mark.parametrize(
+    "victim", ["actor", "worker", pytest.param("driver", marks=pytest.mark.slow)]
+)
 def test_killed_once(undisturbed: Path, tmp_path: Path, victim: str) -> None:
     survive(undisturbed, tmp_path, victim, seed=0)
 
