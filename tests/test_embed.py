@@ -79,6 +79,7 @@ def test_a_part_is_embedded_once(tmp_path: Path, encoded: Counter[str]) -> None:
     assert len(encoded) == len(vectors(workspace)) == 20 + 24 + 2 * 5
 
 
+@pytest.mark.slow
 def test_poison_costs_itself_alone(tmp_path: Path) -> None:
     captions = {f"good{n}": f"a red square {n}" for n in range(6)}
     captions |= {"p1": "it raises", "p2": "it kills", "p3": "it is not a number"}

@@ -108,6 +108,7 @@ def test_a_part_that_kills_what_prepares_it_is_found(ray_here):
     assert failed == {"kill while preparing": "encoder.crash", "unreadable": "text.test"}
 
 
+@pytest.mark.slow
 def test_a_device_that_refuses_to_go_on_is_replaced(ray_here):
     vectors, failed = embed("Asserting", [("a", "assert", "b"), ("c",), ("d",)])
     assert set(vectors) == {"a", "b", "c", "d"}
