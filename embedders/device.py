@@ -1,5 +1,6 @@
 """Where a model runs, and in which precision: bf16 on a GPU, fp32 on CPUs, unless asked."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,18 @@ def to_device(array: np.ndarray) -> "torch.Tensor":
     if device().type == "cpu":
         return tensor
     return tensor.pin_memory().to(device(), non_blocking=True)
+
+
+def normalised(pixels: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """Float32 (n, 3, h, w) of bytes of that shape, channels brought to mean 0 and deviation 1;
+    `mean` and `std` are of values from 0 to 1."""
+    import torch
+
+    centre, scale = (
+        torch.tensor(values, device=pixels.device).mul(255).view(1, 3, 1, 1)
+        for values in (mean, std)
+    )
+    return (pixels.float() - centre) / scale
 
 
 def to_numpy(tensor: Any) -> np.ndarray:

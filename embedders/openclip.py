@@ -152,14 +152,10 @@ class ClipImage(_Tower):
         return self._run("encode_image", np.stack(batch))
 
     def _inputs(self, tensor: Any) -> Any:
-        import torch
         from open_clip import get_input_dtype
 
-        mean, std = (
-            torch.tensor(values, device=tensor.device).mul(255).view(1, 3, 1, 1)
-            for values in (self._preprocess.mean, self._preprocess.std)
-        )
-        pixels = (tensor.permute(0, 3, 1, 2).float() - mean) / std
+        planes = tensor.permute(0, 3, 1, 2)
+        pixels = device.normalised(planes, self._preprocess.mean, self._preprocess.std)
         return pixels.to(get_input_dtype(device.precision(self.precision)))
 
 

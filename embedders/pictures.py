@@ -108,9 +108,6 @@ class TimmImage:
         import torch
 
         with torch.inference_mode(), device.autocast(self.precision):
-            pixels = device.to_device(np.stack(batch)).float()
-            mean, std = (
-                torch.tensor(self._data[name], device=pixels.device).mul(255).view(1, 3, 1, 1)
-                for name in ("mean", "std")
-            )
-            return unit_rows(device.to_numpy(self._model((pixels - mean) / std)))
+            planes = device.to_device(np.stack(batch))
+            pixels = device.normalised(planes, self._data["mean"], self._data["std"])
+            return unit_rows(device.to_numpy(self._model(pixels)))

@@ -66,6 +66,7 @@ class Head(nn.Module):
         return Projection({n: t.detach().cpu().numpy().copy() for n, t in tensors.items()})
 
 
+@torch.random.fork_rng()
 def train(
     x: np.ndarray,
     anchors: list[np.ndarray],
@@ -78,19 +79,7 @@ def train(
 
     See `embedders.alignment.align` for the arguments.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        return _train(x, anchors, groups, validation, two_sided, settings)
-
-
-def _train(
-    x: np.ndarray,
-    anchors: list[np.ndarray],
-    groups: np.ndarray,
-    validation: np.ndarray,
-    two_sided: bool,
-    settings: "Settings",
-) -> tuple[list[Projection], list[dict[str, float]], int]:
+    torch.manual_seed(settings.seed)
     rows, labels = torch.from_numpy(x), torch.from_numpy(groups)
     sides = [torch.from_numpy(anchor) for anchor in anchors]
     training, held = (torch.from_numpy(np.flatnonzero(part)) for part in (~validation, validation))

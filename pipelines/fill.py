@@ -53,14 +53,7 @@ def fill(
         with (
             Commits(run) as commits,
             watch(run, parts.left, f"parts, {modality}", lambda: commits.parts),
-            Pool(
-                spec,
-                actors=ray.actors,
-                num_cpus=ray.num_cpus,
-                num_gpus=ray.num_gpus,
-                batch_size=ray.batch_size,
-                address=ray.address,
-            ) as pool,
+            Pool(spec, **ray.model_dump()) as pool,
         ):
             for result in pool.map(units):
                 entries = _entries(under_way.pop(result.name), result)

@@ -180,14 +180,7 @@ def _encoded(
         ray = workspace.config.engine.ray
         with (
             watch(run, len(done) + len(todo), f"units of {modality} queries"),
-            Pool(
-                space.towers[modality],
-                actors=ray.actors,
-                num_cpus=ray.num_cpus,
-                num_gpus=ray.num_gpus,
-                batch_size=ray.batch_size,
-                address=ray.address,
-            ) as pool,
+            Pool(space.towers[modality], **ray.model_dump()) as pool,
         ):
             for result in pool.map(todo):
                 stage(result)

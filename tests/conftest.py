@@ -49,6 +49,22 @@ def make(workspace: Workspace) -> None:
         whole[stage](workspace)
 
 
+def curate(root: Path) -> Workspace:
+    """Run what is stale up to the decisions, and these in any case: no model runs."""
+    from pipelines import decisions, duplicates, ingest, plan, signals
+
+    workspace = Workspace.open(root)
+    for name, drop in plan.drops(workspace).items():
+        stages = plan.stale(workspace, drop)
+        if "samples" in stages:
+            ingest.ingest(workspace, drop)
+        if "signals" in stages:
+            signals.measure(workspace, name)
+    duplicates.find_duplicates(workspace)
+    decisions.decide(workspace)
+    return workspace
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     with cluster():

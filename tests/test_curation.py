@@ -4,26 +4,14 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from conftest import curate
 
-from pipelines import decisions, duplicates, ingest, plan, signals
+from pipelines import decisions, ingest, plan
 from store import schema
 from store.stage import record
 from store.why import why
 from store.workspace import Workspace
 from tests.corpus_for_tests import COLOURS, CONFIG, begin, deliver, picture
-
-
-def curate(root: Path) -> Workspace:
-    workspace = Workspace.open(root)
-    for name, drop in plan.drops(workspace).items():
-        stages = plan.stale(workspace, drop)
-        if "samples" in stages:
-            ingest.ingest(workspace, drop)
-        if "signals" in stages:
-            signals.measure(workspace, name)
-    duplicates.find_duplicates(workspace)
-    decisions.decide(workspace)
-    return workspace
 
 
 def rubbish(drop: Path) -> dict[str, str]:

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from conftest import curate
 from PIL import Image
 
 from assets import show
 from assets.checks import duplicates_sound
-from pipelines import ingest, plan, signals
-from pipelines.decisions import decide, judge
+from pipelines.decisions import judge
 from pipelines.duplicates import find_duplicates, hamming
 from store import schema
 from store.config import Rule
@@ -73,19 +73,6 @@ def deliver_all(root: Path) -> None:
     deliver(b, "quoted", None, "They wrote: one two three four five six seven eight nine ten, ok?")
     deliver(root / "held", "test-1", scene(100), "", quality=60)
     deliver(root / "held", "test-2", None, "one two three four five six seven eight, nine ten")
-
-
-def curate(root: Path) -> Workspace:
-    workspace = Workspace.open(root)
-    for name, drop in plan.drops(workspace).items():
-        stages = plan.stale(workspace, drop)
-        if "samples" in stages:
-            ingest.ingest(workspace, drop)
-        if "signals" in stages:
-            signals.measure(workspace, name)
-    find_duplicates(workspace)
-    decide(workspace)
-    return workspace
 
 
 def found(workspace: Workspace) -> pa.Table:

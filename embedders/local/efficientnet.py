@@ -12,6 +12,8 @@ import timm
 import torch
 from torch import nn
 
+from embedders.device import device
+
 SIDES = {0: 224, 2: 260}
 _POOLED = (2, 4, 6)  # blocks whose means over the picture go before the last layer's
 _MEAN = (0.485, 0.456, 0.406)
@@ -38,7 +40,7 @@ class EfficientNetLite:
         saved = torch.load(weights, map_location="cpu", weights_only=True)
         # The package's names differ, its tensors come in the same order.
         model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device()
         folded = _folded(model.eval()).to(memory_format=torch.channels_last)
         self.model: Any = folded.to(self.device)
         self.mean, self.deviation = (
