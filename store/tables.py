@@ -16,6 +16,7 @@ import lance
 import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from store.errors import BusyError, InputError, NotFoundError
@@ -25,7 +26,7 @@ warnings.filterwarnings("ignore", message="lancedb fork support is experimental"
 warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
-_MERGE_ROWS, _MERGE_SHARE = 8192, 64
+_KEYS = 1 << 20  # some 100 MB with what looks them up
 
 
 class Tables:
@@ -134,32 +135,22 @@ class Tables:
                     removed.append(fragment.fragment_id)
                 elif left.deletion_file != fragment.metadata.deletion_file:
                     updated.append(left)
-            if not (added or removed or updated):
-                return int(dataset.version)
-            operation = lance.LanceOperation.Update(
-                removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
-            )
-            committed = lance.LanceDataset.commit(
-                dataset.uri, operation, read_version=dataset.version
-            )
-            return int(committed.version)
+            return _commit(dataset, added, removed, updated)
 
     def upsert(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], key: str
     ) -> int:
         """Add rows whose key is new and replace those whose key is known.
 
-        Keys must be unique within `batches`. Rows are merged some thousands at a time, more in a
-        large table, each time in one commit: a merge holds what it is given in memory.
+        One commit. Keys must be unique within `batches`, which are streamed.
         """
         with self.lock(name):
-            dataset, left = self._open_or_create(name, schema), iter(batches)
-            while piece := _some(left, max(_MERGE_ROWS, dataset.count_rows() // _MERGE_SHARE)):
-                merge = dataset.merge_insert(key)
-                merge.when_matched_update_all().when_not_matched_insert_all()
-                merge.execute(pa.RecordBatchReader.from_batches(schema, piece))
-                dataset = self.open(name)
-            return int(dataset.version)
+            dataset = self._open_or_create(name, schema)
+            known = _Known(dataset, key)
+            reader = pa.RecordBatchReader.from_batches(schema, known.among(batches))
+            added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
+            removed, updated = known.deleted()
+            return _commit(dataset, added, removed, updated)
 
     def _open_or_create(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
         try:
@@ -192,13 +183,55 @@ class Tables:
             )
 
 
-def _some(batches: Iterator[pa.RecordBatch], rows: int) -> list[pa.RecordBatch]:
-    """The next batches, of so many rows together or a little more."""
-    taken: list[pa.RecordBatch] = []
-    while rows > 0 and (batch := next(batches, None)) is not None:
-        taken.append(batch)
-        rows -= batch.num_rows
-    return taken
+def _commit(dataset: lance.LanceDataset, added: list, removed: list, updated: list) -> int:
+    if not (added or removed or updated):
+        return int(dataset.version)
+    operation = lance.LanceOperation.Update(
+        removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
+    )
+    made = lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
+    return int(made.version)
+
+
+class _Known:
+    """Finds the rows of a table whose keys pass by, so many keys to each scan of the table's."""
+
+    def __init__(self, dataset: lance.LanceDataset, key: str):
+        self.dataset = dataset
+        self.key = key
+        self.rows = [np.empty(0, np.uint64)]
+
+    def among(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        keys: list[pa.Array] = []
+        for batch in batches:
+            keys.append(batch[self.key])
+            if sum(map(len, keys)) >= _KEYS:
+                self._find(keys)
+                keys = []
+            yield batch
+        self._find(keys)
+
+    def deleted(self) -> tuple[list[int], list[lance.FragmentMetadata]]:
+        """Fragments of which nothing is left without those rows, and what is left of others."""
+        rows = np.sort(np.concatenate(self.rows))
+        removed, updated = [], []
+        for number in np.unique(rows >> np.uint64(32)).tolist():
+            here = ", ".join(map(str, rows[rows >> np.uint64(32) == number].tolist()))
+            left = self.dataset.get_fragment(number).delete(f"_rowaddr IN ({here})")
+            if left is None:
+                removed.append(number)
+            else:
+                updated.append(left)
+        return removed, updated
+
+    def _find(self, keys: list[pa.Array]) -> None:
+        if not keys or not self.dataset.count_rows():
+            return
+        wanted = pa.concat_arrays(keys)
+        scanner = self.dataset.scanner(columns=[self.key], with_row_address=True)
+        for batch in scanner.to_batches():
+            there = pc.is_in(batch[self.key], value_set=wanted)
+            self.rows.append(batch["_rowaddr"].filter(there).to_numpy().astype(np.uint64))
 
 
 def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:

@@ -44,6 +44,24 @@ def test_replace_is_a_dictionary(tmp_path_factory, steps, compacted) -> None:
     assert content(tables) == {drop: ids for drop, ids in expected.items() if ids}
 
 
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_steps, st.booleans())
+def test_upsert_is_a_dictionary_in_one_commit(tmp_path_factory, steps, compacted) -> None:
+    tables = Tables(tmp_path_factory.mktemp("tables"))
+    tables.replace("rows", ROWS, rows("before", [0, 5]), None)
+    expected = {0: "before", 5: "before"}
+    for drop, ids in steps:
+        version = tables.version("rows")
+        made = tables.upsert("rows", ROWS, rows(drop, ids), "id")
+        expected |= dict.fromkeys(ids, drop)
+        assert made == tables.version("rows") == version + bool(ids)
+        if compacted:
+            tables.compact("rows")
+    found = tables.scan("rows", ROWS).to_pylist()
+    assert len(found) == len(expected)
+    assert {row["id"]: row["drop"] for row in found} == expected
+
+
 def _replace(root: str, drop: str, first: int, gate) -> None:
     gate.wait()
     for _ in range(3):
