@@ -187,7 +187,10 @@ class StageRun:
         self, keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """The staged rows as they will be published, streamed."""
-        scanner = lance.dataset(self.rows_uri).scanner(columns=self.schema.names, batch_size=rows)
+        # Lance would read up to 2 GB ahead, of as many fragments as there are processors.
+        scanner = lance.dataset(self.rows_uri).scanner(
+            columns=self.schema.names, batch_size=rows, batch_readahead=2, fragment_readahead=1
+        )
         for batch in scanner.to_batches():
             batch = keep(batch) if keep else batch
             if batch.num_rows:
