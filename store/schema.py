@@ -94,6 +94,8 @@ SIGNAL_TYPES: dict[str, pa.DataType] = {
 # What duplicates are found by: measured like signals, but no policy has rules for them.
 FINGERPRINT_TYPES: dict[str, pa.DataType] = {
     "image_pdq": pa.binary(32),
+    "image_copies": pa.binary(16 * 32),
+    "image_look": pa.binary(32 * 32 * 3),
     "audio_fingerprint": pa.binary(),
 }
 

@@ -204,7 +204,8 @@ class _Known:
     def among(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         keys: list[pa.Array] = []
         for batch in batches:
-            keys.append(batch[self.key])
+            # A copy: the column itself would keep its whole batch in memory.
+            keys.append(batch[self.key].take(pa.array(np.arange(batch.num_rows))))
             if sum(map(len, keys)) >= _KEYS:
                 self._find(keys)
                 keys = []

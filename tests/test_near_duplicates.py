@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.minhash import measure, planted
-from pipelines.duplicates import audio, hamming, minhash, semantic
+from pipelines.duplicates import audio, copies, hamming, minhash, semantic
 from pipelines.duplicates.joins import Pairs, equal
 from pipelines.duplicates.shingles import fold, sets, shared, shingle
 from pipelines.duplicates.survivors import Near, elect, order
 from pipelines.signals.audio_fingerprint import Fingerprint
-from pipelines.signals.image_hash import score
+from pipelines.signals.image_copies import CROPS, LOOK, score
 from pipelines.signals.pictures import open_picture
 from tests.test_duplicates import scene
 
@@ -122,32 +122,70 @@ def test_planted_texts_are_found_and_templates_are_not() -> None:
     assert listed(some) == [p for p in listed(found) if p[1] >= 2000]
 
 
-def pdq(image: Image.Image, **options: object) -> bytes:
+def known_by(image: Image.Image, **options: object) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes and look of a picture once it was saved and opened again."""
     out = io.BytesIO()
     image.save(out, **({"format": "PNG"} | options))
-    return score(open_picture(out.getvalue()))["image_pdq"]
+    found = score(open_picture(out.getvalue()))
+    hashes, look = (np.frombuffer(found[n], np.uint8) for n in ("image_copies", "image_look"))
+    return hashes.reshape(CROPS, 32), look.reshape(LOOK, LOOK, 3)
+
+
+def near(pictures: list[tuple[np.ndarray, np.ndarray]], first: int = 0) -> list[tuple[int, int]]:
+    hashes, looks = (np.stack(column) for column in zip(*pictures, strict=True))
+    return listed(copies.pairs(hashes, lambda places: looks[places], 31, first))
 
 
 def test_planted_pictures_are_found() -> None:
-    # PDQ does not know a cropped picture again: docs/duplicates.md has the figures.
-    hashes: list[bytes] = []
-    owner: list[int] = []
+    pictures: list[tuple[np.ndarray, np.ndarray]] = []
     for number in range(60):
         image = scene(number)
-        copies = [
-            pdq(image),
-            pdq(image.resize((100, 100))),
-            pdq(image, format="JPEG", quality=40),
-            pdq(image.point(lambda v: min(255, round(v * 1.2)))),
-            pdq(image.convert("L")),
+        width, height = image.size
+        cut_x, cut_y = round(width * 0.05), round(height * 0.05)
+        pictures += [
+            known_by(image),
+            known_by(image.resize((100, 100))),
+            known_by(image, format="JPEG", quality=40),
+            known_by(image.point(lambda v: min(255, round(v * 1.2)))),
+            known_by(image.convert("L")),
+            known_by(image.crop((cut_x // 2, cut_y // 2, width - cut_x // 2, height - cut_y // 2))),
+            known_by(image.crop((0, 0, width - cut_x, height - cut_y))),
+            known_by(image.crop((cut_x, 0, width, height)), format="JPEG", quality=75),
         ]
-        hashes += copies
-        owner += [number] * len(copies)
-    rows = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)
-    found = listed(hamming.pairs(rows, 31))
-    wanted = [(a, b) for a in range(0, len(rows), 5) for b in range(a + 1, a + 5)]
+    found = near(pictures)
+    wanted = [(a, b) for a in range(0, len(pictures), 8) for b in range(a + 1, a + 8)]
     assert len(set(wanted) & set(found)) / len(wanted) >= 0.95
-    assert np.mean([owner[a] == owner[b] for a, b in found]) >= 0.99
+    assert np.mean([a // 8 == b // 8 for a, b in found]) >= 0.99
+    some = [p for p in found if p[1] >= 320]
+    assert near(pictures, 320) == some
+
+
+def test_a_picture_in_other_colours_is_no_copy() -> None:
+    image = scene(1)
+    red, green, blue = image.split()
+    hashes, look = known_by(image)
+    _, grey = known_by(image.convert("L"))
+    _, painted = known_by(Image.merge("RGB", (red, blue, green)))
+    assert near([(hashes, look), (hashes, grey)]) == [(0, 1)]
+    assert near([(hashes, look), (hashes, painted)]) == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(0, 40), st.integers(0, 60))
+def test_no_pair_between_two_lists_of_hashes_is_missed(seed: int, radius: int, first: int) -> None:
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(0, 2, (2, 60, 256), dtype=np.uint8)
+    for row in range(60):  # copies that differ in about as many bits as the radius
+        bits[1, row] = bits[0, rng.integers(60)]
+        bits[1, row, rng.permutation(256)[: rng.integers(0, radius + 4)]] ^= 1
+    one, other = np.packbits(bits, axis=2)
+    distance = (bits[0][:, None] != bits[1][None]).sum(axis=-1)
+    near_ones = {(int(x), int(y)) for x, y in zip(*np.nonzero(distance <= radius), strict=True)}
+    found = set()
+    for x, y, similarity in hamming.between(one, other, radius, first):
+        assert np.allclose(similarity, 1 - distance[x, y] / 256)
+        found |= set(zip(x.tolist(), y.tolist(), strict=True))
+    assert found == {pair for pair in near_ones if max(pair) >= first}
 
 
 def tune(number: int, rate: int = 16_000) -> np.ndarray:

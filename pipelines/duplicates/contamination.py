@@ -5,22 +5,23 @@ in GPT-3's appendix C (Brown et al. 2020): a text that shares 13 words in a row 
 text, or all of its words where it has 8 to 12, is contaminated; shorter ones say too little.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.duplicates import audio, hamming, known
+from pipelines.duplicates import audio, copies, known
 from pipelines.duplicates.evaluation import QUALITY, Listed, listing, read
-from pipelines.duplicates.near import Texts
+from pipelines.duplicates.near import Pictures, Texts
 from pipelines.duplicates.shingles import fold
+from pipelines.signals.image_copies import LOOK
 from store import identity
 from store.config_duplicates import Evaluation
 from store.stage import Entry
 from store.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 _TEXTS = 8192
 
 
@@ -48,9 +49,15 @@ def contaminated(
 
     if asked.image is not None:
         rows = _there(pc.greater_equal(samples["image_pdq_quality"], QUALITY))
-        hashes = known.as_rows(samples["image_pdq"].take(pa.array(rows)).combine_chunks(), np.uint8)
-        hexed = pa.array([h.tobytes().hex() for h in hashes], pa.string())
-        compare("image", hexed, rows, lambda n, first: _images(n[first:], listed, asked.image or 0))
+        ids = samples["image_id"].take(pa.array(rows)).combine_chunks()
+
+        def pictures(nodes: pa.Array, first: int) -> tuple[pa.Array, pa.Array, np.ndarray]:
+            new = nodes[first:]
+            place = pa.array(rows).take(pc.index_in(new, value_set=ids))
+            own = Pictures(workspace.tables, samples, place)
+            return _pictures(new, own, listed, asked.image or 0)
+
+        compare("image", ids, rows, pictures)
     if asked.audio is not None:
         rows = _there(pc.is_valid(samples["audio_fingerprint"]))
         ids = samples["audio_id"].take(pa.array(rows)).combine_chunks()
@@ -59,8 +66,9 @@ def contaminated(
         def sounds(nodes: pa.Array, first: int) -> tuple[pa.Array, pa.Array, np.ndarray]:
             new = nodes[first:]
             own = prints.take(pc.index_in(new, value_set=ids)).to_pylist()
+            heard = [key for key, _ in listed.prints]
             pairs = audio.pairs([*own, *(p for _, p in listed.prints)], asked.audio or 1, len(own))
-            return _named(new, listed.prints, pairs.a, pairs.b, pairs.similarity)
+            return _named(new, heard, pairs.a, pairs.b, pairs.similarity)
 
         compare("audio", ids, rows, sounds)
     rows = _there(pc.is_valid(samples["text_id"]))
@@ -77,16 +85,26 @@ def contaminated(
     return found, listed.bad
 
 
-def _images(new: pa.Array, listed: Listed, radius: int) -> tuple[pa.Array, pa.Array, np.ndarray]:
-    own = bytes.fromhex("".join(new.to_pylist()))
-    whole = np.frombuffer(own + b"".join(h for _, h in listed.hashes), np.uint8).reshape(-1, 32)
-    pairs = hamming.pairs(whole, radius, len(new))
-    return _named(new, listed.hashes, pairs.a, pairs.b, pairs.similarity)
+def _pictures(
+    new: pa.Array, own: Pictures, listed: Listed, radius: int
+) -> tuple[pa.Array, pa.Array, np.ndarray]:
+    keys, hashes, seen = zip(*listed.pictures, strict=True) if listed.pictures else ((), (), ())
+    theirs = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, *own.hashes.shape[1:])
+    shown = np.frombuffer(b"".join(seen), np.uint8).reshape(-1, LOOK, LOOK, 3)
+
+    def looks(places: np.ndarray) -> np.ndarray:
+        mine, out = places < len(new), np.empty((len(places), *shown.shape[1:]), np.uint8)
+        out[mine] = own.looks(places[mine])
+        out[~mine] = shown[places[~mine] - len(new)]
+        return out
+
+    pairs = copies.pairs(np.concatenate([own.hashes, theirs]), looks, radius, len(new))
+    return _named(new, keys, pairs.a, pairs.b, pairs.similarity)
 
 
 def _named(
     new: pa.Array,
-    listed: list[tuple[str, bytes]],
+    listed: Sequence[str],
     a: np.ndarray,
     b: np.ndarray,
     similar: np.ndarray,
@@ -95,7 +113,7 @@ def _named(
     here = np.flatnonzero((a < len(new)) & (b >= len(new)))
     best = here[np.lexsort((b[here], -similar[here], a[here]))]
     best = best[np.unique(a[best], return_index=True)[1]]
-    keys = pa.array([listed[i - len(new)][0] for i in b[best]], pa.string())
+    keys = pa.array([listed[i - len(new)] for i in b[best]], pa.string())
     return new.take(pa.array(a[best])), keys, similar[best]
 
 

@@ -22,9 +22,10 @@ _COLUMNS = ("image_id", "image", "audio_id", "audio", "text", "key")
 
 @dataclass
 class Listed:
-    """What an evaluation's samples are known by: keys with hashes, fingerprints and n-grams."""
+    """What an evaluation's samples are known by: keys with hashes and looks of pictures, with
+    fingerprints, and with n-grams."""
 
-    hashes: list[tuple[str, bytes]] = field(default_factory=list)
+    pictures: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     prints: list[tuple[str, bytes]] = field(default_factory=list)
     grams: dict[str, str] = field(default_factory=dict)
     bad: list[Entry] = field(default_factory=list)
@@ -75,6 +76,7 @@ def _row(record: Record | BadRecord, limits: Limits) -> dict:
 
 def _list(rows: list[dict], listed: Listed) -> None:
     from pipelines.signals.audio_fingerprint import FINGERPRINT
+    from pipelines.signals.image_copies import COPIES
     from pipelines.signals.image_hash import HASH
     from pipelines.signals.score import score
 
@@ -82,12 +84,13 @@ def _list(rows: list[dict], listed: Listed) -> None:
         c: pa.array([r.get(c) for r in rows], schema.SAMPLES.field(c).type) for c in _COLUMNS
     }
     batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-    done = score(batch, [HASH, FINGERPRINT]).columns
-    signals = {n: done[n].to_pylist() for n in (*HASH.gives, *FINGERPRINT.gives)}
-    for row, (pdq, quality, heard) in enumerate(zip(*signals.values(), strict=True)):
+    done = score(batch, [HASH, COPIES, FINGERPRINT]).columns
+    wanted = ("image_pdq_quality", *COPIES.gives, *FINGERPRINT.gives)
+    signals = (done[name].to_pylist() for name in wanted)
+    for row, (quality, copies, look, heard) in enumerate(zip(*signals, strict=True)):
         key = rows[row]["key"]
-        if pdq is not None and quality >= QUALITY:
-            listed.hashes.append((key, pdq))
+        if copies is not None and quality is not None and quality >= QUALITY:
+            listed.pictures.append((key, copies, look))
         if heard is not None:
             listed.prints.append((key, heard))
     for sample, folded in zip(rows, fold([r["text"] or "" for r in rows]), strict=True):

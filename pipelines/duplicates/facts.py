@@ -1,6 +1,6 @@
 """What is known of every sample that near-duplicates are found by, and ranked by.
 
-In memory: a row a sample, some 400 bytes, fingerprints of recordings (up to 5 kB) included only
+In memory: a row a sample, some 900 bytes, fingerprints of recordings (up to 5 kB) included only
 where there are any.
 """
 
@@ -8,21 +8,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import policy
-from store import schema
 from store.errors import InvariantError
 from store.workspace import Workspace
 
+_FINGERPRINTS = ["image_copies", "image_pdq_quality", "audio_fingerprint"]
 PARTS = ("image", "audio", "text")  # a sample's first part is the first of these that it has
 _KEY = [("drop", "ascending"), ("id", "ascending")]
-_SIGNALS = ["image_width", "image_height", "image_pdq", "image_pdq_quality", "audio_fingerprint"]
+_SIGNALS = ["image_width", "image_height", *_FINGERPRINTS]
 
 
 def facts(workspace: Workspace) -> pa.Table:
     """One row a sample, whatever drops it is in, sorted by id.
 
     Columns: id, drop (the first), image_id, audio_id, text_id, `row` (its row id in `samples`),
-    `passes` (the policy), `caption` (characters), `pixels`, image_pdq, image_pdq_quality,
-    audio_fingerprint.
+    `measured` (in `signals`), `passes` (the policy), `caption` (characters), `pixels`,
+    image_copies, image_pdq_quality, audio_fingerprint.
 
     Raises InvariantError where `signals` has other rows than `samples`.
     """
@@ -31,17 +31,22 @@ def facts(workspace: Workspace) -> pa.Table:
     samples = tables.open("samples").to_table(columns=columns, with_row_id=True)
     samples = samples.rename_columns([*columns, "row"]).sort_by(_KEY)
     wanted = dict.fromkeys(["drop", "id", *_SIGNALS, "text_chars", *rules])
-    signals = tables.scan("signals", schema.SIGNALS, list(wanted)).sort_by(_KEY)
-    if not all(signals[c].equals(samples[c]) for c in ("drop", "id")):
+    measured = tables.open("signals")
+    columns = [c for c in wanted if c in measured.schema.names]
+    signals = measured.to_table(columns=columns, with_row_id=True).sort_by(_KEY)
+    same = all(signals[c].equals(samples[c]) for c in ("drop", "id"))
+    if len(columns) < len(wanted) or not same:
         raise InvariantError(
-            "signals has other rows than samples; `isotrope run` measures every drop first"
+            "signals lacks columns, or has other rows than samples; `isotrope run` measures every"
+            " drop first"
         )
     pixels = pc.multiply(signals["image_width"].cast("int64"), signals["image_height"])
     more = {
+        "measured": signals["_rowid"],
         "passes": policy.apply(rules, signals)["keep"],
         "caption": pc.fill_null(signals["text_chars"], 0).cast("int64"),
         "pixels": pc.fill_null(pixels, 0),
-        **{c: signals[c] for c in _SIGNALS[2:]},
+        **{c: signals[c] for c in _FINGERPRINTS},
     }
     for name, column in more.items():
         samples = samples.append_column(name, column)

@@ -20,6 +20,8 @@ import numpy as np
 from pipelines.duplicates.joins import Pairs, collect, equal
 
 BITS = 256
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
+Blocks = Iterator[Block]
 _ENTRIES = 1 << 22  # of a band's table
 
 
@@ -32,32 +34,52 @@ def pairs(hashes: np.ndarray, radius: int, first: int = 0) -> Pairs:
 
     Returns: similarity is 1 - distance / 256.
     """
-    rows = len(hashes)
-    words = np.ascontiguousarray(hashes).view(np.uint64)
 
-    def found() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for x, y in _candidates(hashes, radius, first):
-            near = np.bitwise_count(words[x] ^ words[y]).sum(axis=1, dtype=np.int32)
-            here = near <= radius
-            yield x[here], y[here], 1 - near[here] / BITS
+    def found() -> Blocks:
+        for y, x in _meetings(hashes, hashes, radius, first):
+            before = x < y
+            yield _near(hashes, hashes, radius, x[before], y[before])
 
-    return collect(found(), rows)
+    return collect(found(), len(hashes))
 
 
-def _candidates(
-    hashes: np.ndarray, radius: int, first: int
+def between(hashes: np.ndarray, others: np.ndarray, radius: int, first: int = 0) -> Blocks:
+    """Rows x of `hashes` and y of `others` within `radius` bits, x or y at `first` or after it, and
+    1 - distance / 256, in blocks; a pair may come several times, and a row with itself.
+
+    Args:
+        hashes, others: uint8 (n, 32) each.
+    """
+    for x, y in _meetings(hashes, others, radius, first, len(hashes)):
+        yield _near(hashes, others, radius, x, y)
+    for y, x in _meetings(others, hashes, radius, first, first):
+        yield _near(hashes, others, radius, x, y)
+
+
+def _near(
+    hashes: np.ndarray, others: np.ndarray, radius: int, x: np.ndarray, y: np.ndarray
+) -> Block:
+    words = (np.ascontiguousarray(h).view(np.uint64) for h in (hashes[x], others[y]))
+    one, other = words
+    distance = np.bitwise_count(one ^ other).sum(axis=1, dtype=np.int32)
+    here = distance <= radius
+    return x[here], y[here], 1 - distance[here] / BITS
+
+
+def _meetings(
+    new: np.ndarray, others: np.ndarray, radius: int, first: int, stop: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for places, flips in bands(radius, len(hashes)):
-        keys = _keys(hashes, places)
+    """Rows of `new` at `first` or after it, and of `others` before `stop`, that are near in one of
+    the bands. Without `stop` some are left out whose row of `others` is the later one."""
+    for places, flips in bands(radius, len(new)):
+        keys, probes = _keys(new, places), _keys(others, places)
         masks = _masks(len(places), flips).astype(keys.dtype)
         step = max(1, _ENTRIES // len(masks))
-        for start in range(first, len(hashes), step):
-            new = keys[start : start + step]
-            table = (new[:, None] ^ masks).ravel()
-            for entry, x in equal(table, keys[: start + len(new)]):
-                y = start + entry // len(masks)
-                before = x < y
-                yield x[before], y[before]
+        for start in range(first, len(new), step):
+            table = (keys[start : start + step, None] ^ masks).ravel()
+            last = start + step if stop is None else stop
+            for entry, y in equal(table, probes[:last]):
+                yield start + entry // len(masks), y
 
 
 def bands(radius: int, rows: int) -> list[tuple[np.ndarray, int]]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from store.tables import Tables, quote
 
 _TEXT = {name: pa.field(name, pa.string(), nullable=False) for name in ("kind", "settings", "node")}
-# a and b are what was compared: PDQ hashes in hex, part ids, or a key of an evaluation's sample.
+# a and b are what was compared: part ids, or a key of an evaluation's sample.
 NEAR_PAIRS = pa.schema(
     [
         _TEXT["kind"],

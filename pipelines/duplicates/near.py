@@ -1,6 +1,6 @@
 """Near-duplicates of every kind that corpus.yaml asks for, as pairs of what was compared.
 
-Runs on the driver, in numpy, in blocks of bounded size: what is compared are hashes of 32 bytes,
+Runs on the driver, in numpy, in blocks of bounded size: what is compared are hashes of 512 bytes,
 fingerprints, signatures of 256 bytes and, for `semantic`, the vectors.
 """
 
@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.duplicates import audio, hamming, known, minhash, semantic
+from pipelines.duplicates import audio, copies, known, minhash, semantic
 from pipelines.duplicates.evaluation import QUALITY
 from pipelines.duplicates.facts import PARTS
 from pipelines.duplicates.joins import Pairs
 from pipelines.duplicates.survivors import Near
 from pipelines.keys import corpus_space
+from pipelines.signals.image_copies import CROPS, LOOK
 from store import identity
 from store.tables import Tables, as_matrix, take
 from store.workspace import Workspace
 
-VERSION = 1  # of what finds pairs: raise it where the same samples would give others
+VERSION = 2  # of what finds pairs: raise it where the same samples would give others
 
 
 def near(workspace: Workspace, samples: pa.Table) -> list[Near]:
@@ -50,12 +51,11 @@ def _compared(samples: pa.Table, part: str, first: bool) -> pa.ChunkedArray:
 
 def _image(tables: Tables, samples: pa.Table, here: pa.ChunkedArray, radius: int) -> Near:
     rows = _rows(here)
-    hashes = known.as_rows(samples["image_pdq"].take(rows).combine_chunks(), np.uint8)
-    names = pa.array([h.tobytes().hex() for h in hashes], pa.string())
+    names = samples["image_id"].take(rows).combine_chunks()
 
     def find(nodes: pa.Array, first: int) -> Pairs:
-        ordered = np.frombuffer(bytes.fromhex("".join(nodes.to_pylist())), np.uint8)
-        return hamming.pairs(ordered.reshape(-1, 32), radius, first)
+        pictures = Pictures(tables, samples, rows.take(pc.index_in(nodes, value_set=names)))
+        return copies.pairs(pictures.hashes, pictures.looks, radius, first)
 
     return _near(tables, samples, "image", "image", names, rows, (radius, QUALITY), find)
 
@@ -136,6 +136,22 @@ def _near(
     node[rows.to_numpy()] = pc.index_in(names, value_set=nodes).to_numpy()
     ids = samples[f"{part}_id"].combine_chunks().dictionary_encode().indices
     return Near(kind, node, pc.fill_null(ids, -1).to_numpy(), pairs)
+
+
+class Pictures:
+    """What pictures of samples are known by: hashes, and looks that are read when asked for."""
+
+    def __init__(self, tables: Tables, samples: pa.Table, places: pa.Array):
+        copied = samples["image_copies"].take(places).combine_chunks()
+        self.hashes = known.as_rows(copied, np.uint8).reshape(len(places), CROPS, -1)
+        self.rows = samples["measured"].take(places).to_numpy()
+        self.uri, self.version = tables.uri("signals"), tables.version("signals")
+
+    def looks(self, places: np.ndarray) -> np.ndarray:
+        once, place = np.unique(places, return_inverse=True)
+        found = take(self.uri, self.version, self.rows[once].tolist(), ["image_look"])
+        looks = known.as_rows(found["image_look"].combine_chunks(), np.uint8)
+        return looks.reshape(-1, LOOK, LOOK, 3)[place]
 
 
 class Texts:
