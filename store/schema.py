@@ -97,6 +97,25 @@ FINGERPRINT_TYPES: dict[str, pa.DataType] = {
     "audio_fingerprint": pa.binary(),
 }
 
+# What is measured of a sample's parts together, or of their vectors, in one space: null where the
+# sample lacks a modality, or a part has no vector. `corrected` and `rank` are among random others.
+PAIR_TYPES: dict[str, pa.DataType] = {
+    "text_image_cosine": pa.float32(),
+    "text_image_corrected": pa.float32(),
+    "text_image_rank": pa.float32(),
+    "text_audio_cosine": pa.float32(),
+    "text_audio_corrected": pa.float32(),
+    "text_audio_rank": pa.float32(),
+    "image_audio_cosine": pa.float32(),
+    "image_audio_corrected": pa.float32(),
+    "image_audio_rank": pa.float32(),
+    "text_image_audio_volume": pa.float32(),
+    "image_laion_aesthetic": pa.float32(),
+    "image_cluster": pa.int32(),
+    "text_cluster": pa.int32(),
+    "audio_cluster": pa.int32(),
+}
+
 # `scorers` names what measured the row, each with its version, as `name@version name@version`.
 SIGNALS = pa.schema(
     [
@@ -106,6 +125,8 @@ SIGNALS = pa.schema(
         pa.field("scorers", pa.string()),
     ]
 )
+
+PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
 
 # A record that did not pass a stage. `rejected` has a rule with value and threshold,
 # `failed` an error. `unmeasured` passed, but lacks a signal: its rule names the scorer.
