@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from pipelines import keys
 from pipelines.lost import Lost, lost
-from pipelines.measured import at, measured, pairs_table
+from pipelines.measured import at, packed, pairs_table
 from pipelines.policy import RowTest, pair_signals, policy_hash, row_tests, shown
 from pipelines.selection import select
 from pipelines.verdicts import Explain, Verdicts
-from store import schema
+from store import identity, schema
 from store.config_policy import Policy
 from store.errors import NotFoundError
 from store.stage import Counts, begin, publish
@@ -49,7 +49,7 @@ def gather(
             f"the corpus has no {pairs[0]} yet, nor any signals of pairs in the space"
             f" {workspace.config.space!r}; `isotrope run` makes them"
         )
-    samples = measured(workspace, wanted)
+    samples = packed(workspace, wanted)
     return Evidence(samples, lost(workspace, samples))
 
 
@@ -100,7 +100,7 @@ def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.Rec
         some = samples.slice(start, _ROWS)
         columns = [
             some["drop"].cast(pa.string()).combine_chunks(),
-            some["id"].combine_chunks(),
+            identity.unpack(some["id"].combine_chunks()),
             pa.array(kept[start : start + _ROWS]),
             *verdicts.reasons(start, start + some.num_rows),
             pa.array([policy] * some.num_rows, pa.string()),

@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.measured import at
 from pipelines.verdicts import Explain
 from store import schema
+from store.identity import PACKED, pack, words
 from store.workspace import Workspace
 
 _EVALUATION = "evaluation:"
+_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Lost:
 
 
 def lost(workspace: Workspace, samples: pa.Table) -> Lost:
-    """What is lost among `samples`: `drop` and `id`, as `pipelines.measured` gives them."""
+    """What is lost among `samples`: `drop` and `id`, as `pipelines.measured.packed` gives them."""
     scan = partial(workspace.tables.scan, "duplicates", schema.DUPLICATES)
     return among(
         scan(["drop", "id", "cluster", "kind"], "NOT representative"),
@@ -83,24 +86,37 @@ def among(
     found: pa.Table, samples: pa.Table, exact: Callable[[], pa.Table], limits: dict[str, Any]
 ) -> Lost:
     """The same of rows of `duplicates` that are lost."""
-    near = found.filter(pc.invert(_stands_anyway(found["kind"])))
-    ids = pa.chunked_array([*found["id"].chunks, *near["cluster"].chunks], pa.string())
-    names = pc.unique(ids)
-    name = pc.fill_null(pc.index_in(samples["id"], value_set=names), -1).to_numpy()
-    rows = np.flatnonzero(name >= 0)
-    name = name[rows].astype(np.int64)
+    own, cluster = _packed(found["id"]), pa.nulls(found.num_rows, PACKED)
+    near = pc.invert(_stands_anyway(found["kind"])).combine_chunks()
+    cluster = pc.replace_with_mask(cluster, near, _packed(found["cluster"].filter(near)))
+    names = pc.drop_null(pc.unique(pa.chunked_array([own, cluster])))
+    rows = _likely(samples["id"], names)
+    name = pc.fill_null(pc.index_in(at(samples["id"], rows), value_set=names), -1).to_numpy()
+    rows, name = rows[name >= 0], name[name >= 0].astype(np.int64)
     # An id may be in several drops, and lost in some of them only.
     drops = samples["drop"].combine_chunks()
     known = pc.index_in(found["drop"], value_set=drops.dictionary.cast(pa.string()))
     known = pc.fill_null(known, -1).to_numpy().astype(np.int64)
-    own = pc.index_in(found["id"], value_set=names).to_numpy().astype(np.int64)
+    lost_name = pc.index_in(own, value_set=names).to_numpy().astype(np.int64)
     count = len(drops.dictionary) + 1
-    there = pa.array(own * count + known)
+    there = pa.array(lost_name * count + known)
     place = pc.index_in(pa.array(name * count + drops.indices.to_numpy()[rows]), value_set=there)
     here = pc.is_valid(place).to_numpy(zero_copy_only=False)
-    found = found.take(place.filter(pa.array(here)))
-    survivor = pc.fill_null(pc.index_in(found["cluster"], value_set=names), -1).to_numpy()
-    return Lost(found, rows[here], (rows, name), survivor, exact, limits)
+    which = place.filter(pa.array(here))
+    survivor = pc.fill_null(pc.index_in(cluster.take(which), value_set=names), -1).to_numpy()
+    return Lost(found.take(which), rows[here], (rows, name), survivor, exact, limits)
+
+
+def _packed(ids: pa.ChunkedArray) -> pa.Array:
+    return pack(ids.combine_chunks())
+
+
+def _likely(ids: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
+    """Rows whose id may be among names: of the first bits, every one's that is, few others'."""
+    wanted = np.zeros(1 << _BITS, bool)
+    shift = np.uint64(64 - _BITS)
+    wanted[words(pa.chunked_array([names]))[:, 0] >> shift] = True
+    return np.flatnonzero(wanted[words(ids)[:, 0] >> shift])
 
 
 def _stands_anyway(kind: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -4,20 +4,21 @@ Made for tens of millions of rows: columns are streamed in, and text that repeat
 """
 
 from collections.abc import Sequence
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import schema
+from store.corrections.threads import workers
+from store.identity import PACKED, pack, unpack
 from store.tables import Tables
 from store.workspace import Workspace
 
 _KEY = ("drop", "id")
-_ROWS = 1 << 17
-_AHEAD = 4  # batches that Lance may decode ahead
-_PACKED = 8  # batches that are copied into one, which lets go of what Lance decoded them into
+_ROWS = 1 << 16
 
 
 def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
@@ -26,6 +27,13 @@ def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
     Columns are those of `signals`, `schema.PAIR_TYPES` of the corpus's space, and the samples'
     `source`; null where there is no row. Text but for `id` is dictionary-encoded.
     """
+    found = packed(workspace, columns)
+    ids = pa.chunked_array([unpack(chunk) for chunk in found["id"].chunks], pa.string())
+    return found.set_column(1, "id", ids)
+
+
+def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
+    """The same with ids as `store.identity.pack` makes them, for tens of millions of rows."""
     asked = [c for c in dict.fromkeys(columns) if c not in _KEY]
     own = [c for c in asked if c in schema.SIGNALS.names]
     table = _scan(workspace.tables, "signals", schema.SIGNALS, own)
@@ -56,30 +64,33 @@ def at(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
 
 def _scan(tables: Tables, name: str, known: pa.Schema, columns: list[str]) -> pa.Table:
     wanted = [*_KEY, *columns]
-    types = {c: known.field(c).type for c in wanted}
-    coded = {c: pa.dictionary(pa.int32(), t) if _repeats(c, t) else t for c, t in types.items()}
-    parts = [pa.schema(list(coded.items())).empty_table()]
-    if tables.exists(name) and set(wanted) <= set(tables.open(name).schema.names):
-        scanner = tables.open(name).scanner(
-            columns=wanted, batch_size=_ROWS, batch_readahead=_AHEAD
-        )
-        batches = iter(scanner.to_batches())
-        while some := list(islice(batches, _PACKED)):
-            packed = pa.Table.from_batches([_coded(batch) for batch in some])
-            parts.append(packed.unify_dictionaries().combine_chunks())
-    return pa.concat_tables(parts).unify_dictionaries()
+    none = _coded(pa.schema([known.field(c) for c in wanted]).empty_table())
+    if not tables.exists(name):
+        return none
+    dataset = tables.open(name)
+    if not set(wanted) <= set(dataset.schema.names):
+        return none
+
+    def read(fragment: lance.LanceFragment) -> pa.Table:
+        batches = fragment.scanner(columns=wanted, batch_size=_ROWS).to_batches()
+        parts = [_coded(pa.Table.from_batches([batch])) for batch in batches]
+        # Copied, which lets go of what Lance decoded them into.
+        return pa.concat_tables([none, *parts]).unify_dictionaries().combine_chunks()
+
+    with ThreadPoolExecutor(workers()) as pool:
+        parts = list(pool.map(read, dataset.get_fragments()))
+    return pa.concat_tables([none, *parts]).unify_dictionaries()
 
 
-def _coded(batch: pa.RecordBatch) -> pa.RecordBatch:
-    columns = {
-        field.name: column.dictionary_encode() if _repeats(field.name, field.type) else column
-        for field, column in zip(batch.schema, batch.columns, strict=True)
-    }
-    return pa.record_batch(columns)
-
-
-def _repeats(name: str, kind: pa.DataType) -> bool:
-    return schema.is_text(kind) and name != "id"
+def _coded(table: pa.Table) -> pa.Table:
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name == "id":
+            column = pa.chunked_array([pack(chunk) for chunk in column.chunks], PACKED)
+        elif schema.is_text(column.type):
+            column = column.dictionary_encode()
+        columns[name] = column
+    return pa.table(columns)
 
 
 def _places(rows: pa.Table, other: pa.Table) -> pa.Array:

@@ -17,12 +17,8 @@ from pipelines.policy import shown
 from pipelines.verdicts import Explain, Verdicts
 from store import identity
 from store.config_policy import ROW, Cap, Policy, Rule
-from store.errors import InvariantError
+from store.identity import PACKED, words
 
-_ID = 32  # characters of an id: 128 bits as hex
-_ODD = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64
-)
 _MOST = np.uint32(0xFFFFFFFF)
 
 
@@ -69,9 +65,7 @@ def select(policy: Policy, samples: pa.Table, verdicts: Verdicts) -> None:
     """Reject what the policy does not select among the samples that are kept so far.
 
     Args:
-        samples: `drop` and `id` as `pipelines.measured` gives them, and the policy's columns.
-
-    Raises InvariantError where samples draw numbers and ids are not 32 hex characters.
+        samples: `drop`, `id` and the policy's columns, as `pipelines.measured.packed` gives them.
     """
     for step in steps(policy):
         rows = np.flatnonzero(verdicts.kept)
@@ -88,7 +82,8 @@ def select(policy: Policy, samples: pa.Table, verdicts: Verdicts) -> None:
             score = _scores(samples[step.signal], rows)
         else:
             salt = identity.run_key(step.name, step.seed)
-            score = drawn(samples["id"], int(salt[:16], 16))[rows]
+            ids = words(pa.chunked_array([at(samples["id"], rows)]))
+            score = drawn(ids, int(salt[:16], 16))
         score = np.where(score > 0, _MOST - score, score) if step.smallest else score
         quota = np.bincount(group, minlength=len(names))
         if step.share is not None:  # the product's last digits are the float's, not the share's
@@ -142,32 +137,17 @@ def groups(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
     return pc.fill_null(whole.indices, len(names)).to_numpy(), [*names, None]
 
 
-def drawn(ids: pa.ChunkedArray, salt: int) -> np.ndarray:
+def drawn(ids: np.ndarray, salt: int) -> np.ndarray:
     """(n,) uint32, at least 1: a number for each id, as if drawn at random.
 
-    A sum of the id's words, times odd numbers, and the salt, through the finaliser of SplitMix64
-    (Steele et al. 2014). Raises InvariantError where ids are not 32 hex characters.
+    The id's words (n, 2), which are hashes, and the salt through the finaliser of SplitMix64
+    (Steele et al. 2014).
     """
-    numbers = [np.zeros(0, np.uint32)]
-    for chunk in ids.chunks:
-        z = _words(chunk) @ _ODD + np.uint64(salt)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-        numbers.append(np.maximum((z >> np.uint64(32)).astype(np.uint32), np.uint32(1)))
-    return np.concatenate(numbers)
-
-
-def _words(ids: pa.Array) -> np.ndarray:
-    """(n, 4) uint64, the characters of ids."""
-    _, offsets, characters = ids.buffers()
-    ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
-    if ids.null_count or (np.diff(ends) != _ID).any():
-        raise InvariantError("ids of samples are 32 hex characters, `store.identity` makes them")
-    if not len(ids):
-        return np.zeros((0, len(_ODD)), np.uint64)
-    text = np.frombuffer(characters, np.uint8)[ends[0] : ends[-1]]
-    return text.view("<u8").reshape(len(ids), -1)
+    z = (ids[:, 0] ^ np.uint64(salt)) + ids[:, 1]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.maximum((z >> np.uint64(32)).astype(np.uint32), np.uint32(1))
 
 
 def _scores(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
@@ -191,9 +171,10 @@ def _missing(column: pa.ChunkedArray) -> np.ndarray:
 
 def _by_identity(samples: pa.Table, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     def order(places: np.ndarray) -> np.ndarray:
-        some = pa.table({c: at(samples[c], rows[places]).cast("string") for c in ("id", "drop")})
-        keys = [("id", "ascending"), ("drop", "ascending")]
-        return pc.sort_indices(some, sort_keys=keys).to_numpy()
+        drops = at(samples["drop"], rows[places])
+        rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
+        high, low = words(pa.chunked_array([at(samples["id"], rows[places])], PACKED)).T
+        return np.lexsort((rank[drops.indices.to_numpy()], low, high))
 
     return order
 
