@@ -114,9 +114,13 @@ def _packed(ids: pa.ChunkedArray) -> pa.Array:
 def _likely(ids: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
     """Rows whose id may be among names: of the first bits, every one's that is, few others'."""
     wanted = np.zeros(1 << _BITS, bool)
-    shift = np.uint64(64 - _BITS)
-    wanted[words(pa.chunked_array([names]))[:, 0] >> shift] = True
-    return np.flatnonzero(wanted[words(ids)[:, 0] >> shift])
+    wanted[_first_bits(names)] = True
+    likely = [wanted[_first_bits(chunk)] for chunk in ids.chunks]
+    return np.flatnonzero(np.concatenate([np.zeros(0, bool), *likely]))
+
+
+def _first_bits(ids: pa.Array) -> np.ndarray:
+    return (words(ids, ">u4")[:, 0] >> np.uint32(32 - _BITS)).astype(np.int32)
 
 
 def _stands_anyway(kind: pa.ChunkedArray) -> pa.ChunkedArray:
