@@ -19,7 +19,7 @@ from store.tables import Tables
 from store.workspace import Workspace
 
 _KEY = ("drop", "id")
-_ROWS = 1 << 15
+_ROWS = 1 << 16  # of a batch
 
 
 def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
