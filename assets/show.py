@@ -35,7 +35,8 @@ def samples(corpus: Workspace, drop: str) -> dict[str, Any]:
 
 def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
     """How the signals that the policy limits are spread, and where its limits lie."""
-    limits = {n: (r.min, r.max) for n, r in corpus.config.policy.items()}
+    rules = {n: r for n, r in corpus.config.policy.rules.items() if n in schema.SIGNAL_TYPES}
+    limits = {n: (r.min, r.max) for n, r in rules.items()}
     names = [n for n in limits if not schema.is_text(schema.SIGNAL_TYPES[n])]
     found = corpus.tables.scan("signals", schema.SIGNALS, names, f"drop = {quote(drop)}")
     values = {n: pc.drop_null(found[n]).to_numpy() for n in names}

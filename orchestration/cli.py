@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -46,11 +47,12 @@ def main() -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--from", "source", required=True, help="The folder in which data is delivered.")
-def init(folder: Path, source: str) -> None:
+@click.option("--preset", help="A published recipe for the policy, such as datacomp-basic.")
+def init(folder: Path, source: str, preset: str | None) -> None:
     """Write FOLDER/corpus.yaml for a source, and look at what it delivers."""
     from orchestration.init import begin
 
-    tell.delivered(console, begin(folder, Path(source)), folder)
+    tell.delivered(console, begin(folder, Path(source), preset), folder)
 
 
 @main.command()
@@ -217,13 +219,35 @@ def why(name: str, folder: str) -> None:
 
 
 @main.command()
-@click.option("--set", "settings", multiple=True, help="Such as image_min_side.min=256.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    help="Such as image_min_side.min=256, image_aesthetic.keep_top=0.3 or caps.text_language=1000.",
+)
+@click.option("--preset", help="Begin with this preset instead of today's policy.")
+@click.option("--by", default="drop", show_default=True, help="Count by it: text_language, source.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_CORPUS
-def whatif(settings: tuple[str, ...], folder: str) -> None:
+def whatif(
+    settings: tuple[str, ...], preset: str | None, by: str, as_json: bool, folder: str
+) -> None:
     """How many samples another policy would keep. Nothing is written, no model runs."""
     from orchestration.whatif import compare
 
-    tell.comparison(console, compare(Workspace.open(folder), settings))
+    found = compare(Workspace.open(folder), settings, preset, by)
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+    else:
+        tell.comparison(console, found)
+
+
+@main.command()
+@_CORPUS
+def policy(folder: str) -> None:
+    """The policy of corpus.yaml, its presets spelled out."""
+    written = Workspace.open(folder).config.policy.written()
+    click.echo(yaml.safe_dump(written, sort_keys=False, default_flow_style=None), nl=False)
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """Beginning a corpus: a corpus.yaml for a source, after a look at what it delivers."""
 
+import json
 import os
 from pathlib import Path
 
@@ -17,9 +18,7 @@ sources:
 
 # What a sample must be to be kept. Change it and run again: no model runs twice.
 policy:
-  image_min_side: {{min: 32}}
-  image_aspect: {{max: 8}}
-  text_chars: {{max: 2000}}
+{policy}
 
 space: local               # needs no model hub
 spaces:
@@ -34,12 +33,22 @@ engine:
 """
 
 
-def begin(folder: Path, source: Path) -> dict[Drop, int]:
+_RULES = """\
+  image_min_side: {min: 32}
+  image_aspect: {max: 8}
+  text_chars: {max: 2000}"""
+
+
+def begin(folder: Path, source: Path, preset: str | None = None) -> dict[Drop, int]:
     """Write FOLDER/corpus.yaml and count what the source delivers: records by drop.
+
+    Args:
+        preset: the policy's; a few mild rules where there is none.
 
     Raises:
         SourceError: the source is missing, empty or of no known format; nothing is written.
         InputError: there is a corpus.yaml already.
+        ConfigError: there is no such preset, or it was made for another space.
     """
     target = folder / FILE
     if target.exists():
@@ -53,7 +62,9 @@ def begin(folder: Path, source: Path) -> dict[Drop, int]:
     drop_by = "source" if loose else "entry"
     drops = find_drops(name, str(place), "source" if loose else "entry").values()
     counts = {d: sum(count_records(u) for u in list_units(d)) for d in drops}
-    text = _TEMPLATE.format(name=name, path=_relative(place, folder), drop_by=drop_by)
+    policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
+    path = _relative(place, folder)
+    text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, policy=policy)
     parse(text)
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")

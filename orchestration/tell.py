@@ -167,10 +167,32 @@ def _span(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
 
 
 def comparison(console: Console, found: Comparison) -> None:
-    """A policy beside today's."""
-    table = Table("", "today", "then", "change")
-    lines = [("kept", found.kept), *((f"rejected by {r}", c) for r, c in found.rejected.items())]
-    for name, (today, then) in lines:
-        table.add_row(name, f"{today:,}", f"{then:,}", f"{then - today:+,}")
+    """A policy beside today's: what is kept and by which rules the rest goes, then by group."""
+    table = _counted("")
+    table.add_row("kept", *_changed(*found.kept))
+    for rule, counts in found.rejected.items():
+        table.add_row(escape(f"rejected by {rule}"), *_changed(*counts))
     console.print(table)
+    table = _counted(f"kept, by {found.by}", "of")
+    most = sorted(found.groups.items(), key=lambda g: (-g[1][0], g[0] or ""))
+    for name, (total, today, then) in most[:_MOST_GROUPS]:
+        label = "none" if name is None else escape(name)
+        table.add_row(label, f"{total:,}", *_changed(today, then))
+    console.print(table)
+    if len(most) > _MOST_GROUPS:
+        console.print(f"... and {len(most) - _MOST_GROUPS:,} smaller ones", style="dim")
     console.print(f"of {found.total:,} samples; nothing was changed", style="dim")
+
+
+_MOST_GROUPS = 30
+
+
+def _counted(*heads: str) -> Table:
+    table = Table(*heads, "today", "then", "change")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _changed(today: int, then: int) -> tuple[str, str, str]:
+    return f"{today:,}", f"{then:,}", f"{then - today:+,}"

@@ -1,85 +1,136 @@
-"""What another policy would keep: today's policy and the changed one, rule by rule."""
+"""What another policy would keep: today's policy and the changed one, by rule and by group."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 import yaml
 
-from pipelines.decisions import judge
-from store.config import CorpusConfig, Rule, parse
+from pipelines.decisions import gather, judge
+from pipelines.selection import groups
+from store.config import CorpusConfig, parse
+from store.config_policy import Policy
 from store.errors import ConfigError, InputError
 from store.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples in all, kept, and rejected by rule, under today's policy and the changed one."""
+    """Samples under today's policy and the changed one.
+
+    Args:
+        total: samples in all.
+        kept: how many are kept, today and then.
+        rejected: how many each rule rejects.
+        by: what `groups` are of.
+        groups: how many samples each has, and how many of them are kept; None is of those that
+            have no such group.
+    """
 
     total: int
     kept: tuple[int, int]
     rejected: dict[str, tuple[int, int]]
+    by: str
+    groups: dict[str | None, tuple[int, int, int]]
 
 
-def compare(workspace: Workspace, settings: tuple[str, ...]) -> Comparison:
+def compare(
+    workspace: Workspace,
+    settings: tuple[str, ...] = (),
+    preset: str | None = None,
+    by: str = "drop",
+) -> Comparison:
     """Judge every sample twice; nothing is written.
 
     Args:
-        settings: `signal.operator=value`, such as "image_min_side.min=256"; an empty value
-            removes the test.
+        settings: as `changed_policy` takes them, and `preset` too.
+        by: `drop`, `source`, a text signal or a cluster.
 
     Raises:
-        InputError: a setting is not of that form.
+        InputError: a setting is not of that form, or `by` is no group.
         ConfigError: a signal or an operator is unknown, or a value is not allowed.
+        NotFoundError: signals of pairs are asked for that are yet to be measured.
     """
-    today = judge(workspace, workspace.config.policy)
-    changed = judge(workspace, changed_policy(workspace.config, settings))
-    before, after = _by_rule(today), _by_rule(changed)
+    today = workspace.config.policy
+    then = changed_policy(workspace.config, settings, preset)
+    if by not in Policy.groups():
+        raise InputError(f"--by {by}: not a group; allowed: {', '.join(Policy.groups())}")
+    evidence = gather(workspace, [today, then], [by])
+    group, names = groups(evidence.samples[by])
+    counts = [np.bincount(group, minlength=len(names))]
+    kept, rejected = [], []
+    for policy in (today, then):
+        verdicts = judge(evidence, policy)
+        counts.append(np.bincount(group[verdicts.kept], minlength=len(names)))
+        kept.append(int(verdicts.kept.sum()))
+        rejected.append(verdicts.counts())
+    before, after = rejected
+    found = zip(names, *(c.tolist() for c in counts), strict=True)
     return Comparison(
-        today.num_rows,
-        (_kept(today), _kept(changed)),
+        len(group),
+        (kept[0], kept[1]),
         {rule: (before.get(rule, 0), after.get(rule, 0)) for rule in sorted({*before, *after})},
+        by,
+        {name: (n, one, two) for name, n, one, two in found if n},
     )
 
 
-def changed_policy(config: CorpusConfig, settings: tuple[str, ...]) -> dict[str, Rule]:
-    """The policy of corpus.yaml with settings laid over it, validated like the file."""
-    policy = {
-        name: rule.model_dump(by_alias=True, exclude_defaults=True)
-        for name, rule in config.policy.items()
-    }
+def changed_policy(
+    config: CorpusConfig, settings: tuple[str, ...] = (), preset: str | None = None
+) -> Policy:
+    """Today's policy, or a preset, with settings laid over it, validated like the file.
+
+    Args:
+        settings: `signal.operator=value`, such as "image_min_side.min=256", `caps.GROUP=most` or
+            `sample.share=0.1`; an empty value removes the test.
+    """
+    written: dict[str, Any] = {"preset": [preset]} if preset else config.policy.written()
+    if preset:
+        written = _parsed(config, written).written()
     for setting in settings:
         name, found, value = setting.partition("=")
-        signal, dot, operator = name.strip().rpartition(".")
+        section, dot, operator = name.strip().rpartition(".")
         if not found or not dot:
             raise InputError(
                 f"--set {setting!r}: signal.operator=value is expected, such as"
                 " image_min_side.min=256"
             )
-        rule = policy.setdefault(signal, {})
-        rule.pop(operator, None)
-        if value.strip():
-            rule[operator] = yaml.safe_load(value)
-        if not rule:
-            del policy[signal]
-    plain = {"sources": {"any": {"path": "."}}, "policy": _lists(policy)}
-    try:
-        return parse(yaml.safe_dump(plain), name="--set").policy
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("--set:1: ", "--set: ")) from None
+        try:
+            given = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {setting!r}: {value!r} is not YAML: {error}") from None
+        if section == "caps":
+            _cap(written, operator, given)
+            continue
+        tests = written.setdefault(section, {})
+        tests.pop(operator, None)
+        if given is not None:
+            tests[operator] = given
+        if not tests:
+            del written[section]
+    return _parsed(config, written)
 
 
-def _lists(policy: dict) -> dict:
-    return {
-        signal: {op: list(v) if isinstance(v, tuple) else v for op, v in rule.items()}
-        for signal, rule in policy.items()
+def _cap(written: dict[str, Any], by: str, most: Any) -> None:
+    caps = written.setdefault("caps", [])
+    known = [cap for cap in caps if cap["by"] == by]
+    for cap in known:
+        cap["most"] = most
+    if not known:
+        caps.append({"by": by, "most": most})
+    written["caps"] = [cap for cap in caps if cap["most"] is not None]
+
+
+def _parsed(config: CorpusConfig, written: Mapping[str, Any]) -> Policy:
+    plain = {
+        "sources": {"any": {"path": "."}},
+        "space": config.space,
+        "spaces": {config.space: config.spaces[config.space]},
+        "policy": dict(written),
     }
-
-
-def _kept(decided: pa.Table) -> int:
-    return pc.sum(decided["keep"].cast(pa.int64())).as_py() or 0
-
-
-def _by_rule(decided: pa.Table) -> dict[str, int]:
-    rules = pc.value_counts(pc.drop_null(decided["rule"].combine_chunks()))
-    return {r["values"]: r["counts"] for r in rules.to_pylist()}
+    try:
+        return parse(yaml.safe_dump(plain, sort_keys=False), name="--set").policy
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        raise ConfigError("\n".join(line.partition(": ")[2] for line in lines)) from None

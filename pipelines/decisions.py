@@ -1,91 +1,115 @@
-"""decisions: which samples are kept, by the policy and over all drops. Seconds, and no model."""
+"""decisions: which samples are kept, by the policy and over all drops. Seconds, and no model.
 
+Three phases: rules that look at one sample alone, of signals and of pairs' signals; duplicates and
+contamination among those that pass them; selection among those that are left. The first that
+rejects a sample is the one named.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines import keys
-from pipelines.policy import Policy, apply
-from store import schema
+from pipelines.lost import Lost, lost
+from pipelines.measured import at, packed, pairs_table
+from pipelines.policy import RowTest, pair_signals, policy_hash, row_tests, shown
+from pipelines.selection import select
+from pipelines.verdicts import Explain, Verdicts
+from store import identity, schema
+from store.config_policy import Policy
+from store.errors import NotFoundError
 from store.stage import Counts, begin, publish
 from store.workspace import Workspace
 
 STAGE = "decisions"
-_EVALUATION = "evaluation:"
+_ROWS = 1 << 16
 
 
-def judge(workspace: Workspace, policy: Policy) -> pa.Table:
-    """What a policy would decide of every sample of every drop; nothing is written."""
-    signals = workspace.tables.scan("signals", schema.SIGNALS, ["drop", "id", *policy])
-    decided = apply(policy, signals)
-    lost = _lost(workspace, decided)
-    if not lost.num_rows:
-        return decided
-    place = pc.index_in(_places(decided), value_set=_places(lost).combine_chunks())
-    named = lost.take(place.combine_chunks())
-    gone = pc.and_(pc.is_valid(named["rule"]), decided["keep"]).combine_chunks()
-    columns = {c: decided[c].combine_chunks() for c in decided.schema.names}
-    columns["keep"] = pc.and_(columns["keep"], pc.invert(gone))
-    for name in ("rule", "value", "threshold"):
-        columns[name] = pc.if_else(gone, named[name].combine_chunks(), columns[name])
-    return pa.Table.from_arrays(list(columns.values()), schema=schema.DECISIONS)
+@dataclass(frozen=True)
+class Evidence:
+    """What policies judge by: the samples' columns that they name, and what `duplicates` says."""
+
+    samples: pa.Table
+    lost: Lost
+
+
+def gather(
+    workspace: Workspace, policies: Sequence[Policy], columns: Sequence[str] = ()
+) -> Evidence:
+    """The evidence for some policies, with more columns of `pipelines.measured` if asked.
+
+    Raises NotFoundError where one names signals of pairs and none have been measured.
+    """
+    wanted = [*columns, *(name for policy in policies for name in policy.columns())]
+    pairs = pair_signals(wanted)
+    if pairs and not workspace.tables.exists(pairs_table(workspace)):
+        raise NotFoundError(
+            f"the corpus has no {pairs[0]} yet, nor any signals of pairs in the space"
+            f" {workspace.config.space!r}; `isotrope run` makes them"
+        )
+    samples = packed(workspace, wanted)
+    return Evidence(samples, lost(workspace, samples))
+
+
+def judge(evidence: Evidence, policy: Policy) -> Verdicts:
+    """What a policy decides of every sample; nothing is written."""
+    samples = evidence.samples
+    verdicts = Verdicts(samples.num_rows)
+    for test in row_tests(policy):
+        column = samples[test.signal]
+        broken = test.broken(column) & verdicts.kept
+        verdicts.reject(test.name, np.flatnonzero(broken), _explain(test, column))
+    for rule, rows, explain in evidence.lost.rejected(verdicts.kept):
+        verdicts.reject(rule, rows, explain)
+    select(policy, samples, verdicts)
+    return verdicts
 
 
 def decide(workspace: Workspace) -> Counts:
     """Make the `decisions` table under the policy of corpus.yaml.
 
     Raises:
+        NotFoundError: duplicates, or signals of pairs that the policy names, are yet to be made.
         ConservationError: a sample has no decision; nothing was published.
     """
-    tables = workspace.tables
+    tables, policy = workspace.tables, workspace.config.policy
     key = keys.decisions(workspace)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
-        decided = judge(workspace, workspace.config.policy)
-        kept = pc.sum(decided["keep"].cast(pa.int64())).as_py() or 0
+        evidence = gather(workspace, [policy])
+        verdicts = judge(evidence, policy)
+        kept = int(verdicts.kept.sum())
         total = tables.open("samples").count_rows()
+        rejected = evidence.samples.num_rows - kept
+        rows = _rows(evidence.samples, verdicts, policy_hash(policy))
         return publish(
             tables,
             run,
-            counts=Counts(input=total, kept=kept, rejected=decided.num_rows - kept),
+            counts=Counts(input=total, kept=kept, rejected=rejected),
             entries=[],
-            write=lambda: tables.replace(STAGE, schema.DECISIONS, decided.to_batches(), None),
+            write=lambda: tables.replace(STAGE, schema.DECISIONS, rows, None),
             output=lambda: key,
         )
 
 
-def _lost(workspace: Workspace, decided: pa.Table) -> pa.Table:
-    """(drop, id, rule, value, threshold) of samples that another one stands for, the value being
-    the survivor: its drop where the content is the same, else its id. Under another policy than
-    the one that duplicates were found under, what has lost its survivor is kept.
-    """
-    found = workspace.tables.scan("duplicates", schema.DUPLICATES)
-    lost = found.filter(pc.invert(found["representative"]))
-    kind, cluster = lost["kind"], lost["cluster"]
-    exact, listed = pc.equal(kind, "exact"), pc.starts_with(kind, _EVALUATION)
-    kept = decided.filter(decided["keep"])["id"].combine_chunks()
-    stands = pc.or_(pc.or_(exact, listed), pc.is_in(cluster, value_set=kept))
-    first = found.filter(pc.and_(found["representative"], pc.equal(found["kind"], "exact")))
-    copy = pc.index_in(cluster, value_set=first["cluster"].combine_chunks())
-    value = pc.if_else(exact, first["drop"].take(copy), cluster)
-    limits = pa.array([str(v) for v in _limits(workspace).values()], pa.string())
-    threshold = limits.take(
-        pc.index_in(kind, value_set=pa.array(list(_limits(workspace)), pa.string()))
-    )
-    named = pc.replace_substring_regex(kind, f"^{_EVALUATION}", "decontamination.")
-    near = pc.binary_join_element_wise("duplicate", kind, ".")
-    table = {
-        "drop": lost["drop"],
-        "id": lost["id"],
-        "rule": pc.if_else(listed, named, near),
-        "value": value,
-        "threshold": threshold,
-    }
-    return pa.table(table).filter(stands)
+def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.RecordBatch]:
+    """Rows of `decisions`, in the order of `samples`."""
+    kept = verdicts.kept
+    for start in range(0, samples.num_rows, _ROWS):
+        some = samples.slice(start, _ROWS)
+        columns = [
+            some["drop"].cast(pa.string()).combine_chunks(),
+            identity.unpack(some["id"].combine_chunks()),
+            pa.array(kept[start : start + _ROWS]),
+            *verdicts.reasons(start, start + some.num_rows),
+            pa.array([policy] * some.num_rows, pa.string()),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema.DECISIONS)
 
 
-def _limits(workspace: Workspace) -> dict[str, int | float]:
-    asked = workspace.config.duplicates.model_dump()
-    return {k: asked[k] for k in ("image", "audio", "text", "semantic") if asked[k] is not None}
+def _explain(test: RowTest, column: pa.ChunkedArray) -> Explain:
+    def explain(rows: np.ndarray) -> tuple[pa.Array, pa.Array]:
+        return shown(at(column, rows)), pa.array([test.threshold] * len(rows), pa.string())
 
-
-def _places(table: pa.Table) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(table["drop"], table["id"], "\n")
+    return explain

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipelines.policy import policy_hash
+from pipelines.policy import hash_of, pair_signals, policy_hash, prefilter, row_tests
 from pipelines.sources import Drop, listing_hash
 from pipelines.space import corpus_space
 from store import identity, schema
@@ -93,7 +93,7 @@ def vectors(workspace: Workspace, drop: str) -> str:
         drop,
         _output(workspace, "samples", drop),
         _output(workspace, "signals", drop),
-        policy_hash(workspace.config.policy),
+        hash_of(prefilter(workspace.config.policy)),
         space.name,
         {m: space.fingerprint(m) for m in sorted(space.towers)},
     )
@@ -101,7 +101,7 @@ def vectors(workspace: Workspace, drop: str) -> str:
 
 def duplicates(workspace: Workspace) -> str:
     """Raises SourceError where evaluation samples that corpus.yaml names are missing."""
-    asked = workspace.config.duplicates
+    asked, tests = workspace.config.duplicates, row_tests(workspace.config.policy)
     listed = []
     if workspace.config.decontaminate:
         # Reading them takes what reads media, which a corpus without them need not load here.
@@ -114,7 +114,8 @@ def duplicates(workspace: Workspace) -> str:
         _outputs(workspace, "samples"),
         _outputs(workspace, "signals"),
         _outputs(workspace, "vectors") if asked.semantic is not None else [],
-        policy_hash(workspace.config.policy),
+        hash_of(tests),
+        _of_pairs(workspace, [test.signal for test in tests]),
         asked.model_dump(),
         listed,
     )
@@ -127,7 +128,13 @@ def decisions(workspace: Workspace) -> str:
         _outputs(workspace, "signals"),
         _output(workspace, "duplicates"),
         policy_hash(workspace.config.policy),
+        _of_pairs(workspace, workspace.config.policy.columns()),
     )
+
+
+def _of_pairs(workspace: Workspace, signals: list[str]) -> str | None:
+    """The pairs' output, where one of the signals is of pairs."""
+    return _output(workspace, "pairs") if pair_signals(signals) else None
 
 
 def banks(workspace: Workspace) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipelines.policy import apply
+from pipelines.policy import passes, prefilter
 from store.stage import StageRun
 from store.tables import Tables, quote
 from store.workspace import Workspace
@@ -126,16 +126,15 @@ def _samples(tables: Tables, drop: str, modality: str) -> pa.RecordBatchReader:
 
 
 def _passed(workspace: Workspace, drop: str) -> pa.RecordBatchReader:
-    policy, here = workspace.config.policy, f"drop = {quote(drop)}"
-    columns = list(dict.fromkeys(["drop", "id", "text_chars", *policy]))
+    tests, here = prefilter(workspace.config.policy), f"drop = {quote(drop)}"
+    columns = list(dict.fromkeys(["id", "text_chars", *(test.signal for test in tests)]))
     signals = workspace.tables.open("signals").scanner(
         columns=columns, filter=here, batch_size=_ROWS
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in signals.to_batches():
-            keep = apply(policy, pa.Table.from_batches([batch]))["keep"]
-            kept = batch.select(["id", "text_chars"]).filter(keep.combine_chunks())
+            kept = batch.select(["id", "text_chars"]).filter(pa.array(passes(tests, batch)))
             yield pa.RecordBatch.from_arrays(kept.columns, schema=_PASSED)
 
     return pa.RecordBatchReader.from_batches(_PASSED, batches())

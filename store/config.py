@@ -18,6 +18,7 @@ from pydantic import (
 from store import schema
 from store.config_duplicates import Duplicates, Evaluation
 from store.config_errors import explain
+from store.config_policy import DEFAULT_POLICY, Policy, listed
 from store.config_section import PositiveInt, Section
 from store.config_signals import Signals
 from store.corrections.recipe import recipe
@@ -52,36 +53,6 @@ class Limits(Section):
     meta_bytes: PositiveInt = 1 << 20
 
 
-class Rule(Section):
-    """What a signal must be for its sample to be kept."""
-
-    min: float | None = None
-    max: float | None = None
-    one_of: tuple[str, ...] | None = Field(default=None, alias="in")
-    none_of: tuple[str, ...] | None = Field(default=None, alias="not_in")
-    null: Literal["keep", "reject"] = "keep"
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "Rule":
-        tests = (self.min is not None, self.max is not None, self.one_of, self.none_of)
-        if not any(tests) and self.null == "keep":
-            raise ValueError("a rule needs at least one of min, max, in, not_in, null: reject")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}: nothing would be kept")
-        return self
-
-
-DEFAULT_POLICY = {
-    "image_min_side": Rule(min=32),
-    "image_aspect": Rule(max=8),
-    "text_chars": Rule(max=2000),
-}
-
-
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 class Corrections(Section):
     """What a release may choose from, and how much of the corpus it sets aside to choose with.
 
@@ -101,7 +72,7 @@ class Corrections(Section):
     methods: tuple[str, ...] | None = None
     directions: dict[str, str] = Field(default_factory=dict)
     query_bank: Annotated[
-        tuple[Literal["corpus", "file", "log"], ...], BeforeValidator(_listed), Field(min_length=1)
+        tuple[Literal["corpus", "file", "log"], ...], BeforeValidator(listed), Field(min_length=1)
     ] = ("corpus",)
     queries: str | None = None
     bank_rows: PositiveInt = 10_000
@@ -192,7 +163,7 @@ class CorpusConfig(Section):
     signals: Signals = Signals()
     duplicates: Duplicates = Duplicates()
     decontaminate: tuple[Evaluation, ...] = ()
-    policy: dict[str, Rule] = DEFAULT_POLICY
+    policy: Policy = DEFAULT_POLICY
     space: str = "local"
     spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
     corrections: Corrections = Corrections()
@@ -217,27 +188,13 @@ class CorpusConfig(Section):
             raise ValueError(f"{', '.join(twice)}: named twice; rules are called by these names")
         return listed
 
-    @field_validator("policy")
-    @classmethod
-    def _known_signals(cls, policy: dict[str, Rule]) -> dict[str, Rule]:
-        for name, rule in policy.items():
-            kind = schema.SIGNAL_TYPES.get(name)
-            if kind is None:
-                allowed = ", ".join(schema.SIGNAL_TYPES)
-                raise ValueError(f"{name!r} is not a signal; allowed: {allowed}")
-            ranged = rule.min is not None or rule.max is not None
-            if schema.is_text(kind) and ranged:
-                raise ValueError(f"{name!r} is text: use in or not_in, not min or max")
-            if not schema.is_text(kind) and (rule.one_of or rule.none_of):
-                raise ValueError(f"{name!r} is a number: use min or max, not in or not_in")
-        return policy
-
     @model_validator(mode="after")
     def _space_is_defined(self) -> "CorpusConfig":
         if self.space not in self.spaces:
             raise ValueError(
                 f"space {self.space!r} is not among spaces: {', '.join(self.spaces) or 'none'}"
             )
+        self.policy.check_space(self.space, self.spaces[self.space])
         return self
 
     @model_validator(mode="after")

@@ -13,8 +13,9 @@ class Duplicates(Section):
     `exact` is of samples that are in several drops, and the only kind that is looked for unless
     others are asked for: how near is near depends on the corpus. `image` is bits, of 256, in
     which hashes of copies may differ; 31 is what PDQ's authors take. What is that near is looked
-    at, in colour, before it counts as a copy. `audio` is the share of equal bits of fingerprints; strangers have
-    a half, and 0.75 is far from it. `text` is the Jaccard similarity of shingles, such as 0.7.
+    at, in colour, before it counts as a copy. `audio` is the share of equal bits of fingerprints;
+    strangers have a half, and 0.75 is far from it. `text` is the Jaccard similarity of shingles,
+    such as 0.7.
     `semantic` is the cosine of vectors in the corpus's space.
 
     By `parts: first` a sample is compared by its first part of image, audio and text: captions of

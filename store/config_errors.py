@@ -50,9 +50,9 @@ def _allowed(model: Any, path: list[str]) -> list[str]:
     """The keys that the section at `path` knows."""
     for part in path:
         field = model.model_fields.get(part)
-        if field is None:
+        if field is None and "__pydantic_extra__" not in model.__annotations__:
             continue  # a name that the user chose, such as a source's
-        found = _section(field.annotation)
+        found = _section(field.annotation if field else model.__annotations__["__pydantic_extra__"])
         if found is None:
             break
         model = found

@@ -6,10 +6,17 @@ parts' ids. The modality is mixed in, so that no text is ever the same part as s
 
 import hashlib
 import json
+from binascii import Error, hexlify, unhexlify
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from store.errors import InvariantError
+
 _BYTES = 16
+PACKED = pa.binary(_BYTES)
 
 
 def part_id(modality: str, content: bytes) -> str:
@@ -39,3 +46,38 @@ def unordered(rows: Iterable[str]) -> int:
         digest = hashlib.blake2b(row.encode(), digest_size=_BYTES, person=b"row").digest()
         total += int.from_bytes(digest, "big")
     return total % (1 << 128)
+
+
+def pack(ids: pa.Array) -> pa.Array:
+    """Ids as the 16 bytes that they are, which sort as the ids do.
+
+    Raises InvariantError where one is not 32 hex characters.
+    """
+    _, offsets, characters = ids.buffers()
+    ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    try:
+        if ids.null_count or (np.diff(ends) != 2 * _BYTES).any():
+            raise Error("other lengths")
+        packed = unhexlify(memoryview(characters)[ends[0] : ends[-1]]) if len(ids) else b""
+    except Error as error:
+        raise InvariantError(f"ids are 32 hex characters, and not all are: {error}") from None
+    buffers = [None, pa.py_buffer(packed)]
+    return pa.FixedSizeBinaryArray.from_buffers(PACKED, len(ids), buffers)
+
+
+def unpack(packed: pa.Array) -> pa.Array:
+    """The ids of which these are the 16 bytes."""
+    start = packed.offset * _BYTES
+    held = memoryview(packed.buffers()[1])[start : start + len(packed) * _BYTES]
+    ends = np.arange(len(packed) + 1, dtype=np.int32) * np.int32(2 * _BYTES)
+    buffers = pa.py_buffer(ends), pa.py_buffer(hexlify(held))
+    return pa.StringArray.from_buffers(len(packed), *buffers)
+
+
+def words(packed: pa.Array, kind: str = ">u8") -> np.ndarray:
+    """(n, words) of packed ids, a view, the most significant word first."""
+    width = _BYTES // np.dtype(kind).itemsize
+    if not len(packed):
+        return np.zeros((0, width), kind)
+    held = np.frombuffer(packed.buffers()[1], kind, width * len(packed), packed.offset * _BYTES)
+    return held.reshape(-1, width)

@@ -55,7 +55,7 @@ def test_the_defaults_stand(tmp_path) -> None:
     assert config.space == "local"
     assert config.query_log is None  # nothing is logged that was not asked for
     assert config.corrections.query_bank == ("corpus",)
-    assert list(config.policy) == ["image_min_side", "image_aspect", "text_chars"]
+    assert list(config.policy.rules) == ["image_min_side", "image_aspect", "text_chars"]
 
 
 def test_no_file(tmp_path) -> None:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from assets import show
 from assets.checks import duplicates_sound
-from pipelines.decisions import judge
+from pipelines.decisions import gather, judge
 from pipelines.duplicates import find_duplicates, hamming
 from store import schema
-from store.config import Rule
+from store.config_policy import Policy
 from store.tables import Tables
 from store.why import why
 from store.workspace import Workspace
@@ -119,14 +119,15 @@ def test_each_kind_is_found_and_the_survivor_named(corpus: Workspace) -> None:
 
 
 def test_a_policy_under_which_the_survivor_goes_keeps_what_it_stood_for(corpus: Workspace) -> None:
-    def kept(policy: dict[str, Rule]) -> set[str]:
-        decided = judge(corpus, policy)
-        return {names(corpus)[i] for i in decided.filter(decided["keep"])["id"].to_pylist()}
+    def kept(policy: Policy) -> set[str]:
+        evidence = gather(corpus, [policy])
+        ids = evidence.samples["id"].filter(pa.array(judge(evidence, policy).kept))
+        return {names(corpus)[i.hex()] for i in ids.to_pylist()}
 
     today = kept(corpus.config.policy)
     assert {"smaller", "scene-1", "edited"} <= today
     assert not {"scene-0", "worse", "text"} & today
-    assert "scene-0" in kept({"image_min_side": Rule(min=120)})
+    assert "scene-0" in kept(Policy.model_validate({"image_min_side": {"min": 120}}))
 
 
 def test_a_second_drop_costs_what_is_new_and_gives_the_same(

@@ -1,0 +1,138 @@
+"""The policy's second phase: samples that another one stands for, and contaminated ones."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.measured import at
+from pipelines.verdicts import Explain
+from store import schema
+from store.identity import PACKED, pack, words
+from store.workspace import Workspace
+
+_EVALUATION = "evaluation:"
+_BITS = 24
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What `duplicates` says of samples.
+
+    Args:
+        found: the rows of `duplicates` that are lost and are among the samples.
+        rows: (k,) the samples' rows of these, in order.
+        named: rows of samples that `found` names, lost ones and survivors, (m,), and what they are
+            called, (m,) numbers.
+        survivor: (k,) the number of what each is lost to, -1 where it is no sample.
+        exact: gives, of each content that is in several drops, the drop that stands for the others.
+        limits: how near is near, by kind.
+    """
+
+    found: pa.Table
+    rows: np.ndarray
+    named: tuple[np.ndarray, np.ndarray]
+    survivor: np.ndarray
+    exact: Callable[[], pa.Table]
+    limits: dict[str, Any]
+
+    def rejected(self, kept: np.ndarray) -> Iterator[tuple[str, np.ndarray, Explain]]:
+        """Rule, rows and how to tell why, of what is lost among those that are `kept`, (n,) bool.
+
+        What is near to a sample that is not kept itself has lost its survivor, and stays.
+        """
+        rows, names = self.named
+        alive = np.zeros(max(names.max(initial=-1), self.survivor.max(initial=-1)) + 2, bool)
+        alive[names[kept[rows]]] = True  # the last one is nobody
+        kinds = self.found["kind"].combine_chunks().dictionary_encode()
+        code = kinds.indices.to_numpy()
+        for number, kind in sorted(enumerate(kinds.dictionary.to_pylist()), key=lambda k: k[1]):
+            stays = _is_near(kind) & ~alive[self.survivor]
+            lost = np.flatnonzero((code == number) & kept[self.rows] & ~stays)
+            yield _rule(kind), self.rows[lost], self._explain(kind)
+
+    def _explain(self, kind: str) -> Explain:
+        limit = None if kind == "exact" else self.limits.get(kind)
+
+        def explain(rows: np.ndarray) -> tuple[pa.Array, pa.Array]:
+            place = pa.array(np.searchsorted(self.rows, rows))
+            value = self.found["cluster"].take(place).combine_chunks()
+            if kind == "exact":
+                firsts = self.exact()
+                first = pc.index_in(value, value_set=firsts["cluster"].combine_chunks())
+                value = firsts["drop"].combine_chunks().take(first)
+            told = None if limit is None else str(limit)
+            return value, pa.array([told] * len(rows), pa.string())
+
+        return explain
+
+
+def lost(workspace: Workspace, samples: pa.Table) -> Lost:
+    """What is lost among `samples`: `drop` and `id`, as `pipelines.measured.packed` gives them."""
+    scan = partial(workspace.tables.scan, "duplicates", schema.DUPLICATES)
+    return among(
+        scan(["drop", "id", "cluster", "kind"], "NOT representative"),
+        samples,
+        cache(lambda: scan(["drop", "cluster"], "representative AND kind = 'exact'")),
+        workspace.config.duplicates.model_dump(),
+    )
+
+
+def among(
+    found: pa.Table, samples: pa.Table, exact: Callable[[], pa.Table], limits: dict[str, Any]
+) -> Lost:
+    """The same of rows of `duplicates` that are lost."""
+    own, cluster = _packed(found["id"]), pa.nulls(found.num_rows, PACKED)
+    near = pc.invert(_stands_anyway(found["kind"])).combine_chunks()
+    cluster = pc.replace_with_mask(cluster, near, _packed(found["cluster"].filter(near)))
+    names = pc.drop_null(pc.unique(pa.chunked_array([own, cluster])))
+    rows = _likely(samples["id"], names)
+    name = pc.fill_null(pc.index_in(at(samples["id"], rows), value_set=names), -1).to_numpy()
+    rows, name = rows[name >= 0], name[name >= 0].astype(np.int64)
+    # An id may be in several drops, and lost in some of them only.
+    drops = samples["drop"].combine_chunks()
+    known = pc.index_in(found["drop"], value_set=drops.dictionary.cast(pa.string()))
+    known = pc.fill_null(known, -1).to_numpy().astype(np.int64)
+    lost_name = pc.index_in(own, value_set=names).to_numpy().astype(np.int64)
+    count = len(drops.dictionary) + 1
+    there = pa.array(lost_name * count + known)
+    place = pc.index_in(pa.array(name * count + drops.indices.to_numpy()[rows]), value_set=there)
+    here = pc.is_valid(place).to_numpy(zero_copy_only=False)
+    which = place.filter(pa.array(here))
+    survivor = pc.fill_null(pc.index_in(cluster.take(which), value_set=names), -1).to_numpy()
+    return Lost(found.take(which), rows[here], (rows, name), survivor, exact, limits)
+
+
+def _packed(ids: pa.ChunkedArray) -> pa.Array:
+    return pack(ids.combine_chunks())
+
+
+def _likely(ids: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
+    """Rows whose id may be among names: of the first bits, every one's that is, few others'."""
+    wanted = np.zeros(1 << _BITS, bool)
+    wanted[_first_bits(names)] = True
+    likely = [wanted[_first_bits(chunk)] for chunk in ids.chunks]
+    return np.flatnonzero(np.concatenate([np.zeros(0, bool), *likely]))
+
+
+def _first_bits(ids: pa.Array) -> np.ndarray:
+    return (words(ids, ">u4")[:, 0] >> np.uint32(32 - _BITS)).astype(np.int32)
+
+
+def _stands_anyway(kind: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Equal content has equal signals, and evaluation samples are never judged."""
+    return pc.or_(pc.equal(kind, "exact"), pc.starts_with(kind, _EVALUATION))
+
+
+def _is_near(kind: str) -> bool:
+    return kind != "exact" and not kind.startswith(_EVALUATION)
+
+
+def _rule(kind: str) -> str:
+    if kind.startswith(_EVALUATION):
+        return f"decontamination.{kind.removeprefix(_EVALUATION)}"
+    return f"duplicate.{kind}"
