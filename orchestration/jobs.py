@@ -26,7 +26,7 @@ drop_job = dg.define_asset_job(
 corpus_job = dg.define_asset_job(
     "corpus",
     selection=_CORPUS,
-    description="Duplicates, decisions, banks, gallery and a release, from all drops.",
+    description="Pairs, duplicates, decisions, banks, gallery and a release, from all drops.",
 )
 
 everything_job = dg.define_asset_job(

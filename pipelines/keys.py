@@ -8,6 +8,7 @@ does not make anything after it run.
 """
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ VERSIONS = {
     "samples": 1,
     "signals": 2,
     "vectors": 1,
+    "pairs": 1,
     "duplicates": 2,
     "decisions": 1,
     "banks": 2,
@@ -98,6 +100,42 @@ def vectors(workspace: Workspace, drop: str) -> str:
     )
 
 
+def pairs(workspace: Workspace) -> str:
+    """Raises NotFoundError where nothing has vectors yet, or the linear head's file is missing."""
+    embedded = _outputs(workspace, "vectors")
+    if not embedded:
+        raise NotFoundError("the corpus has no vectors yet; `isotrope run` makes them")
+    return _key("pairs", _outputs(workspace, "samples"), embedded, pair_settings(workspace))
+
+
+def pair_settings(workspace: Workspace) -> str:
+    """What the signals of pairs depend on beside the vectors."""
+    space, asked = corpus_space(workspace), workspace.config.pairs
+    head = []
+    if (path := pair_head(workspace)) is not None:
+        stat = path.stat()
+        head = [_content(path, stat.st_size, stat.st_mtime_ns)]
+    return _key(
+        "pairs",
+        str(schema.PAIRS),
+        space.name,
+        {m: space.fingerprint(m) for m in sorted(space.towers)},
+        asked.model_dump(exclude={"image_laion_aesthetic"}),
+        head,
+    )
+
+
+def pair_head(workspace: Workspace) -> Path | None:
+    """The file that `pairs.image_laion_aesthetic` names. Raises NotFoundError where it is none."""
+    named = workspace.config.pairs.image_laion_aesthetic
+    if named is None:
+        return None
+    path = (workspace.root / Path(named).expanduser()).resolve()
+    if not path.is_file():
+        raise NotFoundError(f"pairs.image_laion_aesthetic: there is no file {path}")
+    return path
+
+
 def duplicates(workspace: Workspace) -> str:
     """Raises SourceError where evaluation samples that corpus.yaml names are missing."""
     asked = workspace.config.duplicates
@@ -126,7 +164,15 @@ def decisions(workspace: Workspace) -> str:
         _outputs(workspace, "signals"),
         _output(workspace, "duplicates"),
         policy_hash(workspace.config.policy),
+        *([_output(workspace, "pairs")] if names_pairs(workspace) else []),
     )
+
+
+def names_pairs(workspace: Workspace) -> bool:
+    """Whether the policy needs a signal of pairs, as what a rule limits or what it groups by."""
+    policy = workspace.config.policy
+    told = json.dumps({n: r.model_dump() for n, r in policy.items()}, default=str)
+    return any(f'"{name}"' in told for name in schema.PAIR_TYPES)
 
 
 def banks(workspace: Workspace) -> str:

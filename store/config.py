@@ -18,6 +18,7 @@ from pydantic import (
 from store import schema
 from store.config_duplicates import Duplicates, Evaluation
 from store.config_errors import explain
+from store.config_pairs import Pairs
 from store.config_section import PositiveInt, Section
 from store.config_signals import Signals
 from store.corrections.recipe import recipe
@@ -190,6 +191,7 @@ class CorpusConfig(Section):
     tables: str = "tables"
     limits: Limits = Limits()
     signals: Signals = Signals()
+    pairs: Pairs = Pairs()
     duplicates: Duplicates = Duplicates()
     decontaminate: tuple[Evaluation, ...] = ()
     policy: dict[str, Rule] = DEFAULT_POLICY

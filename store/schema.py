@@ -8,7 +8,7 @@ MODALITIES = ("image", "text", "audio")
 
 # Stages in the order in which data passes them. The first three run by drop, the others globally.
 BY_DROP = ("samples", "signals", "vectors")
-GLOBAL = ("duplicates", "decisions", "banks", "gallery", "release")
+GLOBAL = ("pairs", "duplicates", "decisions", "banks", "gallery", "release")
 EVERY_DROP = "*"  # the drop under which a global stage is recorded
 
 
@@ -96,6 +96,16 @@ FINGERPRINT_TYPES: dict[str, pa.DataType] = {
     "image_pdq": pa.binary(32),
     "audio_fingerprint": pa.binary(),
 }
+
+# What is measured of a sample's parts together in one space; null where one is not embedded.
+_PAIRED = ("text_image", "text_audio", "image_audio")
+PAIR_TYPES: dict[str, pa.DataType] = {
+    **{f"{p}_{w}": pa.float32() for p in _PAIRED for w in ("cosine", "corrected", "rank")},
+    "text_image_audio_volume": pa.float32(),
+    "image_laion_aesthetic": pa.float32(),
+    **{f"{m}_cluster": pa.int32() for m in MODALITIES},
+}
+PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
 
 # `scorers` names what measured the row, each with its version, as `name@version name@version`.
 SIGNALS = pa.schema(
