@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestration import tell
+from orchestration.export import export
 from store.errors import InputError, IsotropeError
 from store.workspace import Workspace
 
@@ -256,6 +257,8 @@ def demo(folder: Path) -> None:
 
     demonstrate(folder, console)
 
+
+main.add_command(export)
 
 if __name__ == "__main__":
     main(prog_name="isotrope", args=sys.argv[1:])
