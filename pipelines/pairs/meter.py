@@ -60,6 +60,16 @@ class Bank:
         return {"cosine": cosine(a, b), **others._asdict()}
 
 
+@dataclass(frozen=True)
+class Read:
+    """Vectors (n, d) of samples by modality, zeros where there are none, and which have one (n,);
+    a vector that cannot be measured counts as none, and is among the entries."""
+
+    vectors: dict[str, np.ndarray]
+    there: dict[str, np.ndarray]
+    entries: list[Entry]
+
+
 class Meter:
     """Gives samples their rows of `pairs`.
 
@@ -80,15 +90,16 @@ class Meter:
             if sound.any():
                 self.centroids[modality] = spherical.train(rows[sound], asked.clusters)
 
-    def __call__(self, tile: pa.Table) -> tuple[pa.RecordBatch, list[Entry]]:
-        """Rows of `pairs` of some samples, as `Embedded.tiles` gives them, and who of them has a
-        vector that cannot be measured, which counts as none."""
-        made: dict[str, np.ndarray] = {}
-        there: dict[str, np.ndarray] = {}
-        entries: list[Entry] = []
-        for m in MODALITIES:
-            made[m], there[m], broken = self._read(tile, m)
-            entries += self._entries(tile, broken, m)
+    def read(self, tile: pa.Table) -> Read:
+        """The vectors of some samples, as `Embedded.tiles` gives these."""
+        found = {m: self._read(tile, m) for m in MODALITIES}
+        entries = [e for m in MODALITIES for e in self._entries(tile, found[m][2], m)]
+        vectors, there = ({m: found[m][n] for m in MODALITIES} for n in (0, 1))
+        return Read(vectors, there, entries)
+
+    def __call__(self, tile: pa.Table, read: Read) -> pa.RecordBatch:
+        """Rows of `pairs` of some samples, of which `read` are the vectors."""
+        made, there = read.vectors, read.there
         columns: dict[str, np.ndarray] = {}
 
         def put(name: str, rows: np.ndarray, values: np.ndarray) -> None:
@@ -111,7 +122,7 @@ class Meter:
         for m, centroids in self.centroids.items():
             rows = np.flatnonzero(there[m])
             put(f"{m}_cluster", rows, spherical.nearest(made[m][rows], centroids)[0])
-        return _batch(tile, columns), entries
+        return _batch(tile, columns)
 
     def _read(self, tile: pa.Table, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Vectors (n, d), which rows have one, and whose is broken."""

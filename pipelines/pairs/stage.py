@@ -5,7 +5,7 @@ do not depend on the order in which drops arrived. A draw that changes changes e
 rows are made again then; they cost rows times bank products. Streams, in memory of bounded size.
 """
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -81,26 +81,26 @@ def _stage(run: StageRun, samples: Embedded, measure: Meter) -> None:
     with watch(run, -(-samples.count // _UNIT)):
         for number, rows in enumerate(samples.tiles(_UNIT)):
             if (unit := f"samples-{number:06d}") not in done:
-                work = _Work(rows, measure)
-                run.append(unit, work, work.outcome)
+                made, entries = _measured(rows, measure)
+                outcome = UnitOutcome(rows.num_rows, rows.num_rows, entries)
+                run.append(unit, made, lambda outcome=outcome: outcome)
 
 
-class _Work:
-    """A unit in progress: its rows as they come, then what became of its samples."""
-
-    def __init__(self, samples: pa.Table, measure: Meter):
-        self.samples, self.measure = samples, measure
-        self.entries: list[Entry] = []
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for start in range(0, self.samples.num_rows, _TILE):
-            batch, entries = self.measure(self.samples.slice(start, _TILE))
-            self.entries += entries
-            yield batch
-
-    def outcome(self) -> UnitOutcome:
-        rows = self.samples.num_rows
-        return UnitOutcome(rows, rows, self.entries)
+def _measured(rows: pa.Table, measure: Meter) -> tuple[list[pa.RecordBatch], list[Entry]]:
+    """Rows of `pairs`, and who has a vector that cannot be measured; while one tile is measured,
+    the next one's vectors are read."""
+    tiles = [rows.slice(start, _TILE) for start in range(0, rows.num_rows, _TILE)]
+    made: list[pa.RecordBatch] = []
+    entries: list[Entry] = []
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(measure.read, tiles[0])
+        for tile, following in zip(tiles, [*tiles[1:], None], strict=True):
+            read = ahead.result()
+            if following is not None:
+                ahead = reader.submit(measure.read, following)
+            made.append(measure(tile, read))
+            entries += read.entries
+    return made, entries
 
 
 def _vectors(tables: Tables, space: Space) -> Vectors:
