@@ -3,28 +3,40 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from conftest import curate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow.feather import read_table
 
+from orchestration.cli import main
+from orchestration.definitions import definitions
+from orchestration.resources import VARIABLE
 from pipelines.decisions import decide
 from pipelines.export import Options, export
 from pipelines.export.folder import STATE
+from pipelines.export.layout import lay_out, place
 from store import schema
 from store.config import Rule
 from store.errors import ConservationError, InputError
 from store.stage import record
+from store.tables import Tables
 from store.workspace import Workspace
 from tests.corpus_for_tests import picture
 from tests.trio_for_tests import deliver
@@ -263,6 +275,51 @@ def test_a_shard_that_lost_a_sample_is_no_success(
     (tmp_path / "samples.parquet" / "000000.parquet").write_bytes(b"cut")
     with pytest.raises(InputError, match=r"not as isotrope\.json says"):
         export(corpus, tmp_path, Options("parquet"))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text(st.sampled_from("ab./~-_ж \\'"), max_size=90), min_size=1, max_size=40))
+def test_names_are_unique_for_any_keys(keys: list[str]) -> None:
+    rows = [{"drop": "d", "id": f"{n:032x}", "key": k, "source": "s"} for n, k in enumerate(keys)]
+    decided = [{**row, "keep": n % 5 > 0, "policy": ""} for n, row in enumerate(rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Tables(folder)
+        for name, columns, listed in (
+            ("samples", schema.SAMPLES, rows),
+            ("decisions", schema.DECISIONS, decided),
+        ):
+            batch = pa.RecordBatch.from_pylist(listed, schema=columns)
+            tables.replace(name, columns, [batch], None)
+        versions = {name: tables.version(name) for name in ("samples", "decisions")}
+        lists = Path(folder, "lists")
+        sizes = lay_out(tables, versions, lists, most_samples=7, most_bytes=1 << 20)
+        names = [
+            n for k in range(len(sizes)) for n in read_table(place(lists, k))["name"].to_pylist()
+        ]
+    wanted = [row["key"] for row in sorted(rows, key=lambda r: r["key"]) if int(row["id"], 16) % 5]
+    assert sum(sizes) == len(names) == len(set(names)) == len(wanted)
+    assert all(size == 7 for size in sizes[:-1])
+    for name, key in zip(names, wanted, strict=True):
+        assert re.fullmatch(r"([A-Za-z0-9_-]+/)*[A-Za-z0-9_~-]+", name)
+        assert name == key or "~" in name
+
+
+def test_the_command_and_the_job_write_it(
+    corpus: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["export", str(tmp_path / "one"), "--to", "webdataset", "--corpus", str(corpus.root)]
+    said = CliRunner().invoke(main, command)
+    assert said.exit_code == 0, said.output
+    assert f"{kept(corpus).num_rows} samples in 1 shards" in said.output
+    monkeypatch.setenv(VARIABLE, str(corpus.root))
+    config = {"ops": {"write": {"config": {"folder": str(tmp_path / "two")}}}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = definitions.resolve_job_def("export")
+        assert job.execute_in_process(run_config=config, instance=instance).success
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    refused = CliRunner().invoke(main, [*command, "--mask"])
+    assert refused.exit_code == 1
+    assert "--overwrite" in refused.output
 
 
 @pytest.mark.parametrize("to", ["webdataset", pytest.param("lance", marks=pytest.mark.slow)])
