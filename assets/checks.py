@@ -84,6 +84,28 @@ def vectors_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[st
     return found, broken
 
 
+def pairs_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
+    """Every sample has its row of pairs, and only those; cosines are within -1 and 1, ranks and
+    volumes within 0 and 1, and every other number is finite."""
+    rows, samples = 0, _count(corpus.tables, "samples", None)
+    off = dict.fromkeys(schema.PAIR_TYPES, 0)
+    for batch in corpus.tables.open(f"pairs__{corpus.config.space}").to_batches():
+        rows += batch.num_rows
+        for name in off:
+            values = pc.drop_null(batch[name]).to_numpy()
+            ends = _ENDS.get(name.rpartition("_")[2], (-np.inf, np.inf))
+            within = (values >= ends[0] - TOLERANCE) & (values <= ends[1] + TOLERANCE)
+            off[name] += int((~(within & np.isfinite(values))).sum())
+    found, broken = _conserved(corpus, "pairs", drop, rows)
+    if rows != samples:
+        broken.append(f"{rows} rows of pairs for {samples} samples")
+    broken += [f"{count} values of {name} are out of range" for name, count in off.items() if count]
+    return found | {"samples": samples, "out_of_range": sum(off.values())}, broken
+
+
+_ENDS = {"cosine": (-1, 1), "corrected": (-2, 2), "rank": (0, 1), "volume": (0, 1)}
+
+
 def duplicates_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
     """What is lost is lost once, to a sample that represents its cluster and is not lost itself,
     or to an evaluation sample."""
@@ -246,6 +268,7 @@ CHECKS = [
     _check(by_drop.samples, samples_unique),
     _check(by_drop.signals, signals_conserved),
     _check(by_drop.vectors, vectors_sound),
+    _check(whole.pairs, pairs_sound),
     _check(whole.duplicates, duplicates_sound),
     _check(whole.decisions, decisions_conserved),
     _check(whole.gallery, gallery_sound),

@@ -5,12 +5,29 @@ Pipelines are imported where they run: Beam, Ray and models would slow every pag
 
 import dagster as dg
 
+from assets import pairs as show_pairs
 from assets import show
 from assets.by_drop import samples, signals, vectors
 from assets.step import forced, step
 from store.workspace import Workspace
 
 GROUP = "corpus"
+
+
+@dg.asset(group_name=GROUP, kinds={"lance"}, deps=[samples, vectors])
+def pairs(
+    context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+) -> dg.MaterializeResult:
+    """How well the parts of every sample fit each other, alone and beside random others."""
+    from pipelines.pairs import measure_pairs
+
+    return step(
+        context,
+        corpus,
+        "pairs",
+        make=lambda: measure_pairs(corpus, anew=forced(context, "pairs")),
+        show=lambda: show_pairs.show(corpus),
+    )
 
 
 @dg.asset(group_name=GROUP, kinds={"beam", "lance"}, deps=[samples, signals, vectors])
@@ -30,7 +47,7 @@ def duplicates(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"lance"}, deps=[signals, duplicates])
+@dg.asset(group_name=GROUP, kinds={"lance"}, deps=[signals, pairs, duplicates])
 def decisions(
     context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestration import tell
+from orchestration.export import export
 from store.errors import InputError, IsotropeError
 from store.workspace import Workspace
 
@@ -280,6 +281,8 @@ def demo(folder: Path) -> None:
 
     demonstrate(folder, console)
 
+
+main.add_command(export)
 
 if __name__ == "__main__":
     main(prog_name="isotrope", args=sys.argv[1:])

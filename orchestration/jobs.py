@@ -1,7 +1,8 @@
 """Jobs and schedules: the tables of a drop, the tables of all drops, everything; fitting anew,
-aligning, and what becomes of the query log.
+aligning, exporting, and what becomes of the query log.
 """
 
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -26,7 +27,7 @@ drop_job = dg.define_asset_job(
 corpus_job = dg.define_asset_job(
     "corpus",
     selection=_CORPUS,
-    description="Duplicates, decisions, banks, gallery and a release, from all drops.",
+    description="Pairs, duplicates, decisions, banks, gallery and a release, from all drops.",
 )
 
 everything_job = dg.define_asset_job(
@@ -79,6 +80,36 @@ def align() -> None:
     learn()
 
 
+class Target(dg.Config):
+    """Where to, and what is written; see `pipelines.export.Options`."""
+
+    folder: str
+    to: str = "webdataset"
+    signals: bool = False
+    mask: bool = False
+    overwrite: bool = False
+
+
+@dg.op
+def write(
+    context: dg.OpExecutionContext, config: Target, corpus: dg.ResourceParam[Workspace]
+) -> None:
+    """Write the samples that the decisions keep to a folder; a killed run is gone on with."""
+    from pipelines.export import Options
+    from pipelines.export import export as write_out
+
+    options = Options(config.to, config.signals, config.mask)
+    folder = Path(config.folder).expanduser().resolve()
+    done = write_out(corpus, folder, options, config.overwrite)
+    context.log.info(f"{done.samples} samples in {done.shards} shards, {done.bytes} bytes")
+
+
+@dg.job
+def export() -> None:
+    """Write the samples that the decisions keep to a folder."""
+    write()
+
+
 nightly = dg.ScheduleDefinition(
     name="nightly",
     job=corpus_job,
@@ -109,5 +140,14 @@ def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipRe
     return dg.RunRequest()
 
 
-JOBS: list[Any] = [drop_job, corpus_job, everything_job, refit_job, drift_job, retention, align]
+JOBS: list[Any] = [
+    drop_job,
+    corpus_job,
+    everything_job,
+    refit_job,
+    drift_job,
+    retention,
+    align,
+    export,
+]
 SCHEDULES = [nightly, refresh, forgetting]

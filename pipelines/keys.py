@@ -24,6 +24,7 @@ VERSIONS = {
     "samples": 1,
     "signals": 2,
     "vectors": 1,
+    "pairs": 1,
     "duplicates": 3,
     "decisions": 1,
     "banks": 2,
@@ -99,6 +100,42 @@ def vectors(workspace: Workspace, drop: str) -> str:
     )
 
 
+def pairs(workspace: Workspace) -> str:
+    """Raises NotFoundError where nothing has vectors yet, or the linear head's file is missing."""
+    embedded = _outputs(workspace, "vectors")
+    if not embedded:
+        raise NotFoundError("the corpus has no vectors yet; `isotrope run` makes them")
+    return _key("pairs", _outputs(workspace, "samples"), embedded, pair_settings(workspace))
+
+
+def pair_settings(workspace: Workspace) -> str:
+    """What the signals of pairs depend on beside the vectors."""
+    space, asked = corpus_space(workspace), workspace.config.pairs
+    head = []
+    if (path := pair_head(workspace)) is not None:
+        stat = path.stat()
+        head = [_content(path, stat.st_size, stat.st_mtime_ns)]
+    return _key(
+        "pairs",
+        str(schema.PAIRS),
+        space.name,
+        {m: space.fingerprint(m) for m in sorted(space.towers)},
+        asked.model_dump(exclude={"image_laion_aesthetic"}),
+        head,
+    )
+
+
+def pair_head(workspace: Workspace) -> Path | None:
+    """The file that `pairs.image_laion_aesthetic` names. Raises NotFoundError where it is none."""
+    named = workspace.config.pairs.image_laion_aesthetic
+    if named is None:
+        return None
+    path = (workspace.root / Path(named).expanduser()).resolve()
+    if not path.is_file():
+        raise NotFoundError(f"pairs.image_laion_aesthetic: there is no file {path}")
+    return path
+
+
 def duplicates(workspace: Workspace) -> str:
     """Raises SourceError where evaluation samples that corpus.yaml names are missing."""
     asked, tests = workspace.config.duplicates, row_tests(workspace.config.policy)
@@ -115,7 +152,7 @@ def duplicates(workspace: Workspace) -> str:
         _outputs(workspace, "signals"),
         _outputs(workspace, "vectors") if asked.semantic is not None else [],
         hash_of(tests),
-        _of_pairs(workspace, [test.signal for test in tests]),
+        _output(workspace, "pairs") if names_pairs(workspace, "duplicates") else None,
         asked.model_dump(),
         listed,
     )
@@ -128,13 +165,17 @@ def decisions(workspace: Workspace) -> str:
         _outputs(workspace, "signals"),
         _output(workspace, "duplicates"),
         policy_hash(workspace.config.policy),
-        _of_pairs(workspace, workspace.config.policy.columns()),
+        _output(workspace, "pairs") if names_pairs(workspace, "decisions") else None,
     )
 
 
-def _of_pairs(workspace: Workspace, signals: list[str]) -> str | None:
-    """The pairs' output, where one of the signals is of pairs."""
-    return _output(workspace, "pairs") if pair_signals(signals) else None
+def names_pairs(workspace: Workspace, stage: str) -> bool:
+    """Whether the policy, as far as `duplicates` or `decisions` is concerned, needs a signal of
+    pairs."""
+    policy = workspace.config.policy
+    whole = stage == "decisions"
+    signals = policy.columns() if whole else [test.signal for test in row_tests(policy)]
+    return bool(pair_signals(signals))
 
 
 def banks(workspace: Workspace) -> str:

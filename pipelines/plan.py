@@ -38,18 +38,39 @@ def known_drops(workspace: Workspace) -> list[str]:
 def stale(workspace: Workspace, drop: Drop | str | None) -> list[str]:
     """The stages of a drop that are missing or out of date, in order; None: the global ones.
 
-    After the first of them all are: what they read will change. A drop given by name is one whose
+    What reads one of them is one too: what it reads will change. A drop given by name is one whose
     files are no longer looked at: its samples count as up to date.
     """
     stages = _by_drop(drop) if drop is not None else _GLOBAL
-    for place, (stage, run_key) in enumerate(stages.items()):
-        done = record(workspace.tables, stage, _name(drop))
-        try:
-            if done is None or done["run_key"] != run_key(workspace):
-                return list(stages)[place:]
-        except NotFoundError:
-            return list(stages)[place:]
-    return []
+    found: list[str] = []
+    for stage, run_key in stages.items():
+        if _reads(workspace, stage) & set(found) or _changed(workspace, stage, drop, run_key):
+            found.append(stage)
+    return found
+
+
+def _reads(workspace: Workspace, stage: str) -> set[str]:
+    """The stages of the same drop, or of the global ones, that a stage reads directly."""
+    reads = {
+        "signals": {"samples"},
+        "vectors": {"signals"},
+        "decisions": {"duplicates"},
+        "banks": {"decisions"},
+        "gallery": {"banks"},
+        "release": {"gallery"},
+    }.get(stage, set())
+    judging = stage in ("duplicates", "decisions")  # what stands for others must pass the policy
+    return reads | {"pairs"} if judging and keys.names_pairs(workspace, stage) else reads
+
+
+def _changed(
+    workspace: Workspace, stage: str, drop: Drop | str | None, run_key: Callable[[Workspace], str]
+) -> bool:
+    done = record(workspace.tables, stage, _name(drop))
+    try:
+        return done is None or done["run_key"] != run_key(workspace)
+    except NotFoundError:
+        return True
 
 
 def _name(drop: Drop | str | None) -> str:
@@ -70,6 +91,7 @@ def _by_drop(drop: Drop | str) -> dict[str, Callable[[Workspace], str]]:
 
 
 _GLOBAL: dict[str, Callable[[Workspace], str]] = {
+    "pairs": keys.pairs,
     "duplicates": keys.duplicates,
     "decisions": keys.decisions,
     "banks": keys.banks,

@@ -28,6 +28,7 @@ UNITS = {
     "samples": "samples",
     "signals": "samples",
     "vectors": "parts",
+    "pairs": "samples",
     "duplicates": "samples",
     "decisions": "samples",
     "banks": "samples",

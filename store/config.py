@@ -18,6 +18,7 @@ from pydantic import (
 from store import schema
 from store.config_duplicates import Duplicates, Evaluation
 from store.config_errors import explain
+from store.config_pairs import Pairs
 from store.config_policy import DEFAULT_POLICY, Policy, listed
 from store.config_section import PositiveInt, Section
 from store.config_signals import Signals
@@ -161,6 +162,7 @@ class CorpusConfig(Section):
     tables: str = "tables"
     limits: Limits = Limits()
     signals: Signals = Signals()
+    pairs: Pairs = Pairs()
     duplicates: Duplicates = Duplicates()
     decontaminate: tuple[Evaluation, ...] = ()
     policy: Policy = DEFAULT_POLICY

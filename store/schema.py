@@ -8,7 +8,7 @@ MODALITIES = ("image", "text", "audio")
 
 # Stages in the order in which data passes them. The first three run by drop, the others globally.
 BY_DROP = ("samples", "signals", "vectors")
-GLOBAL = ("duplicates", "decisions", "banks", "gallery", "release")
+GLOBAL = ("pairs", "duplicates", "decisions", "banks", "gallery", "release")
 EVERY_DROP = "*"  # the drop under which a global stage is recorded
 
 

@@ -25,6 +25,7 @@ def make(workspace: Workspace) -> None:
         embed,
         gallery,
         ingest,
+        pairs,
         plan,
         release,
         signals,
@@ -39,6 +40,7 @@ def make(workspace: Workspace) -> None:
         if "vectors" in stages:
             embed.embed(workspace, name)
     whole = {
+        "pairs": pairs.measure_pairs,
         "duplicates": duplicates.find_duplicates,
         "decisions": decisions.decide,
         "banks": partial(banks.draw_banks, hold=True),

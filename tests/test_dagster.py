@@ -280,7 +280,7 @@ def test_the_corpus_is_requested_when_a_drop_was_made_without_it(untouched):
         assert tick(changes, untouched, opened).skip_message == "no drop has been read yet"
         run_missing(untouched, select=["samples", "signals"])
         request = tick(changes, untouched, opened)
-        assert request.tags["isotrope/stale"].startswith("duplicates")
+        assert request.tags["isotrope/stale"].startswith("pairs,duplicates")
         assert tick(changes, untouched, opened).run_key == request.run_key
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.signals.linear_head import LinearHead
-from pipelines.signals.pair import corrected_cosine, cosine, gram_volume, partner_rank
+from pipelines.signals.pair import alike, compare, cosine, gram_volume
+from store.corrections.masks import IdIndex
 from store.errors import EncoderError, InputError
 
 
@@ -21,24 +22,31 @@ SEEDS, ROWS = st.integers(0, 2**32 - 1), st.integers(1, 30)
 
 
 @settings(deadline=None)
-@given(SEEDS, ROWS, st.integers(1, 40), st.integers(1, 12), st.booleans())
-def test_formulas_hold(seed: int, rows: int, bank: int, k: int, masked: bool) -> None:
+@given(SEEDS, ROWS, st.integers(1, 40), st.integers(1, 12), st.floats(0, 1))
+def test_formulas_hold(seed: int, rows: int, bank: int, k: int, masked: float) -> None:
     rng = np.random.default_rng(seed)
-    a, b, bank_a, bank_b = (unit(rng, n) for n in (rows, rows, bank + 1, bank + 1))
-    ids, bank_ids = np.arange(rows), np.arange(bank + 1) + rows - 1
-    if masked:
-        bank_a[0], bank_b[0] = a[-1], b[-1]  # the last pair is in the bank
-    given_ids = {"ids": ids, "bank_ids": bank_ids} if masked else {}
+    a, b, others = (unit(rng, n) for n in (rows, rows, bank))
+    hidden = rng.random((rows, bank)) < masked
     own = (a.astype(np.float64) * b).sum(axis=1)
     np.testing.assert_allclose(cosine(a, b), own, atol=1e-6)
-    ranks = partner_rank(a, b, bank_b=bank_b, **given_ids)
-    best = corrected_cosine(a, b, bank_a=bank_a, bank_b=bank_b, k=k, **given_ids)
+    coordinates = rng.permutation(np.argwhere(hidden)).T
+    found = compare(a, b, bank=others, masked=tuple(coordinates), k=k)
     for row in range(rows):
-        others = np.flatnonzero(bank_ids != ids[row]) if masked else np.arange(bank + 1)
-        nearer = bank_b[others] @ a[row]
-        assert ranks[row] == pytest.approx((nearer > own[row]).mean(), abs=1e-6)
-        r_a, r_b = (np.sort(s)[::-1][:k].mean() for s in (nearer, bank_a[others] @ b[row]))
-        assert best[row] == pytest.approx(own[row] - r_a / 2 - r_b / 2, abs=1e-5)
+        if hidden[row].all():
+            assert np.isnan(found.corrected[row])
+            assert np.isnan(found.rank[row])
+            continue
+        near = np.sort(others[~hidden[row]] @ a[row])[::-1]
+        assert found.rank[row] == pytest.approx((near > own[row]).mean(), abs=1e-6)
+        assert found.corrected[row] == pytest.approx(own[row] - near[:k].mean(), abs=1e-5)
+
+
+def test_rows_that_share_either_part_are_listed_once() -> None:
+    parts = (["p", "q", "r"], ["p", "s", "p"]), (["x", "y", "z"], ["x", "z", "w"])
+    rows, columns = alike(*(IdIndex(np.array(bank)).pairs(np.array(mine)) for mine, bank in parts))
+    assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 0), (0, 2), (2, 1)]
+    nothing = IdIndex(np.array(["a"])).pairs(np.array(["b"]))
+    assert [len(side) for side in alike(nothing, nothing)] == [0, 0]
 
 
 @given(SEEDS, ROWS, st.integers(2, 4))
@@ -70,11 +78,11 @@ def test_a_generic_caption_falls_below_honest_ones() -> None:
     generic = image[bank].mean(axis=0)
     wrong = text[rest].copy()
     wrong[:40] = generic / np.linalg.norm(generic)  # near to every image
-    raw = cosine(image[rest], wrong)
+    raw = cosine(wrong, image[rest])
     assert np.median(raw[:40]) > np.median(raw[40:])
-    banks = {"bank_a": image[bank], "bank_b": text[bank]}
-    fair = corrected_cosine(image[rest], wrong, **banks)
-    assert np.quantile(fair[:40], 0.9) < np.quantile(fair[40:], 0.1)
+    fair = compare(wrong, image[rest], bank=image[bank])
+    assert fair.corrected[:40].max() < np.quantile(fair.corrected[40:], 0.1)
+    assert np.median(fair.rank[:40]) > 0.3 > 0.01 > np.median(fair.rank[40:])
 
 
 def test_wrong_pairs_rank_like_random_ones() -> None:
@@ -82,7 +90,7 @@ def test_wrong_pairs_rank_like_random_ones() -> None:
     image, text = pairs(rng, 600)
     shuffled = text.copy()
     shuffled[:100] = np.roll(text[:100], 1, axis=0)
-    ranks = partner_rank(image[:300], shuffled[:300], bank_b=text[300:])
+    ranks = compare(image[:300], shuffled[:300], bank=text[300:]).rank
     assert ranks[:100].mean() == pytest.approx(0.5, abs=0.1)
     assert np.median(ranks[100:]) < 0.02
 
@@ -90,7 +98,7 @@ def test_wrong_pairs_rank_like_random_ones() -> None:
 def test_ties_count_half_and_shapes_are_checked() -> None:
     rng = np.random.default_rng(2)
     a, b = unit(rng, 3), unit(rng, 3)
-    assert partner_rank(a[:1], b[:1], bank_b=b[[0, 0, 0]]).tolist() == [0.5]
+    assert compare(a[:1], b[:1], bank=b[[0, 0, 0]]).rank.tolist() == [0.5]
     with pytest.raises(InputError, match="one shape"):
         cosine(a, b[:2])
     with pytest.raises(InputError, match="two vectors"):
@@ -121,3 +129,6 @@ def test_a_linear_head_is_read_from_its_file(tmp_path: Path, suffix: str) -> Non
     np.savez(tmp_path / "other.npz", weight=np.zeros((3, 16)), bias=np.zeros(3))
     with pytest.raises(EncoderError, match="weight"):
         LinearHead(tmp_path / "other.npz")
+    np.savez(tmp_path / "broken.npz", weight=np.full((1, 16), np.nan), bias=np.zeros(1))
+    with pytest.raises(EncoderError, match="not a finite number"):
+        LinearHead(tmp_path / "broken.npz")

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipelines import spherical
 from pipelines.duplicates.joins import Pairs, collect
+from pipelines.spherical import angles, nearest
 
 _ROWS = 2048  # of a block of a product
-_SAMPLE, _ROUNDS = 64, 4  # rows a cell to train on, rounds
 _ROUNDING = 1e-3  # radians, of float32 cosines
 
 
@@ -25,14 +26,14 @@ def pairs(vectors: np.ndarray, threshold: float, first: int = 0) -> Pairs:
     """
     rows, theta = len(vectors), float(np.arccos(min(threshold, 1.0))) + _ROUNDING
     centroids = _centroids(vectors)
-    cell, angle = _nearest(vectors, centroids)
+    cell, angle = nearest(vectors, centroids)
     by_cell = [np.flatnonzero(cell == c) for c in range(len(centroids))]
     radius = np.array([angle[members].max(initial=0) for members in by_cell])
 
     def found() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for start in range(first, rows, _ROWS):
             block = np.arange(start, min(start + _ROWS, rows))
-            to = _angles(vectors[block] @ centroids.T)
+            to = angles(vectors[block] @ centroids.T)
             may = (to <= radius + theta) & (to <= angle[block, None] + 2 * theta)
             for c in np.flatnonzero(may.any(axis=0)):
                 mine = block[may[:, c]]
@@ -48,29 +49,6 @@ def pairs(vectors: np.ndarray, threshold: float, first: int = 0) -> Pairs:
 
 
 def _centroids(vectors: np.ndarray) -> np.ndarray:
-    rng = np.random.default_rng(0)
     count = max(1, round(np.sqrt(len(vectors)) / 2))
-    some = np.sort(rng.permutation(len(vectors))[: _SAMPLE * count])
-    sample = vectors[some]
-    centroids = sample[rng.permutation(len(sample))[:count]]
-    for _ in range(_ROUNDS):
-        cell = _nearest(sample, centroids)[0]
-        sums = np.zeros_like(centroids)
-        np.add.at(sums, cell, sample)
-        length = np.linalg.norm(sums, axis=1, keepdims=True)
-        centroids = np.where(length > 0, sums / np.maximum(length, 1e-12), centroids)
-    return centroids
-
-
-def _nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cell of each row and the angle to its centroid."""
-    cell, angle = np.empty(len(vectors), np.int64), np.empty(len(vectors))
-    for start in range(0, len(vectors), _ROWS):
-        to = _angles(vectors[start : start + _ROWS] @ centroids.T)
-        cell[start : start + _ROWS] = to.argmin(axis=1)
-        angle[start : start + _ROWS] = to.min(axis=1)
-    return cell, angle
-
-
-def _angles(cosine: np.ndarray) -> np.ndarray:
-    return np.arccos(np.clip(cosine, -1, 1))
+    some = np.random.default_rng(0).permutation(len(vectors))[: spherical.SAMPLE * count]
+    return spherical.train(vectors[np.sort(some)], count)

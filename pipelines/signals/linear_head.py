@@ -19,7 +19,7 @@ class LinearHead:
             `torch.nn.Linear` with one output: `weight` (1, d) and `bias` (1,), whatever is put
             before these names.
 
-    Raises EncoderError: the file holds something else.
+    Raises EncoderError: the file holds something else, or what is no number.
     """
 
     def __init__(self, path: Path):
@@ -29,6 +29,8 @@ class LinearHead:
             raise EncoderError(f"{path}: a weight (1, d) and a bias (1,) are needed, found {shown}")
         self.weight = tensors["weight"].astype(np.float32).reshape(-1)
         self.bias = float(tensors["bias"].reshape(()))
+        if not np.isfinite([*self.weight, self.bias]).all():
+            raise EncoderError(f"{path}: a weight or the bias is not a finite number")
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
         """(n,) float32 scores of unit rows (n, d). Raises InputError for another width."""

@@ -1,0 +1,32 @@
+"""A shard as a Parquet file: a row a sample, media as bytes, in row groups of a few megabytes, so
+that a reader holds no more than one of them."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipelines.export.rows import Job, read
+
+NAME = "samples.parquet/{:06d}.parquet"  # a folder that can be read as one table
+_MEDIA = ("image", "audio")  # compressed as they are
+
+
+def write(job: Job, number: int, path: Path) -> None:
+    """Write a shard; its schema says what it was made of."""
+    columns = job.schema
+    compression = {n: "none" if n in _MEDIA else "zstd" for n in columns.names}
+    dictionary = [n for n in columns.names if n in ("drop", "source") or n.endswith("_format")]
+    with pq.ParquetWriter(
+        path,
+        columns,
+        compression=compression,
+        use_dictionary=dictionary,
+        write_statistics=[n for n in columns.names if n not in (*_MEDIA, "text", "meta")],
+    ) as writer:
+        for rows, _ in read(job, number):
+            writer.write_table(rows)
+
+
+def count(path: Path) -> int:
+    """How many samples a shard holds."""
+    return pq.read_metadata(path).num_rows
