@@ -33,7 +33,7 @@ from pipelines.export import Options, export
 from pipelines.export.folder import STATE
 from pipelines.export.layout import lay_out, place
 from store import schema
-from store.config import Rule
+from store.config_policy import Policy
 from store.errors import ConservationError, InputError
 from store.stage import record
 from store.tables import Tables
@@ -237,7 +237,9 @@ def test_shards_are_closed_by_their_bytes_too(corpus: Workspace, tmp_path: Path)
 def test_an_export_of_other_decisions_is_refused(corpus: Workspace, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export(corpus, out, Options("webdataset", shard_samples=10))
-    config = corpus.config.model_copy(update={"policy": {"image_width": Rule(min=10)}})
+    config = corpus.config.model_copy(
+        update={"policy": Policy.model_validate({"image_width": {"min": 10}})}
+    )
     stricter = replace(corpus, config=config)
     try:
         decide(stricter)

@@ -16,8 +16,8 @@ from pipelines import keys, plan
 from pipelines.pairs import measure_pairs, stage
 from pipelines.pairs.meter import PAIRS
 from store import identity, schema
-from store.config import Rule
 from store.config_pairs import Pairs
+from store.config_policy import Policy
 from store.errors import ConfigError, NotFoundError
 from store.schema import MODALITIES
 from store.stage import Counts, begin, publish, record
@@ -208,7 +208,7 @@ def test_decisions_depend_on_it_where_the_policy_names_it(corpus: Workspace) -> 
             output=lambda: "1",
         )
     keys.decisions(corpus)
-    policy = {"text_image_corrected": Rule(min=0)}
+    policy = Policy.model_validate({"text_image_corrected": {"min": 0}})
     config = corpus.config.model_copy(update={"policy": policy})
     judging = replace(corpus, config=config)
     with pytest.raises(NotFoundError, match="no pairs yet"):
