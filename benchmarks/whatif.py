@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DROPS = 16
 _BATCH = 100_000
@@ -180,8 +180,17 @@ def _sql(rules: dict[str, tuple[str, int]], share: float | None, by: str | None)
     """
 
 
-def timed(command: list[str]) -> tuple[float, float, dict[str, Any]]:
-    """Seconds, the most memory in GB, and the answer of a command that prints JSON."""
+class Run(NamedTuple):
+    """Seconds by the clock and of all processors, the most memory in GB, and what was printed."""
+
+    clock: float
+    busy: float
+    memory: float
+    answer: dict[str, Any]
+
+
+def timed(command: list[str]) -> Run:
+    """Run a command that prints JSON."""
     clock = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -190,7 +199,13 @@ def timed(command: list[str]) -> tuple[float, float, dict[str, Any]]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - clock, usage.ru_maxrss * 1024 / 1e9, json.loads(answer)
+    busy, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9
+    return Run(time.perf_counter() - clock, busy, memory, json.loads(answer))
+
+
+def _cells(runs: list[Run]) -> str:
+    clock, busy = (statistics.median(r[column] for r in runs) for column in (0, 1))
+    return f" {clock:.1f} | {busy:.1f} | {max(r.memory for r in runs):.2f} |"
 
 
 def main() -> None:
@@ -212,29 +227,27 @@ def main() -> None:
         own = [sys.executable, __file__]
         if not root.exists():
             subprocess.run([*own, "--make", str(root), "--rows", str(options.rows)], check=True)
-        print("| change | seconds | GB | DuckDB: seconds | GB | DuckDB to isotrope |")
-        print("|---|---|---|---|---|---|")
+        heads = ["seconds", "of processors", "GB"]
+        titles = ["change", *heads, *(f"DuckDB: {h}" for h in heads), "DuckDB to isotrope"]
+        print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
         for case, settings in CASES.items():
             sets = [word for setting in settings for word in ("--set", setting)]
             command = [sys.executable, "-m", "orchestration.cli", "whatif", "--json", *sets]
-            runs = [timed([*command, "--corpus", str(root)]) for _ in range(options.repeats)]
-            took = statistics.median(run[0] for run in runs)
-            line = f"| {case} | {took:.1f} | {max(run[1] for run in runs):.2f} |"
+            ours = [timed([*command, "--corpus", str(root)]) for _ in range(options.repeats)]
+            line = f"| {case} |{_cells(ours)}"
             if case not in _PEERS:
-                print(f"{line} | | |")
+                print(f"{line} | | | |", flush=True)
                 continue
-            theirs = [
-                timed([*own, "--peer", str(root), "--set", *settings])
-                for _ in range(options.repeats)
-            ]
-            for part, found in theirs[0][2].items():
-                ours = runs[0][2][part]
-                told = {k: v[-2:] for k, v in ours.items() if any(v[-2:])}
+            asked = [*own, "--peer", str(root), "--set", *settings]
+            theirs = [timed(asked) for _ in range(options.repeats)]
+            for part, found in theirs[0].answer.items():
+                told = {k: v[-2:] for k, v in ours[0].answer[part].items() if any(v[-2:])}
                 if told != found:
                     raise SystemExit(f"{case}: {part}: {told} here, {found} by DuckDB")
-            clock = statistics.median(run[0] for run in theirs)
-            most = max(run[1] for run in theirs)
-            print(f"{line} {clock:.1f} | {most:.2f} | {clock / took:.1f} |")
+            ratio = statistics.median(r.clock for r in theirs) / statistics.median(
+                r.clock for r in ours
+            )
+            print(f"{line}{_cells(theirs)} {ratio:.1f} |", flush=True)
     return None
 
 

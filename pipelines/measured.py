@@ -5,6 +5,7 @@ Made for tens of millions of rows: columns are streamed in, and text that repeat
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import lance
 import numpy as np
@@ -13,12 +14,12 @@ import pyarrow.compute as pc
 
 from store import schema
 from store.corrections.threads import workers
-from store.identity import PACKED, pack, unpack
+from store.identity import pack, unpack
 from store.tables import Tables
 from store.workspace import Workspace
 
 _KEY = ("drop", "id")
-_ROWS = 1 << 16
+_ROWS = 1 << 16  # of a batch
 
 
 def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
@@ -71,25 +72,26 @@ def _scan(tables: Tables, name: str, known: pa.Schema, columns: list[str]) -> pa
     if not set(wanted) <= set(dataset.schema.names):
         return none
 
-    def read(fragment: lance.LanceFragment) -> pa.Table:
+    def read(fragment: lance.LanceFragment) -> list[pa.Table]:
         batches = fragment.scanner(columns=wanted, batch_size=_ROWS).to_batches()
-        parts = [_coded(pa.Table.from_batches([batch])) for batch in batches]
-        # Copied, which lets go of what Lance decoded them into.
-        return pa.concat_tables([none, *parts]).unify_dictionaries().combine_chunks()
+        return [_coded(pa.Table.from_batches([batch])) for batch in batches]
 
     with ThreadPoolExecutor(workers()) as pool:
-        parts = list(pool.map(read, dataset.get_fragments()))
-    return pa.concat_tables([none, *parts]).unify_dictionaries()
+        parts = chain.from_iterable(pool.map(read, dataset.get_fragments()))
+        return pa.concat_tables([none, *parts]).unify_dictionaries()
 
 
 def _coded(table: pa.Table) -> pa.Table:
-    columns: dict[str, pa.ChunkedArray] = {}
+    """As `packed` gives it, and all of it copied: one column would keep a whole batch in memory."""
+    columns: dict[str, pa.Array] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
+        whole = column.combine_chunks()
         if name == "id":
-            column = pa.chunked_array([pack(chunk) for chunk in column.chunks], PACKED)
-        elif schema.is_text(column.type):
-            column = column.dictionary_encode()
-        columns[name] = column
+            columns[name] = pack(whole)
+        elif schema.is_text(whole.type):
+            columns[name] = whole.dictionary_encode()
+        else:
+            columns[name] = pa.concat_arrays([whole, whole.slice(0, 0)])
     return pa.table(columns)
 
 

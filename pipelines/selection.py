@@ -17,7 +17,7 @@ from pipelines.policy import shown
 from pipelines.verdicts import Explain, Verdicts
 from store import identity
 from store.config_policy import ROW, Cap, Policy, Rule
-from store.identity import PACKED, words
+from store.identity import words
 
 _MOST = np.uint32(0xFFFFFFFF)
 
@@ -74,16 +74,16 @@ def select(policy: Policy, samples: pa.Table, verdicts: Verdicts) -> None:
         if not len(rows):
             continue
         if step.by is not None:
-            numbers, names = groups(samples[step.by])
-            group = numbers[rows]
+            every, names = groups(samples[step.by])
+            group = every[rows]
         else:
             group, names = np.zeros(len(rows), np.int32), [None]
         if step.signal is not None:
             score = _scores(samples[step.signal], rows)
         else:
             salt = identity.run_key(step.name, step.seed)
-            ids = words(pa.chunked_array([at(samples["id"], rows)]))
-            score = drawn(ids, int(salt[:16], 16))
+            numbers = [drawn(words(ids), int(salt[:16], 16)) for ids in samples["id"].chunks]
+            score = np.concatenate(numbers)[rows]
         score = np.where(score > 0, _MOST - score, score) if step.smallest else score
         quota = np.bincount(group, minlength=len(names))
         if step.share is not None:  # the product's last digits are the float's, not the share's
@@ -140,10 +140,11 @@ def groups(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
 def drawn(ids: np.ndarray, salt: int) -> np.ndarray:
     """(n,) uint32, at least 1: a number for each id, as if drawn at random.
 
-    The id's words (n, 2), which are hashes, and the salt through the finaliser of SplitMix64
-    (Steele et al. 2014).
+    The two words of each id, (n, 2), which are hashes, and the salt, through the finaliser of
+    SplitMix64 (Steele et al. 2014).
     """
-    z = (ids[:, 0] ^ np.uint64(salt)) + ids[:, 1]
+    high, low = ids.T.astype(np.uint64)
+    z = (high ^ np.uint64(salt)) + low
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
@@ -173,7 +174,7 @@ def _by_identity(samples: pa.Table, rows: np.ndarray) -> Callable[[np.ndarray], 
     def order(places: np.ndarray) -> np.ndarray:
         drops = at(samples["drop"], rows[places])
         rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
-        high, low = words(pa.chunked_array([at(samples["id"], rows[places])], PACKED)).T
+        high, low = words(at(samples["id"], rows[places])).T
         return np.lexsort((rank[drops.indices.to_numpy()], low, high))
 
     return order

@@ -74,11 +74,10 @@ def unpack(packed: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(len(packed), *buffers)
 
 
-def words(packed: pa.ChunkedArray) -> np.ndarray:
-    """(n, 2) uint64 of packed ids, the more significant one first."""
-    held = [
-        np.frombuffer(chunk.buffers()[1], ">u8", 2 * len(chunk), chunk.offset * _BYTES)
-        for chunk in packed.chunks
-        if len(chunk)
-    ]
-    return np.concatenate([np.zeros(0, np.uint64), *held]).astype(np.uint64).reshape(-1, 2)
+def words(packed: pa.Array, kind: str = ">u8") -> np.ndarray:
+    """(n, words) of packed ids, a view, the most significant word first."""
+    width = _BYTES // np.dtype(kind).itemsize
+    if not len(packed):
+        return np.zeros((0, width), kind)
+    held = np.frombuffer(packed.buffers()[1], kind, width * len(packed), packed.offset * _BYTES)
+    return held.reshape(-1, width)

@@ -97,24 +97,15 @@ FINGERPRINT_TYPES: dict[str, pa.DataType] = {
     "audio_fingerprint": pa.binary(),
 }
 
-# What is measured of a sample's parts together, or of their vectors, in one space: null where the
-# sample lacks a modality, or a part has no vector. `corrected` and `rank` are among random others.
+# What is measured of a sample's parts together in one space; null where one is not embedded.
+_PAIRED = ("text_image", "text_audio", "image_audio")
 PAIR_TYPES: dict[str, pa.DataType] = {
-    "text_image_cosine": pa.float32(),
-    "text_image_corrected": pa.float32(),
-    "text_image_rank": pa.float32(),
-    "text_audio_cosine": pa.float32(),
-    "text_audio_corrected": pa.float32(),
-    "text_audio_rank": pa.float32(),
-    "image_audio_cosine": pa.float32(),
-    "image_audio_corrected": pa.float32(),
-    "image_audio_rank": pa.float32(),
+    **{f"{p}_{w}": pa.float32() for p in _PAIRED for w in ("cosine", "corrected", "rank")},
     "text_image_audio_volume": pa.float32(),
     "image_laion_aesthetic": pa.float32(),
-    "image_cluster": pa.int32(),
-    "text_cluster": pa.int32(),
-    "audio_cluster": pa.int32(),
+    **{f"{m}_cluster": pa.int32() for m in MODALITIES},
 }
+PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
 
 # `scorers` names what measured the row, each with its version, as `name@version name@version`.
 SIGNALS = pa.schema(
@@ -125,8 +116,6 @@ SIGNALS = pa.schema(
         pa.field("scorers", pa.string()),
     ]
 )
-
-PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
 
 # A record that did not pass a stage. `rejected` has a rule with value and threshold,
 # `failed` an error. `unmeasured` passed, but lacks a signal: its rule names the scorer.

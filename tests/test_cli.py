@@ -35,6 +35,15 @@ def test_init_takes_loose_files_as_one_drop(tmp_path: Path) -> None:
     assert Workspace.open(tmp_path / "corpus").config.sources["photos"].drop_by == "source"
 
 
+def test_init_begins_with_a_preset(tmp_path: Path) -> None:
+    deliver(tmp_path / "photos", 3)
+    said = ("init", tmp_path / "corpus", "--from", tmp_path / "photos", "--preset")
+    refused = isotrope(*said, "laion5b", fails=True)
+    assert "was made for open_clip:ViT-B-32" in refused  # and the space is local
+    isotrope(*said, "datacomp-basic")
+    assert "text_words: {min: 3" in isotrope("policy", "--corpus", tmp_path / "corpus")
+
+
 @pytest.mark.parametrize("what", ["missing", "empty"])
 def test_init_refuses_a_source_with_nothing(tmp_path: Path, what: str) -> None:
     source = tmp_path / what

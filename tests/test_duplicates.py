@@ -122,7 +122,7 @@ def test_a_policy_under_which_the_survivor_goes_keeps_what_it_stood_for(corpus: 
     def kept(policy: Policy) -> set[str]:
         evidence = gather(corpus, [policy])
         ids = evidence.samples["id"].filter(pa.array(judge(evidence, policy).kept))
-        return {names(corpus)[i] for i in ids.to_pylist()}
+        return {names(corpus)[i.hex()] for i in ids.to_pylist()}
 
     today = kept(corpus.config.policy)
     assert {"smaller", "scene-1", "edited"} <= today

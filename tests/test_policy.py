@@ -218,7 +218,7 @@ def _number(identity_: str, salt: int) -> int:
 
 def test_numbers_are_drawn_as_if_at_random() -> None:
     text = pa.array([_id(n) for n in range(5000)])
-    ids = identity.words(pa.chunked_array([identity.pack(text)]))
+    ids = identity.words(identity.pack(text))
     assert identity.unpack(identity.pack(text.slice(7, 20))).equals(text.slice(7, 20))
     one, other = drawn(ids, 1) / 2**32, drawn(ids, 2) / 2**32
     assert abs(one.mean() - 0.5) < 0.02
