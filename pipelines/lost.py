@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.measured import at
 from pipelines.verdicts import Explain
 from store import schema
 from store.identity import PACKED, pack, words
@@ -89,34 +88,44 @@ def among(
     own, cluster = _packed(found["id"]), pa.nulls(found.num_rows, PACKED)
     near = pc.invert(_stands_anyway(found["kind"])).combine_chunks()
     cluster = pc.replace_with_mask(cluster, near, _packed(found["cluster"].filter(near)))
-    names = pc.drop_null(pc.unique(pa.chunked_array([own, cluster])))
-    rows = _likely(samples["id"], names)
-    name = pc.fill_null(pc.index_in(at(samples["id"], rows), value_set=names), -1).to_numpy()
-    rows, name = rows[name >= 0], name[name >= 0].astype(np.int64)
+    rows, ids = _likely(samples["id"], [own, cluster.drop_null()])
+    # Each id has one number, in the order in which they come: those that `found` names come first.
+    whole = pa.chunked_array([own, cluster, ids]).dictionary_encode().combine_chunks()
+    number = pc.fill_null(whole.indices, -1).to_numpy().astype(np.int64)
+    own_name, survivor, name = np.split(number, [len(own), 2 * len(own)])
+    known = name <= max(own_name.max(initial=-1), survivor.max(initial=-1))
+    rows, name = rows[known], name[known]
     # An id may be in several drops, and lost in some of them only.
     drops = samples["drop"].combine_chunks()
-    known = pc.index_in(found["drop"], value_set=drops.dictionary.cast(pa.string()))
-    known = pc.fill_null(known, -1).to_numpy().astype(np.int64)
-    lost_name = pc.index_in(own, value_set=names).to_numpy().astype(np.int64)
+    drop = pc.index_in(found["drop"], value_set=drops.dictionary.cast(pa.string()))
+    drop = pc.fill_null(drop, -1).to_numpy().astype(np.int64)
     count = len(drops.dictionary) + 1
-    there = pa.array(lost_name * count + known)
+    there = pa.array(own_name * count + drop)
     place = pc.index_in(pa.array(name * count + drops.indices.to_numpy()[rows]), value_set=there)
-    here = pc.is_valid(place).to_numpy(zero_copy_only=False)
-    which = place.filter(pa.array(here))
-    survivor = pc.fill_null(pc.index_in(cluster.take(which), value_set=names), -1).to_numpy()
-    return Lost(found.take(which), rows[here], (rows, name), survivor, exact, limits)
+    here = pc.is_valid(place)
+    which = place.filter(here)
+    rows_lost = rows[here.to_numpy(zero_copy_only=False)]
+    survivor = survivor[which.to_numpy()]
+    return Lost(found.take(which), rows_lost, (rows, name), survivor, exact, limits)
 
 
 def _packed(ids: pa.ChunkedArray) -> pa.Array:
     return pack(ids.combine_chunks())
 
 
-def _likely(ids: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
-    """Rows whose id may be among names: of the first bits, every one's that is, few others'."""
+def _likely(ids: pa.ChunkedArray, names: list[pa.Array]) -> tuple[np.ndarray, pa.Array]:
+    """Rows whose id may be among names, and these ids: by the first bits, every one whose is, and
+    few others."""
     wanted = np.zeros(1 << _BITS, bool)
-    wanted[_first_bits(names)] = True
-    likely = [wanted[_first_bits(chunk)] for chunk in ids.chunks]
-    return np.flatnonzero(np.concatenate([np.zeros(0, bool), *likely]))
+    for some in names:
+        wanted[_first_bits(some)] = True
+    start, rows, likely = 0, [np.zeros(0, np.int64)], [pa.array([], PACKED)]
+    for chunk in ids.chunks:
+        places = np.flatnonzero(wanted[_first_bits(chunk)])
+        rows.append(places + start)
+        likely.append(chunk.take(pa.array(places)))
+        start += len(chunk)
+    return np.concatenate(rows), pa.concat_arrays(likely)
 
 
 def _first_bits(ids: pa.Array) -> np.ndarray:
