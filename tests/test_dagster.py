@@ -75,7 +75,7 @@ def metadata(result: dg.ExecuteInProcessResult, stage: str) -> dict:
 
 def test_definitions_hold_every_stage_and_need_no_corpus_to_load():
     found = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
-    assert found == set(STAGES)
+    assert found == {*STAGES, "curation"}
     assert {j.name for j in definitions.resolve_all_job_defs()} >= {"drop", "corpus", "everything"}
 
 
@@ -142,7 +142,7 @@ def test_one_job_makes_a_drop_and_the_corpus(made, instance, monkeypatch):
     )
     events = result.get_asset_materialization_events()
     partitions = {e.asset_key.to_user_string(): e.partition for e in events}
-    assert set(partitions) == set(STAGES)
+    assert set(partitions) == {*STAGES, "curation"}
     assert all(partitions[stage] == "first" for stage in schema.BY_DROP)
     assert {c.passed for c in result.get_asset_check_evaluations()} == {True}
 
