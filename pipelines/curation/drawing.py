@@ -121,6 +121,10 @@ def _step(least: float) -> float:
 
 def said(value: float) -> str:
     """A number as short as it can be read: 0.25, 1,200, 3.4M."""
+    return _short(value).replace("-", "−")
+
+
+def _short(value: float) -> str:
     size = abs(value)
     for power, letter in ((1e9, "G"), (1e6, "M")):
         if size >= power:

@@ -18,7 +18,9 @@ import duckdb
 from pipelines.curation.database import listed
 
 GROUPS = ("drop", "source", "text_language", "image_format", "audio_format")
-MOST = 20  # groups of a table that are shown
+MOST = 12  # groups of a table that are shown
+# A source is a place within its drop.
+_OF = {"drop": "decisions.drop", "source": "concat(decisions.drop, '/', samples.source)"}
 _FAR_BELOW = 0.8
 _LEVEL = 0.05
 
@@ -30,7 +32,7 @@ class Count(NamedTuple):
     by: str
     group: str | None
     rule: str | None
-    count: int
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,18 @@ class Group:
 def counts(connection: duckdb.DuckDBPyConnection, by: Sequence[str]) -> list[Count]:
     """Of a database with the tables `decisions`, `samples` and `signals`, which have the columns
     that are named: `source` in `samples`, `drop` in all, the others in `signals`."""
-    taken = {name: f'{_table(name)}."{name}" AS "by_{name}"' for name in by}
+    named = ", ".join(f"{_OF.get(name, 'signals.' + name)} AS by_{name}" for name in by)
     connection.execute(
-        f"CREATE TABLE grouped AS SELECT decisions.drop, {', '.join(taken.values())}, "
+        f"CREATE TABLE grouped AS SELECT decisions.drop, {named or 'NULL'}, "
         "CASE WHEN keep THEN NULL ELSE coalesce(rule, '') END AS rule FROM decisions "
         "LEFT JOIN samples USING (drop, id) LEFT JOIN signals USING (drop, id)"
     )
     found = []
     for name in by:
-        query = f'SELECT drop, "by_{name}" AS name, rule, count(*) AS n FROM grouped GROUP BY ALL'
+        query = f"SELECT drop, by_{name} AS name, rule, count(*) AS n FROM grouped GROUP BY ALL"
         rows = listed(connection, query)
         found += [Count(r["drop"], name, r["name"], r["rule"], r["n"]) for r in rows]
     return found
-
-
-def _table(name: str) -> str:
-    return {"drop": "decisions", "source": "samples"}.get(name, "signals")
 
 
 def groups(found: Iterable[Count], by: str) -> list[Group]:
@@ -80,7 +78,7 @@ def groups(found: Iterable[Count], by: str) -> list[Group]:
     rules: dict[str | None, Counter[str | None]] = {}
     for count in found:
         if count.by == by:
-            rules.setdefault(count.group, Counter())[count.rule] += count.count
+            rules.setdefault(count.group, Counter())[count.rule] += count.samples
     total, kept = sum(r.total() for r in rules.values()), sum(r[None] for r in rules.values())
     if len(rules) < 2:
         return []

@@ -28,7 +28,7 @@ class Reason(NamedTuple):
     stage: str
     outcome: str
     rule: str
-    count: int
+    records: int
     key: str | None
     id: str | None
     value: str | None
@@ -72,12 +72,12 @@ _READ = """
 SELECT drop, input, kept, rejected, failed FROM stages WHERE stage = 'samples' ORDER BY drop
 """
 _DECIDED = """
-SELECT drop, 'decisions' AS stage, 'rejected' AS outcome, rule, threshold, count(*) AS count,
+SELECT drop, 'decisions' AS stage, 'rejected' AS outcome, rule, threshold, count(*) AS records,
        min_by({'id': id, 'value': value}, id) AS example
 FROM decisions WHERE NOT keep GROUP BY ALL
 """
 _LEDGER = """
-SELECT drop, stage, outcome, rule, count(*) AS count,
+SELECT drop, stage, outcome, rule, count(*) AS records,
        min_by({'key': key, 'id': id, 'value': value, 'threshold': threshold,
                'error': left(error, 300)}, key) AS example
 FROM ledger GROUP BY ALL
@@ -105,7 +105,7 @@ def funnel(found: Fates) -> list[Step]:
         steps.append(Step("could be read, each once", sums["kept"], gone))
     decided = [r for r in found.reasons if r.stage == "decisions"]
     kept = sum(found.kept.values())
-    left = kept + sum(r.count for r in decided)
+    left = kept + sum(r.records for r in decided)
     if not left:
         return steps
     for name, said in STEPS.items():
@@ -130,10 +130,10 @@ def merged(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for reason in reasons:
         name = (reason.stage, reason.outcome, reason.rule)
-        row = found.setdefault(name, {**reason._asdict(), "count": 0, "thresholds": set()})
-        row["count"] += reason.count
+        row = found.setdefault(name, {**reason._asdict(), "records": 0, "thresholds": set()})
+        row["records"] += reason.records
         row["thresholds"].add(reason.threshold)
-    return sorted(found.values(), key=lambda row: -row["count"])
+    return sorted(found.values(), key=lambda row: -row["records"])
 
 
 def examples(reasons: Sequence[Reason]) -> set[Place]:
@@ -143,8 +143,8 @@ def examples(reasons: Sequence[Reason]) -> set[Place]:
 
 def _by_rule(reasons: Iterable[Reason]) -> list[tuple[str, int]]:
     gone = [r for r in reasons if r.outcome != "unmeasured"]
-    return [(row["rule"], row["count"]) for row in merged(gone)]
+    return [(row["rule"], row["records"]) for row in merged(gone)]
 
 
 def _order(reason: Reason) -> tuple[int, str, str]:
-    return (-reason.count, reason.drop, reason.rule)
+    return (-reason.records, reason.drop, reason.rule)

@@ -4,6 +4,7 @@ Only what is shown is read: facts of the candidates by their ids, pictures and r
 chosen ones by row ids, a few at a time. What cannot be decoded is a card that says so.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,6 +57,11 @@ class Shown:
     def name(self) -> str:
         """The end of its key, where that is a path."""
         return self.key.rstrip("/").rpartition("/")[2] or self.key
+
+    @property
+    def why(self) -> str:
+        """The rule that it was rejected by, to be broken where words end."""
+        return re.sub(r"([._])", "\\1\u200b", self.rule or "")
 
     def part(self, modality: str | None) -> str:
         """What is the same where two samples share the part; None: the sample itself."""
@@ -111,7 +117,7 @@ class Samples:
             wanted: the modalities to draw of places that were looked up, "text" aside.
         """
         shown = [(self._found[place], parts) for place, parts in wanted.items()]
-        known = {"image": self._drawn, "audio": self._heard}
+        known: dict[str, dict] = {"image": self._drawn, "audio": self._heard}
         for modality in ("text", "image", "audio"):
             missing = [
                 s

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from pipelines.curation.columns import Column
 from pipelines.curation.drawing import Histogram, histogram, said
@@ -9,7 +10,7 @@ from pipelines.curation.limits import Limit
 from pipelines.curation.shown import Samples, Shown
 from pipelines.curation.tallies import MOST, Numbers, Place, Tally, Words
 
-SHOWN = 10
+SHOWN, TIED = 10, 5  # samples at an end, and where many more of them are equal
 _NAMES = 12
 
 
@@ -19,6 +20,7 @@ class End:
 
     title: str
     rows: list[tuple[Place, str]]
+    most: int = SHOWN
     shown: list[tuple[Shown, str]] = field(default_factory=list)
 
 
@@ -49,9 +51,10 @@ class Signal:
     def spread(self) -> str:
         """Its least and greatest value, as they are read."""
         if isinstance(self.tally, Words):
-            return f"{len(self.tally.counts):,} values"
+            count = len(self.tally.counts)
+            return f"{count:,} value{'s' if count > 1 else ''}"
         low, high = said(self.tally.low), said(self.tally.high)
-        return low if low == high else f"{low} to {high}"
+        return f"always {low}" if low == high else f"{low} to {high}"
 
     @property
     def draws(self) -> set[str]:
@@ -70,7 +73,7 @@ class Signal:
                 shown = samples.get(place)
                 if shown is None or (part := shown.part(self.column.part)) in seen:
                     continue
-                if len(end.shown) < SHOWN:
+                if len(end.shown) < end.most:
                     end.shown.append((shown, value))
                     seen.add(part)
         return [shown.place for end in self.ends for shown, _ in end.shown]
@@ -101,11 +104,13 @@ def _ends(found: Numbers, limits: Sequence[Limit]) -> list[End]:
              (False, True): ("Best, the lowest", "Worst, the highest")}  # fmt: skip
     names = words.get((low, high), ("The lowest", "The highest"))
     made = []
-    for name, end in zip(names, (found.lowest, found.highest), strict=True):
-        rows = end.rows()
+    sides = ((found.lowest, found.high), (found.highest, found.low))
+    for name, (end, other) in zip(names, sides, strict=True):
+        rows = [row for row in end.rows() if row[1] != other]
         tied = len(rows) == MOST and rows[0][1] == rows[-1][1]
         title = f"{name}: some of those at {said(rows[0][1])}" if tied else name
-        made.append(End(title, [(place, said(value)) for place, value in rows]))
+        told = [(place, said(value)) for place, value in rows]
+        made.append(End(title, told, TIED if tied else SHOWN))
     return made[::-1] if high and not low else made
 
 
@@ -126,4 +131,6 @@ def _of_words(column: Column, found: Words, samples: int, limits: Sequence[Limit
 
 
 def _first(found: Words, values: Sequence[str]) -> list[tuple[Place, str]]:
-    return [(place, value) for value in values for place in found.first[value]][:MOST]
+    """One of each value, then another one of each, and so on."""
+    turns = zip_longest(*([(place, value) for place in found.first[value]] for value in values))
+    return [row for turn in turns for row in turn if row is not None][:MOST]
