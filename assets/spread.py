@@ -43,12 +43,16 @@ def spread(corpus: Workspace, drop: str | None = None, limited: bool = False) ->
         mean, missing = found.sum / found.valid, found.rows - found.valid
         outside = sum(found.beyond.values()) if said else None
         rows.append((name, found.low, mean, found.high, missing, said, outside))
-        panels.append(Panel(name, found.counts, found.edges, at))
+        if found.low < found.high:
+            panels.append(Panel(name, found.counts, found.edges, at))
     if not rows:
         return {}
     heads = ("signal", "least", "mean", "most", "without a value", "limits", "outside")
-    sheet = histograms(sorted(panels, key=lambda p: not p.limits))
-    return {"spread": table(heads, rows), "picture, spread": picture(sheet, "spread of signals")}
+    shown = {"spread": table(heads, rows)}
+    if panels:
+        sheet = histograms(sorted(panels, key=lambda p: not p.limits))
+        shown["picture, spread"] = picture(sheet, "spread of signals")
+    return shown
 
 
 def excluded(corpus: Workspace) -> dict[str, dg.MarkdownMetadataValue]:

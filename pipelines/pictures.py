@@ -77,7 +77,7 @@ def histograms(panels: Sequence[Panel], dark: bool = False) -> bytes:
             axes.legend(frameon=False, fontsize=7, labelcolor=ink.text, loc="upper right")
         axes.set_title(panel.name, fontsize=8, color=ink.text, loc="left", parse_math=False)
         shown = [0, count // 2, count] if count > 1 else [0, count]
-        axes.set_xticks(shown, [f"{panel.edges[place]:.3g}" for place in shown], fontsize=7)
+        axes.set_xticks(shown, [said(panel.edges[place]) for place in shown], fontsize=7)
         axes.set_yticks([0, int(max(1, panel.counts.max(initial=0)))])
         axes.tick_params(axis="y", labelsize=7)
     for axes in drawn[len(panels) :]:
@@ -124,6 +124,21 @@ def _lost(bar: Bar) -> str:
 def plain(value: float, _: Any = None) -> str:
     """A number on an axis, written out."""
     return f"{value:,.0f}"
+
+
+def said(value: float) -> str:
+    """A number as short as it can be read: 0.25, 1,200, 3.4M."""
+    return _short(value).replace("-", "−")
+
+
+def _short(value: float) -> str:
+    size = abs(value)
+    for power, letter in ((1e9, "G"), (1e6, "M")):
+        if size >= power:
+            return f"{value / power:.3g}{letter}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if size >= 1e-3 or not size else f"{value:.0e}"
 
 
 def png(figure: "Figure") -> bytes:

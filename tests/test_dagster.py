@@ -156,6 +156,18 @@ def test_every_stage_reports_its_counts(made, instance, stage):
     assert bool(pictured) == (stage not in ("duplicates", "banks"))
 
 
+def test_decisions_tell_who_is_excluded_and_curation_writes_the_page(made, instance):
+    workspace, _ = made
+    seen = metadata(materialise(workspace, "decisions", None, instance), "decisions")
+    assert "| second | 10 | 5 | 0.5 |" in seen["kept by drop"]
+    assert "| image_min_side | 24 | 24 | 24 | 0 | min 16 | 0 |" in seen["spread"]
+    written = metadata(materialise(workspace, "curation", None, instance), "curation")
+    assert written["page"] == str(workspace.root / "reports" / "curation.html")
+    assert "image_min_side" in Path(written["page"]).read_text()
+    assert "curation-second.html" in written["pages of drops"]
+    assert not plan.stale(workspace, None)
+
+
 def test_a_row_that_is_there_twice_fails_its_check_and_is_made_again(made, instance):
     workspace, _ = made
     tables = workspace.tables

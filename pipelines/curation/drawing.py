@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.curation.limits import Limit
 from pipelines.curation.tallies import Numbers
+from pipelines.pictures import said
 
 WIDTH, HEIGHT = 560.0, 120.0
 _LEAST = 1.5  # a bar of one sample among millions can still be seen
@@ -117,18 +118,3 @@ def _step(least: float) -> float:
     """The next of 1, 2, 5, 10 ... that is no less."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(m * power for m in (1, 2, 5, 10) if m * power >= least * (1 - 1e-9))
-
-
-def said(value: float) -> str:
-    """A number as short as it can be read: 0.25, 1,200, 3.4M."""
-    return _short(value).replace("-", "−")
-
-
-def _short(value: float) -> str:
-    size = abs(value)
-    for power, letter in ((1e9, "G"), (1e6, "M")):
-        if size >= power:
-            return f"{value / power:.3g}{letter}"
-    if size >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if size >= 1e-3 or not size else f"{value:.0e}"

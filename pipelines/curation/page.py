@@ -7,13 +7,13 @@ from typing import Any
 
 from pipelines.curation import lost
 from pipelines.curation.copies import Cluster
-from pipelines.curation.drawing import said
 from pipelines.curation.facts import Facts, facts
 from pipelines.curation.groups import GROUPS, MOST, groups
 from pipelines.curation.shown import Samples
 from pipelines.curation.signals import Signal, signal
 from pipelines.curation.tallies import Place
 from pipelines.html import short, write
+from pipelines.pictures import said
 from store import identity, schema
 from store.errors import NotFoundError
 from store.workspace import Workspace

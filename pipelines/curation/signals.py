@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from pipelines.curation.columns import Column
-from pipelines.curation.drawing import Histogram, histogram, said
+from pipelines.curation.drawing import Histogram, histogram
 from pipelines.curation.limits import Limit
 from pipelines.curation.shown import Samples, Shown
 from pipelines.curation.tallies import MOST, Numbers, Place, Tally, Words
+from pipelines.pictures import said
 
 SHOWN, TIED = 10, 5  # samples at an end, and where many more of them are equal
 _NAMES = 12
