@@ -15,6 +15,8 @@ from store.tables import Tables, quote
 from store.workspace import Workspace
 
 _ROWS = 1 << 16
+# Lance reads up to 2 GB ahead by itself.
+_AHEAD = {"batch_readahead": 2, "io_buffer_size": 64 << 20}
 
 
 class Column(NamedTuple):
@@ -69,7 +71,10 @@ def rows(
     """
     where = None if drop is None else f"drop = {quote(drop)}"
     scanner = tables.open(table).scanner(
-        columns=list(dict.fromkeys(["drop", "id", *names])), filter=where, batch_size=_ROWS
+        columns=list(dict.fromkeys(["drop", "id", *names])),
+        filter=where,
+        batch_size=_ROWS,
+        **_AHEAD,
     )
     for batch in scanner.to_batches():
         drops = pc.unique(batch["drop"]).to_pylist()
