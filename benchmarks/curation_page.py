@@ -24,7 +24,7 @@ from pipelines.curation import write_curation
 from pipelines.curation.columns import columns
 from pipelines.curation.limits import limits
 from pipelines.curation.tallies import tally
-from pipelines.decisions import judge
+from pipelines.decisions import decide
 from store import schema
 from store.workspace import Workspace
 from tests.corpus_for_tests import picture
@@ -83,8 +83,12 @@ def make(root: Path, count: int) -> None:
     tables = workspace.tables
     tables.replace("signals", schema.SIGNALS, signals(count), None)
     tables.replace("samples", schema.SAMPLES, samples(workspace), None)
-    decided = judge(workspace, workspace.config.policy)
-    tables.replace("decisions", schema.DECISIONS, decided.to_batches(), None)
+    counts = {"input": count, "kept": count, "rejected": 0, "failed": 0, "units": 1, "resumed": 0}
+    stage = {"drop": schema.EVERY_DROP, "stage": "duplicates", "run_key": "", "output": ""}
+    stage |= {**counts, "seconds": 0.0, "published_at": 0}
+    stages = pa.Table.from_pylist([stage], schema=schema.STAGES)
+    tables.replace("stages", schema.STAGES, stages.to_batches(), None)
+    decide(workspace)
 
 
 def ours(root: Path) -> tuple[dict[str, tuple[np.ndarray, list[float], list[float]]], Any]:

@@ -22,7 +22,7 @@ from pipelines.curation.groups import Count, groups, wilson
 from pipelines.curation.limits import Limit, limits
 from pipelines.curation.lost import funnel
 from pipelines.curation.tallies import MOST, Ends, Numbers, tally
-from pipelines.decisions import judge
+from pipelines.decisions import decide
 from store import schema
 from store.errors import InputError, NotFoundError
 from store.workspace import Workspace
@@ -87,15 +87,13 @@ def plant(root: Path, policy: str = POLICY) -> Workspace:
          "representative": False, "similarity": 0.75},
     ]  # fmt: skip
     put(workspace, "duplicates", schema.DUPLICATES, duplicates)
-    decided = judge(workspace, workspace.config.policy)
-    workspace.tables.replace("decisions", schema.DECISIONS, decided.to_batches(), None)
     stage = {"stage": "samples", "run_key": "", "output": "", "units": 1, "resumed": 0}
     stage |= {"seconds": 1.0, "published_at": 0}
     read = [("one", ONE + 2, ONE, 1, 1), (HOSTILE, TWO, TWO, 0, 0), ("empty", 3, 0, 0, 3)]
     names = ("drop", "input", "kept", "rejected", "failed")
-    put(
-        workspace, "stages", schema.STAGES, [stage | dict(zip(names, r, strict=True)) for r in read]
-    )
+    stages = [stage | dict(zip(names, r, strict=True)) for r in read]
+    stages.append(stages[0] | {"stage": "duplicates", "drop": schema.EVERY_DROP})
+    put(workspace, "stages", schema.STAGES, stages)
     gone = {"drop": "one", "stage": "samples", "source": "s", "key": "gone", "outcome": "rejected"}
     broken = {"outcome": "failed", "rule": "image.broken", "error": HOSTILE}
     unmeasured = {"stage": "signals", "outcome": "unmeasured", "rule": "signals.audio_levels"}
@@ -106,6 +104,7 @@ def plant(root: Path, policy: str = POLICY) -> Workspace:
         {**gone, **unmeasured, "error": "it hums"},
     ]
     put(workspace, "ledger", schema.LEDGER, ledger)
+    decide(workspace)
     return workspace
 
 

@@ -16,7 +16,7 @@ from store.workspace import Workspace
 
 _ROWS = 1 << 16
 # Lance reads up to 2 GB ahead by itself.
-_AHEAD = {"batch_readahead": 2, "io_buffer_size": 64 << 20}
+_AHEAD = {"fragment_readahead": 1, "batch_readahead": 2, "io_buffer_size": 64 << 20}
 
 
 class Column(NamedTuple):
