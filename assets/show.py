@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from assets.pictures import contact_sheet, fates, similarities
 from assets.report import picture, table
+from assets.spread import excluded, spread
+from pipelines.curation import PAGE
 from pipelines.measures import GEOMETRY, ends, listed, plain, sides
-from pipelines.pictures import histogram
 from pipelines.retrieval_pictures import ABOUT, draw
 from store import releases, schema
 from store.releases import Release
@@ -34,26 +35,8 @@ def samples(corpus: Workspace, drop: str) -> dict[str, Any]:
 
 
 def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
-    """How the signals that the policy limits are spread, and where its limits lie."""
-    rules = {n: r for n, r in corpus.config.policy.rules.items() if n in schema.SIGNAL_TYPES}
-    limits = {n: (r.min, r.max) for n, r in rules.items()}
-    names = [n for n in limits if not schema.is_text(schema.SIGNAL_TYPES[n])]
-    found = corpus.tables.scan("signals", schema.SIGNALS, names, f"drop = {quote(drop)}")
-    values = {n: pc.drop_null(found[n]).to_numpy() for n in names}
-    values = {n: v for n, v in values.items() if len(v)}
-    if not values:
-        return {}
-    rows = [
-        (n, *limits[n], *np.percentile(v, [0, 50, 100]), _outside(v, *limits[n]))
-        for n, v in values.items()
-    ]
-    heads = ("signal", "min", "max", "least", "median", "most", "outside")
-    shown: dict[str, Any] = {"spread": table(heads, rows)}
-    for name, numbers in values.items():
-        least, most = limits[name]
-        drawn = {w: at for w, at in (("min", least), ("max", most)) if at is not None}
-        shown[f"picture, {name}"] = picture(histogram(numbers, name, drawn), f"spread of {name}")
-    return shown
+    """How signals are spread, and where the policy's limits lie."""
+    return spread(corpus, drop, within="signals")
 
 
 def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
@@ -117,14 +100,12 @@ def duplicates(corpus: Workspace) -> dict[str, Any]:
 
 
 def decisions(corpus: Workspace) -> dict[str, Any]:
-    """By which rules of the policy samples went."""
+    """By which rules of the policy samples went, who they were, and where the limits lie."""
     gone = corpus.tables.scan("decisions", schema.DECISIONS, ["rule"], "NOT keep")
-    return _lost(
-        corpus,
-        "decisions",
-        schema.EVERY_DROP,
-        (("rejected", rule) for rule in gone["rule"].to_pylist()),
-    )
+    rules = (("rejected", rule) for rule in gone["rule"].to_pylist())
+    page = {"page, written by `curation`": dg.MetadataValue.path(corpus.root / PAGE)}
+    lost = _lost(corpus, "decisions", schema.EVERY_DROP, rules)
+    return lost | excluded(corpus) | spread(corpus, limited=True) | page
 
 
 def banks(corpus: Workspace) -> dict[str, Any]:
@@ -229,12 +210,6 @@ def _lost(
         "lost": table(("rule", "outcome", "records"), rows),
         "picture": picture(fates(bars), f"what became of the {done['input']} records"),
     }
-
-
-def _outside(values: np.ndarray, least: float | None, most: float | None) -> int:
-    low = values < least if least is not None else np.zeros(len(values), bool)
-    high = values > most if most is not None else np.zeros(len(values), bool)
-    return int((low | high).sum())
 
 
 def _spread(tables: Tables, name: str) -> list[str]:

@@ -252,14 +252,32 @@ def policy(folder: str) -> None:
 
 
 @main.command()
+@click.argument("what", type=click.Choice(["corpus", "curation"]), default="corpus")
 @_CORPUS
-@click.option("--out", type=click.Path(path_type=Path), help="Default: report.html in the folder.")
-def report(folder: str, out: Path | None) -> None:
-    """Write one page of pictures: the funnel, searches, hubs before and after correction."""
-    from orchestration.demo import write_page
+@click.option("--out", type=click.Path(path_type=Path), help="Default: in the corpus's folder.")
+@click.option("--drop", help="Curation of this drop alone.")
+@click.option("--by", multiple=True, help="Tell groups by this: drop, source, text_language ...")
+def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple[str, ...]) -> None:
+    """Write a page of pictures.
 
+    "corpus" is the funnel, searches, hubs before and after correction; "curation" is what was
+    rejected and why, every signal's values and extremes, duplicates, and who is excluded.
+    """
     workspace = Workspace.open(folder)
-    console.print(f"written: {write_page(workspace, out or workspace.root / 'report.html')}")
+    if what == "corpus":
+        if drop or by:
+            raise InputError("--drop and --by go with `isotrope report curation`")
+        from orchestration.demo import write_page
+
+        pages = [write_page(workspace, out or workspace.root / "report.html")]
+    else:
+        from pipelines.curation import GROUPS, PAGE, page_of, write_curation
+
+        whole = workspace.root / PAGE
+        place = out or (whole if drop is None else page_of(whole, drop))
+        pages = write_curation(workspace, place, drop, by or GROUPS)
+    for page in pages:
+        console.print(f"written: {page}", soft_wrap=True)
 
 
 @main.command()

@@ -2,14 +2,14 @@
 
 import dagster as dg
 
-from assets import by_drop
+from assets import by_drop, curation
 from assets import corpus as whole
 from assets.checks import CHECKS
 from orchestration.jobs import JOBS, SCHEDULES
 from orchestration.resources import corpus
 from orchestration.sensors import SENSORS
 
-ASSETS = dg.load_assets_from_modules([by_drop, whole])
+ASSETS = dg.load_assets_from_modules([by_drop, whole, curation])
 
 definitions = dg.Definitions(
     assets=ASSETS,

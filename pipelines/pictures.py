@@ -1,7 +1,7 @@
 """Pictures of what a run did, as PNG: plain numbers in, bytes out, no global state."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 KEPT, REJECTED, FAILED = "#2a9d8f", "#e9a03b", "#d1495b"
 INCHES = 4.7  # so narrow that its type can still be read on a phone
 _DPI = 180
-_BARS = 48
+_ACROSS = 3  # histograms in a row
 LETTER = 0.074  # inches
 
 
@@ -52,38 +52,36 @@ def funnel(bars: Sequence[Bar], dark: bool = False) -> bytes:
     return png(figure)
 
 
-def histogram(
-    values: Iterable[float],
-    name: str,
-    thresholds: Mapping[str, float] | None = None,
-    dark: bool = False,
-) -> bytes:
-    """The distribution of a signal, with the policy's limits drawn in.
+class Panel(NamedTuple):
+    """A histogram: counts (n,) between edges (n + 1,), and limits by name, such as {"min": 32}."""
 
-    Args:
-        values: measurements; those that are no finite number are left out.
-        name: the signal's.
-        thresholds: limits by name, such as {"min": 32}.
-    """
-    from matplotlib.ticker import NullLocator
+    name: str
+    counts: np.ndarray
+    edges: np.ndarray
+    limits: Mapping[str, float]
 
+
+def histograms(panels: Sequence[Panel], dark: bool = False) -> bytes:
+    """Histograms side by side, the limits drawn in. Every bin is as wide as the others, whatever it
+    holds; the numbers below are the edges of the first, the middle and the last."""
     ink = Ink.of(dark)
-    figure, (axes,) = canvas(2.4, ink)
-    numbers = np.asarray(list(values), float)
-    numbers = numbers[np.isfinite(numbers)]
-    edges = _edges(numbers)
-    axes.hist(numbers, edges, color=KEPT)
-    axes.set_xscale("linear" if isinstance(edges, int) else "log")
-    for word, limit in (thresholds or {}).items():
-        axes.axvline(limit, color=FAILED, ls="--", lw=1.5, label=f"{word} {limit:g}")
-    if thresholds:
-        axes.legend(frameon=False, fontsize=9, labelcolor=ink.text)
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel(name, color=ink.text, parse_math=False)
-    axes.set_ylabel("samples", color=ink.text)
-    axes.yaxis.set_major_formatter(plain)
-    axes.yaxis.set_minor_locator(NullLocator())
+    rows = max(1, -(-len(panels) // _ACROSS))
+    figure, drawn = canvas(1.55 * rows, ink, rows, min(len(panels), _ACROSS) or 1)
+    for axes, panel in zip(drawn, panels, strict=False):
+        count = len(panel.counts)
+        axes.stairs(panel.counts, np.arange(count + 1), fill=True, color=KEPT)
+        for word, limit in panel.limits.items():
+            place = np.interp(limit, panel.edges, np.arange(count + 1))
+            axes.axvline(place, color=FAILED, ls="--", lw=1.3, label=f"{word} {limit:g}")
+        if panel.limits:
+            axes.legend(frameon=False, fontsize=7, labelcolor=ink.text, loc="upper right")
+        axes.set_title(panel.name, fontsize=8, color=ink.text, loc="left", parse_math=False)
+        shown = [0, count // 2, count] if count > 1 else [0, count]
+        axes.set_xticks(shown, [said(panel.edges[place]) for place in shown], fontsize=7)
+        axes.set_yticks([0, int(max(1, panel.counts.max(initial=0)))])
+        axes.tick_params(axis="y", labelsize=7)
+    for axes in drawn[len(panels) :]:
+        axes.set_visible(False)
     return png(figure)
 
 
@@ -99,12 +97,15 @@ class Ink(NamedTuple):
         return cls("#c9ced6", "#3a4049", "#15181c") if dark else cls("#3c434d", "#d5d9df", "white")
 
 
-def canvas(height: float, ink: Ink, panels: int = 1) -> "tuple[Figure, list[Axes]]":
-    """An empty figure of that many inches, with panels from top to bottom."""
+def canvas(
+    height: float, ink: Ink, panels: int = 1, across: int = 1
+) -> "tuple[Figure, list[Axes]]":
+    """An empty figure of that many inches, with rows of panels from top to bottom."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(INCHES, height), dpi=_DPI, layout="constrained", facecolor=ink.paper)
-    drawn = figure.subplots(panels, squeeze=False)[:, 0].tolist()
+    size = (INCHES * (1 if across == 1 else 0.55 * across), height)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor=ink.paper)
+    drawn = figure.subplots(panels, across, squeeze=False).ravel().tolist()
     for axes in drawn:
         axes.set_facecolor(ink.paper)
         axes.spines[["top", "right"]].set_visible(False)
@@ -120,15 +121,24 @@ def _lost(bar: Bar) -> str:
     return "  ".join(words)
 
 
-def _edges(numbers: np.ndarray) -> Any:
-    if numbers.size and numbers.min() > 0 and numbers.max() > 1000 * numbers.min():
-        return np.geomspace(numbers.min(), numbers.max(), _BARS + 1)
-    return min(_BARS, max(1, len(np.unique(numbers))))
-
-
 def plain(value: float, _: Any = None) -> str:
     """A number on an axis, written out."""
     return f"{value:,.0f}"
+
+
+def said(value: float) -> str:
+    """A number as short as it can be read: 0.25, 1,200, 3.4M."""
+    return _short(value).replace("-", "−")
+
+
+def _short(value: float) -> str:
+    size = abs(value)
+    for power, letter in ((1e9, "G"), (1e6, "M")):
+        if size >= power:
+            return f"{value / power:.3g}{letter}"
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if size >= 1e-3 or not size else f"{value:.0e}"
 
 
 def png(figure: "Figure") -> bytes:

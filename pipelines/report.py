@@ -1,20 +1,15 @@
-"""The page about a corpus: what it is, what was kept and why, searches, the release's figures.
+"""The page about a corpus: what it is, what was kept and why, searches, the release's figures."""
 
-One HTML file that asks for nothing from anywhere. All of its text comes from data and is hostile
-until escaped: the template escapes every value, and the page forbids itself scripts.
-"""
-
-import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipelines.html import number, write
 from pipelines.measures import GEOMETRY, Measure, ends, listed, sides
 from pipelines.pictures import Bar, funnel
 from pipelines.retrieval_pictures import ABOUT, draw
@@ -38,8 +33,6 @@ UNITS = {
 FUNNEL = ("samples", "signals", "duplicates", "decisions")
 COUNTS = ("input", "kept", "rejected", "failed")
 _MOST_RULES = 40
-_LONGEST = 300  # characters of one value: a caption may be a megabyte
-_RASTER = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"RIFF": "webp"}
 
 
 @dataclass(frozen=True)
@@ -65,24 +58,15 @@ class Search:
 
 def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Path:
     """Write the page of a corpus to `out`, from its tables and its newest release if it has one."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     tables = workspace.tables
     published = releases.listed(tables)
     release = published[-1] if published else None
     stages = tables.scan("stages", schema.STAGES).to_pylist()
     by_drop, total = _funnels(tables, stages)
     bars = [Bar(s["stage"], *(s[c] for c in COUNTS[1:])) for s in total if s["stage"] in FUNNEL]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=_number, short=_short, picture=_inline, day=_day)
-    environment.tests["picturable"] = lambda hit: _inline(hit.get("thumbnail"))
-    page = environment.get_template("report.html.j2").render(
+    return write(
+        "report.html.j2",
+        out,
         name=workspace.root.name,
         release=release,
         changed=max((s["published_at"] for s in stages), default=None),
@@ -96,9 +80,6 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
         directions=_directions(release) if release else [],
         about=ABOUT,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
-    return out
 
 
 def _funnels(
@@ -198,33 +179,9 @@ def _figure(found: dict[str, Any], measure: Measure, compared: list[str]) -> dic
     for side, value in zip(compared, values, strict=True):
         wins = not tied and value in comparable and value * measure.better == best
         interval = found.get("intervals", {}).get(side, {}).get(measure.key)
-        cells.append((_number(value, measure.form), wins, ends(interval, measure.form)))
+        cells.append((number(value, measure.form), wins, ends(interval, measure.form)))
     return {"label": measure.label, "cells": cells}
-
-
-def _number(value: Any, form: str = ",") -> str:
-    """A number as it is read; a dash where there is none."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return format(value, form).replace("-", "−")
-
-
-def _day(moment: datetime) -> str:
-    return moment.strftime("%-d %B %Y, %H:%M UTC")
-
-
-def _short(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _both(draw: Callable[..., bytes]) -> dict[str, bytes]:
     return {"light": draw(), "dark": draw(dark=True)}
-
-
-def _inline(data: bytes | None) -> str | None:
-    """A raster image as a data URL; None for anything else."""
-    for magic, kind in _RASTER.items():
-        if data and data.startswith(magic):
-            return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return None

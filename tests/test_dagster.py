@@ -75,7 +75,7 @@ def metadata(result: dg.ExecuteInProcessResult, stage: str) -> dict:
 
 def test_definitions_hold_every_stage_and_need_no_corpus_to_load():
     found = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
-    assert found == set(STAGES)
+    assert found == {*STAGES, "curation"}
     assert {j.name for j in definitions.resolve_all_job_defs()} >= {"drop", "corpus", "everything"}
 
 
@@ -142,7 +142,7 @@ def test_one_job_makes_a_drop_and_the_corpus(made, instance, monkeypatch):
     )
     events = result.get_asset_materialization_events()
     partitions = {e.asset_key.to_user_string(): e.partition for e in events}
-    assert set(partitions) == set(STAGES)
+    assert set(partitions) == {*STAGES, "curation"}
     assert all(partitions[stage] == "first" for stage in schema.BY_DROP)
     assert {c.passed for c in result.get_asset_check_evaluations()} == {True}
 
@@ -154,6 +154,18 @@ def test_every_stage_reports_its_counts(made, instance, stage):
     assert seen["input"] == seen["kept"] + seen["rejected"] + seen["failed"]
     pictured = [v for v in seen.values() if isinstance(v, str) and "data:image/png;base64," in v]
     assert bool(pictured) == (stage not in ("duplicates", "banks"))
+
+
+def test_decisions_tell_who_is_excluded_and_curation_writes_the_page(made, instance):
+    workspace, _ = made
+    seen = metadata(materialise(workspace, "decisions", None, instance), "decisions")
+    assert "| second | 10 | 5 | 0.5 |" in seen["kept by drop"]
+    assert "| image_min_side | 24 | 24 | 24 | 0 | min 16 | 0 |" in seen["spread"]
+    written = metadata(materialise(workspace, "curation", None, instance), "curation")
+    assert written["page"] == str(workspace.root / "reports" / "curation.html")
+    assert "image_min_side" in Path(written["page"]).read_text()
+    assert "curation-second.html" in written["pages of drops"]
+    assert not plan.stale(workspace, None)
 
 
 def test_a_row_that_is_there_twice_fails_its_check_and_is_made_again(made, instance):

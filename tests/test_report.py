@@ -269,6 +269,12 @@ def test_the_best_setting_of_each_method_is_drawn():
 
 
 SKEWED = [90_000, *np.arange(900, 0, -1).tolist(), *[0] * 5000, 1]
+PANELS = [
+    pictures.Panel(
+        "a_$b", np.array([3, 0, 9]), np.array([0.0, 1, 10, 100]), {"min": 5, "max": 999}
+    ),
+    *(pictures.Panel(f"c{i}", np.array([i]), np.array([0.0, 1]), {}) for i in range(4)),
+]
 DRAWN = {
     "funnel": lambda dark: pictures.funnel(
         [pictures.Bar("$x", 10**9, 5, 1), pictures.Bar("b", 3)], dark
@@ -285,10 +291,8 @@ DRAWN = {
         {"raw": metrics.histograms(np.empty(0), np.empty(0))}, dark
     ),
     "methods": lambda dark: retrieval_pictures.methods(TRIED, "nnn", dark),
-    "histogram": lambda dark: pictures.histogram(
-        np.random.default_rng(0).lognormal(5, 3, 5000), "a_$b", {"min": 32, "max": 900}, dark
-    ),
-    "histogram of nothing": lambda dark: pictures.histogram([float("nan")], "x", None, dark),
+    "histograms": lambda dark: pictures.histograms(PANELS, dark),
+    "histograms of nothing": lambda dark: pictures.histograms([], dark),
 }
 
 
@@ -302,7 +306,7 @@ def test_pictures_are_small_pngs(name, dark):
         corner = image.convert("L").getpixel((0, 0))
         assert corner < 60 if dark else corner > 200
         blank = len(image.convert("RGB").getcolors(1 << 20)) == 1
-        assert blank == (name == "empty funnel")
+        assert blank == (name in ("empty funnel", "histograms of nothing"))
 
 
 def test_pictures_change_with_what_they_show():
