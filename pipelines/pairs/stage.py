@@ -6,6 +6,7 @@ rows are made again then; they cost rows times bank products. Streams, in memory
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -82,8 +83,7 @@ def _stage(run: StageRun, samples: Embedded, measure: Meter) -> None:
         for number, rows in enumerate(samples.tiles(_UNIT)):
             if (unit := f"samples-{number:06d}") not in done:
                 made, entries = _measured(rows, measure)
-                outcome = UnitOutcome(rows.num_rows, rows.num_rows, entries)
-                run.append(unit, made, lambda outcome=outcome: outcome)
+                run.append(unit, made, partial(UnitOutcome, rows.num_rows, rows.num_rows, entries))
 
 
 def _measured(rows: pa.Table, measure: Meter) -> tuple[list[pa.RecordBatch], list[Entry]]:
