@@ -5,8 +5,8 @@ do not depend on the order in which drops arrived. A draw that changes changes e
 rows are made again then; they cost rows times bank products. Streams, in memory of bounded size.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -82,14 +82,12 @@ def _stage(run: StageRun, samples: Embedded, measure: Meter) -> None:
     with watch(run, -(-samples.count // _UNIT)):
         for number, rows in enumerate(samples.tiles(_UNIT)):
             if (unit := f"samples-{number:06d}") not in done:
-                made, outcome = _measured(rows, measure)
-                run.append(unit, made, outcome)
+                made, entries = _measured(rows, measure)
+                run.append(unit, made, partial(UnitOutcome, rows.num_rows, rows.num_rows, entries))
 
 
-def _measured(
-    rows: pa.Table, measure: Meter
-) -> tuple[list[pa.RecordBatch], Callable[[], UnitOutcome]]:
-    """Rows of `pairs`, and who has a vector that cannot be measured: while one tile is measured,
+def _measured(rows: pa.Table, measure: Meter) -> tuple[list[pa.RecordBatch], list[Entry]]:
+    """Rows of `pairs`, and who has a vector that cannot be measured; while one tile is measured,
     the next one's vectors are read."""
     tiles = [rows.slice(start, _TILE) for start in range(0, rows.num_rows, _TILE)]
     made: list[pa.RecordBatch] = []
@@ -102,8 +100,7 @@ def _measured(
                 ahead = reader.submit(measure.read, following)
             made.append(measure(tile, read))
             entries += read.entries
-    outcome = UnitOutcome(rows.num_rows, rows.num_rows, entries)
-    return made, lambda: outcome
+    return made, entries
 
 
 def _vectors(tables: Tables, space: Space) -> Vectors:
