@@ -45,12 +45,12 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--from", "source", required=True, help="The folder in which data is delivered.")
+@click.option("--from", "source", required=True, help="The folder (or s3://...) of the data.")
 def init(folder: Path, source: str) -> None:
     """Write FOLDER/corpus.yaml for a source, and look at what it delivers."""
     from orchestration.init import begin
 
-    tell.delivered(console, begin(folder, Path(source)), folder)
+    tell.delivered(console, begin(folder, source), folder)
 
 
 @main.command()

@@ -4,6 +4,7 @@ Beam's local runner passes every element through its own protocol and keeps its 
 bundles; a unit here is one task, and what comes back is nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from embedders.cluster import cluster
+from pipelines import crumbs
 from pipelines.units import Work
 from store.config import Ray
 from store.errors import IsotropeError
@@ -27,20 +29,24 @@ def do_units(
     work: Callable[[Any], Work],
     name: Callable[[Any], str],
 ) -> None:
-    """Do units, none of which staging has. Those whose process died are done once more.
+    """Do units, none of which staging has. Those whose process died are done again: once, or, where
+    they leave crumbs, until they are past what takes their processes down.
 
-    Raises whatever the work raises, and Ray's WorkerCrashedError where a unit kills twice.
+    Raises whatever the work raises, and Ray's WorkerCrashedError where a unit kills time and again.
     """
+    deaths = Counter[str]()
     with cluster(engine.address):
-        died = _attempt(run, units, work, name)
-        if died:
+        while died := _attempt(run, units, work, name):
             run.open()  # drops the rows that they left
             done = set(run.done())  # one may have died after its last word
-            again = [unit for unit in died if name(unit) not in done]
-            if _attempt(run, again, work, name):
-                raise WorkerCrashedError(
-                    f"{run.stage} of drop {run.drop!r}: a unit killed its process twice"
-                )
+            units = [unit for unit in died if name(unit) not in done]
+            deaths.update(name(unit) for unit in units)
+            for unit in map(name, units):
+                if not crumbs.may_die_again(run, unit, deaths[unit]):
+                    raise WorkerCrashedError(
+                        f"{run.stage} of drop {run.drop!r}: unit {unit} killed its process"
+                        f" {deaths[unit]} times"
+                    )
 
 
 def _attempt(

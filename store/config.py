@@ -20,21 +20,11 @@ from store.config_duplicates import Duplicates, Evaluation
 from store.config_errors import explain
 from store.config_section import PositiveInt, Section
 from store.config_signals import Signals
+from store.config_sources import Errors, Source
 from store.corrections.recipe import recipe
 from store.errors import ConfigError, NotFoundError
 
 FILE = "corpus.yaml"
-
-
-class Source(Section):
-    """Where drops are delivered.
-
-    `drop_by: entry` makes one drop of each folder and each tar directly under `path`;
-    `drop_by: source` makes one drop of all of it.
-    """
-
-    path: str
-    drop_by: Literal["entry", "source"] = "entry"
 
 
 class Limits(Section):
@@ -189,6 +179,7 @@ class CorpusConfig(Section):
     sources: dict[str, Source]
     tables: str = "tables"
     limits: Limits = Limits()
+    errors: Errors = Errors()
     signals: Signals = Signals()
     duplicates: Duplicates = Duplicates()
     decontaminate: tuple[Evaluation, ...] = ()
