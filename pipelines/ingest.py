@@ -16,7 +16,6 @@ from pipelines import keys, media
 from pipelines.budget import Budget, broken
 from pipelines.crumbs import BLAMED, Crumbs
 from pipelines.progress import watch
-from pipelines.repeats import Repeats
 from pipelines.sources import Drop, Record, Unit, count_records, list_units, read_unit
 from pipelines.sources.records import printable
 from pipelines.sources.rows import unexpected
@@ -44,6 +43,8 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
             read stays staged: with a larger budget it is not read again.
         ConservationError: records were lost; nothing was published.
     """
+    from pipelines.repeats import Repeats  # Beam, of which Ray's workers have no need
+
     tables, config = workspace.tables, workspace.config
     key = keys.samples(workspace, drop)
     with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:

@@ -15,7 +15,7 @@ from embedders.cluster import cluster
 from pipelines import crumbs
 from pipelines.units import Work
 from store.config import Ray
-from store.errors import IsotropeError
+from store.errors import CrashError, IsotropeError
 from store.stage import StageRun
 
 _DEATHS = (WorkerCrashedError, OutOfMemoryError)
@@ -32,7 +32,7 @@ def do_units(
     """Do units, none of which staging has. Those whose process died are done again: once, or, where
     they leave crumbs, until they are past what takes their processes down.
 
-    Raises whatever the work raises, and Ray's WorkerCrashedError where a unit kills time and again.
+    Raises whatever the work raises, and CrashError where a unit kills time and again.
     """
     deaths = Counter[str]()
     with cluster(engine.address):
@@ -43,7 +43,7 @@ def do_units(
             deaths.update(name(unit) for unit in units)
             for unit in map(name, units):
                 if not crumbs.may_die_again(run, unit, deaths[unit]):
-                    raise WorkerCrashedError(
+                    raise CrashError(
                         f"{run.stage} of drop {run.drop!r}: unit {unit} killed its process"
                         f" {deaths[unit]} times"
                     )

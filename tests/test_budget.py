@@ -15,11 +15,13 @@ from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, record
 from store.tables import Tables
 from store.workspace import Workspace
 
+BEAM = "engine: {signals: beam}\n"
+
 
 def corpus(root: Path, errors: str, good: int = 6, broken: int = 4, shards: int = 2) -> Workspace:
     """A drop of shards of which each has so many records that are whole, or broken."""
     root.mkdir(exist_ok=True)
-    (root / "corpus.yaml").write_text(f"sources:\n  s: {{path: drops}}\nerrors: {errors}\n")
+    (root / "corpus.yaml").write_text(f"sources:\n  s: {{path: drops}}\n{BEAM}errors: {errors}\n")
     folder = root / "drops" / "a"
     if not folder.exists():
         folder.mkdir(parents=True)

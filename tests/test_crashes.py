@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from ray.exceptions import WorkerCrashedError
 from rubbish import picture, tar_bytes
 
 from pipelines import ingest, plan, signals, tasks
@@ -17,6 +16,7 @@ from pipelines.crumbs import Crumbs, may_die_again, were_left
 from pipelines.signals import stage
 from store import schema
 from store.config import Ray
+from store.errors import CrashError
 from store.stage import Entry, StageRun, begin, record
 from store.tables import Tables
 from store.why import why
@@ -203,6 +203,6 @@ def test_a_unit_that_kills_without_crumbs_stops_the_stage(
 ) -> None:
     with begin(Tables(tmp_path), "signals", "key", ROW, "a") as run:
         work = partial(Unrelenting, tmp_path)
-        with pytest.raises(WorkerCrashedError, match="unit 3 killed its process 2 times"):
+        with pytest.raises(CrashError, match="unit 3 killed its process 2 times"):
             tasks.do_units(Ray(), run, list(range(5)), work, str)
         assert Entry("s", "1", "rule") in run.entries()

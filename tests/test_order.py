@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rubbish import picture, tar_bytes, tone
+from rubbish import tar_bytes, tone
 
 from store.workspace import Workspace
 from tests.conftest import curate
+from tests.test_duplicates import scene
 
 CONFIG = """\
 sources:
@@ -24,26 +25,26 @@ TABLES = {
     "duplicates": None,
     "decisions": None,
 }
-SENTENCE = "a grey cat sits on the old wall beside the river and looks at the boats"
+SENTENCE = """a grey cat sits on the old wall beside the river and looks at boats that come and go
+while some children throw small stones into deep water where fish swim under green leaves"""
 
 
-def scaled(data: bytes, side: int) -> bytes:
+def encoded(image: Image.Image, format: str, **options: int) -> bytes:
     out = io.BytesIO()
-    Image.open(io.BytesIO(data)).resize((side, side)).save(out, "JPEG", quality=60)
+    image.save(out, format, **options)
     return out.getvalue()
 
 
 def samples(drop: int) -> list[list[tuple[str, bytes]]]:
     """Members of each sample: copies and near-copies inside the drop and of the other drop's."""
     made = []
-    for n in range(5):
-        image = picture(size=(96, 96), seed=n)
-        made.append([(f"{drop}-same-{n}.png", image), (f"{drop}-same-{n}.txt", b"The same.")])
-        made.append([(f"{drop}-small-{n}.jpg", scaled(image, 64 - 8 * drop))])
     for n in range(4):
-        words = [*SENTENCE.split(), str(n)]
-        words[n + drop] = "very"
-        said = " ".join(words).encode()
+        image = scene(n)
+        whole, small = encoded(image, "PNG"), image.resize((128 - 8 * drop, 128 - 8 * drop))
+        made.append([(f"{drop}-same-{n}.png", whole), (f"{drop}-same-{n}.txt", b"The same.")])
+        made.append([(f"{drop}-small-{n}.jpg", encoded(small, "JPEG", quality=80))])
+        words = random.Random(n).choices(SENTENCE.split(), k=40)
+        said = " ".join([*words, *["indeed"] * drop]).encode()
         made.append([(f"{drop}-text-{n}.txt", said), (f"{drop}-text-{n}.json", b'{"n": 1}')])
     made.append([(f"{drop}-sound.wav", tone(seconds=3, rate=16000 + 6000 * drop))])
     made.append([(f"{drop}-broken.png", b"\x89PNG\r\n\x1a\n cut")])
@@ -84,9 +85,8 @@ def test_shards_and_the_order_of_drops_do_not_matter(tmp_path: Path) -> None:
                 curate(root)  # the later drop is the first to come
         made.append(tables(curate(root)))
     first, *others = made
-    assert {"exact", "image", "text"} <= {
-        kind for kind in ("exact", "image", "text", "audio") if f"'kind': '{kind}'" in str(first)
-    }
+    kinds = ("exact", "image", "text")
+    assert [kind for kind in kinds if f"'kind': '{kind}'" not in str(first)] == []
     assert any("'keep': False" in row for row in first["decisions"])
     for other in others:
         for name in TABLES:

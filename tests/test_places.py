@@ -124,7 +124,7 @@ def test_a_drop_in_a_bucket_is_ingested(tmp_path: Path, s3: str) -> None:
     upload(tmp_path / "data", url)
     lance.write_dataset(pa.table({"id": ["f"], "image": [picture(seed=3)]}), f"{url}/table.lance")
     (tmp_path / "corpus.yaml").write_text(
-        f"sources:\n  bucket: {{path: '{url}', drop_by: source}}\n"
+        f"sources:\n  bucket: {{path: '{url}', drop_by: source}}\nengine: {{signals: beam}}\n"
     )
     workspace = Workspace.open(tmp_path)
     (drop,) = plan.drops(workspace).values()
