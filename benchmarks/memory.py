@@ -29,23 +29,31 @@ _SECONDS = 0.5
 
 
 def deliver(folder: Path, shards: int, records: int) -> None:
-    """Tars of pictures with captions, every one another."""
+    """Tars of pictures of some 100 kB with captions, every one another."""
     folder.mkdir(parents=True)
+    pictures = [_picture(seed) for seed in range(16)]
     for shard in range(shards):
-        chooser = np.random.default_rng(shard)
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
             for record in range(records):
-                small = chooser.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-                out = io.BytesIO()
-                Image.fromarray(small).resize((320, 320)).save(out, "JPEG", quality=90)
+                picture = pictures[record % 16] + f"{shard}-{record}".encode()
                 words = " ".join(random.Random(f"{shard}-{record}").choices(WORDS.split(), k=12))
-                for extension, data in (("jpg", out.getvalue()), ("txt", words.encode())):
+                for extension, data in (("jpg", picture), ("txt", words.encode())):
                     member = tarfile.TarInfo(f"{shard:05d}-{record:05d}.{extension}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
 
 
 WORDS = "cat dog bird house tree river boat hill red green blue old new small large warm"
+
+
+def _picture(seed: int) -> bytes:
+    chooser, out = np.random.default_rng(seed), io.BytesIO()
+    large = Image.fromarray(chooser.integers(0, 255, (12, 12, 3), dtype=np.uint8)).resize(
+        (400, 400)
+    )
+    noisy = np.asarray(large, np.int16) + chooser.integers(-24, 24, (400, 400, 3))
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=92)
+    return out.getvalue()
 
 
 def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
@@ -129,7 +137,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shards", type=int, nargs=2, default=[10, 100])
-    parser.add_argument("--records", type=int, default=200, help="of each shard")
+    parser.add_argument("--records", type=int, default=100, help="of each shard")
     parser.add_argument("--signals", choices=("ray", "beam"), default="ray")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -1,6 +1,7 @@
 """The error budget: what is broken is not published, and what clearly is, not read to its end."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from store.stage import Entry, StageRun
 NEVER_DELIVERED = "fetch.failed"  # known to img2dataset, and no fault of the drop
 _UNITS, _DEVIATIONS = 16, 4
 _REASONS = 5
+_PATIENCE = 20
+_looked: dict[str, tuple[float, float]] = {}  # when a run was looked at, and how long it took
 
 
 def broken(entries: Iterable[Entry]) -> list[Entry]:
@@ -42,6 +45,15 @@ class Budget:
 
     errors: Errors
     total: int
+
+    def glance(self, run: StageRun) -> None:
+        """Look, but for a twentieth of this process's time at most: it takes the longer the more
+        units are done."""
+        began = time.monotonic()
+        ended, took = _looked.get(run.run_key, (0.0, 0.0))
+        if began - ended >= _PATIENCE * took:
+            self.look(run)
+            _looked[run.run_key] = (time.monotonic(), time.monotonic() - began)
 
     def look(self, run: StageRun) -> None:
         """Raise BudgetError where the drop is sure to be over its budget, or clearly is."""

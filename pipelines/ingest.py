@@ -104,7 +104,7 @@ class UnitWork:
         self.entries: list[Entry] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        self.budget.look(self.run)
+        self.budget.glance(self.run)
         rows: list[dict] = []
         held = 0
         for record in self._records():

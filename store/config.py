@@ -165,8 +165,9 @@ class Beam(Section):
 
 
 class Engine(Section):
-    """`signals` says what measures samples: Ray's tasks use every core, Beam runs where it is told
-    to; `auto` takes Ray where there is enough to do."""
+    """`signals` says what reads samples and measures them: Ray's tasks use every core and outlive a
+    decoder that takes its process down, Beam runs where it is told to; `auto` takes Ray where there
+    is enough to do."""
 
     ray: Ray = Ray()
     beam: Beam = Beam()

@@ -30,6 +30,8 @@ from store.errors import ConservationError, RecordError
 from store.tables import Tables, quote
 
 _LEDGER_ROWS = 4096
+# Lance would read up to 2 GB ahead of a writer that is slower.
+_LITTLE_AHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
 _UNIT = pa.field("_unit", pa.string(), nullable=False)
 _ENTRY = pa.struct([f for f in schema.LEDGER if f.name not in ("drop", "stage")])
 _UNITS = pa.schema(
@@ -195,7 +197,9 @@ class StageRun:
         self, keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """The staged rows as they will be published, streamed."""
-        scanner = lance.dataset(self.rows_uri).scanner(columns=self.schema.names, batch_size=rows)
+        scanner = lance.dataset(self.rows_uri).scanner(
+            columns=self.schema.names, batch_size=rows, **_LITTLE_AHEAD
+        )
         for batch in scanner.to_batches():
             batch = keep(batch) if keep else batch
             if batch.num_rows:

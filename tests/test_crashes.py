@@ -8,14 +8,20 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from rubbish import picture, tar_bytes
 
-from pipelines import ingest, plan, signals, tasks
+from pipelines import ingest, media, plan, signals, tasks
+from pipelines.budget import Budget
 from pipelines.crumbs import Crumbs, may_die_again, were_left
 from pipelines.signals import stage
+from pipelines.signals.careful import score_carefully
+from pipelines.signals.registry import ALWAYS
+from pipelines.sources import list_units
 from store import schema
-from store.config import Ray
+from store.config import Limits, Ray
+from store.config_sources import Errors
 from store.errors import CrashError
 from store.stage import Entry, StageRun, begin, record
 from store.tables import Tables
@@ -81,6 +87,7 @@ def deliver(root: Path, poison: tuple[int, ...]) -> Workspace:
     return Workspace.open(root)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_picture_that_kills_its_reader_costs_itself(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +100,57 @@ def test_a_picture_that_kills_its_reader_costs_itself(
     assert sorted(rows) == sorted({f"{t}-{n}" for t in (0, 1) for n in range(12)} - {"1-4", "1-5"})
     (step,) = why(workspace.tables, "1-5")
     assert (step.outcome, step.detail.partition(":")[0]) == ("failed", "record.crashed")
+
+
+def dies(run: StageRun, unit: str, place: str, times: int) -> None:
+    """What processes leave that have died at a place of a unit."""
+    for _ in range(times):
+        crumbs = Crumbs(run, unit)
+        crumbs.at(place)
+        os.close(crumbs._file)
+
+
+@pytest.mark.parametrize(
+    ("deaths", "lost"),
+    [(1, []), (2, ["0-4"]), (3, [f"record-{n}" for n in range(4, 12)])],
+)
+def test_what_was_deadly_twice_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, lost: list[str]
+) -> None:
+    """At the third death the reader itself is to blame, and nothing behind that place is read."""
+    workspace = deliver(tmp_path, poison=(4,))
+    seen: list[bytes] = []
+    plain = media.read_image
+    monkeypatch.setattr(
+        media, "read_image", lambda data, limits: seen.append(data) or plain(data, limits)
+    )
+    (drop,) = plan.drops(workspace).values()
+    unit = next(u for u in list_units(drop) if u.name == "0.tar")
+    with begin(workspace.tables, "samples", "key", schema.SAMPLES, "a") as run:
+        dies(run, unit.name, "record 4", deaths)
+        work = ingest.UnitWork(unit, Limits(), run, Budget(Errors(), 24))
+        keys = [key for batch in work for key in batch["key"].to_pylist()]
+    assert [(e.key, e.rule) for e in work.entries] == [(key, "record.crashed") for key in lost]
+    assert len(keys) + len(lost) == work.outcome().input == 12
+    assert any(POISON in data for data in seen) == (deaths == 1)
+
+
+def test_a_scorer_passes_over_what_was_deadly_twice(tmp_path: Path) -> None:
+    run = staging(tmp_path)
+    names = ("text_length", "text_contacts")
+    scorers = [s for s in ALWAYS if s.name in names]
+    texts = pa.record_batch({"id": ["x", "y"], "text": ["one", "two words"]})
+    plain = score_carefully(texts, scorers, Crumbs(run, "calm"))
+    assert plain.failed == []
+    dies(run, "unit", "a batch", 1)
+    dies(run, "unit", "text_length y", 2)
+    done = score_carefully(texts, scorers, Crumbs(run, "unit"))
+    ((row, name, error),) = done.failed
+    assert (row, name, error.rule) == (1, "text_length", "signals.text_length")
+    for column, values in plain.columns.items():
+        whole = values.to_pylist()
+        length = column in next(s for s in scorers if s.name == "text_length").gives
+        assert done.columns[column].to_pylist() == ([whole[0], None] if length else whole)
 
 
 SCRIPT = """
@@ -172,6 +230,7 @@ def test_a_reader_that_breaks_costs_what_it_had_not_read(tmp_path: Path, monkeyp
 # Signals
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_a_scorer_that_dies_over_a_sample_leaves_that_alone_unmeasured(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
@@ -198,6 +257,7 @@ def test_a_scorer_that_dies_over_a_sample_leaves_that_alone_unmeasured(
     assert all("crashed" in r["error"] for r in ledger)
 
 
+@pytest.mark.slow
 def test_a_unit_that_kills_without_crumbs_stops_the_stage(
     tmp_path: Path, ray_cluster: None
 ) -> None:
