@@ -4,10 +4,13 @@ Beam's local runner passes every element through its own protocol and keeps its 
 bundles; a unit here is one task, and what comes back is nothing.
 """
 
+import ctypes
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
@@ -40,8 +43,9 @@ def do_units(
             run.open()  # drops the rows that they left
             done = set(run.done())  # one may have died after its last word
             units = [unit for unit in died if name(unit) not in done]
-            deaths.update(name(unit) for unit in units)
             for unit in map(name, units):
+                deaths[unit] += 1
+                crumbs.blame(run, unit)
                 if not crumbs.may_die_again(run, unit, deaths[unit]):
                     raise CrashError(
                         f"{run.stage} of drop {run.drop!r}: unit {unit} killed its process"
@@ -82,3 +86,13 @@ def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], un
     run, make, name = shared
     work = make(unit)
     run.append(name(unit), work, work.outcome)
+    del work
+    _give_back()
+
+
+def _give_back() -> None:
+    """Hands freed memory to the system: a worker's many threads leave it scattered over arenas,
+    and its processes would grow with the units that they have done."""
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # another C library than GNU's has no such call
+        ctypes.CDLL(None).malloc_trim(0)

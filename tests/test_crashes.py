@@ -14,7 +14,7 @@ from rubbish import picture, tar_bytes
 
 from pipelines import ingest, media, plan, signals, tasks
 from pipelines.budget import Budget
-from pipelines.crumbs import Crumbs, may_die_again, were_left
+from pipelines.crumbs import Crumbs, blame, may_die_again, were_left
 from pipelines.signals import stage
 from pipelines.signals.careful import score_carefully
 from pipelines.signals.registry import ALWAYS
@@ -49,11 +49,25 @@ def test_a_place_is_blamed_for_its_second_death(tmp_path: Path) -> None:
         crumbs.at("record 6")
         crumbs.at("record 7")
         os.close(crumbs._file)  # as a process that dies leaves it
+        blame(run, "unit")
     assert were_left(run)
     assert may_die_again(run, "unit", 10)
     assert not may_die_again(run, "unit", 64)
     assert may_die_again(run, "another", 1)
     assert not may_die_again(run, "another", 2)
+
+
+def test_a_run_that_dies_as_a_whole_blames_nothing(tmp_path: Path) -> None:
+    run = staging(tmp_path)
+    for _ in range(3):
+        crumbs = Crumbs(run, "unit")
+        assert crumbs.deaths == {}
+        crumbs.at("record 7")
+        os.close(crumbs._file)
+        assert were_left(run)  # the next one has it done where a worker's death can be seen
+    Crumbs(run, "unit")
+    blame(run, "unit")  # died before it came to any place: what it found is not its own
+    assert Crumbs(run, "unit").deaths == {}
 
 
 def test_an_orderly_end_leaves_nothing_to_blame(tmp_path: Path) -> None:
@@ -108,6 +122,7 @@ def dies(run: StageRun, unit: str, place: str, times: int) -> None:
         crumbs = Crumbs(run, unit)
         crumbs.at(place)
         os.close(crumbs._file)
+        blame(run, unit)
 
 
 @pytest.mark.parametrize(

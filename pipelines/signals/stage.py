@@ -176,7 +176,10 @@ class UnitWork:
         dataset = lance.dataset(self.tables.uri("samples"), version=self.plan.samples)
         span = f"_rowaddr >= {self.unit.first} AND _rowaddr <= {self.unit.last}"
         yield from dataset.get_fragment(self.unit.fragment).to_batches(
-            columns=columns, filter=f"{self.plan.here} AND {span}", batch_size=_BATCH_ROWS
+            columns=columns,
+            filter=f"{self.plan.here} AND {span}",
+            batch_size=_BATCH_ROWS,
+            batch_readahead=1,
         )
 
     def _rows(self, batch: pa.RecordBatch, done: Scored, stand: Versions) -> pa.RecordBatch:
