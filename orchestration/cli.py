@@ -8,25 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from orchestration import tell
 from orchestration.export import export
+from orchestration.judge import policy, whatif
+from orchestration.options import CORPUS
 from store.errors import InputError, IsotropeError
 from store.workspace import Workspace
 
 console = Console()
-_CORPUS = click.option(
-    "--corpus",
-    "folder",
-    default=".",
-    envvar="ISOTROPE_CORPUS",
-    show_default="the current folder, or ISOTROPE_CORPUS",
-    help="The folder of corpus.yaml.",
-)
 
 
 class _Group(click.Group):
@@ -47,17 +40,17 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--from", "source", required=True, help="The folder in which data is delivered.")
+@click.option("--from", "source", required=True, help="The folder (or s3://...) of the data.")
 @click.option("--preset", help="A published recipe for the policy, such as datacomp-basic.")
 def init(folder: Path, source: str, preset: str | None) -> None:
     """Write FOLDER/corpus.yaml for a source, and look at what it delivers."""
     from orchestration.init import begin
 
-    tell.delivered(console, begin(folder, Path(source), preset), folder)
+    tell.delivered(console, begin(folder, source, preset), folder)
 
 
 @main.command()
-@_CORPUS
+@CORPUS
 @click.option("--drop", help="Look at this drop alone; the global stages follow.")
 @click.option("--select", "stage", help="Only this stage.")
 def run(folder: str, drop: str | None, stage: str | None) -> None:
@@ -76,7 +69,7 @@ def materialise(workspace: Workspace, drop: str | None = None, stage: str | None
 
 
 @main.command()
-@_CORPUS
+@CORPUS
 @click.option("--modality", "modalities", multiple=True, help="Only the tower of this modality.")
 def align(folder: str, modalities: tuple[str, ...]) -> None:
     """Learn the projections of the space's aligned towers from the corpus's own pairs."""
@@ -106,7 +99,7 @@ def align(folder: str, modalities: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--space", help="Search the newest release of this space.")
 @click.option("--release", type=int, help="Search the release of this number.")
-@_CORPUS
+@CORPUS
 def search(
     text: str | None,
     image: str | None,
@@ -154,7 +147,7 @@ def _numbers(text: str) -> list[float]:
 
 
 @main.command()
-@_CORPUS
+@CORPUS
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: every figure, all that was tried."
 )
@@ -186,7 +179,7 @@ def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bo
 
 
 @main.command()
-@_CORPUS
+@CORPUS
 def drift(folder: str) -> None:
     """Whether today's queries find more hubs than those that the release was made with."""
     from assets.drift import HEADS, row
@@ -208,7 +201,7 @@ def _cell(value: Any) -> str:
 
 @main.command()
 @click.argument("name")
-@_CORPUS
+@CORPUS
 def why(name: str, folder: str) -> None:
     """What became of a record, and by which rule. NAME is a key, a sample's id or a part's."""
     from store.why import why as story
@@ -220,40 +213,8 @@ def why(name: str, folder: str) -> None:
 
 
 @main.command()
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    help="Such as image_min_side.min=256, image_aesthetic.keep_top=0.3 or caps.text_language=1000.",
-)
-@click.option("--preset", help="Begin with this preset instead of today's policy.")
-@click.option("--by", default="drop", show_default=True, help="Count by it: text_language, source.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_CORPUS
-def whatif(
-    settings: tuple[str, ...], preset: str | None, by: str, as_json: bool, folder: str
-) -> None:
-    """How many samples another policy would keep. Nothing is written, no model runs."""
-    from orchestration.whatif import compare
-
-    found = compare(Workspace.open(folder), settings, preset, by)
-    if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
-    else:
-        tell.comparison(console, found)
-
-
-@main.command()
-@_CORPUS
-def policy(folder: str) -> None:
-    """The policy of corpus.yaml, its presets spelled out."""
-    written = Workspace.open(folder).config.policy.written()
-    click.echo(yaml.safe_dump(written, sort_keys=False, default_flow_style=None), nl=False)
-
-
-@main.command()
 @click.argument("what", type=click.Choice(["corpus", "curation"]), default="corpus")
-@_CORPUS
+@CORPUS
 @click.option("--out", type=click.Path(path_type=Path), help="Default: in the corpus's folder.")
 @click.option("--drop", help="Curation of this drop alone.")
 @click.option("--by", multiple=True, help="Tell groups by this: drop, source, text_language ...")
@@ -281,7 +242,7 @@ def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple
 
 
 @main.command()
-@_CORPUS
+@CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=3000, show_default=True)
 def dev(folder: str, host: str, port: int) -> None:
@@ -301,6 +262,8 @@ def demo(folder: Path) -> None:
 
 
 main.add_command(export)
+main.add_command(policy)
+main.add_command(whatif)
 
 if __name__ == "__main__":
     main(prog_name="isotrope", args=sys.argv[1:])

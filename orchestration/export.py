@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from orchestration.options import CORPUS
 from store.workspace import Workspace
 
 console = Console()
@@ -20,14 +21,7 @@ console = Console()
 @click.option("--shard-samples", type=click.IntRange(1), default=10_000, show_default=True)
 @click.option("--shard-bytes", type=click.IntRange(1), default=1 << 30, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Remove another export that is in TARGET.")
-@click.option(
-    "--corpus",
-    "folder",
-    default=".",
-    envvar="ISOTROPE_CORPUS",
-    show_default="the current folder, or ISOTROPE_CORPUS",
-    help="The folder of corpus.yaml.",
-)
+@CORPUS
 def export(target: Path, folder: str, overwrite: bool, **options: Any) -> None:
     """Write the kept samples of all drops to TARGET: original bytes, captions and keys.
 

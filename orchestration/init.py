@@ -3,8 +3,9 @@
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
-from pipelines.sources import Drop, count_records, find_drops, list_units
+from pipelines.sources import Drop, count_records, find_drops, kinds, list_units
 from store.config import FILE, parse
 from store.errors import InputError, SourceError
 
@@ -39,7 +40,7 @@ _RULES = """\
   text_chars: {max: 2000}"""
 
 
-def begin(folder: Path, source: Path, preset: str | None = None) -> dict[Drop, int]:
+def begin(folder: Path, source: str, preset: str | None = None) -> dict[Drop, int]:
     """Write FOLDER/corpus.yaml and count what the source delivers: records by drop.
 
     Args:
@@ -53,17 +54,16 @@ def begin(folder: Path, source: Path, preset: str | None = None) -> dict[Drop, i
     target = folder / FILE
     if target.exists():
         raise InputError(f"{target} is there already: edit it, or choose another folder")
-    place = source.expanduser().resolve()
-    if not place.is_dir():
+    is_remote = "://" in source
+    place = source.rstrip("/") if is_remote else str(Path(source).expanduser().resolve())
+    if not is_remote and not os.path.isdir(place):
         raise SourceError(f"{source} is not a folder: --from takes the folder with your data")
     name = _name(place)
-    # Where files lie loose beside folders, the folders are categories, not deliveries.
-    loose = name in find_drops(name, str(place))
-    drop_by = "source" if loose else "entry"
-    drops = find_drops(name, str(place), "source" if loose else "entry").values()
+    drop_by: Literal["entry", "source"] = "source" if _belongs_together(name, place) else "entry"
+    drops = find_drops(name, place, drop_by).values()
     counts = {d: sum(count_records(u) for u in list_units(d)) for d in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
-    path = _relative(place, folder)
+    path = _quoted(place) if is_remote else _relative(Path(place), folder)
     text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, policy=policy)
     parse(text)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,17 @@ def begin(folder: Path, source: Path, preset: str | None = None) -> dict[Drop, i
     return counts
 
 
-def _name(place: Path) -> str:
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in place.name)
+def _belongs_together(name: str, place: str) -> bool:
+    """Where files lie loose beside folders, the folders are categories, not deliveries; so are
+    folders beside a manifest that may name their files."""
+    drops = find_drops(name, place)
+    manifests = any(kinds.is_manifest(d.entries[0]) for d in drops.values())
+    return name in drops or (manifests and any(d.entries == ("",) for d in drops.values()))
+
+
+def _name(place: str) -> str:
+    last = place.rpartition("/")[2]
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in last)
     return kept.strip("-") or "source"
 
 
@@ -80,4 +89,8 @@ def _relative(place: Path, folder: Path) -> str:
     """Relative where the source lies in the corpus's folder, so that both can move together."""
     here = folder.expanduser().resolve()
     path = os.path.relpath(place, here) if place.is_relative_to(here) else str(place)
+    return _quoted(path)
+
+
+def _quoted(path: str) -> str:
     return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,24 +1,28 @@
-"""samples: a drop's records, read, validated, hashed and stored unchanged (Apache Beam).
+"""samples: a drop's records, read, validated, hashed and stored unchanged.
 
-Two passes. The first does units (a tar shard, some files of a folder): every record is read,
-its parts decoded once to prove that they are whole, and stored as delivered. The second groups
-what was staged by content: of equal samples in one drop the first by source and key survives.
+Two passes. The first does units (a tar shard, some files of a folder, a part of a manifest): every
+record is read, its parts decoded once to prove that they are whole, and stored as delivered. The
+second (Apache Beam) groups what was staged by content: of equal samples in one drop the first by
+source and key survives.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
 
-import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines import keys, media
-from pipelines.beam import ReadLance, do_units, gather
+from pipelines.budget import Budget, broken
+from pipelines.crumbs import BLAMED, Crumbs
 from pipelines.progress import watch
 from pipelines.sources import Drop, Record, Unit, count_records, list_units, read_unit
+from pipelines.sources.records import printable
+from pipelines.sources.rows import unexpected
+from pipelines.units import do_units
 from store import identity, schema
-from store.config import Beam, Limits
-from store.errors import RecordError
+from store.config import Limits
+from store.errors import IsotropeError, RecordError
 from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.tables import quote
 from store.workspace import Workspace
@@ -27,6 +31,7 @@ STAGE = "samples"
 
 _BATCH_ROWS = 64
 _BATCH_BYTES = 32 << 20
+_CRASHED = "its process died over it, time and again"
 
 
 def ingest(workspace: Workspace, drop: Drop) -> Counts:
@@ -34,41 +39,51 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
 
     Raises:
         SourceError: the drop cannot be read at all.
+        BudgetError: more of it failed than `errors` allows. Nothing was published, and what was
+            read stays staged: with a larger budget it is not read again.
         ConservationError: records were lost; nothing was published.
     """
-    tables, engine = workspace.tables, workspace.config.engine.beam
+    from pipelines.repeats import Repeats  # Beam, of which Ray's workers have no need
+
+    tables, config = workspace.tables, workspace.config
     key = keys.samples(workspace, drop)
     with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:
-        units = list_units(drop)
+        # In no order of theirs, so that the first ones tell of the rest.
+        units = sorted(list_units(drop), key=lambda u: identity.run_key(u.name))
         resumed = len(run.done())
+        source = config.sources.get(drop.source)
+        errors = (source and source.errors) or config.errors
+        budget = Budget(errors, total=sum(count_records(u) for u in units))
+        work = partial(UnitWork, limits=config.limits, run=run, budget=budget)
         with watch(run, len(units)):
-            do_units(
-                engine, run, units, partial(UnitWork, limits=workspace.config.limits), _unit_name
-            )
-        repeats = _repeats(engine, run)
+            try:
+                do_units(config.engine, run, units, work, _unit_name)
+            except Exception:
+                budget.look(run)  # Beam passes on what its workers raise as words
+                raise
+        budget.check(run)
+        repeats = Repeats(config.engine.beam, run)
         staged = run.counts()
         counts = Counts(
-            input=sum(count_records(u) for u in units),
-            kept=staged.kept - len(repeats),
-            rejected=staged.rejected + len(repeats),
+            input=budget.total,
+            kept=staged.kept - len(repeats.entries),
+            rejected=staged.rejected + len(repeats.entries),
             failed=staged.failed,
         )
-        lost = pa.array([_place(e.source, e.key) for e in repeats], pa.string())
         digest = _Digest()
 
-        def survivors(batch: pa.RecordBatch) -> pa.RecordBatch:
-            places = pc.binary_join_element_wise(batch["source"], batch["key"], "\n")
-            kept = batch.filter(pc.invert(pc.is_in(places, value_set=lost)))
-            digest.add(kept)
-            return kept
+        def kept(batch: pa.RecordBatch) -> pa.RecordBatch:
+            rows = repeats.without(batch)
+            digest.add(rows)
+            return rows
 
         return publish(
             tables,
             run,
             counts=counts,
-            entries=[*run.entries(), *repeats],
+            entries=[*run.entries(), *repeats.entries],
             write=lambda: tables.replace(
-                STAGE, schema.SAMPLES, run.batches(survivors), f"drop = {quote(drop.name)}"
+                STAGE, schema.SAMPLES, run.batches(kept), f"drop = {quote(drop.name)}"
             ),
             output=lambda: digest.hex,
             resumed=resumed,
@@ -76,39 +91,96 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
 
 
 class UnitWork:
-    """Reads one unit: batches of sample rows, then what became of its records."""
+    """Reads one unit: batches of sample rows, then what became of its records.
 
-    def __init__(self, unit: Unit, limits: Limits):
-        self.unit = unit
-        self.limits = limits
+    Whatever goes wrong with a record costs that record, be it an error that nobody has thought of,
+    or (`crumbs`) one that takes the process down.
+    """
+
+    def __init__(self, unit: Unit, limits: Limits, run: StageRun, budget: Budget):
+        self.unit, self.limits = unit, limits
+        self.run, self.budget = run, budget
         self.kept = 0
         self.entries: list[Entry] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        self.budget.glance(self.run)
         rows: list[dict] = []
         held = 0
-        for record in read_unit(self.unit, self.limits):
-            if not isinstance(record, Record):
-                self.entries.append(Entry.of(record.source, record.key, record.error))
-                continue
+        for record in self._records():
             try:
-                rows.append({"drop": self.unit.drop, **sample_row(record, self.limits)})
+                row = {"drop": self.unit.drop, **sample_row(record, self.limits)}
             except RecordError as error:
-                self.entries.append(Entry.of(record.source, record.key, error))
+                self._lose(record.source, record.key, error)
                 continue
+            except Exception as error:
+                self._lose(record.source, record.key, unexpected(error))
+                continue
+            rows.append(row)
             held += len(record.image or b"") + len(record.audio or b"")
             if len(rows) == _BATCH_ROWS or held > _BATCH_BYTES:
-                yield self._batch(rows)
+                yield from self._batches(rows)
                 rows, held = [], 0
-        if rows:
-            yield self._batch(rows)
+        yield from self._batches(rows)
 
-    def _batch(self, rows: list[dict]) -> pa.RecordBatch:
+    def _records(self) -> Iterator[Record]:
+        """The unit's records, a crumb before each; what is bad goes to the ledger."""
+        crumbs = Crumbs(self.run, self.unit.name)
+        items = iter(read_unit(self.unit, self.limits))
+        try:
+            for number in count():
+                place = f"record {number}"
+                if crumbs.deaths.get(place, 0) > BLAMED:  # it is not decoded any more, yet kills
+                    return self._lose_rest(number, RecordError("record.crashed", _CRASHED))
+                crumbs.at(place)
+                try:
+                    item = next(items, None)
+                except RecordError as error:
+                    return self._lose_rest(number, error)
+                except IsotropeError:  # such as a file system that is not installed
+                    raise
+                except Exception as error:
+                    return self._lose_rest(number, unexpected(error))
+                if item is None:
+                    return None
+                if not isinstance(item, Record):
+                    self._lose(item.source, item.key, item.error)
+                elif crumbs.is_deadly(place):
+                    self._lose(item.source, item.key, RecordError("record.crashed", _CRASHED))
+                else:
+                    yield item
+        finally:
+            crumbs.close()
+
+    def _lose(self, source: str, key: str, error: RecordError) -> None:
+        self.entries.append(Entry.of(source, key, error))
+
+    def _lose_rest(self, number: int, error: RecordError) -> None:
+        """Records that reading never comes to, from this one on: they are lost one by one."""
+        source = printable(self.unit.paths[0])
+        for lost in range(number, count_records(self.unit)):
+            self._lose(source, f"record-{lost}", error)
+
+    def _batches(self, rows: list[dict]) -> Iterator[pa.RecordBatch]:
+        """Rows as Arrow has them; where it will not, halves of them, down to the culprit."""
+        if not rows:
+            return
+        try:
+            batch = pa.RecordBatch.from_pylist(rows, schema=schema.SAMPLES)
+        except Exception as error:
+            if len(rows) == 1:
+                self._lose(rows[0]["source"], rows[0]["key"], unexpected(error))
+                return
+            middle = len(rows) // 2
+            yield from self._batches(rows[:middle])
+            yield from self._batches(rows[middle:])
+            return
         self.kept += len(rows)
-        return pa.RecordBatch.from_pylist(rows, schema=schema.SAMPLES)
+        yield batch
 
     def outcome(self) -> UnitOutcome:
-        return UnitOutcome(self.kept + len(self.entries), self.kept, self.entries)
+        total = self.kept + len(self.entries)
+        return UnitOutcome(total, self.kept, self.entries, len(broken(self.entries)))
 
 
 def sample_row(record: Record, limits: Limits) -> dict:
@@ -152,38 +224,6 @@ def sample_row(record: Record, limits: Limits) -> dict:
 
 def _unit_name(unit: Unit) -> str:
     return unit.name
-
-
-def _place(source: str, key: str) -> str:
-    return f"{source}\n{key}"
-
-
-def _repeats(engine: Beam, run: StageRun) -> list[Entry]:
-    """Samples of the drop whose content came before, by source and key."""
-    arrow = pa.schema([(n, pa.string()) for n in ("id", "source", "key", "survivor")])
-
-    def losers(group: tuple[str, Iterable[tuple[str, str]]]) -> Iterator[dict]:
-        sample, places = group
-        first, *others = sorted(places)
-        for source, key in others:
-            yield {"id": sample, "source": source, "key": key, "survivor": "/".join(first)}
-
-    found = gather(
-        engine,
-        run.folder / "repeats",
-        arrow,
-        lambda p: (
-            p
-            | "Staged" >> ReadLance(run.rows_uri, ["id", "source", "key"])
-            | "ById" >> beam.Map(lambda r: (r["id"], (r["source"], r["key"])))
-            | "Group" >> beam.GroupByKey()
-            | "Losers" >> beam.FlatMap(losers)
-        ),
-    )
-    return [
-        Entry(r["source"], r["key"], "duplicate.in_drop", id=r["id"], value=r["survivor"])
-        for r in found.to_pylist()
-    ]
 
 
 class _Digest:

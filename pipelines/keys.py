@@ -21,7 +21,7 @@ from store.stage import record
 from store.workspace import Workspace
 
 VERSIONS = {
-    "samples": 1,
+    "samples": 2,
     "signals": 2,
     "vectors": 1,
     "pairs": 1,
@@ -55,8 +55,8 @@ OPTIONAL = {"image_nsfw": 1, "audio_speech": 1, "image_classifier": 1}
 
 
 def samples(workspace: Workspace, drop: Drop) -> str:
-    limits = workspace.config.limits.model_dump()
-    return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), limits)
+    read_by = workspace.config.limits.model_dump(), drop.columns.model_dump()
+    return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *read_by)
 
 
 def signals(workspace: Workspace, drop: str) -> str:

@@ -19,7 +19,7 @@ def drops(workspace: Workspace) -> dict[str, Drop]:
     found: dict[str, Drop] = {}
     for name, source in workspace.config.sources.items():
         path = workspace.source_path(source)
-        for drop in find_drops(name, str(path), source.drop_by).values():
+        for drop in find_drops(name, path, source.drop_by, source.columns).values():
             if drop.name in found:
                 raise SourceError(
                     f"two sources deliver a drop called {drop.name!r}: {found[drop.name].root}"

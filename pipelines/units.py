@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from pipelines import crumbs
 from store.config import Engine
 from store.stage import StageRun, UnitOutcome
 
@@ -29,7 +30,8 @@ def do_units(
     """Do the units that staging does not have yet; `work` is picklable and makes one's work."""
     done = set(run.done())
     todo = [unit for unit in units if name(unit) not in done]
-    if engine.signals == "beam" or (engine.signals == "auto" and len(todo) < _WORTH_RAY):
+    few = len(todo) < _WORTH_RAY and not crumbs.were_left(run)  # Ray outlives a worker's death
+    if engine.signals == "beam" or (engine.signals == "auto" and few):
         from pipelines import beam  # Ray's workers have no need of Beam
 
         beam.do_units(engine.beam, run, todo, work, name)

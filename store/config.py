@@ -22,21 +22,11 @@ from store.config_pairs import Pairs
 from store.config_policy import DEFAULT_POLICY, Policy, listed
 from store.config_section import PositiveInt, Section
 from store.config_signals import Signals
+from store.config_sources import Errors, Source
 from store.corrections.recipe import recipe
 from store.errors import ConfigError, NotFoundError
 
 FILE = "corpus.yaml"
-
-
-class Source(Section):
-    """Where drops are delivered.
-
-    `drop_by: entry` makes one drop of each folder and each tar directly under `path`;
-    `drop_by: source` makes one drop of all of it.
-    """
-
-    path: str
-    drop_by: Literal["entry", "source"] = "entry"
 
 
 class Limits(Section):
@@ -147,8 +137,9 @@ class Beam(Section):
 
 
 class Engine(Section):
-    """`signals` says what measures samples: Ray's tasks use every core, Beam runs where it is told
-    to; `auto` takes Ray where there is enough to do."""
+    """`signals` says what reads samples and measures them: Ray's tasks use every core and outlive a
+    decoder that takes its process down, Beam runs where it is told to; `auto` takes Ray where there
+    is enough to do."""
 
     ray: Ray = Ray()
     beam: Beam = Beam()
@@ -161,6 +152,7 @@ class CorpusConfig(Section):
     sources: dict[str, Source]
     tables: str = "tables"
     limits: Limits = Limits()
+    errors: Errors = Errors()
     signals: Signals = Signals()
     pairs: Pairs = Pairs()
     duplicates: Duplicates = Duplicates()

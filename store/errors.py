@@ -29,6 +29,14 @@ class ConservationError(IsotropeError):
     """in = kept + rejected + failed does not hold, so nothing was published."""
 
 
+class BudgetError(IsotropeError):
+    """More of a drop's records failed than its error budget allows, so nothing was published."""
+
+
+class CrashError(IsotropeError):
+    """A unit of work took its process down time and again, and nothing tells what in it did."""
+
+
 class InvariantError(IsotropeError):
     """Rows about to be published break a promise of their table, so nothing was published."""
 

@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from store import identity, schema
 from store.errors import ConservationError, RecordError
-from store.tables import Tables, quote
+from store.tables import LITTLE_AHEAD, Tables, quote
 
 _LEDGER_ROWS = 4096
 _UNIT = pa.field("_unit", pa.string(), nullable=False)
@@ -37,6 +37,7 @@ _UNITS = pa.schema(
         _UNIT,
         pa.field("input", pa.int64()),
         pa.field("kept", pa.int64()),
+        pa.field("broken", pa.int64()),
         pa.field("entries", pa.list_(_ENTRY)),
     ]
 )
@@ -58,7 +59,9 @@ class Entry:
     @classmethod
     def of(cls, source: str, key: str, error: RecordError, id: str | None = None) -> "Entry":
         if error.threshold is None:
-            return cls(source, key, error.rule, "failed", id, error=error.error)
+            # What a library says may hold what is no text, and the ledger is text.
+            said = error.error.encode("utf-8", "backslashreplace").decode()
+            return cls(source, key, error.rule, "failed", id, error=said)
         return cls(
             source, key, error.rule, "rejected", id, _number(error.value), _number(error.threshold)
         )
@@ -152,6 +155,7 @@ class StageRun:
             "_unit": unit,
             "input": result.input,
             "kept": result.kept,
+            "broken": result.broken,
             "entries": [asdict(e) for e in result.entries],
         }
         lance.write_dataset(
@@ -183,13 +187,16 @@ class StageRun:
             failed=outcomes["failed"],
         )
 
+    def tallies(self) -> pa.Table:
+        """`input` and `broken` of each unit that is whole."""
+        return lance.dataset(self._units_uri).to_table(columns=["input", "broken"])
+
     def batches(
         self, keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """The staged rows as they will be published, streamed."""
-        # Lance would read up to 2 GB ahead, of as many fragments as there are processors.
         scanner = lance.dataset(self.rows_uri).scanner(
-            columns=self.schema.names, batch_size=rows, batch_readahead=2, fragment_readahead=1
+            columns=self.schema.names, batch_size=rows, **LITTLE_AHEAD
         )
         for batch in scanner.to_batches():
             batch = keep(batch) if keep else batch
@@ -217,11 +224,12 @@ def begin(
 
 @dataclass(frozen=True)
 class UnitOutcome:
-    """What became of a unit's records."""
+    """What became of a unit's records; `broken` are those that an error budget counts."""
 
     input: int
     kept: int
     entries: list[Entry] = field(default_factory=list)
+    broken: int = 0
 
 
 def publish(

@@ -25,6 +25,8 @@ warnings.filterwarnings("ignore", message="lancedb fork support is experimental"
 warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
+# For a scanner: by itself, Lance reads up to 2 GB ahead of who is slower.
+LITTLE_AHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
 _KEYS = 1 << 20  # some 100 MB with what looks them up
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store import config
-from store.config import CorpusConfig, Source
+from store.config import CorpusConfig
+from store.config_sources import Source
 from store.tables import Tables
 
 
@@ -29,6 +30,7 @@ class Workspace:
         where = settings.tables
         return cls(root, settings, Tables(where if "://" in where else root / where))
 
-    def source_path(self, source: Source) -> Path:
-        """A source's folder; relative paths start at the corpus's folder."""
-        return (self.root / Path(source.path).expanduser()).resolve()
+    def source_path(self, source: Source) -> str:
+        """A source's folder or URL; relative paths start at the corpus's folder."""
+        path = source.path.removeprefix("file://").removeprefix("local://")
+        return path if "://" in path else str((self.root / Path(path).expanduser()).resolve())

@@ -12,7 +12,15 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from pipelines.sources import BadRecord, Record, Unit, count_records, read_unit
+from pipelines.sources import (
+    BadRecord,
+    Record,
+    Unit,
+    count_records,
+    find_drops,
+    list_units,
+    read_unit,
+)
 from store.config import Limits
 
 
@@ -140,3 +148,11 @@ def good(found):
 
 def bad(found):
     return [(item.key, item.error.rule) for item in found if isinstance(item, BadRecord)]
+
+
+def delivered(folder, limits=LIMITS, columns=None):
+    """All items of a folder taken as one drop, each unit's after checking its count."""
+    (drop,) = find_drops("source", str(folder), "source", columns).values()
+    units = list_units(drop)
+    assert len({u.name for u in units}) == len(units)
+    return [item for unit in units for item in items(unit, limits)]

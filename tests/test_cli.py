@@ -1,6 +1,7 @@
 """The command line, as a person types it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def test_init_looks_at_the_source(tmp_path: Path) -> None:
     assert "isotrope run" in said
     assert list(Workspace.open(tmp_path / "corpus").config.sources) == ["photos"]
     assert "already" in isotrope("init", tmp_path / "corpus", "--from", tmp_path, fails=True)
+
+
+def test_init_takes_a_manifest_and_the_folder_beside_it_as_one_drop(tmp_path: Path) -> None:
+    (tmp_path / "data" / "media").mkdir(parents=True)
+    (tmp_path / "data" / "media" / "a.png").write_bytes(picture((1, 2, 3), 1))
+    (tmp_path / "data" / "rows.jsonl").write_text('{"path": "media/a.png"}\n{"text": "b"}\n')
+    said = isotrope("init", tmp_path / "corpus", "--from", tmp_path / "data")
+    assert "drop_by: source" in (tmp_path / "corpus" / "corpus.yaml").read_text()
+    assert re.search(r"data\W+2\b", said)
 
 
 def test_init_takes_loose_files_as_one_drop(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_linked_folder_is_a_drop_that_says_why_it_fails(tmp_path):
     assert bad(items(unit)) == [("linked", "file.outside")]
 
 
-@pytest.mark.parametrize("path", ["missing", "file.txt", "empty", "s3://bucket/x"])
+@pytest.mark.parametrize("path", ["missing", "file.txt", "empty", "memory://nothing/there"])
 def test_a_source_that_is_missing_or_empty_says_so(tmp_path, path):
     (tmp_path / "file.txt").write_text("x")
     (tmp_path / "empty").mkdir()

@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import schema
-from store.tables import Tables, quote
+from store.tables import LITTLE_AHEAD, Tables, quote
 from store.workspace import Workspace
 
 _ROWS = 1 << 16
-# Lance reads up to 2 GB ahead by itself.
-_AHEAD = {"fragment_readahead": 1, "batch_readahead": 2, "io_buffer_size": 64 << 20}
 
 
 class Column(NamedTuple):
@@ -74,7 +72,7 @@ def rows(
         columns=list(dict.fromkeys(["drop", "id", *names])),
         filter=where,
         batch_size=_ROWS,
-        **_AHEAD,
+        **LITTLE_AHEAD,
     )
     for batch in scanner.to_batches():
         drops = pc.unique(batch["drop"]).to_pylist()

@@ -1,13 +1,11 @@
 """Captions and JSON: strictly UTF-8, and unchanged."""
 
-import json
-from typing import Any, NoReturn
+from typing import Any
 
+from pipelines.sources import strict_json
 from pipelines.sources.records import check_size
 from store.config import Limits
 from store.errors import RecordError
-
-_BOM = "\ufeff"
 
 
 def read_text(data: bytes, limits: Limits) -> str | None:
@@ -19,7 +17,7 @@ def read_text(data: bytes, limits: Limits) -> str | None:
     Raises RecordError: `text.bytes`, `text.encoding` (not UTF-8), `text.nul`.
     """
     check_size("text", len(data), limits)
-    return _checked(_decode(data, "text.encoding"))
+    return _checked(strict_json.decode(data, "text.encoding"))
 
 
 def read_meta(data: bytes, limits: Limits) -> tuple[str, str | None]:
@@ -28,18 +26,12 @@ def read_meta(data: bytes, limits: Limits) -> tuple[str, str | None]:
     Canonical: keys sorted, no spaces, non-ASCII characters as they are. The caption is the
     string under `caption`, else under `text`, by the rules of `read_text`.
 
-    Raises RecordError: `meta.bytes`, `meta.json` (not UTF-8, not JSON, not an object, or numbers
-    that JSON cannot hold), and what `read_text` raises, for the caption.
+    Raises RecordError: `meta.bytes`, `meta.json` (not UTF-8, not JSON, not an object, a key that
+    stands twice, or numbers that JSON cannot hold), and what `read_text` raises, for the caption.
     """
     check_size("meta", len(data), limits)
-    try:
-        parsed = json.loads(_decode(data, "meta.json"), parse_constant=_refuse)
-        canonical = json.dumps(
-            parsed, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        )
-        canonical.encode()  # "\ud800" is valid JSON and no valid text
-    except (ValueError, RecursionError) as error:
-        raise RecordError("meta.json", str(error)[:200]) from error
+    parsed = strict_json.parse(data, "meta.json")
+    canonical = strict_json.write(parsed, "meta.json")
     if not isinstance(parsed, dict):
         raise RecordError("meta.json", f"an object is needed, found {type(parsed).__name__}")
     return canonical, _caption(parsed, limits)
@@ -59,16 +51,3 @@ def _checked(text: str) -> str | None:
     if nul >= 0:
         raise RecordError("text.nul", f"a NUL at character {nul}")
     return text if text.strip() else None
-
-
-def _decode(data: bytes, rule: str) -> str:
-    try:
-        return data.decode("utf-8").removeprefix(_BOM)
-    except UnicodeDecodeError as error:
-        hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        message = f"not UTF-8 at byte {error.start}: 0x{data[error.start]:02x}{hint}"
-        raise RecordError(rule, message) from error
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import keys
+from pipelines.crumbs import Crumbs
 from pipelines.progress import watch
+from pipelines.signals.careful import score_carefully
 from pipelines.signals.known import (
     Known,
     Versions,
@@ -22,10 +24,10 @@ from pipelines.signals.known import (
     written,
 )
 from pipelines.signals.registry import active
-from pipelines.signals.score import Scored, score
+from pipelines.signals.score import Scored
 from pipelines.units import do_units
 from store import schema
-from store.stage import Counts, Entry, UnitOutcome, begin, publish
+from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.tables import quote
 from store.workspace import Workspace
 
@@ -71,7 +73,7 @@ def measure(workspace: Workspace, drop: str) -> Counts:
         samples = tables.open("samples")
         known = Known(tables, drop)
         units = list(list_units(samples, here, known))
-        plan = _Plan(workspace, samples.version, known.version, here, versions)
+        plan = _Plan(workspace, run, samples.version, known.version, here, versions)
         resumed = len(run.done())
         with watch(run, len(units)):
             do_units(config.engine, run, units, partial(UnitWork, plan), _name)
@@ -118,6 +120,7 @@ class _Plan:
     """What workers need to know of the run."""
 
     workspace: Workspace
+    run: StageRun
     samples: int  # versions of the tables
     signals: int
     here: str
@@ -140,11 +143,15 @@ class UnitWork:
         if (old := known >= 0).any():
             found = old_rows(uri, self.plan.signals, known[old], ["scorers"])
             before[old] = found["scorers"].to_pylist()
-        # Rows that were measured by the same scorers lack the same ones.
-        for scorers in sorted(set(before)):
-            yield from self._measured(scorers, before == scorers)
+        crumbs = Crumbs(self.plan.run, self.unit.name)
+        try:
+            # Rows that were measured by the same scorers lack the same ones.
+            for scorers in sorted(set(before)):
+                yield from self._measured(scorers, before == scorers, crumbs)
+        finally:
+            crumbs.close()
 
-    def _measured(self, scorers: str, mine: np.ndarray) -> Iterator[pa.RecordBatch]:
+    def _measured(self, scorers: str, mine: np.ndarray, crumbs: Crumbs) -> Iterator[pa.RecordBatch]:
         stand = standing(read(scorers), self.plan.versions)
         missing = [s for s in self.scorers if s.name not in stand]
         copied = columns_of(stand)
@@ -157,7 +164,7 @@ class UnitWork:
             batch = batch.filter(pa.array(here))
             if not batch.num_rows:
                 continue
-            done = score(batch, missing)
+            done = score_carefully(batch, missing, crumbs)
             if copied:
                 old = old_rows(self.tables.uri(STAGE), self.plan.signals, rows, copied)
                 done.columns |= {n: old[n] for n in old.schema.names}
@@ -169,7 +176,10 @@ class UnitWork:
         dataset = lance.dataset(self.tables.uri("samples"), version=self.plan.samples)
         span = f"_rowaddr >= {self.unit.first} AND _rowaddr <= {self.unit.last}"
         yield from dataset.get_fragment(self.unit.fragment).to_batches(
-            columns=columns, filter=f"{self.plan.here} AND {span}", batch_size=_BATCH_ROWS
+            columns=columns,
+            filter=f"{self.plan.here} AND {span}",
+            batch_size=_BATCH_ROWS,
+            batch_readahead=1,
         )
 
     def _rows(self, batch: pa.RecordBatch, done: Scored, stand: Versions) -> pa.RecordBatch:

@@ -1,4 +1,4 @@
-"""What a source delivers: its drops, and the units that each drop is read in."""
+"""What a source delivers: its drops, and the files of each."""
 
 import hashlib
 import os
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from posixpath import join
 from typing import Literal
 
-from pipelines.sources.folder import extension_of, group
-from pipelines.sources.records import Unit, printable, role_of
+from pipelines.sources import kinds
+from pipelines.sources.folder import extension_of
+from pipelines.sources.places import Facts, Name, Place, place
+from pipelines.sources.records import printable, role_of
+from store.config_sources import DEFAULT_COLUMNS, Columns
 from store.errors import SourceError
-
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-SAMPLES_PER_UNIT = 512
 
 DropBy = Literal["entry", "source"]
 
-_EXPECTED = (
-    "it takes sub-folders with files, tar shards (" + " ".join(TAR_SUFFIXES) + ") or loose "
-    "image, audio and text files"
+EXPECTED = (
+    "it takes sub-folders with files, tar shards (" + " ".join(kinds.TAR_SUFFIXES) + "), manifests "
+    "(.parquet .jsonl .lance) or loose image, audio and text files"
 )
 _EVERYTHING = ("",)
 
@@ -26,34 +26,43 @@ _EVERYTHING = ("",)
 @dataclass(frozen=True)
 class Drop:
     """One delivery. `entries` are the files and folders of `root` that belong to it, all that
-    lies beneath them included; hidden ones never do."""
+    lies beneath them included; hidden ones never do. `columns` are those of its manifests;
+    `source` is the name, in corpus.yaml, of what delivers it."""
 
     name: str
     root: str
     entries: tuple[str, ...] = _EVERYTHING
+    columns: Columns = DEFAULT_COLUMNS
+    source: str = ""
 
 
-def find_drops(name: str, path: str, drop_by: DropBy = "entry") -> dict[str, Drop]:
+def find_drops(
+    name: str, path: str, drop_by: DropBy = "entry", columns: Columns | None = None
+) -> dict[str, Drop]:
     """The drops that a source delivers, by name.
 
-    By `entry`: each sub-folder that holds data is a drop named after the folder, each tar one
-    named after the tar, and other loose files together one named after the source. By `source`:
-    everything is one drop. A link is never followed out of its drop; a linked folder is a drop
-    with one record, which fails and says so.
+    By `entry`: each sub-folder that holds data is a drop named after the folder, each tar, manifest
+    and Lance dataset one named after it (what img2dataset writes beside a tar or a folder belongs
+    to that), and other loose files together one named after the source. By `source`: everything is
+    one drop. A link is never followed out of its drop; a linked folder is a drop with one record,
+    which fails and says so.
 
-    Raises SourceError where the source is missing or empty, or where two drops would have one
-    name.
+    Raises SourceError where the source is missing or empty, cannot be listed, or where two drops
+    would have one name.
     """
-    root = os.path.abspath(path)
-    if "://" in path or not os.path.isdir(root):
-        raise SourceError(f"source {name!r}: {path} is not a folder; {_EXPECTED}")
+    root = path.rstrip("/") if "://" in path else os.path.abspath(path)
+    here = place(root)
+    if not here.is_folder():
+        raise SourceError(f"source {name!r}: {path} is not a folder; {EXPECTED}")
     if drop_by == "source":
-        drops = [Drop(_drop_name(name), root)]
+        shares: list[tuple[str, str, tuple[str, ...]]] = [(name, root, _EVERYTHING)]
     else:
-        drops = _by_entry(name, root)
+        shares = _by_entry(name, root, _names(name, here, root, ""))
+    columns = columns or DEFAULT_COLUMNS
+    drops = [Drop(_drop_name(n), r, entries, columns, name) for n, r, entries in shares]
     drops = [drop for drop in drops if _holds_data(drop)]
     if not drops:
-        raise SourceError(f"source {name!r}: {path} holds nothing to read; {_EXPECTED}")
+        raise SourceError(f"source {name!r}: {path} holds nothing to read; {EXPECTED}")
     found: dict[str, Drop] = {}
     for drop in drops:
         if drop.name in found:
@@ -65,35 +74,16 @@ def find_drops(name: str, path: str, drop_by: DropBy = "entry") -> dict[str, Dro
     return found
 
 
-def list_units(drop: Drop) -> list[Unit]:
-    """The units of a drop, sorted: its tars, then its loose files, 512 samples at a time.
-
-    Raises SourceError where the drop holds no file or cannot be listed.
-    """
-    paths = sorted(_files(drop))
-    if not paths:
-        raise SourceError(f"drop {drop.name!r}: {drop.root} holds no files; {_EXPECTED}")
-    tars = [path for path in paths if _is_tar(path)]
-    samples = group(path for path in paths if not _is_tar(path))
-    units = [Unit(drop.name, printable(tar), "webdataset", drop.root, (tar,)) for tar in tars]
-    for start in range(0, len(samples), SAMPLES_PER_UNIT):
-        chunk = samples[start : start + SAMPLES_PER_UNIT]
-        files = tuple(path for _, members in chunk for path in members)
-        number = start // SAMPLES_PER_UNIT
-        units.append(Unit(drop.name, f"files-{number:06d}", "folder", drop.root, files))
-    return units
-
-
 def listing_hash(drop: Drop) -> str:
     """A hex hash of the paths, sizes and times of a drop's files, wherever its root lies.
 
     Raises SourceError where the drop cannot be listed.
     """
-    digest = hashlib.sha256()
-    for path in sorted(_files(drop)):
-        found = _stat(drop, path)
+    digest, here = hashlib.sha256(), place(drop.root)
+    for path in sorted(p for p, is_folder, _ in _walk(drop, here) if not is_folder):
+        found = _facts(drop, here, path)
         digest.update(os.fsencode(path))
-        digest.update(f"\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        digest.update(f"\0{found.size}\0{found.stamp}\n".encode())
     return digest.hexdigest()
 
 
@@ -102,22 +92,47 @@ def latest_change(drop: Drop) -> float:
 
     Raises SourceError where the drop cannot be listed.
     """
-    return max((_stat(drop, path).st_mtime for path, _ in _walk(drop)), default=0.0)
+    here = place(drop.root)
+    changed = (
+        _facts(drop, here, path).changed
+        for path, is_folder, _ in _walk(drop, here)
+        if not is_folder or "://" not in drop.root  # an object store's folders have no time
+    )
+    return max(changed, default=0.0)
 
 
-def _by_entry(name: str, root: str) -> list[Drop]:
-    drops, loose = [], []
-    for entry in _names(name, root):
-        full = join(root, entry)
-        if os.path.isdir(full) and not os.path.islink(full):
-            drops.append(Drop(_drop_name(entry), full))
-        elif os.path.isdir(full) or _is_tar(entry):
-            drops.append(Drop(_drop_name(_without_tar_suffix(entry)), root, (entry,)))
+def files(drop: Drop) -> Iterator[str]:
+    """The paths of a drop's files, and of the links in it. Raises SourceError."""
+    return (path for path, is_folder, _ in _walk(drop, place(drop.root)) if not is_folder)
+
+
+def _by_entry(name: str, root: str, names: list[Name]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Names, roots and entries of the drops that a folder's entries are."""
+    folders = {n.name for n in names if n.is_folder}
+    tars = {kinds.stem_of(n.name) for n in names if kinds.is_tar(n.name)}
+    tables = {kinds.stem_of(n.name) for n in names if kinds.is_manifest(n.name)}
+    beside: dict[str, list[str]] = {}
+    alone: list[Name] = []
+    for entry in names:
+        stem, stats = kinds.stem_of(entry.name), entry.name.removesuffix(kinds.STATS)
+        if kinds.is_manifest(entry.name) and stem in tars | folders:
+            beside.setdefault(stem, []).append(entry.name)
+        elif stats != entry.name and stats in tars | tables:
+            beside.setdefault(stats, []).append(entry.name)
         else:
-            loose.append(entry)
-    if loose:
-        drops.append(Drop(_drop_name(name), root, tuple(loose)))
-    return drops
+            alone.append(entry)
+
+    drops: list[tuple[str, str, tuple[str, ...]]] = []
+    loose = []
+    for entry in alone:
+        stem = kinds.stem_of(entry.name)
+        if entry.is_folder and not entry.is_link and stem == entry.name and stem not in beside:
+            drops.append((stem, join(root, stem), _EVERYTHING))
+        elif entry.is_folder or kinds.is_tar(entry.name) or kinds.is_manifest(entry.name):
+            drops.append((stem, root, (entry.name, *beside.get(stem, ()))))
+        else:
+            loose.append(entry.name)
+    return [*drops, (name, root, tuple(loose))] if loose else drops
 
 
 def _drop_name(name: str) -> str:
@@ -125,51 +140,48 @@ def _drop_name(name: str) -> str:
     return "".join("_" if c in '*"|,/\\' else c for c in printable(name)).strip() or "_"
 
 
-def _is_tar(path: str) -> bool:
-    return path.lower().endswith(TAR_SUFFIXES)
-
-
-def _without_tar_suffix(path: str) -> str:
-    suffix = next((s for s in TAR_SUFFIXES if path.lower().endswith(s)), "")
-    return path[: len(path) - len(suffix)]
-
-
 def _holds_data(drop: Drop) -> bool:
     return any(
-        _is_tar(path)
+        is_link
+        or kinds.is_tar(path)
+        or kinds.is_manifest(path)
+        or kinds.LANCE_SUFFIX + "/_versions/" in path
         or role_of(extension_of(path)) in ("image", "audio", "text")
-        or os.path.islink(join(drop.root, path))
-        for path in _files(drop)
+        for path, is_folder, is_link in _walk(drop, place(drop.root))
+        if not is_folder
     )
 
 
-def _files(drop: Drop) -> Iterator[str]:
-    return (path for path, is_folder in _walk(drop) if not is_folder)
-
-
-def _walk(drop: Drop) -> Iterator[tuple[str, bool]]:
-    """Paths relative to the root, and whether each is a folder; links are not followed."""
-    pending = list(drop.entries)
+def _walk(drop: Drop, here: Place) -> Iterator[tuple[str, bool, bool]]:
+    """Paths relative to the root, whether each is a folder, and whether it is a link; links are
+    not followed."""
+    if drop.entries == _EVERYTHING:
+        pending = [("", Name("", is_folder=True))]
+    else:
+        top = {n.name: n for n in _names(drop.name, here, drop.root, "")}
+        pending = [(e, top.get(e, Name(e, is_folder=False))) for e in drop.entries]
     while pending:
-        path = pending.pop()
-        full = join(drop.root, path)
-        is_folder = not path or (os.path.isdir(full) and not os.path.islink(full))
-        yield path, is_folder
+        path, name = pending.pop()
+        is_folder = name.is_folder and not name.is_link
+        yield path, is_folder, name.is_link
         if is_folder:
-            pending += [join(path, name) for name in _names(drop.name, full)]
+            inside = _names(drop.name, here, drop.root, path)
+            pending += [(join(path, n.name), n) for n in inside]
 
 
-def _names(owner: str, folder: str) -> list[str]:
+def _names(owner: str, here: Place, root: str, folder: str) -> list[Name]:
     try:
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        return here.names(folder)
     except OSError as error:
-        raise SourceError(f"{owner!r}: {folder} cannot be listed: {error.strerror}") from error
+        said = error.strerror or error
+        raise SourceError(f"{owner!r}: {join(root, folder)} cannot be listed: {said}") from error
 
 
-def _stat(drop: Drop, path: str) -> os.stat_result:
+def _facts(drop: Drop, here: Place, path: str) -> Facts:
     try:
-        return os.lstat(join(drop.root, path))
+        return here.facts(path)
     except OSError as error:
+        said = error.strerror or error
         raise SourceError(
-            f"drop {drop.name!r}: {path} changed while it was listed: {error.strerror}"
+            f"drop {drop.name!r}: {path} changed while it was listed: {said}"
         ) from error

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from posixpath import dirname, splitext
 
+from pipelines.sources.places import open_inside, reason, size_of
 from pipelines.sources.records import (
     Assembly,
     BadRecord,
@@ -14,7 +15,6 @@ from pipelines.sources.records import (
     printable,
     role_of,
 )
-from pipelines.sources.streams import open_inside
 from store.config import Limits
 from store.errors import RecordError
 
@@ -54,12 +54,17 @@ def _take(assembly: Assembly, root: str, path: str, limits: Limits) -> None:
             assembly.refuse(printable(path), "", error)
 
     def read_file(role: Role) -> bytes:
-        try:
-            with open_inside(root, path) as file:
-                size = os.fstat(file.fileno()).st_size
-                check_size(role, size, limits)
-                return file.read(size)
-        except OSError as error:
-            raise RecordError("file.unreadable", error.strerror or str(error)) from error
+        return read_part(root, path, role, limits)
 
     assembly.offer(printable(path), extension_of(path), read_file)
+
+
+def read_part(root: str, path: str, role: Role, limits: Limits) -> bytes:
+    """A file's bytes. Raises RecordError: its size is over the limit, or as `open_inside` does."""
+    try:
+        with open_inside(root, path) as file:
+            size = size_of(file)
+            check_size(role, size, limits)
+            return file.read(size)
+    except OSError as error:
+        raise RecordError("file.unreadable", reason(error)) from error

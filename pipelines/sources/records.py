@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from store.config import Limits
+from store.config_sources import DEFAULT_COLUMNS, Columns
 from store.errors import RecordError
 
 Role = Literal["image", "audio", "text", "meta"]
+Format = Literal["webdataset", "folder", "parquet", "jsonl", "lance", "fetched"]
 
 # Where one record has several parts of a role, the extension named first here is taken.
 EXTENSIONS: dict[Role, tuple[str, ...]] = {
@@ -28,16 +30,22 @@ KEY_LENGTH = 512
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker reads in one go: a tar shard, or the files of up to 512 samples.
+    """What one worker reads in one go: a tar shard, the files of up to 512 samples, or a part of a
+    manifest.
 
-    `name` is unique in the drop; `paths` are relative to `root`, with forward slashes.
+    `name` is unique in the drop; `paths` are relative to `root`, with forward slashes. `span` is
+    a manifest's part, from its first up to its end: row groups of a Parquet file, bytes of a JSONL
+    file, fragments of a Lance dataset (whose `version` is told); None is all of it.
     """
 
     drop: str
     name: str
-    format: Literal["webdataset", "folder"]
+    format: Format
     root: str
     paths: tuple[str, ...]
+    span: tuple[int, int] | None = None
+    version: int | None = None
+    columns: Columns = DEFAULT_COLUMNS
 
 
 @dataclass(slots=True)

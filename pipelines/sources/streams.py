@@ -4,13 +4,11 @@ Both streams give the same bytes however they are asked, up to the same broken p
 counts by skipping and whoever reads see the same file.
 """
 
-import os
-import stat
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from pipelines.sources.places import open_inside, reason, size_of
 from store.errors import RecordError
 
 CHUNK = 64 * 1024
@@ -34,51 +32,23 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-def open_inside(root: str, path: str) -> BinaryIO:
-    """Opens a regular file of a drop for reading.
-
-    Raises RecordError: `file.outside` for a link that leads out of the root, `file.not_a_file`
-    for folders, pipes and devices (a pipe would be waited on for ever), `file.unreadable` for
-    the rest.
-    """
-    full = Path(root, path)
-    try:
-        if not full.resolve(strict=True).is_relative_to(Path(root).resolve()):
-            raise RecordError("file.outside", "a link that leads out of its drop is not followed")
-        descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        file = os.fdopen(descriptor, "rb", closefd=True)
-    except IsADirectoryError as error:
-        raise RecordError("file.not_a_file", "a folder, not a file") from error
-    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
-        raise RecordError("file.unreadable", _reason(error)) from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise RecordError("file.not_a_file", "a pipe, socket or device, not a file")
-    return file
-
-
 def open_stream(root: str, path: str) -> Stream:
     """Opens a file as a stream; gzip is known by its first bytes, not by the file's name."""
     file = open_inside(root, path)
     try:
-        magic = file.read(2)
-        file.seek(0)
+        magic, size = file.read(2), size_of(file)
     except OSError as error:
         file.close()
-        raise RecordError("file.unreadable", _reason(error)) from error
-    return GzipStream(file) if magic == GZIP_MAGIC else PlainStream(file)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise RecordError("file.unreadable", reason(error)) from error
+    return GzipStream(file) if magic == GZIP_MAGIC else PlainStream(file, size)
 
 
 class PlainStream:
     """A file whose bytes can be passed over without reading them."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, size: int):
         self._file = file
-        self._size = os.fstat(file.fileno()).st_size
+        self._size = size
         self.position = 0
         self.problem: str | None = None
 
@@ -87,7 +57,7 @@ class PlainStream:
             self._file.seek(self.position)
             data = self._file.read(min(size, max(0, self._size - self.position)))
         except OSError as error:
-            self.problem, data = _reason(error), b""
+            self.problem, data = reason(error), b""
         self.position += len(data)
         return data
 
@@ -151,7 +121,7 @@ class GzipStream:
                         return
                     block = engine.decompress(data, CHUNK)
                 except (OSError, zlib.error) as error:
-                    self.problem = f"the gzip data is broken: {_reason(error)}"
+                    self.problem = f"the gzip data is broken: {reason(error)}"
                     return
                 data = engine.unconsumed_tail
                 if block:

@@ -72,6 +72,10 @@ def _take(assembly: Assembly, member: Member, stream: Stream, limits: Limits) ->
         error = RecordError("tar.not_a_file", f"{name} is a link, device or pipe")
         assembly.refuse(name, member.extension, error)
         return
+    if member.name.startswith(b"/") or b".." in member.name.split(b"/"):
+        error = RecordError("tar.outside", f"{name} leads out of the tar; nobody means well by it")
+        assembly.refuse(name, member.extension, error)
+        return
 
     def read_data(role: Role) -> bytes:
         check_size(role, member.size, limits)

@@ -1,0 +1,12 @@
+"""Options that commands share."""
+
+import click
+
+CORPUS = click.option(
+    "--corpus",
+    "folder",
+    default=".",
+    envvar="ISOTROPE_CORPUS",
+    show_default="the current folder, or ISOTROPE_CORPUS",
+    help="The folder of corpus.yaml.",
+)
