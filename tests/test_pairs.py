@@ -149,7 +149,7 @@ def test_values_are_those_of_a_dense_reference(corpus: Workspace) -> None:
         assert told == pytest.approx({n: row[n] for n in told}, abs=2e-5)
     assert sum(bool(told) for told in expected.values()) > 40
     assert pairs_sound(corpus, "*")[1] == []
-    assert {"spread", "picture, text_image_rank"} <= set(shown.show(corpus))
+    assert {"spread", "picture, spread"} <= set(shown.show(corpus))
 
 
 def test_the_order_of_arrival_changes_nothing(corpus: Workspace, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Near-duplicate pictures: hashes that are near, of the whole or of a crop, and then the same look.
 
 A hash sees no colours and few details, so what is near by it is looked at: the one picture, cropped
-as its hash was and with the other's brightness, is taken from the other, at 24 x 24 pixels. Where
-one of them has no colours neither's are compared.
+as its hash was and with the other's brightness, is taken from the other, at 24 x 24 pixels. A
+picture without colours is compared with the greys of one that has some.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,11 @@ from pipelines.duplicates import hamming
 from pipelines.duplicates.joins import Pairs, collect
 from pipelines.signals.image_copies import CROPS, INTERVALS, LOOK, reduction
 
-# Of 255, in the 3 x 3 pixels that differ most.
-DIFFERENCE = 40.0
+# Differences, of 255, in the 3 x 3 pixels that differ most. Copies of the same size, brightness and
+# colours differ least; what was cropped may lie beside it by half a pixel, and what was brightened
+# has lost what was light.
+_SAME, _GREYED, _CHANGED = 20.0, 16.0, 40.0
+_SAME_GAIN, _SAME_OFFSET = 0.05, 6.0
 _SIDE = 24
 _PAIRS = 1024
 _GREY = 1.5  # mean distance of a channel from grey, of 255
@@ -54,12 +57,12 @@ def pairs(hashes: np.ndarray, looks: Looks, radius: int, first: int = 0) -> Pair
     same = np.zeros(len(x), bool)
     for start in range(0, len(x), _PAIRS):
         some = slice(start, start + _PAIRS)
-        same[some] = difference(looks(x[some]), crop[some], looks(y[some])) <= DIFFERENCE
+        same[some] = alike(looks(x[some]), crop[some], looks(y[some]))
     return collect([(x[same], y[same], similarity[same])], rows)
 
 
-def difference(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndarray:
-    """(k,) float32, 0 to 255: how much pictures differ where they differ most.
+def alike(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndarray:
+    """(k,) bool: whether pictures look the same.
 
     Args:
         whole, copy: uint8 (k, 32, 32, 3); `crop`: (k,) which crop of `whole` may be `copy`.
@@ -68,16 +71,20 @@ def difference(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndar
     a = np.einsum("kyv,kvhc,kxh->kyxc", down, whole.astype(np.float32), across, optimize=True)
     b = np.einsum("yv,kvhc,xh->kyxc", _WHOLE, copy.astype(np.float32), _WHOLE, optimize=True)
     grey_a, grey_b = a @ _LUMA, b @ _LUMA
-    colourless = np.minimum(_colour(a, grey_a), _colour(b, grey_b)) < _GREY
-    a = np.where(colourless[:, None, None, None], grey_a[..., None], a)
-    b = np.where(colourless[:, None, None, None], grey_b[..., None], b)
-    least = np.full(len(a), np.inf, np.float32)
-    for gain, offset in (_brightness(grey_a, grey_b), (np.ones(len(a)), np.zeros(len(a)))):
-        shown = np.clip(gain[:, None, None, None] * a + offset[:, None, None, None], 0, 255)
-        worst = np.abs(_smooth(b - shown)).max(axis=(1, 2, 3))
-        usual = (gain >= _GAINS[0]) & (gain <= _GAINS[1])
-        least = np.where(usual, np.minimum(least, worst), least)
-    return least
+    colourless = [_colour(a, grey_a) < _GREY, _colour(b, grey_b) < _GREY]
+    greyed = (colourless[0] != colourless[1])[:, None, None, None]
+    a, b = (np.where(greyed, g[..., None], v) for g, v in ((grey_a, a), (grey_b, b)))
+    limit = np.where(crop > 0, _CHANGED, np.where(greyed[:, 0, 0, 0], _GREYED, _SAME))
+    found = _worst(b - a) <= limit
+    gain, offset = _brightness(grey_a, grey_b)
+    changed = (np.abs(gain - 1) > _SAME_GAIN) | (np.abs(offset) > _SAME_OFFSET)
+    usual = (gain >= _GAINS[0]) & (gain <= _GAINS[1]) & ~greyed[:, 0, 0, 0]
+    shown = np.clip(gain[:, None, None, None] * a + offset[:, None, None, None], 0, 255)
+    return found | usual & (_worst(b - shown) <= np.where(changed, _CHANGED, limit))
+
+
+def _worst(difference: np.ndarray) -> np.ndarray:
+    return np.abs(_smooth(difference)).max(axis=(1, 2, 3))
 
 
 def _colour(picture: np.ndarray, grey: np.ndarray) -> np.ndarray:
