@@ -3,14 +3,11 @@
 Readers never see half of a replacement, and a writer that dies leaves the version as it was.
 """
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-
-os.environ.setdefault("LANCE_LOG", "error")
 
 import lance
 import numpy as np
