@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from pipelines.duplicates.joins import Pairs, collect, equal
+from pipelines.duplicates.crowds import Crowd
+from pipelines.duplicates.joins import Pairs, collect, distinct, equal
 from pipelines.duplicates.shingles import fold, sets, shared, shingle
 from pipelines.duplicates.templates import same_template
+from pipelines.duplicates.words import words
 
 HASHES = 128
 RECALL = 0.99
 LEAST = 8  # shingles
+CROWD = 16  # texts that share a band: above it they are not compared each with each
 _TEXTS, _CHUNK = 4096, 1 << 14
 _COMPARED, _VERIFIED = 1 << 14, 1 << 14  # pairs at once
 _rng = np.random.default_rng(20240229)
@@ -50,10 +53,8 @@ def pairs(
     long_enough: np.ndarray = np.any(signed, axis=1)
 
     def found() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for x, y in _candidates(signed, long_enough, threshold, first):
-            for start in range(0, len(x), _VERIFIED):
-                here = slice(start, start + _VERIFIED)
-                yield _verified(x[here], y[here], texts, threshold)
+        for x, y in _batches(_candidates(signed, long_enough, texts, threshold, first)):
+            yield _verified(x, y, texts, threshold)
 
     return collect(found(), len(signed))
 
@@ -62,6 +63,12 @@ def rows_a_band(threshold: float) -> int:
     """The most rows with which a pair at the threshold meets in some band, 99 times in 100."""
     fits = [r for r in range(1, 17) if 1 - (1 - threshold**r) ** (HASHES // r) >= RECALL]
     return max(fits, default=1)
+
+
+def least(threshold: float) -> float:
+    """How many minima two texts must share to be looked at. Agreement is binomial: three
+    deviations below the threshold lose one pair in a thousand."""
+    return HASHES * threshold - 3 * (HASHES * threshold * (1 - threshold)) ** 0.5
 
 
 def _signatures(texts: Sequence[str]) -> np.ndarray:
@@ -99,29 +106,55 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 
 def _candidates(
-    signed: np.ndarray, long_enough: np.ndarray, threshold: float, first: int
+    signed: np.ndarray,
+    long_enough: np.ndarray,
+    texts: Callable[[np.ndarray], Sequence[str]],
+    threshold: float,
+    first: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs that share a band and whose signatures agree about as often as they should, each at
     the first band that it shares."""
     rows = rows_a_band(threshold)
     kept = np.flatnonzero(long_enough)
-    new = kept[kept >= first]
-    # Agreement is binomial: three deviations below the threshold lose one pair in a thousand.
-    least = HASHES * threshold - 3 * np.sqrt(HASHES * threshold * (1 - threshold))
+    enough_agree = least(threshold)
     starts = np.arange(0, HASHES - rows + 1, rows)
+    crowded = np.zeros(len(kept), bool)
+    for start in starts.tolist():
+        crowded |= _groups(signed, start, rows, kept, first)[1]
+    crowd = Crowd(kept[crowded], texts) if crowded.any() else None
     for band, start in enumerate(starts.tolist()):
-        keys = _band(signed, start, rows)
-        for entry, probe in equal(keys[new], keys[kept]):
-            x, y = kept[probe], new[entry]
-            x, y = x[x < y], y[x < y]
+        group, many = _groups(signed, start, rows, kept, first)
+        for x, y in _in_groups(kept, group, many, first, crowd):
             for at in range(0, len(x), _COMPARED):
                 a, b = x[at : at + _COMPARED], y[at : at + _COMPARED]
                 agree = signed[a] == signed[b]
-                enough = agree.sum(axis=1) >= least
+                enough = agree.sum(axis=1) >= enough_agree
                 a, b, agree = a[enough], b[enough], agree[enough]
                 shared = np.logical_and.reduceat(agree[:, : starts[-1] + rows], starts, axis=1)
                 here = shared.argmax(axis=1) == band
                 yield a[here], b[here]
+
+
+def _groups(
+    signed: np.ndarray, start: int, rows: int, kept: np.ndarray, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of rows: the number of the group that shares their band, and whether it has too many new
+    ones to compare them with all."""
+    group = np.unique(_band(signed, start, rows)[kept], return_inverse=True)[1]
+    return group, (np.bincount(group[kept >= first], minlength=len(group)) > CROWD)[group]
+
+
+def _in_groups(
+    kept: np.ndarray, group: np.ndarray, many: np.ndarray, first: int, crowd: Crowd | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    few = np.flatnonzero(~many)
+    new = few[kept[few] >= first]
+    for entry, probe in equal(group[new], group[few]):
+        x, y = kept[few[probe]], kept[new[entry]]
+        yield x[x < y], y[x < y]
+    if crowd and many.any():
+        for x, y in crowd.candidates(kept[many], group[many], first):
+            yield distinct(x, y, len(kept) and int(kept[-1]) + 1)
 
 
 def _band(signed: np.ndarray, start: int, rows: int) -> np.ndarray:
@@ -132,15 +165,29 @@ def _band(signed: np.ndarray, start: int, rows: int) -> np.ndarray:
     return key
 
 
+def _batches(
+    blocks: Iterator[tuple[np.ndarray, np.ndarray]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same pairs, so many at once that what is made for a batch is worth it."""
+    x = y = np.empty(0, np.int64)
+    for a, b in blocks:
+        x, y = np.r_[x, a], np.r_[y, b]
+        while len(x) >= _VERIFIED:
+            yield x[:_VERIFIED], y[:_VERIFIED]
+            x, y = x[_VERIFIED:], y[_VERIFIED:]
+    yield x, y
+
+
 def _verified(
     x: np.ndarray, y: np.ndarray, texts: Callable[[np.ndarray], Sequence[str]], threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, place = np.unique(np.r_[x, y], return_inverse=True)
     folded = fold(texts(rows))
     a, b = place[: len(x)], place[len(x) :]
+    copies = np.flatnonzero(~same_template(words(folded), a, b))
+    x, y, a, b = x[copies], y[copies], a[copies], b[copies]
     shingled = sets(shingle(folded))
     sizes, both = np.diff(shingled.starts), shared(shingled, a, b)
     similarity = (both / np.maximum(sizes[a] + sizes[b] - both, 1)).astype(np.float32)
-    near = np.flatnonzero(similarity >= threshold)
-    near = near[~same_template(folded, a[near], b[near])]
+    near = similarity >= threshold
     return x[near], y[near], similarity[near]
