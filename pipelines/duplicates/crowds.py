@@ -13,9 +13,9 @@ import numpy as np
 
 from pipelines.duplicates.joins import equal
 from pipelines.duplicates.shingles import fold, runs
-from pipelines.duplicates.words import spellings, words
+from pipelines.duplicates.words import spellings, used, words
 
-_TEXTS = 1 << 15
+_TEXTS = 1 << 13
 
 
 class Crowd:
@@ -28,38 +28,43 @@ class Crowd:
     def __init__(self, rows: np.ndarray, texts: Callable[[np.ndarray], Sequence[str]]):
         self.rows = rows
         blocks = [rows[i : i + _TEXTS] for i in range(0, len(rows), _TEXTS)]
-        held, self.count, content, owners, keys = (
+        held, self.count, content, letters, less, owners, keys = (
             np.concatenate(column)
             for column in zip(*(_read(texts(block)) for block in blocks), strict=True)
         )
-        vocabulary, place = np.unique(held, return_inverse=True)
+        vocabulary, held_at = np.unique(held, return_inverse=True)
         owner = np.searchsorted(vocabulary, owners)
         distinct, key = np.unique(keys, return_inverse=True)
         pairs = np.unique(owner * len(distinct) + key)
         owner, key = pairs // len(distinct), pairs % len(distinct)
-        times = np.bincount(place)[owner]
+        times = np.bincount(held_at)[owner]
         leads_to = np.bincount(key, times)[key]
         cost = np.bincount(owner, leads_to)
         first = np.cumsum(self.count) - self.count
         by_cost = np.argsort(cost, kind="stable")
         rank = np.empty_like(by_cost)
         rank[by_cost] = np.arange(len(by_cost))
-        chosen = by_cost[np.minimum.reduceat(rank[place], first)]
+        chosen = by_cost[np.minimum.reduceat(rank[held_at], first)]
         every = _Lists(owner, key, len(vocabulary))
         wanted = np.zeros(len(distinct), bool)
         wanted[every.of(np.unique(chosen))[1]] = True
         some = _Lists(owner[wanted[key]], key[wanted[key]], len(vocabulary))
-        # The letters of a text count as one more key.
-        texts_here, letters = (
-            np.arange(len(rows)),
-            len(distinct) + np.unique(content, return_inverse=True)[1],
-        )
+        # All letters of a text are one more key, asked for as they are and less one of them.
+        contents, same = np.unique(content, return_inverse=True)
+        here = np.arange(len(rows))
+        place = np.minimum(np.searchsorted(contents, less), len(contents) - 1)
+        there = contents[place] == less
+        shorter = np.repeat(here, letters)[there]
         text, key = every.of(chosen)
-        self.asks = _Lists(np.r_[text, texts_here], np.r_[key, letters], len(rows))
-        word, key = some.of(place)
-        text = np.repeat(texts_here, self.count)[word]
-        self.has = _Lists(np.r_[text, texts_here], np.r_[key, letters], len(rows))
-        self.keys = int(letters.max()) + 1
+        self.asks = _Lists(
+            np.r_[text, here, shorter],
+            np.r_[key, len(distinct) + np.r_[same, place[there]]],
+            len(rows),
+        )
+        word, key = some.of(held_at)
+        text = np.repeat(here, self.count)[word]
+        self.has = _Lists(np.r_[text, here], np.r_[key, len(distinct) + same], len(rows))
+        self.keys = len(distinct) + len(contents)
 
     def candidates(
         self, rows: np.ndarray, groups: np.ndarray, first: int
@@ -100,9 +105,18 @@ class _Lists:
 
 
 def _read(texts: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Words, how many each text has, letters, and each word's spellings."""
+    """Words, how many each text has; contents, how many letters each text uses, contents less
+    each of these; and each word with its spellings."""
     read = words(fold(texts))
+    text, letter = used(read)
     _, once = np.unique(read.values, return_index=True)
     spelled = spellings(read, once)
-    owner = read.values[once][spelled.owner]
-    return read.values, np.diff(read.starts), read.content, owner, spelled.keys
+    return (
+        read.values,
+        np.diff(read.starts),
+        read.content,
+        np.bincount(text),
+        read.content[text] - read.alphabet[letter],
+        read.values[once][spelled.owner],
+        spelled.keys,
+    )

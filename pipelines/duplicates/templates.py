@@ -3,8 +3,8 @@
 Of two similar texts, look at the words that only one of them has. Where only one text has any, it
 says more than the other: a copy. Where both have, each lacks what the other says, unless each of
 these words is spelled like one of the other's: but for a letter more, less or another, or two
-swapped. Then they are typos. So are words that were only run together, or taken apart. Words with
-digits, and those of one letter, have one spelling.
+swapped. Then they are typos. So are words that were only run together, or taken apart, a letter
+maybe standing for the space. Words with digits, and those of one letter, have one spelling.
 """
 
 import numpy as np
@@ -31,7 +31,9 @@ def same_template(of: Words, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     differs[other[~alike_there]] = True
     has_more = np.zeros(len(x), bool)
     has_more[other] = True
-    spaced = (of.content[x] == of.content[y]) & (count[x] != count[y])
+    less = count[x] < count[y]
+    added = of.content[np.where(less, x, y)] - of.content[np.where(less, y, x)]
+    spaced = (count[x] != count[y]) & ((added == 0) | np.isin(added, of.alphabet))
     return differs & has_more & ~spaced
 
 

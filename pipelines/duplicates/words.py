@@ -26,18 +26,22 @@ class Words:
     Args:
         values: uint64 (words,), their hashes.
         begin: (words + 1,), where their letters stand.
-        mixed: uint64 (letters,), their hashes; sums: (letters + 1,), of their terms up to each.
+        letters: int64 (letters,), their places in `alphabet`.
+        sums: uint64 (letters + 1,), of the letters' terms up to each.
         fixed: bool (words,), those with digits, which have one spelling.
-        content: uint64 (texts,), equal where texts have the same letters in any order.
+        content: uint64 (texts,), sums of the hashes of their letters: equal where texts have the
+            same letters in any order.
+        alphabet: uint64, hashes of all letters, each once.
     """
 
     values: np.ndarray
     starts: np.ndarray
     begin: np.ndarray
-    mixed: np.ndarray
+    letters: np.ndarray
     sums: np.ndarray
     fixed: np.ndarray
     content: np.ndarray
+    alphabet: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,22 @@ def words(folded: Sequence[str]) -> Words:
     begin = np.r_[np.searchsorted(middle, first), len(middle)]
     place = np.arange(len(middle)) - np.repeat(begin[:-1], np.diff(begin))
     code = code[middle]
-    mixed = mix(code.astype(np.uint64))
+    alphabet = np.flatnonzero(np.bincount(code))
+    rank = np.zeros(int(alphabet.max(initial=0)) + 1, np.int64)
+    rank[alphabet] = np.arange(len(alphabet))
+    hashes = mix(alphabet.astype(np.uint64))
+    mixed = hashes[rank[code]]
     sums = np.zeros(len(middle) + 1, np.uint64)
     np.cumsum(mixed * _powers(int(place.max(initial=0)) + 1)[place], out=sums[1:])
     return Words(
         values=sums[begin[1:]] - sums[begin[:-1]],
         starts=np.searchsorted(begin, bounds),
         begin=begin,
-        mixed=mixed,
+        letters=rank[code],
         sums=sums,
         fixed=np.logical_or.reduceat(_digits()[code], begin[:-1]) if len(first) else first > 0,
         content=np.add.reduceat(mixed, bounds[:-1]) if len(first) else np.empty(0, np.uint64),
+        alphabet=hashes,
     )
 
 
@@ -86,8 +95,17 @@ def spellings(of: Words, which: np.ndarray) -> Spellings:
         owner=np.r_[whole, less],
         keys=np.r_[of.values[which], left + right * _INVERSE],
         at=np.r_[whole * 0 - 1, letter - of.begin[word]],
-        letter=np.r_[np.zeros(len(which), np.uint64), of.mixed[letter]],
+        letter=np.r_[whole * 0 - 1, of.letters[letter]],
     )
+
+
+def used(of: Words) -> tuple[np.ndarray, np.ndarray]:
+    """Which letters each text uses: texts, in order, and places in `alphabet`."""
+    bounds = of.begin[of.starts]
+    there = np.zeros((len(bounds) - 1, len(of.alphabet)), bool)
+    there[np.repeat(np.arange(len(there)), np.diff(bounds)), of.letters] = True
+    text, letter = np.nonzero(there)
+    return text, letter
 
 
 def multisets(of: Words) -> tuple[Shingles, np.ndarray]:
