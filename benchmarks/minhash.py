@@ -2,7 +2,7 @@
 
     python benchmarks/minhash.py                      # 200,000 texts
     uv pip install --target peers "datatrove[processing]" spacy
-    PYTHONPATH=peers:. python benchmarks/minhash.py --texts 20000
+    PYTHONPATH=peers:. python benchmarks/minhash.py 2> /dev/null  # datatrove logs there
 
 The peer is datatrove's own pipeline, its four steps in one process with its local executor and
 its defaults: MinHash signatures (5-grams of words, 14 buckets of 8), buckets, clusters, filter. It

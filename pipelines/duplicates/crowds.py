@@ -45,26 +45,25 @@ class Crowd:
         rank = np.empty_like(by_cost)
         rank[by_cost] = np.arange(len(by_cost))
         chosen = by_cost[np.minimum.reduceat(rank[held_at], first)]
-        every = _Lists(owner, key, len(vocabulary))
-        wanted = np.zeros(len(distinct), bool)
-        wanted[every.of(np.unique(chosen))[1]] = True
-        some = _Lists(owner[wanted[key]], key[wanted[key]], len(vocabulary))
+        near, word = _alike(owner, key, np.unique(chosen))
+        every = _Lists(near, word, len(vocabulary))
+        wanted = np.zeros(len(vocabulary), bool)
+        wanted[word] = True
         # All letters of a text are one more key, asked for as they are and less one of them.
         contents, same = np.unique(content, return_inverse=True)
         here = np.arange(len(rows))
         place = np.minimum(np.searchsorted(contents, less), len(contents) - 1)
         there = contents[place] == less
         shorter = np.repeat(here, letters)[there]
-        text, key = every.of(chosen)
-        self.asks = _Lists(
-            np.r_[text, here, shorter],
-            np.r_[key, len(distinct) + np.r_[same, place[there]]],
-            len(rows),
-        )
-        word, key = some.of(held_at)
-        text = np.repeat(here, self.count)[word]
-        self.has = _Lists(np.r_[text, here], np.r_[key, len(distinct) + same], len(rows))
-        self.keys = len(distinct) + len(contents)
+        text, word = every.of(chosen)
+        letters_from = len(vocabulary)
+        asked = np.r_[word, letters_from + np.r_[same, place[there]]]
+        self.asks = _Lists(np.r_[text, here, shorter], asked, len(rows))
+        some = wanted[held_at]
+        text = np.repeat(here, self.count)[some]
+        had = np.r_[held_at[some], letters_from + same]
+        self.has = _Lists(np.r_[text, here], had, len(rows))
+        self.keys = letters_from + len(contents)
 
     def candidates(
         self, rows: np.ndarray, groups: np.ndarray, first: int
@@ -87,6 +86,18 @@ class Crowd:
                 enough = (self.count[x] <= self.count[y]) & (x != y)
                 x, y = x[enough], y[enough]
                 yield self.rows[np.minimum(x, y)], self.rows[np.maximum(x, y)]
+
+
+def _alike(owner: np.ndarray, key: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chosen words, and the words that they share a key with, themselves among them."""
+    some = np.flatnonzero(np.isin(owner, chosen))
+    words = int(owner.max()) + 1
+    codes = [
+        np.unique(owner[some[probe]] * words + owner[entry])
+        for entry, probe in equal(key, key[some])
+    ]
+    code = np.unique(np.concatenate(codes))
+    return code // words, code % words
 
 
 class _Lists:

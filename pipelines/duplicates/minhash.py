@@ -11,12 +11,13 @@ they are a typo, else another subject, or another number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.duplicates.crowds import Crowd
-from pipelines.duplicates.joins import Pairs, collect, distinct, equal
-from pipelines.duplicates.shingles import fold, sets, shared, shingle
+from pipelines.duplicates.joins import Pairs, collect, distinct, spans
+from pipelines.duplicates.shingles import fold, runs, sets, shared, shingle
 from pipelines.duplicates.templates import same_template
 from pipelines.duplicates.words import words
 
@@ -118,43 +119,63 @@ def _candidates(
     kept = np.flatnonzero(long_enough)
     enough_agree = least(threshold)
     starts = np.arange(0, HASHES - rows + 1, rows)
+    bands = [_groups(_band(signed, start, rows)[kept], kept >= first) for start in starts.tolist()]
     crowded = np.zeros(len(kept), bool)
-    for start in starts.tolist():
-        crowded |= _groups(signed, start, rows, kept, first)[1]
+    for band in bands:
+        crowded[band.member[band.many]] = True
     crowd = Crowd(kept[crowded], texts) if crowded.any() else None
-    for band, start in enumerate(starts.tolist()):
-        group, many = _groups(signed, start, rows, kept, first)
-        for x, y in _in_groups(kept, group, many, first, crowd):
+    for number, band in enumerate(bands):
+        for x, y in _in_groups(kept, band, first, crowd):
             for at in range(0, len(x), _COMPARED):
                 a, b = x[at : at + _COMPARED], y[at : at + _COMPARED]
                 agree = signed[a] == signed[b]
                 enough = agree.sum(axis=1) >= enough_agree
                 a, b, agree = a[enough], b[enough], agree[enough]
                 shared = np.logical_and.reduceat(agree[:, : starts[-1] + rows], starts, axis=1)
-                here = shared.argmax(axis=1) == band
+                here = shared.argmax(axis=1) == number
                 yield a[here], b[here]
 
 
-def _groups(
-    signed: np.ndarray, start: int, rows: int, kept: np.ndarray, first: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of rows: the number of the group that shares their band, and whether it has too many new
-    ones to compare them with all."""
-    group = np.unique(_band(signed, start, rows)[kept], return_inverse=True)[1]
-    return group, (np.bincount(group[kept >= first], minlength=len(group)) > CROWD)[group]
+@dataclass(frozen=True)
+class _Groups:
+    """Those that share a band with another, group by group: their places, the numbers of their
+    groups from 0 on, and whether these have too many new ones to compare them with all."""
+
+    member: np.ndarray
+    group: np.ndarray
+    many: np.ndarray
+
+
+def _groups(keys: np.ndarray, new: np.ndarray) -> _Groups:
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    begins = np.r_[True, ordered[1:] != ordered[:-1]][: len(keys)]
+    group = np.cumsum(begins) - 1
+    fresh = np.bincount(group, new[order]) if len(group) else group
+    shared = ((np.bincount(group) > 1) & (fresh > 0))[group] if len(group) else begins
+    member, group = order[shared], group[shared]
+    group = np.unique(group, return_inverse=True)[1]
+    many = np.bincount(group, new[member]) > CROWD if len(group) else begins[:0]
+    return _Groups(member, group, many[group])
 
 
 def _in_groups(
-    kept: np.ndarray, group: np.ndarray, many: np.ndarray, first: int, crowd: Crowd | None
+    kept: np.ndarray, band: _Groups, first: int, crowd: Crowd | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    few = np.flatnonzero(~many)
-    new = few[kept[few] >= first]
-    for entry, probe in equal(group[new], group[few]):
-        x, y = kept[few[probe]], kept[new[entry]]
+    few = ~band.many
+    rows, group = kept[band.member[few]], band.group[few]
+    size = np.bincount(group, minlength=1)
+    begin = (np.cumsum(size) - size)[group]
+    new = np.flatnonzero(rows >= first)
+    for some in spans(size[group[new]]):
+        here = new[some]
+        x = rows[runs(begin[here], size[group[here]])]
+        y = np.repeat(rows[here], size[group[here]])
         yield x[x < y], y[x < y]
-    if crowd and many.any():
-        for x, y in crowd.candidates(kept[many], group[many], first):
-            yield distinct(x, y, len(kept) and int(kept[-1]) + 1)
+    if crowd and band.many.any():
+        rows, group = kept[band.member[band.many]], band.group[band.many]
+        for x, y in crowd.candidates(rows, group, first):
+            yield distinct(x, y, int(kept[-1]) + 1)
 
 
 def _band(signed: np.ndarray, start: int, rows: int) -> np.ndarray:
@@ -182,12 +203,25 @@ def _verified(
     x: np.ndarray, y: np.ndarray, texts: Callable[[np.ndarray], Sequence[str]], threshold: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, place = np.unique(np.r_[x, y], return_inverse=True)
-    folded = fold(texts(rows))
+    folded = np.array(fold(texts(rows)), object)
+    long = np.array([len(t) for t in folded], np.int64)
     a, b = place[: len(x)], place[len(x) :]
-    copies = np.flatnonzero(~same_template(words(folded), a, b))
-    x, y, a, b = x[copies], y[copies], a[copies], b[copies]
-    shingled = sets(shingle(folded))
-    sizes, both = np.diff(shingled.starts), shared(shingled, a, b)
-    similarity = (both / np.maximum(sizes[a] + sizes[b] - both, 1)).astype(np.float32)
+    similarity = np.full(len(x), -1, np.float32)
+    for some in spans(long[a] + long[b]):
+        here, one, other = _told(folded, a[some], b[some])
+        copies = ~same_template(words(here), one, other)
+        pairs = np.arange(len(x))[some][copies]
+        here, one, other = _told(folded, a[pairs], b[pairs])
+        shingled = sets(shingle(here))
+        sizes, both = np.diff(shingled.starts), shared(shingled, one, other)
+        similarity[pairs] = both / np.maximum(sizes[one] + sizes[other] - both, 1)
     near = similarity >= threshold
     return x[near], y[near], similarity[near]
+
+
+def _told(
+    folded: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The texts that pairs are of, each once, and the pairs' places in them."""
+    once, place = np.unique(np.r_[a, b], return_inverse=True)
+    return folded[once].tolist(), place[: len(a)], place[len(a) :]
