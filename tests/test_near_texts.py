@@ -121,16 +121,16 @@ def by_pair(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
     return out
 
 
-@settings(max_examples=8, deadline=None)
-@given(seeds, st.integers(0, 6), st.integers(0, 130))
+@settings(max_examples=4, deadline=None)
+@given(seeds, st.integers(0, 6), st.integers(0, 74))
 def test_crowds_are_compared_as_if_each_were_with_each(seed: int, most: int, first: int) -> None:
     rng = np.random.default_rng(seed)
     ways = ["photo of {} and {} on a white background", "the new {} at the {} price with shipping"]
     texts = []
-    for _ in range(90):
+    for _ in range(50):
         said = [" ".join(rng.choice(_WORDS, rng.integers(1, 4))) for _ in range(2)]
         texts.append(ways[rng.integers(2)].format(*said))
-    texts += [(typo, reordered)[i % 2](texts[i], rng) for i in range(40)]
+    texts += [(typo, reordered)[i % 2](texts[i], rng) for i in range(24)]
     signed = minhash.signatures(texts)
 
     def found(order: np.ndarray, crowd: int, first: int = 0) -> dict[tuple[int, int], float]:

@@ -37,33 +37,25 @@ class Crowd:
         distinct, key = np.unique(keys, return_inverse=True)
         pairs = np.unique(owner * len(distinct) + key)
         owner, key = pairs // len(distinct), pairs % len(distinct)
-        times = np.bincount(held_at)[owner]
-        leads_to = np.bincount(key, times)[key]
-        cost = np.bincount(owner, leads_to)
-        first = np.cumsum(self.count) - self.count
-        by_cost = np.argsort(cost, kind="stable")
-        rank = np.empty_like(by_cost)
-        rank[by_cost] = np.arange(len(by_cost))
-        chosen = by_cost[np.minimum.reduceat(rank[held_at], first)]
+        chosen = _rarest(held_at, self.count, owner, key)
         near, word = _alike(owner, key, np.unique(chosen))
         every = _Lists(near, word, len(vocabulary))
         wanted = np.zeros(len(vocabulary), bool)
         wanted[word] = True
-        # All letters of a text are one more key, asked for as they are and less one of them.
+        # All letters of a text count as one word more, asked for as they are and less one of them.
         contents, same = np.unique(content, return_inverse=True)
         here = np.arange(len(rows))
         place = np.minimum(np.searchsorted(contents, less), len(contents) - 1)
         there = contents[place] == less
-        shorter = np.repeat(here, letters)[there]
         text, word = every.of(chosen)
-        letters_from = len(vocabulary)
-        asked = np.r_[word, letters_from + np.r_[same, place[there]]]
-        self.asks = _Lists(np.r_[text, here, shorter], asked, len(rows))
+        asks = np.r_[text, here, np.repeat(here, letters)[there]]
+        asked = np.r_[word, len(vocabulary) + np.r_[same, place[there]]]
+        self.asks = _Lists(asks, asked, len(rows))
         some = wanted[held_at]
-        text = np.repeat(here, self.count)[some]
-        had = np.r_[held_at[some], letters_from + same]
-        self.has = _Lists(np.r_[text, here], had, len(rows))
-        self.keys = letters_from + len(contents)
+        has = np.r_[np.repeat(here, self.count)[some], here]
+        held = np.r_[held_at[some], len(vocabulary) + same]
+        self.has = _Lists(has, held, len(rows))
+        self.words = len(vocabulary) + len(contents)
 
     def candidates(
         self, rows: np.ndarray, groups: np.ndarray, first: int
@@ -79,13 +71,27 @@ class Crowd:
         for asking, having in ((new, new | True), (~new, new)):
             asks, has = at[asking], at[having]
             one, ask = self.asks.of(asks)
-            other, key = self.has.of(has)
-            table = groups[having][other] * self.keys + key
-            for entry, probe in equal(table, groups[asking][one] * self.keys + ask):
+            other, word = self.has.of(has)
+            table = groups[having][other] * self.words + word
+            for entry, probe in equal(table, groups[asking][one] * self.words + ask):
                 x, y = asks[one[probe]], has[other[entry]]
                 enough = (self.count[x] <= self.count[y]) & (x != y)
                 x, y = x[enough], y[enough]
                 yield self.rows[np.minimum(x, y)], self.rows[np.maximum(x, y)]
+
+
+def _rarest(held: np.ndarray, count: np.ndarray, owner: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """(texts,) of each text the word whose spellings are the rarest.
+
+    Args:
+        held: words of the texts, so many of each as `count` says; `owner`, `key`: words and keys
+            of their spellings.
+    """
+    leads_to = np.bincount(key, np.bincount(held)[owner])[key]
+    by_cost = np.argsort(np.bincount(owner, leads_to), kind="stable")
+    rank = np.empty_like(by_cost)
+    rank[by_cost] = np.arange(len(by_cost))
+    return by_cost[np.minimum.reduceat(rank[held], np.cumsum(count) - count)]
 
 
 def _alike(owner: np.ndarray, key: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -44,8 +44,9 @@ def pairs(
     threshold: float,
     first: int = 0,
 ) -> Pairs:
-    """Pairs of texts with a Jaccard similarity of `threshold` or more, of which at least one is at
-    `first` or after it.
+    """Pairs of texts with a Jaccard similarity of `threshold` or more that are no template, of
+    which at least one is at `first` or after it. Whether a pair is found depends on its two texts
+    alone, not on what else there is.
 
     Args:
         signed: uint16 (n, 128), their signatures.
