@@ -87,8 +87,8 @@ def filled(count: int, rng: np.random.Generator) -> list[str]:
     while len(out) < count:
         out[
             TEMPLATES[len(out) % len(TEMPLATES)].format(
-                subject=f"{rng.choice(looks)} {rng.choice(names)}",
-                place=rng.choice(places),
+                subject=f"{looks[rng.integers(len(looks))]} {names[rng.integers(len(names))]}",
+                place=places[rng.integers(len(places))],
                 number=rng.integers(1, 100_000),
             )
         ] = None

@@ -24,7 +24,7 @@ from pipelines.duplicates.words import words
 HASHES = 128
 RECALL = 0.99
 LEAST = 8  # shingles
-CROWD = 16  # texts that share a band: above it they are not compared each with each
+CROWD = 64  # texts that share a band: above it they are not compared each with each
 _TEXTS, _CHUNK = 4096, 1 << 14
 _COMPARED, _VERIFIED = 1 << 14, 1 << 14  # pairs at once
 _rng = np.random.default_rng(20240229)
