@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.minhash import measure, planted
-from pipelines.duplicates import audio, copies, hamming, minhash, semantic
+from pipelines.duplicates import audio, copies, hamming, semantic
 from pipelines.duplicates.joins import Pairs, equal
-from pipelines.duplicates.shingles import fold, sets, shared, shingle
 from pipelines.duplicates.survivors import Near, elect, order
 from pipelines.signals.audio_fingerprint import Fingerprint
 from pipelines.signals.image_copies import CROPS, LOOK, score
@@ -67,59 +65,6 @@ def test_no_pair_of_vectors_within_the_threshold_is_missed(
     # Products of other shapes differ in the last digits.
     assert set(upper(cosine >= threshold + 1e-5, first)) <= found
     assert found <= set(upper(cosine >= threshold - 1e-5, first))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(max_size=20), min_size=2, max_size=8))
-def test_shared_shingles_are_those_of_sets(texts: list[str]) -> None:
-    folded = fold(texts)
-    assert len(folded) == len(texts)
-    plain = [
-        {f" {w} "[i : i + 3] for w in t.split(" ") if w for i in range(len(w))} for t in folded
-    ]
-    x, y = np.triu_indices(len(texts))
-    expected = [len(plain[a] & plain[b]) for a, b in zip(x, y, strict=True)]
-    assert shared(sets(shingle(folded)), x, y).tolist() == expected
-
-
-def test_texts_are_compared_as_they_read() -> None:
-    texts = ["A photo\tof Straße & CAFE\u0301!", "a photo of strasse café", "x", "x", ""]
-    assert fold(texts)[0] == fold(texts)[1]
-    signed = minhash.signatures(texts)
-    assert listed(minhash.pairs(signed, lambda rows: [texts[r] for r in rows], 0.7)) == [(0, 1)]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "copies"),
-    [
-        ("house", "huose", True),
-        ("cat", "ca", True),
-        ("cat", "dog", False),
-        ("tench", "cauliflower", False),
-        ("12", "13", False),
-        ("horse cart", "horse", True),
-    ],
-)
-def test_a_template_with_another_subject_is_no_copy(one: str, other: str, copies: bool) -> None:
-    text = "high quality stock photo of a {} on a white background isolated for download"
-    texts = [text.format(one), text.format(other)]
-    found = minhash.pairs(minhash.signatures(texts), lambda rows: [texts[r] for r in rows], 0.7)
-    assert len(found) == copies
-
-
-def test_planted_texts_are_found_and_templates_are_not() -> None:
-    texts, copies = planted(3000)
-    signed = minhash.signatures(texts)
-
-    def read(rows: np.ndarray) -> list[str]:
-        return [texts[r] for r in rows]
-
-    found = minhash.pairs(signed, read, 0.7)
-    recall, precision = measure(set(listed(found)), copies)
-    assert recall >= 0.99
-    assert precision >= 0.99
-    some = minhash.pairs(signed, read, 0.7, 2000)
-    assert listed(some) == [p for p in listed(found) if p[1] >= 2000]
 
 
 def known_by(image: Image.Image, **options: object) -> tuple[np.ndarray, np.ndarray]:

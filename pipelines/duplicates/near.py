@@ -21,7 +21,7 @@ from store import identity
 from store.tables import Tables, as_matrix, take
 from store.workspace import Workspace
 
-VERSION = 2  # of what finds pairs: raise it where the same samples would give others
+VERSION = 3  # of what finds pairs: raise it where the same samples would give others
 
 
 def near(workspace: Workspace, samples: pa.Table) -> list[Near]:

@@ -7,7 +7,7 @@ compatibility forms (NFKC) are folded away.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +40,22 @@ def fold(texts: Sequence[str]) -> list[str]:
     return [t.strip() for t in folded.split("\0")]
 
 
-def shingle(folded: Sequence[str]) -> Shingles:
-    """The shingles of folded texts."""
+def letters(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The code points of folded texts, with spaces around each word; the places of letters in
+    them; and where each text begins in these places, with the end of all."""
     whole = "".join([" ", " \n ".join(folded), " \n "])
     code = np.frombuffer(whole.encode("utf-32-le"), "<u4")
     middle = np.flatnonzero((code != _SPACE) & (code != _END))
+    ends = np.flatnonzero(code == _END)[: len(folded)]
+    return code, middle, np.r_[0, np.searchsorted(middle, ends)]
+
+
+def shingle(folded: Sequence[str]) -> Shingles:
+    """The shingles of folded texts."""
+    code, middle, starts = letters(folded)
     triple = [code[middle + shift].astype(np.uint64) for shift in (-1, 0, 1)]
     values = triple[0] << np.uint64(42) | triple[1] << np.uint64(21) | triple[2]
-    ends = np.flatnonzero(code == _END)[: len(folded)]
-    return Shingles(values, np.r_[0, np.searchsorted(middle, ends)])
+    return Shingles(values, starts)
 
 
 def sets(shingles: Shingles) -> Shingles:
@@ -66,17 +73,30 @@ def shared(of: Shingles, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """How many shingles pairs of sets share, int64 (k,). Args: `x`, `y`: their rows."""
     sizes = np.diff(of.starts)
     less = sizes[x] < sizes[y]
-    small, large = np.where(less, x, y), np.where(less, y, x)
+    out = np.zeros(len(x), np.int64)
+    for pair, _, there in inside(of, np.where(less, x, y), np.where(less, y, x)):
+        out += np.bincount(pair[there], minlength=len(x))
+    return out
+
+
+def inside(
+    of: Shingles, x: np.ndarray, y: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of pairs of sets (k,) what the sets x hold: the pair, the place in `of`, and whether the set
+    y holds it too; in blocks of bounded size."""
+    sizes = np.diff(of.starts)
     # Each set is a run of sorted codes, text and value, so that one array holds them all.
     distinct, rank = np.unique(of.values, return_inverse=True)
     codes = np.repeat(np.arange(len(sizes)), sizes) * len(distinct) + rank
-    out = np.zeros(len(x), np.int64)
-    for here in spans(sizes[small]):
-        many = sizes[small[here]]
-        before = np.repeat(np.cumsum(many) - many, many)
-        members = np.repeat(of.starts[small[here]], many) + np.arange(many.sum()) - before
-        wanted = np.repeat(large[here], many) * len(distinct) + rank[members]
+    for here in spans(sizes[x]):
+        many = sizes[x[here]]
+        members = runs(of.starts[x[here]], many)
+        wanted = np.repeat(y[here], many) * len(distinct) + rank[members]
         place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-        pair = np.repeat(np.arange(len(many)), many)
-        out[here] = np.bincount(pair[codes[place] == wanted], minlength=len(many))
-    return out
+        yield np.repeat(np.arange(len(x))[here], many), members, codes[place] == wanted
+
+
+def runs(starts: np.ndarray, many: np.ndarray) -> np.ndarray:
+    """The numbers from each start on, as many as are asked for, one run after the other."""
+    before = np.repeat(np.cumsum(many) - many, many)
+    return np.repeat(starts, many) + np.arange(many.sum()) - before
