@@ -3,7 +3,6 @@
 import io
 import re
 import wave
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from store import schema
 from store.errors import InputError, NotFoundError
 from store.workspace import Workspace
 from tests.corpus_for_tests import picture
+from tests.pages_for_tests import Tags
 
 HOSTILE = '<script>alert("1")</script><img src="https://example.com/x.png" onerror=alert(2)>'
 POLICY = """\
@@ -120,29 +120,6 @@ def pages(planted: Workspace) -> dict[str | None, str]:
     assert written == [out, *(page_of(out, d) for d in sorted((HOSTILE, "empty", "one")))]
     names = [None, *sorted((HOSTILE, "empty", "one"))]
     return {n: p.read_text(encoding="utf-8") for n, p in zip(names, written, strict=True)}
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes, and its text outside the style sheet."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.words += " "
-
-    def handle_data(self, data):
-        self.words += (
-            "" if self.tags and self.tags[-1][0] == "style" else data.replace("\u200b", "")
-        )
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words.split())
 
 
 def part_of(page: str, signal: str) -> str:

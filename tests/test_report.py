@@ -4,7 +4,6 @@ import io
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
@@ -16,32 +15,12 @@ from pipelines.report import Search, write_report
 from store import metrics, releases, schema
 from store.releases import Direction
 from store.workspace import Workspace
+from tests.pages_for_tests import Tags
 
 HOSTILE = '<script>alert("1")</script><img src="https://example.com/x.png" onerror=alert(2)>'
 DIM = 4
 FIGURES = {"r@1": 0.1, "r@5": 0.3, "r@10": 0.4, "mrr": 0.2, "median_rank": 9.0, "k_skewness": 5.5}
 BETTER = {**FIGURES, "r@1": 0.25, "mrr": 0.325, "median_rank": float("nan"), "k_skewness": 1.5}
-
-
-class _Tags(HTMLParser):
-    """Every tag of a page with its attributes, and its text outside the style sheet."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self.words += " "
-
-    def handle_data(self, data):
-        self.words += "" if self.tags and self.tags[-1][0] == "style" else data
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words.split())
 
 
 def _thumbnail() -> bytes:
@@ -147,11 +126,11 @@ def _searches():
     ]
 
 
-def _page(workspace, searches=()) -> tuple[str, _Tags]:
+def _page(workspace, searches=()) -> tuple[str, Tags]:
     out = workspace.root / "pages" / "report.html"
     assert write_report(workspace, out, list(searches)) == out
     page = out.read_text(encoding="utf-8")
-    return page, _Tags(page)
+    return page, Tags(page)
 
 
 def test_hostile_texts_are_shown_as_texts(released):
