@@ -323,7 +323,7 @@ def test_the_page_materialises(untouched):
         assert plan.stale(untouched, plan.drops(untouched)["only"])[0] == "signals"
     finally:
         page.send_signal(signal.SIGINT)
-        page.wait(60)
+        page.wait(180)
 
 
 _ASSETS = "{assetNodes {assetKey {path}}}"

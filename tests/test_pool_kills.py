@@ -112,7 +112,9 @@ def of_the_driver(root: Path, share: float) -> None:
     driver = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     staging = root / "tables" / "_staging"
     try:
-        while len(list(staging.glob("vectors-*/*/units.lance/data/*.lance"))) < 1 + int(4 * share):
+        # A data file is there before its commit; the first version is of the empty table.
+        versions = "vectors-*/*/units.lance/_versions/*.manifest"
+        while len(list(staging.glob(versions))) < 2 + int(4 * share):
             assert driver.poll() is None
             time.sleep(0.01)
     finally:
