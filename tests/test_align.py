@@ -192,6 +192,7 @@ def test_towers_are_learned_in_an_order_that_works():
         open_space("m", circle)
 
 
+@pytest.mark.slow
 def test_too_few_pairs_and_nothing_to_align(squares, tmp_path, ray_cluster, log):
     with pytest.raises(InputError, match="has no tower to align"):
         align_space(squares)

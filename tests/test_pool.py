@@ -101,6 +101,7 @@ def test_a_part_that_kills_the_actor_is_found(ray_here):
     assert_same_as_direct(vectors)
 
 
+@pytest.mark.slow
 def test_a_part_that_kills_what_prepares_it_is_found(ray_here):
     units = [("a", "kill while preparing", "b", "unreadable"), ("c",)]
     vectors, failed = embed("Poisoned", units)
