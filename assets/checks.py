@@ -62,7 +62,7 @@ def signals_conserved(corpus: Workspace, drop: str) -> tuple[dict[str, Any], lis
 
 def vectors_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
     """in = kept + failed, the drop's vectors are there, each once, of length 1 and no NaN."""
-    name = f"vectors__{corpus.config.space}"
+    name = schema.vectors_table(corpus.config.space)
     columns = [f"{m}_id" for m in schema.MODALITIES]
     parts = corpus.tables.scan("samples", schema.SAMPLES, columns, f"drop = {quote(drop)}")
     wanted = {part for c in columns for part in parts[c].to_pylist() if part}
@@ -89,7 +89,7 @@ def pairs_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]
     volumes within 0 and 1, and every other number is finite."""
     rows, samples = 0, _count(corpus.tables, "samples", None)
     off = dict.fromkeys(schema.PAIR_TYPES, 0)
-    for batch in corpus.tables.open(f"pairs__{corpus.config.space}").to_batches():
+    for batch in corpus.tables.open(schema.pairs_table(corpus.config.space)).to_batches():
         rows += batch.num_rows
         for name in off:
             values = pc.drop_null(batch[name]).to_numpy()
@@ -113,7 +113,7 @@ def duplicates_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list
     lost = rows.filter(pc.invert(rows["representative"]))
     stands = rows.filter(rows["representative"])
     once = lost.group_by(["drop", "id"]).aggregate([]).num_rows
-    near = lost.filter(pc.invert(pc.starts_with(lost["kind"], "evaluation:")))
+    near = lost.filter(pc.invert(pc.starts_with(lost["kind"], schema.EVALUATION)))
     places = (pc.binary_join_element_wise(t["cluster"], t["kind"], "\n") for t in (near, stands))
     named, standing = (p.combine_chunks() for p in places)
     orphans = near.num_rows - (pc.sum(pc.is_in(named, value_set=standing)).as_py() or 0)

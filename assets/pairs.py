@@ -7,14 +7,13 @@ import pyarrow.compute as pc
 
 from assets.report import table
 from assets.spread import spread
-from pipelines.measured import pairs_table
 from store import schema
 from store.workspace import Workspace
 
 
 def show(corpus: Workspace) -> dict[str, Any]:
     """The spread of every signal that there is; how many samples the largest clusters hold."""
-    name = pairs_table(corpus)
+    name = schema.pairs_table(corpus.config.space)
     shown = {"space": corpus.config.space, **spread(corpus, within=name)}
     numbered = [n for n in schema.PAIR_TYPES if n.endswith("_cluster")]
     found = corpus.tables.scan(name, schema.PAIRS, numbered)

@@ -42,7 +42,7 @@ def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
 def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
     """How much nearer the parts of one sample are to each other than to strangers."""
     space, columns = corpus.config.space, [f"{m}_id" for m in schema.MODALITIES]
-    name = f"vectors__{space}"
+    name = schema.vectors_table(space)
     if not corpus.tables.exists(name):
         return {}
     paired = corpus.tables.open("samples").to_table(

@@ -9,7 +9,7 @@ import dagster as dg
 
 from assets.report import picture, table
 from pipelines.curation.columns import columns
-from pipelines.curation.database import database, load
+from pipelines.curation.database import load, scratch
 from pipelines.curation.groups import GROUPS, MOST, counts, groups
 from pipelines.curation.limits import limits
 from pipelines.curation.tallies import Numbers, tally
@@ -63,7 +63,7 @@ def spread(
 
 def excluded(corpus: Workspace) -> dict[str, dg.MarkdownMetadataValue]:
     """The groups of each kind: how many of their samples are kept, and what takes the others."""
-    with database() as connection:
+    with scratch() as connection:
         load(connection, corpus, "decisions", schema.DECISIONS, ["drop", "id", "keep", "rule"])
         load(connection, corpus, "samples", schema.SAMPLES, ["drop", "id", "source"])
         named = [n for n in GROUPS if n in schema.SIGNAL_TYPES]

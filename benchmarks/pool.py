@@ -32,7 +32,8 @@ from embedders.actor import FIRST_BATCH
 from embedders.cluster import cluster
 from embedders.registry import load
 from pipelines.commits import Commits
-from pipelines.embed import embed, table_name
+from pipelines.embed import embed
+from store import schema
 from store.tables import as_matrix
 from store.workspace import Workspace
 
@@ -100,7 +101,7 @@ def overhead(report: Report, folder: Path, samples: int, repeats: int) -> None:
                 pooled = through_the_pool(written).rate
             ratios.append(pooled * alone / count)
             rates.append(pooled)
-        table = written.tables.open(table_name("measured")).to_table()
+        table = written.tables.open(schema.vectors_table("measured")).to_table()
         made = dict(zip(table["part_id"].to_pylist(), as_matrix(table["vector"]), strict=True))
         difference = float(np.abs(np.stack([made[part] for part in parts]) - vectors).max())
         assert difference < EQUAL, difference

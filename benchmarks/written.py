@@ -10,7 +10,6 @@ import pyarrow as pa
 from PIL import Image
 
 from pipelines import keys
-from pipelines.embed import table_name
 from store import identity, schema
 from store.stage import Counts, begin, publish
 from store.workspace import Workspace
@@ -112,7 +111,7 @@ def _publish(
 
 def forget_vectors(workspace: Workspace) -> None:
     """As if nothing had been embedded."""
-    name = table_name(keys.corpus_space(workspace).name)
+    name = schema.vectors_table(keys.corpus_space(workspace).name)
     shutil.rmtree(workspace.tables.uri(name), ignore_errors=True)
 
 

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from pipelines import held_banks, keys
 from pipelines.bank_rows import LEAST_BANK, bank_table, digest, uniform
-from pipelines.features import table_name
 from pipelines.kept import kept_samples
 from pipelines.query_bank import draw, read_origins
 from pipelines.query_file import Queries
@@ -42,7 +41,7 @@ def draw_banks(workspace: Workspace, *, hold: bool = False) -> Counts:
     """
     tables, space = workspace.tables, corpus_space(workspace)
     settings, key = workspace.config.corrections, keys.banks(workspace)
-    vectors = tables.open(table_name(space.name))
+    vectors = tables.open(schema.vectors_table(space.name))
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
     fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
     with begin(tables, STAGE, key, columns) as run:

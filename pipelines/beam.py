@@ -33,9 +33,7 @@ class DoUnits(beam.DoFn):
         name: a unit's name.
     """
 
-    def __init__(
-        self, run: StageRun, work: Callable[[Any], Work], name: Callable[[Any], str] = str
-    ):
+    def __init__(self, run: StageRun, work: Callable[[Any], Work], name: Callable[[Any], str]):
         self.run = run
         self.work = work
         self.name = name
@@ -54,18 +52,14 @@ def do_units(
     run: StageRun,
     units: Iterable[Any],
     work: Callable[[Any], Work],
-    name: Callable[[Any], str] = str,
+    name: Callable[[Any], str],
 ) -> None:
-    """Do the units that staging does not have yet."""
-    done = set(run.done())
-    todo = [u for u in units if name(u) not in done]
-    if not todo:
-        return
+    """Do units, none of which staging has."""
     execute(
         engine,
         lambda p: (
             p
-            | "Units" >> beam.Create(todo, reshuffle=False)
+            | "Units" >> beam.Create(units, reshuffle=False)
             | "Spread" >> beam.Reshuffle()
             | "Do" >> beam.ParDo(DoUnits(run, work, name))
         ),

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipelines import keys
 from pipelines.lost import Lost, lost
-from pipelines.measured import at, packed, pairs_table
+from pipelines.measured import at, packed
 from pipelines.policy import RowTest, pair_signals, policy_hash, row_tests, shown
 from pipelines.selection import select
 from pipelines.verdicts import Explain, Verdicts
@@ -44,7 +44,7 @@ def gather(
     """
     wanted = [*columns, *(name for policy in policies for name in policy.columns())]
     pairs = pair_signals(wanted)
-    if pairs and not workspace.tables.exists(pairs_table(workspace)):
+    if pairs and not workspace.tables.exists(schema.pairs_table(workspace.config.space)):
         raise NotFoundError(
             f"the corpus has no {pairs[0]} yet, nor any signals of pairs in the space"
             f" {workspace.config.space!r}; `isotrope run` makes them"

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 from pipelines.bank_rows import Banks, bank_table
 from pipelines.compiled import read_compiled
 from pipelines.drift_rows import Drift, drift_table
-from pipelines.features import table_name
 from pipelines.query_bank import LEAST_REFERENCE
 from store import query_log, releases, schema
 from store.metrics.hubness import k_occurrence, skewness
@@ -105,7 +104,7 @@ def _arrived(tables: Tables, release: Release, modality: str) -> np.ndarray:
         for name in known
     ]
     new = set(parts.to_pylist()) - {None}.union(*(ids.to_pylist() for ids in seen))
-    vectors = tables.open(table_name(release.space))
+    vectors = tables.open(schema.vectors_table(release.space))
     made = f"encoder = {quote(release.fingerprints.get(modality, ''))}"
     rows = vectors.to_table(
         columns=["vector"], filter=f"{made} AND {one_of('part_id', sorted(new))}"

@@ -3,7 +3,7 @@
 from embedders.encoder import Encoder
 from embedders.registry import load
 from pipelines import keys
-from pipelines.features import project, table_name
+from pipelines.features import project
 from pipelines.fill import fill
 from pipelines.space import corpus_space
 from store import schema
@@ -28,7 +28,7 @@ def embed(workspace: Workspace, drop: str) -> Counts:
     key = keys.vectors(workspace, drop)
     towers = dict(sorted(space.towers.items()))
     columns = schema.vectors(_common_dim({m: load(spec) for m, spec in towers.items()}))
-    name = table_name(space.name)
+    name = schema.vectors_table(space.name)
     with begin(tables, STAGE, key, columns, drop) as run:
         resumed = len(run.done())
         filled = [

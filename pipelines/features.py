@@ -19,15 +19,11 @@ from store.workspace import Workspace
 _ROWS = 4096
 
 
-def table_name(space: str) -> str:
-    return f"vectors__{space}"
-
-
 def source(space: Space, modality: str) -> tuple[str, str]:
     """The table and the encoder of a tower's vectors as they are before any projection."""
     if modality in space.aligned:
         return f"features__{space.name}__{modality}", space.aligned[modality].encoder
-    return table_name(space.name), space.towers[modality]
+    return schema.vectors_table(space.name), space.towers[modality]
 
 
 def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> list[Entry]:
@@ -68,7 +64,7 @@ def project(
         filter=f"encoder = {quote(load(spec).fingerprint)}",
         batch_size=_ROWS,
     )
-    name = table_name(space.name)
+    name = schema.vectors_table(space.name)
     with (
         wanted(workspace, run, drop, name, modality, encoder.fingerprint) as parts,
         Commits(run) as commits,

@@ -17,7 +17,6 @@ from pipelines import keys, occurrence
 from pipelines.bank_rows import Banks, bank_table, check_encoders
 from pipelines.choose import choose, way
 from pipelines.directions import Stand, forget_stands, read_stands, write_stands
-from pipelines.features import table_name
 from pipelines.fit import Rows, Ways
 from pipelines.kept import kept_samples
 from pipelines.parts import gallery_parts
@@ -45,7 +44,7 @@ def build_gallery(workspace: Workspace) -> Counts:
     """Make the galleries of the space's modalities. Counted are parts of kept samples."""
     tables, space = workspace.tables, corpus_space(workspace)
     key = keys.gallery(workspace)
-    vectors = tables.open(table_name(space.name))
+    vectors = tables.open(schema.vectors_table(space.name))
     dim = vectors.schema.field("vector").type.list_size
     modalities = sorted(space.towers)
     with (

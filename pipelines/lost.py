@@ -14,7 +14,6 @@ from store import schema
 from store.identity import PACKED, pack, words
 from store.workspace import Workspace
 
-_EVALUATION = "evaluation:"
 _BITS = 24
 
 
@@ -134,14 +133,14 @@ def _first_bits(ids: pa.Array) -> np.ndarray:
 
 def _stands_anyway(kind: pa.ChunkedArray) -> pa.ChunkedArray:
     """Equal content has equal signals, and evaluation samples are never judged."""
-    return pc.or_(pc.equal(kind, "exact"), pc.starts_with(kind, _EVALUATION))
+    return pc.or_(pc.equal(kind, "exact"), pc.starts_with(kind, schema.EVALUATION))
 
 
 def _is_near(kind: str) -> bool:
-    return kind != "exact" and not kind.startswith(_EVALUATION)
+    return kind != "exact" and not kind.startswith(schema.EVALUATION)
 
 
 def _rule(kind: str) -> str:
-    if kind.startswith(_EVALUATION):
-        return f"decontamination.{kind.removeprefix(_EVALUATION)}"
+    if kind.startswith(schema.EVALUATION):
+        return f"decontamination.{kind.removeprefix(schema.EVALUATION)}"
     return f"duplicate.{kind}"

@@ -38,7 +38,7 @@ def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
     asked = [c for c in dict.fromkeys(columns) if c not in _KEY]
     own = [c for c in asked if c in schema.SIGNALS.names]
     table = _scan(workspace.tables, "signals", schema.SIGNALS, own)
-    others = {pairs_table(workspace): schema.PAIRS, "samples": schema.SAMPLES}
+    others = {schema.pairs_table(workspace.config.space): schema.PAIRS, "samples": schema.SAMPLES}
     for name, known in others.items():
         wanted = [c for c in asked if c not in own and c in known.names]
         if wanted:
@@ -47,11 +47,6 @@ def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
             for column in wanted:
                 table = table.append_column(column, other[column].combine_chunks().take(place))
     return table.select([*_KEY, *asked])
-
-
-def pairs_table(workspace: Workspace) -> str:
-    """The table of the pairs' signals, in the corpus's space."""
-    return f"pairs__{workspace.config.space}"
 
 
 def at(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:

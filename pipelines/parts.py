@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.features import table_name
 from pipelines.kept import kept_samples
 from pipelines.space import corpus_space
 from store import schema
@@ -49,7 +48,7 @@ _FIRST = ["id", "drop", "row", "cluster", "key", "text"]
 
 
 def _embedded(tables: Tables, space: str, fingerprint: str) -> pa.Table:
-    vectors = tables.open(table_name(space)).to_table(
+    vectors = tables.open(schema.vectors_table(space)).to_table(
         columns=["part_id", "encoder"], with_row_id=True
     )
     current = vectors.filter(pc.equal(vectors["encoder"], fingerprint))

@@ -30,12 +30,14 @@ def do_units(
     """Do the units that staging does not have yet; `work` is picklable and makes one's work."""
     done = set(run.done())
     todo = [unit for unit in units if name(unit) not in done]
+    if not todo:
+        return
     few = len(todo) < _WORTH_RAY and not crumbs.were_left(run)  # Ray outlives a worker's death
     if engine.signals == "beam" or (engine.signals == "auto" and few):
         from pipelines import beam  # Ray's workers have no need of Beam
 
         beam.do_units(engine.beam, run, todo, work, name)
-    elif todo:
+    else:
         from pipelines import tasks
 
         tasks.do_units(engine.ray, run, todo, work, name)

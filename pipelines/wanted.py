@@ -8,19 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from pipelines.database import ROWS, database, execute, value
 from pipelines.policy import passes, prefilter
 from store.stage import StageRun
 from store.tables import Tables, quote
 from store.workspace import Workspace
 
-_MEMORY = "256MB"
-_ROWS = 8192
 _BYTES = {"image": "image_bytes", "text": "NULL", "audio": "audio_bytes"}
 _PART = pa.schema([pa.field("part_id", pa.string())])
 _PASSED = pa.schema([pa.field("id", pa.string()), pa.field("chars", pa.int32())])
@@ -38,6 +35,7 @@ SEMI JOIN (FROM embedded UNION ALL FROM staged) USING (part_id)
 ANTI JOIN failed USING (part_id)
 """
 _LEFT = "FROM parts ANTI JOIN kept USING (part_id) ANTI JOIN failed USING (part_id)"
+_COUNTED = ("FROM parts", "FROM kept", _LEFT)
 
 
 @dataclass(frozen=True)
@@ -78,41 +76,15 @@ def wanted(
     Args:
         encoder: its fingerprint; vectors of another are as good as missing.
     """
-    file, spilled = run.folder / "wanted.duckdb", run.folder / "spilled"
-    _remove(file)
-    settings: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": str(spilled)}
     tables = workspace.tables
-    with duckdb.connect(file, config={**settings, "threads": 2}) as connection:
-        connection.execute("SET enable_progress_bar = false")
-
-        def run_over(query: str, **streams: pa.RecordBatchReader) -> None:
-            for name, stream in streams.items():
-                connection.register(name, stream)
-            connection.execute(query)
-            for name in streams:
-                connection.unregister(name)
-
-        def count(query: str) -> int:
-            return connection.sql(f"SELECT count(*) {query}").fetchall()[0][0]
-
-        run_over(
-            _PARTS,
-            samples=_samples(tables, drop, modality),
-            passed=_passed(workspace, drop),
-        )
-        run_over("CREATE TABLE failed AS FROM ledger", ledger=_failed(run))
-        run_over(
-            _KEPT,
-            embedded=_embedded(tables, table, run.schema, encoder),
-            staged=run.scan(["part_id"]),
-        )
-        yield Wanted(count("FROM parts"), count("FROM kept"), count(_LEFT), connection)
-    _remove(file)
-
-
-def _remove(file: Path) -> None:
-    for left in file.parent.glob(f"{file.name}*"):
-        left.unlink()
+    with database(run.folder) as connection:
+        samples, passed = _samples(tables, drop, modality), _passed(workspace, drop)
+        execute(connection, _PARTS, samples=samples, passed=passed)
+        execute(connection, "CREATE TABLE failed AS FROM ledger", ledger=_failed(run))
+        embedded = _embedded(tables, table, run.schema, encoder)
+        execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))
+        total, kept, left = (value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
+        yield Wanted(total, kept, left, connection)
 
 
 def _samples(tables: Tables, drop: str, modality: str) -> pa.RecordBatchReader:
@@ -121,7 +93,7 @@ def _samples(tables: Tables, drop: str, modality: str) -> pa.RecordBatchReader:
     columns |= {"bytes": f"CAST({_BYTES[modality]} AS BIGINT)", "row": "_rowid"}
     where = f"drop = {quote(drop)} AND {part} IS NOT NULL"
     return (
-        tables.open("samples").scanner(columns=columns, filter=where, batch_size=_ROWS).to_reader()
+        tables.open("samples").scanner(columns=columns, filter=where, batch_size=ROWS).to_reader()
     )
 
 
@@ -129,7 +101,7 @@ def _passed(workspace: Workspace, drop: str) -> pa.RecordBatchReader:
     tests, here = prefilter(workspace.config.policy), f"drop = {quote(drop)}"
     columns = list(dict.fromkeys(["id", "text_chars", *(test.signal for test in tests)]))
     signals = workspace.tables.open("signals").scanner(
-        columns=columns, filter=here, batch_size=_ROWS
+        columns=columns, filter=here, batch_size=ROWS
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -150,7 +122,7 @@ def _embedded(tables: Tables, table: str, columns: pa.Schema, encoder: str) -> p
 def _failed(run: StageRun) -> pa.RecordBatchReader:
     def batches() -> Iterator[pa.RecordBatch]:
         entries = run.entries()
-        while some := [entry.id for entry in islice(entries, _ROWS)]:
+        while some := [entry.id for entry in islice(entries, ROWS)]:
             yield pa.record_batch([pa.array(some, pa.string())], schema=_PART)
 
     return pa.RecordBatchReader.from_batches(_PART, batches())

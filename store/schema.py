@@ -88,6 +88,7 @@ STAGES = pa.schema(
     ]
 )
 
+EVALUATION = "evaluation:"
 # `cluster` is the id of the sample that stands for this one, or the key of an evaluation sample;
 # `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample of a drop is lost
 # at most once.
@@ -147,6 +148,16 @@ DRIFT = pa.schema(
         pa.field("drifted", pa.bool_()),
     ]
 )
+
+
+def vectors_table(space: str) -> str:
+    """The table of a space's vectors."""
+    return f"vectors__{space}"
+
+
+def pairs_table(space: str) -> str:
+    """The table of what compares a sample's parts in a space."""
+    return f"pairs__{space}"
 
 
 def vectors(dim: int) -> pa.Schema:

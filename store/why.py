@@ -65,7 +65,7 @@ def _role(row: dict) -> str:
     if row["kind"] == "exact":
         return "another one stands for it"
     how = f"similarity {row['similarity']:.3f}"
-    if row["kind"].startswith("evaluation:"):
+    if row["kind"].startswith(schema.EVALUATION):
         return f"near to the evaluation sample {row['cluster']}, {how}"
     return f"{row['cluster']} stands for it, {how}"
 

@@ -1,7 +1,7 @@
 """What many tests share: one corpus, made once by the real engines."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,27 +18,9 @@ os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')
 
 def make(workspace: Workspace) -> None:
     """Run what is stale, without Dagster."""
-    from pipelines import (
-        banks,
-        decisions,
-        duplicates,
-        embed,
-        gallery,
-        ingest,
-        pairs,
-        plan,
-        release,
-        signals,
-    )
+    from pipelines import banks, decisions, duplicates, embed, gallery, pairs, plan, release
 
-    for name, drop in plan.drops(workspace).items():
-        stages = plan.stale(workspace, drop)
-        if "samples" in stages:
-            ingest.ingest(workspace, drop)
-        if "signals" in stages:
-            signals.measure(workspace, name)
-        if "vectors" in stages:
-            embed.embed(workspace, name)
+    _by_drop(workspace, vectors=embed.embed)
     whole = {
         "pairs": pairs.measure_pairs,
         "duplicates": duplicates.find_duplicates,
@@ -53,18 +35,25 @@ def make(workspace: Workspace) -> None:
 
 def curate(root: Path) -> Workspace:
     """Run what is stale up to the decisions, and these in any case: no model runs."""
-    from pipelines import decisions, duplicates, ingest, plan, signals
+    from pipelines import decisions, duplicates
 
     workspace = Workspace.open(root)
+    _by_drop(workspace)
+    duplicates.find_duplicates(workspace)
+    decisions.decide(workspace)
+    return workspace
+
+
+def _by_drop(workspace: Workspace, **more: Callable[[Workspace, str], object]) -> None:
+    from pipelines import ingest, plan, signals
+
     for name, drop in plan.drops(workspace).items():
         stages = plan.stale(workspace, drop)
         if "samples" in stages:
             ingest.ingest(workspace, drop)
-        if "signals" in stages:
-            signals.measure(workspace, name)
-    duplicates.find_duplicates(workspace)
-    decisions.decide(workspace)
-    return workspace
+        for stage, make_stage in {"signals": signals.measure, **more}.items():
+            if stage in stages:
+                make_stage(workspace, name)
 
 
 @pytest.fixture(scope="session")

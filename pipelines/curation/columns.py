@@ -43,7 +43,7 @@ class Column(NamedTuple):
 def columns(workspace: Workspace) -> list[Column]:
     """Every measurement that the corpus has a column for, in the order of the tables."""
     found = []
-    for table in ("signals", f"pairs__{workspace.config.space}"):
+    for table in ("signals", schema.pairs_table(workspace.config.space)):
         if workspace.tables.exists(table):
             for field in workspace.tables.open(table).schema:
                 if _is_measured(field):

@@ -12,7 +12,6 @@ import duckdb
 from pipelines.curation.database import listed
 from pipelines.curation.tallies import Place
 
-EVALUATION = "evaluation:"
 _LEAST, _LARGEST, _MEMBERS = 4, 2, 5
 
 

@@ -1,28 +1,26 @@
-"""DuckDB over streams of the tables: joins and groups of more rows than memory holds."""
+"""What the page asks of DuckDB: tables as they are, and rows as dictionaries."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from pipelines.database import ROWS, database, execute
 from store.tables import quote
 from store.workspace import Workspace
 
 _MEMORY = "1GB"
-_ROWS = 8192
 
 
 @contextmanager
-def database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty database that spills what is too large into a folder that goes with it."""
-    with tempfile.TemporaryDirectory() as spilled:
-        settings: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": spilled}
-        with duckdb.connect(config={**settings, "threads": 2}) as connection:
-            connection.execute("SET enable_progress_bar = false")
-            yield connection
+def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty database in a folder that goes with it."""
+    with tempfile.TemporaryDirectory() as folder, database(Path(folder), _MEMORY) as connection:
+        yield connection
 
 
 def load(
@@ -39,13 +37,11 @@ def load(
     there = tables.open(table) if tables.exists(table) else None
     if there is not None and set(columns) <= set(there.schema.names):
         where = None if drop is None else f"drop = {quote(drop)}"
-        scanner = there.scanner(columns=list(columns), filter=where, batch_size=_ROWS)
+        scanner = there.scanner(columns=list(columns), filter=where, batch_size=ROWS)
         stream = scanner.to_reader()
     else:
         stream = pa.schema([schema.field(c) for c in columns]).empty_table().to_reader()
-    connection.register("stream", stream)
-    connection.execute(f"CREATE TABLE {table} AS FROM stream")
-    connection.unregister("stream")
+    execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream)
 
 
 def listed(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:

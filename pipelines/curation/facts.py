@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines import keys
 from pipelines.curation import copies, groups, lost
 from pipelines.curation.columns import Column, columns
-from pipelines.curation.database import database, load
+from pipelines.curation.database import load, scratch
 from pipelines.curation.limits import Limit, limits
 from pipelines.curation.tallies import ByColumn, tally
 from store import schema
@@ -49,7 +49,7 @@ def facts(workspace: Workspace, by: Sequence[str], drop: str | None = None) -> F
     allowed = ["drop", "source", *(n for n, t in schema.SIGNAL_TYPES.items() if schema.is_text(t))]
     if wrong := [name for name in by if name not in allowed]:
         raise InputError(f"groups by {wrong[0]!r}: allowed are {', '.join(allowed)}")
-    with database() as connection:
+    with scratch() as connection:
         for name, (table_schema, names) in _TABLES.items():
             # Who stands for a lost sample may be of another drop.
             here = None if name == "duplicates" else drop

@@ -16,7 +16,7 @@ from pipelines.duplicates.evaluation import QUALITY, Listed, listing, read
 from pipelines.duplicates.near import Pictures, Texts
 from pipelines.duplicates.shingles import fold
 from pipelines.signals.image_copies import LOOK
-from store import identity
+from store import identity, schema
 from store.config_duplicates import Evaluation
 from store.stage import Entry
 from store.workspace import Workspace
@@ -34,7 +34,7 @@ def contaminated(
     Raises SourceError where there is nothing at its path.
     """
     listed = read(workspace, evaluation)
-    asked, name = workspace.config.duplicates, f"evaluation:{evaluation.name}"
+    asked, name = workspace.config.duplicates, f"{schema.EVALUATION}{evaluation.name}"
     found: dict[int, tuple[str, float]] = {}
     settings = listing(workspace, evaluation), asked.image, asked.audio, VERSION
 

@@ -17,7 +17,7 @@ from pipelines.duplicates.joins import Pairs
 from pipelines.duplicates.survivors import Near
 from pipelines.keys import corpus_space
 from pipelines.signals.image_copies import CROPS, LOOK
-from store import identity
+from store import identity, schema
 from store.tables import Tables, as_matrix, take
 from store.workspace import Workspace
 
@@ -89,7 +89,7 @@ def _semantic(
     workspace: Workspace, samples: pa.Table, mine: dict[str, pa.ChunkedArray], threshold: float
 ) -> Iterator[Near]:
     space, tables = corpus_space(workspace), workspace.tables
-    table = f"vectors__{space.name}"
+    table = schema.vectors_table(space.name)
     for part in sorted(space.towers):
         fingerprint = space.fingerprint(part)
         vectors = tables.open(table).to_table(columns=["part_id", "encoder"], with_row_id=True)

@@ -63,7 +63,7 @@ def _contaminated(workspace: Workspace, samples: pa.Table) -> tuple[pa.Table, li
         found, bad = contaminated(workspace, samples, evaluation)
         entries += bad
         for row, (key, similarity) in found.items():
-            rows.setdefault(row, (f"evaluation:{evaluation.name}", key, similarity))
+            rows.setdefault(row, (f"{schema.EVALUATION}{evaluation.name}", key, similarity))
     kinds, keyed, similar = zip(*rows.values(), strict=True) if rows else ((), (), ())
     places = np.array(list(rows), np.int64)
     return _rows(samples, places, list(keyed), list(kinds), list(similar)), entries
@@ -110,9 +110,8 @@ def _survivors(samples: pa.Table, lost: pa.Table) -> pa.Table:
     """A row a cluster and kind, of the sample that represents it."""
     some = lost.select(["cluster", "kind"]).group_by(["cluster", "kind"]).aggregate([])
     place = pc.index_in(some["cluster"], value_set=samples["id"].combine_chunks())
-    some = some.filter(
-        pc.and_(pc.is_valid(place), pc.invert(pc.match_like(some["kind"], "evaluation:%")))
-    )
+    stands = pc.invert(pc.starts_with(some["kind"], schema.EVALUATION))
+    some = some.filter(pc.and_(pc.is_valid(place), stands))
     place = pc.index_in(some["cluster"], value_set=samples["id"].combine_chunks())
     kinds = some["kind"].to_pylist()
     rows = _rows(samples, place.to_numpy(), some["cluster"].to_pylist(), kinds, [1.0] * len(kinds))

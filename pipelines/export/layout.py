@@ -6,18 +6,15 @@ list is a file of its own, so that whoever writes the shard reads that alone.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 
+from pipelines.database import ROWS, database, execute
 from store import identity
 from store.tables import Tables
 
-_MEMORY = "256MB"
-_ROWS = 8192
 # A key that is safe as a path in any archive: no dots, which would end it, nor what escapes.
 _SAFE = "([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+"
 _LONGEST = 80
@@ -71,10 +68,6 @@ def place(folder: Path, number: int) -> str:
 
 def _kept(tables: Tables, versions: dict[str, int], folder: Path) -> Iterator[pa.Table]:
     """Every kept sample in order, at most 8,192 at a time."""
-    file = folder / "kept.duckdb"
-    for left in folder.glob(f"{file.name}*"):
-        left.unlink()
-    settings: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": str(folder / "spilled")}
     sizes = ("image_bytes", "audio_bytes", "octet_length(text)", "octet_length(meta)")
     weight = " + ".join(f"CAST(coalesce({size}, 0) AS BIGINT)" for size in sizes)
     columns = {"drop": "drop", "id": "id", "row": "_rowid"}
@@ -84,15 +77,13 @@ def _kept(tables: Tables, versions: dict[str, int], folder: Path) -> Iterator[pa
     }
     measured = {kind: n for n in versions if (kind := n.partition("__")[0]) in ("signals", "pairs")}
     asked |= dict.fromkeys(measured.values(), (columns, None))
-    with duckdb.connect(file, config={**settings, "threads": 2}) as connection:
-        connection.execute("SET enable_progress_bar = false")
+    with database(folder) as connection:
         for name, (wanted, where) in asked.items():
             scanner = tables.open(name, versions[name]).scanner(
-                columns=wanted, filter=where, batch_size=_ROWS
+                columns=wanted, filter=where, batch_size=ROWS
             )
-            connection.register("stream", scanner.to_reader())
-            connection.execute(f"CREATE TABLE {name.partition('__')[0]} AS FROM stream")
-            connection.unregister("stream")
+            query = f"CREATE TABLE {name.partition('__')[0]} AS FROM stream"
+            execute(connection, query, stream=scanner.to_reader())
         rows = {
             kind: f"{kind}.row" if kind in measured else "NULL::UBIGINT"
             for kind in ("signals", "pairs")
@@ -100,9 +91,8 @@ def _kept(tables: Tables, versions: dict[str, int], folder: Path) -> Iterator[pa
         joins = " ".join(_JOIN.format(kind) for kind in measured)
         connection.execute(_KEPT.format(**rows, joins=joins))
         connection.execute(_TWICE)
-        for batch in connection.sql(_LISTED).to_arrow_reader(_ROWS):
+        for batch in connection.sql(_LISTED).to_arrow_reader(ROWS):
             yield pa.Table.from_batches([batch])
-    file.unlink()
 
 
 def _shards(batches: Iterator[pa.Table], most_samples: int, most_bytes: int) -> Iterator[pa.Table]:

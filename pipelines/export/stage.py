@@ -180,7 +180,7 @@ def _versions(workspace: Workspace, options: Options) -> dict[str, int]:
 
 def _pairs(workspace: Workspace) -> list[str]:
     """The signals of pairs, where there are any."""
-    name = f"pairs__{workspace.config.space}"
+    name = schema.pairs_table(workspace.config.space)
     made = record(workspace.tables, "pairs") is not None
     return [name] if made and workspace.tables.exists(name) else []
 

@@ -8,18 +8,14 @@ depend on the order of anything, and which a corpus that grows changes little.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from embedders.spaces import Space
-from pipelines.features import table_name
-from store.schema import MODALITIES
+from pipelines.database import ROWS, database, execute, value
+from store.schema import MODALITIES, vectors_table
 from store.tables import Tables, quote
-
-_MEMORY = "256MB"
-_ROWS = 8192
 
 _FOUND = f"""
 CREATE TABLE found AS
@@ -40,11 +36,11 @@ class Embedded:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
         self._connection = connection
-        self.count = self._value("SELECT count(*) FROM found")
+        self.count = value(connection, "SELECT count(*) FROM found")
 
     def digest(self) -> str:
         """Of which samples there are and which of their parts are embedded, in any order."""
-        return f"{self.count} {self._value(_DIGEST)}"
+        return f"{self.count} {value(self._connection, _DIGEST)}"
 
     def both(self, a: str, b: str, most: int) -> pa.Table:
         """Different samples drawn from those that have vectors in both modalities, by id."""
@@ -66,7 +62,7 @@ class Embedded:
         All tiles but the last are of so many rows, whatever the engine's batches are."""
         ordered = self._connection.sql('FROM found ORDER BY "drop", id')
         held: list[pa.Table] = []
-        for batch in ordered.to_arrow_reader(_ROWS):
+        for batch in ordered.to_arrow_reader(ROWS):
             held.append(pa.Table.from_batches([batch]))
             while sum(t.num_rows for t in held) >= rows:
                 whole = pa.concat_tables(held)
@@ -78,34 +74,20 @@ class Embedded:
     def _table(self, query: str) -> pa.Table:
         return self._connection.sql(query).to_arrow_table()
 
-    def _value(self, query: str) -> Any:
-        return self._connection.sql(query).fetchall()[0][0]
-
 
 @contextmanager
 def embedded(tables: Tables, space: Space, version: int, folder: Path) -> Iterator[Embedded]:
     """The samples of all drops, joined in `folder` with what a version of the space's vectors has
     by the encoders of today."""
-    file = folder / "embedded.duckdb"
-    _remove(file)
-    settings: dict[str, Any] = {"memory_limit": _MEMORY, "temp_directory": str(folder / "spilled")}
-    with duckdb.connect(file, config={**settings, "threads": 2}) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        vectors = tables.open(table_name(space.name), version).scanner(
-            columns={"part_id": "part_id", "row": "_rowid"},
-            filter=_current(space),
-            batch_size=_ROWS,
-        )
-        columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))}
-        samples = tables.open("samples").scanner(
-            columns=columns | {"row": "_rowid"}, batch_size=_ROWS
-        )
-        connection.register("vectors", vectors.to_reader())
-        connection.execute("CREATE TABLE embedded AS FROM vectors")
-        connection.register("samples", samples.to_reader())
-        connection.execute(_FOUND)
+    vectors = tables.open(vectors_table(space.name), version).scanner(
+        columns={"part_id": "part_id", "row": "_rowid"}, filter=_current(space), batch_size=ROWS
+    )
+    columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))}
+    samples = tables.open("samples").scanner(columns=columns | {"row": "_rowid"}, batch_size=ROWS)
+    with database(folder) as connection:
+        execute(connection, "CREATE TABLE embedded AS FROM vectors", vectors=vectors.to_reader())
+        execute(connection, _FOUND, samples=samples.to_reader())
         yield Embedded(connection)
-    _remove(file)
 
 
 def _current(space: Space) -> str:
@@ -113,8 +95,3 @@ def _current(space: Space) -> str:
     return " OR ".join(
         f"(modality = {quote(m)} AND encoder = {quote(space.fingerprint(m))})" for m in towers
     )
-
-
-def _remove(file: Path) -> None:
-    for left in file.parent.glob(f"{file.name}*"):
-        left.unlink()

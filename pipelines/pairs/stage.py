@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from embedders.spaces import Space
-from pipelines import features, keys
+from pipelines import keys
 from pipelines.pairs.embedded import Embedded, embedded
 from pipelines.pairs.meter import Meter, Vectors
 from pipelines.progress import watch
@@ -29,10 +29,6 @@ _TILE = 4096  # samples that are measured at a time, a few megabytes of vectors 
 _UNIT = 16 * _TILE  # and that are committed together
 
 
-def table_name(space: str) -> str:
-    return f"pairs__{space}"
-
-
 def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
     """Make the corpus's `pairs__{space}`: a row for every sample of every drop.
 
@@ -46,7 +42,7 @@ def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
         ConservationError: a sample has no row; nothing was published.
     """
     tables, space = workspace.tables, corpus_space(workspace)
-    key, name = keys.pairs(workspace), table_name(space.name)
+    key, name = keys.pairs(workspace), schema.pairs_table(space.name)
     vectors = _vectors(tables, space)
     head = _head(workspace, space, vectors.dim)
     with begin(tables, STAGE, key, schema.PAIRS) as run:
@@ -104,7 +100,7 @@ def _measured(rows: pa.Table, measure: Meter) -> tuple[list[pa.RecordBatch], lis
 
 
 def _vectors(tables: Tables, space: Space) -> Vectors:
-    dataset = tables.open(features.table_name(space.name))
+    dataset = tables.open(schema.vectors_table(space.name))
     dim = dataset.schema.field("vector").type.list_size
     samples = tables.uri("samples"), tables.version("samples")
     return Vectors(dataset.uri, int(dataset.version), dim, *samples)
