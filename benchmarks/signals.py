@@ -118,8 +118,8 @@ def pipeline(
 ) -> tuple[float, float, StageRun]:
     samples = workspace.tables.open("samples")
     here, known = "drop = 'a'", Known(workspace.tables, "a")
-    plan = stage._Plan(workspace, samples.version, 0, here, keys.scorers(workspace))
     run = StageRun(workspace.tables.root, "signals", "a", name, schema.SIGNALS).open()
+    plan = stage._Plan(workspace, run, samples.version, 0, here, keys.scorers(workspace))
     clock, spent = time.perf_counter(), busy()
     units = list(stage.list_units(samples, here, known))
     work = partial(stage.UnitWork, plan)
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = "1"  # a loop on one core, as Ray grants each of its workers
     base = [jpeg(seed) for seed in range(min(200, options.pictures))]
     pictures = [base[n % len(base)] + n.to_bytes(4) for n in range(options.pictures)]
     some = pictures[:: max(1, len(pictures) // 400)]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipelines import keys
+from pipelines import keys, lost_rows
 from pipelines.lost import Lost, lost
 from pipelines.measured import at, packed
 from pipelines.policy import RowTest, pair_signals, policy_hash, row_tests, shown
-from pipelines.selection import select
+from pipelines.selection import Ids, draws, select
 from pipelines.verdicts import Explain, Verdicts
 from store import identity, schema
 from store.config_policy import Policy
@@ -29,10 +29,12 @@ _ROWS = 1 << 16
 
 @dataclass(frozen=True)
 class Evidence:
-    """What policies judge by: the samples' columns that they name, and what `duplicates` says."""
+    """What policies judge by: the samples' columns that they name, what `duplicates` says, and who
+    the samples are."""
 
     samples: pa.Table
     lost: Lost
+    ids: Ids
 
 
 def gather(
@@ -49,8 +51,11 @@ def gather(
             f"the corpus has no {pairs[0]} yet, nor any signals of pairs in the space"
             f" {workspace.config.space!r}; `isotrope run` makes them"
         )
+    found = lost_rows.held(workspace.tables)
+    if found is None or any(draws(policy) for policy in policies):
+        wanted.append("id")
     samples = packed(workspace, wanted)
-    return Evidence(samples, lost(workspace, samples))
+    return Evidence(samples, lost(workspace, found, samples), _ids(workspace, samples))
 
 
 def judge(evidence: Evidence, policy: Policy) -> Verdicts:
@@ -63,7 +68,7 @@ def judge(evidence: Evidence, policy: Policy) -> Verdicts:
         verdicts.reject(test.name, np.flatnonzero(broken), _explain(test, column))
     for rule, rows, explain in evidence.lost.rejected(verdicts.kept):
         verdicts.reject(rule, rows, explain)
-    select(policy, samples, verdicts)
+    select(policy, samples, evidence.ids, verdicts)
     return verdicts
 
 
@@ -77,7 +82,8 @@ def decide(workspace: Workspace) -> Counts:
     tables, policy = workspace.tables, workspace.config.policy
     key = keys.decisions(workspace)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
-        evidence = gather(workspace, [policy])
+        evidence = gather(workspace, [policy], ["id"])
+        lost_rows.hold(tables, evidence.lost.rows)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())
         total = tables.open("samples").count_rows()
@@ -91,6 +97,13 @@ def decide(workspace: Workspace) -> Counts:
             write=lambda: tables.replace(STAGE, schema.DECISIONS, rows, None),
             output=lambda: key,
         )
+
+
+def _ids(workspace: Workspace, samples: pa.Table) -> Ids:
+    if "id" in samples.column_names:
+        return lambda rows: at(samples["id"], rows)
+    signals = workspace.tables.open("signals")
+    return lambda rows: identity.pack(signals.take(rows, ["id"])["id"].combine_chunks())
 
 
 def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.RecordBatch]:

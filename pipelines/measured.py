@@ -28,25 +28,31 @@ def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
     Columns are those of `signals`, `schema.PAIR_TYPES` of the corpus's space, and the samples'
     `source`; null where there is no row. Text but for `id` is dictionary-encoded.
     """
-    found = packed(workspace, columns)
+    found = packed(workspace, ["id", *columns])
     ids = pa.chunked_array([unpack(chunk) for chunk in found["id"].chunks], pa.string())
     return found.set_column(1, "id", ids)
 
 
 def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
-    """The same with ids as `store.identity.pack` makes them, for tens of millions of rows."""
-    asked = [c for c in dict.fromkeys(columns) if c not in _KEY]
+    """The same for tens of millions of rows: `id` only if it is asked for, and as
+    `store.identity.pack` makes it."""
+    asked = [c for c in dict.fromkeys(columns) if c != "drop"]
     own = [c for c in asked if c in schema.SIGNALS.names]
-    table = _scan(workspace.tables, "signals", schema.SIGNALS, own)
     others = {schema.pairs_table(workspace.config.space): schema.PAIRS, "samples": schema.SAMPLES}
-    for name, known in others.items():
-        wanted = [c for c in asked if c not in own and c in known.names]
-        if wanted:
-            other = _scan(workspace.tables, name, known, wanted)
-            place = _places(table, other)
-            for column in wanted:
-                table = table.append_column(column, other[column].combine_chunks().take(place))
-    return table.select([*_KEY, *asked])
+    joined = {
+        name: wanted
+        for name, known in others.items()
+        if (wanted := [c for c in asked if c not in own and c in known.names])
+    }
+    keys = _KEY if joined or "id" in asked else ("drop",)
+    own = list(dict.fromkeys([*keys, *own]))
+    table = _scan(workspace.tables, "signals", schema.SIGNALS, own)
+    for name, wanted in joined.items():
+        other = _scan(workspace.tables, name, others[name], [*_KEY, *wanted])
+        place = _places(table, other)
+        for column in wanted:
+            table = table.append_column(column, other[column].combine_chunks().take(place))
+    return table.select(["drop", *asked])
 
 
 def at(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
@@ -58,36 +64,35 @@ def at(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
     return near.take(pa.array(rows - first))
 
 
-def _scan(tables: Tables, name: str, known: pa.Schema, columns: list[str]) -> pa.Table:
-    wanted = [*_KEY, *columns]
-    none = _coded(pa.schema([known.field(c) for c in wanted]).empty_table())
-    if not tables.exists(name):
-        return none
-    dataset = tables.open(name)
-    if not set(wanted) <= set(dataset.schema.names):
-        return none
+def _scan(tables: Tables, name: str, known: pa.Schema, wanted: list[str]) -> pa.Table:
+    fields = pa.schema([known.field(c) for c in wanted])
+    none = _coded(pa.RecordBatch.from_pylist([], schema=fields))
+    dataset = tables.open(name) if tables.exists(name) else None
+    if dataset is None or not set(wanted) <= set(dataset.schema.names):
+        return pa.Table.from_batches([none])
 
-    def read(fragment: lance.LanceFragment) -> list[pa.Table]:
-        batches = fragment.scanner(columns=wanted, batch_size=_ROWS).to_batches()
-        return [_coded(pa.Table.from_batches([batch])) for batch in batches]
+    def read(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
+        return [
+            _coded(batch)
+            for batch in fragment.scanner(columns=wanted, batch_size=_ROWS).to_batches()
+        ]
 
     with ThreadPoolExecutor(workers()) as pool:
         parts = chain.from_iterable(pool.map(read, dataset.get_fragments()))
-        return pa.concat_tables([none, *parts]).unify_dictionaries()
+        return pa.Table.from_batches([none, *parts]).unify_dictionaries()
 
 
-def _coded(table: pa.Table) -> pa.Table:
+def _coded(batch: pa.RecordBatch) -> pa.RecordBatch:
     """As `packed` gives it, and all of it copied: one column would keep a whole batch in memory."""
     columns: dict[str, pa.Array] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        whole = column.combine_chunks()
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "id":
-            columns[name] = pack(whole)
-        elif schema.is_text(whole.type):
-            columns[name] = whole.dictionary_encode()
+            columns[name] = pack(column)
+        elif schema.is_text(column.type):
+            columns[name] = column.dictionary_encode()
         else:
-            columns[name] = pa.concat_arrays([whole, whole.slice(0, 0)])
-    return pa.table(columns)
+            columns[name] = pa.concat_arrays([column, column.slice(0, 0)])
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def _places(rows: pa.Table, other: pa.Table) -> pa.Array:

@@ -7,6 +7,7 @@ So neither the order of rows nor that in which drops arrived has a part in it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ from pipelines.verdicts import Explain, Verdicts
 from store import identity
 from store.config_policy import ROW, Cap, Policy, Rule
 from store.identity import words
+
+Ids: TypeAlias = Callable[[np.ndarray], pa.Array]  # rows -> their packed ids
 
 _MOST = np.uint32(0xFFFFFFFF)
 
@@ -61,11 +64,17 @@ def steps(policy: Policy) -> Iterator[Step]:
             yield Step(name, None, True, asked.by, None, asked.share, asked.count, asked.seed)
 
 
-def select(policy: Policy, samples: pa.Table, verdicts: Verdicts) -> None:
+def draws(policy: Policy) -> bool:
+    """Whether every sample draws a number."""
+    return any(step.signal is None for step in steps(policy))
+
+
+def select(policy: Policy, samples: pa.Table, ids: Ids, verdicts: Verdicts) -> None:
     """Reject what the policy does not select among the samples that are kept so far.
 
     Args:
-        samples: `drop`, `id` and the policy's columns, as `pipelines.measured.packed` gives them.
+        samples: `drop` and the policy's columns, as `pipelines.measured.packed` gives them; `id`
+            where it draws.
     """
     for step in steps(policy):
         rows = np.flatnonzero(verdicts.kept)
@@ -90,7 +99,7 @@ def select(policy: Policy, samples: pa.Table, verdicts: Verdicts) -> None:
             quota = np.maximum(np.ceil(np.round(quota * step.share, 6)), 1).astype(np.int64)
         else:
             quota = np.full(len(names), step.count)
-        keep, last = best(score, group, quota, _by_identity(samples, rows))
+        keep, last = best(score, group, quota, _by_identity(samples, ids, rows))
         told = _values(samples, step, rows, score)
         verdicts.reject(step.name, rows[~keep], _explain(step, rows, group, last, names, told))
 
@@ -170,11 +179,13 @@ def _missing(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(pc.is_null(column, nan_is_null=floating))
 
 
-def _by_identity(samples: pa.Table, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _by_identity(
+    samples: pa.Table, ids: Ids, rows: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
     def order(places: np.ndarray) -> np.ndarray:
         drops = at(samples["drop"], rows[places])
         rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
-        high, low = words(at(samples["id"], rows[places])).T
+        high, low = words(ids(rows[places])).T
         return np.lexsort((rank[drops.indices.to_numpy()], low, high))
 
     return order

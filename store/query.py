@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from store import rescore, schema
 from store.corrections.recipe import METHODS, recipe
-from store.errors import InputError
+from store.errors import InputError, NotFoundError
 from store.releases import Direction
 from store.result import Asked, Hit, Result
 from store.search import Weighted, check_columns, corrected
@@ -184,7 +184,13 @@ class Query:
         return self.run().rows
 
     def to_pandas(self) -> "pd.DataFrame":
-        return self.to_arrow().to_pandas()
+        """The same. Raises NotFoundError where pandas is not installed."""
+        try:
+            return self.to_arrow().to_pandas()
+        except ModuleNotFoundError:
+            raise NotFoundError(
+                "pandas is not installed: pip install 'isotrope[pandas]'; to_arrow() does without"
+            ) from None
 
     def to_list(self) -> list[dict[str, Any]]:
         return self.to_arrow().to_pylist()

@@ -6,12 +6,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from embedders.cluster import cluster
 from store.workspace import Workspace
 from tests.corpus_for_tests import begin, deliver
 
 ROOT = Path(__file__).resolve().parent.parent
+settings.register_profile("isotrope", deadline=None)  # tests are not timed
+settings.load_profile("isotrope")
 os.environ["COLUMNS"] = "200"  # tables are read by tests, not by people on narrow terminals
 os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 

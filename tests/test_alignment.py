@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from embedders.alignment import align, components, retrieval, split
@@ -178,7 +178,6 @@ def test_a_third_modality_joins_by_several_anchors():
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=40),
     st.integers(0, 5),
 )
-@settings(deadline=None)
 def test_groups_never_straddle(pairs, seed):
     columns = [np.array(column) for column in zip(*pairs, strict=True)]
     joined = components(columns, len(pairs))

@@ -1,5 +1,10 @@
 """Search through the client: the same answers as brute force, and errors that help."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -36,14 +41,40 @@ def test_search_is_exact(corpus: isotrope.Corpus, gallery: str, method: str) -> 
 
 
 def test_columns_and_order(corpus: isotrope.Corpus) -> None:
-    rows = corpus.search(text="a blue square number 12").limit(7).to_pandas()
-    assert list(rows.columns) == [
+    rows = corpus.search(text="a blue square number 12").limit(7).to_arrow()
+    assert rows.column_names == [
         "id", "modality", "_score", "_raw_score", "_bias", "rank", "key", "caption",
     ]  # fmt: skip
-    assert list(rows["rank"]) == list(range(1, 8))
-    assert (np.diff(rows["_score"]) <= 0).all()
-    np.testing.assert_allclose(rows["_raw_score"] - rows["_bias"], rows["_score"], atol=1e-6)
-    assert rows["key"][0] == "blue-0012"
+    assert rows["rank"].to_pylist() == list(range(1, 8))
+    raw, bias, score = (rows[c].to_numpy() for c in ("_raw_score", "_bias", "_score"))
+    assert (np.diff(score) <= 0).all()
+    np.testing.assert_allclose(raw - bias, score, atol=1e-6)
+    assert rows["key"][0].as_py() == "blue-0012"
+
+
+@pytest.mark.slow
+def test_pandas_is_for_those_who_have_it(
+    corpus: isotrope.Corpus, squares: Workspace, tmp_path: Path
+) -> None:
+    hits = corpus.search(text="a blue square number 12").limit(7)
+    with pytest.raises(errors.NotFoundError, match=r"isotrope\[pandas\]"):
+        hits.to_pandas()
+    installer = Path(sys.executable).with_name("uv")
+    installed = [installer, "pip", "install", "--quiet", "--target", tmp_path, "pandas"]
+    subprocess.run(installed, check=True)
+    code = (
+        "import sys, isotrope; frame = isotrope.connect(sys.argv[1]).search("
+        "text='a blue square number 12').limit(7).to_pandas(); print(list(frame['key']))"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    told = subprocess.run(
+        [sys.executable, "-c", code, squares.root],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert told.stdout.strip() == str([row["key"] for row in hits.to_list()])
 
 
 def test_an_image_finds_itself_and_its_caption(corpus: isotrope.Corpus, tmp_path) -> None:

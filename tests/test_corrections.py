@@ -44,7 +44,7 @@ def reference(method, gallery, query_bank, gallery_bank, params):
 
 
 @pytest.mark.parametrize("method", PARAMS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 40), m=st.integers(1, 30), h=st.integers(1, 30))
 def test_agrees_with_the_dense_reference(method, seed, n, m, h):
     data = made(seed, n, m, h)
@@ -142,7 +142,7 @@ def test_a_composition_fits_the_bias_on_moved_vectors():
 
 
 @pytest.mark.parametrize("method", PARAMS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 60))
 def test_rank_is_exact(method, seed, k):
     data = made(seed)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.cli import main
@@ -332,7 +332,6 @@ def test_histograms_are_numpys_over_any_number_of_drops(tmp_path):
 numbers = st.floats(-(2.0**99), 2.0**99, width=32)
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(numbers, st.just(0.0), st.integers(0, 10**9)), min_size=1, max_size=60))
 def test_every_value_has_its_bin(values):
     data = np.array(values, float)
@@ -343,7 +342,6 @@ def test_every_value_has_its_bin(values):
     assert np.histogram(data, edges)[0].sum() == len(data)
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), max_size=90), max_size=4), st.sampled_from([1, -1]))
 def test_ends_are_those_of_a_plain_sort(batches, sign):
     found, plain = Ends(sign), []

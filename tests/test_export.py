@@ -290,7 +290,7 @@ def test_a_shard_that_lost_a_sample_is_no_success(
         export(corpus, tmp_path, Options("parquet"))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.text(st.sampled_from("ab./~-_ж \\'"), max_size=90), min_size=1, max_size=40))
 def test_names_are_unique_for_any_keys(keys: list[str]) -> None:
     rows = [{"drop": "d", "id": f"{n:032x}", "key": k, "source": "s"} for n, k in enumerate(keys)]

@@ -219,7 +219,7 @@ def test_a_broken_row_group_costs_its_rows_and_no_others(tmp_path):
     assert bad(found) == [(f"row-{n}", "parquet.corrupt") for n in range(100, 200)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     damage=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=4),
     cut=st.floats(0, 1),
@@ -312,7 +312,7 @@ def test_an_endless_line_is_passed_over_in_little_memory(tmp_path):
     assert (error.rule, error.value, error.threshold) == ("jsonl.bytes", len(long), 2 << 20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lines=st.lists(
         st.sampled_from([b"", b" ", b'{"text":"x"}', b"{", b"y" * 300, b"\r"]), max_size=30

@@ -58,7 +58,7 @@ def test_pictures_are_described_and_every_cut_is_found(format, options):
         assert rule in ("image.truncated", "image.broken", "image.format")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(PICTURES), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255))))
 def test_damaged_pictures_raise_record_errors_and_nothing_else(kind, damage):
     data = bytearray(picture(kind[0], **kind[1]))
@@ -184,7 +184,7 @@ def test_sounds_are_described_and_every_cut_is_found(format, options):
         assert rule in ("audio.truncated", "audio.broken", "audio.empty", "audio.format")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(SOUNDS), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255))))
 def test_damaged_sounds_raise_record_errors_and_nothing_else(kind, damage):
     data = bytearray(tone(kind[0], 0.05, 8000, **kind[1]))

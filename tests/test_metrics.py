@@ -5,7 +5,7 @@ import json
 import dense
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import isotrope
@@ -30,7 +30,6 @@ def positions(scores, right):
     return [sorted(order[i].tolist().index(g) + 1 for g in r) for i, r in enumerate(right)]
 
 
-@settings(deadline=None)
 @given(judged())
 def test_retrieval_measures_agree_with_plain_loops(case):
     scores, right = case
@@ -70,7 +69,6 @@ def test_one_right_answer_a_query_may_be_an_array():
         Relevant.of([[3]], gallery=3)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 10), st.integers(1, 5))
 def test_hubness_measures_agree_with_plain_loops(seed, items, k):
     rng = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ def upper(near: np.ndarray, first: int) -> list[tuple[int, int]]:
     return [(int(x), int(y)) for x, y in zip(a, b, strict=True) if y >= first]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(0, 63), st.integers(0, 150))
 def test_no_pair_of_hashes_within_the_radius_is_missed(seed: int, radius: int, first: int) -> None:
     rng = np.random.default_rng(seed)
@@ -51,7 +51,7 @@ def test_a_pair_at_the_radius_is_found_however_many_hashes_there_are() -> None:
         assert sorted(b for places, _ in bands for b in places.tolist()) == list(range(256))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds, st.floats(0.5, 0.99), st.integers(0, 400))
 def test_no_pair_of_vectors_within_the_threshold_is_missed(
     seed: int, threshold: float, first: int
@@ -115,7 +115,7 @@ def test_a_picture_in_other_colours_is_no_copy() -> None:
     assert near([(hashes, look), (hashes, painted)]) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.integers(0, 40), st.integers(0, 60))
 def test_no_pair_between_two_lists_of_hashes_is_missed(seed: int, radius: int, first: int) -> None:
     rng = np.random.default_rng(seed)
@@ -199,7 +199,7 @@ def is_near(n: Near, one: int, other: int) -> float:
     return float(n.pairs.similarity[here[0]]) if len(here) else 0.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(2, 30))
 def test_what_is_lost_is_near_its_survivor_and_survivors_are_apart(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

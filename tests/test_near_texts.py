@@ -23,7 +23,7 @@ def listed(pairs: Pairs) -> list[tuple[int, int]]:
     return list(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.text(max_size=20), min_size=2, max_size=8))
 def test_shared_shingles_are_those_of_sets(texts: list[str]) -> None:
     folded = fold(texts)
@@ -95,7 +95,7 @@ def is_template(one: str, other: str) -> bool:
 _WORDS = ["cat", "ca", "act", "car", "c", "dog", "12", "13", "dogcat", "catodg", "straße", "çat"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from(_WORDS), min_size=1, max_size=6), min_size=2, max_size=9))
 def test_templates_are_those_of_the_words_of_one_side_only(said: list[list[str]]) -> None:
     texts = [" ".join(t) for t in said]
@@ -121,7 +121,7 @@ def by_pair(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
     return out
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seeds, st.integers(0, 6), st.integers(0, 74))
 def test_crowds_are_compared_as_if_each_were_with_each(seed: int, most: int, first: int) -> None:
     rng = np.random.default_rng(seed)

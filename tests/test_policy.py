@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines import lost_rows
 from pipelines.decisions import Evidence, judge
-from pipelines.lost import among
+from pipelines.lost import Lost
+from pipelines.measured import at
 from pipelines.policy import hash_of, policy_hash, prefilter, row_tests
 from pipelines.selection import drawn
 from store import identity, presets, schema
@@ -47,7 +49,9 @@ _SHARES = st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0])
 
 
 def _id(number: int) -> str:
-    return identity.part_id("text", str(number).encode())
+    # Every fifth one begins as the one before it does: halves of ids do not tell them apart.
+    first, second = (identity.part_id("text", str(n).encode()) for n in (number // 5, number))
+    return (first if number % 5 < 2 else second)[:16] + second[16:]
 
 
 @st.composite
@@ -121,7 +125,7 @@ def _judged(samples: list, duplicates: list, written: dict) -> dict[tuple, str |
     lost = pa.Table.from_pylist(duplicates, schema=pa.schema([(n, pa.string()) for n in names]))
     firsts = pa.table({"cluster": [s["id"] for s in samples], "drop": [s["drop"] for s in samples]})
     firsts = firsts.cast(pa.schema([("cluster", pa.string()), ("drop", pa.string())]))
-    verdicts = judge(Evidence(table, among(lost, table, lambda: firsts, {"image": 31})), policy)
+    verdicts = judge(_evidence(table, lost, firsts), policy)
     rules, values, thresholds = (c.to_pylist() for c in verdicts.reasons(0, len(samples)))
     assert verdicts.counts() == Counter(r for r in rules if r is not None)
     for kept, rule, value, threshold in zip(verdicts.kept, rules, values, thresholds, strict=True):
@@ -130,6 +134,11 @@ def _judged(samples: list, duplicates: list, written: dict) -> dict[tuple, str |
             assert threshold is not None
             assert value is not None or rule.startswith(("caps", *_VALUES))
     return {(s["drop"], s["id"]): rule for s, rule in zip(samples, rules, strict=True)}
+
+
+def _evidence(table: pa.Table, lost: pa.Table, firsts: pa.Table) -> Evidence:
+    found = Lost(lost_rows.find(lost, table), lambda: lost, lambda: firsts, {"image": 31})
+    return Evidence(table, found, lambda rows: at(table["id"], rows))
 
 
 def _table(samples: list) -> pa.Table:
@@ -251,7 +260,7 @@ def _reasons(samples: list, written: dict) -> list[tuple]:
     table = _table(samples)
     none = pa.table({n: pa.array([], pa.string()) for n in ("drop", "id", "cluster", "kind")})
     policy = Policy.model_validate(written)
-    verdicts = judge(Evidence(table, among(none, table, lambda: none, {})), policy)
+    verdicts = judge(_evidence(table, none, none), policy)
     return list(zip(*(c.to_pylist() for c in verdicts.reasons(0, len(samples))), strict=True))
 
 

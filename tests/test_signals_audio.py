@@ -224,7 +224,7 @@ def vowels(rate: int) -> np.ndarray:
     return np.concatenate(out)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 5000), st.sampled_from([1, 2, 3]))
 def test_blocks_do_not_matter(block: int, channels: int) -> None:
     rng = np.random.default_rng(block)

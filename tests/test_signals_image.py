@@ -190,7 +190,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path) -> None:
     assert isinstance(failed["image_class"], EncoderError)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_picture_fail_by_name(data: bytes) -> None:
     values, failed = measure_picture(data, [image_pixels.PIXELS, image_hash.HASH])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.signals.linear_head import LinearHead
@@ -21,7 +21,6 @@ def unit(rng: np.random.Generator, rows: int, dims: int = 16) -> np.ndarray:
 SEEDS, ROWS = st.integers(0, 2**32 - 1), st.integers(1, 30)
 
 
-@settings(deadline=None)
 @given(SEEDS, ROWS, st.integers(1, 40), st.integers(1, 12), st.floats(0, 1))
 def test_formulas_hold(seed: int, rows: int, bank: int, k: int, masked: float) -> None:
     rng = np.random.default_rng(seed)

@@ -211,7 +211,7 @@ def test_a_tar_cut_anywhere_gives_all_that_comes_before_the_cut(tmp_path, compre
         assert len(bad(found)) == 1 or kept == everything
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     members=st.lists(
         st.tuples(
@@ -237,7 +237,7 @@ def test_counted_is_read_for_whatever_there_is(members, cut, damage, compressed,
         items(unit, Limits(image_bytes=limit))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), bad_at=st.integers(0, 9))
 def test_neighbours_of_a_bad_record_are_all_read(seed, bad_at):
     chooser = random.Random(seed)

@@ -31,7 +31,7 @@ _drops = st.sampled_from(["a", "b", "it's"])
 _steps = st.lists(st.tuples(_drops, st.lists(st.integers(0, 9), unique=True)), max_size=8)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(_steps, st.booleans())
 def test_replace_is_a_dictionary(tmp_path_factory, steps, compacted) -> None:
     tables = Tables(tmp_path_factory.mktemp("tables"))
@@ -44,7 +44,7 @@ def test_replace_is_a_dictionary(tmp_path_factory, steps, compacted) -> None:
     assert content(tables) == {drop: ids for drop, ids in expected.items() if ids}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(_steps, st.booleans())
 def test_upsert_is_a_dictionary_in_one_commit(tmp_path_factory, steps, compacted) -> None:
     tables = Tables(tmp_path_factory.mktemp("tables"))

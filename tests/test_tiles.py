@@ -20,7 +20,7 @@ def tiled(scores, k, width):
     return top.result()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6), columns=st.integers(1, 200), k=st.integers(1, 30),
     width=st.integers(1, 120), levels=st.sampled_from([2, 5, 10**6]), hidden=st.floats(0, 1),
@@ -37,7 +37,7 @@ def test_running_top_k_is_a_stable_sort(seed, columns, k, width, levels, hidden)
     np.testing.assert_array_equal(index, np.where(best > -np.inf, order, -1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 20), more=st.integers(1, 500))
 def test_the_first_floor_is_never_too_high(seed, k, more):
     scores = np.random.default_rng(seed).normal(size=(9, k + more)).astype(np.float32)
@@ -47,7 +47,7 @@ def test_the_first_floor_is_never_too_high(seed, k, more):
 BETAS = st.sampled_from([0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 40.0, 79.0, 80.0, 81.0, 160.0, 1000.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6), betas=st.sets(BETAS, min_size=1), tile=st.integers(1, 64),
     sign=st.sampled_from([-1, 0, 1]),
