@@ -46,6 +46,8 @@ def make(root: Path, rows: int) -> None:
     import numpy as np
     import pyarrow as pa
 
+    from pipelines import lost_rows
+    from pipelines.decisions import gather
     from store import schema
     from store.workspace import Workspace
 
@@ -115,6 +117,9 @@ def make(root: Path, rows: int) -> None:
 
     tables.replace("signals", schema.SIGNALS, signals(), None)
     tables.replace("duplicates", schema.DUPLICATES, duplicates(), None)
+    workspace = Workspace.open(root)
+    evidence = gather(workspace, [workspace.config.policy])
+    lost_rows.hold(tables, evidence.lost.rows)  # as decisions do
 
 
 def _copies(at: Any, each: int) -> Any:
@@ -248,6 +253,10 @@ def main() -> None:
                 r.clock for r in ours
             )
             print(f"{line}{_cells(theirs)} {ratio:.1f} |", flush=True)
+        (root / "tables" / "_lost.arrow").unlink()
+        command = [sys.executable, "-m", "orchestration.cli", "whatif", "--json"]
+        ours = [timed([*command, "--corpus", str(root)]) for _ in range(options.repeats)]
+        print(f"| no change, and decisions left nothing |{_cells(ours)} | | | |")
     return None
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import yaml
 
 from pipelines.decisions import gather, judge
 from pipelines.selection import groups
+from pipelines.verdicts import Verdicts
 from store.config import CorpusConfig, parse
 from store.config_policy import Policy
 from store.errors import ConfigError, InputError
@@ -58,12 +58,12 @@ def compare(
         raise InputError(f"--by {by}: not a group; allowed: {', '.join(Policy.groups())}")
     evidence = gather(workspace, [today, then], [by])
     group, names = groups(evidence.samples[by])
-    counts = [np.bincount(group, minlength=len(names))]
+    counts = [Verdicts(len(group)).by(group, len(names))]
     kept, rejected = [], []
     for policy in (today, then):
         verdicts = judge(evidence, policy)
-        counts.append(np.bincount(group[verdicts.kept], minlength=len(names)))
-        kept.append(int(verdicts.kept.sum()))
+        counts.append(verdicts.by(group, len(names)))
+        kept.append(int(counts[-1].sum()))
         rejected.append(verdicts.counts())
     before, after = rejected
     found = zip(names, *(c.tolist() for c in counts), strict=True)

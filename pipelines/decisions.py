@@ -6,7 +6,7 @@ rejects a sample is the one named.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +30,12 @@ _ROWS = 1 << 16
 @dataclass(frozen=True)
 class Evidence:
     """What policies judge by: the samples' columns that they name, what `duplicates` says, and who
-    the samples are."""
+    the samples are. `broken` has what each test has found, as policies have many in common."""
 
     samples: pa.Table
     lost: Lost
     ids: Ids
+    broken: dict[RowTest, np.ndarray] = field(default_factory=dict)
 
 
 def gather(
@@ -63,9 +64,11 @@ def judge(evidence: Evidence, policy: Policy) -> Verdicts:
     samples = evidence.samples
     verdicts = Verdicts(samples.num_rows)
     for test in row_tests(policy):
-        column = samples[test.signal]
-        broken = test.broken(column) & verdicts.kept
-        verdicts.reject(test.name, np.flatnonzero(broken), _explain(test, column))
+        column, known = samples[test.signal], evidence.broken
+        if test not in known:
+            known[test] = test.broken(column)
+        rows = np.flatnonzero(known[test] & verdicts.kept)
+        verdicts.reject(test.name, rows, _explain(test, column))
     for rule, rows, explain in evidence.lost.rejected(verdicts.kept):
         verdicts.reject(rule, rows, explain)
     select(policy, samples, evidence.ids, verdicts)

@@ -139,11 +139,15 @@ def best(
 
 def groups(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
     """(n,) the number of each row's group, and the groups' names; the last is None, of null."""
-    whole = column.combine_chunks()
-    if not pa.types.is_dictionary(whole.type):
-        whole = whole.dictionary_encode()
-    names = whole.dictionary.cast(pa.string()).to_pylist()
-    return pc.fill_null(whole.indices, len(names)).to_numpy(), [*names, None]
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    coded = column.unify_dictionaries()
+    names = coded.chunk(0).dictionary.cast(pa.string()).to_pylist() if coded.num_chunks else []
+    group, start = np.empty(len(coded), np.int32), 0
+    for chunk in coded.chunks:
+        group[start : start + len(chunk)] = pc.fill_null(chunk.indices, len(names))
+        start += len(chunk)
+    return group, [*names, None]
 
 
 def drawn(ids: np.ndarray, salt: int) -> np.ndarray:

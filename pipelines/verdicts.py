@@ -9,6 +9,7 @@ import pyarrow as pa
 # rows -> what they had and what was the limit, as text
 Explain = Callable[[np.ndarray], tuple[pa.Array, pa.Array]]
 _KEPT = -1
+_BLOCK = 1 << 16  # rows that are counted at a time, within the cache
 
 
 class Verdicts:
@@ -29,11 +30,22 @@ class Verdicts:
             self._first[rows] = len(self._rules)
             self._rules.append((rule, explain))
 
+    def by(self, group: np.ndarray, groups: int) -> np.ndarray:
+        """(groups,) how many samples of each are kept; `group` is (n,), which one each is of."""
+        found = np.zeros(groups, np.int64)
+        for start in range(0, len(group), _BLOCK):
+            here = slice(start, start + _BLOCK)
+            found += np.bincount(group[here][self._first[here] == _KEPT], minlength=groups)
+        return found
+
     def counts(self) -> dict[str, int]:
         """How many samples each rule has rejected."""
-        found = np.bincount(self._first[~self.kept], minlength=len(self._rules))
+        found = np.zeros(1 + len(self._rules), np.int64)
+        for start in range(0, len(self._first), _BLOCK):
+            block = self._first[start : start + _BLOCK] - _KEPT
+            found += np.bincount(block, minlength=len(found))
         told: Counter[str] = Counter()
-        for (rule, _), count in zip(self._rules, found.tolist(), strict=True):
+        for (rule, _), count in zip(self._rules, found[1:].tolist(), strict=True):
             told[rule] += count
         return dict(told)
 
