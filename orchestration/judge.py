@@ -28,7 +28,9 @@ def whatif(
     """How many samples another policy would keep. Nothing is written, no model runs."""
     from orchestration import tell
     from orchestration.whatif import compare
+    from pipelines.malloc import keep_all
 
+    keep_all()
     found = compare(Workspace.open(folder), settings, preset, by)
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))

@@ -4,10 +4,8 @@ Beam's local runner passes every element through its own protocol and keeps its 
 bundles; a unit here is one task, and what comes back is nothing.
 """
 
-import ctypes
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import ray
@@ -15,13 +13,13 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from embedders.cluster import cluster
 from pipelines import crumbs
+from pipelines.malloc import keep_little
 from pipelines.units import Work
 from store.config import Ray
 from store.errors import CrashError, IsotropeError
 from store.stage import StageRun
 
 _DEATHS = (WorkerCrashedError, OutOfMemoryError)
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGE = -1, -3, 1 << 20  # of malloc.h; bytes
 _AHEAD = 2  # tasks a core that are handed over: none waits for the driver
 
 
@@ -84,17 +82,6 @@ def _attempt(
 @ray.remote(num_cpus=1, max_retries=0)
 def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], unit: Any) -> None:
     run, make, name = shared
-    _keep_little()
+    keep_little()
     work = make(unit)
     run.append(name(unit), work, work.outcome)
-
-
-def _keep_little() -> None:
-    """Has this process hand large blocks back to the system as soon as they are free.
-
-    GNU's malloc raises its threshold for such blocks to up to 32 MB where they come and go, and
-    keeps them from then on: a worker grew by 250 MB over its first units.
-    """
-    with suppress(OSError, AttributeError):  # another C library has no such call
-        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            ctypes.CDLL(None).mallopt(parameter, _LARGE)
