@@ -1,6 +1,7 @@
 """The page about curation over many samples: seconds and memory, beside pandas.
 
-    python benchmarks/curation_page.py                # a million samples, 40 signals, 4 drops
+    uv pip install --target peers pandas
+    PYTHONPATH=peers:. python benchmarks/curation_page.py   # a million samples, 40 signals, 4 drops
 
 The peer reads the signals into one data frame, and takes counts, least, greatest, histogram and ten
 rows at both ends of each column; ours is asked for the same, and then for the whole page. Each runs

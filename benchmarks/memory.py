@@ -1,6 +1,6 @@
 """Is memory flat in the size of a corpus? Peak of ingest and signals at 10 and at 100 shards.
 
-    python -m benchmarks.memory [--shards 10 100] [--records 200] [--signals ray]
+    python -m benchmarks.memory [--shards 10 100] [--records 400] [--signals ray]
 
 Each size runs in a process of its own. What is printed is the peak of the sum over the driver and
 all of its descendants, Ray's workers among them, of their proportional set size: what processes
@@ -137,7 +137,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shards", type=int, nargs=2, default=[10, 100])
-    parser.add_argument("--records", type=int, default=100, help="of each shard")
+    parser.add_argument("--records", type=int, default=400, help="of each shard")
     parser.add_argument("--signals", choices=("ray", "beam"), default="ray")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.malloc import keep_little
 from pipelines.units import Work
 from store.config import Beam
 from store.stage import StageRun
@@ -42,6 +43,7 @@ class DoUnits(beam.DoFn):
         name = self.name(unit)
         if name in self.run.done():  # the runner retried a bundle that had been committed
             return
+        keep_little()
         work = self.work(unit)
         self.run.append(name, work, work.outcome)
         yield name

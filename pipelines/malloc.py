@@ -1,7 +1,7 @@
 """When memory that was freed goes back to the system. GNU's malloc alone; others stay as they are.
 
-A page that comes back costs a fault: 40% of the time in which pictures are measured, and a third of
-the time in which ten million samples are judged.
+A page that comes back costs a fault: 40% of the time in which pictures are measured, if each gives
+its pages back, and a third of the time in which ten million samples are judged.
 """
 
 import ctypes
@@ -10,23 +10,29 @@ from contextlib import suppress
 import pyarrow as pa
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_MOST = 1 << 30
+_BLOCK, _LOOSE, _MOST = 4 << 20, 8 << 20, 1 << 30  # bytes
 
 
-def keep_little(block: int = 16 << 20, loose: int = 64 << 20) -> None:
-    """For a process that lives long: blocks of so many bytes go back as soon as they are free, and
-    so does what is free at the heap's end beyond `loose`.
+def keep_little() -> None:
+    """For what streams media: what is free goes back now, and from now on large blocks do at once.
 
     By itself, malloc raises its threshold for such blocks where they come and go, and keeps them
-    from then on: a worker grew by 250 MB over its first units.
+    from then on, in a heap for each thread; Arrow's own allocator, where batches of other sizes
+    follow each other, holds more of them with every unit.
     """
-    with suppress(OSError, AttributeError):  # another C library has no such call
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, block)
-        mallopt(_M_TRIM_THRESHOLD, loose)
+    _malloc(_BLOCK, _LOOSE, trim=True)
 
 
 def keep_all() -> None:
-    """For a process that lives for seconds: nothing goes back, Arrow's memory neither."""
-    keep_little(_MOST, _MOST)
+    """For a process that lives for seconds: nothing goes back."""
+    _malloc(_MOST, _MOST)
+
+
+def _malloc(block: int, loose: int, trim: bool = False) -> None:
     pa.set_memory_pool(pa.system_memory_pool())
+    with suppress(OSError, AttributeError):  # another C library has no such calls
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, block)
+        library.mallopt(_M_TRIM_THRESHOLD, loose)
+        if trim:
+            library.malloc_trim(0)

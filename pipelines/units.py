@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipelines import crumbs
+from pipelines.malloc import keep_little
 from store.config import Engine
 from store.stage import StageRun, UnitOutcome
 
@@ -28,6 +29,7 @@ def do_units(
     name: Callable[[Any], str] = str,
 ) -> None:
     """Do the units that staging does not have yet; `work` is picklable and makes one's work."""
+    keep_little()  # here, where all of it is published from, as in the workers
     done = set(run.done())
     todo = [unit for unit in units if name(unit) not in done]
     if not todo:
