@@ -1,5 +1,6 @@
 """Judging from tables: what is measured, what a change would keep, what it makes stale."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pyarrow.compute as pc
 import pytest
 
 from orchestration.whatif import changed_policy, compare
-from pipelines import keys
-from pipelines.decisions import decide
+from pipelines import keys, lost_rows
+from pipelines.decisions import decide, gather
 from pipelines.measured import measured
 from store import identity, schema
 from store.config_policy import Policy
@@ -99,6 +100,27 @@ def test_nothing_is_measured_of_an_empty_corpus(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"no text_image_cosine yet.*'colours'"):
         compare(workspace)
     assert compare(under(workspace, {"sample": {"share": 0.5}})).total == 0
+
+
+def test_what_decisions_leave_is_of_their_tables_alone(corpus: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(corpus.root, tmp_path / "copy")
+    workspace = Workspace.open(tmp_path / "copy")
+    changes = "image_min_side.min=0", "image_aesthetic.keep_top=0.4"
+    expected = compare(workspace, changes, by="text_language")
+    assert lost_rows.held(workspace.tables) is None
+    decide(workspace)
+    policies = [changed_policy(workspace.config, changes)]
+    assert "id" not in gather(workspace, policies).samples.column_names  # none is searched
+    assert compare(workspace, changes, by="text_language") == expected
+    (file,) = Path(workspace.tables.root).glob("_lost*")
+    whole = file.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"ARROW1"):
+        file.write_bytes(broken)
+        assert compare(workspace, changes, by="text_language") == expected
+    file.write_bytes(whole)
+    put(workspace, "duplicates", schema.DUPLICATES, [], schema.EVERY_DROP)
+    assert lost_rows.held(workspace.tables) is None
+    assert "duplicate.image" not in compare(workspace, changes).rejected
 
 
 def test_decisions_follow_the_three_phases(corpus: Workspace) -> None:
