@@ -14,6 +14,7 @@ from embedders.pool import Pool, UnitResult
 from embedders.registry import load
 from pipelines.commits import Commits
 from pipelines.content import LoadParts
+from pipelines.malloc import keep_little
 from pipelines.progress import watch
 from pipelines.wanted import Wanted, wanted
 from store import identity
@@ -44,6 +45,7 @@ def fill(
         EncoderError: the encoder cannot be loaded, or the cluster has not what it asks for.
         InvariantError: a vector is not of unit length.
     """
+    keep_little()
     encoder, ray = load(spec), workspace.config.engine.ray
     with wanted(workspace, run, drop, table, modality, encoder.fingerprint) as parts:
         if not parts.left:
