@@ -120,7 +120,7 @@ def test_each_kind_is_found_and_the_survivor_named(corpus: Workspace) -> None:
 
 def test_a_policy_under_which_the_survivor_goes_keeps_what_it_stood_for(corpus: Workspace) -> None:
     def kept(policy: Policy) -> set[str]:
-        evidence = gather(corpus, [policy])
+        evidence = gather(corpus, [policy], ["id"])
         ids = evidence.samples["id"].filter(pa.array(judge(evidence, policy).kept))
         return {names(corpus)[i.hex()] for i in ids.to_pylist()}
 
