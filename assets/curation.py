@@ -24,10 +24,8 @@ def curation(
     whole, *drops = write_curation(corpus, corpus.root / PAGE)
     context.log.info(f"written: {whole}")
     done = record(corpus.tables, "decisions")
+    apart = {"pages of drops": table(("file",), [(page.name,) for page in drops])} if drops else {}
     return dg.MaterializeResult(
-        metadata={
-            "page": dg.MetadataValue.path(whole),
-            "pages of drops": table(("file",), [(page.name,) for page in drops]),
-        },
+        metadata={"page": dg.MetadataValue.path(whole), **apart},
         data_version=dg.DataVersion(done["output"]) if done else None,
     )
