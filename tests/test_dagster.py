@@ -306,6 +306,8 @@ def test_a_source_that_is_away_makes_the_sensor_wait(untouched):
 def test_the_page_materialises(untouched):
     port = _free_port()
     serve = (
+        # Whoever runs tests in the background may have them ignore what Ctrl-C sends.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pathlib import Path; from orchestration.dev import serve;"
         "from store.workspace import Workspace;"
         f"serve(Workspace.open({str(untouched.root)!r}), '127.0.0.1', {port})"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import isotrope
 from store import metrics
-from store.corrections import evaluate, fit
+from store.corrections import Correction, evaluate, fit
 from store.errors import InputError
 from store.metrics import Relevant
 
@@ -287,3 +287,19 @@ def test_what_is_excluded_is_checked():
     ):
         with pytest.raises(InputError, match=said):
             evaluate(c, gallery[:2], np.array([1, 0]), exclude=exclude)
+
+
+def test_what_noise_tells_apart_is_tied() -> None:
+    rng = np.random.default_rng(5)
+    items = rng.normal(size=(40, 16))
+    items[20:] = items[:20]  # every item twice: the earlier one comes first, whatever the noise
+    right = np.arange(40)
+    found = []
+    for noise in (0.0, 1e-8, -1e-8):
+        moved = items + noise * np.sign(rng.normal(size=items.shape))
+        gallery = (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
+        raw = Correction("none", {}, gallery, np.zeros(40, np.float32))
+        found.append(evaluate(raw, gallery, right).first)
+    np.testing.assert_array_equal(found[0], [1] * 20 + [2] * 20)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
