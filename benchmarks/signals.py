@@ -1,6 +1,6 @@
 """Signals of pictures: the pipeline on every core, against a bare loop in one process.
 
-    python benchmarks/signals.py                      # 2,000 JPEGs of 640 x 480
+    python benchmarks/signals.py                      # 9,000 JPEGs of 640 x 480
     python benchmarks/signals.py --engine beam        # by Beam's local runner instead of Ray tasks
 
 The loop decodes the same bytes, held in memory, and computes the same values; the pipeline reads
@@ -133,7 +133,7 @@ def pipeline(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--pictures", type=int, default=2_000)
+    parser.add_argument("--pictures", type=int, default=9_000)
     parser.add_argument("--engine", choices=("ray", "beam"), default="ray")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
