@@ -119,7 +119,7 @@ def make(root: Path, rows: int) -> None:
     tables.replace("duplicates", schema.DUPLICATES, duplicates(), None)
     workspace = Workspace.open(root)
     evidence = gather(workspace, [workspace.config.policy])
-    lost_rows.hold(tables, evidence.lost.rows)  # as decisions do
+    lost_rows.hold(tables, evidence.lost.rows, lost_rows.files(tables))  # as decisions do
 
 
 def _copies(at: Any, each: int) -> Any:

@@ -85,8 +85,9 @@ def decide(workspace: Workspace) -> Counts:
     tables, policy = workspace.tables, workspace.config.policy
     key = keys.decisions(workspace)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
+        files = lost_rows.files(tables)
         evidence = gather(workspace, [policy], ["id"])
-        lost_rows.hold(tables, evidence.lost.rows)
+        lost_rows.hold(tables, evidence.lost.rows, files)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())
         total = tables.open("samples").count_rows()

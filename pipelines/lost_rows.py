@@ -59,11 +59,12 @@ def find(found: pa.Table, samples: pa.Table) -> pa.Table:
     return pa.table([pa.array(rows), pa.array(name, pa.int32()), place, lost_to, kinds], _FOUND)
 
 
-def hold(tables: Tables, found: pa.Table) -> None:
-    """Leave what was found among the rows of today's tables."""
+def hold(tables: Tables, found: pa.Table, of: bytes) -> None:
+    """Leave what was found; `of` are the tables' `files`, asked for before it was looked for: what
+    is published meanwhile leaves it of no use, and not wrong."""
     place = Path(tables.root, _FILE)
     part = place.with_suffix(".part")
-    told = found.replace_schema_metadata({_OF: _files(tables)})
+    told = found.replace_schema_metadata({_OF: of})
     feather.write_feather(told, str(part), compression="uncompressed")
     os.replace(part, place)
 
@@ -75,18 +76,18 @@ def held(tables: Tables) -> pa.Table | None:
     except (OSError, pa.ArrowInvalid):
         return None
     told = (found.schema.metadata or {}).get(_OF)
-    return found if told == _files(tables) and found.schema.equals(_FOUND) else None
+    return found if told == files(tables) and found.schema.equals(_FOUND) else None
 
 
-def _files(tables: Tables) -> bytes:
+def files(tables: Tables) -> bytes:
     """A digest of the files that the rows are in, and of what says which of these are deleted."""
-    files = [
+    found = [
         [str(fragment.metadata.files), str(fragment.metadata.deletion_file)]
         for name in ("signals", "duplicates")
         if tables.exists(name)
         for fragment in tables.open(name).get_fragments()
     ]
-    return identity.run_key(files).encode()
+    return identity.run_key(found).encode()
 
 
 def _numbered(ids: pa.Array) -> np.ndarray:
