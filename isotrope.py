@@ -35,12 +35,12 @@ def _check_not_shadowed() -> None:
 _check_not_shadowed()
 
 from store import errors
-from store.client import Corpus
 from store.corrections import evaluate, fit
-from store.corrections.selection import select
+from store.corrections.select import select
 from store.errors import EncoderError, InputError, NotFoundError
-from store.query_log import QueryLog
-from store.tables import Tables
+from store.search.corpus import Corpus
+from store.search.query_log import QueryLog
+from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -13,13 +13,15 @@ import dagster as dg
 import numpy as np
 import pyarrow.compute as pc
 
-from assets import by_drop
-from assets import corpus as whole
-from assets.drift import no_drift
-from assets.partitions import DROPS
-from store import releases, schema
-from store.stage import record
-from store.tables import Tables, quote
+from assets import corpus_assets as whole
+from assets import drop_assets
+from assets.drift_check import no_drift
+from assets.materialise import DROPS
+from store.tables import releases, schema
+from store.tables.lance_tables import Tables, quote
+from store.tables.names import pairs_table, vectors_table
+from store.tables.stages import EVERY_DROP
+from store.tables.staging import record
 from store.workspace import Workspace
 
 TOLERANCE = 1e-3  # of a vector's length
@@ -62,7 +64,7 @@ def signals_conserved(corpus: Workspace, drop: str) -> tuple[dict[str, Any], lis
 
 def vectors_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
     """in = kept + failed, the drop's vectors are there, each once, of length 1 and no NaN."""
-    name = schema.vectors_table(corpus.config.space)
+    name = vectors_table(corpus.config.space)
     columns = [f"{m}_id" for m in schema.MODALITIES]
     parts = corpus.tables.scan("samples", schema.SAMPLES, columns, f"drop = {quote(drop)}")
     wanted = {part for c in columns for part in parts[c].to_pylist() if part}
@@ -89,7 +91,7 @@ def pairs_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]
     volumes within 0 and 1, and every other number is finite."""
     rows, samples = 0, _count(corpus.tables, "samples", None)
     off = dict.fromkeys(schema.PAIR_TYPES, 0)
-    for batch in corpus.tables.open(schema.pairs_table(corpus.config.space)).to_batches():
+    for batch in corpus.tables.open(pairs_table(corpus.config.space)).to_batches():
         rows += batch.num_rows
         for name in off:
             values = pc.drop_null(batch[name]).to_numpy()
@@ -240,7 +242,7 @@ def _check(asset: dg.AssetsDefinition, question: Question) -> dg.AssetChecksDefi
     def check(
         context: dg.AssetCheckExecutionContext, corpus: dg.ResourceParam[Workspace]
     ) -> dg.AssetCheckResult:
-        drop = context.partition_key if partitioned else schema.EVERY_DROP
+        drop = context.partition_key if partitioned else EVERY_DROP
         stage = asset.key.to_user_string()
         if record(corpus.tables, stage, drop) is None:
             why = "it counts as missing: it broke another promise, or is being made again"
@@ -264,10 +266,10 @@ def _forget(tables: Tables, stage: str, drop: str) -> None:
 warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def")
 
 CHECKS = [
-    _check(by_drop.samples, samples_conserved),
-    _check(by_drop.samples, samples_unique),
-    _check(by_drop.signals, signals_conserved),
-    _check(by_drop.vectors, vectors_sound),
+    _check(drop_assets.samples, samples_conserved),
+    _check(drop_assets.samples, samples_unique),
+    _check(drop_assets.signals, signals_conserved),
+    _check(drop_assets.vectors, vectors_sound),
     _check(whole.pairs, pairs_sound),
     _check(whole.duplicates, duplicates_sound),
     _check(whole.decisions, decisions_conserved),

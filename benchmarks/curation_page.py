@@ -21,14 +21,15 @@ import numpy as np
 import pyarrow as pa
 from machine import peak, timed
 
-from pipelines.curation import write_curation
-from pipelines.curation.columns import columns
-from pipelines.curation.limits import limits
-from pipelines.curation.tallies import tally
-from pipelines.decisions import decide
-from store import schema
+from pipelines.decisions.stage import decide
+from pipelines.reports.curation.column_statistics import tally
+from pipelines.reports.curation.columns import columns
+from pipelines.reports.curation.report import write_curation
+from pipelines.reports.curation.thresholds import limits
+from store.tables import schema
+from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
-from tests.corpus_for_tests import picture
+from tests.helpers.corpus import picture
 
 DROPS = 4
 CONFIG = """\
@@ -85,7 +86,7 @@ def make(root: Path, count: int) -> None:
     tables.replace("signals", schema.SIGNALS, signals(count), None)
     tables.replace("samples", schema.SAMPLES, samples(workspace), None)
     counts = {"input": count, "kept": count, "rejected": 0, "failed": 0, "units": 1, "resumed": 0}
-    stage = {"drop": schema.EVERY_DROP, "stage": "duplicates", "run_key": "", "output": ""}
+    stage = {"drop": EVERY_DROP, "stage": "duplicates", "run_key": "", "output": ""}
     stage |= {**counts, "seconds": 0.0, "published_at": 0}
     stages = pa.Table.from_pylist([stage], schema=schema.STAGES)
     tables.replace("stages", schema.STAGES, stages.to_batches(), None)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from embedders.encoder import unit_rows
-from embedders.image import load_rgb
+from embedders.media.image import load_rgb
 
 _DIM = 512
 _MEAN = (0.48145466, 0.4578275, 0.40821073)

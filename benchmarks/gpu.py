@@ -24,10 +24,10 @@ from fit import Report
 from pool import EQUAL, through_the_pool
 from written import corpus, parts_of
 
-from embedders.cluster import cluster
+from embedders.pool.ray_cluster import cluster
 from embedders.registry import load
-from store import schema
-from store.tables import as_matrix
+from store.tables.lance_tables import as_matrix
+from store.tables.names import vectors_table
 
 MODELS = {"ViT-B-32": ("python:encoders:b32", 1800), "ViT-L-14": ("python:encoders:l14", 312)}
 TINY = {"tiny": ("python:encoders:tiny", None)}
@@ -90,7 +90,7 @@ def measure(
     encoder, parts = load(spec), parts_of(written, "image")
     some = list(parts)[: max(2 * batch, samples // 4)]
     rate, vectors = bare(spec, [encoder.prepare(parts[part]) for part in some], batch)
-    table = written.tables.open(schema.vectors_table("measured")).to_table()
+    table = written.tables.open(vectors_table("measured")).to_table()
     made = dict(zip(table["part_id"].to_pylist(), as_matrix(table["vector"]), strict=True))
     difference = float(np.abs(np.stack([made[part] for part in some]) - vectors).max())
     assert difference < (BFLOAT if gpu else EQUAL), difference

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from store.corrections.blocks import BANK_TILE
-from store.corrections.threads import ROWS, one_blas_thread, workers
+from store.corrections.kernels.bank_scan import BANK_TILE
+from store.corrections.kernels.threads import ROWS, one_blas_thread, workers
 
 
 def unit_rows(rows: int, dims: int, seed: int) -> np.ndarray:

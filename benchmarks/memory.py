@@ -58,7 +58,9 @@ def _picture(seed: int) -> bytes:
 
 def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
     """Peak MB by stage."""
-    from pipelines import ingest, plan, signals
+    from pipelines.samples.stage import ingest
+    from pipelines.signals.stage import measure
+    from pipelines.stages import staleness
     from store.workspace import Workspace
 
     deliver(root / "drops" / "a", shards, records)
@@ -68,8 +70,8 @@ def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
     workspace = Workspace.open(root)
     peaks = {}
     for stage, make in (
-        ("samples", lambda: ingest.ingest(workspace, plan.drops(workspace)["a"])),
-        ("signals", lambda: signals.measure(workspace, "a")),
+        ("samples", lambda: ingest(workspace, staleness.drops(workspace)["a"])),
+        ("signals", lambda: measure(workspace, "a")),
     ):
         with Peak() as peak:
             counts = make()

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.planted_texts import Planted, planted
-from pipelines.duplicates import minhash
+from pipelines.duplicates.texts import minhash
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 from machine import peak, unit_rows
 
-from pipelines.pairs import measure_pairs
-from store import identity, schema
-from store.corrections.threads import each
-from store.stage import Counts, begin, publish
+from pipelines.pairs.stage import measure_pairs
+from store import identity
+from store.corrections.kernels.threads import each
+from store.tables import schema
+from store.tables.staging import Counts, begin, publish
 from store.workspace import Workspace
 
 CONFIG = """\

@@ -28,13 +28,13 @@ from fit import Report
 from machine import peak
 from written import DROP, corpus, forget_vectors, parts_of
 
-from embedders.actor import FIRST_BATCH
-from embedders.cluster import cluster
+from embedders.pool.ray_cluster import cluster
+from embedders.pool.worker import FIRST_BATCH
 from embedders.registry import load
-from pipelines.commits import Commits
-from pipelines.embed import embed
-from store import schema
-from store.tables import as_matrix
+from pipelines.vectors.stage import embed
+from pipelines.vectors.staging_writer import Commits
+from store.tables.lance_tables import as_matrix
+from store.tables.names import vectors_table
 from store.workspace import Workspace
 
 EQUAL = 1e-5
@@ -101,7 +101,7 @@ def overhead(report: Report, folder: Path, samples: int, repeats: int) -> None:
                 pooled = through_the_pool(written).rate
             ratios.append(pooled * alone / count)
             rates.append(pooled)
-        table = written.tables.open(schema.vectors_table("measured")).to_table()
+        table = written.tables.open(vectors_table("measured")).to_table()
         made = dict(zip(table["part_id"].to_pylist(), as_matrix(table["vector"]), strict=True))
         difference = float(np.abs(np.stack([made[part] for part in parts]) - vectors).max())
         assert difference < EQUAL, difference

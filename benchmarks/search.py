@@ -18,9 +18,9 @@ import pyarrow as pa
 from fit import unit_rows
 
 from store.corrections import Correction, fit
-from store.releases import Direction
-from store.search import Found, Weighted, corrected
-from store.served import fold
+from store.search.corrected_search import Found, Weighted, corrected
+from store.search.vector_layout import fold
+from store.tables.releases import Direction
 
 DIM, TOP = 512, 10
 METHODS = {"text": "nnn", "image": "invgc_local+nnn"}

@@ -25,18 +25,20 @@ import pyarrow as pa
 import ray
 from PIL import Image
 
-from embedders.cluster import cluster
-from pipelines import keys
-from pipelines.beam import do_units as by_beam
-from pipelines.signals import stage
-from pipelines.signals.known import Known
-from pipelines.signals.pictures import measure_picture
+from embedders.pool.ray_cluster import cluster
+from pipelines.engine.beam import do_units as by_beam
+from pipelines.engine.ray_tasks import do_units as by_ray
+from pipelines.signals.decoded_image import measure_picture
+from pipelines.signals.incremental import Known
 from pipelines.signals.registry import active
 from pipelines.signals.scorer import PictureScorer
-from pipelines.tasks import do_units as by_ray
-from store import identity, schema
-from store.config import Beam, Ray, Signals
-from store.stage import StageRun
+from pipelines.signals.stage import UnitWork, _name, _Plan, list_units
+from pipelines.stages import run_keys
+from store import identity
+from store.config.corpus_yaml import Signals
+from store.config.engine import Beam, Ray
+from store.tables import schema
+from store.tables.staging import StageRun
 from store.workspace import Workspace
 
 CONFIG = "sources: {pictures: {path: drops}}\n"
@@ -119,15 +121,15 @@ def pipeline(
     samples = workspace.tables.open("samples")
     here, known = "drop = 'a'", Known(workspace.tables, "a")
     run = StageRun(workspace.tables.root, "signals", "a", name, schema.SIGNALS).open()
-    plan = stage._Plan(workspace, run, samples.version, 0, here, keys.scorers(workspace))
+    plan = _Plan(workspace, run, samples.version, 0, here, run_keys.scorers(workspace))
     clock, spent = time.perf_counter(), busy()
-    units = list(stage.list_units(samples, here, known))
-    work = partial(stage.UnitWork, plan)
+    units = list(list_units(samples, here, known))
+    work = partial(UnitWork, plan)
     if engine == "ray":
-        by_ray(Ray(), run, units, work, stage._name)
+        by_ray(Ray(), run, units, work, _name)
     else:
         options = {"direct_num_workers": cores, "direct_running_mode": "multi_processing"}
-        by_beam(Beam(options=options), run, units, work, stage._name)
+        by_beam(Beam(options=options), run, units, work, _name)
     return time.perf_counter() - clock, busy() - spent, run
 
 

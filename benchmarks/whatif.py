@@ -46,9 +46,9 @@ def make(root: Path, rows: int) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from pipelines import lost_rows
-    from pipelines.decisions import gather
-    from store import schema
+    from pipelines.policy import duplicate_index
+    from pipelines.policy.judge import gather
+    from store.tables import schema
     from store.workspace import Workspace
 
     rules = "".join(f"  {name}: {{{op}: {v}}}\n" for name, (op, v) in _TODAY.items())
@@ -119,7 +119,9 @@ def make(root: Path, rows: int) -> None:
     tables.replace("duplicates", schema.DUPLICATES, duplicates(), None)
     workspace = Workspace.open(root)
     evidence = gather(workspace, [workspace.config.policy])
-    lost_rows.hold(tables, evidence.lost.rows, lost_rows.files(tables))  # as decisions do
+    duplicate_index.hold(
+        tables, evidence.lost.rows, duplicate_index.files(tables)
+    )  # as decisions do
 
 
 def _copies(at: Any, each: int) -> Any:
@@ -237,7 +239,7 @@ def main() -> None:
         print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
         for case, settings in CASES.items():
             sets = [word for setting in settings for word in ("--set", setting)]
-            command = [sys.executable, "-m", "orchestration.cli", "whatif", "--json", *sets]
+            command = [sys.executable, "-m", "orchestration.cli.main", "whatif", "--json", *sets]
             ours = [timed([*command, "--corpus", str(root)]) for _ in range(options.repeats)]
             line = f"| {case} |{_cells(ours)}"
             if case not in _PEERS:
@@ -254,7 +256,7 @@ def main() -> None:
             )
             print(f"{line}{_cells(theirs)} {ratio:.1f} |", flush=True)
         (root / "tables" / "_lost.arrow").unlink()
-        command = [sys.executable, "-m", "orchestration.cli", "whatif", "--json"]
+        command = [sys.executable, "-m", "orchestration.cli.main", "whatif", "--json"]
         ours = [timed([*command, "--corpus", str(root)]) for _ in range(options.repeats)]
         print(f"| no change, and decisions left nothing |{_cells(ours)} | | | |")
     return None

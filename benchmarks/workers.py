@@ -21,9 +21,9 @@ import pyarrow as pa
 import ray
 from fit import unit_rows
 
-from pipelines.fit import Rows, Way, Ways, fit_rows
-from store.bank import Bank
+from pipelines.gallery.fit import Rows, Way, Ways, fit_rows
 from store.corrections import fit
+from store.tables.banks import Bank
 
 DIM, BANK, EQUAL = 512, 10_000, 1e-6
 

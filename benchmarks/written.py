@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipelines import keys
-from store import identity, schema
-from store.stage import Counts, begin, publish
+from pipelines.stages import run_keys
+from store import identity
+from store.tables import schema
+from store.tables.names import vectors_table
+from store.tables.staging import Counts, begin, publish
 from store.workspace import Workspace
 
 DROP = "written"
@@ -111,7 +113,7 @@ def _publish(
 
 def forget_vectors(workspace: Workspace) -> None:
     """As if nothing had been embedded."""
-    name = schema.vectors_table(keys.corpus_space(workspace).name)
+    name = vectors_table(run_keys.corpus_space(workspace).name)
     shutil.rmtree(workspace.tables.uri(name), ignore_errors=True)
 
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from embedders.weights import content
 from store.errors import RecordError
+from store.identity import content
 
 
 @runtime_checkable

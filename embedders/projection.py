@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from embedders.encoder import unit_rows
-from store.errors import EncoderError, InputError
+from embedders.encoder import Encoder, cost_of, unit_rows
+from store.errors import EncoderError, InputError, NotAlignedError
 
 LINEAR = ("weight", "bias")
 MLP = (*LINEAR, "hidden_weight", "hidden_bias", "out_weight")
@@ -113,3 +113,46 @@ def _shapes(kind: str, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[
         shapes |= {"hidden_weight": (dim_in, width), "hidden_bias": (width,)}
         shapes["out_weight"] = (width, dim)
     return shapes
+
+
+class Projected:
+    """Args: the encoder, and the file of its projection, which is read when it is first needed."""
+
+    def __init__(self, encoder: Encoder, file: str):
+        self.encoder = encoder
+        self.file = file
+        self.name = encoder.name
+        self.version = encoder.version
+        self.modality = encoder.modality
+
+    @cached_property
+    def projection(self) -> Projection:
+        """Raises NotAlignedError where there is none yet, EncoderError where it does not fit."""
+        if not self.file:
+            raise NotAlignedError(
+                f"{self.name} has not been aligned with its space yet: `isotrope align`"
+            )
+        found = Projection.load(Path(self.file))
+        if found.dim_in != self.encoder.dim:
+            raise EncoderError(
+                f"{self.file} projects rows of {found.dim_in} numbers, {self.name} makes"
+                f" {self.encoder.dim}: `isotrope align` learns another"
+            )
+        return found
+
+    @cached_property
+    def dim(self) -> int:
+        return self.projection.dim
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return f"{self.encoder.fingerprint}>{self.projection.fingerprint}"
+
+    def prepare(self, raw: Any) -> Any:
+        return self.encoder.prepare(raw)
+
+    def cost(self, prepared: Any) -> float:
+        return cost_of(self.encoder, prepared)
+
+    def encode(self, batch: list[Any]) -> np.ndarray:
+        return self.projection(self.encoder.encode(batch))

@@ -8,26 +8,61 @@ A scheme is a factory `make(name, **options)`. One whose model serves several mo
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from embedders.encoder import Encoder
-from embedders.projected import Projected
-from embedders.spec import Spec, parse
+from embedders.projection import Projected
 from store.errors import EncoderError, InputError
 
 ENTRY_POINTS = "isotrope.encoders"
 _OURS = {
-    "local": "embedders.local",
-    "open_clip": "embedders.openclip",
-    "clap": "embedders.clap",
-    "sentence_transformers": "embedders.sentences",
-    "timm": "embedders.pictures",
-    "python": "embedders.own",
+    "local": "embedders.local.towers",
+    "open_clip": "embedders.encoders.open_clip",
+    "clap": "embedders.encoders.clap",
+    "sentence_transformers": "embedders.encoders.sentence_transformer",
+    "timm": "embedders.encoders.timm_image",
+    "python": "embedders.encoders.custom",
 }
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name taken apart; `str()` puts it together again, options in alphabetical order."""
+
+    scheme: str
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        options = urlencode(sorted(self.options.items()), safe="/:,", quote_via=quote)
+        return f"{self.scheme}:{self.name}" + (f"?{options}" if options else "")
+
+    def having(self, **options: str) -> "Spec":
+        return Spec(self.scheme, self.name, {**self.options, **options})
+
+
+def parse(text: object) -> Spec:
+    """Raises EncoderError where `text` is not `scheme:name` with options that have values."""
+    written = text if isinstance(text, str) else ""
+    scheme, colon, rest = written.partition(":")
+    name, _, query = rest.partition("?")
+    try:
+        options = dict(parse_qsl(query, strict_parsing=True, keep_blank_values=True))
+    except ValueError:
+        options = {}
+        name = name if not query else ""
+    if not (scheme and colon and name):
+        raise EncoderError(
+            f"{text!r} names no encoder: scheme:name is expected, such as local:image,"
+            " open_clip:ViT-B-32/laion2b_s34b_b79k or clap:laion/clap-htsat-unfused?pooling=best"
+        )
+    return Spec(scheme, name, options)
 
 
 @cache

@@ -1,13 +1,12 @@
 """Spaces: towers, one a modality, whose vectors can be compared by cosine.
 
-A tower is named by the spec of its encoder (`embedders.spec`; the schemes are in
+A tower is named by the spec of its encoder (`embedders.registry`; the schemes are in
 `embedders.registry`). One whose encoder does not live in the space is a mapping, and its vectors
 go through a projection that `isotrope align` has learned from pairs:
 
     audio: {encoder: clap:laion/clap-htsat-unfused, aligned_by: text}
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from embedders.registry import for_modality, load
-from embedders.spec import parse
+from embedders.registry import for_modality, load, parse
 from store.errors import EncoderError, InputError, RecordError
-from store.schema import MODALITIES
+from store.tables.schema import MODALITIES
 
 PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
 _KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
@@ -27,7 +25,7 @@ _KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
 @dataclass(frozen=True)
 class Alignment:
     """A tower that is projected: its encoder's spec, the modalities that it is aligned by, and what
-    the heads are learned with (`embedders.alignment.Settings`)."""
+    the heads are learned with (`embedders.alignment.settings.Settings`)."""
 
     encoder: str
     by: tuple[str, ...]
@@ -171,8 +169,3 @@ def _checked(modality: str, raw: Any) -> Any:
             raise InputError(f"{modality}={str(raw)!r}: there is no such file")
         return path.read_bytes()
     return raw
-
-
-def python_path() -> str:
-    """The driver's import path, for workers that must import a user's own encoder."""
-    return ":".join(p for p in sys.path if p)

@@ -7,15 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets import by_drop, corpus
-from assets.drift import no_drift
-from assets.partitions import DROPS
-from assets.step import FORCE
-from store import query_log
+from assets import corpus_assets, drop_assets
+from assets.drift_check import no_drift
+from assets.materialise import DROPS, FORCE
+from store.search import query_log
 from store.workspace import Workspace
 
-_BY_DROP = dg.AssetSelection.groups(by_drop.GROUP)
-_CORPUS = dg.AssetSelection.groups(corpus.GROUP)
+_BY_DROP = dg.AssetSelection.groups(drop_assets.GROUP)
+_CORPUS = dg.AssetSelection.groups(corpus_assets.GROUP)
 
 drop_job = dg.define_asset_job(
     "drop",
@@ -68,7 +67,7 @@ def retention() -> None:
 @dg.op
 def learn(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
     """Learn the projections of the space's aligned towers, from samples that decisions keep."""
-    from pipelines.align import align_space
+    from pipelines.vectors.align import align_space
 
     for learned in align_space(corpus, say=context.log.info):
         context.log.info(f"{learned.modality}: {learned.file}, {learned.figures}")
@@ -81,7 +80,7 @@ def align() -> None:
 
 
 class Target(dg.Config):
-    """Where to, and what is written; see `pipelines.export.Options`."""
+    """Where to, and what is written; see `pipelines.export.stage.Options`."""
 
     folder: str
     to: str = "webdataset"
@@ -95,8 +94,8 @@ def write(
     context: dg.OpExecutionContext, config: Target, corpus: dg.ResourceParam[Workspace]
 ) -> None:
     """Write the samples that the decisions keep to a folder; a killed run is gone on with."""
-    from pipelines.export import Options
-    from pipelines.export import export as write_out
+    from pipelines.export.stage import Options
+    from pipelines.export.stage import export as write_out
 
     options = Options(config.to, config.signals, config.mask)
     folder = Path(config.folder).expanduser().resolve()

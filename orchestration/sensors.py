@@ -10,14 +10,17 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.partitions import DROPS
+from assets.materialise import DROPS
 from orchestration.jobs import corpus_job, drift_job, drop_job, refit_job
-from pipelines import plan
-from pipelines.drift_rows import last_measured
-from pipelines.sources import listing_hash
-from store import identity, query_log, releases, schema
+from pipelines.sources.drops import listing_hash
+from pipelines.stages import staleness
+from store import identity
 from store.errors import IsotropeError, NotFoundError
-from store.tables import one_of
+from store.search import query_log
+from store.tables import releases, schema
+from store.tables.drift import last_measured
+from store.tables.lance_tables import one_of
+from store.tables.stages import BY_DROP
 from store.workspace import Workspace
 
 _SECONDS = 30
@@ -41,7 +44,7 @@ def deliveries(
     The cursor holds each drop's listing hash as it was at the last tick.
     """
     try:
-        drops = plan.drops(corpus)
+        drops = staleness.drops(corpus)
         now = {name: listing_hash(drop) for name, drop in drops.items()}
     except IsotropeError as error:
         return dg.SkipReason(str(error))
@@ -50,7 +53,7 @@ def deliveries(
     requests = [
         dg.RunRequest(partition_key=name, run_key=f"{name}:{now[name]}:{_settings(corpus)}")
         for name in settled
-        if plan.stale(corpus, drops[name])
+        if staleness.stale(corpus, drops[name])
     ]
     known = set(context.instance.get_dynamic_partitions(str(DROPS.name)))
     added = sorted(set(now) - known)
@@ -66,16 +69,16 @@ def changes(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
     """Requests the tables of the corpus when they are out of date and no drop is being made."""
-    if not plan.known_drops(corpus):
+    if not staleness.known_drops(corpus):
         return dg.SkipReason("no drop has been read yet")
     running = context.instance.get_runs_count(
         dg.RunsFilter(job_name=drop_job.name, statuses=_UNFINISHED)
     )
     if running:
         return dg.SkipReason(f"{running} runs of drops come first")
-    if not (stages := plan.stale(corpus, None)):
+    if not (stages := staleness.stale(corpus, None)):
         return dg.SkipReason("everything is up to date")
-    columns, by_drop = ["drop", "stage", "output"], one_of("stage", schema.BY_DROP)
+    columns, by_drop = ["drop", "stage", "output"], one_of("stage", BY_DROP)
     read = corpus.tables.scan("stages", schema.STAGES, columns, by_drop)
     rows = sorted(zip(*read.to_pydict().values(), strict=True))
     return dg.RunRequest(

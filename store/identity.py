@@ -6,8 +6,11 @@ parts' ids. The modality is mixed in, so that no text is ever the same part as s
 
 import hashlib
 import json
+import os
 from binascii import Error, hexlify, unhexlify
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,3 +84,27 @@ def words(packed: pa.Array, kind: str = ">u8") -> np.ndarray:
         return np.zeros((0, width), kind)
     held = np.frombuffer(packed.buffers()[1], kind, width * len(packed), packed.offset * _BYTES)
     return held.reshape(-1, width)
+
+
+def uniform(name: str, seed: int) -> float:
+    """A number in [0, 1) by which rows are drawn: fixed by name and seed, whenever they arrive."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8, person=b"split").digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def content(path: Path) -> bytes:
+    """A digest of a file's bytes, which are read once for as long as size and time stay.
+
+    A file in the hub's cache is a link to one that is named by its digest: that is not read.
+    """
+    target = Path(os.path.realpath(path))
+    if target != path and target.parent.name == "blobs" and len(target.name) == 64:
+        return bytes.fromhex(target.name)
+    stat = target.stat()
+    return _digest(target, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed_ns: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from store import config
-from store.config import CorpusConfig
-from store.config_sources import Source
-from store.tables import Tables
+from store.config import corpus_yaml
+from store.config.corpus_yaml import CorpusConfig
+from store.config.sources import Source
+from store.tables.lance_tables import Tables
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Workspace:
             ConfigError: it is not valid.
         """
         root = Path(folder).expanduser().resolve()
-        settings = config.load(root)
+        settings = corpus_yaml.load(root)
         where = settings.tables
         return cls(root, settings, Tables(where if "://" in where else root / where))
 

@@ -1,62 +1,22 @@
 """What many tests share: one corpus, made once by the real engines."""
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from embedders.cluster import cluster
+from embedders.pool.ray_cluster import cluster
 from store.workspace import Workspace
-from tests.corpus_for_tests import begin, deliver
+from tests.helpers.corpus import begin, deliver
+from tests.helpers.stages import make
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("isotrope", deadline=None)  # tests are not timed
 settings.load_profile("isotrope")
 os.environ["COLUMNS"] = "200"  # tables are read by tests, not by people on narrow terminals
 os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-
-
-def make(workspace: Workspace) -> None:
-    """Run what is stale, without Dagster."""
-    from pipelines import banks, decisions, duplicates, embed, gallery, pairs, plan, release
-
-    _by_drop(workspace, vectors=embed.embed)
-    whole = {
-        "pairs": pairs.measure_pairs,
-        "duplicates": duplicates.find_duplicates,
-        "decisions": decisions.decide,
-        "banks": partial(banks.draw_banks, hold=True),
-        "gallery": gallery.build_gallery,
-        "release": release.make_release,
-    }
-    for stage in plan.stale(workspace, None):
-        whole[stage](workspace)
-
-
-def curate(root: Path) -> Workspace:
-    """Run what is stale up to the decisions, and these in any case: no model runs."""
-    from pipelines import decisions, duplicates
-
-    workspace = Workspace.open(root)
-    _by_drop(workspace)
-    duplicates.find_duplicates(workspace)
-    decisions.decide(workspace)
-    return workspace
-
-
-def _by_drop(workspace: Workspace, **more: Callable[[Workspace, str], object]) -> None:
-    from pipelines import ingest, plan, signals
-
-    for name, drop in plan.drops(workspace).items():
-        stages = plan.stale(workspace, drop)
-        if "samples" in stages:
-            ingest.ingest(workspace, drop)
-        for stage, make_stage in {"signals": signals.measure, **more}.items():
-            if stage in stages:
-                make_stage(workspace, name)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import numpy as np
 
 from embedders.encoder import fingerprint
 from embedders.local import mel
-from embedders.local.halves import DIM, SHARE, head, head_file
 from embedders.local.packages import efficientnet_file
-from embedders.sound import load_mono
+from embedders.local.shared import DIM, SHARE, head, head_file
+from embedders.media.audio import load_mono
 
 
 class LocalAudio:

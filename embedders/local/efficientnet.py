@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import nn
 
-from embedders.device import device
+from embedders.encoders.device import device
 
 SIDES = {0: 224, 2: 260}
 _POOLED = (2, 4, 6)  # blocks whose means over the picture go before the last layer's

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from embedders.encoder import fingerprint, unit_rows
-from embedders.image import load_rgb
-from embedders.local.halves import DIM, SHARE, head, head_file, joined
 from embedders.local.packages import efficientnet_file, package_file
+from embedders.local.shared import DIM, SHARE, head, head_file, joined
 from embedders.local.text import LocalText
+from embedders.media.image import load_rgb
 
 SIZES = {0: 224, 2: 260}  # EfficientNet-Lite0 and 2, and the sides of their pictures
 _MARGIN = 0.9  # of the square that the whole picture is fitted into; drawings reach their edges

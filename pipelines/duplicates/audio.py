@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipelines.duplicates.joins import Pairs, collect, distinct, equal
-from pipelines.signals.audio_fingerprint import HOP, RATE, similarity
+from pipelines.duplicates.pair_joins import Pairs, collect, distinct, equal
+from pipelines.signals.scorers.audio_fingerprint import HOP, RATE, similarity
 
 _SHIFT = round(0.5 * RATE / HOP)  # codes by which `similarity` lets one begin later
 _STEP = _SHIFT + 1

@@ -11,14 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.duplicates import audio, copies, known
-from pipelines.duplicates.evaluation import QUALITY, Listed, listing, read
+from pipelines.duplicates import audio, incremental
+from pipelines.duplicates.evaluation_sets import QUALITY, Listed, read
+from pipelines.duplicates.images import copies
 from pipelines.duplicates.near import Pictures, Texts
-from pipelines.duplicates.shingles import fold
-from pipelines.signals.image_copies import LOOK
-from store import identity, schema
-from store.config_duplicates import Evaluation
-from store.stage import Entry
+from pipelines.duplicates.texts.shingles import fold
+from pipelines.signals.scorers.image_copies import LOOK
+from pipelines.sources.evaluation_files import listing
+from store import identity
+from store.config.duplicates import Evaluation
+from store.tables import schema
+from store.tables.staging import Entry
 from store.workspace import Workspace
 
 VERSION = 2
@@ -38,10 +41,10 @@ def contaminated(
     found: dict[int, tuple[str, float]] = {}
     settings = listing(workspace, evaluation), asked.image, asked.audio, VERSION
 
-    def compare(part: str, names: pa.Array, rows: np.ndarray, find: known.Find) -> None:
+    def compare(part: str, names: pa.Array, rows: np.ndarray, find: incremental.Find) -> None:
         key = identity.run_key(name, part, settings)
         kind, nodes = f"{name}:{part}", pc.unique(names)
-        pairs = known.compare(workspace.tables, kind, key, nodes, find, among=False)
+        pairs = incremental.compare(workspace.tables, kind, key, nodes, find, among=False)
         near = dict(zip(pairs["a"].to_pylist(), zip(*_columns(pairs), strict=True), strict=True))
         for row, node in zip(rows.tolist(), names.to_pylist(), strict=True):
             if node in near:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import pyarrow as pa
 
-from pipelines.beam import ReadLance, gather
-from store import schema
-from store.stage import StageRun
+from pipelines.engine.beam import ReadLance, gather
+from store.tables import schema
+from store.tables.staging import StageRun
 from store.workspace import Workspace
 
 

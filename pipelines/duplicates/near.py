@@ -10,15 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.duplicates import audio, copies, known, minhash, semantic
-from pipelines.duplicates.evaluation import QUALITY
-from pipelines.duplicates.facts import PARTS
-from pipelines.duplicates.joins import Pairs
+from pipelines.duplicates import audio, incremental, semantic
+from pipelines.duplicates.evaluation_sets import QUALITY
+from pipelines.duplicates.images import copies
+from pipelines.duplicates.pair_joins import Pairs
+from pipelines.duplicates.sample_facts import PARTS
 from pipelines.duplicates.survivors import Near
-from pipelines.keys import corpus_space
-from pipelines.signals.image_copies import CROPS, LOOK
-from store import identity, schema
-from store.tables import Tables, as_matrix, take
+from pipelines.duplicates.texts import minhash
+from pipelines.signals.scorers.image_copies import CROPS, LOOK
+from pipelines.stages.run_keys import corpus_space
+from store import identity
+from store.tables.lance_tables import Tables, as_matrix, take
+from store.tables.names import vectors_table
 from store.workspace import Workspace
 
 VERSION = 3  # of what finds pairs: raise it where the same samples would give others
@@ -78,8 +81,8 @@ def _text(tables: Tables, samples: pa.Table, here: pa.ChunkedArray, threshold: f
 
     def find(nodes: pa.Array, first: int) -> Pairs:
         texts = Texts(tables, samples, rows.take(pc.index_in(nodes, value_set=names)))
-        known.forget_signatures(tables, nodes)
-        signed = known.signatures(tables, nodes, lambda new: _sign(texts, new))
+        incremental.forget_signatures(tables, nodes)
+        signed = incremental.signatures(tables, nodes, lambda new: _sign(texts, new))
         return minhash.pairs(signed, texts, threshold, first)
 
     return _near(tables, samples, "text", "text", names, rows, threshold, find)
@@ -89,7 +92,7 @@ def _semantic(
     workspace: Workspace, samples: pa.Table, mine: dict[str, pa.ChunkedArray], threshold: float
 ) -> Iterator[Near]:
     space, tables = corpus_space(workspace), workspace.tables
-    table = schema.vectors_table(space.name)
+    table = vectors_table(space.name)
     for part in sorted(space.towers):
         fingerprint = space.fingerprint(part)
         vectors = tables.open(table).to_table(columns=["part_id", "encoder"], with_row_id=True)
@@ -129,7 +132,7 @@ def _near(
 
     nodes = pc.unique(names).sort()
     key = identity.run_key(kind, VERSION, settings)
-    table = known.compare(tables, kind, key, nodes, named)
+    table = incremental.compare(tables, kind, key, nodes, named)
     a, b = (pc.index_in(table[c], value_set=nodes).to_numpy().astype(np.int64) for c in "ab")
     pairs = Pairs(a, b, table["similarity"].to_numpy())
     node = np.full(samples.num_rows, -1)
@@ -143,14 +146,14 @@ class Pictures:
 
     def __init__(self, tables: Tables, samples: pa.Table, places: pa.Array):
         copied = samples["image_copies"].take(places).combine_chunks()
-        self.hashes = known.as_rows(copied, np.uint8).reshape(len(places), CROPS, -1)
+        self.hashes = incremental.as_rows(copied, np.uint8).reshape(len(places), CROPS, -1)
         self.rows = samples["measured"].take(places).to_numpy()
         self.uri, self.version = tables.uri("signals"), tables.version("signals")
 
     def looks(self, places: np.ndarray) -> np.ndarray:
         once, place = np.unique(places, return_inverse=True)
         found = take(self.uri, self.version, self.rows[once].tolist(), ["image_look"])
-        looks = known.as_rows(found["image_look"].combine_chunks(), np.uint8)
+        looks = incremental.as_rows(found["image_look"].combine_chunks(), np.uint8)
         return looks.reshape(-1, LOOK, LOOK, 3)[place]
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipelines import spherical
-from pipelines.duplicates.joins import Pairs, collect
-from pipelines.spherical import angles, nearest
+from pipelines.duplicates.pair_joins import Pairs, collect
+from store import spherical_kmeans
+from store.spherical_kmeans import angles, nearest
 
 _ROWS = 2048  # of a block of a product
 _ROUNDING = 1e-3  # radians, of float32 cosines
@@ -50,5 +50,5 @@ def pairs(vectors: np.ndarray, threshold: float, first: int = 0) -> Pairs:
 
 def _centroids(vectors: np.ndarray) -> np.ndarray:
     count = max(1, round(np.sqrt(len(vectors)) / 2))
-    some = np.random.default_rng(0).permutation(len(vectors))[: spherical.SAMPLE * count]
-    return spherical.train(vectors[np.sort(some)], count)
+    some = np.random.default_rng(0).permutation(len(vectors))[: spherical_kmeans.SAMPLE * count]
+    return spherical_kmeans.train(vectors[np.sort(some)], count)

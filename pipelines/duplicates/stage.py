@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import keys
 from pipelines.duplicates.contamination import contaminated
 from pipelines.duplicates.exact import exact
-from pipelines.duplicates.facts import facts
 from pipelines.duplicates.near import near
+from pipelines.duplicates.sample_facts import facts
 from pipelines.duplicates.survivors import Near, elect, order
-from store import schema
-from store.stage import Counts, Entry, begin, publish
+from pipelines.stages import run_keys
+from store.tables import schema
+from store.tables.staging import Counts, Entry, begin, publish
 from store.workspace import Workspace
 
 STAGE = "duplicates"
@@ -32,7 +32,7 @@ def find_duplicates(workspace: Workspace) -> Counts:
         ConservationError: a sample is lost twice; nothing was published.
     """
     tables, asked = workspace.tables, workspace.config.duplicates
-    key = keys.duplicates(workspace)
+    key = run_keys.duplicates(workspace)
     with begin(tables, STAGE, key, schema.DUPLICATES) as run:
         copies = exact(workspace, run) if asked.exact else schema.DUPLICATES.empty_table()
         samples = facts(workspace)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.duplicates.joins import Pairs
+from pipelines.duplicates.pair_joins import Pairs
 
 
 @dataclass(frozen=True)

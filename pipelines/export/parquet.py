@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipelines.export.rows import Job, read
+from pipelines.export.shard_rows import Job, read
 
 NAME = "samples.parquet/{:06d}.parquet"  # a folder that can be read as one table
 _MEDIA = ("image", "audio")  # compressed as they are

@@ -17,16 +17,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.export import folder as target
-from pipelines.export import lances, parquet, webdataset
-from pipelines.export.layout import lay_out
-from pipelines.export.rows import Job
-from pipelines.progress import watch
-from pipelines.units import do_units
-from store import identity, releases, schema
+from pipelines.engine.progress import watch
+from pipelines.engine.units import do_units
+from pipelines.export import lance_dataset, parquet, webdataset
+from pipelines.export import target_folder as target
+from pipelines.export.shard_lists import lay_out
+from pipelines.export.shard_rows import Job
+from store import identity
 from store.errors import ConservationError, InputError, NotFoundError
-from store.stage import UnitOutcome, begin, record
-from store.tables import Tables
+from store.tables import releases, schema
+from store.tables.lance_tables import Tables
+from store.tables.names import pairs_table
+from store.tables.staging import UnitOutcome, begin, record
 from store.workspace import Workspace
 
 VERSION = 1  # of what is written: raise it where the same samples would give other files
@@ -118,7 +120,7 @@ def export(
         _expect(sum(s["samples"] for s in shards), kept, "the shards")
         if options.to == "lance":
             fragments = [f for shard in shards for f in shard["fragments"]]
-            _expect(lances.commit(job, fragments), kept, lances.NAME)
+            _expect(lance_dataset.commit(job, fragments), kept, lance_dataset.NAME)
         told = {**_told(workspace), **about, "format": options.to, "samples": kept}
         listed = [{n: s[n] for n in ("name", "samples", "bytes")} for s in shards]
         target.finish(folder, {**told, "shards": listed, "key": key})
@@ -146,8 +148,8 @@ def write_shard(job: Job, to: str, number: int) -> Shard:
     """Write a shard, under its name when it is whole. Raises ConservationError where it is not."""
     wanted = job.listed(number).num_rows
     if to == "lance":
-        name, fragments = f"fragment {number:06d}", lances.write(job, number)
-        found, size = lances.measure(fragments)
+        name, fragments = f"fragment {number:06d}", lance_dataset.write(job, number)
+        found, size = lance_dataset.measure(fragments)
         _expect(found, wanted, name)
         return Shard(name, found, size, tuple(fragments))
     kind = _FILES[to]
@@ -180,7 +182,7 @@ def _versions(workspace: Workspace, options: Options) -> dict[str, int]:
 
 def _pairs(workspace: Workspace) -> list[str]:
     """The signals of pairs, where there are any."""
-    name = schema.pairs_table(workspace.config.space)
+    name = pairs_table(workspace.config.space)
     made = record(workspace.tables, "pairs") is not None
     return [name] if made and workspace.tables.exists(name) else []
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.export.rows import MEASURED, Job, compact, read
-from pipelines.sources import Unit, count_records
+from pipelines.export.shard_rows import MEASURED, Job, compact, read
+from pipelines.sources.read import count_records
+from pipelines.sources.records import Unit
 
 NAME = "samples-{:06d}.tar"
 ABOUT = "isotrope"  # under which the JSON has what is not the sample's own

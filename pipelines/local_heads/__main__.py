@@ -10,21 +10,18 @@ from typing import Any
 import numpy as np
 
 import embedders.local
-from embedders.local import LocalAudio, LocalImage, LocalText
+from embedders.local.audio import LocalAudio
+from embedders.local.image import LocalImage
+from embedders.local.text import LocalText
 from embedders.projection import Projection
-from pipelines.local_heads.drawings import READERS, versions
+from pipelines.local_heads.captioned_drawings import READERS, versions
+from pipelines.local_heads.evaluate import text_and_image, with_audio
 from pipelines.local_heads.features import Features, features
-from pipelines.local_heads.figures import text_and_image, with_audio
 from pipelines.local_heads.holdout import groups, held_out
-from pipelines.local_heads.learn import (
-    SETTINGS,
-    learn_audio,
-    learn_text_and_image,
-    without_copies,
-)
-from pipelines.local_heads.page import page
+from pipelines.local_heads.train import SETTINGS, learn_audio, learn_text_and_image, without_copies
+from pipelines.local_heads.write_docs import page
 
-HEADS = Path(embedders.local.__file__).parent / "heads"
+HEADS = Path(embedders.local.__file__ or "").parent / "heads"
 PAGE = Path(__file__).parents[2] / "docs" / "local.md"
 
 

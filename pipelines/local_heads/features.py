@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embedders.local import LocalAudio, LocalImage, LocalText
-from pipelines.local_heads.drawings import READERS, Drawing, Say
+from embedders.local.audio import LocalAudio
+from embedders.local.image import LocalImage
+from embedders.local.text import LocalText
+from pipelines.local_heads.captioned_drawings import READERS, Drawing, Say
 from pipelines.local_heads.holdout import picture_hash
 from store.errors import RecordError
 

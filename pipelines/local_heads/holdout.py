@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from embedders.alignment import components
-from embedders.image import load_rgb
+from embedders.alignment.align import components
+from embedders.media.image import load_rgb
 
 _GRID = 16
 _ALIKE = 12  # of 256 bits of the hash that may differ

@@ -11,17 +11,19 @@ from typing import Any
 
 import pyarrow as pa
 
+from embedders.corpus_space import corpus_space
 from embedders.spaces import Space
-from pipelines import keys
-from pipelines.pairs.embedded import Embedded, embedded
-from pipelines.pairs.meter import Meter, Vectors
-from pipelines.progress import watch
-from pipelines.signals.linear_head import LinearHead
-from pipelines.space import corpus_space
-from store import identity, schema
+from pipelines.engine.progress import watch
+from pipelines.pairs.embedded_samples import Embedded, embedded
+from pipelines.pairs.linear_head import LinearHead
+from pipelines.pairs.measure import Meter, Vectors
+from pipelines.stages import run_keys
+from store import identity
 from store.errors import ConfigError
-from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish, record
-from store.tables import Tables
+from store.tables import schema
+from store.tables.lance_tables import Tables
+from store.tables.names import pairs_table, vectors_table
+from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish, record
 from store.workspace import Workspace
 
 STAGE = "pairs"
@@ -42,14 +44,14 @@ def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
         ConservationError: a sample has no row; nothing was published.
     """
     tables, space = workspace.tables, corpus_space(workspace)
-    key, name = keys.pairs(workspace), schema.pairs_table(space.name)
+    key, name = run_keys.pairs(workspace), pairs_table(space.name)
     vectors = _vectors(tables, space)
     head = _head(workspace, space, vectors.dim)
     with begin(tables, STAGE, key, schema.PAIRS) as run:
         before = record(tables, STAGE)
         resumed = len(run.done())
         with embedded(tables, space, vectors.version, run.folder) as samples:
-            output = identity.run_key(samples.digest(), keys.pair_settings(workspace))
+            output = identity.run_key(samples.digest(), run_keys.pair_settings(workspace))
             same = not anew and before is not None and before["output"] == output
             if not (same and _rows(tables, name) == samples.count):
                 _stage(run, samples, Meter(samples, vectors, workspace.config.pairs, head))
@@ -100,14 +102,14 @@ def _measured(rows: pa.Table, measure: Meter) -> tuple[list[pa.RecordBatch], lis
 
 
 def _vectors(tables: Tables, space: Space) -> Vectors:
-    dataset = tables.open(schema.vectors_table(space.name))
+    dataset = tables.open(vectors_table(space.name))
     dim = dataset.schema.field("vector").type.list_size
     samples = tables.uri("samples"), tables.version("samples")
     return Vectors(dataset.uri, int(dataset.version), dim, *samples)
 
 
 def _head(workspace: Workspace, space: Space, dim: int) -> LinearHead | None:
-    path = keys.pair_head(workspace)
+    path = run_keys.pair_head(workspace)
     if path is None:
         return None
     head = LinearHead(path)

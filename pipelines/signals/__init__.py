@@ -3,7 +3,3 @@
 A signal is a fact; thresholds live in the policy. One file holds one scorer, or a few that belong
 together; `registry` lists them, `stage` runs them.
 """
-
-from pipelines.signals.stage import STAGE, measure
-
-__all__ = ["STAGE", "measure"]

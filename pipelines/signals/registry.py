@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipelines.signals import (
+from pipelines.signals.scorer import Scorer
+from pipelines.signals.scorers import (
     audio_bandwidth,
     audio_fingerprint,
     audio_length,
@@ -21,9 +22,8 @@ from pipelines.signals import (
     text_length,
     text_repetition,
 )
-from pipelines.signals.image_classifier import classifier
-from pipelines.signals.scorer import Scorer
-from store.config_signals import Signals
+from pipelines.signals.scorers.image_classifier import classifier
+from store.config.signals import Signals
 
 # Cheap enough for every sample.
 ALWAYS: tuple[Scorer, ...] = (

@@ -14,7 +14,7 @@ Values = Mapping[str, Any]  # of one part
 
 @dataclass(frozen=True)
 class Scorer:
-    """What all scorers have; versions are listed in `pipelines.keys`.
+    """What all scorers have; versions are listed in `pipelines.stages.run_keys`.
 
     Args:
         name: in `keys`, in a row's `scorers` and in the ledger, as `signals.NAME`.

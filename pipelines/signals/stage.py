@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import keys
-from pipelines.crumbs import Crumbs
-from pipelines.progress import watch
-from pipelines.signals.careful import score_carefully
-from pipelines.signals.known import (
+from pipelines.engine.crash_markers import Crumbs
+from pipelines.engine.progress import watch
+from pipelines.engine.units import do_units
+from pipelines.signals.incremental import (
     Known,
     Versions,
     columns_of,
@@ -24,11 +23,11 @@ from pipelines.signals.known import (
     written,
 )
 from pipelines.signals.registry import active
-from pipelines.signals.score import Scored
-from pipelines.units import do_units
-from store import schema
-from store.stage import Counts, Entry, StageRun, UnitOutcome, begin, publish
-from store.tables import quote
+from pipelines.signals.scoring import Scored, score_carefully
+from pipelines.stages import run_keys
+from store.tables import schema
+from store.tables.lance_tables import quote
+from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.workspace import Workspace
 
 STAGE = "signals"
@@ -67,7 +66,7 @@ def measure(workspace: Workspace, drop: str) -> Counts:
         ConservationError: rows were lost; nothing was published.
     """
     tables, config = workspace.tables, workspace.config
-    key, versions = keys.signals(workspace, drop), keys.scorers(workspace)
+    key, versions = run_keys.signals(workspace, drop), run_keys.scorers(workspace)
     here = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")

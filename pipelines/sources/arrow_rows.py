@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 
+from pipelines.sources.manifest_rows import Reader, Row
 from pipelines.sources.records import BadRecord, Record
-from pipelines.sources.rows import Reader, Row
 from store.errors import RecordError
 
 MOST_ROWS = 64  # in memory at once

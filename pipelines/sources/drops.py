@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from posixpath import join
 from typing import Literal
 
-from pipelines.sources import kinds
+from pipelines.sources import file_kinds
+from pipelines.sources.filesystem import Facts, Name, Place, place
 from pipelines.sources.folder import extension_of
-from pipelines.sources.places import Facts, Name, Place, place
 from pipelines.sources.records import printable, role_of
-from store.config_sources import DEFAULT_COLUMNS, Columns
+from store.config.sources import DEFAULT_COLUMNS, Columns
 from store.errors import SourceError
 
 DropBy = Literal["entry", "source"]
 
 EXPECTED = (
-    "it takes sub-folders with files, tar shards (" + " ".join(kinds.TAR_SUFFIXES) + "), manifests "
+    "it takes sub-folders with files, tar shards ("
+    + " ".join(file_kinds.TAR_SUFFIXES)
+    + "), manifests "
     "(.parquet .jsonl .lance) or loose image, audio and text files"
 )
 _EVERYTHING = ("",)
@@ -109,13 +111,13 @@ def files(drop: Drop) -> Iterator[str]:
 def _by_entry(name: str, root: str, names: list[Name]) -> list[tuple[str, str, tuple[str, ...]]]:
     """Names, roots and entries of the drops that a folder's entries are."""
     folders = {n.name for n in names if n.is_folder}
-    tars = {kinds.stem_of(n.name) for n in names if kinds.is_tar(n.name)}
-    tables = {kinds.stem_of(n.name) for n in names if kinds.is_manifest(n.name)}
+    tars = {file_kinds.stem_of(n.name) for n in names if file_kinds.is_tar(n.name)}
+    tables = {file_kinds.stem_of(n.name) for n in names if file_kinds.is_manifest(n.name)}
     beside: dict[str, list[str]] = {}
     alone: list[Name] = []
     for entry in names:
-        stem, stats = kinds.stem_of(entry.name), entry.name.removesuffix(kinds.STATS)
-        if kinds.is_manifest(entry.name) and stem in tars | folders:
+        stem, stats = file_kinds.stem_of(entry.name), entry.name.removesuffix(file_kinds.STATS)
+        if file_kinds.is_manifest(entry.name) and stem in tars | folders:
             beside.setdefault(stem, []).append(entry.name)
         elif stats != entry.name and stats in tars | tables:
             beside.setdefault(stats, []).append(entry.name)
@@ -125,10 +127,10 @@ def _by_entry(name: str, root: str, names: list[Name]) -> list[tuple[str, str, t
     drops: list[tuple[str, str, tuple[str, ...]]] = []
     loose = []
     for entry in alone:
-        stem = kinds.stem_of(entry.name)
+        stem = file_kinds.stem_of(entry.name)
         if entry.is_folder and not entry.is_link and stem == entry.name and stem not in beside:
             drops.append((stem, join(root, stem), _EVERYTHING))
-        elif entry.is_folder or kinds.is_tar(entry.name) or kinds.is_manifest(entry.name):
+        elif entry.is_folder or file_kinds.is_tar(entry.name) or file_kinds.is_manifest(entry.name):
             drops.append((stem, root, (entry.name, *beside.get(stem, ()))))
         else:
             loose.append(entry.name)
@@ -143,9 +145,9 @@ def _drop_name(name: str) -> str:
 def _holds_data(drop: Drop) -> bool:
     return any(
         is_link
-        or kinds.is_tar(path)
-        or kinds.is_manifest(path)
-        or kinds.LANCE_SUFFIX + "/_versions/" in path
+        or file_kinds.is_tar(path)
+        or file_kinds.is_manifest(path)
+        or file_kinds.LANCE_SUFFIX + "/_versions/" in path
         or role_of(extension_of(path)) in ("image", "audio", "text")
         for path, is_folder, is_link in _walk(drop, place(drop.root))
         if not is_folder

@@ -4,18 +4,9 @@ import os
 from collections.abc import Iterable, Iterator
 from posixpath import dirname, splitext
 
-from pipelines.sources.places import open_inside, reason, size_of
-from pipelines.sources.records import (
-    Assembly,
-    BadRecord,
-    Record,
-    Role,
-    Unit,
-    check_size,
-    printable,
-    role_of,
-)
-from store.config import Limits
+from pipelines.sources.filesystem import open_inside, reason, size_of
+from pipelines.sources.records import Assembly, BadRecord, Record, Unit, printable, role_of
+from store.config.limits import Limits, Role, check_size
 from store.errors import RecordError
 
 

@@ -7,12 +7,12 @@ over without being kept. A gzipped file has no ranges and is one unit.
 from collections.abc import Iterator
 from contextlib import closing
 
-from pipelines.sources import strict_json
-from pipelines.sources.places import open_inside, reason, size_of
+from pipelines.sources.byte_streams import CHUNK, GZIP_MAGIC, Stream, open_stream
+from pipelines.sources.filesystem import open_inside, reason, size_of
+from pipelines.sources.manifest_rows import Reader, Row
 from pipelines.sources.records import BadRecord, Record, Unit
-from pipelines.sources.rows import Reader, Row
-from pipelines.sources.streams import CHUNK, GZIP_MAGIC, Stream, open_stream
-from store.config import Limits
+from store import strict_json
+from store.config.limits import Limits
 from store.errors import RecordError
 
 _SPAN = 16 << 20

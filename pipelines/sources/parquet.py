@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 import pyarrow.parquet as pq
 
 from pipelines.sources.arrow_rows import joined, records, rows_at_once, stretch, texts_of
-from pipelines.sources.places import open_inside, size_of
+from pipelines.sources.filesystem import open_inside, size_of
+from pipelines.sources.manifest_rows import Reader, Row
 from pipelines.sources.records import BadRecord, Record, Unit
-from pipelines.sources.rows import Reader, Row
-from store.config import Limits
+from store.config.limits import Limits
 from store.errors import RecordError
 
 _BUFFER = 1 << 20  # read ahead; else a column of a row group is in memory as a whole

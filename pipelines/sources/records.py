@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from store.config import Limits
-from store.config_sources import DEFAULT_COLUMNS, Columns
+from store.config.limits import Role
+from store.config.sources import DEFAULT_COLUMNS, Columns
 from store.errors import RecordError
 
-Role = Literal["image", "audio", "text", "meta"]
 Format = Literal["webdataset", "folder", "parquet", "jsonl", "lance", "fetched"]
 
 # Where one record has several parts of a role, the extension named first here is taken.
@@ -24,7 +23,6 @@ _ROLES = {
     for role, extensions in EXTENSIONS.items()
     for rank, extension in enumerate(extensions)
 }
-
 KEY_LENGTH = 512
 
 
@@ -101,15 +99,6 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as Python carries it
         return f"\\x{code - 0xDC00:02x}"
     return "\\\\" if character == "\\" else f"\\u{{{code:x}}}"
-
-
-def check_size(role: Role, size: int, limits: Limits) -> None:
-    """Raises RecordError, as a rejection, where a part has more bytes than its limit."""
-    limit = getattr(limits, f"{role}_bytes")
-    if size > limit:
-        raise RecordError(
-            f"{role}.bytes", f"{size} bytes, at most {limit} are read", value=size, threshold=limit
-        )
 
 
 class Assembly:

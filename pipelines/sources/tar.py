@@ -8,7 +8,7 @@ stretch is reported and reading goes on at the next header that is whole.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipelines.sources.streams import Stream
+from pipelines.sources.byte_streams import Stream
 from store.errors import RecordError
 
 BLOCK = 512

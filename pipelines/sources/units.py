@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from posixpath import dirname
 
-from pipelines.sources import fetched, jsonl, lance_rows, parquet
+from pipelines.sources import img2dataset, jsonl, lance_dataset, parquet
 from pipelines.sources.drops import EXPECTED, Drop, files
+from pipelines.sources.file_kinds import LANCE_SUFFIX, STATS, is_jsonl, is_parquet, is_tar, stem_of
 from pipelines.sources.folder import group
-from pipelines.sources.kinds import LANCE_SUFFIX, STATS, is_jsonl, is_parquet, is_tar, stem_of
+from pipelines.sources.manifest_rows import Reader
 from pipelines.sources.records import Format, Unit, printable
-from pipelines.sources.rows import Reader
-from store.config import Limits
+from store.config.limits import Limits
 from store.errors import RecordError, SourceError
 
 SAMPLES_PER_UNIT = 512
@@ -38,7 +38,7 @@ def list_units(drop: Drop) -> list[Unit]:
     samples = _samples(tars, tables, media)
     for path in tables:
         described = samples.get(stem_of(path))
-        if described and fetched.describes(drop.root, path):
+        if described and img2dataset.describes(drop.root, path):
             units.append(_unit(drop, "fetched", path, *described))
         else:
             manifests += _parts(drop, "parquet", path)
@@ -68,7 +68,7 @@ def _parts(drop: Drop, format: Format, path: str) -> Iterator[Unit]:
     spans: Sequence[tuple[int, int] | None]
     try:
         if format == "lance":
-            version, spans = lance_rows.spans(drop.root, path)
+            version, spans = lance_dataset.spans(drop.root, path)
         else:
             spans = (parquet if format == "parquet" else jsonl).spans(drop.root, path)
     except RecordError:
@@ -98,7 +98,7 @@ def _named(unit: Unit) -> Iterator[str]:
         if unit.format == "jsonl":
             rows = jsonl.rows(unit, limits)
         else:
-            table = parquet if unit.format == "parquet" else lance_rows
+            table = parquet if unit.format == "parquet" else lance_dataset
             rows = table.texts(unit, {*wanted.image, *wanted.audio, *wanted.file})
         for _, row in rows:
             yield from reader.named(row)

@@ -7,10 +7,10 @@ only the plain ones are parts of a record (`seg.png` is none). Nothing is ever e
 from collections.abc import Iterator
 from contextlib import closing
 
-from pipelines.sources.records import Assembly, BadRecord, Record, Role, Unit, check_size, printable
-from pipelines.sources.streams import Stream, open_stream
+from pipelines.sources.byte_streams import Stream, open_stream
+from pipelines.sources.records import Assembly, BadRecord, Record, Unit, printable
 from pipelines.sources.tar import Cut, Damage, Member, walk
-from store.config import Limits
+from store.config.limits import Limits, Role, check_size
 from store.errors import RecordError
 
 

@@ -9,11 +9,10 @@ does the tiled products that they share, `fitting` puts the two together, `evalu
 """
 
 from store.corrections.correction import Applied, Correction
-from store.corrections.evaluation import Evaluation, evaluate
-from store.corrections.fitting import Prepared, fit, fit_many, prepare, prepare_many
-from store.corrections.protocol import INDUCTIVE, TRANSDUCTIVE
+from store.corrections.evaluate import INDUCTIVE, TRANSDUCTIVE, Evaluation, evaluate
+from store.corrections.fit import Prepared, fit, fit_many, prepare, prepare_many
 from store.corrections.recipe import METHODS
-from store.corrections.selection import Selection, select
+from store.corrections.select import Selection, select
 
 __all__ = [
     "INDUCTIVE",

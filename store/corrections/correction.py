@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from store.corrections.arrays import (
+from store.corrections.kernels.arrays import (
     Array,
     as_matrix,
     beside,
@@ -16,9 +16,9 @@ from store.corrections.arrays import (
     on_host,
     unit,
 )
-from store.corrections.blocks import Needs, scan
+from store.corrections.kernels.bank_scan import Needs, scan
+from store.corrections.kernels.threads import blocks
 from store.corrections.method import Params
-from store.corrections.threads import blocks
 from store.errors import InputError
 
 

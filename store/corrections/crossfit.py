@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from store.corrections.evaluation import evaluate
-from store.corrections.fitting import fit_many
+from store.corrections.evaluate import evaluate
+from store.corrections.fit import fit_many
 from store.metrics.retrieval import Relevant
 
 K = 10  # length of the lists that hubs are counted in

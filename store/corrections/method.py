@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from store.corrections.arrays import Array
-from store.corrections.blocks import Needs, Seen
+from store.corrections.kernels.arrays import Array
+from store.corrections.kernels.bank_scan import Needs, Seen
 from store.errors import InputError
 
 Params = dict[str, Any]

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from store.corrections.arrays import Array, as_matrix, beside, empty_like, full_like, unit
+from store.corrections.bank_statistics import Observer
 from store.corrections.correction import Applied
-from store.corrections.masks import as_ids
+from store.corrections.kernels.arrays import Array, as_matrix, beside, empty_like, full_like, unit
+from store.corrections.kernels.masks import as_ids
+from store.corrections.kernels.threads import Span, each
 from store.corrections.method import Banks
-from store.corrections.observer import Observer
 from store.corrections.recipe import Recipe
-from store.corrections.threads import Span, each
 from store.errors import InputError
 
 FLAG_MARGIN = -1e-6  # a bank item must be flagged by its own threshold in spite of rounding

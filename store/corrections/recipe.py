@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from store.corrections import (
+from store.corrections.method import Compiled, Method, Params
+from store.corrections.methods import (
     centered,
     csls,
     dual_inverted_softmax,
@@ -14,26 +15,29 @@ from store.corrections import (
     invgc_local,
     local_scaling,
     nnn,
-    none,
 )
-from store.corrections.method import Method, Params
 from store.errors import InputError
 
+# No correction: g' = g and a bias of zero. Every other method is measured against it.
+NONE = Method("none", compile=lambda params, state, rows, look: Compiled(), banks=())
+
 METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (
-        none,
-        inverted_softmax,
-        dynamic_inverted_softmax,
-        dual_inverted_softmax,
-        dynamic_dual_inverted_softmax,
-        nnn,
-        csls,
-        local_scaling,
-        invgc,
-        invgc_local,
-        centered,
-    )
+    NONE.name: NONE,
+    **{
+        module.METHOD.name: module.METHOD
+        for module in (
+            inverted_softmax,
+            dynamic_inverted_softmax,
+            dual_inverted_softmax,
+            dynamic_dual_inverted_softmax,
+            nnn,
+            csls,
+            local_scaling,
+            invgc,
+            invgc_local,
+            centered,
+        )
+    },
 }
 JOIN = "__"  # invgc_local__k: the parameter k of invgc_local
 

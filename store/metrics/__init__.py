@@ -17,7 +17,7 @@ from store.metrics.retrieval import (
     reciprocal_rank,
     right_ranks,
 )
-from store.metrics.similarity import auc, histograms
+from store.metrics.scores import auc, histograms
 
 __all__ = [
     "Interval",

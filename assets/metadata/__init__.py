@@ -1,0 +1,1 @@
+"""What Dagster's page shows of a materialisation."""

@@ -1,0 +1,1 @@
+"""Learned projections between encoders."""

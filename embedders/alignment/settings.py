@@ -1,0 +1,58 @@
+"""The settings of an alignment."""
+
+from dataclasses import dataclass
+
+from store.errors import InputError
+
+KINDS = ("linear", "mlp")
+LOSSES = ("softmax", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How heads are learned.
+
+    Attributes:
+        kind: linear, or mlp (one hidden layer beside the linear map).
+        dim: of the shared space, where both sides learn; else it is that of y.
+        loss: softmax (InfoNCE) or sigmoid (SigLIP).
+        structure: the weight of the regulariser that keeps neighbourhoods; 0 leaves it out.
+        levels: of neighbourhoods that the regulariser compares.
+        structure_temperature: of the similarities that it compares.
+        width: of the hidden layer.
+        dropout: the share of input features that is hidden in each step.
+        noise: standard deviation of what is added to the standardised features in each step.
+        learning_rate: of AdamW at its height; it falls to zero along a cosine.
+        batch: pairs a step.
+        epochs: at most.
+        patience: epochs without a better validation before it ends; the best epoch is kept.
+        validation: the share of groups that is held out.
+        seed: of everything drawn at random.
+    """
+
+    kind: str = "linear"
+    dim: int = 256
+    loss: str = "softmax"
+    structure: float = 0.0
+    levels: int = 3
+    structure_temperature: float = 0.05
+    width: int = 512
+    dropout: float = 0.1
+    noise: float = 0.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    batch: int = 1024
+    epochs: int = 200
+    patience: int = 20
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("kind", self.kind, KINDS), ("loss", self.loss, LOSSES)):
+            if value not in allowed:
+                raise InputError(f"{name}={value!r}; allowed: {', '.join(allowed)}")
+        for name in ("dim", "levels", "width", "batch", "epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}; it must be at least 1")
+        if not 0 < self.validation < 1:
+            raise InputError(f"validation={self.validation}; it must lie between 0 and 1")

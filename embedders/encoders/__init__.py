@@ -1,0 +1,1 @@
+"""The encoder families, one file each."""

@@ -1,0 +1,1 @@
+"""The Ray actor pool that runs encoders."""

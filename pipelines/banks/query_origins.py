@@ -1,0 +1,204 @@
+"""Query banks of other origin than the corpus: a file of queries, the query log.
+
+Every query is accounted for: it is in the bank, or the ledger says why it is not.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedders.pool.pool import Pool, UnitResult
+from embedders.spaces import Space
+from pipelines.banks.corpus_matches import Known, Placed, place
+from pipelines.banks.query_files import Queries, read_queries, vector_query
+from pipelines.engine.progress import watch
+from pipelines.stages import run_keys
+from store import identity
+from store.errors import EncoderError
+from store.identity import uniform
+from store.search import query_log
+from store.tables.lance_tables import as_matrix
+from store.tables.staging import Entry, StageRun, UnitOutcome
+from store.workspace import Workspace
+
+LEAST_REFERENCE = 200  # queries, for a skewness to be compared with
+_MOST_REFERENCE = 5_000
+_UNIT_QUERIES = 64
+
+
+def read_origins(workspace: Workspace, space: Space, dim: int) -> list[Queries]:
+    """The queries of every origin of `query_bank` but the corpus itself.
+
+    Raises what `read_queries` raises, NotFoundError where there is no such file, and EncoderError
+    where all that was logged of a modality is another model's and nothing else stands in for it.
+    """
+    origins = workspace.config.corrections.query_bank
+    found = []
+    if "file" in origins:
+        path = run_keys.queries_file(workspace)
+        found.append(read_queries(path, space, workspace.config.limits, dim))
+    if "log" in origins:
+        others = {query.modality for queries in found for query in queries.asked}
+        found.append(_read_log(workspace, space, space.towers if "corpus" in origins else others))
+    return found
+
+
+def _read_log(workspace: Workspace, space: Space, others: Iterable[str]) -> Queries:
+    """The log's queries. `others` are modalities that other origins have queries of."""
+    tables, settings = workspace.tables, workspace.config.query_log
+    query_log.forget(tables, space.name, settings)
+    rows = query_log.read(tables, space.name, settings)
+    found, foreign = Queries("log", rows.num_rows), Counter[tuple[str, str, str]]()
+    kinds = zip(*(rows[n].to_pylist() for n in ("space", "fingerprint", "modality")), strict=True)
+    expected = {m: space.fingerprint(m) for m in space.towers}
+    for number, (kind, vector) in enumerate(zip(kinds, as_matrix(rows["vector"]), strict=True), 1):
+        there, fingerprint, modality = kind
+        if there == space.name and fingerprint == expected.get(modality):
+            found.asked.append(vector_query(f"log:{number}", modality, vector))
+        else:
+            foreign[kind] += 1
+    left = {*others, *(query.modality for query in found.asked)}
+    for (there, made, modality), count in sorted(foreign.items()):
+        wanted = expected.get(modality)
+        if wanted is not None and modality not in left:
+            raise EncoderError(
+                f"the {count} {modality} queries of the query log were made in space {there!r} by"
+                f" {made}; this corpus needs those of space {space.name!r} by {wanted}. Until"
+                " such have been logged, say corrections.query_bank: [corpus, log]"
+            )
+        entry = Entry("log", f"{count} {modality} queries", "bank.fingerprint")
+        found.lose(replace(entry, value=f"{there}: {made}", threshold=wanted), count)
+    return found
+
+
+def draw(
+    workspace: Workspace, space: Space, run: StageRun, known: Known, found: Queries
+) -> pa.Table:
+    """The rows that one origin adds to the banks, as `run.schema`; `found` counts the others out.
+
+    Of each modality a share is kept from the bank (`reference`) where it makes `LEAST_REFERENCE`
+    queries: drift is measured against queries that nothing was fitted to.
+    """
+    rows, key = [run.schema.empty_table()], run_keys.draw(workspace)
+    for modality in sorted(space.towers):
+        asked = [query for query in found.asked if query.modality == modality]
+        fit = _once(found, modality, _without_held_out(found, known, place(known, modality, asked)))
+        drawn = _drawn(workspace, found, modality, fit)
+        fingerprint = space.fingerprint(modality)
+        given = [row for row in drawn if row.query.vector is not None]
+        vectors = np.array([row.query.vector for row in given], np.float32)
+        rows.append(pa.Table.from_batches([_batch(run.schema, fingerprint, key, given, vectors)]))
+        raw = [row for row in drawn if row.query.vector is None]
+        rows.append(_encoded(workspace, space, modality, run, found, raw))
+    return pa.concat_tables(rows)
+
+
+def _without_held_out(found: Queries, known: Known, placed: list[Placed]) -> list[Placed]:
+    """Nothing of a validation or test pair is seen by a bank."""
+    fit = []
+    for row in placed:
+        if row.cluster not in known.held_out:
+            fit.append(row)
+            continue
+        entry = Entry(found.origin, row.query.key, "bank.held_out", id=row.part_id)
+        found.lose(replace(entry, value="it is of a validation or test pair"))
+    return fit
+
+
+def _once(found: Queries, modality: str, placed: list[Placed]) -> list[Placed]:
+    once = list({row.part_id: row for row in reversed(placed)}.values())
+    if again := len(placed) - len(once):
+        entry = Entry(found.origin, f"{again} {modality} queries", "bank.repeated")
+        found.lose(replace(entry, value=f"{len(once)} differ"), again)
+    return once
+
+
+def _drawn(
+    workspace: Workspace, found: Queries, modality: str, placed: list[Placed]
+) -> list[Placed]:
+    settings = workspace.config.corrections
+    ordered = sorted(placed, key=lambda row: uniform(row.part_id, settings.seed))
+    share = round(len(ordered) * settings.test_share)
+    apart = share if share >= LEAST_REFERENCE else 0
+    bank = ordered[: len(ordered) - apart][: settings.bank_rows]
+    reference = ordered[len(ordered) - apart :][:_MOST_REFERENCE]
+    if over := len(ordered) - len(bank) - len(reference):
+        entry = Entry(found.origin, f"{over} {modality} queries", "bank.rows")
+        limit = f"{settings.bank_rows}, and {_MOST_REFERENCE} to measure drift by"
+        found.lose(replace(entry, value=str(len(ordered)), threshold=limit), over)
+    origin = found.origin
+    return [replace(row, split="queries", origin=origin) for row in bank] + [
+        replace(row, split="reference", origin=origin) for row in reference
+    ]
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What queries are, by part id; runs in the pool's CPU tasks."""
+
+    queries: tuple[tuple[str, str | Path], ...]
+
+    def __call__(self) -> list[tuple[str, bytes | str]]:
+        return [(i, raw.read_bytes() if isinstance(raw, Path) else raw) for i, raw in self.queries]
+
+
+def _encoded(
+    workspace: Workspace,
+    space: Space,
+    modality: str,
+    run: StageRun,
+    found: Queries,
+    rows: list[Placed],
+) -> pa.Table:
+    """Rows with the vectors that the space's encoder gives them, staged as they come."""
+    if not rows:
+        return run.schema.empty_table()
+    by_part = {row.part_id: row for row in rows}
+    key = run_keys.draw(workspace)
+    fingerprint, done = space.fingerprint(modality), set(run.done())
+    units = []
+    for start in range(0, len(rows), _UNIT_QUERIES):
+        cut = rows[start : start + _UNIT_QUERIES]
+        load = _Load(tuple((row.part_id, row.query.raw or "") for row in cut))
+        units.append((f"{modality}-{identity.run_key([row.part_id for row in cut])[:16]}", load))
+
+    def stage(result: UnitResult) -> None:
+        entries = [
+            Entry.of(found.origin, by_part[part].query.key, error, id=part)
+            for part, error in result.failed
+        ]
+        outcome = UnitOutcome(len(result.ids) + len(entries), len(result.ids), entries)
+        made = [by_part[part] for part in result.ids]
+        batch = _batch(run.schema, fingerprint, key, made, result.vectors)
+        run.append(result.name, [batch], lambda: outcome)
+
+    if todo := [unit for unit in units if unit[0] not in done]:
+        ray = workspace.config.engine.ray
+        with (
+            watch(run, len(done) + len(todo), f"units of {modality} queries"),
+            Pool(space.towers[modality], **ray.model_dump()) as pool,
+        ):
+            for result in pool.map(todo):
+                stage(result)
+    for entry in run.entries():
+        if entry.id in by_part:
+            found.lose(entry)
+    staged = run.staged()
+    return staged.filter(pc.is_in(staged["part_id"], value_set=pa.array(list(by_part))))
+
+
+def _batch(
+    columns: pa.Schema, fingerprint: str, draw_key: str, rows: list[Placed], vectors: np.ndarray
+) -> pa.RecordBatch:
+    names = ("split", "modality", "part_id", "sample_id", "cluster", "origin")
+    arrays = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
+    arrays += [pa.array([value] * len(rows), pa.string()) for value in (fingerprint, draw_key)]
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    width = columns.field("vector").type.list_size
+    arrays.append(pa.FixedSizeListArray.from_arrays(flat, width))
+    return pa.RecordBatch.from_arrays(arrays, schema=columns)

@@ -1,9 +1,0 @@
-"""The page about curation: what was kept, what was lost and why, what each signal found.
-
-Everything is read from the tables by streams, so that a corpus of any size has a page.
-"""
-
-from pipelines.curation.groups import GROUPS
-from pipelines.curation.page import PAGE, page_of, write_curation
-
-__all__ = ["GROUPS", "PAGE", "page_of", "write_curation"]

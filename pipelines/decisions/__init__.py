@@ -1,0 +1,1 @@
+"""The table `decisions`: which samples are kept."""

@@ -1,0 +1,1 @@
+"""The demonstration corpus, built from packages."""

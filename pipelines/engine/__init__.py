@@ -1,0 +1,1 @@
+"""How work is run: Beam, Ray tasks, DuckDB, crash markers. Knows no table."""

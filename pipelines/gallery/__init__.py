@@ -1,0 +1,1 @@
+"""The tables `gallery__{space}__{modality}`: what search reads."""

@@ -1,0 +1,35 @@
+"""A gallery read back as what it was compiled to: a correction that ranks it exactly."""
+
+import lance
+import numpy as np
+
+from pipelines.banks.labelled_queries import Gallery
+from store.corrections import Correction
+from store.search.vector_layout import unfold
+from store.tables.lance_tables import as_matrix
+from store.tables.releases import Direction
+
+
+def read_compiled(
+    dataset: lance.LanceDataset, direction: Direction, dim: int
+) -> tuple[Gallery, Correction]:
+    """A gallery's items sorted by part id, and the correction of one direction fitted to them.
+
+    The rows of both are the same: `Correction.rank` and `store.corrections.evaluate` give rows
+    of `Gallery`. Everything is held in memory.
+    """
+    m, fitted = direction.query, direction.recipe
+    columns = ["part_id", "vector", "cluster", f"bias_{m}", f"hub_{m}"]
+    moved = [f"vector_{m}"] if fitted.moves else []
+    table = dataset.to_table(columns=columns + moved).sort_by("part_id")
+    gallery = Gallery(
+        unfold(as_matrix(table["vector"]), dim),
+        table["cluster"].to_numpy(zero_copy_only=False).astype(str),
+        table["part_id"].to_numpy(zero_copy_only=False).astype(str),
+    )
+    bias = table[f"bias_{m}"].to_numpy()
+    if direction.method == "none":  # also where a compiled correction was not released
+        bias = np.zeros_like(bias)
+    vectors = unfold(as_matrix(table[moved[0]]), dim) if moved else gallery.vectors
+    flag = table[f"hub_{m}"].to_numpy() if fitted.dynamic else None
+    return gallery, Correction(direction.method, direction.params, vectors, bias, flag)

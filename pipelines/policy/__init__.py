@@ -1,0 +1,1 @@
+"""What a policy decides, on columns in memory; writes nothing."""

@@ -1,0 +1,1 @@
+"""The table `releases`: table versions that belong together, evaluated."""

@@ -1,0 +1,79 @@
+"""release: the versions that belong together, evaluated, tagged and listed."""
+
+from embedders.corpus_space import corpus_space, space_config
+from pipelines.gallery.fitted_directions import directions_table, read_stands
+from pipelines.policy.row_rules import policy_hash
+from pipelines.release.evaluate import evaluate, harmed
+from pipelines.release.languages import read_spoken
+from pipelines.stages import run_keys
+from store.tables import releases, schema
+from store.tables.banks import Banks, check_encoders, describe
+from store.tables.names import bank_table, gallery_table
+from store.tables.releases import Release
+from store.tables.staging import Counts, begin, publish
+from store.workspace import Workspace
+
+STAGE = "release"
+
+
+def make_release(workspace: Workspace) -> Release:
+    """Evaluate the galleries on test pairs and publish them as the newest release.
+
+    A direction that does harm on the test pairs is released raw, and its reason says so.
+    """
+    tables, space = workspace.tables, corpus_space(workspace)
+    key = run_keys.release(workspace)
+    names = [
+        *(gallery_table(space.name, m) for m in sorted(space.towers)),
+        bank_table(space.name),
+        directions_table(space.name),
+        "decisions",
+    ]
+    versions = {name: tables.version(name) for name in names}
+    galleries = {
+        m: tables.open(gallery_table(space.name, m), version=versions[gallery_table(space.name, m)])
+        for m in sorted(space.towers)
+    }
+    drawn = tables.open(bank_table(space.name), version=versions[bank_table(space.name)])
+    banks, named = Banks(drawn.to_table()), describe(drawn)
+    fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
+    check_encoders(banks, fingerprints)
+    dim = banks.table.schema.field("vector").type.list_size
+    directions = {n: s.direction for n, s in read_stands(tables, space.name).items()}
+    spoken = read_spoken(tables, banks, space)
+    figures = evaluate(galleries, banks, directions, dim, spoken)
+    for name in harmed(figures):
+        way = directions[name]
+        reason = f"{way.method} was chosen on validation pairs but did harm on test pairs"
+        directions[name] = way.raw(reason)
+    if harmed(figures):
+        figures = evaluate(galleries, banks, directions, dim, spoken)
+    published: list[Release] = []
+
+    def write() -> None:
+        published.append(
+            releases.publish(
+                tables,
+                space=space.name,
+                space_config=space_config(workspace),
+                dim=dim,
+                fingerprints=fingerprints,
+                banks=named,
+                versions=versions,
+                directions=directions,
+                evaluation=figures,
+                policy=policy_hash(workspace.config.policy),
+            )
+        )
+
+    with begin(tables, STAGE, key, schema.RELEASES) as run:
+        rows = sum(g.count_rows() for g in galleries.values())
+        publish(
+            tables,
+            run,
+            counts=Counts(rows, rows),
+            entries=[],
+            write=write,
+            output=lambda: key,
+        )
+    return published[0]

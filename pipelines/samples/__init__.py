@@ -1,0 +1,1 @@
+"""The table `samples`: the records of a drop."""

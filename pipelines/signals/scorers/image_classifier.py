@@ -1,0 +1,87 @@
+"""Any classifier of pictures by path, as a signal: aesthetic heads, watermark detectors.
+
+LAION-5B's aesthetic and watermark scores, and DataComp's filters, are such models. One number of
+the model's output becomes the signal.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipelines.signals.scorer import Picture, PictureScorer, Values
+from pipelines.signals.scorers.onnx_models import session
+from store.config.signals import Classifier
+from store.errors import EncoderError
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
+    """A scorer called `name` that gives the column `name`."""
+
+    def score(picture: Picture) -> Values:
+        output = network(config.model.partition(":")[0], str(path))(_input(picture, config))
+        values = np.asarray(output, np.float64).reshape(-1)
+        if config.output >= len(values):
+            raise EncoderError(f"{path} gives {len(values)} values, there is no {config.output}")
+        return {name: float(_ACTIVATIONS[config.activation](values)[config.output])}
+
+    return PictureScorer(name, (name,), ("image_id", "image"), score)
+
+
+_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda x: x,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softmax": lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(),
+}
+
+
+def _input(picture: Picture, config: Classifier) -> np.ndarray:
+    """Float32 (1, 3, side, side): the middle of the picture, its short side at `side`."""
+    width, height = picture.rgb.size
+    short = min(width, height)
+    left, top = (width - short) / 2, (height - short) / 2
+    box = (left, top, left + short, top + short)
+    side = (config.side, config.side)
+    small = picture.rgb.resize(side, Image.Resampling.BICUBIC, box=box)
+    pixels = np.asarray(small, np.float32) / 255
+    normal = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
+
+
+@cache
+def network(kind: str, path: str) -> Network:
+    """`onnx` or `timm/ARCHITECTURE`, its weights loaded. Raises EncoderError where it cannot be."""
+    if kind == "onnx":
+        model = session(Path(path))
+        name = model.get_inputs()[0].name
+        return lambda x: model.run(None, {name: x})[0]
+    return _timm(kind.removeprefix("timm/"), path)
+
+
+def _timm(architecture: str, path: str) -> Network:
+    import timm
+    import torch
+
+    try:
+        classes = _classes(path)
+        model = timm.create_model(architecture, num_classes=classes, checkpoint_path=path).eval()
+    except Exception as error:  # timm and torch raise what they like
+        raise EncoderError(f"{path}: timm cannot load {architecture!r}: {error}") from error
+    torch.set_num_threads(1)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(x)).numpy()
+
+    return run
+
+
+def _classes(path: str) -> int:
+    """How many outputs a checkpoint's classifier has: the length of its last bias."""
+    from timm.models import load_state_dict
+
+    return [len(v) for k, v in load_state_dict(path).items() if k.endswith("bias")][-1]

@@ -1,0 +1,1 @@
+"""The tables `vectors__{space}`: every part embedded once."""

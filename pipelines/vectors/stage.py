@@ -1,0 +1,62 @@
+"""vectors: every part that the prefilter lets through, in the corpus's space."""
+
+from embedders.corpus_space import corpus_space
+from embedders.encoder import Encoder
+from embedders.registry import load
+from pipelines.stages import run_keys
+from pipelines.vectors.encode_parts import fill
+from pipelines.vectors.features import project
+from store.errors import InvariantError
+from store.tables import schema
+from store.tables.names import vectors_table
+from store.tables.staging import Counts, begin, publish
+from store.workspace import Workspace
+
+STAGE = "vectors"
+
+
+def embed(workspace: Workspace, drop: str) -> Counts:
+    """Make the vectors of a drop's parts that are not there yet.
+
+    Counted are parts: in = those that the prefilter lets through in the space's modalities.
+
+    Raises:
+        NotFoundError: the drop has no signals yet.
+        EncoderError: an encoder cannot be loaded, or the cluster has not what it asks for.
+        InvariantError: a vector is not of unit length; nothing was published.
+    """
+    tables, space = workspace.tables, corpus_space(workspace)
+    key = run_keys.vectors(workspace, drop)
+    towers = dict(sorted(space.towers.items()))
+    columns = schema.vectors(_common_dim({m: load(spec) for m, spec in towers.items()}))
+    name = vectors_table(space.name)
+    with begin(tables, STAGE, key, columns, drop) as run:
+        resumed = len(run.done())
+        filled = [
+            project(workspace, run, drop, space, m)
+            if m in space.aligned
+            else fill(workspace, run, drop, name, spec, m)
+            for m, spec in towers.items()
+        ]
+        counts = Counts(
+            input=sum(total for total, _ in filled),
+            kept=sum(kept for _, kept in filled),
+            failed=run.counts().failed,
+        )
+        return publish(
+            tables,
+            run,
+            counts=counts,
+            entries=run.entries(),
+            write=lambda: tables.upsert(name, columns, run.batches(rows=4096), "part_id"),
+            output=lambda: key,
+            resumed=resumed,
+        )
+
+
+def _common_dim(encoders: dict[str, Encoder]) -> int:
+    dims = {e.dim for e in encoders.values()}
+    if len(dims) != 1:
+        shown = ", ".join(f"{m}: {e.dim}" for m, e in encoders.items())
+        raise InvariantError(f"the towers of a space must have equal dimensions, not {shown}")
+    return dims.pop()

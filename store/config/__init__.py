@@ -1,0 +1,1 @@
+"""corpus.yaml: one file a section; `corpus_yaml` reads the whole."""

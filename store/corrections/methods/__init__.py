@@ -1,0 +1,1 @@
+"""The correction methods, one file each."""

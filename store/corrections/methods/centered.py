@@ -1,0 +1,30 @@
+"""Centring of each modality (Liang, Zhang, Kwon, Yeung and Zou 2022, "Mind the gap: understanding
+the modality gap in multi-modal contrastive representation learning", NeurIPS; against hubness:
+Suzuki, Hara, Shimbo, Saerens and Fukumizu 2013, EMNLP).
+
+    cos(q - mu_q, g - mu_g), mu the mean of a bank
+
+The length of q - mu_q is the same for every item, so the order for a query is that of
+
+    g' = norm(g - mu_g), bias(g) = mu_q . g'
+
+It has no parameters.
+"""
+
+from collections.abc import Mapping
+
+from store.corrections.kernels.arrays import Array
+from store.corrections.method import BOTH, Banks, Compiled, Look, Method, Params
+from store.corrections.methods.invgc_local import norm
+
+
+def state(params: Params, banks: Banks) -> dict[str, Array]:
+    return {"query": banks.query.mean(axis=0), "gallery": banks.gallery.mean(axis=0)}
+
+
+def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+    vectors = norm(rows - state["gallery"])
+    return Compiled(vectors, vectors @ state["query"])
+
+
+METHOD = Method("centered", compile, state=state, moves=True, banks=BOTH)

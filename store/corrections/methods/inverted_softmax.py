@@ -1,0 +1,35 @@
+"""Inverted softmax (Smith, Turban, Hamblin and Hammerla 2017, "Offline bilingual word vectors,
+orthogonal transformations and the inverted softmax", ICLR).
+
+    exp(beta s(q,g)) / sum_B exp(beta s(b,g))
+
+Its logarithm over beta is q.g - bias with bias(g) = (1/beta) log sum_B exp(beta s(b,g)). `beta`,
+the inverse temperature, is sensible from 5 to 100 for unit vectors: small, it takes off the mean
+similarity of an item, large, its nearest bank query's.
+"""
+
+from collections.abc import Mapping
+
+from store.corrections.kernels.arrays import Array
+from store.corrections.kernels.bank_scan import Needs
+from store.corrections.method import BETA, Compiled, Look, Method, Params
+
+
+def query_needs(params: Params) -> Needs:
+    return Needs(betas=frozenset({params["beta"]}))
+
+
+def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+    assert look.query is not None
+    beta = params["beta"]
+    return Compiled(bias=look.query.log_sum_exp(beta) / beta)
+
+
+METHOD = Method(
+    "inverted_softmax",
+    compile,
+    defaults={"beta": 20.0},
+    ranges={"beta": BETA},
+    query_needs=query_needs,
+    grid=tuple({"beta": beta} for beta in (5.0, 10.0, 20.0, 40.0, 80.0)),
+)

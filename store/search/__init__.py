@@ -1,0 +1,1 @@
+"""Corrected search, from `connect` to rows."""

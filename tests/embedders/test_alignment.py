@@ -1,0 +1,226 @@
+"""Alignment on planted data: what was planted is found, on either side, and nothing leaks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedders.alignment.align import align, components, retrieval, split
+from embedders.alignment.losses import Contrast, structure
+from embedders.encoder import unit_rows
+from embedders.projection import MLP, Projection, gelu
+from store.errors import EncoderError, InputError
+
+QUICK = {"epochs": 40, "patience": 40, "batch": 200, "learning_rate": 1e-2, "dropout": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices of this size gain nothing from a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def planted(
+    pairs: int = 400, dim_x: int = 24, dim_y: int = 12, noise: float = 0.02, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """x, and y as a linear map of it with some noise, unit rows."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(pairs, dim_x)) * rng.uniform(0.1, 10, dim_x) + rng.normal(size=dim_x)
+    y = (x - x.mean(0)) / x.std(0) @ rng.normal(size=(dim_x, dim_y))
+    y += noise * y.std() * rng.normal(size=y.shape)
+    return x.astype(np.float32), unit_rows(y)
+
+
+def mlp(seed: int = 0) -> Projection:
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "weight": (6, 4), "bias": (4,), "hidden_weight": (6, 5), "hidden_bias": (5,),
+        "out_weight": (5, 4),
+    }  # fmt: skip
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return Projection(tensors, {"seed": seed, "data": {"stamps": "1"}})
+
+
+def test_projections_survive_the_disk(tmp_path):
+    rows = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float32)
+    head = mlp()
+    assert (head.kind, head.dim_in, head.dim) == ("mlp", 6, 4)
+    head.save(tmp_path / "head.safetensors")
+    loaded = Projection.load(tmp_path / "head.safetensors")
+    assert loaded.meta == head.meta
+    assert loaded.fingerprint == head.fingerprint != mlp(1).fingerprint
+    np.testing.assert_array_equal(loaded(rows), head(rows))
+    np.testing.assert_allclose(np.linalg.norm(head(rows), axis=1), 1, atol=1e-6)
+    head.save(tmp_path / "half.safetensors", np.float16)
+    np.testing.assert_allclose(
+        Projection.load(tmp_path / "half.safetensors")(rows), head(rows), atol=5e-3
+    )
+
+
+def test_projections_do_what_torch_does():
+    rows = np.random.default_rng(2).normal(size=(5, 6)).astype(np.float32)
+    t = {name: torch.from_numpy(tensor) for name, tensor in mlp().tensors.items()}
+    x = torch.from_numpy(rows)
+    hidden = torch.nn.functional.gelu(x @ t["hidden_weight"] + t["hidden_bias"], approximate="tanh")
+    out = x @ t["weight"] + t["bias"] + hidden @ t["out_weight"]
+    expected = torch.nn.functional.normalize(out, dim=1).numpy()
+    np.testing.assert_allclose(mlp()(rows), expected, atol=1e-5)
+    assert gelu(np.float32(0)) == 0
+
+
+def test_projections_refuse_what_does_not_fit(tmp_path):
+    with pytest.raises(InputError, match="rows of 6 numbers"):
+        mlp()(np.zeros((2, 5), np.float32))
+    with pytest.raises(InputError, match="has the tensors"):
+        Projection({"weight": np.zeros((2, 2), np.float32)})
+    for name in MLP[1:]:
+        with pytest.raises(InputError, match="fit together"):
+            Projection({**mlp().tensors, name: np.zeros((3, 3), np.float32)})
+    with pytest.raises(InputError, match="finite"):
+        Projection({**mlp().tensors, "bias": np.full(4, np.nan, np.float32)})
+    for content in (None, b"", b"\x08\0\0\0\0\0\0\0{}      "):
+        if content is not None:
+            (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(EncoderError, match="is no projection"):
+            Projection.load(tmp_path / "bad")
+
+
+def test_projections_load_without_torch(tmp_path):
+    mlp().save(tmp_path / "head")
+    script = (
+        "import sys; from pathlib import Path; from embedders.projection import Projection;"
+        f"print(Projection.load(Path({str(tmp_path / 'head')!r})).dim, 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "4 False"
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_a_planted_map_is_found(kind, loss, two_sided):
+    x, y = planted()
+    options = QUICK | ({"epochs": 150, "patience": 150} if loss == "sigmoid" else {})
+    learned = align(x, y, kind=kind, loss=loss, two_sided=two_sided, dim=12, **options)
+    assert (learned.y is not None) == two_sided
+    assert learned.x.kind == kind
+    assert learned.figures["x->y"]["r@1"] > 0.6  # 1 in 40 by chance
+    assert learned.figures["y->x"]["r@1"] > 0.6
+    assert learned.figures["pairs"] + learned.figures["validation_pairs"] == 400
+
+
+def test_equal_arguments_give_equal_heads():
+    x, y = planted(200)
+    one, same, other = (align(x, y, seed=seed, **QUICK) for seed in (1, 1, 2))
+    assert one.x.fingerprint == same.x.fingerprint != other.x.fingerprint
+    assert one.history == same.history
+
+
+def test_the_best_epoch_is_kept_and_then_it_ends():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(120, 60)), unit_rows(rng.normal(size=(120, 10)))
+    learned = align(x, y, epochs=300, patience=5, learning_rate=1e-2)  # nothing is to be learned
+    best = max(learned.history, key=lambda row: row["validation_mrr"])
+    assert learned.figures["best_epoch"] == best["epoch"]
+    assert len(learned.history) == best["epoch"] + 5 < 300
+    assert learned.history[-1]["loss"] < learned.history[0]["loss"]
+
+
+def test_structure_keeps_neighbourhoods():
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(20, 32)) * 3
+    x = centres[np.arange(300) % 20] + rng.normal(size=(300, 32))
+    y = unit_rows(rng.normal(size=(300, 16)))  # unrelated: following it tears x's clusters apart
+    bent = {}
+    for weight in (0.0, 20.0):
+        learned = align(x, y, structure=weight, **QUICK)
+        rows = torch.from_numpy(x.astype(np.float32))
+        bent[weight] = float(structure(rows, torch.from_numpy(learned.x(x)), 3, 0.05))
+    assert bent[20.0] < 0.7 * bent[0.0]
+
+
+def test_structure_is_zero_where_nothing_changed():
+    rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    turned = rows @ torch.linalg.qr(torch.randn(8, 8))[0] * 3 + 1
+    assert float(structure(rows, turned, 3, 0.05)) < 1e-6
+    assert float(structure(rows, rows.flip(0), 3, 0.05)) > 0.05
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_pairs_of_one_group_are_no_wrong_answers_to_each_other(loss):
+    y = torch.eye(4)[[0, 1, 2, 0]]  # the first and the last pair share their answer
+    contrast = Contrast(loss)
+    with torch.no_grad():
+        together = contrast(y, y, torch.tensor([0, 1, 2, 0]))
+        apart = contrast(y, y, torch.tensor([0, 1, 2, 3]))
+    assert together < 0.1 * apart
+
+
+def test_a_third_modality_joins_by_several_anchors():
+    x, y = planted(300)
+    first, second = y.copy(), y.copy()
+    first[::2], second[1::3] = np.nan, np.nan  # some pairs have one anchor, some both
+    learned = align(x, [first, second], **QUICK)
+    assert learned.figures["x->y0"]["r@1"] > 0.7
+    assert learned.figures["x->y1"]["r@1"] > 0.7
+    everything = retrieval(learned.x(x), y)[0]
+    assert everything["r@10"] > 0.9
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=40),
+    st.integers(0, 5),
+)
+def test_groups_never_straddle(pairs, seed):
+    columns = [np.array(column) for column in zip(*pairs, strict=True)]
+    joined = components(columns, len(pairs))
+    for column in columns:
+        for value in np.unique(column):
+            assert len(set(joined[column == value])) == 1
+    for label in np.unique(joined):  # and nothing is joined without a reason
+        members = set(np.flatnonzero(joined == label))
+        reached, todo = set(), {min(members)}
+        while todo:
+            one = todo.pop()
+            reached.add(one)
+            todo |= {int(i) for c in columns for i in np.flatnonzero(c == c[one])} - reached
+        assert members == reached
+    if len(np.unique(joined)) > 1:
+        try:
+            held = split(joined, 0.5, seed)
+        except InputError:
+            return  # one group holds more than the share, and the others came after it
+        assert 0 < held.sum() <= max(0.5 * len(pairs), 1)
+        assert not set(joined[held]) & set(joined[~held])
+
+
+def test_arguments_that_cannot_be_aligned():
+    x, y = planted(50)
+    holes = y.copy()
+    holes[0, 0] = np.nan
+    for arguments, said in (
+        ((x[:40], y), "y must be 40 rows"),
+        ((x, holes), "missing is NaN throughout"),
+        ((x * np.inf, y), "x must be finite"),
+        ((x, [y, y[:, :5]]), "differ in width"),
+    ):
+        with pytest.raises(InputError, match=said), np.errstate(invalid="ignore"):
+            align(*arguments)
+    for options, said in (
+        ({"kind": "cubic"}, "allowed: linear, mlp"),
+        ({"loss": "hinge"}, "allowed: softmax, sigmoid"),
+        ({"epochs": 0}, "at least 1"),
+        ({"groups": np.zeros(50, int)}, "too few"),
+        ({"groups": np.zeros(50)}, "must be integers"),
+    ):
+        with pytest.raises(InputError, match=said):
+            align(x, y, **options)
+    with pytest.raises(InputError, match="two-sided"):
+        align(x, [y, y], two_sided=True)

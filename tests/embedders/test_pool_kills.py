@@ -1,0 +1,157 @@
+"""SIGKILL at random moments: of an actor, of a worker that prepares, of the driver.
+
+Whatever died, the vectors are those of a run that nothing happened to.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.samples.stage import ingest
+from pipelines.signals.stage import measure
+from pipelines.stages import staleness
+from pipelines.vectors.stage import embed
+from store.tables.lance_tables import as_matrix
+from store.tables.staging import Counts, record
+from store.workspace import Workspace
+from tests.helpers.corpus import CONFIG, begin, deliver
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = 160
+STEADY = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SteadyImage")
+VICTIMS = {"actor": "ray::Actor", "worker": "ray::prepare"}
+DRIVER = """
+from pathlib import Path
+from pipelines.vectors import encode_parts, stage, staging_writer
+from store.workspace import Workspace
+staging_writer._SECONDS, staging_writer._SHARE = 0, 1e9
+encode_parts.UNIT_PARTS["image"] = 16
+stage.embed(Workspace.open(Path("{root}")), "a")
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Path]:
+    """A corpus with samples and signals, and a copy of it with vectors."""
+    root = tmp_path_factory.mktemp("kills") / "curated"
+    begin(root, STEADY)
+    deliver(root / "drops" / "a", SAMPLES)
+    workspace = Workspace.open(root)
+    for name, drop in staleness.drops(workspace).items():
+        ingest(workspace, drop)
+        measure(workspace, name)
+    shutil.copytree(root, root.with_name("embedded"))
+    embed(Workspace.open(root.with_name("embedded")), "a")
+    return root
+
+
+def vectors(root: Path) -> dict[str, np.ndarray]:
+    rows = Workspace.open(root).tables.open("vectors__colours").to_table()
+    parts = rows["part_id"].to_pylist()
+    assert len(parts) == len(set(parts)) == 2 * SAMPLES
+    return dict(zip(parts, as_matrix(rows["vector"]), strict=True))
+
+
+def descendants(of: int) -> Iterator[tuple[int, str]]:
+    """Process ids and titles of a process's children, and theirs."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended since it was listed
+            continue
+    for pid in parents:
+        above = pid
+        while (above := parents.get(above, 0)) and above != of:
+            pass
+        if above == of:
+            try:
+                yield pid, Path(f"/proc/{pid}/cmdline").read_text()
+            except OSError:
+                continue
+
+
+def kill_one(title: str, until: threading.Event, killed: list[int]) -> None:
+    while not until.is_set():
+        for pid, name in descendants(os.getpid()):
+            if name.startswith(title):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                return
+        time.sleep(0.02)
+
+
+def of_a_worker(root: Path, victim: str, moment: float) -> None:
+    """Embed, and kill one of the pool's processes once, `moment` seconds after the start."""
+    over, killed = threading.Event(), []
+
+    def wait_and_kill() -> None:
+        if not over.wait(moment):
+            kill_one(VICTIMS[victim], over, killed)
+
+    thread = threading.Thread(target=wait_and_kill)
+    thread.start()
+    try:
+        assert embed(Workspace.open(root), "a") == Counts(2 * SAMPLES, 2 * SAMPLES)
+    finally:
+        over.set()
+        thread.join()
+    assert killed
+
+
+def of_the_driver(root: Path, share: float) -> None:
+    """Kill a process that embeds after one to four of its eleven commits, then embed again."""
+    command = [sys.executable, "-c", DRIVER.format(root=root)]
+    driver = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    staging = root / "tables" / "_staging"
+    try:
+        # A data file is there before its commit; the first version is of the empty table.
+        versions = "vectors-*/*/units.lance/_versions/*.manifest"
+        while len(list(staging.glob(versions))) < 2 + int(4 * share):
+            assert driver.poll() is None
+            time.sleep(0.01)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert record(Workspace.open(root).tables, "vectors", "a") is None
+    assert embed(Workspace.open(root), "a") == Counts(2 * SAMPLES, 2 * SAMPLES)
+    row = record(Workspace.open(root).tables, "vectors", "a")
+    assert row is not None
+    assert row["resumed"] >= 1
+
+
+def survive(undisturbed: Path, folder: Path, victim: str, seed: int) -> None:
+    root = folder / f"{victim}-{seed}"
+    shutil.copytree(undisturbed, root)
+    chance = random.Random(seed).random()
+    if victim == "driver":
+        of_the_driver(root, chance)
+    else:
+        of_a_worker(root, victim, chance)
+    mine, theirs = vectors(root), vectors(undisturbed.with_name("embedded"))
+    assert mine.keys() == theirs.keys()
+    assert max(np.abs(mine[part] - theirs[part]).max() for part in mine) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "victim", ["actor", "worker", pytest.param("driver", marks=pytest.mark.slow)]
+)
+def test_killed_once(undisturbed: Path, tmp_path: Path, victim: str) -> None:
+    survive(undisturbed, tmp_path, victim, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_twenty_times(undisturbed: Path, tmp_path: Path) -> None:
+    for seed in range(1, 21):
+        survive(undisturbed, tmp_path, ("actor", "worker", "driver")[seed % 3], seed)

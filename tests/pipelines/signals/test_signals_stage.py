@@ -1,0 +1,297 @@
+"""The stage of signals: nothing measured twice, nothing lost, whichever engine measures."""
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.engine import ray_tasks
+from pipelines.samples.stage import ingest
+from pipelines.signals import incremental, registry, stage
+from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer
+from pipelines.signals.scoring import score
+from pipelines.signals.stage import active, cut, measure
+from pipelines.stages import run_keys, staleness
+from store.config.engine import Ray
+from store.errors import NotFoundError
+from store.lineage import why
+from store.tables import schema, signals
+from store.tables.lance_tables import Tables
+from store.tables.staging import begin, record
+from store.workspace import Workspace
+from tests.helpers.corpus import COLOURS, CONFIG, deliver, picture
+from tests.helpers.corpus import begin as configure
+from tests.helpers.rubbish import tone
+from tests.helpers.units import ROW, Deadly
+
+CALLS: Counter[str] = Counter()  # rows or parts that each scorer has measured
+
+
+def counted(scorer: Scorer) -> Scorer:
+    if isinstance(scorer, BatchScorer):
+        plain = scorer.score
+
+        def by_rows(batch: pa.RecordBatch):
+            CALLS[scorer.name] += batch.num_rows
+            return plain(batch)
+
+        return replace(scorer, score=by_rows)
+    assert isinstance(scorer, PictureScorer)
+    one = scorer.score
+
+    def by_part(part):
+        CALLS[scorer.name] += 1
+        return one(part)
+
+    return replace(scorer, score=by_part)
+
+
+@pytest.fixture
+def some(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The scorers of a test, whose versions it may change."""
+    versions = {"image_size": 1, "image_pixels": 1, "text_length": 1}
+    monkeypatch.setattr(run_keys, "SCORERS", versions)
+
+    def active(*_) -> tuple[Scorer, ...]:
+        return tuple(counted(s) for s in registry.ALWAYS if s.name in versions)
+
+    monkeypatch.setattr(stage, "active", active)
+    CALLS.clear()
+    return versions
+
+
+def read_drop(root: Path, count: int = 12) -> Workspace:
+    configure(root)
+    drop = root / "drops" / "a"
+    deliver(drop, count)
+    (drop / "alone.txt").write_text("a text without a picture")
+    (drop / "sound.wav").write_bytes(tone(seconds=3.0))
+    (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))  # the first one's, other words
+    (drop / "again.txt").write_text("the same picture again")
+    workspace = Workspace.open(root)
+    ingest(workspace, staleness.drops(workspace)["a"])
+    return workspace
+
+
+def table(workspace: Workspace, columns: list[str] | None = None) -> dict[str, dict]:
+    rows = workspace.tables.scan("signals", schema.SIGNALS, columns)
+    return {row["id"]: row for row in rows.to_pylist()}
+
+
+def test_scorers_and_contract_agree() -> None:
+    assert [s.name for s in registry.ALWAYS] == list(signals.SCORERS)
+    given_columns = [c for s in registry.ALWAYS for c in s.gives]
+    optional = {"image_nsfw", "audio_speech", "image_aesthetic", "image_watermark", "image_class"}
+    assert len(given_columns) == len(set(given_columns))
+    wanted = schema.SIGNAL_TYPES.keys() | schema.FINGERPRINT_TYPES.keys()
+    assert set(given_columns) == wanted - optional
+    for scorer in registry.ALWAYS:
+        assert set(scorer.reads) <= set(schema.SAMPLES.names)
+
+
+def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
+    workspace = read_drop(tmp_path, 3)
+    counts = measure(workspace, "a")
+    assert (counts.input, counts.kept) == (6, 6)
+    rows = list(table(workspace).values())
+    kinds = Counter()
+    for row in rows:
+        for part in schema.MODALITIES:
+            own = {n: v for n, v in row.items() if n.startswith(f"{part}_")}
+            there = own[{"image": "image_width", "text": "text_chars", "audio": "audio_rate"}[part]]
+            if there is None:
+                assert set(own.values()) == {None}
+            kinds[part] += there is not None
+        assert incremental.read(row["scorers"]) == run_keys.scorers(workspace)
+    assert kinds == {"image": 4, "text": 5, "audio": 1}
+    (sound,) = [r for r in rows if r["audio_rate"]]
+    assert len(sound["audio_fingerprint"]) % 4 == 0
+    assert sound["audio_loudness"] < 0
+    samples = workspace.tables.scan("samples", schema.SAMPLES, ["id", "key"]).to_pylist()
+    ids = {s["key"]: s["id"] for s in samples}
+    again, first = (table(workspace)[ids[key]] for key in ("again", "red-0000"))
+    assert again["image_pdq"] == first["image_pdq"] is not None
+    assert again["text_chars"] == len("the same picture again")
+
+
+def test_a_new_scorer_measures_its_own_columns_alone(tmp_path: Path, some: dict[str, int]) -> None:
+    workspace = read_drop(tmp_path)
+    measure(workspace, "a")
+    assert CALLS == {"image_size": 15, "image_pixels": 12, "text_length": 15}
+    before = table(workspace)
+    CALLS.clear()
+    some |= {"image_hash": 1, "text_language": 1}
+    assert staleness.stale(workspace, "a")[0] == "signals"
+    measure(workspace, "a")
+    assert CALLS == {"image_hash": 12, "text_language": 15}
+    after = table(workspace)
+    assert before.keys() == after.keys()
+    changed = {"image_pdq", "image_pdq_quality", "text_language", "text_language_score", "scorers"}
+    for sample, row in after.items():
+        assert {n: v for n, v in row.items() if n not in changed} == {
+            n: v for n, v in before[sample].items() if n not in changed
+        }
+    assert sum(row["image_pdq"] is not None for row in after.values()) == 13
+    CALLS.clear()
+    some["text_length"] = 2
+    measure(workspace, "a")
+    assert CALLS == {"text_length": 15}
+    assert table(workspace).keys() == after.keys()
+    del some["image_hash"]  # what nobody asks for any more stays as it was
+    measure(workspace, "a")
+    assert {r["image_pdq"] for r in table(workspace).values()} == {
+        r["image_pdq"] for r in after.values()
+    }
+
+
+def test_a_drop_that_is_read_again_measures_what_is_new(
+    tmp_path: Path, some: dict[str, int]
+) -> None:
+    workspace = read_drop(tmp_path)
+    measure(workspace, "a")
+    CALLS.clear()
+    deliver(tmp_path / "drops" / "a", 2, first=700)
+    (tmp_path / "drops" / "a" / "alone.txt").unlink()
+    ingest(workspace, staleness.drops(workspace)["a"])
+    counts = measure(workspace, "a")
+    assert counts.kept == len(table(workspace)) == 16
+    assert CALLS == {"image_size": 2, "image_pixels": 2, "text_length": 2}
+
+
+def test_a_table_from_before_there_were_versions_gains_the_columns(
+    tmp_path: Path, some: dict[str, int]
+) -> None:
+    workspace = read_drop(tmp_path, 4)
+    old = pa.schema([f for f in schema.SIGNALS if f.name in ("drop", "id", "text_chars")])
+    ids = workspace.tables.scan("samples", schema.SAMPLES, ["drop", "id"])
+    rows = [{**r, "text_chars": -1} for r in ids.to_pylist()]
+    rows.append({"drop": "other", "id": "x", "text_chars": -1})
+    measured = pa.Table.from_pylist(rows, schema=old)
+    workspace.tables.replace("signals", old, measured.to_batches(), None)
+    measure(workspace, "a")
+    assert CALLS["text_length"] == ids.num_rows
+    found = table(workspace)
+    assert found.pop("x") == dict.fromkeys(schema.SIGNALS.names) | rows[-1]
+    assert all(row["text_chars"] != -1 for row in found.values())
+    CALLS.clear()
+    some["image_size"] = 2
+    measure(workspace, "a")
+    assert set(CALLS) == {"image_size"}
+
+
+def test_a_scorer_that_raises_costs_its_record_alone(
+    tmp_path: Path, some: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = read_drop(tmp_path)
+    plain = active()
+
+    def fussy(batch: pa.RecordBatch):
+        if "the same picture again" in batch["text"].to_pylist():
+            raise ValueError("not that one")
+        return next(s for s in plain if s.name == "text_length").score(batch)
+
+    def scorers(*_) -> tuple[Scorer, ...]:
+        return tuple(replace(s, score=fussy) if s.name == "text_length" else s for s in plain)
+
+    monkeypatch.setattr(stage, "active", scorers)
+    counts = measure(workspace, "a")
+    assert (counts.input, counts.kept, counts.failed) == (15, 15, 0)
+
+    def unmeasured() -> list[dict]:
+        where = "stage = 'signals'"
+        return workspace.tables.scan("ledger", schema.LEDGER, where=where).to_pylist()
+
+    (entry,) = unmeasured()
+    assert (entry["rule"], entry["outcome"]) == ("signals.text_length", "unmeasured")
+    assert entry["error"] == "ValueError: not that one"
+    rows = table(workspace)
+    assert rows[entry["id"]]["text_chars"] is None
+    assert rows[entry["id"]]["image_width"] == 24
+    assert sum(row["text_chars"] is None for row in rows.values()) == 2  # with the recording
+    story = [s for s in why(workspace.tables, "again") if s.stage == "signals"]
+    assert [(s.outcome, s.detail) for s in story] == [
+        ("unmeasured", "signals.text_length: ValueError: not that one")
+    ]
+    some["image_size"] = 2  # the text's scorer is not asked again, and its word stands
+    measure(workspace, "a")
+    assert unmeasured() == [entry]
+    monkeypatch.setattr(stage, "active", lambda *_: plain)
+    some["text_length"] = 2
+    measure(workspace, "a")
+    assert unmeasured() == []
+    assert table(workspace)[entry["id"]]["text_chars"] == 22
+
+
+@given(st.sets(st.integers(0, 40)), st.integers(1, 41))
+def test_culprits_are_found_by_halving(culprits: set[int], rows: int) -> None:
+    def fussy(batch: pa.RecordBatch):
+        numbers = batch["text"].to_pylist()
+        if culprits & {int(n) for n in numbers}:
+            raise RuntimeError("bad")
+        return {"text_chars": batch["text"].cast(pa.int32())}
+
+    scorer = BatchScorer("text_length", ("text_chars",), ("text",), fussy)
+    texts = pa.array([str(n) for n in range(rows)], pa.large_string())
+    done = score(pa.record_batch({"text": texts}), [scorer])
+    expected = [None if n in culprits else n for n in range(rows)]
+    assert done.columns["text_chars"].to_pylist() == expected
+    assert [row for row, _, _ in done.failed] == sorted(culprits & set(range(rows)))
+
+
+@given(st.lists(st.sampled_from([0, 1, 1000, 30 << 20, 64 << 20, 65 << 20, 300 << 20])))
+def test_units_cover_all_rows_and_stay_small(sizes: list[int]) -> None:
+    spans = list(cut(np.asarray(sizes, np.int64)))
+    assert [row for start, stop in spans for row in range(start, stop)] == list(range(len(sizes)))
+    for start, stop in spans:
+        assert sum(sizes[start:stop]) <= 64 << 20 or stop - start == 1
+    assert [s for s, _ in cut(np.zeros(10_000, np.int64))] == [0, 4096, 8192]
+
+
+def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
+    configure(tmp_path, CONFIG + "signals: {nsfw: true, watermark: {model: 'onnx:mark.onnx'}}\n")
+    workspace = Workspace.open(tmp_path)
+    with pytest.raises(NotFoundError, match=r"signals\.image_watermark\.model"):
+        run_keys.scorers(workspace)
+    weights = tmp_path / "mark.onnx"
+    versions = []
+    for content in (b"one", b"another"):
+        weights.write_bytes(content)
+        versions.append(run_keys.scorers(workspace))
+    assert versions[0]["image_nsfw"] == "1"
+    assert versions[0]["image_watermark"] != versions[1]["image_watermark"]
+    names = [s.name for s in registry.active(workspace.config.signals, tmp_path)]
+    assert set(names) == set(versions[0])
+
+
+# Ray
+
+
+def test_units_whose_process_dies_are_done_once_more(tmp_path: Path, ray_cluster: None) -> None:
+    with begin(Tables(tmp_path), "signals", "key", ROW, "a") as run:
+        ray_tasks.do_units(Ray(), run, list(range(5)), partial(Deadly, tmp_path), str)
+        assert sorted(run.done()) == [str(n) for n in range(5)]
+        assert sorted(run.staged()["id"].to_pylist()) == [str(n) for n in range(5)]
+        assert run.counts().input == 5
+        assert len(list(tmp_path.glob("[0-9]"))) == 1
+
+
+def test_ray_measures_what_beam_measures(
+    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for engine in ("beam", "ray"):
+        workspace = read_drop(tmp_path / engine, 8)
+        path = workspace.root / "corpus.yaml"
+        path.write_text(path.read_text() + f"engine: {{signals: {engine}}}\n")
+        measure(Workspace.open(workspace.root), "a")
+        made.append(table(workspace))
+        row = record(workspace.tables, "signals", "a")
+        assert row is not None
+        assert (row["input"], row["kept"]) == (11, 11)
+    assert made[0] == made[1]

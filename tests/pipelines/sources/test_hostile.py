@@ -1,0 +1,85 @@
+"""A drop with rubbish of every kind, in every format: every record is accounted for."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from embedders.media.image import read_image
+from pipelines.samples.stage import ingest
+from pipelines.signals.stage import measure
+from pipelines.sources.read import count_records
+from pipelines.stages import staleness
+from store.config.limits import Limits
+from store.lineage import why
+from store.workspace import Workspace
+from tests.helpers.planted import gif_of, plant_folder, plant_lines, plant_table, plant_tar
+from tests.helpers.rubbish import bad, gzipped, items, shard, tar_bytes
+
+HONEST = {"tars": 480, "files": 720, "rows": 640, "table": 640, "lines": 640}
+
+
+@pytest.mark.timeout(280)
+def test_a_drop_with_rubbish_of_every_kind_conserves_every_record(tmp_path: Path) -> None:
+    source = tmp_path / "delivered"
+    planted = {
+        "tars": plant_tar(source / "tars" / "shard.tar", HONEST["tars"]),
+        "files": plant_folder(source / "files", HONEST["files"]),
+        "rows": plant_table(source / "rows.parquet", HONEST["rows"], "parquet"),
+        "table": plant_table(source / "table.lance", HONEST["table"], "lance"),
+        "lines": plant_lines(source / "lines", HONEST["lines"]),
+    }
+    assert 0.04 < sum(map(len, planted.values())) / sum(HONEST.values()) < 0.06
+    (tmp_path / "corpus.yaml").write_text(
+        "sources:\n  s: {path: delivered}\nengine: {signals: beam}\n"
+    )
+    workspace = Workspace.open(tmp_path)
+    drops = staleness.drops(workspace)
+    assert set(drops) == set(planted)
+    for name, drop in drops.items():
+        counts = ingest(workspace, drop)
+        after = {"tars": 1}.get(name, 0)  # the sample behind the damaged stretch
+        assert counts.input == counts.kept + counts.rejected + counts.failed
+        assert counts.kept == HONEST[name] + after, name
+        assert counts.input == counts.kept + len(planted[name]), name
+        measure(workspace, name)
+    for row in workspace.tables.open("stages").to_table().to_pylist():
+        assert row["input"] == row["kept"] + row["rejected"] + row["failed"]
+
+    ledger = workspace.tables.open("ledger").to_table().to_pylist()
+    found = {(row["drop"], row["key"]): row["rule"] for row in ledger if row["stage"] == "samples"}
+    for name, expected in planted.items():
+        for key, rule in expected.items():
+            assert found.pop((name, key)).startswith(rule), (name, key)
+    assert found == {}
+    for name in planted:  # some of each, since each looks through every table
+        for key, rule in list(planted[name].items())[::9]:
+            steps = [s for s in why(workspace.tables, key) if s.drop == name]
+            assert [(s.stage, s.outcome in ("failed", "rejected")) for s in steps] == [
+                ("samples", True)
+            ]
+            assert steps[0].detail.startswith(rule)
+    keys = workspace.tables.open("samples").to_table(columns=["key"])["key"].to_pylist()
+    assert sum("honest" in key for key in keys) == sum(HONEST.values())
+
+
+def test_a_gif_of_a_hundred_thousand_frames_costs_its_first(tmp_path: Path) -> None:
+    data = gif_of(100_000)
+    tracemalloc.start()
+    assert read_image(data, Limits()).format == "gif"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_gzip_bomb_is_passed_through_in_little_memory(tmp_path: Path) -> None:
+    data = gzipped(tar_bytes([("a.txt", b"A."), ("bomb.png", bytes(100 << 20)), ("b.txt", b"B.")]))
+    assert len(data) < 1 << 20
+    unit = shard(tmp_path, data, "s.tar.gz")
+    tracemalloc.start()
+    found = items(unit)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    assert bad(found) == [("bomb", "image.bytes")]
+    assert count_records(unit) == 3

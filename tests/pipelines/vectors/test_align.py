@@ -1,0 +1,207 @@
+"""Towers that are aligned by others: learned from the corpus's own pairs, kept, and searched."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import isotrope
+from embedders.corpus_space import corpus_space
+from embedders.encoder import unit_rows
+from embedders.spaces import in_order, open_space
+from orchestration import jobs
+from orchestration.cli.main import main
+from pipelines.stages import staleness
+from pipelines.vectors.align import align_space
+from pipelines.vectors.stage import embed
+from store.errors import EncoderError, InputError, NotAlignedError
+from store.tables.stages import BY_DROP
+from store.tables.staging import record
+from store.workspace import Workspace
+from tests.helpers.corpus import COLOURS, CONFIG, DIM, ColourImage, ColourText, begin, deliver
+from tests.helpers.stages import make
+
+WIDTH = 24
+TURN = np.random.default_rng(5).normal(size=(DIM, WIDTH)).astype(np.float32)
+
+
+class TurnedImage(ColourImage):
+    """What `ColourImage` sees in a space of its own; counts pictures in the file `log`."""
+
+    name = "turned-image"
+    dim = WIDTH
+    fingerprint = "turned-image@1"
+
+    def __init__(self, log: str):
+        self.log = Path(log)
+
+    def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write("." * len(batch))
+        return unit_rows(super().encode(batch) @ TURN)
+
+
+class TurnedText(ColourText):
+    name = "turned-text"
+    dim = WIDTH - 4
+    fingerprint = "turned-text@1"
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        return unit_rows(super().encode(batch) @ TURN[:, 4:])
+
+
+def config(log: Path, text: str = "python:tests.helpers.corpus:ColourText") -> str:
+    encoder = f"python:tests.pipelines.vectors.test_align:TurnedImage?log={log}"
+    image = f'{{encoder: "{encoder}", aligned_by: text}}'
+    before, _, _ = CONFIG.partition("    image:")
+    return f"{before}    image: {image}\n    text: {text}\n"
+
+
+def best(corpus: isotrope.Corpus, count: int = 40) -> float:
+    """The share of captions whose own picture comes first."""
+    found = [
+        corpus.search(text=f"a {name} square number {n}").among("image").limit(1).to_list()[0]
+        for n in range(count)
+        for name in [list(COLOURS)[n % len(COLOURS)]]
+    ]
+    return np.mean([hit["key"].endswith(f"{n:04d}") for n, hit in enumerate(found)])
+
+
+def encoded(log: Path) -> int:
+    return len(log.read_text()) if log.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("log") / "encoded"
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory, ray_cluster, log) -> Workspace:
+    root = tmp_path_factory.mktemp("aligned")
+    begin(root, config(log))
+    deliver(root / "drops" / "first", 400)
+    ran = CliRunner().invoke(main, ["align", "--corpus", str(root)])
+    assert ran.exit_code == 0, ran.output
+    assert "image->text" in ran.output
+    workspace = Workspace.open(root)
+    make(workspace)
+    return workspace
+
+
+def test_what_is_not_aligned_yet_says_how_to_go_on(tmp_path, log):
+    begin(tmp_path, config(log))
+    deliver(tmp_path / "drops" / "first", 20)
+    workspace = Workspace.open(tmp_path)
+    (drop,) = staleness.drops(workspace).values()
+    assert staleness.stale(workspace, drop) == list(BY_DROP)
+    from pipelines.samples.stage import ingest
+    from pipelines.signals.stage import measure
+
+    ingest(workspace, drop)
+    measure(workspace, drop.name)
+    assert staleness.stale(workspace, drop) == ["vectors"]
+    with pytest.raises(NotAlignedError, match="isotrope align"):
+        embed(workspace, drop.name)
+
+
+def test_a_projection_brings_an_encoder_into_the_space(aligned, log):
+    learned = aligned.tables.open("projections").to_table().to_pylist()
+    assert [row["modality"] for row in learned] == ["image"]
+    assert encoded(log) == 400
+    vectors = aligned.tables.open("vectors__colours").to_table()
+    assert vectors["vector"].type.list_size == DIM
+    assert set(vectors["encoder"].to_pylist()) == {
+        "colour-text@1",
+        f"turned-image@1>{learned[0]['file'].rpartition('-')[2].partition('.')[0]}",
+    }
+    assert record(aligned.tables, "vectors", "first")["failed"] == 0
+    assert best(isotrope.connect(aligned.root)) > 0.9
+
+
+def test_pictures_are_asked_with_through_the_projection(aligned):
+    (key,) = (aligned.root / "drops" / "first").glob("blue-0012.png")
+    hits = isotrope.connect(aligned.root).search(image=key).among("text").limit(3).to_list()
+    assert "number 12" in hits[0]["caption"]
+
+
+def test_another_projection_runs_no_model(aligned, log):
+    before, release = encoded(log), isotrope.connect(aligned.root).release
+    settings = aligned.config.spaces["colours"]["image"]
+    settings["head"] = "mlp"
+    try:
+        (learned,) = align_space(aligned)
+        assert learned.file not in str(release.space_config)
+        assert staleness.stale(aligned, next(iter(staleness.drops(aligned).values()))) == [
+            "vectors"
+        ]
+        make(aligned)
+    finally:
+        settings.pop("head")
+    assert encoded(log) == before
+    newest = isotrope.connect(aligned.root)
+    assert newest.release.number == release.number + 1
+    assert best(newest) > 0.9
+    older = isotrope.connect(aligned.root, release=release.number)
+    assert best(older) > 0.9  # its own projection is still there
+
+
+def test_dagster_aligns_too(aligned):
+    before = aligned.tables.open("projections").count_rows()
+    assert jobs.align.execute_in_process(resources={"corpus": aligned}).success
+    assert aligned.tables.open("projections").count_rows() == before + 1
+
+
+@pytest.mark.slow
+def test_two_towers_meet_in_a_space_of_their_own(tmp_path, ray_cluster, log):
+    text = '{encoder: "python:tests.pipelines.vectors.test_align:TurnedText", aligned_by: image}'
+    begin(tmp_path, config(log, text).replace("aligned_by: text}", "aligned_by: text, dim: 12}"))
+    deliver(tmp_path / "drops" / "first", 400)
+    ran = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
+    assert ran.exit_code == 0, ran.output
+    workspace = Workspace.open(tmp_path)
+    space = corpus_space(workspace)
+    assert in_order(space) == [("image", "text")]
+    make(workspace)
+    assert best(isotrope.connect(tmp_path)) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("towers", "said"),
+    [
+        ({"image": {"encoder": "local:image", "aligned_by": "audio"}}, "aligned_by 'audio'"),
+        ({"image": {"encoder": "local:image", "aligned_by": "image"}}, "aligned_by 'image'"),
+        ({"image": {"encoder": "local:image"}}, "has encoder: and aligned_by:"),
+        ({"image": {"encoder": "local:image", "aligned_by": "text", "size": 3}}, "key 'size'"),
+    ],
+)
+def test_alignments_that_make_no_sense(towers, said):
+    with pytest.raises(EncoderError, match=said):
+        open_space("mine", {"text": "local:text", **towers})
+
+
+def test_towers_are_learned_in_an_order_that_works():
+    def tower(*by: str) -> dict:
+        return {"encoder": "python:tests.helpers.encoders:Hashing", "aligned_by": list(by)}
+
+    joined = open_space(
+        "m", {"text": "local:text", "audio": tower("image"), "image": tower("text")}
+    )
+    assert in_order(joined) == [("image",), ("audio",)]
+    both = {"image": tower("text"), "text": tower("image"), "audio": tower("image", "text")}
+    assert in_order(open_space("m", both)) == [("image", "text"), ("audio",)]
+    circle = {"image": tower("text"), "text": tower("audio"), "audio": tower("image")}
+    with pytest.raises(EncoderError, match="in a circle"):
+        open_space("m", circle)
+
+
+@pytest.mark.slow
+def test_too_few_pairs_and_nothing_to_align(squares, tmp_path, ray_cluster, log):
+    with pytest.raises(InputError, match="has no tower to align"):
+        align_space(squares)
+    begin(tmp_path, config(log))
+    deliver(tmp_path / "drops" / "first", 20)
+    ran = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
+    assert ran.exit_code == 1
+    assert "20 pairs of image with text are too few" in ran.output

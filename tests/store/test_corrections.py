@@ -1,0 +1,305 @@
+"""Corrections against dense references, their masks, their neutrality and their errors."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store.corrections import METHODS, fit, fit_many, prepare
+from store.corrections.kernels.bank_scan import Needs, scan
+from store.errors import InputError
+from tests.helpers import dense
+
+PARAMS = {
+    "none": {},
+    "inverted_softmax": {"beta": 20.0},
+    "dual_inverted_softmax": {"beta_query": 20.0, "beta_gallery": 5.0},
+    "nnn": {"alpha": 0.75, "k": 4},
+    "csls": {"k": 3},
+    "local_scaling": {"k": 5},
+    "invgc": {"r_gallery": 3.0, "r_query": 1.0},
+    "invgc_local": {"r_gallery": 0.5, "r_query": 0.2, "k": 3},
+    "centered": {},
+}
+
+
+def unit_rows(rng, rows, dims=12, tilt=1.0):
+    """Unit rows with a common direction, so that similarities are not all about zero."""
+    return dense.norm(rng.normal(size=(rows, dims)) + tilt).astype(np.float32)
+
+
+def made(seed=0, n=40, m=30, h=25, dims=12):
+    rng = np.random.default_rng(seed)
+    return {
+        "gallery": unit_rows(rng, n, dims),
+        "query_bank": unit_rows(rng, m, dims, 0.5),
+        "gallery_bank": unit_rows(rng, h, dims),
+    }
+
+
+def reference(method, gallery, query_bank, gallery_bank, params):
+    B, H = query_bank.astype(float), gallery_bank.astype(float)
+    pairs = [getattr(dense, method)(g, B, H, **params) for g in gallery.astype(float)]
+    return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+
+
+@pytest.mark.parametrize("method", PARAMS)
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 40), m=st.integers(1, 30), h=st.integers(1, 30))
+def test_agrees_with_the_dense_reference(method, seed, n, m, h):
+    data = made(seed, n, m, h)
+    c = fit(method, **data, **PARAMS[method])
+    vectors, bias = reference(method, **data, params=PARAMS[method])
+    scale = 1 + np.abs(bias).max()
+    np.testing.assert_allclose(c.vectors, vectors, atol=2e-5 * scale)
+    np.testing.assert_allclose(c.bias, bias, atol=2e-6 * scale)
+    assert c.vectors.dtype == c.bias.dtype == np.float32
+
+
+@pytest.mark.parametrize("method", PARAMS)
+def test_masks_rows_of_the_same_sample(method):
+    data = made(3, n=20, m=30, h=25)
+    ids = {
+        "gallery_ids": np.arange(20),
+        "query_bank_ids": np.arange(30) // 2,  # two captions a sample
+        "gallery_bank_ids": np.arange(25),
+    }
+    c = fit(method, **data, **ids, **PARAMS[method])
+    B, H = (data[name].astype(float) for name in ("query_bank", "gallery_bank"))
+    for i, g in enumerate(data["gallery"].astype(float)):
+        shown_B = dense.shown(B, g, ids["query_bank_ids"], i)
+        shown_H = dense.shown(H, g, ids["gallery_bank_ids"], i)
+        whole = {
+            "inverted_softmax": {"size": 30},
+            "dual_inverted_softmax": {"size": 30, "gallery_size": 25},
+            "invgc": {"whole_B": B, "whole_H": H},
+        }.get(method, {})
+        if method == "centered":
+            shown_B, shown_H = B, H  # a mean over the whole bank hardly knows one sample
+        v, b = getattr(dense, method)(g, shown_B, shown_H, **PARAMS[method], **whole)
+        np.testing.assert_allclose(c.vectors[i], v, atol=3e-5)
+        np.testing.assert_allclose(c.bias[i], b, atol=3e-6)
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0, 20.0, 1000.0])
+def test_inverted_softmax_neither_overflows_nor_drowns(beta):
+    data = made(1, n=50, m=300)
+    c = fit("inverted_softmax", **data, beta=beta)
+    _, bias = reference("inverted_softmax", **data, params={"beta": beta})
+    np.testing.assert_allclose(c.bias, bias, rtol=1e-6, atol=1e-6)
+
+
+EVERY = [*METHODS, "invgc_local+nnn", "invgc+inverted_softmax", "invgc_local+local_scaling",
+         "invgc_local+dynamic_dual_inverted_softmax"]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_new_rows_get_what_a_whole_fit_gives(method):
+    data = made(5, n=60, m=40, h=35)
+    ids = np.arange(60)
+    banks = {"query_bank_ids": np.arange(40), "gallery_bank_ids": np.arange(35)}
+    c = fit(method, **data, gallery_ids=ids, **banks)
+    alone = c.apply(data["gallery"][17:18], ids[17:18])
+    np.testing.assert_allclose(alone.vectors[0], c.vectors[17], atol=1e-6)
+    np.testing.assert_allclose(alone.bias[0], c.bias[17], atol=1e-6)
+    if c.flag is not None:
+        assert alone.flag[0] == c.flag[17]
+    data.pop("gallery")
+    again = prepare(method, **data, **banks, **c.params).apply(made(5, 60, 40, 35)["gallery"], ids)
+    np.testing.assert_array_equal(again[0].bias, c.bias)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_inputs_are_never_changed(method):
+    data = made(2)
+    before = {name: array.copy() for name, array in data.items()}
+    c = fit(method, **data)
+    c.rank(data["query_bank"], 5)
+    for name, array in data.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_many_fits_in_one_pass_equal_single_fits():
+    data = made(4)
+    together = fit_many(EVERY, **data)
+    for method, c in zip(EVERY, together, strict=True):
+        alone = fit(method, **data)
+        assert (c.method, c.params) == (alone.method, alone.params)
+        np.testing.assert_allclose(c.bias, alone.bias, atol=1e-6)
+        np.testing.assert_allclose(c.vectors, alone.vectors, atol=1e-6)
+
+
+def test_a_composition_fits_the_bias_on_moved_vectors():
+    data = made(6)
+    moved = fit("invgc_local", **data, k=3)
+    c = fit("invgc_local+nnn", **data, invgc_local__k=3, nnn__k=7, alpha=0.6)
+    _, bias = reference(
+        "nnn", moved.vectors, data["query_bank"], data["gallery_bank"], {"alpha": 0.6, "k": 7}
+    )
+    np.testing.assert_allclose(c.vectors, moved.vectors, atol=1e-6)
+    np.testing.assert_allclose(c.bias, bias, atol=1e-5)
+    assert fit("invgc_local+nnn", **data, **c.params).params == c.params
+
+
+@pytest.mark.parametrize("method", PARAMS)
+@settings(max_examples=10)
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 60))
+def test_rank_is_exact(method, seed, k):
+    data = made(seed)
+    queries = unit_rows(np.random.default_rng(seed + 1), 9)
+    c = fit(method, **data, **PARAMS[method])
+    index, scores = c.rank(queries, k)
+    exact = queries.astype(float) @ c.vectors.astype(float).T - c.bias.astype(float)
+    best = np.take_along_axis(exact, dense.top(exact, k), 1)
+    np.testing.assert_allclose(scores, best, atol=1e-5)
+    np.testing.assert_allclose(np.take_along_axis(exact, index, 1), best, atol=1e-5)
+    assert all(len(set(row)) == len(row) for row in index.tolist())
+
+
+def test_equal_scores_rank_by_index():
+    gallery = np.ones((3000, 4), np.float32) / 2
+    gallery[1234] = [1, 0, 0, 0]
+    c = fit("none", gallery=gallery, query_bank=None, gallery_bank=None)
+    index, _ = c.rank(np.eye(4, dtype=np.float32)[:2], 5)
+    np.testing.assert_array_equal(index, [[1234, 0, 1, 2, 3], [0, 1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize("method", ["dynamic_inverted_softmax", "dynamic_dual_inverted_softmax"])
+def test_dynamic_methods_correct_only_behind_a_hub(method):
+    data = made(7, n=50)
+    queries = unit_rows(np.random.default_rng(8), 30, tilt=0.0)
+    c = fit(method, **data)
+    s = data["query_bank"].astype(float) @ data["gallery_bank"].astype(float).T
+    tau = s.max(1)
+    hub = (data["gallery"].astype(float) @ data["query_bank"].T >= tau).any(1)
+    np.testing.assert_array_equal(c.flag, hub)
+    assert hub.any()
+    assert not hub.all()
+    raw, _ = fit("none", **data).rank(queries, 5)
+    base, _ = fit(method.removeprefix("dynamic_"), **data).rank(queries, 5)
+    expected = np.where(hub[raw[:, 0]][:, None], base, raw)
+    np.testing.assert_array_equal(c.rank(queries, 5)[0], expected)
+    # What is behind a filter decides: with every hub filtered out, nothing is corrected.
+    index, _ = c.rank(queries, 3, where=~hub)
+    left = np.flatnonzero(~hub)
+    np.testing.assert_array_equal(
+        index, left[dense.top(queries.astype(float) @ data["gallery"][left].T, 3)]
+    )
+
+
+@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("case", ["one", "constant", "k larger", "all masked"])
+def test_degenerate_banks_give_finite_values(method, case):
+    data = made(9, n=12, m=3, h=3)
+    ids = {}
+    if case == "one":
+        data = {name: array[:1] for name, array in data.items()}
+    elif case == "constant":
+        data = {name: np.ones_like(array) / np.sqrt(12, dtype="f4") for name, array in data.items()}
+    elif case == "all masked":
+        ids = {
+            "gallery_ids": ["x"] * 6 + [f"y{i}" for i in range(6)],
+            "query_bank_ids": ["x"] * 3,
+            "gallery_bank_ids": ["x", "z", "x"],
+        }
+    c = fit(method, **data, **ids)
+    assert np.isfinite(c.bias).all()
+    assert np.isfinite(c.vectors).all()
+    assert c.rank(data["query_bank"], 100)[0].shape == (len(data["query_bank"]), len(c.bias))
+
+
+def test_a_wholly_masked_row_gets_the_mean_of_the_gallery_bank():
+    data = made(10, n=4, m=20, h=10)
+    bank_ids = ["same"] * 20
+    c = fit(
+        "nnn", **data, gallery_ids=["same", "a", "b", "c"], query_bank_ids=bank_ids,
+        gallery_bank_ids=["same", *"defghijkl"], k=4,
+    )  # fmt: skip
+    _, bias = reference(
+        "nnn", data["gallery_bank"][1:], data["query_bank"], data["gallery_bank"],
+        {"alpha": 0.75, "k": 4},
+    )  # fmt: skip
+    np.testing.assert_allclose(c.bias[0], bias.mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"query_bank": np.empty((0, 12), np.float32)}, "query_bank is empty"),
+        ({"gallery_bank": None}, "gallery_bank"),
+        ({"query_bank": np.ones((3, 5), np.float32)}, "dims"),
+        ({"gallery": np.ones(12, np.float32)}, "matrix"),
+        ({"gallery": np.array([["a"]])}, "numbers"),
+        ({"gallery_ids": [1, 2]}, "one id for each"),
+        ({"gallery_ids": ["a"] * 40, "query_bank_ids": list(range(30))}, "never be equal"),
+        ({"beta": 3}, "has no parameter beta"),
+        ({"k": 0}, "k of invgc_local"),
+        ({"k": 1.5}, "whole number"),
+        ({"r_query": float("nan")}, "r_query"),
+        ({"method": "magic"}, "no correction called"),
+        ({"method": "nnn+csls"}, "composed"),
+        ({"method": "invgc_local+nnn", "k": 3}, "ambiguous"),
+    ],
+)
+def test_wrong_input_says_what_is_wrong(change, says):
+    with pytest.raises(InputError, match=says):
+        fit(**{"method": "invgc_local", **made(), **change})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("where", ["gallery", "query_bank", "gallery_bank", "queries"])
+def test_bad_rows_are_named(bad, where):
+    data = made()
+    queries = unit_rows(np.random.default_rng(0), 9)
+    c = fit("invgc_local", **data)
+    changed = {"queries": queries, **data}[where].copy()
+    changed[7] = bad
+    call = (
+        (lambda: c.rank(changed, 3))
+        if where == "queries"
+        else (lambda: fit("invgc_local", **{**data, where: changed}))
+    )
+    with pytest.raises(InputError, match=f"row 7 of {where}"):
+        call()
+
+
+def test_rows_are_scaled_to_unit_length():
+    data = made(11)
+    c = fit("nnn", **data)
+    scaled = fit("nnn", **{name: 1e20 * array for name, array in data.items()})
+    np.testing.assert_allclose(scaled.bias, c.bias, atol=1e-6)
+    np.testing.assert_allclose(scaled.vectors, c.vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_torch_in_torch_out_with_the_same_values(method):
+    torch = pytest.importorskip("torch")
+    data = made(12)
+    tensors = {name: torch.from_numpy(array) for name, array in data.items()}
+    c, t = fit(method, **data), fit(method, **tensors)
+    assert isinstance(t.vectors, torch.Tensor)
+    np.testing.assert_array_equal(t.bias.numpy(), c.bias)
+    index, _ = t.rank(tensors["query_bank"], 5)
+    np.testing.assert_array_equal(index.numpy(), c.rank(data["query_bank"], 5)[0])
+
+
+def test_torch_path_of_a_scan_equals_numpy():
+    torch = pytest.importorskip("torch")
+    data = made(13, n=50, m=400)
+    rows, bank = data["gallery"], data["query_bank"]
+    masked = (np.array([3, 5, 3]), np.array([0, 64, 399]))
+    tau = {1: np.linspace(0, 1, 400).astype(np.float32)}
+    needs = Needs(frozenset({5.0, 50.0}), 7, frozenset({1}))
+    a = scan(rows, bank, needs, masked=masked, thresholds=tau, tile=64)
+    b = scan(
+        torch.from_numpy(rows), torch.from_numpy(bank), needs, masked=masked,
+        thresholds={1: torch.from_numpy(tau[1])}, tile=64,
+    )  # fmt: skip
+    for beta in needs.betas:
+        np.testing.assert_allclose(a.lse[beta], b.lse[beta].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(a.top, b.top.numpy(), atol=1e-6)
+    np.testing.assert_array_equal(a.top_index, b.top_index.numpy())
+    np.testing.assert_allclose(a.margins[1], b.margins[1].numpy(), atol=1e-6)
+    s = rows @ bank.T
+    s[masked] = -np.inf
+    np.testing.assert_array_equal(a.top_index, dense.top(s, 7))

@@ -1,0 +1,138 @@
+"""`select`: it finds the gain where there is one, and leaves raw alone where there is none."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from store.corrections import evaluate, fit, select
+from store.corrections.crossfit import deal, group_queries
+from store.errors import InputError
+from store.metrics import Relevant, paired_bootstrap
+from tests.helpers import dense
+
+CLIP = Path(
+    os.environ.get("ISOTROPE_CLIP_COCO")
+    or Path(__file__).parents[3] / "shared" / "data" / "clip_coco500.npy"
+)
+
+
+def hubby(seed=0, pairs=300, dims=32, hub=0.6):
+    """Pairs in which some gallery rows lean towards where all queries are: hubs."""
+    rng = np.random.default_rng(seed)
+    centre = dense.norm(rng.normal(size=dims))
+    core = dense.norm(rng.normal(size=(pairs, dims)))
+    queries = dense.norm(core + 0.8 * dense.norm(rng.normal(size=(pairs, dims))) + centre)
+    lean = hub * rng.exponential(size=(pairs, 1))
+    gallery = dense.norm(core + 0.8 * dense.norm(rng.normal(size=(pairs, dims))) + lean * centre)
+    return queries.astype(np.float32), gallery.astype(np.float32)
+
+
+def chosen(queries, gallery, **options):
+    ids = np.arange(len(queries))
+    given = {
+        "gallery": gallery, "query_bank": queries, "gallery_bank": gallery, "queries": queries,
+        "relevant": ids, "gallery_ids": ids, "query_bank_ids": ids, "gallery_bank_ids": ids,
+        "methods": ["nnn", "inverted_softmax"],
+    }  # fmt: skip
+    return select(**{**given, **options})
+
+
+def test_hubs_are_corrected_and_the_gain_is_real():
+    queries, gallery = hubby()
+    best = chosen(queries[:200], gallery[:200])
+    assert best.method != "none"
+    assert best.gain.mean > 0
+    assert "gains" in best.reason
+    assert best.correction.params == best.params
+    banks = {"query_bank": queries[:200], "gallery_bank": gallery[:200]}
+    test = {"gallery": gallery[200:], **banks}
+    right = np.arange(100)
+    raw = evaluate(fit("none", **test), queries[200:], right)
+    new = evaluate(fit(best.method, **test, **best.params), queries[200:], right)
+    assert paired_bootstrap(new.reciprocal_ranks, raw.reciprocal_ranks).low > 0
+    assert new.figures()["k_skewness"] < raw.figures()["k_skewness"]
+    assert {"method", "params", "mrr", "r@1", "k_skewness", "gain"} <= set(best.table[0])
+    assert best.table[0]["method"] == "none"
+
+
+def test_the_same_seed_gives_the_same_choice():
+    queries, gallery = hubby(1, pairs=150)
+    a, b = (chosen(queries, gallery, seed=5) for _ in range(2))
+    assert (a.method, a.params, a.table, a.reason) == (b.method, b.params, b.table, b.reason)
+
+
+def test_too_few_pairs_mean_raw():
+    queries, gallery = hubby(2, pairs=99)
+    best = chosen(queries, gallery)
+    assert best.method == "none"
+    assert "99 pairs" in best.reason
+    np.testing.assert_array_equal(best.correction.vectors, gallery)
+    unanswered = [[0], *([] for _ in range(98))]
+    assert "1 pairs" in chosen(queries, gallery, relevant=unanswered).reason
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_banks_of_another_world_do_no_harm(seed):
+    queries, gallery = hubby(seed, hub=0.0)
+    rng = np.random.default_rng(seed)
+    bank = dense.norm(rng.normal(size=(16, 32)))
+    best = chosen(
+        queries[:200], gallery[:200], query_bank=bank, gallery_bank=bank,
+        query_bank_ids=None, gallery_bank_ids=None,
+    )  # fmt: skip
+    banks = {"query_bank": bank, "gallery_bank": bank}
+    test = {"gallery": gallery[200:], **banks}
+    raw = evaluate(fit("none", **test), queries[200:], np.arange(100))
+    new = evaluate(fit(best.method, **test, **best.params), queries[200:], np.arange(100))
+    assert paired_bootstrap(new.reciprocal_ranks, raw.reciprocal_ranks).high >= 0
+
+
+def test_samples_and_clusters_never_straddle_folds():
+    right = Relevant.of([[0], [1], [1, 2], [3], [2, 4], [5]])
+    groups = group_queries(right, None)
+    assert groups[1] == groups[2] == groups[4]
+    assert len(set(groups.tolist())) == 4
+    joined = group_queries(right, np.array(["a", "b", "c", "a", "c", "d"]))
+    assert joined[0] == joined[3]
+    fold = deal(groups, 3, np.random.default_rng(0))
+    assert all(len(set(fold[groups == g].tolist())) == 1 for g in groups)
+
+
+def test_a_large_gallery_is_sampled_for_the_choice_and_fitted_whole(monkeypatch):
+    from store.corrections import select as module
+
+    monkeypatch.setattr(module, "MOST_ITEMS", 150)
+    monkeypatch.setattr(module, "MOST_QUERIES", 120)
+    queries, gallery = hubby(4)
+    best = chosen(queries, gallery, methods=["nnn"])
+    assert len(best.correction.bias) == 300
+    assert "120 pairs" in best.reason
+
+
+def test_wrong_input_is_refused():
+    queries, gallery = hubby(5, pairs=120)
+    with pytest.raises(InputError, match="entries for"):
+        chosen(queries, gallery, relevant=[[0]])
+    with pytest.raises(InputError, match="rows"):
+        chosen(queries, gallery, relevant=np.arange(1, 121))
+    with pytest.raises(InputError, match="no correction called"):
+        chosen(queries, gallery, methods=["magic"])
+
+
+@pytest.mark.skipif(not CLIP.exists(), reason="needs the CLIP features of 500 COCO pairs")
+@pytest.mark.parametrize("direction", ["text to image", "image to text"])
+def test_real_features_gain_and_never_lose(direction):
+    images, captions = np.load(CLIP)
+    queries, gallery = (captions, images) if direction == "text to image" else (images, captions)
+    order = np.random.default_rng(0).permutation(500)
+    bank, test = order[:250], order[250:]
+    best = chosen(queries[bank], gallery[bank], methods=None)
+    banks = {"query_bank": queries[bank], "gallery_bank": gallery[bank]}
+    new = fit(best.method, gallery=gallery[test], **banks, **best.params)
+    raw = fit("none", gallery=gallery[test], **banks)
+    a, b = (evaluate(c, queries[test], np.arange(250)) for c in (new, raw))
+    assert paired_bootstrap(a.reciprocal_ranks, b.reciprocal_ranks).high >= 0
+    if direction == "text to image":
+        assert a.figures()["r@1"] > b.figures()["r@1"]

@@ -1,0 +1,195 @@
+"""Commits: whole or not at all, in one process and in two."""
+
+import multiprocessing
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from store.errors import BusyError, ConservationError, InputError, NotFoundError, RecordError
+from store.tables import schema, staging
+from store.tables.lance_tables import Tables, quote
+from store.tables.staging import Counts, Entry, UnitOutcome, begin, publish, record
+
+ROWS = pa.schema([pa.field("drop", pa.string(), False), pa.field("id", pa.int64(), False)])
+
+
+def rows(drop: str, ids: list[int]) -> list[pa.RecordBatch]:
+    return pa.table({"drop": [drop] * len(ids), "id": ids}, schema=ROWS).to_batches()
+
+
+def content(tables: Tables) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row in tables.scan("rows", ROWS).to_pylist():
+        found.setdefault(row["drop"], []).append(row["id"])
+    return {drop: sorted(ids) for drop, ids in found.items()}
+
+
+_drops = st.sampled_from(["a", "b", "it's"])
+_steps = st.lists(st.tuples(_drops, st.lists(st.integers(0, 9), unique=True)), max_size=8)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(_steps, st.booleans())
+def test_replace_is_a_dictionary(tmp_path_factory, steps, compacted) -> None:
+    tables = Tables(tmp_path_factory.mktemp("tables"))
+    expected: dict[str, list[int]] = {}
+    for drop, ids in steps:
+        tables.replace("rows", ROWS, rows(drop, ids), f"drop = {quote(drop)}")
+        expected[drop] = sorted(ids)
+        if compacted:
+            tables.compact("rows")
+    assert content(tables) == {drop: ids for drop, ids in expected.items() if ids}
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(_steps, st.booleans())
+def test_upsert_is_a_dictionary_in_one_commit(tmp_path_factory, steps, compacted) -> None:
+    tables = Tables(tmp_path_factory.mktemp("tables"))
+    tables.replace("rows", ROWS, rows("before", [0, 5]), None)
+    expected = {0: "before", 5: "before"}
+    for drop, ids in steps:
+        version = tables.version("rows")
+        made = tables.upsert("rows", ROWS, rows(drop, ids), "id")
+        expected |= dict.fromkeys(ids, drop)
+        assert made == tables.version("rows") == version + bool(ids)
+        if compacted:
+            tables.compact("rows")
+    found = tables.scan("rows", ROWS).to_pylist()
+    assert len(found) == len(expected)
+    assert {row["id"]: row["drop"] for row in found} == expected
+
+
+def _replace(root: str, drop: str, first: int, gate) -> None:
+    gate.wait()
+    for _ in range(3):
+        Tables(root).replace(
+            "rows", ROWS, rows(drop, list(range(first, first + 50))), f"drop = {quote(drop)}"
+        )
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    gate = context.Barrier(3)
+    jobs = [("same", 0), ("same", 1000), ("other", 0)]
+    writers = [
+        context.Process(target=_replace, args=(str(tmp_path), drop, first, gate))
+        for drop, first in jobs
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    found = content(Tables(tmp_path))
+    assert found["same"] in (list(range(50)), list(range(1000, 1050)))
+    assert found["other"] == list(range(50))
+
+
+def test_new_columns_are_added_and_others_replaced(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    tables.replace("rows", ROWS, rows("a", [1]), None)
+    wider = ROWS.append(pa.field("note", pa.string()))
+    more = pa.table({"drop": ["b"], "id": [2], "note": ["x"]}, schema=wider)
+    tables.replace("rows", wider, more.to_batches(), "drop = 'b'")
+    kept = tables.scan("rows", wider).sort_by("id").to_pylist()
+    assert kept == [{"drop": "a", "id": 1, "note": None}, {"drop": "b", "id": 2, "note": "x"}]
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    with pytest.raises(NotFoundError, match="isotrope run"):
+        tables.open("rows")
+    assert tables.scan("rows", ROWS).num_rows == 0
+    with pytest.raises(InputError, match="only be read"), Tables("s3://bucket/x").lock("rows"):
+        pass
+
+
+def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    with (
+        tables.lock("rows"),
+        pytest.raises(BusyError, match="another run"),
+        Tables(tmp_path).lock("rows", timeout=0.1),
+    ):
+        pass
+
+
+def staged(run: staging.StageRun, unit: str, ids: list[int], failed: int = 0) -> None:
+    entries = [Entry.of("s", f"{unit}{i}", RecordError("test.bad", "bad")) for i in range(failed)]
+    outcome = UnitOutcome(len(ids) + failed, len(ids), entries)
+    run.append(unit, rows("a", ids), lambda: outcome)
+
+
+def published(tables: Tables, run: staging.StageRun, counts: Counts) -> None:
+    publish(
+        tables,
+        run,
+        counts=counts,
+        entries=run.entries(),
+        write=lambda: tables.replace("rows", ROWS, run.batches(), "drop = 'a'"),
+        output=lambda: "out",
+    )
+
+
+def test_a_lost_record_publishes_nothing(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    with begin(tables, "rows", "k1", ROWS, "a") as run:
+        staged(run, "u1", [1, 2], failed=1)
+        with pytest.raises(ConservationError, match="4 records went in"):
+            published(tables, run, Counts(4, 2, failed=1))
+        assert not tables.exists("rows")
+        assert record(tables, "rows", "a") is None
+        published(tables, run, Counts(3, 2, failed=1))
+    assert content(tables) == {"a": [1, 2]}
+    ledger = tables.scan("ledger", schema.LEDGER).to_pylist()
+    assert [(e["key"], e["rule"], e["outcome"]) for e in ledger] == [("u10", "test.bad", "failed")]
+    assert not run.folder.exists()
+
+
+def test_a_run_that_died_goes_on_with_its_whole_units(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    with begin(tables, "rows", "k1", ROWS, "a") as run:
+        staged(run, "u1", [1, 2])
+        with pytest.raises(RuntimeError):  # rows are there, the unit is not whole
+            run.append("u2", rows("a", [3]), lambda: (_ for _ in ()).throw(RuntimeError()))
+    with begin(tables, "rows", "k1", ROWS, "a") as run:
+        assert run.done() == ["u1"]
+        staged(run, "u2", [3, 4])
+        assert run.counts() == Counts(4, 4)
+        published(tables, run, run.counts())
+    assert content(tables) == {"a": [1, 2, 3, 4]}
+
+
+def test_another_key_starts_anew(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    with begin(tables, "rows", "k1", ROWS, "a") as run:
+        staged(run, "u1", [1, 2])
+    with begin(tables, "rows", "k2", ROWS, "a") as other:
+        assert other.done() == []
+        assert not run.folder.exists()
+
+
+def test_dying_while_publishing_counts_as_missing(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    with begin(tables, "rows", "k1", ROWS, "a") as run:
+        staged(run, "u1", [1])
+        published(tables, run, run.counts())
+    with begin(tables, "rows", "k2", ROWS, "a") as run:
+        staged(run, "u1", [7])
+        with pytest.raises(OSError, match="power cut"):
+            publish(
+                tables, run, counts=run.counts(), entries=[], write=_power_cut, output=lambda: "x"
+            )
+    assert record(tables, "rows", "a") is None
+    assert content(tables) == {"a": [1]}
+    with begin(tables, "rows", "k2", ROWS, "a") as run:
+        assert run.done() == ["u1"]
+        published(tables, run, run.counts())
+    assert content(tables) == {"a": [7]}
+
+
+def _power_cut() -> None:
+    raise OSError("power cut")

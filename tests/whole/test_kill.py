@@ -1,0 +1,103 @@
+"""SIGKILL of a real `isotrope run` while it embeds, then another: nothing lost, nothing twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from store.tables import schema
+from store.tables.lance_tables import as_matrix
+from store.tables.staging import record
+from store.workspace import Workspace
+from tests.helpers.corpus import CONFIG, begin, deliver
+
+ROOT = Path(__file__).resolve().parents[2]
+SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
+
+
+def command(root: Path, log: Path) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ENCODED_LOG": str(log)}
+    words = [sys.executable, "-m", "orchestration.cli.main", "run", "--corpus", str(root)]
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def vectors(root: Path) -> dict[str, np.ndarray]:
+    rows = Workspace.open(root).tables.open("vectors__colours").to_table()
+    parts = rows["part_id"].to_pylist()
+    assert len(parts) == len(set(parts))
+    return dict(zip(parts, as_matrix(rows["vector"]), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_while_embedding(tmp_path: Path) -> None:
+    for name in ("killed", "undisturbed"):
+        begin(tmp_path / name, SLOW)
+        deliver(tmp_path / name / "drops" / "a", 320)
+    log = tmp_path / "encoded.log"
+    run = command(tmp_path / "killed", log)
+    staging = tmp_path / "killed" / "tables" / "_staging"
+    deadline = time.monotonic() + 240
+    # A data file is there before its commit; the first version is of the empty table.
+    while len(list(staging.glob("vectors-*/*/units.lance/_versions/*.manifest"))) < 3:
+        assert run.poll() is None, run.stderr and run.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    tables = Workspace.open(tmp_path / "killed").tables
+    assert record(tables, "vectors", "a") is None
+    (units,) = staging.glob("vectors-*/*/units.lance")
+    done = lance.dataset(str(units)).to_table(columns=["_unit"])["_unit"].to_pylist()
+    rows = lance.dataset(str(units.with_name("rows.lance"))).to_table(columns=["part_id", "_unit"])
+    finished_parts = rows.filter(pc.is_in(rows["_unit"], pa.array(done)))["part_id"].to_pylist()
+    assert len(finished_parts) >= 2 * 64
+
+    again = command(tmp_path / "killed", log)
+    assert again.wait() == 0, again.stderr and again.stderr.read().decode()
+    row = record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
+    assert row is not None
+    assert row["resumed"] >= 2
+    assert row["input"] == row["kept"] == 640
+
+    calm = command(tmp_path / "undisturbed", tmp_path / "other.log")
+    assert calm.wait() == 0, calm.stderr and calm.stderr.read().decode()
+    mine, theirs = vectors(tmp_path / "killed"), vectors(tmp_path / "undisturbed")
+    assert mine.keys() == theirs.keys()
+    assert max(np.abs(mine[k] - theirs[k]).max() for k in mine) < 1e-5
+    for table, columns in (
+        ("samples", ["drop", "id", "key", "text", "image"]),
+        ("signals", schema.SIGNALS.names),
+        ("decisions", ["drop", "id", "keep", "rule"]),
+        ("gallery__colours__image", ["part_id", "id", "sample_ids", "caption"]),
+    ):
+        pair = [
+            Workspace.open(tmp_path / n).tables.open(table).to_table(columns=columns)
+            for n in ("killed", "undisturbed")
+        ]
+        first, second = (t.sort_by("id").to_pylist() for t in pair)
+        assert first == second
+
+    # Whatever a finished unit held was encoded once.
+    encoded = Counter(log.read_text().split())
+    assert len(encoded) == 320
+    samples = tables.open("samples").to_table(columns=["image_id", "key"]).to_pylist()
+    number = {row["image_id"]: int(row["key"].rpartition("-")[2]) for row in samples}
+    for part in finished_parts:
+        assert encoded[f"{number[part] // 256}-{number[part] % 256}"] == 1

@@ -1,0 +1,164 @@
+"""Three modalities far apart: mixed lists, all kinds of corrections compiled, later rows."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import isotrope
+from pipelines.gallery.fitted_directions import read_stands
+from pipelines.gallery.read_back import read_compiled
+from store.tables.schema import MODALITIES
+from store.workspace import Workspace
+from tests.helpers.stages import make
+from tests.helpers.trio import CONFIG, DIM, TOPICS, TrioText, deliver, vector
+
+FIRST, LATER = range(480), range(480, 528)
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Workspace:
+    root = tmp_path_factory.mktemp("trio")
+    (root / "corpus.yaml").write_text(CONFIG)
+    deliver(root / "drops" / "first", FIRST)
+    workspace = Workspace.open(root)
+    make(workspace)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def corpus(trio: Workspace) -> isotrope.Corpus:
+    return isotrope.connect(trio.root)
+
+
+def unit(number: int, modality: str) -> np.ndarray:
+    v = vector(number, modality)
+    return v / np.linalg.norm(v)
+
+
+def test_named_corrections_are_compiled(corpus: isotrope.Corpus) -> None:
+    ways = {n: d.method for n, d in corpus.release.directions.items()}
+    assert ways["text->image"] == "invgc_local+nnn"
+    assert ways["image->text"] == "dynamic_inverted_softmax"
+    assert ways["image->image"] == "csls"
+    assert ways["audio->image"] == "local_scaling"
+    assert len(ways) == 9
+    assert corpus.release.dim == DIM
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery"),
+    [("text", "image"), ("image", "text"), ("image", "image"), ("audio", "image")],
+)
+def test_search_ranks_as_the_formula_does(
+    trio: Workspace, corpus: isotrope.Corpus, query: str, gallery: str
+) -> None:
+    way = corpus.release.directions[f"{query}->{gallery}"]
+    table = corpus.gallery(gallery)
+    rows, correction = read_compiled(table.to_lance(), way, DIM)
+    keys = dict(zip(*table.to_arrow().select(["part_id", "key"]).to_pydict().values(), strict=True))
+    asked = np.stack([unit(9000 + i, query) for i in range(12)])
+    indices, scores = correction.rank(asked, 10)
+    for q, best, score in zip(asked, indices, scores, strict=True):
+        found = corpus.search(vectors={query: q}).among(gallery).run()
+        assert found.complete
+        assert found.rows["key"].to_pylist() == [keys[rows.parts[i]] for i in best]
+        np.testing.assert_allclose(found.rows["_score"], score, rtol=1e-5, atol=1e-5)
+
+
+def topic_of(key: str) -> int:
+    return int(key.rpartition("t")[2][:2])
+
+
+def test_any_lets_no_modality_crowd_out_the_others(corpus: isotrope.Corpus) -> None:
+    """A topic's answers are two images, two texts and two recordings of every three samples."""
+    calibrated: Counter[str] = Counter()
+    plain: Counter[str] = Counter()
+    right = dealt = 0
+    for number in range(9000, 9000 + TOPICS):
+        query = corpus.search(text=f"topic {number % TOPICS} number {number}").limit(30)
+        found = query.among("any").to_list()
+        calibrated.update(row["modality"] for row in found)
+        right += sum(topic_of(row["key"]) == number % TOPICS for row in found)
+        best = [query.among(m).to_list()[:10] for m in MODALITIES]
+        dealt += sum(topic_of(row["key"]) == number % TOPICS for rows in best for row in rows)
+        raw = [row for m in MODALITIES for row in query.among(m).correct("none").to_list()]
+        plain.update(r["modality"] for r in sorted(raw, key=lambda r: -r["_score"])[:30])
+    total = calibrated.total()
+    assert plain["text"] / total > 0.9  # what would be without calibration
+    assert all(0.2 < calibrated[m] / total < 0.5 for m in MODALITIES), calibrated
+    assert right >= 0.95 * dealt, (right, dealt)  # than ten of each, who know the right shares
+
+
+def test_a_hit_explains_itself(corpus: isotrope.Corpus, capsys: pytest.CaptureFixture) -> None:
+    query = corpus.search(text="topic 5 number 9005").among("image").limit(5)
+    raw = [r["id"] for r in query.correct("none").limit(400).to_list()]
+    table = corpus.gallery("image").to_lance().to_table(columns=["occurrence_text"])
+    counts = table["occurrence_text"].to_numpy()
+    for hit in query:
+        found = hit.explain()
+        assert found.raw_rank == raw.index(hit["id"]) + 1
+        assert found.score == pytest.approx(found.raw_score - found.bias, abs=1e-6)
+        (part,) = found.parts
+        assert part.raw_score == pytest.approx(found.raw_score, abs=1e-5)
+        assert part.bias == pytest.approx(found.bias, abs=1e-5)
+        assert part.hub == (part.occurrence > counts.mean() + 2 * counts.std())
+        assert len(found.items) == 5
+        assert found.key not in [n.key for n in found.items]
+        assert len(found.queries["text"]) == 5
+        found.show()
+    assert "bank's text queries" in capsys.readouterr().out
+    mixed = corpus.search(
+        vectors={"text": unit(9005, "text"), "audio": unit(9005, "audio")}, weights=[0.6, 0.4]
+    )
+    for hit in mixed.among("image").limit(3):
+        found = hit.explain()
+        assert found.bias == pytest.approx(sum(p.weight * p.bias for p in found.parts), abs=1e-5)
+
+
+def test_occurrence_is_what_the_lists_say(trio: Workspace, corpus: isotrope.Corpus) -> None:
+    table = corpus.gallery("image").to_lance().to_table(columns=["vector", "occurrence_text"])
+    way = corpus.release.directions["text->image"]
+    rows, _ = read_compiled(corpus.gallery("image").to_lance(), way, DIM)
+    bank = corpus.banks.queries("text").vectors[:1000]
+    lists = np.argsort(-(bank @ rows.vectors.T), axis=1)[:, :10]
+    counts = np.bincount(lists.ravel(), minlength=len(rows.parts))
+    assert sorted(table["occurrence_text"].to_pylist()) == sorted(counts.tolist())
+    assert counts.sum() == 10 * len(bank)
+
+
+def fitted(workspace: Workspace) -> dict[str, dict[str, np.ndarray]]:
+    """Fitted values of every gallery by part id."""
+    out = {}
+    for modality in MODALITIES:
+        table = workspace.tables.open(f"gallery__trio__{modality}").to_table()
+        names = [n for n in table.schema.names if n.partition("_")[0] in ("vector", "bias", "hub")]
+        columns = [table[n].to_pylist() for n in names]
+        for part, *values in zip(table["part_id"].to_pylist(), *columns, strict=True):
+            flat = [np.ravel(np.asarray(v, np.float64)) for v in values]
+            out[part] = np.concatenate(flat)
+    return out
+
+
+def test_rows_that_come_later_get_what_a_whole_fit_gives(
+    trio: Workspace, tmp_path: Path, ray_cluster: None
+) -> None:
+    """Runs last: it adds a drop to the corpus."""
+    before, stands = fitted(trio), read_stands(trio.tables, "trio")
+    deliver(trio.root / "drops" / "later", LATER)
+    make(trio)
+    after, now = fitted(trio), read_stands(trio.tables, "trio")
+    assert {n: s.direction for n, s in now.items()} == {n: s.direction for n, s in stands.items()}
+    assert len(after) > len(before)
+    assert all((after[part] == values).all() for part, values in before.items())
+    trio.tables.replace("directions__trio", trio.tables.open("directions__trio").schema, [], None)
+    trio.tables.replace("stages", trio.tables.open("stages").schema, [], "stage = 'gallery'")
+    make(trio)  # everything is fitted anew
+    whole = fitted(trio)
+    assert whole.keys() == after.keys()
+    assert max(np.abs(whole[part] - after[part]).max() for part in whole) < 1e-6
+
+
+def test_the_encoders_agree_with_the_corpus() -> None:
+    assert TrioText().encode([7])[0] == pytest.approx(unit(7, "text"))
