@@ -32,7 +32,7 @@ from embedders.pool.ray_cluster import cluster
 from embedders.pool.worker import FIRST_BATCH
 from embedders.registry import load
 from pipelines.vectors.stage import embed
-from pipelines.vectors.staging_writer import Commits
+from pipelines.vectors.staging_writer import StagingWriter
 from store.tables.lance_tables import as_matrix
 from store.tables.names import vectors_table
 from store.workspace import Workspace
@@ -59,15 +59,15 @@ def through_the_pool(workspace: Workspace) -> Embedded:
     forget_vectors(workspace)
     returned: list[float] = []
     counted: list[int] = []
-    add = Commits.add
+    add = StagingWriter.add
 
-    def timed(self: Commits, *unit: Any) -> None:
+    def timed(self: StagingWriter, *unit: Any) -> None:
         add(self, *unit)
         returned.append(time.perf_counter())
         counted.append(self.parts)
 
     start = time.perf_counter()
-    with patch.object(Commits, "add", timed):
+    with patch.object(StagingWriter, "add", timed):
         embed(workspace, DROP)
     end = time.perf_counter()
     rate = (counted[-1] - counted[0]) / (end - returned[0])

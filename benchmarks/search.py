@@ -18,7 +18,7 @@ import pyarrow as pa
 from fit import unit_rows
 
 from store.corrections import Correction, fit
-from store.search.corrected_search import Found, Weighted, corrected
+from store.search.corrected_search import RankedRows, Weighted, corrected
 from store.search.vector_layout import fold
 from store.tables.releases import Direction
 
@@ -37,7 +37,7 @@ def gallery(folder: str, fitted: dict[str, Correction], ways: dict[str, Directio
     return lancedb.connect(folder).create_table("gallery", pa.table(columns))
 
 
-def timed(work: Callable[[], Found]) -> tuple[float, Found]:
+def timed(work: Callable[[], RankedRows]) -> tuple[float, RankedRows]:
     start = time.perf_counter()
     found = work()
     return time.perf_counter() - start, found

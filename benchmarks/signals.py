@@ -26,10 +26,10 @@ import ray
 from PIL import Image
 
 from embedders.pool.ray_cluster import cluster
-from pipelines.engine.beam import do_units as by_beam
-from pipelines.engine.ray_tasks import do_units as by_ray
+from pipelines.engine.beam import run_on_beam as by_beam
+from pipelines.engine.ray_tasks import run_on_ray as by_ray
 from pipelines.signals.decoded_image import measure_picture
-from pipelines.signals.incremental import Known
+from pipelines.signals.incremental import EarlierSignals
 from pipelines.signals.registry import active
 from pipelines.signals.scorer import PictureScorer
 from pipelines.signals.stage import UnitWork, _name, _Plan, list_units
@@ -119,7 +119,7 @@ def pipeline(
     workspace: Workspace, engine: str, cores: int, name: str
 ) -> tuple[float, float, StageRun]:
     samples = workspace.tables.open("samples")
-    here, known = "drop = 'a'", Known(workspace.tables, "a")
+    here, known = "drop = 'a'", EarlierSignals(workspace.tables, "a")
     run = StageRun(workspace.tables.root, "signals", "a", name, schema.SIGNALS).open()
     plan = _Plan(workspace, run, samples.version, 0, here, run_keys.scorers(workspace))
     clock, spent = time.perf_counter(), busy()

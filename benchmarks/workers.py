@@ -21,7 +21,7 @@ import pyarrow as pa
 import ray
 from fit import unit_rows
 
-from pipelines.gallery.fit import Rows, Way, Ways, fit_rows
+from pipelines.gallery.fit import FitSpec, FitSpecs, Rows, fit_rows
 from store.corrections import fit
 from store.tables.banks import Bank
 
@@ -45,17 +45,19 @@ def stored(folder: Path, rows: int) -> Rows:
     return Rows(table.uri, table.version, ids, np.arange(rows).astype(str))
 
 
-def ways() -> Ways:
+def ways() -> FitSpecs:
     """Three corrections that share their banks: one pass."""
     queries, items = (
         Bank(unit_rows(BANK, DIM, seed), np.array([f"{name}{i}" for i in range(BANK)]), np.empty(0))
         for seed, name in ((-1 % 2**31, "q"), (-2 % 2**31, "h"))
     )
     specs = {"nnn": {"alpha": 0.75, "k": 16}, "csls": {"k": 10}, "inverted_softmax": {"beta": 20.0}}
-    return Ways.of({name: Way(name, params, queries, items) for name, params in specs.items()})
+    return FitSpecs.of(
+        {name: FitSpec(name, params, queries, items) for name, params in specs.items()}
+    )
 
 
-def run(rows: Rows, asked: Ways, workers: int) -> tuple[float, dict[str, np.ndarray]]:
+def run(rows: Rows, asked: FitSpecs, workers: int) -> tuple[float, dict[str, np.ndarray]]:
     """Seconds, once the workers are warm, and the biases by method."""
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:

@@ -10,7 +10,7 @@ _SAMPLE = ["drop", "id", "source", "key", "image_id", "text_id", "audio_id"]
 
 
 @dataclass(frozen=True)
-class Step:
+class Event:
     """One thing that happened to a record: where, what, and why."""
 
     drop: str
@@ -20,7 +20,7 @@ class Step:
     detail: str
 
 
-def why(tables: Tables, name: str) -> list[Step]:
+def why(tables: Tables, name: str) -> list[Event]:
     """The story of a key, a sample id or a part id, stage by stage.
 
     Raises:
@@ -30,13 +30,13 @@ def why(tables: Tables, name: str) -> list[Step]:
     ids = " OR ".join(f"{c} = {wanted}" for c in ("key", "id", "image_id", "text_id", "audio_id"))
     samples = tables.scan("samples", schema.SAMPLES, _SAMPLE, ids).to_pylist()
     steps = [
-        Step(s["drop"], s["key"], "samples", "kept", f"read from {s['source']}, id {s['id']}")
+        Event(s["drop"], s["key"], "samples", "kept", f"read from {s['source']}, id {s['id']}")
         for s in samples
     ]
     known = [s["id"] for s in samples]
     condition = f"key = {wanted} OR id = {wanted}"
     for row in tables.scan("ledger", schema.LEDGER, where=condition).to_pylist():
-        steps.append(Step(row["drop"], row["key"], row["stage"], row["outcome"], _reason(row)))
+        steps.append(Event(row["drop"], row["key"], row["stage"], row["outcome"], _reason(row)))
     if not steps:
         raise NotFoundError(
             f"{name!r}: no record with this key or id has been read; `isotrope run` reads what is"
@@ -51,11 +51,11 @@ def why(tables: Tables, name: str) -> list[Step]:
         if place in keys:
             outcome = "kept" if row["keep"] else "rejected"
             detail = "passes the policy" if row["keep"] else _reason(row)
-            steps.append(Step(row["drop"], keys[place], "decisions", outcome, detail))
+            steps.append(Event(row["drop"], keys[place], "decisions", outcome, detail))
     for row in tables.scan("duplicates", schema.DUPLICATES, where=here).to_pylist():
         place = (row["drop"], row["id"])
         if place in keys:
-            steps.append(Step(*place[:1], keys[place], "duplicates", row["kind"], _role(row)))
+            steps.append(Event(*place[:1], keys[place], "duplicates", row["kind"], _role(row)))
     return steps + _shown(tables, samples)
 
 
@@ -70,7 +70,7 @@ def _role(row: dict) -> str:
     return f"{row['cluster']} stands for it, {how}"
 
 
-def _shown(tables: Tables, samples: list[dict]) -> list[Step]:
+def _shown(tables: Tables, samples: list[dict]) -> list[Event]:
     """Where search finds it, if it does."""
     found = releases.listed(tables)
     if not found:
@@ -87,7 +87,7 @@ def _shown(tables: Tables, samples: list[dict]) -> list[Step]:
         for part, sample in parts.items():
             outcome = "found" if part in there else "not found"
             detail = f"release {release.number}, {modality} {part}"
-            steps.append(Step(sample["drop"], sample["key"], "search", outcome, detail))
+            steps.append(Event(sample["drop"], sample["key"], "search", outcome, detail))
     return steps
 
 

@@ -20,7 +20,7 @@ _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
 
-class Seen(NamedTuple):
+class ImageFeatures(NamedTuple):
     """Features, float32 (n, sum of the depths' channels), and logits of 1,000 classes (n, 1000)."""
 
     features: np.ndarray
@@ -49,7 +49,7 @@ class EfficientNetLite:
         )
 
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray) -> Seen:
+    def __call__(self, pixels: np.ndarray) -> ImageFeatures:
         """Look at pictures, uint8 (n, side, side, 3)."""
         # The permutation of a batch that lies channels last is channels last already.
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
@@ -62,7 +62,7 @@ class EfficientNetLite:
         last = self.model.bn2(self.model.conv_head(x)).mean((2, 3))
         logits = self.model.classifier(last)
         features = torch.cat([*depths, last], dim=1)
-        return Seen(features.float().cpu().numpy(), logits.float().cpu().numpy())
+        return ImageFeatures(features.float().cpu().numpy(), logits.float().cpu().numpy())
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 
 from embedders.pool.actors import _STARTS, DEATHS, Slot, get
 from embedders.pool.ray_cluster import cluster, object_store_bytes, require
-from embedders.pool.scheduler import Flow
+from embedders.pool.scheduler import Scheduler
 from embedders.pool.worker import Actor, Failures, Load
 from store.errors import EncoderError
 
@@ -98,7 +98,7 @@ class Pool:
 
         Raises EncoderError where the encoder itself does not work, and whatever `load` raises.
         """
-        for name, encoded in Flow(self, units):
+        for name, encoded in Scheduler(self, units):
             yield UnitResult(name, *encoded)
 
     def replace(self, slot: Slot) -> bool:

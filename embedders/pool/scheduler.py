@@ -50,7 +50,7 @@ class _Job:
         return [first, replace(first, start=middle, stop=stop, nbytes=self.nbytes - nbytes)]
 
 
-class Flow:
+class Scheduler:
     """Iterates over (name, what became of it) of units, each as it is done."""
 
     def __init__(self, pool: "Pool", units: Iterable[tuple[str, Load]]):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.banks.query_files import Asked
+from pipelines.banks.query_files import BankQuery
 from store.tables.lance_tables import as_matrix, quote
 
 SAME = 1e-3  # distance of unit vectors; the size of a batch moves one by 1e-5, half floats more
@@ -19,7 +19,7 @@ _PROBES = 4
 
 
 @dataclass(frozen=True)
-class Known:
+class CorpusIndex:
     """The corpus, as far as queries need to know it.
 
     Attributes:
@@ -36,10 +36,10 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Placed:
+class MatchedQuery:
     """A query and its row in the banks."""
 
-    query: Asked
+    query: BankQuery
     part_id: str
     sample_id: str
     cluster: str
@@ -51,7 +51,7 @@ class Placed:
         return self.query.modality
 
 
-def place(known: Known, modality: str, asked: list[Asked]) -> list[Placed]:
+def match(known: CorpusIndex, modality: str, asked: list[BankQuery]) -> list[MatchedQuery]:
     """Queries of one modality, each with the ids that it has in the corpus, or its own."""
     same = _parts_by_vector(known, modality, [q for q in asked if q.vector is not None])
     names = [(q.part_id, *q.alike, *same.get(q.key, ())) for q in asked]
@@ -63,11 +63,13 @@ def place(known: Known, modality: str, asked: list[Asked]) -> list[Placed]:
     placed = []
     for query, several in zip(asked, names, strict=True):
         own = (query.part_id,) * 3
-        placed.append(Placed(query, *next((corpus[n] for n in several if n in corpus), own)))
+        placed.append(MatchedQuery(query, *next((corpus[n] for n in several if n in corpus), own)))
     return placed
 
 
-def _parts_by_vector(known: Known, modality: str, asked: list[Asked]) -> dict[str, list[str]]:
+def _parts_by_vector(
+    known: CorpusIndex, modality: str, asked: list[BankQuery]
+) -> dict[str, list[str]]:
     """For the keys of queries, the parts of the corpus whose vector is theirs.
 
     The table's vectors pass once. Vectors nearer than `SAME` have projections on any unit vector

@@ -31,7 +31,7 @@ _LINE_ENDS = ("\n", "\r\n")  # a caption's file often ends in one, and it is par
 
 
 @dataclass(frozen=True)
-class Asked:
+class BankQuery:
     """One query: what is to be encoded (`raw`: a text or a file), or its unit vector (d,).
 
     `alike` are further ids under which the corpus may know it.
@@ -54,7 +54,7 @@ class Queries:
 
     origin: str
     input: int = 0
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[BankQuery] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     rejected: int = 0
     failed: int = 0
@@ -89,9 +89,9 @@ def read_queries(path: Path, space: Space, limits: Limits, dim: int) -> Queries:
     return found
 
 
-def vector_query(key: str, modality: str, vector: np.ndarray) -> Asked:
+def vector_query(key: str, modality: str, vector: np.ndarray) -> BankQuery:
     """A query of which there is only a unit vector (d,) float32: that is its identity."""
-    return Asked(
+    return BankQuery(
         key, modality, identity.part_id(f"{modality}-vector", vector.tobytes()), vector=vector
     )
 
@@ -119,15 +119,15 @@ def _read_lines(found: Queries, path: Path, space: Space, limits: Limits) -> Non
             found.asked.append(query)
 
 
-def _text(key: str, data: bytes, limits: Limits) -> Asked:
+def _text(key: str, data: bytes, limits: Limits) -> BankQuery:
     text = read_text(data, limits)
     if text is None:
         raise RecordError("text.empty", "nothing but white space")
     own, *alike = (identity.part_id("text", f"{text}{end}".encode()) for end in ("", *_LINE_ENDS))
-    return Asked(key, "text", own, text, alike=tuple(alike))
+    return BankQuery(key, "text", own, text, alike=tuple(alike))
 
 
-def _json(key: str, line: bytes, folder: Path, limits: Limits) -> Asked:
+def _json(key: str, line: bytes, folder: Path, limits: Limits) -> BankQuery:
     allowed = '{"text": ...}, {"image": path} or {"audio": path} is expected'
     try:
         record = json.loads(line)
@@ -148,7 +148,7 @@ def _json(key: str, line: bytes, folder: Path, limits: Limits) -> Asked:
         content = path.read_bytes()
     except OSError as error:
         raise RecordError(f"{modality}.missing", f"{value}: {error.strerror}") from error
-    return Asked(key, modality, identity.part_id(modality, content), path)
+    return BankQuery(key, modality, identity.part_id(modality, content), path)
 
 
 @dataclass(frozen=True)

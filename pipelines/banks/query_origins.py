@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from embedders.pool.pool import Pool, UnitResult
 from embedders.spaces import Space
-from pipelines.banks.corpus_matches import Known, Placed, place
+from pipelines.banks.corpus_matches import CorpusIndex, MatchedQuery, match
 from pipelines.banks.query_files import Queries, read_queries, vector_query
 from pipelines.engine.progress import watch
 from pipelines.stages import run_keys
@@ -77,7 +77,7 @@ def _read_log(workspace: Workspace, space: Space, others: Iterable[str]) -> Quer
 
 
 def draw(
-    workspace: Workspace, space: Space, run: StageRun, known: Known, found: Queries
+    workspace: Workspace, space: Space, run: StageRun, known: CorpusIndex, found: Queries
 ) -> pa.Table:
     """The rows that one origin adds to the banks, as `run.schema`; `found` counts the others out.
 
@@ -87,7 +87,7 @@ def draw(
     rows, key = [run.schema.empty_table()], run_keys.draw(workspace)
     for modality in sorted(space.towers):
         asked = [query for query in found.asked if query.modality == modality]
-        fit = _once(found, modality, _without_held_out(found, known, place(known, modality, asked)))
+        fit = _once(found, modality, _without_held_out(found, known, match(known, modality, asked)))
         drawn = _drawn(workspace, found, modality, fit)
         fingerprint = space.fingerprint(modality)
         given = [row for row in drawn if row.query.vector is not None]
@@ -98,7 +98,9 @@ def draw(
     return pa.concat_tables(rows)
 
 
-def _without_held_out(found: Queries, known: Known, placed: list[Placed]) -> list[Placed]:
+def _without_held_out(
+    found: Queries, known: CorpusIndex, placed: list[MatchedQuery]
+) -> list[MatchedQuery]:
     """Nothing of a validation or test pair is seen by a bank."""
     fit = []
     for row in placed:
@@ -110,7 +112,7 @@ def _without_held_out(found: Queries, known: Known, placed: list[Placed]) -> lis
     return fit
 
 
-def _once(found: Queries, modality: str, placed: list[Placed]) -> list[Placed]:
+def _once(found: Queries, modality: str, placed: list[MatchedQuery]) -> list[MatchedQuery]:
     once = list({row.part_id: row for row in reversed(placed)}.values())
     if again := len(placed) - len(once):
         entry = Entry(found.origin, f"{again} {modality} queries", "bank.repeated")
@@ -119,8 +121,8 @@ def _once(found: Queries, modality: str, placed: list[Placed]) -> list[Placed]:
 
 
 def _drawn(
-    workspace: Workspace, found: Queries, modality: str, placed: list[Placed]
-) -> list[Placed]:
+    workspace: Workspace, found: Queries, modality: str, placed: list[MatchedQuery]
+) -> list[MatchedQuery]:
     settings = workspace.config.corrections
     ordered = sorted(placed, key=lambda row: uniform(row.part_id, settings.seed))
     share = round(len(ordered) * settings.test_share)
@@ -153,7 +155,7 @@ def _encoded(
     modality: str,
     run: StageRun,
     found: Queries,
-    rows: list[Placed],
+    rows: list[MatchedQuery],
 ) -> pa.Table:
     """Rows with the vectors that the space's encoder gives them, staged as they come."""
     if not rows:
@@ -193,7 +195,11 @@ def _encoded(
 
 
 def _batch(
-    columns: pa.Schema, fingerprint: str, draw_key: str, rows: list[Placed], vectors: np.ndarray
+    columns: pa.Schema,
+    fingerprint: str,
+    draw_key: str,
+    rows: list[MatchedQuery],
+    vectors: np.ndarray,
 ) -> pa.RecordBatch:
     names = ("split", "modality", "part_id", "sample_id", "cluster", "origin")
     arrays = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from embedders.corpus_space import corpus_space
 from pipelines.banks import reuse
-from pipelines.banks.corpus_matches import Known
+from pipelines.banks.corpus_matches import CorpusIndex
 from pipelines.banks.query_files import Queries
 from pipelines.banks.query_origins import draw, read_origins
 from pipelines.decisions.kept_samples import kept_samples
@@ -59,7 +59,7 @@ def draw_banks(workspace: Workspace, *, hold: bool = False) -> Counts:
         if full is None:
             corpus = _corpus_rows(chosen, vectors, row_of, fingerprints, columns, draw_key)
             held_out = {s["cluster"] for split in SPLITS[1:] for s in chosen[split]}
-            known = Known(samples, vectors, fingerprints, frozenset(held_out))
+            known = CorpusIndex(samples, vectors, fingerprints, frozenset(held_out))
             origins = read_origins(workspace, space, columns.field("vector").type.list_size)
             drawn = (draw(workspace, space, run, known, origin) for origin in origins)
             asked = pa.concat_tables([columns.empty_table(), *drawn])

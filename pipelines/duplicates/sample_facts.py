@@ -18,7 +18,7 @@ _FINGERPRINTS = ["image_copies", "image_pdq_quality", "audio_fingerprint"]
 _SIGNALS = ["image_width", "image_height", *_FINGERPRINTS]
 
 
-def facts(workspace: Workspace) -> pa.Table:
+def sample_facts(workspace: Workspace) -> pa.Table:
     """One row a sample, whatever drops it is in, sorted by id.
 
     Columns: id, drop (the first), image_id, audio_id, text_id, `row` (its row id in `samples`),

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipelines.duplicates.contamination import contaminated
 from pipelines.duplicates.exact import exact
 from pipelines.duplicates.near import near
-from pipelines.duplicates.sample_facts import facts
+from pipelines.duplicates.sample_facts import sample_facts
 from pipelines.duplicates.survivors import Near, elect, order
 from pipelines.stages import run_keys
 from store.tables import schema
@@ -35,7 +35,7 @@ def find_duplicates(workspace: Workspace) -> Counts:
     key = run_keys.duplicates(workspace)
     with begin(tables, STAGE, key, schema.DUPLICATES) as run:
         copies = exact(workspace, run) if asked.exact else schema.DUPLICATES.empty_table()
-        samples = facts(workspace)
+        samples = sample_facts(workspace)
         found, entries = _contaminated(workspace, samples)
         near_ones = near(workspace, samples)
         lost = pa.concat_tables([found, _lost(samples, near_ones, found)])

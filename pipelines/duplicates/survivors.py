@@ -33,7 +33,7 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostSamples:
     """Samples (k,) that are lost, the survivors that they are lost to, by which kind (its place),
     and how similar they are."""
 
@@ -43,7 +43,7 @@ class Lost:
     similarity: np.ndarray
 
 
-def elect(rank: np.ndarray, near: Sequence[Near]) -> Lost:
+def elect(rank: np.ndarray, near: Sequence[Near]) -> LostSamples:
     """Who is lost to whom.
 
     Of several survivors near to a sample it is lost to the most similar, of these to the one that
@@ -80,7 +80,7 @@ def elect(rank: np.ndarray, near: Sequence[Near]) -> Lost:
                     alive[kind].setdefault(int(n.nodes[sample]), sample)
     columns = zip(*lost, strict=True) if lost else ((), (), (), ())
     kinds = (np.int64, np.int64, np.int64, np.float32)
-    return Lost(*(np.array(c, t) for c, t in zip(columns, kinds, strict=True)))
+    return LostSamples(*(np.array(c, t) for c, t in zip(columns, kinds, strict=True)))
 
 
 def order(eligible: np.ndarray, caption: np.ndarray, pixels: np.ndarray) -> np.ndarray:

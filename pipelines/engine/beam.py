@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.engine.memory import keep_little
+from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Beam
 from store.tables.staging import StageRun
@@ -43,13 +43,13 @@ class DoUnits(beam.DoFn):
         name = self.name(unit)
         if name in self.run.done():  # the runner retried a bundle that had been committed
             return
-        keep_little()
+        limit_retained_memory()
         work = self.work(unit)
         self.run.append(name, work, work.outcome)
         yield name
 
 
-def do_units(
+def run_on_beam(
     engine: Beam,
     run: StageRun,
     units: Iterable[Any],

@@ -18,7 +18,7 @@ _MOST_DEATHS = 64  # of one unit
 _LENGTH = 128
 
 
-class Crumbs:
+class CrashMarkers:
     """A unit's crumbs, and `deaths`: how often processes have died at its places."""
 
     def __init__(self, run: StageRun, unit: str):

@@ -13,7 +13,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _BLOCK, _LOOSE, _MOST = 4 << 20, 8 << 20, 1 << 30  # bytes
 
 
-def keep_little() -> None:
+def limit_retained_memory() -> None:
     """For what streams media: what is free goes back now, and from now on large blocks do at once.
 
     By itself, malloc raises its threshold for such blocks where they come and go, and keeps them

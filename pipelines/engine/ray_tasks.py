@@ -13,7 +13,7 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from embedders.pool.ray_cluster import cluster
 from pipelines.engine import crash_markers
-from pipelines.engine.memory import keep_little
+from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Ray
 from store.errors import CrashError, IsotropeError
@@ -23,7 +23,7 @@ _DEATHS = (WorkerCrashedError, OutOfMemoryError)
 _AHEAD = 2  # tasks a core that are handed over: none waits for the driver
 
 
-def do_units(
+def run_on_ray(
     engine: Ray,
     run: StageRun,
     units: Sequence[Any],
@@ -82,7 +82,7 @@ def _attempt(
 @ray.remote(num_cpus=1, max_retries=0)
 def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], unit: Any) -> None:
     run, make, name = shared
-    keep_little()
+    limit_retained_memory()
     work = make(unit)
     run.append(name(unit), work, work.outcome)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipelines.engine import crash_markers
-from pipelines.engine.memory import keep_little
+from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Engine
 from store.tables.staging import StageRun
@@ -12,7 +12,7 @@ from store.tables.staging import StageRun
 _WORTH_RAY = 4  # units; Ray takes three seconds to start
 
 
-def do_units(
+def run_units(
     engine: Engine,
     run: StageRun,
     units: Iterable[Any],
@@ -20,7 +20,7 @@ def do_units(
     name: Callable[[Any], str] = str,
 ) -> None:
     """Do the units that staging does not have yet; `work` is picklable and makes one's work."""
-    keep_little()  # here, where all of it is published from, as in the workers
+    limit_retained_memory()  # here, where all of it is published from, as in the workers
     done = set(run.done())
     todo = [unit for unit in units if name(unit) not in done]
     if not todo:
@@ -31,8 +31,8 @@ def do_units(
     if engine.signals == "beam" or (engine.signals == "auto" and few):
         from pipelines.engine import beam  # Ray's workers have no need of Beam
 
-        beam.do_units(engine.beam, run, todo, work, name)
+        beam.run_on_beam(engine.beam, run, todo, work, name)
     else:
         from pipelines.engine import ray_tasks
 
-        ray_tasks.do_units(engine.ray, run, todo, work, name)
+        ray_tasks.run_on_ray(engine.ray, run, todo, work, name)

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.engine.progress import watch
-from pipelines.engine.units import do_units
+from pipelines.engine.units import run_units
 from pipelines.export import lance_dataset, parquet, webdataset
 from pipelines.export import target_folder as target
 from pipelines.export.shard_lists import lay_out
@@ -115,7 +115,7 @@ def export(
         job = Job(str(folder), str(lists), places, options.mask, about)
         with watch(run, len(sizes), "shards"):
             engine = workspace.config.engine
-            do_units(engine, run, range(len(sizes)), partial(write_shard, job, options.to))
+            run_units(engine, run, range(len(sizes)), partial(write_shard, job, options.to))
         shards = sorted(run.staged().to_pylist(), key=lambda s: s["name"])
         _expect(sum(s["samples"] for s in shards), kept, "the shards")
         if options.to == "lance":

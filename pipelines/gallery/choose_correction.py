@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery, questions
-from pipelines.gallery.fit import Way, Ways
+from pipelines.gallery.fit import FitSpec, FitSpecs
 from store.config.corrections import Corrections
 from store.corrections import Prepared
 from store.corrections.evaluate import corrected
@@ -36,7 +36,7 @@ def choose(
     def made(
         method: str, params: Params, reason: str, pairs: int = 0, tried: Any = ()
     ) -> Direction:
-        fitted = None if method == "none" else Way(method, dict(params), queries, items)
+        fitted = None if method == "none" else FitSpec(method, dict(params), queries, items)
         prepared = None if fitted is None else _prepare(fitted)
         zero, unit = calibrate(queries, items, prepared)
         centre = 0.0 if prepared is None else _mean_bias(items, prepared)
@@ -75,14 +75,14 @@ def choose(
     return made(chosen.method, chosen.params, chosen.reason, asked.answered, chosen.table)
 
 
-def way(banks: Banks, direction: Direction) -> Way:
+def fit_spec(banks: Banks, direction: Direction) -> FitSpec:
     """A direction's correction with the banks that it is measured on."""
     items = Bank(*banks.part("bank", direction.gallery))
-    return Way(direction.method, direction.params, Bank(*banks.queries(direction.query)), items)
+    return FitSpec(direction.method, direction.params, Bank(*banks.queries(direction.query)), items)
 
 
-def _prepare(fitted: Way) -> Prepared:
-    ((_, prepared),) = Ways.of({"": fitted}).prepare()
+def _prepare(fitted: FitSpec) -> Prepared:
+    ((_, prepared),) = FitSpecs.of({"": fitted}).prepare()
     return prepared
 
 

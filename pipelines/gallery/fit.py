@@ -24,7 +24,7 @@ TILE = 8192  # gallery rows a task: 16 MB of vectors of 512 dims
 
 
 @dataclass(frozen=True)
-class Way:
+class FitSpec:
     """A correction, and the banks that it is measured on."""
 
     method: str
@@ -38,19 +38,19 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Ways:
+class FitSpecs:
     """Corrections of one gallery by name; those that share their banks are fitted in one pass."""
 
-    by_name: Mapping[str, Way]
+    by_name: Mapping[str, FitSpec]
     key: str  # what workers know them by
 
     @staticmethod
-    def of(by_name: Mapping[str, Way]) -> "Ways":
+    def of(by_name: Mapping[str, FitSpec]) -> "FitSpecs":
         facts = [
             (name, way.method, way.params, _digest(way.queries), _digest(way.items))
             for name, way in by_name.items()
         ]
-        return Ways(by_name, identity.run_key(facts))
+        return FitSpecs(by_name, identity.run_key(facts))
 
     def prepare(self) -> list[tuple[list[str], Prepared]]:
         """The names that share banks, and their corrections measured on these: on a GPU where
@@ -93,7 +93,7 @@ class Rows:
             yield Rows(self.uri, self.version, self.ids[here], self.clusters[here])
 
 
-def apply(ways: Ways, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:
+def apply_fits(ways: FitSpecs, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:
     """What each correction makes of gallery rows (n, d), by name. Called in workers, which
     measure the banks on the first call and remember them."""
     if ways.key not in _MEASURED:
@@ -110,7 +110,7 @@ _MEASURED: dict[str, list[tuple[list[str], Prepared]]] = {}
 
 
 def fit_rows(
-    rows: Rows, ways: Ways, *, num_cpus: float = 1, num_gpus: float = 0, tile: int = TILE
+    rows: Rows, ways: FitSpecs, *, num_cpus: float = 1, num_gpus: float = 0, tile: int = TILE
 ) -> Iterator[dict[str, Applied]]:
     """Fit corrections to stored rows: tiles in their order, each with its values by name.
 
@@ -122,9 +122,9 @@ def fit_rows(
 
 
 @ray.remote
-def _fit(rows: Rows, ways: Ways) -> dict[str, Applied]:
+def _fit(rows: Rows, ways: FitSpecs) -> dict[str, Applied]:
     vectors = rows.vectors()
-    made = apply(ways, vectors, rows.clusters)
+    made = apply_fits(ways, vectors, rows.clusters)
     return {
         name: applied._replace(vectors=vectors[:0]) if applied.vectors is vectors else applied
         for name, applied in made.items()

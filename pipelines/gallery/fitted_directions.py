@@ -15,7 +15,7 @@ from store.tables.lance_tables import Tables
 from store.tables.releases import Direction
 
 
-class Stand(NamedTuple):
+class FittedDirection(NamedTuple):
     """A direction, the key of what it was fitted by, the version of the banks' table then, and the
     floors of its k-occurrence (`pipelines.gallery.k_occurrence`; None without queries)."""
 
@@ -40,11 +40,11 @@ def directions_table(space: str) -> str:
     return f"directions__{space}"
 
 
-def forget_stands(tables: Tables, space: str) -> None:
+def forget_fitted(tables: Tables, space: str) -> None:
     tables.replace(directions_table(space), _SCHEMA, [], None)
 
 
-def write_stands(tables: Tables, space: str, stands: Iterable[Stand]) -> None:
+def write_fitted(tables: Tables, space: str, stands: Iterable[FittedDirection]) -> None:
     rows = [
         {
             "direction": s.direction.name,
@@ -59,10 +59,10 @@ def write_stands(tables: Tables, space: str, stands: Iterable[Stand]) -> None:
     tables.replace(directions_table(space), _SCHEMA, table.to_batches(), None)
 
 
-def read_stands(tables: Tables, space: str) -> dict[str, Stand]:
+def read_fitted(tables: Tables, space: str) -> dict[str, FittedDirection]:
     """How the directions of the last galleries stand, by their names."""
     return {
-        row["direction"]: Stand(
+        row["direction"]: FittedDirection(
             Direction(**json.loads(row["detail"])),
             row["fit_key"],
             row["banks_version"],

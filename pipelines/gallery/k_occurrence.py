@@ -22,7 +22,7 @@ MOST_QUERIES = 1_000
 ROUNDING = 1e-6  # products of other shapes differ in their last digits
 
 
-class Asked(NamedTuple):
+class CountedQueries(NamedTuple):
     """Queries of one modality: unit vectors (m, d), the clusters (m,) whose items they may not
     count (None where they may count all), and their K-th best scores (m,) over the gallery."""
 
@@ -31,13 +31,13 @@ class Asked(NamedTuple):
     floor: np.ndarray | None = None
 
 
-def ask(bank: Bank, own_kind: bool) -> Asked:
+def counted_queries(bank: Bank, own_kind: bool) -> CountedQueries:
     """The queries of a bank that are counted; among their own kind they do not count themselves."""
     clusters = bank.clusters[:MOST_QUERIES] if own_kind else None
-    return Asked(bank.vectors[:MOST_QUERIES], clusters)
+    return CountedQueries(bank.vectors[:MOST_QUERIES], clusters)
 
 
-def with_floors(rows: Rows, asked: Mapping[str, Asked]) -> dict[str, Asked]:
+def with_floors(rows: Rows, asked: Mapping[str, CountedQueries]) -> dict[str, CountedQueries]:
     """The queries by modality with their K-th best scores over a gallery's rows (Ray)."""
     shared = ray.put(dict(asked))
     best = {name: np.full((len(a.vectors), K), -np.inf, np.float32) for name, a in asked.items()}
@@ -49,7 +49,7 @@ def with_floors(rows: Rows, asked: Mapping[str, Asked]) -> dict[str, Asked]:
 
 
 @ray.remote
-def _best(rows: Rows, asked: dict[str, Asked]) -> dict[str, np.ndarray]:
+def _best(rows: Rows, asked: dict[str, CountedQueries]) -> dict[str, np.ndarray]:
     """The best scores (m, at most K) of each query in one tile."""
     vectors = rows.vectors()
     found = {}
@@ -60,7 +60,7 @@ def _best(rows: Rows, asked: dict[str, Asked]) -> dict[str, np.ndarray]:
     return found
 
 
-def count(vectors: np.ndarray, clusters: np.ndarray, asked: Asked) -> np.ndarray:
+def count(vectors: np.ndarray, clusters: np.ndarray, asked: CountedQueries) -> np.ndarray:
     """(n,) int32: how many queries have each of these items (n, d) among their best K."""
     assert asked.floor is not None
     scores = asked.vectors @ vectors.T
@@ -68,6 +68,6 @@ def count(vectors: np.ndarray, clusters: np.ndarray, asked: Asked) -> np.ndarray
     return (scores >= asked.floor[:, None] - ROUNDING).sum(axis=0, dtype=np.int32)
 
 
-def _own(clusters: np.ndarray, asked: Asked) -> Pairs:
+def _own(clusters: np.ndarray, asked: CountedQueries) -> Pairs:
     """(query, item) coordinates that are not counted."""
     return NO_PAIRS if asked.clusters is None else IdIndex(clusters).pairs(asked.clusters)

@@ -15,8 +15,8 @@ import ray
 from embedders.media.image import thumbnail
 from pipelines.engine import ray_tasks
 from pipelines.gallery import fit, k_occurrence
-from pipelines.gallery.fit import Ways
-from pipelines.gallery.k_occurrence import Asked
+from pipelines.gallery.fit import FitSpecs
+from pipelines.gallery.k_occurrence import CountedQueries
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema
@@ -27,7 +27,7 @@ _CHUNK = 64  # pictures held at a time
 
 
 @dataclass(frozen=True)
-class Place:
+class TableVersion:
     """A table at a version, so that every task sees the same rows."""
 
     uri: str
@@ -40,9 +40,9 @@ class Compiled:
 
     modality: str
     dim: int
-    ways: Ways
+    ways: FitSpecs
     centre: Mapping[str, float]
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, CountedQueries]
 
     @property
     def moved(self) -> list[str]:
@@ -62,10 +62,15 @@ class Compiled:
 _FITTED = ("vector", "bias", "hub", "occurrence")
 
 
-def tiles(
-    parts: pa.Table, compiled: Compiled, vectors: Place, samples: Place, last: Place | None,
-    *, num_gpus: float,
-) -> Iterator[pa.RecordBatch]:  # fmt: skip
+def gallery_rows(
+    parts: pa.Table,
+    compiled: Compiled,
+    vectors: TableVersion,
+    samples: TableVersion,
+    last: TableVersion | None,
+    *,
+    num_gpus: float,
+) -> Iterator[pa.RecordBatch]:
     """The gallery's rows in the order of `parts`.
 
     `parts` is of `gallery_parts`, with `last_row` (the part's row id in the last
@@ -83,7 +88,11 @@ def tiles(
 
 @ray.remote
 def _tile(
-    parts: pa.Table, compiled: Compiled, vectors: Place, samples: Place, last: Place | None
+    parts: pa.Table,
+    compiled: Compiled,
+    vectors: TableVersion,
+    samples: TableVersion,
+    last: TableVersion | None,
 ) -> pa.Table:
     same = parts["same"].to_numpy()
     values = []
@@ -106,12 +115,12 @@ def _tile(
     return pa.table([columns[n] for n in names], names=names).cast(compiled.schema)
 
 
-def _fitted(parts: pa.Table, compiled: Compiled, source: Place) -> pa.Table:
+def _fitted(parts: pa.Table, compiled: Compiled, source: TableVersion) -> pa.Table:
     """The fitted columns of some parts."""
     rows = take(source.uri, source.version, parts["vector_row"].to_pylist(), ["vector"])
     vectors = as_matrix(rows["vector"])
     clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
-    applied = fit.apply(compiled.ways, vectors, clusters)
+    applied = fit.apply_fits(compiled.ways, vectors, clusters)
     bias = {m: np.asarray(a.bias, np.float32) for m, a in applied.items()}
     still = {m: b for m, b in bias.items() if m not in compiled.moved}
     columns = {"vector": _served(fold(vectors, still, compiled.centre))}
@@ -135,7 +144,7 @@ def _served(rows: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
 
 
-def _thumbnails(parts: pa.Table, samples: Place, last: Place | None) -> pa.Array:
+def _thumbnails(parts: pa.Table, samples: TableVersion, last: TableVersion | None) -> pa.Array:
     before = parts["last_row"].to_pylist()
     made: dict[int, bytes | None] = {}
     old = [row for row in before if row is not None]

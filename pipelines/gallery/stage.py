@@ -17,11 +17,16 @@ from embedders.pool.ray_cluster import cluster, require
 from pipelines.banks.labelled_queries import Gallery
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.gallery import k_occurrence
-from pipelines.gallery.choose_correction import choose, way
-from pipelines.gallery.fit import Rows, Ways
-from pipelines.gallery.fitted_directions import Stand, forget_stands, read_stands, write_stands
+from pipelines.gallery.choose_correction import choose, fit_spec
+from pipelines.gallery.fit import FitSpecs, Rows
+from pipelines.gallery.fitted_directions import (
+    FittedDirection,
+    forget_fitted,
+    read_fitted,
+    write_fitted,
+)
 from pipelines.gallery.parts import gallery_parts
-from pipelines.gallery.rows import Compiled, Place, tiles
+from pipelines.gallery.rows import Compiled, TableVersion, gallery_rows
 from pipelines.stages import run_keys
 from store.config.corrections import Corrections
 from store.errors import NotFoundError
@@ -57,11 +62,11 @@ def build_gallery(workspace: Workspace) -> Counts:
         )
 
         def write() -> None:
-            before = read_stands(tables, space.name)
-            forget_stands(tables, space.name)
+            before = read_fitted(tables, space.name)
+            forget_fitted(tables, space.name)
             for modality in modalities:
                 _write(workspace, modality, parts[modality], vectors, stands, before)
-            write_stands(tables, space.name, stands.values())
+            write_fitted(tables, space.name, stands.values())
 
         return publish(
             tables,
@@ -79,13 +84,13 @@ def build_gallery(workspace: Workspace) -> Counts:
 
 def _stands(
     workspace: Workspace, vectors: lance.LanceDataset, parts: dict[str, pa.Table]
-) -> dict[str, Stand]:
+) -> dict[str, FittedDirection]:
     """How each direction stands: as it stood, where it was fitted on the same banks and by the
     same settings, else chosen anew."""
     tables, space = workspace.tables, corpus_space(workspace)
     dataset = tables.open(bank_table(space.name))
     fit_key = run_keys.fit(workspace)
-    known = read_stands(tables, space.name)
+    known = read_fitted(tables, space.name)
     names = [f"{query}->{searched}" for query in parts for searched in parts]
     if all(n in known and known[n].fit_key == fit_key for n in names):
         return {n: known[n]._replace(banks_version=dataset.version) for n in names}
@@ -102,7 +107,7 @@ def _stands(
     stands = {}
     for searched, listed in parts.items():
         asked = {
-            q: k_occurrence.ask(Bank(*banks.queries(q)), q == searched)
+            q: k_occurrence.counted_queries(Bank(*banks.queries(q)), q == searched)
             for q in parts
             if len(banks.queries(q)[0])
         }
@@ -110,7 +115,7 @@ def _stands(
         for query in parts:
             name = f"{query}->{searched}"
             floor = floors[query].floor if query in floors else None
-            stands[name] = Stand(choices[name], fit_key, dataset.version, floor)
+            stands[name] = FittedDirection(choices[name], fit_key, dataset.version, floor)
     return stands
 
 
@@ -151,8 +156,8 @@ def _write(
     modality: str,
     parts: pa.Table,
     vectors: lance.LanceDataset,
-    stands: dict[str, Stand],
-    before: dict[str, Stand],
+    stands: dict[str, FittedDirection],
+    before: dict[str, FittedDirection],
 ) -> None:
     """Publish one gallery."""
     tables, space = workspace.tables, corpus_space(workspace)
@@ -160,14 +165,18 @@ def _write(
     dim = vectors.schema.field("vector").type.list_size
     banks = Banks(tables.open(bank_table(space.name)).to_table())
     mine = {s.direction.query: s for s in stands.values() if s.direction.gallery == modality}
-    ways = {q: way(banks, s.direction) for q, s in mine.items() if s.direction.method != "none"}
+    ways = {
+        q: fit_spec(banks, s.direction) for q, s in mine.items() if s.direction.method != "none"
+    }
     asked = {
-        q: k_occurrence.ask(Bank(*banks.queries(q)), q == modality)._replace(floor=s.floor)
+        q: k_occurrence.counted_queries(Bank(*banks.queries(q)), q == modality)._replace(
+            floor=s.floor
+        )
         for q, s in mine.items()
         if s.floor is not None
     }
     centre = {q: s.direction.centre for q, s in mine.items()}
-    compiled = Compiled(modality, dim, Ways.of(ways), centre, asked)
+    compiled = Compiled(modality, dim, FitSpecs.of(ways), centre, asked)
     last = tables.open(name) if tables.exists(name) else None
     still = all(
         n in before and before[n].fit_key == s.fit_key
@@ -175,12 +184,12 @@ def _write(
         if s.direction.gallery == modality
     )
     unstable = _changed_clusters(tables, space.name, before, banks) if still else None
-    rows = tiles(
+    rows = gallery_rows(
         _with_last(parts, last, unstable),
         compiled,
-        Place(vectors.uri, vectors.version),
-        Place(tables.uri("samples"), tables.version("samples")),
-        None if last is None else Place(last.uri, last.version),
+        TableVersion(vectors.uri, vectors.version),
+        TableVersion(tables.uri("samples"), tables.version("samples")),
+        None if last is None else TableVersion(last.uri, last.version),
         num_gpus=workspace.config.engine.ray.num_gpus,
     )
     tables.replace(name, compiled.schema, rows, None)
@@ -189,8 +198,8 @@ def _write(
 def _with_last(
     parts: pa.Table, last: lance.LanceDataset | None, unstable: set[str] | None
 ) -> pa.Table:
-    """`parts` with `last_row` and `same`, as `tiles` takes them. Fitted values hold where the
-    cluster is the same and was not joined with another; `unstable` is None where none hold."""
+    """`parts` with `last_row` and `same`, as `gallery_rows` takes them. Fitted values hold where
+    the cluster is the same and was not joined with another; `unstable` is None where none hold."""
     known: dict[str, tuple[int, str]] = {}
     if last is not None:
         seen = last.to_table(columns=["part_id", "cluster"], with_row_id=True)
@@ -207,7 +216,7 @@ def _with_last(
 
 
 def _changed_clusters(
-    tables: Tables, space: str, before: dict[str, Stand], banks: Banks
+    tables: Tables, space: str, before: dict[str, FittedDirection], banks: Banks
 ) -> set[str] | None:
     """The clusters that hold other rows of the banks than when the last gallery was fitted; None
     where the banks of then are gone."""

@@ -44,7 +44,7 @@ class Vectors:
         return vectors, np.abs(length - 1) <= _TOLERANCE  # which NaN is not
 
 
-class Bank:
+class ReferenceBank:
     """The parts b of random samples that have vectors in both modalities, a and b."""
 
     def __init__(self, drawn: pa.Table, a: str, b: str, vectors: Vectors):
@@ -70,7 +70,7 @@ class Read:
     entries: list[Entry]
 
 
-class Meter:
+class PairScorer:
     """Gives samples their rows of `pairs`.
 
     Args:
@@ -82,7 +82,9 @@ class Meter:
     ) -> None:
         self.vectors = vectors
         self.head = head
-        self.banks = {(a, b): Bank(samples.both(a, b, asked.bank), a, b, vectors) for a, b in PAIRS}
+        self.banks = {
+            (a, b): ReferenceBank(samples.both(a, b, asked.bank), a, b, vectors) for a, b in PAIRS
+        }
         self.centroids: dict[str, np.ndarray] = {}
         for modality in MODALITIES if asked.clusters else ():
             drawn = samples.parts(modality, spherical_kmeans.SAMPLE * asked.clusters)

@@ -16,7 +16,7 @@ from embedders.spaces import Space
 from pipelines.engine.progress import watch
 from pipelines.pairs.embedded_samples import Embedded, embedded
 from pipelines.pairs.linear_head import LinearHead
-from pipelines.pairs.measure import Meter, Vectors
+from pipelines.pairs.measure import PairScorer, Vectors
 from pipelines.stages import run_keys
 from store import identity
 from store.errors import ConfigError
@@ -54,7 +54,7 @@ def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
             output = identity.run_key(samples.digest(), run_keys.pair_settings(workspace))
             same = not anew and before is not None and before["output"] == output
             if not (same and _rows(tables, name) == samples.count):
-                _stage(run, samples, Meter(samples, vectors, workspace.config.pairs, head))
+                _stage(run, samples, PairScorer(samples, vectors, workspace.config.pairs, head))
                 return publish(
                     tables,
                     run,
@@ -74,7 +74,7 @@ def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
             )
 
 
-def _stage(run: StageRun, samples: Embedded, measure: Meter) -> None:
+def _stage(run: StageRun, samples: Embedded, measure: PairScorer) -> None:
     """Stage the rows of all samples that an interrupted run has not staged."""
     done = set(run.done())
     with watch(run, -(-samples.count // _UNIT)):
@@ -84,7 +84,7 @@ def _stage(run: StageRun, samples: Embedded, measure: Meter) -> None:
                 run.append(unit, made, partial(UnitOutcome, rows.num_rows, rows.num_rows, entries))
 
 
-def _measured(rows: pa.Table, measure: Meter) -> tuple[list[pa.RecordBatch], list[Entry]]:
+def _measured(rows: pa.Table, measure: PairScorer) -> tuple[list[pa.RecordBatch], list[Entry]]:
     """Rows of `pairs`, and who has a vector that cannot be measured; while one tile is measured,
     the next one's vectors are read."""
     tiles = [rows.slice(start, _TILE) for start in range(0, rows.num_rows, _TILE)]

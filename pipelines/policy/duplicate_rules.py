@@ -16,7 +16,7 @@ from store.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Lost:
+class DuplicateRules:
     """What `duplicates` says of samples.
 
     Args:
@@ -66,7 +66,7 @@ class Lost:
         return explain
 
 
-def lost(workspace: Workspace, rows: pa.Table | None, samples: pa.Table) -> Lost:
+def lost(workspace: Workspace, rows: pa.Table | None, samples: pa.Table) -> DuplicateRules:
     """What is lost among `samples`.
 
     Args:
@@ -74,7 +74,7 @@ def lost(workspace: Workspace, rows: pa.Table | None, samples: pa.Table) -> Lost
     """
     scan = partial(workspace.tables.scan, "duplicates", schema.DUPLICATES)
     found = cache(lambda: scan(duplicate_index.COLUMNS, duplicate_index.LOST))
-    return Lost(
+    return DuplicateRules(
         duplicate_index.find(found(), samples) if rows is None else rows,
         found,
         cache(lambda: scan(["drop", "cluster"], "representative AND kind = 'exact'")),

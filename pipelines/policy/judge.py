@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.policy import duplicate_index
-from pipelines.policy.duplicate_rules import Lost, lost
+from pipelines.policy.duplicate_rules import DuplicateRules, lost
 from pipelines.policy.quotas import Ids, draws, select
 from pipelines.policy.row_rules import RowTest, pair_signals, row_tests, shown
 from pipelines.policy.signal_columns import at, packed
@@ -25,7 +25,7 @@ class Evidence:
     the samples are. `broken` has what each test has found, as policies have many in common."""
 
     samples: pa.Table
-    lost: Lost
+    lost: DuplicateRules
     ids: Ids
     broken: dict[RowTest, np.ndarray] = field(default_factory=dict)
 

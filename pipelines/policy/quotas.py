@@ -26,7 +26,7 @@ _MOST = np.uint32(0xFFFFFFFF)
 
 
 @dataclass(frozen=True)
-class Step:
+class QuotaStep:
     """Keep the best `count`, or `share`, of each group of `by`, or of all.
 
     Args:
@@ -46,7 +46,7 @@ class Step:
     seed: int = 0
 
 
-def steps(policy: Policy) -> Iterator[Step]:
+def steps(policy: Policy) -> Iterator[QuotaStep]:
     """What the policy selects by, in its order: `image_aesthetic.keep_top`, `caps.text_language`,
     `sample.share`."""
     for name, asked in policy.ordered():
@@ -54,14 +54,16 @@ def steps(policy: Policy) -> Iterator[Step]:
             for operator, share in asked.limits():
                 if operator not in ROW:
                     smallest = operator == "keep_bottom"
-                    yield Step(f"{name}.{operator}", name, smallest, asked.by, name, share)
+                    yield QuotaStep(f"{name}.{operator}", name, smallest, asked.by, name, share)
         elif isinstance(asked, Cap):
             by, signal = asked.by, asked.largest or asked.smallest
             smallest = asked.largest is None
-            yield Step(f"caps.{by}", signal, smallest, by, by, count=asked.most, seed=asked.seed)
+            yield QuotaStep(
+                f"caps.{by}", signal, smallest, by, by, count=asked.most, seed=asked.seed
+            )
         else:
             name = "sample.share" if asked.share is not None else "sample.count"
-            yield Step(name, None, True, asked.by, None, asked.share, asked.count, asked.seed)
+            yield QuotaStep(name, None, True, asked.by, None, asked.share, asked.count, asked.seed)
 
 
 def draws(policy: Policy) -> bool:
@@ -196,7 +198,7 @@ def _by_identity(
 
 
 def _values(
-    samples: pa.Table, step: Step, rows: np.ndarray, score: np.ndarray
+    samples: pa.Table, step: QuotaStep, rows: np.ndarray, score: np.ndarray
 ) -> Callable[[np.ndarray], pa.Array]:
     """places -> what was compared there, as it is told: a signal, or the number that was drawn."""
 
@@ -211,7 +213,7 @@ def _values(
 
 
 def _explain(
-    step: Step,
+    step: QuotaStep,
     rows: np.ndarray,
     group: np.ndarray,
     last: np.ndarray,

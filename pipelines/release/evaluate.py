@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery, Questions, questions
 from pipelines.gallery.read_back import read_compiled
-from pipelines.release.languages import Spoken, compare_languages
+from pipelines.release.languages import TranslatedQueries, compare_languages
 from store import corrections
 from store.corrections import Correction, Evaluation
 from store.metrics import geometry, histograms
@@ -26,7 +26,7 @@ def evaluate(
     banks: Banks,
     directions: dict[str, Direction],
     dim: int,
-    spoken: Spoken | None = None,
+    spoken: TranslatedQueries | None = None,
 ) -> dict[str, Any]:
     """Figures by direction, as JSON values; within one modality only where there are test pairs.
 
@@ -85,7 +85,11 @@ def side_by_side(raw: Evaluation, corrected: Evaluation) -> dict[str, Any]:
 
 
 def _direction(
-    dataset: lance.LanceDataset, banks: Banks, direction: Direction, dim: int, spoken: Spoken
+    dataset: lance.LanceDataset,
+    banks: Banks,
+    direction: Direction,
+    dim: int,
+    spoken: TranslatedQueries,
 ) -> dict[str, Any]:
     gallery, compiled = read_compiled(dataset, direction, dim)
     asked = test_questions(banks, direction, gallery)

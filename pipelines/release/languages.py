@@ -31,10 +31,12 @@ MOST_TEXTS, MOST_LANGUAGES = 200, 10
 OWN = "own"  # the language of the samples' own texts, where it has not been recognised
 _BATCH = 128
 
-Spoken = dict[str, dict[str, np.ndarray]]  # language -> text part -> unit vector (d,) float32
+TranslatedQueries = dict[
+    str, dict[str, np.ndarray]
+]  # language -> text part -> unit vector (d,) float32
 
 
-def read_spoken(tables: Tables, banks: Banks, space: Space) -> Spoken:
+def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQueries:
     """Vectors of test texts and of what they are in other languages; empty where there are none.
 
     At most 200 texts, in the order of their part ids, and the 10 languages that tell of most of
@@ -52,7 +54,7 @@ def read_spoken(tables: Tables, banks: Banks, space: Space) -> Spoken:
     wanted = {(code, p): captions[p][code] for code in others for p in texts if code in captions[p]}
     encoded = _encode(space.towers["text"], set(wanted.values()))
     vector_of = dict(zip(parts.tolist(), vectors, strict=True))
-    spoken: Spoken = {own: {p: vector_of[p] for p in texts}}
+    spoken: TranslatedQueries = {own: {p: vector_of[p] for p in texts}}
     for (code, part), text in wanted.items():
         if text in encoded:
             spoken.setdefault(code, {})[part] = encoded[text]
@@ -60,7 +62,9 @@ def read_spoken(tables: Tables, banks: Banks, space: Space) -> Spoken:
 
 
 def compare_languages(
-    spoken: Spoken, answers: Mapping[str, Sequence[int]], rankings: Mapping[str, Correction]
+    spoken: TranslatedQueries,
+    answers: Mapping[str, Sequence[int]],
+    rankings: Mapping[str, Correction],
 ) -> dict[str, Any] | None:
     """Ranks of the texts' answers (gallery rows, by text part), asked for in every language.
 

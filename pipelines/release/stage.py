@@ -1,10 +1,10 @@
 """release: the versions that belong together, evaluated, tagged and listed."""
 
 from embedders.corpus_space import corpus_space, space_config
-from pipelines.gallery.fitted_directions import directions_table, read_stands
+from pipelines.gallery.fitted_directions import directions_table, read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate, harmed
-from pipelines.release.languages import read_spoken
+from pipelines.release.languages import read_translated
 from pipelines.stages import run_keys
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe
@@ -39,8 +39,8 @@ def make_release(workspace: Workspace) -> Release:
     fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
     check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
-    directions = {n: s.direction for n, s in read_stands(tables, space.name).items()}
-    spoken = read_spoken(tables, banks, space)
+    directions = {n: s.direction for n, s in read_fitted(tables, space.name).items()}
+    spoken = read_translated(tables, banks, space)
     figures = evaluate(galleries, banks, directions, dim, spoken)
     for name in harmed(figures):
         way = directions[name]

@@ -12,9 +12,9 @@ from itertools import count
 
 import pyarrow as pa
 
-from pipelines.engine.crash_markers import BLAMED, Crumbs
+from pipelines.engine.crash_markers import BLAMED, CrashMarkers
 from pipelines.engine.progress import watch
-from pipelines.engine.units import do_units
+from pipelines.engine.units import run_units
 from pipelines.samples.error_budget import Budget, broken
 from pipelines.samples.sample_row import sample_row
 from pipelines.sources.drops import Drop
@@ -62,7 +62,7 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
         work = partial(UnitWork, limits=config.limits, run=run, budget=budget)
         with watch(run, len(units)):
             try:
-                do_units(config.engine, run, units, work, _unit_name)
+                run_units(config.engine, run, units, work, _unit_name)
             except Exception:
                 budget.look(run)  # Beam passes on what its workers raise as words
                 raise
@@ -130,7 +130,7 @@ class UnitWork:
 
     def _records(self) -> Iterator[Record]:
         """The unit's records, a crumb before each; what is bad goes to the ledger."""
-        crumbs = Crumbs(self.run, self.unit.name)
+        crumbs = CrashMarkers(self.run, self.unit.name)
         items = iter(read_unit(self.unit, self.limits))
         try:
             for number in count():

@@ -41,7 +41,7 @@ def columns_of(names: Iterable[str]) -> list[str]:
     return [c for name in names for c in gives.get(name, (name,)) if c in schema.SIGNALS.names]
 
 
-class Known:
+class EarlierSignals:
     """The rows of `signals` that a drop has from before.
 
     Holds ids and row ids of the drop's old rows while units are listed, some 40 bytes a sample.

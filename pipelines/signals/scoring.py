@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engine.crash_markers import Crumbs
+from pipelines.engine.crash_markers import CrashMarkers
 from pipelines.signals.decoded_audio import measure_sound
 from pipelines.signals.decoded_image import measure_picture
 from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer, SoundScorer, Values
@@ -100,7 +100,9 @@ def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def score_carefully(batch: pa.RecordBatch, scorers: Sequence[Scorer], crumbs: Crumbs) -> Scored:
+def score_carefully(
+    batch: pa.RecordBatch, scorers: Sequence[Scorer], crumbs: CrashMarkers
+) -> Scored:
     """As `score` does; one by one where processes have died over this unit.
 
     Raises EncoderError as `score` does.
@@ -120,7 +122,7 @@ def score_carefully(batch: pa.RecordBatch, scorers: Sequence[Scorer], crumbs: Cr
     return done
 
 
-def _one(row: pa.RecordBatch, scorer: Scorer, crumbs: Crumbs) -> Scored:
+def _one(row: pa.RecordBatch, scorer: Scorer, crumbs: CrashMarkers) -> Scored:
     place = f"{scorer.name} {row['id'][0].as_py()}"
     if not crumbs.is_deadly(place):
         crumbs.at(place)

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.crash_markers import Crumbs
+from pipelines.engine.crash_markers import CrashMarkers
 from pipelines.engine.progress import watch
-from pipelines.engine.units import do_units
+from pipelines.engine.units import run_units
 from pipelines.signals.incremental import (
-    Known,
+    EarlierSignals,
     Versions,
     columns_of,
     old_entries,
@@ -70,12 +70,12 @@ def measure(workspace: Workspace, drop: str) -> Counts:
     here = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")
-        known = Known(tables, drop)
+        known = EarlierSignals(tables, drop)
         units = list(list_units(samples, here, known))
         plan = _Plan(workspace, run, samples.version, known.version, here, versions)
         resumed = len(run.done())
         with watch(run, len(units)):
-            do_units(config.engine, run, units, partial(UnitWork, plan), _name)
+            run_units(config.engine, run, units, partial(UnitWork, plan), _name)
         entries = {*run.entries(), *old_entries(tables, drop, versions)}
         counts = run.counts()
         return publish(
@@ -89,7 +89,7 @@ def measure(workspace: Workspace, drop: str) -> Counts:
         )
 
 
-def list_units(samples: lance.LanceDataset, here: str, known: Known) -> Iterator[Unit]:
+def list_units(samples: lance.LanceDataset, here: str, known: EarlierSignals) -> Iterator[Unit]:
     """A drop's rows, cut where they reach 64 MB of media or 4,096 rows."""
     columns = ["id", "image_bytes", "audio_bytes"]
     for fragment in samples.get_fragments():
@@ -142,7 +142,7 @@ class UnitWork:
         if (old := known >= 0).any():
             found = old_rows(uri, self.plan.signals, known[old], ["scorers"])
             before[old] = found["scorers"].to_pylist()
-        crumbs = Crumbs(self.plan.run, self.unit.name)
+        crumbs = CrashMarkers(self.plan.run, self.unit.name)
         try:
             # Rows that were measured by the same scorers lack the same ones.
             for scorers in sorted(set(before)):
@@ -150,7 +150,9 @@ class UnitWork:
         finally:
             crumbs.close()
 
-    def _measured(self, scorers: str, mine: np.ndarray, crumbs: Crumbs) -> Iterator[pa.RecordBatch]:
+    def _measured(
+        self, scorers: str, mine: np.ndarray, crumbs: CrashMarkers
+    ) -> Iterator[pa.RecordBatch]:
         stand = standing(read(scorers), self.plan.versions)
         missing = [s for s in self.scorers if s.name not in stand]
         copied = columns_of(stand)

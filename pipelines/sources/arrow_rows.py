@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 
-from pipelines.sources.manifest_rows import Reader, Row
+from pipelines.sources.manifest_rows import Row, RowReader
 from pipelines.sources.records import BadRecord, Record
 from store.errors import RecordError
 
@@ -46,7 +46,7 @@ def stretch(
 
 
 def records(
-    rows: Iterable[tuple[int, Row | RecordError]], reader: Reader
+    rows: Iterable[tuple[int, Row | RecordError]], reader: RowReader
 ) -> Iterator[Record | BadRecord]:
     for number, row in rows:
         yield reader.record(row, f"row-{number}")

@@ -8,7 +8,7 @@ from posixpath import join
 from typing import Literal
 
 from pipelines.sources import file_kinds
-from pipelines.sources.filesystem import Facts, Name, Place, place
+from pipelines.sources.filesystem import Facts, FileSystem, Name, file_system
 from pipelines.sources.folder import extension_of
 from pipelines.sources.records import printable, role_of
 from store.config.sources import DEFAULT_COLUMNS, Columns
@@ -53,7 +53,7 @@ def find_drops(
     would have one name.
     """
     root = path.rstrip("/") if "://" in path else os.path.abspath(path)
-    here = place(root)
+    here = file_system(root)
     if not here.is_folder():
         raise SourceError(f"source {name!r}: {path} is not a folder; {EXPECTED}")
     if drop_by == "source":
@@ -81,7 +81,7 @@ def listing_hash(drop: Drop) -> str:
 
     Raises SourceError where the drop cannot be listed.
     """
-    digest, here = hashlib.sha256(), place(drop.root)
+    digest, here = hashlib.sha256(), file_system(drop.root)
     for path in sorted(p for p, is_folder, _ in _walk(drop, here) if not is_folder):
         found = _facts(drop, here, path)
         digest.update(os.fsencode(path))
@@ -94,7 +94,7 @@ def latest_change(drop: Drop) -> float:
 
     Raises SourceError where the drop cannot be listed.
     """
-    here = place(drop.root)
+    here = file_system(drop.root)
     changed = (
         _facts(drop, here, path).changed
         for path, is_folder, _ in _walk(drop, here)
@@ -105,7 +105,7 @@ def latest_change(drop: Drop) -> float:
 
 def files(drop: Drop) -> Iterator[str]:
     """The paths of a drop's files, and of the links in it. Raises SourceError."""
-    return (path for path, is_folder, _ in _walk(drop, place(drop.root)) if not is_folder)
+    return (path for path, is_folder, _ in _walk(drop, file_system(drop.root)) if not is_folder)
 
 
 def _by_entry(name: str, root: str, names: list[Name]) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -149,12 +149,12 @@ def _holds_data(drop: Drop) -> bool:
         or file_kinds.is_manifest(path)
         or file_kinds.LANCE_SUFFIX + "/_versions/" in path
         or role_of(extension_of(path)) in ("image", "audio", "text")
-        for path, is_folder, is_link in _walk(drop, place(drop.root))
+        for path, is_folder, is_link in _walk(drop, file_system(drop.root))
         if not is_folder
     )
 
 
-def _walk(drop: Drop, here: Place) -> Iterator[tuple[str, bool, bool]]:
+def _walk(drop: Drop, here: FileSystem) -> Iterator[tuple[str, bool, bool]]:
     """Paths relative to the root, whether each is a folder, and whether it is a link; links are
     not followed."""
     if drop.entries == _EVERYTHING:
@@ -171,7 +171,7 @@ def _walk(drop: Drop, here: Place) -> Iterator[tuple[str, bool, bool]]:
             pending += [(join(path, n.name), n) for n in inside]
 
 
-def _names(owner: str, here: Place, root: str, folder: str) -> list[Name]:
+def _names(owner: str, here: FileSystem, root: str, folder: str) -> list[Name]:
     try:
         return here.names(folder)
     except OSError as error:
@@ -179,7 +179,7 @@ def _names(owner: str, here: Place, root: str, folder: str) -> list[Name]:
         raise SourceError(f"{owner!r}: {join(root, folder)} cannot be listed: {said}") from error
 
 
-def _facts(drop: Drop, here: Place, path: str) -> Facts:
+def _facts(drop: Drop, here: FileSystem, path: str) -> Facts:
     try:
         return here.facts(path)
     except OSError as error:

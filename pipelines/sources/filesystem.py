@@ -36,7 +36,7 @@ class Facts:
     changed: float
 
 
-class Place(Protocol):
+class FileSystem(Protocol):
     """A folder, wherever it lies. Paths are relative to it, with forward slashes."""
 
     def is_folder(self) -> bool: ...
@@ -54,7 +54,7 @@ class Place(Protocol):
         ...
 
 
-def place(root: str) -> Place:
+def file_system(root: str) -> FileSystem:
     """Raises SourceError where no file system for the root's protocol is installed."""
     return _Remote(root) if "://" in root else _Local(root)
 
@@ -66,7 +66,7 @@ def open_inside(root: str, path: str) -> BinaryIO:
     for folders, pipes and devices (a pipe would be waited on for ever), `file.unreadable` for
     the rest.
     """
-    return place(root).open(path)
+    return file_system(root).open(path)
 
 
 def size_of(file: BinaryIO) -> int:

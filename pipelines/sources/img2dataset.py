@@ -11,7 +11,7 @@ from posixpath import basename, splitext
 
 from pipelines.sources import parquet
 from pipelines.sources.byte_streams import open_stream
-from pipelines.sources.manifest_rows import Reader, fetch_failure
+from pipelines.sources.manifest_rows import RowReader, fetch_failure
 from pipelines.sources.records import BadRecord, Record, Unit, printable
 from pipelines.sources.tar import Member, walk
 from store.config.limits import Limits
@@ -37,7 +37,7 @@ def count(unit: Unit) -> int:
 
 
 def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
-    reader = Reader(unit, limits)
+    reader = RowReader(unit, limits)
     there: set[str] | None = None
     try:
         for number, row in parquet.rows(unit, _COLUMNS):

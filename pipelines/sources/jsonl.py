@@ -9,7 +9,7 @@ from contextlib import closing
 
 from pipelines.sources.byte_streams import CHUNK, GZIP_MAGIC, Stream, open_stream
 from pipelines.sources.filesystem import open_inside, reason, size_of
-from pipelines.sources.manifest_rows import Reader, Row
+from pipelines.sources.manifest_rows import Row, RowReader
 from pipelines.sources.records import BadRecord, Record, Unit
 from store import strict_json
 from store.config.limits import Limits
@@ -43,7 +43,7 @@ def count(unit: Unit) -> int:
 
 def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
     """A line without a key has the key `byte-N`, N being where it begins."""
-    reader = Reader(unit, limits)
+    reader = RowReader(unit, limits)
     try:
         for begin, row in rows(unit, limits):
             yield reader.record(row, f"byte-{begin}")

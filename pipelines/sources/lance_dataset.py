@@ -7,7 +7,7 @@ import lance
 
 from pipelines.sources.arrow_rows import joined, records, rows_at_once, stretch, texts_of
 from pipelines.sources.filesystem import reason
-from pipelines.sources.manifest_rows import Reader, Row
+from pipelines.sources.manifest_rows import Row, RowReader
 from pipelines.sources.parquet import WHOLE
 from pipelines.sources.records import BadRecord, Record, Unit
 from store.config.limits import Limits
@@ -43,7 +43,7 @@ def count(unit: Unit) -> int:
 
 def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
     """A row without a key has the key `row-N`, N being its address in the dataset."""
-    reader = Reader(unit, limits)
+    reader = RowReader(unit, limits)
     try:
         yield from records(rows(unit), reader)
     except RecordError as error:

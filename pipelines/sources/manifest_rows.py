@@ -28,7 +28,7 @@ _FAILED = "failed_to_"  # img2dataset's status: failed_to_download, failed_to_re
 _MOST_BYTES = 4096  # of a value in `meta`; of longer ones it tells the size
 
 
-class Reader:
+class RowReader:
     """Makes the records of one manifest's rows."""
 
     def __init__(self, unit: Unit, limits: Limits):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.sources.arrow_rows import joined, records, rows_at_once, stretch, texts_of
 from pipelines.sources.filesystem import open_inside, size_of
-from pipelines.sources.manifest_rows import Reader, Row
+from pipelines.sources.manifest_rows import Row, RowReader
 from pipelines.sources.records import BadRecord, Record, Unit
 from store.config.limits import Limits
 from store.errors import RecordError
@@ -61,7 +61,7 @@ def count(unit: Unit) -> int:
 
 
 def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
-    reader = Reader(unit, limits)
+    reader = RowReader(unit, limits)
     try:
         file = open_file(unit.root, unit.paths[0])
     except RecordError as error:

@@ -8,7 +8,7 @@ from pipelines.sources import img2dataset, jsonl, lance_dataset, parquet
 from pipelines.sources.drops import EXPECTED, Drop, files
 from pipelines.sources.file_kinds import LANCE_SUFFIX, STATS, is_jsonl, is_parquet, is_tar, stem_of
 from pipelines.sources.folder import group
-from pipelines.sources.manifest_rows import Reader
+from pipelines.sources.manifest_rows import RowReader
 from pipelines.sources.records import Format, Unit, printable
 from store.config.limits import Limits
 from store.errors import RecordError, SourceError
@@ -93,7 +93,7 @@ def _samples(
 def _named(unit: Unit) -> Iterator[str]:
     """The files that a manifest's rows name."""
     limits, wanted = Limits(), unit.columns
-    reader = Reader(unit, limits)
+    reader = RowReader(unit, limits)
     try:
         if unit.format == "jsonl":
             rows = jsonl.rows(unit, limits)

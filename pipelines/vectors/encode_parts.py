@@ -13,10 +13,10 @@ import pyarrow as pa
 from embedders.encoder import Encoder
 from embedders.pool.pool import Pool, UnitResult
 from embedders.registry import load
-from pipelines.engine.memory import keep_little
+from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.progress import watch
-from pipelines.vectors.pending_parts import Wanted, wanted
-from pipelines.vectors.staging_writer import Commits
+from pipelines.vectors.pending_parts import PendingParts, pending_parts
+from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
 from store.errors import InvariantError
 from store.tables.lance_tables import take
@@ -45,7 +45,7 @@ class LoadParts:
         return list(zip(self.ids, found[self.column].to_pylist(), strict=True))
 
 
-def fill(
+def encode_parts(
     workspace: Workspace, run: StageRun, drop: str, table: str, spec: str, modality: str
 ) -> tuple[int, int]:
     """Stage what an encoder makes of a drop's parts, but for those that `table` has from it.
@@ -61,15 +61,15 @@ def fill(
         EncoderError: the encoder cannot be loaded, or the cluster has not what it asks for.
         InvariantError: a vector is not of unit length.
     """
-    keep_little()
+    limit_retained_memory()
     encoder, ray = load(spec), workspace.config.engine.ray
-    with wanted(workspace, run, drop, table, modality, encoder.fingerprint) as parts:
+    with pending_parts(workspace, run, drop, table, modality, encoder.fingerprint) as parts:
         if not parts.left:
             return parts.total, parts.kept
         under_way: dict[str, pa.RecordBatch] = {}
         units = _units(workspace, parts, modality, under_way)
         with (
-            Commits(run) as commits,
+            StagingWriter(run) as commits,
             watch(run, parts.left, f"parts, {modality}", lambda: commits.parts),
             Pool(spec, **ray.model_dump()) as pool,
         ):
@@ -81,7 +81,7 @@ def fill(
 
 
 def _units(
-    workspace: Workspace, parts: Wanted, modality: str, under_way: dict[str, pa.RecordBatch]
+    workspace: Workspace, parts: PendingParts, modality: str, under_way: dict[str, pa.RecordBatch]
 ) -> Iterator[tuple[str, LoadParts]]:
     """Neighbouring parts, named after what is in them: a rerun may cut differently."""
     root, version = workspace.tables.root, workspace.tables.version("samples")

@@ -8,9 +8,9 @@ import pyarrow as pa
 from embedders.registry import load
 from embedders.spaces import Space
 from pipelines.engine.progress import watch
-from pipelines.vectors.encode_parts import fill, rows_of
-from pipelines.vectors.pending_parts import wanted
-from pipelines.vectors.staging_writer import Commits
+from pipelines.vectors.encode_parts import encode_parts, rows_of
+from pipelines.vectors.pending_parts import pending_parts
+from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
 from store.tables import schema
 from store.tables.lance_tables import as_matrix, quote
@@ -31,14 +31,14 @@ def source(space: Space, modality: str) -> tuple[str, str]:
 def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> list[Entry]:
     """Make what is missing of a drop's features, or of its vectors where nothing is projected.
 
-    Returns the parts that have none, which are tried again every time. Raises what `fill` raises.
+    Returns the parts that have none, which are tried again every time. Raises as `encode_parts`.
     """
     table, spec = source(space, modality)
     encoder = load(spec)
     columns = schema.vectors(encoder.dim)
     key = identity.run_key("features", table, drop, encoder.fingerprint)
     with begin(workspace.tables, table, key, columns, drop) as run:
-        fill(workspace, run, drop, table, spec, modality)
+        encode_parts(workspace, run, drop, table, spec, modality)
         workspace.tables.upsert(table, columns, run.batches(rows=_ROWS), "part_id")
         failed = list(run.entries())
         run.close()
@@ -48,15 +48,15 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> lis
 def project(
     workspace: Workspace, run: StageRun, drop: str, space: Space, modality: str
 ) -> tuple[int, int]:
-    """Stage an aligned tower's vectors of a drop's parts, as `fill` does.
+    """Stage an aligned tower's vectors of a drop's parts, as `encode_parts` does.
 
-    Raises what `fill` raises, and NotAlignedError where there is no projection yet.
+    Raises what `encode_parts` raises, and NotAlignedError where there is no projection yet.
     """
     encoder = load(space.towers[modality])
     projection = encoder.projection  # type: ignore[attr-defined]
     known = {entry.id for entry in run.entries()}
     failed = [e for e in extract(workspace, drop, space, modality) if e.id not in known]
-    with Commits(run) as commits:
+    with StagingWriter(run) as commits:
         if failed:
             nothing = pa.RecordBatch.from_pylist([], schema=run.schema)
             commits.add(f"{modality}-failed", nothing, failed)
@@ -68,8 +68,8 @@ def project(
     )
     name = vectors_table(space.name)
     with (
-        wanted(workspace, run, drop, name, modality, encoder.fingerprint) as parts,
-        Commits(run) as commits,
+        pending_parts(workspace, run, drop, name, modality, encoder.fingerprint) as parts,
+        StagingWriter(run) as commits,
         watch(run, parts.left, f"projections, {modality}", lambda: commits.parts),
     ):
         for batch in parts.among(features.to_reader(), _ROWS):

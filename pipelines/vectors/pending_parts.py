@@ -39,7 +39,7 @@ _COUNTED = ("FROM parts", "FROM kept", _LEFT)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PendingParts:
     """The drop's parts that pass the prefilter, each once: how many there are, how many of them
     have their vector, and how many are left after those and the ones that failed."""
 
@@ -68,9 +68,9 @@ class Wanted:
 
 
 @contextmanager
-def wanted(
+def pending_parts(
     workspace: Workspace, run: StageRun, drop: str, table: str, modality: str, encoder: str
-) -> Iterator[Wanted]:
+) -> Iterator[PendingParts]:
     """What `run` has to fill `table` with.
 
     Args:
@@ -84,7 +84,7 @@ def wanted(
         embedded = _embedded(tables, table, run.schema, encoder)
         execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))
         total, kept, left = (value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
-        yield Wanted(total, kept, left, connection)
+        yield PendingParts(total, kept, left, connection)
 
 
 def _samples(tables: Tables, drop: str, modality: str) -> pa.RecordBatchReader:

@@ -4,7 +4,7 @@ from embedders.corpus_space import corpus_space
 from embedders.encoder import Encoder
 from embedders.registry import load
 from pipelines.stages import run_keys
-from pipelines.vectors.encode_parts import fill
+from pipelines.vectors.encode_parts import encode_parts
 from pipelines.vectors.features import project
 from store.errors import InvariantError
 from store.tables import schema
@@ -35,7 +35,7 @@ def embed(workspace: Workspace, drop: str) -> Counts:
         filled = [
             project(workspace, run, drop, space, m)
             if m in space.aligned
-            else fill(workspace, run, drop, name, spec, m)
+            else encode_parts(workspace, run, drop, name, spec, m)
             for m, spec in towers.items()
         ]
         counts = Counts(

@@ -18,7 +18,7 @@ _SECONDS = 1.0
 _SHARE = 50
 
 
-class Commits:
+class StagingWriter:
     """Takes units' rows, for the length of a `with` block; all are committed when it ends well.
 
     At most two commits' rows are in memory: those that are written, and those that gather.
@@ -35,7 +35,7 @@ class Commits:
         self._rows: list[pa.RecordBatch] = []
         self._entries: list[Entry] = []
 
-    def __enter__(self) -> "Commits":
+    def __enter__(self) -> "StagingWriter":
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:

@@ -7,17 +7,17 @@ from operator import or_
 import numpy as np
 
 from store.corrections.kernels.arrays import Array, full_like, namespace
-from store.corrections.kernels.bank_scan import Needs, Seen, scan
+from store.corrections.kernels.bank_scan import Needs, ScanResult, scan
 from store.corrections.kernels.masks import IdIndex
 from store.corrections.kernels.threads import Span, blocks, each
-from store.corrections.method import Banks, Look, Method, Params
+from store.corrections.method import BankStatistics, FitBanks, Method, Params
 from store.errors import InputError
 
 
 class Observer:
     """What the given methods need to see of the banks, seen in one scan of each."""
 
-    def __init__(self, banks: Banks, uses: Iterable[tuple[Method, Params]]):
+    def __init__(self, banks: FitBanks, uses: Iterable[tuple[Method, Params]]):
         uses = list(uses)
         self.banks = banks
         self.query_needs = reduce(or_, (m.query_needs(p) for m, p in uses), Needs())
@@ -48,7 +48,7 @@ class Observer:
         each(work, queries.shape[0], queries)
         return out
 
-    def look(self, rows: Array, ids: np.ndarray | None) -> Look:
+    def look(self, rows: Array, ids: np.ndarray | None) -> BankStatistics:
         """What a block of unit rows sees; a row whose every bank entry is masked sees the mean of
         what the gallery bank's items see, which is neutral and depends on no other gallery row.
         """
@@ -58,7 +58,7 @@ class Observer:
                 _fill(view, self._neutral[side])
         return seen
 
-    def _look(self, rows: Array, ids: np.ndarray | None) -> Look:
+    def _look(self, rows: Array, ids: np.ndarray | None) -> BankStatistics:
         query = gallery = None
         if self.query_needs:
             masked = self.query_index.pairs(ids)
@@ -68,10 +68,10 @@ class Observer:
         if self.gallery_needs:
             masked = self.gallery_index.pairs(ids)
             gallery = scan(rows, self.banks.gallery, self.gallery_needs, masked=masked)
-        return Look(query, gallery)
+        return BankStatistics(query, gallery)
 
     @cached_property
-    def _neutral(self) -> list[list[Seen]]:
+    def _neutral(self) -> list[list[ScanResult]]:
         """For each bank what the gallery bank's items see of it: masked, or, where that leaves
         nothing at all, unmasked."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
@@ -94,7 +94,7 @@ class Observer:
         return out
 
 
-def _fill(view: Seen, others: list[Seen]) -> None:
+def _fill(view: ScanResult, others: list[ScanResult]) -> None:
     """Where `view` saw nothing, put the mean of what `others` saw."""
     xp = namespace(view.left)
     blind = view.left == 0

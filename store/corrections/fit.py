@@ -10,7 +10,7 @@ from typing import Any
 from store.corrections.correction import Applied, Correction
 from store.corrections.kernels.arrays import Array, as_bank, beside
 from store.corrections.kernels.masks import as_ids
-from store.corrections.method import Banks, Params
+from store.corrections.method import FitBanks, Params
 from store.corrections.prepared import Prepared
 from store.corrections.recipe import Recipe, recipe
 from store.errors import InputError
@@ -51,7 +51,7 @@ def prepare_many(
     gallery_ids = (
         None if gallery is None else as_ids(gallery_bank_ids, gallery.shape[0], "gallery_bank_ids")
     )
-    return Prepared(recipes, Banks(query, gallery, query_ids, gallery_ids))
+    return Prepared(recipes, FitBanks(query, gallery, query_ids, gallery_ids))
 
 
 def prepare(
@@ -133,5 +133,5 @@ def fit(
     )[0]
 
 
-def _apply_one(r: Recipe, banks: Banks, rows: Array, ids: Any = None) -> Applied:
+def _apply_one(r: Recipe, banks: FitBanks, rows: Array, ids: Any = None) -> Applied:
     return Prepared([r], banks).apply(rows, ids)[0]

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from store.corrections.kernels.arrays import Array
-from store.corrections.kernels.bank_scan import Needs, Seen
+from store.corrections.kernels.bank_scan import Needs, ScanResult
 from store.errors import InputError
 
 Params = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Banks:
+class FitBanks:
     """The fixed samples that corrections are measured on: unit float32 rows.
 
     `query` (B) is of the modality that asks, `gallery` (G-hat) of the one that is searched.
@@ -24,11 +24,11 @@ class Banks:
     gallery_ids: Any = None
 
 
-class Look(NamedTuple):
+class BankStatistics(NamedTuple):
     """What a block of gallery rows saw of each bank; None for a bank nobody needed."""
 
-    query: Seen | None
-    gallery: Seen | None
+    query: ScanResult | None
+    gallery: ScanResult | None
 
 
 class Compiled(NamedTuple):
@@ -64,7 +64,7 @@ def no_needs(params: Params) -> Needs:
     return Needs()
 
 
-def no_state(params: Params, banks: Banks) -> dict[str, Array]:
+def no_state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {}
 
 
@@ -80,12 +80,12 @@ class Method:
     """
 
     name: str
-    compile: Callable[[Params, Mapping[str, Array], Array, Look], Compiled]
+    compile: Callable[[Params, Mapping[str, Array], Array, BankStatistics], Compiled]
     defaults: Params = field(default_factory=dict)
     ranges: Mapping[str, Range] = field(default_factory=dict)
     query_needs: Callable[[Params], Needs] = no_needs
     gallery_needs: Callable[[Params], Needs] = no_needs
-    state: Callable[[Params, Banks], dict[str, Array]] = no_state
+    state: Callable[[Params, FitBanks], dict[str, Array]] = no_state
     dynamic: bool = False
     moves: bool = False
     composes: bool = False

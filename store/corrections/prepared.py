@@ -14,7 +14,7 @@ from store.corrections.correction import Applied
 from store.corrections.kernels.arrays import Array, as_matrix, beside, empty_like, full_like, unit
 from store.corrections.kernels.masks import as_ids
 from store.corrections.kernels.threads import Span, each
-from store.corrections.method import Banks
+from store.corrections.method import FitBanks
 from store.corrections.recipe import Recipe
 from store.errors import InputError
 
@@ -36,7 +36,7 @@ class Group(NamedTuple):
 class Prepared:
     """Recipes with all that they need to know of the banks. Made by `prepare`."""
 
-    def __init__(self, recipes: Sequence[Recipe], banks: Banks):
+    def __init__(self, recipes: Sequence[Recipe], banks: FitBanks):
         self.recipes = list(recipes)
         self.banks = banks
         by_key: dict[Any, list[int]] = {}
@@ -65,7 +65,7 @@ class Prepared:
         ]
         return Group(mover, state, observer, members)
 
-    def _moved(self, mover: Recipe, state: dict[str, Array]) -> Banks:
+    def _moved(self, mover: Recipe, state: dict[str, Array]) -> FitBanks:
         """The banks with the gallery bank moved as gallery rows are."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
         moved = empty_like(items, tuple(items.shape), "float32")
@@ -77,7 +77,7 @@ class Prepared:
             moved[here] = made.vectors
 
         each(move, items.shape[0], items)
-        return Banks(self.banks.query, moved, self.banks.query_ids, ids)
+        return FitBanks(self.banks.query, moved, self.banks.query_ids, ids)
 
     def apply(self, gallery: Array, ids: Any = None) -> list[Applied]:
         """Vectors, bias and flag of gallery rows (n, d) under each recipe, in one pass.

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from store.errors import InputError, NotFoundError
-from store.search.vector_layout import ask, unfold
+from store.search.vector_layout import query_vector, unfold
 from store.tables.lance_tables import as_matrix
 from store.tables.releases import Direction
 
@@ -35,7 +35,7 @@ class Weighted:
 
 
 @dataclass(frozen=True)
-class Lane:
+class ColumnQuery:
     """What is asked of one vector column: `vector`'s product with a row, plus `offset`."""
 
     column: str
@@ -44,7 +44,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedRows:
     """Rows of a gallery, best first, with `_score`, `_raw_score`, `_bias`, and the columns asked
     for. `complete` is true where they are proven to be the best there are."""
 
@@ -60,7 +60,7 @@ def combine(inputs: list[Weighted]) -> np.ndarray:
 
 
 def fetch(
-    table: lancedb.table.Table, lane: Lane, count: int, columns: list[str], where: str | None
+    table: lancedb.table.Table, lane: ColumnQuery, count: int, columns: list[str], where: str | None
 ) -> pa.Table:
     """The `count` best rows of a lane among those that satisfy `where`: `columns`, then `_lane`,
     their score in it.
@@ -97,7 +97,7 @@ def corrected(
     columns: list[str],
     where: str | None,
     limit: int,
-) -> Found:
+) -> RankedRows:
     """The `limit` best rows by sum of weight * (corrected score), exact where `complete`.
 
     `ways` maps modalities to their corrections that are compiled into this gallery; inputs of
@@ -118,7 +118,7 @@ def corrected(
             if i.modality in active:
                 bias += np.float32(i.weight) * rows[biases[i.modality]].to_numpy()
         score = rows["_lane"].to_numpy()
-        return Found(ranked(rows, score, score + bias, columns, limit), True, rows.num_rows)
+        return RankedRows(ranked(rows, score, score + bias, columns, limit), True, rows.num_rows)
     return _over_lanes(table, lanes, combine(inputs), columns, where, limit)
 
 
@@ -133,13 +133,13 @@ def applies(table: lancedb.table.Table, given: Weighted, way: Direction, where: 
     if not way.recipe.dynamic:
         return True
     column, flag = vector_column(given.modality, {given.modality: way}), f"hub_{given.modality}"
-    top = fetch(table, Lane(column, ask(given.vector, {}), 0.0), 1, [flag], where)
+    top = fetch(table, ColumnQuery(column, query_vector(given.vector, {}), 0.0), 1, [flag], where)
     return bool(top.num_rows and top[flag][0].as_py())
 
 
 def _lanes(
     inputs: list[Weighted], ways: Mapping[str, Direction], active: Sequence[str]
-) -> list[Lane]:
+) -> list[ColumnQuery]:
     """What the query asks of each vector column that it needs."""
     by_column: dict[str, list[Weighted]] = {}
     for i in inputs:
@@ -148,18 +148,18 @@ def _lanes(
     for column, members in by_column.items():
         weights = {i.modality: i.weight for i in members if i.modality in active}
         offset = -sum(w * ways[m].centre for m, w in weights.items())
-        lanes.append(Lane(column, ask(combine(members), weights), offset))
+        lanes.append(ColumnQuery(column, query_vector(combine(members), weights), offset))
     return lanes
 
 
 def _over_lanes(
     table: lancedb.table.Table,
-    lanes: list[Lane],
+    lanes: list[ColumnQuery],
     raw_vector: np.ndarray,
     columns: list[str],
     where: str | None,
     limit: int,
-) -> Found:
+) -> RankedRows:
     vectors = list(dict.fromkeys(["vector", *(lane.column for lane in lanes)]))
     read = list(dict.fromkeys([*columns, *vectors, ROW]))
     total = table.count_rows()
@@ -179,7 +179,7 @@ def _over_lanes(
             break
         count = min(total, _GROWTH * count, _MOST)
     raw = unfold(as_matrix(rows["vector"]), raw_vector.shape[0]) @ raw_vector
-    return Found(ranked(rows, score, raw, columns, limit), complete, rows.num_rows)
+    return RankedRows(ranked(rows, score, raw, columns, limit), complete, rows.num_rows)
 
 
 def _once(fetched: list[pa.Table]) -> pa.Table:

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from store.search.corrected_search import Lane, Weighted, applies, combine, fetch, vector_column
-from store.search.vector_layout import ask, unfold
+from store.search.corrected_search import (
+    ColumnQuery,
+    Weighted,
+    applies,
+    combine,
+    fetch,
+    vector_column,
+)
+from store.search.vector_layout import query_vector, unfold
 from store.tables.lance_tables import as_matrix, quote
 
 if TYPE_CHECKING:
@@ -155,7 +162,7 @@ def _raw_rank(
     corpus: "Corpus", inputs: list[Weighted], condition: str | None, modality: str, part_id: str
 ) -> int | None:
     table = corpus.gallery(modality)
-    lane = Lane("vector", ask(combine(inputs), {}), 0.0)
+    lane = ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0)
     count = 100
     while count <= MOST_RANKS:
         rows = fetch(table, lane, count, ["part_id"], condition)["part_id"].to_pylist()
@@ -171,7 +178,7 @@ def _nearest(
     corpus: "Corpus", modality: str, vector: np.ndarray, part_id: str
 ) -> tuple[Neighbour, ...]:
     """The nearest items of the gallery, without the item itself."""
-    lane = Lane("vector", ask(vector, {}), 0.0)
+    lane = ColumnQuery("vector", query_vector(vector, {}), 0.0)
     columns = ["part_id", "key", "caption"]
     rows = fetch(corpus.gallery(modality), lane, NEIGHBOURS + 1, columns, None).to_pylist()
     others = [r for r in rows if r["part_id"] != part_id][:NEIGHBOURS]

@@ -12,7 +12,7 @@ from store.corrections.recipe import METHODS, recipe
 from store.errors import InputError, NotFoundError
 from store.search import rescoring
 from store.search.corrected_search import Weighted, check_columns, corrected
-from store.search.result import Asked, Hit, Result
+from store.search.result import Hit, QueryContext, Result
 from store.tables import schema
 from store.tables.releases import Direction
 
@@ -111,7 +111,7 @@ class Query:
         rows = rows.append_column("rank", rank)
         rest = [c for c in dict.fromkeys(self.columns) if c not in _SCORES]
         notes = tuple(dict.fromkeys(n for p in parts for n in p.notes))
-        asked = Asked(self.corpus, inputs, self.condition, rows["part_id"].to_pylist())
+        asked = QueryContext(self.corpus, inputs, self.condition, rows["part_id"].to_pylist())
         scale = ["_calibrated"] if len(parts) > 1 else []  # what several galleries are ranked by
         shown = rows.select([*_SCORES, *scale, *rest])
         return Result(shown, all(p.complete for p in parts), notes, asked)

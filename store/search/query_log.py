@@ -31,7 +31,7 @@ def table_name(space: str) -> str:
     return f"query_log__{space}"
 
 
-class _Asked(NamedTuple):
+class LoggedQuery(NamedTuple):
     asked_at: datetime
     space: str
     fingerprint: str
@@ -50,7 +50,7 @@ class QueryLog:
         self.tables = tables
         self.settings = settings
         # What would be deleted again at once is not worth waiting for.
-        self._waiting: deque[_Asked] = deque(maxlen=settings.keep_rows)
+        self._waiting: deque[LoggedQuery] = deque(maxlen=settings.keep_rows)
         self._lock = threading.Lock()
         self._warned = False
         self._forgotten_at: datetime | None = None
@@ -69,7 +69,7 @@ class QueryLog:
         with self._lock:
             for modality, vector in vectors.items():
                 self._waiting.append(
-                    _Asked(now, space, fingerprints.get(modality, ""), modality, vector)
+                    LoggedQuery(now, space, fingerprints.get(modality, ""), modality, vector)
                 )
             if len(self._waiting) >= FLUSH_ROWS:
                 self._flush()
@@ -175,12 +175,12 @@ def forget(tables: Tables, space: str, settings: corrections.QueryLog | None = N
     return int(before - after)
 
 
-def _kind(row: _Asked) -> tuple[str, int]:
+def _kind(row: LoggedQuery) -> tuple[str, int]:
     """What the rows of one write share: a new release may have vectors of another width."""
     return row.space, len(row.vector)
 
 
-def _append(tables: Tables, space: str, rows: list[_Asked]) -> None:
+def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     columns = schema.query_log(len(rows[0].vector))
     flat = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
     arrays: list[Any] = [

@@ -11,8 +11,8 @@ import numpy as np
 
 from store.corrections import Applied, prepare_many
 from store.errors import InputError
-from store.search.corrected_search import Found, Lane, Weighted, combine, fetch, ranked
-from store.search.vector_layout import ask, unfold
+from store.search.corrected_search import ColumnQuery, RankedRows, Weighted, combine, fetch, ranked
+from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import ReleaseBanks
 from store.tables.lance_tables import as_matrix
 from store.tables.releases import Release
@@ -31,7 +31,7 @@ def candidates(
     columns: list[str],
     where: str | None,
     limit: int,
-) -> Found:
+) -> RankedRows:
     """The `limit` best of the raw candidates, rescored by a method with its parameters; without
     any, with those that did best when the release was selected.
 
@@ -40,7 +40,9 @@ def candidates(
     """
     count = max(_CANDIDATES, _PER_ROW * limit)
     read = list(dict.fromkeys([*columns, "vector", "cluster"]))
-    rows = fetch(table, Lane("vector", ask(combine(inputs), {}), 0.0), count, read, where)
+    rows = fetch(
+        table, ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0), count, read, where
+    )
     gallery = unfold(as_matrix(rows["vector"]), release.dim)
     clusters = rows["cluster"].to_numpy(zero_copy_only=False)
     score = np.zeros(rows.num_rows, np.float32)
@@ -52,7 +54,7 @@ def candidates(
         hub = applied.flag is None or (rows.num_rows and applied.flag[int(np.argmax(raw))])
         score += np.float32(given.weight) * (fixed if hub else raw)
     found = ranked(rows, score, rows["_lane"].to_numpy(), columns, limit)
-    return Found(found, rows.num_rows < count, rows.num_rows)
+    return RankedRows(found, rows.num_rows < count, rows.num_rows)
 
 
 def apply(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from store.search.corpus import Corpus
 
 
-class Asked(NamedTuple):
+class QueryContext(NamedTuple):
     """What a result is the answer to, and the part ids of its rows."""
 
     corpus: "Corpus"
@@ -28,7 +28,7 @@ class Hit:
 
     row: dict[str, Any]
     part_id: str
-    asked: Asked
+    asked: QueryContext
 
     def __getitem__(self, column: str) -> Any:
         return self.row[column]
@@ -46,7 +46,7 @@ class Result:
     rows: pa.Table
     complete: bool
     notes: tuple[str, ...]
-    asked: Asked
+    asked: QueryContext
 
     def __iter__(self) -> Iterator[Hit]:
         for part_id, row in zip(self.asked.part_ids, self.rows.to_pylist(), strict=True):

@@ -32,7 +32,7 @@ def unfold(rows: np.ndarray, dim: int) -> np.ndarray:
     return rows[:, :dim]
 
 
-def ask(vector: np.ndarray, weights: Mapping[str, float]) -> np.ndarray:
+def query_vector(vector: np.ndarray, weights: Mapping[str, float]) -> np.ndarray:
     """A query (d,) as it is asked of served rows, corrected with these weights by modality."""
     dim = vector.shape[0]
     asked = np.zeros(served_width(dim), np.float32)

@@ -144,7 +144,7 @@ class Tables:
         """
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
-            known = _Known(dataset, key)
+            known = KeyLookup(dataset, key)
             reader = pa.RecordBatchReader.from_batches(schema, known.among(batches))
             added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
             removed, updated = known.deleted()
@@ -191,7 +191,7 @@ def _commit(dataset: lance.LanceDataset, added: list, removed: list, updated: li
     return int(made.version)
 
 
-class _Known:
+class KeyLookup:
     """Finds the rows of a table whose keys pass by, so many keys to each scan of the table's."""
 
     def __init__(self, dataset: lance.LanceDataset, key: str):

@@ -7,7 +7,7 @@ import pytest
 
 from store.corrections import fit
 from store.search.corrected_search import Weighted, corrected
-from store.search.vector_layout import ask, fold, unfold
+from store.search.vector_layout import fold, query_vector, unfold
 from store.tables import schema
 from store.tables.releases import Direction
 
@@ -105,8 +105,8 @@ def test_weights_that_are_not_asked_for_correct_nothing() -> None:
     rows = fold(G, bias, {"text": 0.0})
     assert rows.shape == (ROWS, schema.served_width(DIM))
     np.testing.assert_array_equal(unfold(rows, DIM), G)
-    np.testing.assert_allclose(rows @ ask(Q[0], {}), G @ Q[0], atol=1e-6)
+    np.testing.assert_allclose(rows @ query_vector(Q[0], {}), G @ Q[0], atol=1e-6)
     np.testing.assert_allclose(
-        rows @ ask(Q[0], {"text": 0.5}), G @ Q[0] - 0.5 * bias["text"], rtol=1e-5
+        rows @ query_vector(Q[0], {"text": 0.5}), G @ Q[0] - 0.5 * bias["text"], rtol=1e-5
     )
-    np.testing.assert_allclose(rows @ ask(Q[0], {"image": 1.0}), G @ Q[0], atol=1e-6)
+    np.testing.assert_allclose(rows @ query_vector(Q[0], {"image": 1.0}), G @ Q[0], atol=1e-6)

@@ -14,7 +14,7 @@ import pytest
 from embedders import media
 from embedders.media import image
 from pipelines.engine import ray_tasks
-from pipelines.engine.crash_markers import Crumbs, blame, may_die_again, were_left
+from pipelines.engine.crash_markers import CrashMarkers, blame, may_die_again, were_left
 from pipelines.samples import stage as samples_stage
 from pipelines.samples.error_budget import Budget
 from pipelines.samples.sample_row import sample_row
@@ -51,7 +51,7 @@ def staging(root: Path) -> StageRun:
 def test_a_place_is_blamed_for_its_second_death(tmp_path: Path) -> None:
     run = staging(tmp_path)
     for deaths in range(3):
-        crumbs = Crumbs(run, "unit")
+        crumbs = CrashMarkers(run, "unit")
         assert crumbs.deaths == ({"record 7": deaths} if deaths else {})
         assert crumbs.is_deadly("record 7") == (deaths == 2)
         crumbs.at("record 6")
@@ -68,24 +68,24 @@ def test_a_place_is_blamed_for_its_second_death(tmp_path: Path) -> None:
 def test_a_run_that_dies_as_a_whole_blames_nothing(tmp_path: Path) -> None:
     run = staging(tmp_path)
     for _ in range(3):
-        crumbs = Crumbs(run, "unit")
+        crumbs = CrashMarkers(run, "unit")
         assert crumbs.deaths == {}
         crumbs.at("record 7")
         os.close(crumbs._file)
         assert were_left(run)  # the next one has it done where a worker's death can be seen
-    Crumbs(run, "unit")
+    CrashMarkers(run, "unit")
     blame(run, "unit")  # died before it came to any place: what it found is not its own
-    assert Crumbs(run, "unit").deaths == {}
+    assert CrashMarkers(run, "unit").deaths == {}
 
 
 def test_an_orderly_end_leaves_nothing_to_blame(tmp_path: Path) -> None:
     run = staging(tmp_path)
     for _ in range(3):
-        crumbs = Crumbs(run, "unit")
+        crumbs = CrashMarkers(run, "unit")
         crumbs.at("record 7")
         crumbs.close()
         crumbs.close()
-    assert Crumbs(run, "unit").deaths == {}
+    assert CrashMarkers(run, "unit").deaths == {}
     assert not were_left(run)
 
 
@@ -127,7 +127,7 @@ def test_a_picture_that_kills_its_reader_costs_itself(
 def dies(run: StageRun, unit: str, place: str, times: int) -> None:
     """What processes leave that have died at a place of a unit."""
     for _ in range(times):
-        crumbs = Crumbs(run, unit)
+        crumbs = CrashMarkers(run, unit)
         crumbs.at(place)
         os.close(crumbs._file)
         blame(run, unit)
@@ -163,11 +163,11 @@ def test_a_scorer_passes_over_what_was_deadly_twice(tmp_path: Path) -> None:
     names = ("text_length", "text_contacts")
     scorers = [s for s in ALWAYS if s.name in names]
     texts = pa.record_batch({"id": ["x", "y"], "text": ["one", "two words"]})
-    plain = score_carefully(texts, scorers, Crumbs(run, "calm"))
+    plain = score_carefully(texts, scorers, CrashMarkers(run, "calm"))
     assert plain.failed == []
     dies(run, "unit", "a batch", 1)
     dies(run, "unit", "text_length y", 2)
-    done = score_carefully(texts, scorers, Crumbs(run, "unit"))
+    done = score_carefully(texts, scorers, CrashMarkers(run, "unit"))
     ((row, name, error),) = done.failed
     assert (row, name, error.rule) == (1, "text_length", "signals.text_length")
     for column, values in plain.columns.items():
@@ -288,5 +288,5 @@ def test_a_unit_that_kills_without_crumbs_stops_the_stage(
     with begin(Tables(tmp_path), "signals", "key", ROW, "a") as run:
         work = partial(Unrelenting, tmp_path)
         with pytest.raises(CrashError, match="unit 3 killed its process 2 times"):
-            ray_tasks.do_units(Ray(), run, list(range(5)), work, str)
+            ray_tasks.run_on_ray(Ray(), run, list(range(5)), work, str)
         assert Entry("s", "1", "rule") in run.entries()

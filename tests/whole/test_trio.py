@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import isotrope
-from pipelines.gallery.fitted_directions import read_stands
+from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.read_back import read_compiled
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
@@ -145,10 +145,10 @@ def test_rows_that_come_later_get_what_a_whole_fit_gives(
     trio: Workspace, tmp_path: Path, ray_cluster: None
 ) -> None:
     """Runs last: it adds a drop to the corpus."""
-    before, stands = fitted(trio), read_stands(trio.tables, "trio")
+    before, stands = fitted(trio), read_fitted(trio.tables, "trio")
     deliver(trio.root / "drops" / "later", LATER)
     make(trio)
-    after, now = fitted(trio), read_stands(trio.tables, "trio")
+    after, now = fitted(trio), read_fitted(trio.tables, "trio")
     assert {n: s.direction for n, s in now.items()} == {n: s.direction for n, s in stands.items()}
     assert len(after) > len(before)
     assert all((after[part] == values).all() for part, values in before.items())

@@ -17,7 +17,7 @@ from pipelines.reports.curation.thresholds import Limit
 from store.workspace import Workspace
 
 MOST = 40  # rows held at an end: of these, those that share a part are shown once
-Place = tuple[str, str]  # a sample: its drop and its id
+SampleRef = tuple[str, str]  # a sample: its drop and its id
 
 
 class Ends:
@@ -26,7 +26,7 @@ class Ends:
     def __init__(self, sign: int):
         self.sign = sign
         self.values = np.empty(0)
-        self.places: list[Place] = []
+        self.places: list[SampleRef] = []
 
     def add(self, values: np.ndarray, drop: str, ids: pa.Array) -> None:
         """Args: values (n,) finite; ids (n,) of the same rows."""
@@ -43,12 +43,12 @@ class Ends:
     def join(self, other: "Ends") -> None:
         self._join(other.values, other.places)
 
-    def _join(self, values: np.ndarray, places: Sequence[Place]) -> None:
+    def _join(self, values: np.ndarray, places: Sequence[SampleRef]) -> None:
         joined, all_places = np.concatenate([self.values, values]), [*self.places, *places]
         order = np.argsort(joined, kind="stable")[:MOST]
         self.values, self.places = joined[order], [all_places[i] for i in order]
 
-    def rows(self) -> list[tuple[Place, float]]:
+    def rows(self) -> list[tuple[SampleRef, float]]:
         """(place, value), the extreme one first."""
         return list(zip(self.places, (self.sign * self.values).tolist(), strict=True))
 
@@ -115,7 +115,7 @@ class Words:
     rows: int = 0
     valid: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    first: dict[str, list[Place]] = field(default_factory=dict)
+    first: dict[str, list[SampleRef]] = field(default_factory=dict)
 
     def add(self, column: pa.Array, drop: str, ids: pa.Array, limits: Sequence[Limit]) -> None:
         self.rows += len(column)

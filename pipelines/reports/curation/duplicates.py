@@ -10,7 +10,7 @@ from typing import NamedTuple
 import duckdb
 
 from pipelines.engine.duckdb_scratch import listed
-from pipelines.reports.curation.column_statistics import Place
+from pipelines.reports.curation.column_statistics import SampleRef
 
 _LEAST, _LARGEST, _MEMBERS = 4, 2, 5
 
@@ -32,12 +32,12 @@ class Cluster:
 
     kind: str
     name: str
-    stands: Place | None
+    stands: SampleRef | None
     lost: int
-    shown: list[tuple[float, Place]]
+    shown: list[tuple[float, SampleRef]]
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[SampleRef]:
         return [*([self.stands] if self.stands else []), *(place for _, place in self.shown)]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from pipelines.engine.duckdb_scratch import listed
-from pipelines.reports.curation.column_statistics import Place
+from pipelines.reports.curation.column_statistics import SampleRef
 
 _TESTS = ("min", "max", "in", "not_in", "null")
 STEPS = {
@@ -36,7 +36,7 @@ class Reason(NamedTuple):
     error: str | None
 
 
-class Step(NamedTuple):
+class FunnelStep(NamedTuple):
     """One step of the funnel: how many are left after it, and what was lost by which rules."""
 
     name: str
@@ -95,14 +95,14 @@ def fates(connection: duckdb.DuckDBPyConnection) -> Fates:
     return Fates(read, {row["drop"]: row["kept"] for row in kept}, sorted(reasons, key=_order))
 
 
-def funnel(found: Fates) -> list[Step]:
+def funnel(found: Fates) -> list[FunnelStep]:
     """From what was delivered to what is kept; steps that nothing was lost at are left out."""
     steps = []
     if found.read:
         sums = {n: sum(r[n] for r in found.read.values()) for n in ("input", "kept")}
-        steps.append(Step("records were delivered", sums["input"], []))
+        steps.append(FunnelStep("records were delivered", sums["input"], []))
         gone = _by_rule(r for r in found.reasons if r.stage == "samples")
-        steps.append(Step("could be read, each once", sums["kept"], gone))
+        steps.append(FunnelStep("could be read, each once", sums["kept"], gone))
     decided = [r for r in found.reasons if r.stage == "decisions"]
     kept = sum(found.kept.values())
     left = kept + sum(r.records for r in decided)
@@ -112,8 +112,8 @@ def funnel(found: Fates) -> list[Step]:
         gone = _by_rule(r for r in decided if step_of(r.rule) == name)
         left -= sum(count for _, count in gone)
         if gone:
-            steps.append(Step(said, left, gone))
-    return [*steps, Step("are kept", kept, [])]
+            steps.append(FunnelStep(said, left, gone))
+    return [*steps, FunnelStep("are kept", kept, [])]
 
 
 def step_of(rule: str) -> str:
@@ -136,7 +136,7 @@ def merged(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda row: -row["records"])
 
 
-def examples(reasons: Sequence[Reason]) -> set[Place]:
+def examples(reasons: Sequence[Reason]) -> set[SampleRef]:
     """The samples by which reasons of `decisions` are told."""
     return {(r.drop, r.id) for r in reasons if r.stage == "decisions" and r.id is not None}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.reports.curation import outcomes
-from pipelines.reports.curation.column_statistics import Place
+from pipelines.reports.curation.column_statistics import SampleRef
 from pipelines.reports.curation.data import Facts, facts
 from pipelines.reports.curation.duplicates import Cluster
 from pipelines.reports.curation.exclusion import GROUPS, MOST, groups
@@ -75,7 +75,7 @@ def _write(
     places = {place for one in measured for place in one.places()}
     places |= {place for cluster in clusters for place in cluster.places}
     samples.look_up(places | {(r["drop"], r["id"]) for r in reasons if r["id"]})
-    wanted: dict[Place, set[str]] = {}
+    wanted: dict[SampleRef, set[str]] = {}
     for one in measured:
         for place in one.choose(samples):
             wanted.setdefault(place, set()).update(one.draws)
@@ -128,7 +128,7 @@ def _by_modality(measured: Sequence[Signal]) -> dict[str, list[Signal]]:
     return found
 
 
-def _held(fates: outcomes.Fates, steps: Sequence[outcomes.Step]) -> list[tuple[int, str]]:
+def _held(fates: outcomes.Fates, steps: Sequence[outcomes.FunnelStep]) -> list[tuple[int, str]]:
     """The few numbers that say how large it is."""
     if not steps:
         return []

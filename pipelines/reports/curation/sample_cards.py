@@ -14,7 +14,7 @@ import numpy as np
 
 from embedders.media.audio import load_mono
 from embedders.media.image import thumbnail
-from pipelines.reports.curation.column_statistics import Place
+from pipelines.reports.curation.column_statistics import SampleRef
 from pipelines.reports.html import short
 from store.errors import RecordError
 from store.tables import schema
@@ -46,7 +46,7 @@ class Shown:
     problem: str | None = None
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SampleRef:
         return self.row["drop"], self.row["id"]
 
     @property
@@ -85,14 +85,14 @@ class Samples:
 
     def __init__(self, workspace: Workspace):
         self._tables = workspace.tables
-        self._found: dict[Place, Shown] = {}
+        self._found: dict[SampleRef, Shown] = {}
         self._drawn: dict[str, tuple[bytes | None, str | None]] = {}
         self._heard: dict[str, tuple[list[float], str | None]] = {}
 
-    def get(self, place: Place) -> Shown | None:
+    def get(self, place: SampleRef) -> Shown | None:
         return self._found.get(place)
 
-    def look_up(self, places: Iterable[Place]) -> None:
+    def look_up(self, places: Iterable[SampleRef]) -> None:
         """Reads the rows of `samples` and `decisions`, without media."""
         ids = sorted({place[1] for place in places if place not in self._found})
         for some in _pieces(ids, _IDS):
@@ -110,7 +110,7 @@ class Samples:
                 shown.keep, shown.rule = row["keep"], row["rule"]
                 shown.threshold = row["threshold"]
 
-    def draw(self, wanted: Mapping[Place, set[str]]) -> None:
+    def draw(self, wanted: Mapping[SampleRef, set[str]]) -> None:
         """Reads captions, and makes thumbnails and waveforms.
 
         Args:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from pipelines.reports.curation.column_statistics import MOST, Numbers, Place, Tally, Words
+from pipelines.reports.curation.column_statistics import MOST, Numbers, SampleRef, Tally, Words
 from pipelines.reports.curation.columns import Column
 from pipelines.reports.curation.histograms import Histogram, histogram
 from pipelines.reports.curation.sample_cards import Samples, Shown
@@ -20,7 +20,7 @@ class End:
     """Samples at one end: what they are called, and each with its value."""
 
     title: str
-    rows: list[tuple[Place, str]]
+    rows: list[tuple[SampleRef, str]]
     most: int = SHOWN
     shown: list[tuple[Shown, str]] = field(default_factory=list)
 
@@ -63,10 +63,10 @@ class Signal:
         part = self.column.part
         return {"image", "audio"} if part is None else {part} - {"text"}
 
-    def places(self) -> set[Place]:
+    def places(self) -> set[SampleRef]:
         return {place for end in self.ends for place, _ in end.rows}
 
-    def choose(self, samples: Samples) -> list[Place]:
+    def choose(self, samples: Samples) -> list[SampleRef]:
         """Of the samples at each end, the first that differ in the part that is measured."""
         seen: set[str] = set()
         for end in self.ends:
@@ -131,7 +131,7 @@ def _of_words(column: Column, found: Words, samples: int, limits: Sequence[Limit
     return Signal(column, found, samples, limits, None, [], names, len(common) - len(names), ends)
 
 
-def _first(found: Words, values: Sequence[str]) -> list[tuple[Place, str]]:
+def _first(found: Words, values: Sequence[str]) -> list[tuple[SampleRef, str]]:
     """One of each value, then another one of each, and so on."""
     turns = zip_longest(*([(place, value) for place in found.first[value]] for value in values))
     return [row for turn in turns for row in turn if row is not None][:MOST]

@@ -46,7 +46,7 @@ class Needs:
 
 
 @dataclass
-class Seen:
+class ScanResult:
     """What n rows saw of a bank of `size` rows, of which `left` (n,) were not masked."""
 
     size: int
@@ -93,7 +93,7 @@ def scan(
     thresholds: dict[int, Array] | None = None,
     bias: Array | None = None,
     tile: int = BANK_TILE,
-) -> Seen:
+) -> ScanResult:
     """Look at a bank (m, d) from each of n rows (n, d), both float32.
 
     `masked` are coordinates left out; `thresholds` gives tau_b (m,) for each k in
@@ -126,4 +126,4 @@ def scan(
         sums.add(scores)
     left = size - np.bincount(mask_rows, minlength=n).astype(np.float32)
     values, index = top.result() if needs.k else (None, None)
-    return Seen(size, beside(left, rows), masked, sums.result(), values, index, margins)
+    return ScanResult(size, beside(left, rows), masked, sums.result(), values, index, margins)

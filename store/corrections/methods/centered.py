@@ -14,15 +14,17 @@ It has no parameters.
 from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array
-from store.corrections.method import BOTH, Banks, Compiled, Look, Method, Params
+from store.corrections.method import BOTH, BankStatistics, Compiled, FitBanks, Method, Params
 from store.corrections.methods.invgc_local import norm
 
 
-def state(params: Params, banks: Banks) -> dict[str, Array]:
+def state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {"query": banks.query.mean(axis=0), "gallery": banks.gallery.mean(axis=0)}
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     vectors = norm(rows - state["gallery"])
     return Compiled(vectors, vectors @ state["query"])
 

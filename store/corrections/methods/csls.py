@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from store.corrections.kernels.arrays import Array
-from store.corrections.method import NEIGHBOURS, Compiled, Look, Params
+from store.corrections.method import NEIGHBOURS, BankStatistics, Compiled, Params
 from store.corrections.methods import nnn
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     return nnn.compile({**params, "alpha": 0.5}, state, rows, look)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array
 from store.corrections.kernels.bank_scan import Needs
-from store.corrections.method import BETA, BOTH, Compiled, Look, Method, Params
+from store.corrections.method import BETA, BOTH, BankStatistics, Compiled, Method, Params
 
 
 def query_needs(params: Params) -> Needs:
@@ -26,7 +26,9 @@ def gallery_needs(params: Params) -> Needs:
     return Needs(betas=frozenset({params["beta_gallery"]}))
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     assert look.query is not None
     assert look.gallery is not None
     beta1, beta2 = params["beta_query"], params["beta_gallery"]

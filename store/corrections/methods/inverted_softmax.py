@@ -12,14 +12,16 @@ from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array
 from store.corrections.kernels.bank_scan import Needs
-from store.corrections.method import BETA, Compiled, Look, Method, Params
+from store.corrections.method import BETA, BankStatistics, Compiled, Method, Params
 
 
 def query_needs(params: Params) -> Needs:
     return Needs(betas=frozenset({params["beta"]}))
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     assert look.query is not None
     beta = params["beta"]
     return Compiled(bias=look.query.log_sum_exp(beta) / beta)

@@ -13,9 +13,9 @@ off one by one. a_X is short, so `r_gallery` and `r_query` are sensible from 0.5
 from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array, beside, namespace
-from store.corrections.kernels.bank_scan import Needs, Seen
+from store.corrections.kernels.bank_scan import Needs, ScanResult
 from store.corrections.kernels.threads import blocks
-from store.corrections.method import BOTH, Banks, Compiled, Look, Method, Params, Range
+from store.corrections.method import BOTH, BankStatistics, Compiled, FitBanks, Method, Params, Range
 from store.corrections.methods.invgc_local import push
 
 PAIRS = 8192  # masked rows taken off at a time
@@ -25,7 +25,7 @@ def needs(params: Params) -> Needs:
     return Needs(masks=True)
 
 
-def state(params: Params, banks: Banks) -> dict[str, Array]:
+def state(params: Params, banks: FitBanks) -> dict[str, Array]:
     centre = banks.gallery.mean(axis=0)
     out = {}
     for side, bank in (("query", banks.query), ("gallery", banks.gallery)):
@@ -37,7 +37,7 @@ def state(params: Params, banks: Banks) -> dict[str, Array]:
     return out
 
 
-def surroundings(rows: Array, seen: Seen, state: Mapping[str, Array], side: str) -> Array:
+def surroundings(rows: Array, seen: ScanResult, state: Mapping[str, Array], side: str) -> Array:
     """(n, d) a_X over the bank rows that are not masked."""
     bank, mean = state[side], state[f"{side}_mean"]
     total = rows @ state[f"{side}_moment"] - state[f"{side}_pull"]
@@ -57,7 +57,9 @@ def take_off(total: Array, rows: Array, values: Array) -> None:
         namespace(total).subtract.at(total, rows, values)
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     assert look.query is not None
     assert look.gallery is not None
     around_gallery = surroundings(rows, look.gallery, state, "gallery")

@@ -14,14 +14,14 @@ empty neighbourhood pushes nowhere. `r_gallery` and `r_query` are sensible from 
 from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array, lengths, namespace
-from store.corrections.kernels.bank_scan import Needs, Seen
+from store.corrections.kernels.bank_scan import Needs, ScanResult
 from store.corrections.method import (
     BOTH,
     NEIGHBOURS,
     STRENGTH,
-    Banks,
+    BankStatistics,
     Compiled,
-    Look,
+    FitBanks,
     Method,
     Params,
 )
@@ -31,11 +31,11 @@ def needs(params: Params) -> Needs:
     return Needs(k=params["k"])
 
 
-def state(params: Params, banks: Banks) -> dict[str, Array]:
+def state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {"query": banks.query, "gallery": banks.gallery}
 
 
-def surroundings(seen: Seen, bank: Array, k: int) -> Array:
+def surroundings(seen: ScanResult, bank: Array, k: int) -> Array:
     """(n, d) a_X: the mean of the nearest bank rows, weighted by their similarity."""
     assert seen.top is not None
     assert seen.top_index is not None
@@ -61,7 +61,9 @@ def push(params: Params, rows: Array, around_gallery: Array, around_query: Array
     return norm((from_gallery + from_query) / 2)
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     assert look.query is not None
     assert look.gallery is not None
     around_gallery = surroundings(look.gallery, state["gallery"], params["k"])

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array, full_like, namespace
 from store.corrections.kernels.bank_scan import Needs
-from store.corrections.method import NEIGHBOURS, Compiled, Look, Method, Params
+from store.corrections.method import NEIGHBOURS, BankStatistics, Compiled, Method, Params
 
 # float32 knows squared distances of unit vectors to about 1e-6; below lies division by noise.
 SMALLEST = 1e-3
@@ -25,7 +25,9 @@ def query_needs(params: Params) -> Needs:
     return Needs(k=params["k"])
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     assert look.query is not None
     squared = 2 - 2 * look.query.kth(params["k"])
     floor = full_like(squared, tuple(squared.shape), SMALLEST**2, "float32")

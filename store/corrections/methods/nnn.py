@@ -12,14 +12,16 @@ from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array
 from store.corrections.kernels.bank_scan import Needs
-from store.corrections.method import NEIGHBOURS, STRENGTH, Compiled, Look, Method, Params
+from store.corrections.method import NEIGHBOURS, STRENGTH, BankStatistics, Compiled, Method, Params
 
 
 def query_needs(params: Params) -> Needs:
     return Needs(k=params["k"])
 
 
-def compile(params: Params, state: Mapping[str, Array], rows: Array, look: Look) -> Compiled:
+def compile(
+    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+) -> Compiled:
     assert look.query is not None
     return Compiled(bias=params["alpha"] * look.query.top_mean(params["k"]))
 

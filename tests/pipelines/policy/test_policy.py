@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.policy import duplicate_index
-from pipelines.policy.duplicate_rules import Lost
+from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
 from pipelines.policy.quotas import drawn
 from pipelines.policy.row_rules import hash_of, policy_hash, prefilter, row_tests
@@ -139,7 +139,9 @@ def _judged(samples: list, duplicates: list, written: dict) -> dict[tuple, str |
 
 
 def _evidence(table: pa.Table, lost: pa.Table, firsts: pa.Table) -> Evidence:
-    found = Lost(duplicate_index.find(lost, table), lambda: lost, lambda: firsts, {"image": 31})
+    found = DuplicateRules(
+        duplicate_index.find(lost, table), lambda: lost, lambda: firsts, {"image": 31}
+    )
     return Evidence(table, found, lambda rows: at(table["id"], rows))
 
 

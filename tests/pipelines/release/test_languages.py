@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from embedders.corpus_space import corpus_space
-from pipelines.release.languages import MOST_LANGUAGES, _languages, compare_languages, read_spoken
+from pipelines.release.languages import (
+    MOST_LANGUAGES,
+    _languages,
+    compare_languages,
+    read_translated,
+)
 from store.corrections import fit
 from store.tables import releases
 from store.tables.banks import Banks
@@ -56,7 +61,7 @@ def banks(squares: Workspace) -> Banks:
 
 
 def test_captions_come_from_the_meta_of_the_test_samples(squares: Workspace, banks: Banks):
-    spoken = read_spoken(squares.tables, banks, corpus_space(squares))
+    spoken = read_translated(squares.tables, banks, corpus_space(squares))
     assert list(spoken) == ["en", "de", "pt_BR"]  # more are told of in pt_BR than in pt
     assert len(spoken["en"]) == len(spoken["de"]) > len(spoken["pt_BR"]) > 50
     rows = squares.tables.open("samples").to_table(columns=["text_id", "text", "meta"]).to_pylist()

@@ -274,7 +274,7 @@ def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
 
 def test_units_whose_process_dies_are_done_once_more(tmp_path: Path, ray_cluster: None) -> None:
     with begin(Tables(tmp_path), "signals", "key", ROW, "a") as run:
-        ray_tasks.do_units(Ray(), run, list(range(5)), partial(Deadly, tmp_path), str)
+        ray_tasks.run_on_ray(Ray(), run, list(range(5)), partial(Deadly, tmp_path), str)
         assert sorted(run.done()) == [str(n) for n in range(5)]
         assert sorted(run.staged()["id"].to_pylist()) == [str(n) for n in range(5)]
         assert run.counts().input == 5

@@ -105,7 +105,7 @@ def test_a_run_that_broke_off_embeds_only_what_is_missing(
     monkeypatch.setattr(staging_writer, "_SHARE", 1e9)
     captioned(tmp_path, "a", {f"{n:03d}": f"a blue square {n}" for n in range(100)})
     workspace = curated(tmp_path, texts("tests.helpers.corpus:ColourText"))
-    taken = staging_writer.Commits.add
+    taken = staging_writer.StagingWriter.add
 
     def broken(self, name, rows, entries) -> None:
         if self.parts >= 40:
@@ -113,7 +113,7 @@ def test_a_run_that_broke_off_embeds_only_what_is_missing(
         taken(self, name, rows, entries)
 
     with monkeypatch.context() as patched:
-        patched.setattr(staging_writer.Commits, "add", broken)
+        patched.setattr(staging_writer.StagingWriter, "add", broken)
         with pytest.raises(OSError, match="power cut"):
             embed(workspace, "a")
     assert record(workspace.tables, "vectors", "a") is None
@@ -159,9 +159,13 @@ def test_any_table_is_filled_in_units_of_few_bytes(
     spec = "python:tests.helpers.encoders:Hashing"
     columns = schema.vectors(load(spec).dim)
     with begin(workspace.tables, "features", "key", columns, "a") as run:
-        assert encode_parts.fill(workspace, run, "a", "features__hashing", spec, "text") == (30, 30)
+        assert encode_parts.encode_parts(
+            workspace, run, "a", "features__hashing", spec, "text"
+        ) == (30, 30)
         workspace.tables.upsert("features__hashing", columns, run.batches(), "part_id")
-        assert encode_parts.fill(workspace, run, "a", "features__hashing", spec, "text") == (30, 30)
+        assert encode_parts.encode_parts(
+            workspace, run, "a", "features__hashing", spec, "text"
+        ) == (30, 30)
     assert set(encoded.values()) == {1}
     rows = workspace.tables.open("features__hashing").to_table()
     direct = load(spec).encode(list(captions.values()))
