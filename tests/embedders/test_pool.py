@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from embedders.encoder import cost_of
 from embedders.pool.pool import Pool
-from embedders.pool.ray_cluster import cluster, room_on
-from embedders.pool.worker import Actor, Prepared
+from embedders.pool.ray_cluster import actor_capacity, cluster
+from embedders.pool.worker import EncoderActor, Prepared
 from embedders.registry import load
 from store.errors import EncoderError
 from tests.helpers.encoders import DIM, Greedy, Hashing, Sized, Spoilt
@@ -187,12 +187,12 @@ def test_a_unit_that_cannot_be_read_stops_the_pool(ray_here):
             list(pool.map([("unit", Unreadable())]))
 
 
-def actor_of(monkeypatch, encoder, batch_size: int | None, num_gpus: float = 0) -> Actor:
+def actor_of(monkeypatch, encoder, batch_size: int | None, num_gpus: float = 0) -> EncoderActor:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setattr("embedders.pool.worker.load", lambda spec: encoder)
-    return Actor("any", batch_size, 1, num_gpus)
+    return EncoderActor("any", batch_size, 1, num_gpus)
 
 
 def prepared(encoder, texts: list[str]) -> Prepared:
@@ -262,7 +262,7 @@ def test_a_part_that_spoils_its_batch_costs_itself_alone(monkeypatch):
     ],
 )
 def test_room_for_actors(cpus, gpus, num_cpus, num_gpus, room):
-    assert room_on({"CPU": cpus, "GPU": gpus}, num_cpus, num_gpus) == room
+    assert actor_capacity({"CPU": cpus, "GPU": gpus}, num_cpus, num_gpus) == room
 
 
 SHARED_GPU = """

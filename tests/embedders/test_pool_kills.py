@@ -29,7 +29,7 @@ from tests.helpers.corpus import CONFIG, begin, deliver
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 160
 STEADY = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SteadyImage")
-VICTIMS = {"actor": "ray::Actor", "worker": "ray::prepare"}
+VICTIMS = {"actor": "ray::EncoderActor", "worker": "ray::prepare"}
 DRIVER = """
 from pathlib import Path
 from pipelines.vectors import encode_parts, stage, staging_writer
