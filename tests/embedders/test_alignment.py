@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedders.alignment.align import align, components, retrieval, split
-from embedders.alignment.losses import Contrast, structure
+from embedders.alignment.align import align, components, hold_out, retrieval_figures
+from embedders.alignment.losses import ContrastiveLoss, structure_loss
 from embedders.encoder import unit_rows
 from embedders.projection import MLP, Projection, gelu
 from store.errors import EncoderError, InputError
@@ -142,21 +142,21 @@ def test_structure_keeps_neighbourhoods():
     for weight in (0.0, 20.0):
         learned = align(x, y, structure=weight, **QUICK)
         rows = torch.from_numpy(x.astype(np.float32))
-        bent[weight] = float(structure(rows, torch.from_numpy(learned.x(x)), 3, 0.05))
+        bent[weight] = float(structure_loss(rows, torch.from_numpy(learned.x(x)), 3, 0.05))
     assert bent[20.0] < 0.7 * bent[0.0]
 
 
 def test_structure_is_zero_where_nothing_changed():
     rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     turned = rows @ torch.linalg.qr(torch.randn(8, 8))[0] * 3 + 1
-    assert float(structure(rows, turned, 3, 0.05)) < 1e-6
-    assert float(structure(rows, rows.flip(0), 3, 0.05)) > 0.05
+    assert float(structure_loss(rows, turned, 3, 0.05)) < 1e-6
+    assert float(structure_loss(rows, rows.flip(0), 3, 0.05)) > 0.05
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
 def test_pairs_of_one_group_are_no_wrong_answers_to_each_other(loss):
     y = torch.eye(4)[[0, 1, 2, 0]]  # the first and the last pair share their answer
-    contrast = Contrast(loss)
+    contrast = ContrastiveLoss(loss)
     with torch.no_grad():
         together = contrast(y, y, torch.tensor([0, 1, 2, 0]))
         apart = contrast(y, y, torch.tensor([0, 1, 2, 3]))
@@ -170,7 +170,7 @@ def test_a_third_modality_joins_by_several_anchors():
     learned = align(x, [first, second], **QUICK)
     assert learned.figures["x->y0"]["r@1"] > 0.7
     assert learned.figures["x->y1"]["r@1"] > 0.7
-    everything = retrieval(learned.x(x), y)[0]
+    everything = retrieval_figures(learned.x(x), y)[0]
     assert everything["r@10"] > 0.9
 
 
@@ -194,7 +194,7 @@ def test_groups_never_straddle(pairs, seed):
         assert members == reached
     if len(np.unique(joined)) > 1:
         try:
-            held = split(joined, 0.5, seed)
+            held = hold_out(joined, 0.5, seed)
         except InputError:
             return  # one group holds more than the share, and the others came after it
         assert 0 < held.sum() <= max(0.5 * len(pairs), 1)
@@ -207,7 +207,7 @@ def test_arguments_that_cannot_be_aligned():
     holes[0, 0] = np.nan
     for arguments, said in (
         ((x[:40], y), "y must be 40 rows"),
-        ((x, holes), "missing is NaN throughout"),
+        ((x, holes), "missing, every value is NaN"),
         ((x * np.inf, y), "x must be finite"),
         ((x, [y, y[:, :5]]), "differ in width"),
     ):
