@@ -23,7 +23,7 @@ import numpy as np
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device, weights
 from embedders.media.audio import load_mono
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 from store.errors import EncoderError
 
 POOLINGS = ("mean", "best")
@@ -145,7 +145,7 @@ class ClapText(_Tower):
 
     def prepare(self, raw: bytes | str) -> np.ndarray:
         """int64 (tokens,)."""
-        made = self._tokenizer(text_input(raw), truncation=True, max_length=self._context)
+        made = self._tokenizer(load_text(raw), truncation=True, max_length=self._context)
         return np.array(made["input_ids"], np.int64)
 
     def cost(self, prepared: np.ndarray) -> float:

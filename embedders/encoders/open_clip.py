@@ -19,7 +19,7 @@ import numpy as np
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device, weights
 from embedders.media.image import load_rgb
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 from store.errors import EncoderError
 
 _SCHEMAS = ("hf-hub:", "local-dir:")
@@ -172,7 +172,7 @@ class ClipText(_Tower):
 
     def prepare(self, raw: bytes | str) -> np.ndarray:
         """int64 (context,)."""
-        return self._tokenizer([text_input(raw)])[0].numpy()
+        return self._tokenizer([load_text(raw)])[0].numpy()
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         return self._run("encode_text", np.stack(batch))

@@ -15,7 +15,7 @@ import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device, weights
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 from store.errors import EncoderError
 
 _MODULES = "modules.json"
@@ -65,7 +65,7 @@ class SentenceText:
 
     def prepare(self, raw: bytes | str) -> str:
         """The model's own tokeniser, which is compiled, runs in `encode`."""
-        return text_input(raw)
+        return load_text(raw)
 
     def cost(self, prepared: str) -> float:
         return max(1, len(prepared) / 128)

@@ -11,7 +11,7 @@ import numpy as np
 from embedders.encoder import fingerprint, unit_rows
 from embedders.local.packages import package_file
 from embedders.local.shared import DIM, SHARE, head, head_file, joined
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 
 TOKENS = 256
 _FILES = ("model.safetensors", "tokenizer.json")
@@ -39,7 +39,7 @@ class LocalText:
 
     def prepare(self, raw: bytes | str) -> str:
         """The model's own tokeniser, which is compiled and takes microseconds, runs in `encode`."""
-        return text_input(raw)
+        return load_text(raw)
 
     def cost(self, prepared: str) -> float:
         return max(1, min(len(prepared) / 4, TOKENS) / 16)
