@@ -88,7 +88,7 @@ def test_projections_refuse_what_does_not_fit(tmp_path):
     for content in (None, b"", b"\x08\0\0\0\0\0\0\0{}      "):
         if content is not None:
             (tmp_path / "bad").write_bytes(content)
-        with pytest.raises(EncoderError, match="is no projection"):
+        with pytest.raises(EncoderError, match="is not a projection"):
             Projection.load(tmp_path / "bad")
 
 

@@ -229,7 +229,7 @@ def test_encoders_of_ones_own():
     space = open_space("mine", {"text": "python:tests.helpers.encoders:Hashing"})
     assert space == Space("mine", {"text": "python:tests.helpers.encoders:Hashing"})
     assert isinstance(load(space.towers["text"]), Hashing)
-    with pytest.raises(EncoderError, match="which is no Encoder"):
+    with pytest.raises(EncoderError, match="which is not an Encoder"):
         load("python:builtins:dict")
 
 

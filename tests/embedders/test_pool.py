@@ -267,7 +267,7 @@ def test_room_for_actors(cpus, gpus, num_cpus, num_gpus, room):
 
 SHARED_GPU = """
 import ray
-from test_pool import MODULE, parts_through
+from tests.embedders.test_pool import MODULE, parts_through
 from embedders.pool.pool import Pool
 # A Ray that believes in a GPU: the arithmetic is Ray's, no device is touched.
 ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
@@ -277,7 +277,7 @@ TWO_NODES = """
 import os
 import ray
 from ray.cluster_utils import Cluster
-from test_pool import MODULE, parts_through
+from tests.embedders.test_pool import MODULE, parts_through
 from embedders.pool.pool import Pool
 cluster = Cluster()
 for _ in range(2):

@@ -15,7 +15,7 @@ from PIL import Image
 from embedders import registry
 from embedders.encoder import Encoder, unit_rows
 from embedders.encoders.clap import pooled, windows
-from embedders.registry import Spec, load, parse
+from embedders.registry import EncoderSpec, load, parse_spec
 from embedders.spaces import encode_query, open_space
 from store.errors import EncoderError, RecordError
 from tests.helpers.encoders import Hashing
@@ -104,7 +104,7 @@ def test_open_clip_runs_in_bf16_where_it_is_asked_to(clip_folder):
         ("open_clip:local-dir:/nowhere", "no folder /nowhere"),
         ("open_clip:ViT-B-32/openai?modality=audio", "none for audio"),
         ("open_clip:ViT-B-32/openai?precision=int4", "allowed are fp32, bf16, fp16"),
-        ("open_clip:ViT-B-32/openai?size=3", "unknown option 'size'; it takes: compile, inter"),
+        ("open_clip:ViT-B-32/openai?size=3", "unknown option 'size'; allowed: compile, inter"),
         ("open_clip:ViT-B-32/openai?mean=1,2", "one number or three"),
     ],
 )
@@ -230,14 +230,14 @@ def test_what_is_not_here_is_looked_for_on_the_hub(monkeypatch):
 
 
 def test_specs_are_read_and_written():
-    assert parse("clap:laion/x?pooling=best&precision=bf16") == Spec(
+    assert parse_spec("clap:laion/x?pooling=best&precision=bf16") == EncoderSpec(
         "clap", "laion/x", {"pooling": "best", "precision": "bf16"}
     )
-    assert str(parse("a:b/c d?z=1&a=/x,y")) == "a:b/c d?a=/x,y&z=1"
-    assert parse(str(parse("a:b?x=%26"))).options == {"x": "&"}
+    assert str(parse_spec("a:b/c d?z=1&a=/x,y")) == "a:b/c d?a=/x,y&z=1"
+    assert parse_spec(str(parse_spec("a:b?x=%26"))).options == {"x": "&"}
     for wrong in ("local", ":image", "local:", 3, None, "a:b?c", ["a:b"]):
-        with pytest.raises(EncoderError, match="names no encoder"):
-            parse(wrong)
+        with pytest.raises(EncoderError, match="does not name an encoder"):
+            parse_spec(wrong)
 
 
 def test_packages_enter_encoders_of_their_own(monkeypatch):
@@ -247,7 +247,7 @@ def test_packages_enter_encoders_of_their_own(monkeypatch):
     )
     assert load("mine:anything?shift=2").shift == 2
     assert isinstance(load("mine:anything"), Hashing)
-    with pytest.raises(EncoderError, match=r"unknown option 'tilt'; it takes: shift"):
+    with pytest.raises(EncoderError, match=r"unknown option 'tilt'; allowed: shift"):
         load("mine:anything?tilt=2")
     with pytest.raises(EncoderError, match=r"allowed: local, .*, python, mine"):
         load("yours:anything")
