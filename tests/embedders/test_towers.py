@@ -14,7 +14,7 @@ from PIL import Image
 
 from embedders import registry
 from embedders.encoder import Encoder, unit_rows
-from embedders.encoders.clap import pooled, windows
+from embedders.encoders.clap import pool_windows, windows
 from embedders.registry import EncoderSpec, load, parse_spec
 from embedders.spaces import encode_query, open_space
 from store.errors import EncoderError, RecordError
@@ -98,12 +98,12 @@ def test_open_clip_runs_in_bf16_where_it_is_asked_to(clip_folder):
     ("spec", "said"),
     [
         ("open_clip:ViT-B-32", "names no weights.*laion2b_s34b_b79k"),
-        ("open_clip:ViT-B-99/openai", "no model 'ViT-B-99'; near to it: .*ViT-B-32"),
+        ("open_clip:ViT-B-99/openai", "no model 'ViT-B-99'; similar names: .*ViT-B-32"),
         ("open_clip:ViT-B-32/laion3b", "no weights 'laion3b'.*laion2b_s34b_b79k"),
         ("open_clip:ViT-B-32//nowhere/weights.pt", "no file /nowhere/weights.pt"),
         ("open_clip:local-dir:/nowhere", "no folder /nowhere"),
         ("open_clip:ViT-B-32/openai?modality=audio", "none for audio"),
-        ("open_clip:ViT-B-32/openai?precision=int4", "allowed are fp32, bf16, fp16"),
+        ("open_clip:ViT-B-32/openai?precision=int4", "allowed: fp32, bf16, fp16"),
         ("open_clip:ViT-B-32/openai?size=3", "unknown option 'size'; allowed: compile, inter"),
         ("open_clip:ViT-B-32/openai?mean=1,2", "one number or three"),
     ],
@@ -151,7 +151,7 @@ def test_clap_pools_the_windows_of_long_recordings(clap_folder):
     name = f"clap:{clap_folder}"
     parts = encoded(name, [tone(90, 10.0), tone(90, 10.0), tone(9000, 10.0)])
     mean, *_ = encoded(name, [out.getvalue(), tone(440, 1.0)])
-    np.testing.assert_allclose(mean, pooled(parts, "mean"), atol=1e-4)
+    np.testing.assert_allclose(mean, pool_windows(parts, "mean"), atol=1e-4)
     best, *_ = encoded(f"{name}?pooling=best", [out.getvalue(), tone(440, 1.0)])
     np.testing.assert_allclose(best, parts[0], atol=1e-4)
     first, *_ = encoded(f"{name}?max_seconds=20", [out.getvalue()])
@@ -177,7 +177,7 @@ def test_windows_cover_a_recording_and_are_never_short():
     ("spec", "said"),
     [
         ("clap:{folder}?modality=image", "none for image"),
-        ("clap:{folder}?pooling=max", "allowed are mean, best"),
+        ("clap:{folder}?pooling=max", "allowed: mean, best"),
         ("clap:{folder}?max_seconds=all", "not a number of seconds"),
         ("clap:/nowhere", "no folder /nowhere"),
     ],
@@ -225,7 +225,7 @@ def test_sentence_transformers_give_what_the_local_text_gives():
 
 def test_what_is_not_here_is_looked_for_on_the_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(EncoderError, match="is no folder here and cannot be had"):
+    with pytest.raises(EncoderError, match="is not a folder and cannot be downloaded"):
         load("sentence_transformers:nobody/nothing-at-all")
 
 
