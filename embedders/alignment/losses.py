@@ -50,7 +50,7 @@ def structure_loss(
     STRUCTURE (Groeger et al. 2025): rows are centred and scaled to unit length, and a softmax turns
     their similarities into distributions P. The Jensen-Shannon divergence of P^l before and after
     is averaged over the levels l = 1..L with weights 1/l; P^l stands for the neighbours of
-    neighbours. Unlike there, a row is not its own neighbour: its similarity to itself would
+    neighbours. Unlike in the paper, a row is not its own neighbour: its similarity to itself would
     outweigh all others.
 
     Args:

@@ -43,7 +43,7 @@ def _download(name: str) -> Path:
 
     try:  # a model that was downloaded before needs no network
         return Path(snapshot_download(name, local_files_only=True))
-    except Exception:  # each way of not being in the cache has its own error
+    except Exception:  # huggingface_hub raises many types of error for a model not in its cache
         pass
     try:
         files = HfApi().list_repo_files(name)

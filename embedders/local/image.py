@@ -29,11 +29,11 @@ class ImageFeatures(NamedTuple):
 
     Attributes:
         meaning: float32 (n, 384), ConSE's unit rows.
-        seen: float32 (n, 3552), the features of both networks. They are the input of the head.
+        visual: float32 (n, 3552), the features of both networks. They are the input of the head.
     """
 
     meaning: np.ndarray
-    seen: np.ndarray
+    visual: np.ndarray
 
 
 class LocalImage:
@@ -93,7 +93,7 @@ class LocalImage:
 
     def encode(self, batch: list[tuple[np.ndarray, ...]]) -> np.ndarray:
         features = self.features(batch)
-        return joined(features.meaning, head("image")(features.seen))
+        return joined(features.meaning, head("image")(features.visual))
 
 
 def _fit_square(image: Image.Image, side: int) -> np.ndarray:
