@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 def texts(encoder: str) -> str:
     """The configuration of a corpus of captions alone."""
-    return CONFIG[: CONFIG.index("    image:")] + f'    text: "python:tests.{encoder}"\n'
+    return CONFIG[: CONFIG.index("    image:")] + f'    text: "python:{encoder}"\n'
 
 
 def captioned(root: Path, drop: str, captions: dict[str, str]) -> None:
