@@ -150,7 +150,7 @@ def memory(report: Report, folder: Path, samples: int) -> None:
     report.table("Most memory of a process, MB, without what Ray's store shares", header, rows)
 
 
-_WORKERS = {"actor": "ray::Actor", "prepare": "ray::prepare"}
+_WORKERS = {"actor": "ray::EncoderActor", "prepare": "ray::prepare"}
 
 
 def embed_and_tell(root: Path) -> None:

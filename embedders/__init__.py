@@ -1,1 +1,1 @@
-"""Floor 2: encoders, the spaces that they span, and the Ray actor pool that runs them."""
+"""Layer 2: media decoding, encoders, spaces, the Ray actor pool, and alignment."""

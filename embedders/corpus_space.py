@@ -1,4 +1,4 @@
-"""The corpus's space as it is now, with the projections that hold."""
+"""The space that a corpus uses, with the projections that were learned for it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,25 @@ from store.workspace import Workspace
 
 
 def corpus_space(workspace: Workspace) -> Space:
-    """The space of corpus.yaml's `space:`.
+    """Open the space that `space:` in corpus.yaml names.
 
-    Raises EncoderError where it is not valid. The encoder of a tower that has yet to be aligned
-    raises NotAlignedError.
+    A tower that has not been aligned yet is opened too; its encoder raises NotAlignedError when
+    it is used.
+
+    Raises:
+        EncoderError: the space's entry in corpus.yaml is not valid.
     """
     return open_space(workspace.config.space, space_config(workspace), workspace.tables.root)
 
 
 def space_config(workspace: Workspace) -> dict[str, Any]:
-    """The space's entry in corpus.yaml, its aligned towers with the `projection` that holds."""
+    """The space's entry in corpus.yaml, with the current `projection` file of aligned towers.
+
+    A projection is current if it was learned from the encoders that the space has now.
+    """
     name, tables = workspace.config.space, workspace.tables
     config = dict(workspace.config.spaces[name])
+    # In this order, the towers that a tower is aligned by have their own projections already.
     for step in in_order(open_space(name, config)):
         space = open_space(name, config, tables.root)
         for modality in step:
@@ -31,17 +38,25 @@ def space_config(workspace: Workspace) -> dict[str, Any]:
             except NotAlignedError:
                 continue
             encoder = load(space.aligned[modality].encoder).fingerprint
-            found = projections.current(tables, name, modality, encoder, anchors)
-            if found is not None:
-                config[modality] = {**config[modality], "projection": found.file}
+            current = projections.current(tables, name, modality, encoder, anchors)
+            if current is not None:
+                config[modality] = {**config[modality], "projection": current.file}
     return config
 
 
 def anchored(space: Space, modality: str, step: Sequence[str]) -> dict[str, str]:
-    """Fingerprints of what a tower is aligned by, by modality: of the towers that stand, and of the
-    bare encoder of one that is learned in the same step.
+    """Fingerprints of the towers that a tower is aligned by.
 
-    Raises NotAlignedError where one of them has yet to be aligned itself.
+    Args:
+        space: that has the towers.
+        modality: of the tower.
+        step: the modalities that are learned together; see `embedders.spaces.in_order`.
+
+    Returns:
+        By modality, the fingerprint of the tower; for one in `step`, that of its bare encoder.
+
+    Raises:
+        NotAlignedError: one of the towers has not been aligned itself yet.
     """
     return {
         m: load(space.aligned[m].encoder).fingerprint if m in step else space.fingerprint(m)

@@ -1,4 +1,4 @@
-"""What an encoder is: prepare on CPUs, encode in batches where the model is."""
+"""The interface of an encoder: `prepare` on CPUs, `encode` in batches where the model is."""
 
 import hashlib
 import math
@@ -13,16 +13,22 @@ from store.identity import content
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns one modality into unit vectors.
+    """Turns inputs of one modality into unit vectors.
 
-    `fingerprint` names everything that the vectors depend on (name, version, weights,
-    preprocessing): equal fingerprints give equal vectors. Making an encoder is cheap; the model is
-    loaded by the first `encode`.
+    Making an encoder is cheap; the first `encode` loads the model.
 
-    An encoder whose inputs differ in size may also have a method `cost(prepared) -> float`: what
-    one prepared input costs, in ordinary inputs (tokens over the usual length, windows of audio).
-    A batch is padded to its largest input, so inputs of like cost are batched together, and a
-    batch is as large as its padded cost allows. Without it every input costs 1.
+    An encoder whose inputs differ in size may also have a method `cost(prepared) -> float`: the
+    cost of one prepared input, in ordinary inputs (tokens over the usual length, windows of
+    audio). A batch is padded to its largest input, so inputs of similar cost are batched together,
+    and a batch is as large as its padded cost allows. Without `cost`, every input costs 1.
+
+    Attributes:
+        name: of the encoder.
+        version: changes when the code changes the vectors.
+        modality: image, text or audio.
+        dim: the length of its vectors.
+        fingerprint: identifies everything that the vectors depend on (name, version, weights,
+            preprocessing). Equal fingerprints give equal vectors.
     """
 
     name: str
@@ -36,7 +42,7 @@ class Encoder(Protocol):
     def fingerprint(self) -> str: ...
 
     def prepare(self, raw: Any) -> Any:
-        """CPU work ahead of the model, without its weights: decode and resize, or tokenise.
+        """Do the CPU work ahead of the model, without its weights: decode and resize, or tokenise.
 
         Raises:
             RecordError: the input cannot be used.
@@ -44,27 +50,35 @@ class Encoder(Protocol):
         ...
 
     def encode(self, batch: list[Any]) -> np.ndarray:
-        """Prepared inputs to float32 (n, dim) rows of unit length."""
+        """Encode prepared inputs to float32 (n, dim) rows of unit length."""
         ...
 
 
 def cost_of(encoder: Encoder, prepared: Any) -> float:
-    """What an input costs, 1 where the encoder does not say.
+    """The cost of a prepared input; 1 if the encoder has no method `cost`.
 
-    Raises RecordError `encoder.cost` where it is no positive number.
+    Raises:
+        RecordError: `encoder.cost`, the cost is not a positive finite number.
     """
     cost = getattr(encoder, "cost", None)
     if cost is None:
         return 1.0
-    said = float(cost(prepared))
-    if not 0 < said < math.inf:
-        raise RecordError("encoder.cost", f"its cost is {said}, no positive number")
-    return said
+    value = float(cost(prepared))
+    if not 0 < value < math.inf:
+        raise RecordError("encoder.cost", f"its cost is {value}, which is not a positive number")
+    return value
 
 
 def fingerprint(name: str, version: str, *files: Path, settings: object = None) -> str:
-    """`name@version#hash`, over the content of the files (weights, vocabulary, class names) and
-    the settings' repr (sizes, temperatures and whatever else moves the vectors)."""
+    """Make the fingerprint `name@version#hash` of an encoder.
+
+    Args:
+        name: of the encoder.
+        version: of its code.
+        files: whose content is hashed (weights, vocabulary, class names).
+        settings: whose repr is hashed (sizes, temperatures, and all else that changes the
+            vectors).
+    """
     digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
     for path in files:
         digest.update(content(path))
@@ -72,7 +86,7 @@ def fingerprint(name: str, version: str, *files: Path, settings: object = None) 
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length one, float32; a zero row becomes NaN, which the pool reports."""
+    """Scale rows (n, d) to length one, float32. A zero row becomes NaN, which the pool reports."""
     rows = np.asarray(vectors, np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Learned heads: from an encoder's features into a space, applied in plain numpy."""
+"""Projections: learned maps from an encoder's features into a space, applied in plain numpy."""
 
 import hashlib
 import json
@@ -16,20 +16,24 @@ from store.errors import EncoderError, InputError, NotAlignedError
 LINEAR = ("weight", "bias")
 MLP = (*LINEAR, "hidden_weight", "hidden_bias", "out_weight")
 _TENSORS = {"linear": LINEAR, "mlp": MLP}
-_META = "isotrope"
+_METADATA_KEY = "isotrope"
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Rows x (n, d_in) to unit rows (n, d_out): norm(xW + b), and for an mlp
+    """A linear map, or an mlp with one hidden layer beside a linear map.
+
+    Maps rows x (n, d_in) to unit rows (n, d_out): norm(xW + b), and for an mlp
     norm(xW + b + gelu(xH + h)O).
 
     Args:
-        tensors: `weight` (d_in, d_out) and `bias` (d_out,); for an mlp `hidden_weight`
-            (d_in, width), `hidden_bias` (width,) and `out_weight` (width, d_out) too. Float32.
-        meta: what it was learned from and how well it does, as JSON values.
+        tensors: float32. `weight` W (d_in, d_out) and `bias` b (d_out,); for an mlp also
+            `hidden_weight` H (d_in, width), `hidden_bias` h (width,) and `out_weight` O
+            (width, d_out).
+        meta: JSON values that say what it was learned from and how well it does.
 
-    Raises InputError where the tensors do not fit together.
+    Raises:
+        InputError: the tensors do not fit together, or are not finite.
     """
 
     tensors: Mapping[str, np.ndarray]
@@ -40,14 +44,14 @@ class Projection:
         if kind is None:
             raise InputError(f"a projection has the tensors {LINEAR} or {MLP}")
         shapes = {name: np.shape(tensor) for name, tensor in self.tensors.items()}
-        if len(shapes["weight"]) != 2 or shapes != _shapes(kind, shapes):
+        if len(shapes["weight"]) != 2 or shapes != _expected_shapes(kind, shapes):
             raise InputError(f"the tensors of a projection do not fit together: {shapes}")
         if not all(np.isfinite(tensor).all() for tensor in self.tensors.values()):
             raise InputError("a projection's tensors must be finite")
 
     @property
     def kind(self) -> str:
-        """linear or mlp."""
+        """`linear` or `mlp`."""
         return "mlp" if "hidden_weight" in self.tensors else "linear"
 
     @property
@@ -60,7 +64,7 @@ class Projection:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the tensors, 16 hex digits: equal fingerprints give equal rows."""
+        """A hash of the tensors, 16 hex digits. Equal fingerprints give equal rows."""
         digest = hashlib.blake2b(self.kind.encode(), digest_size=8)
         for name in _TENSORS[self.kind]:
             tensor = np.ascontiguousarray(self.tensors[name], np.float32)
@@ -68,10 +72,16 @@ class Projection:
         return digest.hexdigest()
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Float32 (n, d_out) unit rows. Raises InputError where the rows are not (n, d_in)."""
+        """Project rows (n, d_in) to float32 unit rows (n, d_out).
+
+        Raises:
+            InputError: the rows are not (n, d_in).
+        """
         x = np.asarray(rows, np.float32)
         if x.ndim != 2 or x.shape[1] != self.dim_in:
-            raise InputError(f"the projection takes rows of {self.dim_in} numbers, not {x.shape}")
+            raise InputError(
+                f"the projection takes rows of {self.dim_in} numbers, not an array of {x.shape}"
+            )
         t = self.tensors
         out = x @ t["weight"] + t["bias"]
         if self.kind == "mlp":
@@ -79,44 +89,37 @@ class Projection:
         return unit_rows(out)
 
     def save(self, path: Path, dtype: Any = np.float32) -> None:
-        """Write one safetensors file; with float16 it is half as large and good to three digits."""
+        """Write a safetensors file. Float16 halves its size and keeps three digits."""
         from safetensors.numpy import save_file
 
         tensors = {n: np.ascontiguousarray(t, dtype) for n, t in self.tensors.items()}
-        save_file(tensors, path, {_META: json.dumps(dict(self.meta), sort_keys=True)})
+        save_file(tensors, path, {_METADATA_KEY: json.dumps(dict(self.meta), sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path) -> "Projection":
-        """Raises EncoderError where the file is missing or is no projection."""
+        """Read a file that `save` wrote.
+
+        Raises:
+            EncoderError: the file is missing or is not a projection.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="numpy") as file:
                 tensors = {n: file.get_tensor(n).astype(np.float32) for n in file.keys()}  # noqa: SIM118
-                meta = json.loads((file.metadata() or {}).get(_META, "{}"))
+                meta = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
             return cls(tensors, meta)
         except (OSError, SafetensorError, ValueError) as error:
-            raise EncoderError(f"{path} is no projection: {error}") from error
+            raise EncoderError(f"{path} is not a projection that can be read: {error}") from error
 
 
-def gelu(x: np.ndarray) -> np.ndarray:
-    """The tanh form of GELU (Hendrycks and Gimpel 2016), which needs no error function."""
-    return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + 0.044715 * x * x * x)))
+class ProjectedEncoder:
+    """An encoder whose vectors are projected. It is an `Encoder` itself.
 
-
-def _shapes(kind: str, found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The shapes that the tensors must have, given those of `weight` and `hidden_bias`."""
-    dim_in, dim = found["weight"]
-    shapes: dict[str, tuple[int, ...]] = {"weight": (dim_in, dim), "bias": (dim,)}
-    if kind == "mlp":
-        width = found["hidden_bias"][0] if found["hidden_bias"] else 0
-        shapes |= {"hidden_weight": (dim_in, width), "hidden_bias": (width,)}
-        shapes["out_weight"] = (width, dim)
-    return shapes
-
-
-class Projected:
-    """Args: the encoder, and the file of its projection, which is read when it is first needed."""
+    Args:
+        encoder: the bare encoder.
+        file: the projection's file, read on first use; "" if none has been learned yet.
+    """
 
     def __init__(self, encoder: Encoder, file: str):
         self.encoder = encoder
@@ -127,18 +130,23 @@ class Projected:
 
     @cached_property
     def projection(self) -> Projection:
-        """Raises NotAlignedError where there is none yet, EncoderError where it does not fit."""
+        """The projection.
+
+        Raises:
+            NotAlignedError: none has been learned yet.
+            EncoderError: its file cannot be read, or does not fit the encoder.
+        """
         if not self.file:
             raise NotAlignedError(
-                f"{self.name} has not been aligned with its space yet: `isotrope align`"
+                f"{self.name} has not been aligned with its space yet: run `isotrope align`"
             )
-        found = Projection.load(Path(self.file))
-        if found.dim_in != self.encoder.dim:
+        projection = Projection.load(Path(self.file))
+        if projection.dim_in != self.encoder.dim:
             raise EncoderError(
-                f"{self.file} projects rows of {found.dim_in} numbers, {self.name} makes"
-                f" {self.encoder.dim}: `isotrope align` learns another"
+                f"{self.file} projects rows of {projection.dim_in} numbers, but {self.name} makes"
+                f" rows of {self.encoder.dim}: learn another projection with `isotrope align`"
             )
-        return found
+        return projection
 
     @cached_property
     def dim(self) -> int:
@@ -156,3 +164,21 @@ class Projected:
 
     def encode(self, batch: list[Any]) -> np.ndarray:
         return self.projection(self.encoder.encode(batch))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """GELU in its tanh form (Hendrycks and Gimpel 2016), which needs no error function."""
+    return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608) * (x + 0.044715 * x * x * x)))
+
+
+def _expected_shapes(
+    kind: str, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that the tensors must have, given those of `weight` and `hidden_bias`."""
+    dim_in, dim = shapes["weight"]
+    expected: dict[str, tuple[int, ...]] = {"weight": (dim_in, dim), "bias": (dim,)}
+    if kind == "mlp":
+        width = shapes["hidden_bias"][0] if shapes["hidden_bias"] else 0
+        expected |= {"hidden_weight": (dim_in, width), "hidden_bias": (width,)}
+        expected["out_weight"] = (width, dim)
+    return expected

@@ -1,7 +1,12 @@
-"""The encoders that there are, by scheme: ours, and those that other packages enter.
+"""Name encoders by specs, and make the encoder that a spec names.
 
-A scheme is a factory `make(name, **options)`. One whose model serves several modalities takes
-`modality` among its options. Packages enter theirs in the entry-point group `isotrope.encoders`:
+A spec is `scheme:name?option=value&option=value`, for example
+`clap:laion/clap-htsat-unfused?pooling=best`. Each scheme has a factory `make(name, **options)`,
+which gets the options as strings. If its model serves several modalities, `modality` is one of
+the options. The option `projection`, a file, is taken by every scheme (see
+`embedders.projection`).
+
+Other packages add schemes with the entry-point group `isotrope.encoders`:
 
     [project.entry-points."isotrope.encoders"]
     my_clip = "my_package.encoders:make"
@@ -17,11 +22,11 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from embedders.encoder import Encoder
-from embedders.projection import Projected
+from embedders.projection import ProjectedEncoder
 from store.errors import EncoderError, InputError
 
 ENTRY_POINTS = "isotrope.encoders"
-_OURS = {
+_MODULES = {
     "local": "embedders.local.towers",
     "open_clip": "embedders.encoders.open_clip",
     "clap": "embedders.encoders.clap",
@@ -29,11 +34,12 @@ _OURS = {
     "timm": "embedders.encoders.timm_image",
     "python": "embedders.encoders.custom",
 }
+_ENCODER_MEMBERS = ("name", "version", "modality", "dim", "fingerprint", "prepare", "encode")
 
 
 @dataclass(frozen=True)
-class Spec:
-    """A name taken apart; `str()` puts it together again, options in alphabetical order."""
+class EncoderSpec:
+    """A parsed spec. `str()` writes it again, with its options in alphabetical order."""
 
     scheme: str
     name: str
@@ -43,14 +49,19 @@ class Spec:
         options = urlencode(sorted(self.options.items()), safe="/:,", quote_via=quote)
         return f"{self.scheme}:{self.name}" + (f"?{options}" if options else "")
 
-    def having(self, **options: str) -> "Spec":
-        return Spec(self.scheme, self.name, {**self.options, **options})
+    def with_options(self, **options: str) -> "EncoderSpec":
+        """The same spec with these options added or replaced."""
+        return EncoderSpec(self.scheme, self.name, {**self.options, **options})
 
 
-def parse(text: object) -> Spec:
-    """Raises EncoderError where `text` is not `scheme:name` with options that have values."""
-    written = text if isinstance(text, str) else ""
-    scheme, colon, rest = written.partition(":")
+def parse_spec(text: object) -> EncoderSpec:
+    """Parse a spec.
+
+    Raises:
+        EncoderError: `text` is not `scheme:name`, or an option has no value.
+    """
+    spec = text if isinstance(text, str) else ""
+    scheme, colon, rest = spec.partition(":")
     name, _, query = rest.partition("?")
     try:
         options = dict(parse_qsl(query, strict_parsing=True, keep_blank_values=True))
@@ -59,27 +70,40 @@ def parse(text: object) -> Spec:
         name = name if not query else ""
     if not (scheme and colon and name):
         raise EncoderError(
-            f"{text!r} names no encoder: scheme:name is expected, such as local:image,"
+            f"{text!r} does not name an encoder: scheme:name is expected, such as local:image,"
             " open_clip:ViT-B-32/laion2b_s34b_b79k or clap:laion/clap-htsat-unfused?pooling=best"
         )
-    return Spec(scheme, name, options)
+    return EncoderSpec(scheme, name, options)
+
+
+def spec_for_modality(spec: str, modality: str) -> str:
+    """Add the option `modality` to a spec, if its scheme takes it.
+
+    Raises:
+        EncoderError: the spec cannot be parsed, or its scheme is unknown or cannot be imported.
+    """
+    parsed = parse_spec(spec)
+    names = _option_names(_factory(parsed))
+    if names is not None and "modality" in names:
+        parsed = parsed.with_options(modality=modality)
+    return str(parsed)
 
 
 @cache
 def load(spec: str) -> Encoder:
-    """The encoder that a spec names, one instance a process.
+    """Make the encoder that a spec names. A process has one instance of each.
 
     Raises:
-        EncoderError: its scheme or an option is not known, or it cannot be made.
+        EncoderError: the scheme or an option is unknown, or the encoder cannot be made.
     """
-    parsed = parse(spec)
-    make = factory(parsed)
+    parsed = parse_spec(spec)
+    make = _factory(parsed)
     options = {**parsed.options}
     projection = options.pop("projection", None)
-    takes = _options(make)
-    if takes is not None and (unknown := sorted(set(options) - takes)):
-        known = ", ".join(sorted(takes - {"modality"})) or "none"
-        raise EncoderError(f"{spec!r}: unknown option {unknown[0]!r}; it takes: {known}")
+    names = _option_names(make)
+    if names is not None and (unknown := sorted(set(options) - names)):
+        allowed = ", ".join(sorted(names - {"modality"})) or "none"
+        raise EncoderError(f"{spec!r}: unknown option {unknown[0]!r}; allowed: {allowed}")
     try:
         encoder = make(parsed.name, **options)
     except (EncoderError, InputError):
@@ -87,42 +111,36 @@ def load(spec: str) -> Encoder:
     except Exception as error:
         raise EncoderError(f"{spec!r} cannot be loaded: {error}") from error
     if not _is_encoder(encoder):
-        raise EncoderError(f"{spec!r} made a {type(encoder).__name__}, which is no Encoder")
-    return encoder if projection is None else Projected(encoder, projection)
+        raise EncoderError(
+            f"{spec!r} made a {type(encoder).__name__}, which is not an Encoder: an encoder has"
+            f" {', '.join(_ENCODER_MEMBERS)}"
+        )
+    return encoder if projection is None else ProjectedEncoder(encoder, projection)
 
 
-def for_modality(spec: str, modality: str) -> str:
-    """The spec of a tower of `modality`, which a scheme that serves several has to be told.
-
-    Raises EncoderError as `parse` and `factory` do.
-    """
-    parsed = parse(spec)
-    takes = _options(factory(parsed))
-    return str(parsed.having(modality=modality) if takes and "modality" in takes else parsed)
-
-
-def factory(spec: Spec) -> Callable[..., Any]:
-    """Raises EncoderError: the scheme is not known, or its module cannot be imported."""
+def _factory(spec: EncoderSpec) -> Callable[..., Any]:
+    """The factory of a spec's scheme."""
     try:
-        if spec.scheme in _OURS:
-            return import_module(_OURS[spec.scheme]).make
-        for entered in entry_points(group=ENTRY_POINTS, name=spec.scheme):
-            return entered.load()
+        if spec.scheme in _MODULES:
+            return import_module(_MODULES[spec.scheme]).make
+        for entry_point in entry_points(group=ENTRY_POINTS, name=spec.scheme):
+            return entry_point.load()
     except Exception as error:
-        raise EncoderError(f"{spec.scheme}: cannot be imported: {error}") from error
-    known = [*_OURS, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)})]
-    raise EncoderError(f"encoder {str(spec)!r} is not known; allowed: {', '.join(known)}")
+        raise EncoderError(f"encoders of {spec.scheme} cannot be imported: {error}") from error
+    schemes = [*_MODULES, *sorted({e.name for e in entry_points(group=ENTRY_POINTS)})]
+    raise EncoderError(
+        f"{str(spec)!r}: unknown scheme {spec.scheme!r}; allowed: {', '.join(schemes)}"
+    )
 
 
-def _is_encoder(made: Any) -> bool:
-    # `isinstance` would evaluate what it looks for, and read all weights for their fingerprint.
-    members = ("name", "version", "modality", "dim", "fingerprint", "prepare", "encode")
-    return all(inspect.getattr_static(made, name, None) is not None for name in members)
-
-
-def _options(make: Callable[..., Any]) -> set[str] | None:
-    """Names of what a factory takes beside the name; None where it takes whatever comes."""
-    _, *rest = inspect.signature(make).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in rest):
+def _option_names(make: Callable[..., Any]) -> set[str] | None:
+    """The options that a factory takes beside the name; None if it takes any."""
+    _, *parameters = inspect.signature(make).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return {p.name for p in rest}
+    return {p.name for p in parameters}
+
+
+def _is_encoder(value: Any) -> bool:
+    # `isinstance` would evaluate the members, and so read all weights for the fingerprint.
+    return all(inspect.getattr_static(value, name, None) is not None for name in _ENCODER_MEMBERS)

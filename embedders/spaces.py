@@ -1,8 +1,8 @@
-"""Spaces: towers, one a modality, whose vectors can be compared by cosine.
+"""Spaces: a tower for each modality, whose vectors can be compared by cosine.
 
-A tower is named by the spec of its encoder (`embedders.registry`; the schemes are in
-`embedders.registry`). One whose encoder does not live in the space is a mapping, and its vectors
-go through a projection that `isotrope align` has learned from pairs:
+A tower is the spec of an encoder (see `embedders.registry`). If the encoder's vectors are not in
+the space, the tower is a mapping, and a projection that `isotrope align` has learned from pairs
+brings its vectors into the space:
 
     audio: {encoder: clap:laion/clap-htsat-unfused, aligned_by: text}
 """
@@ -14,18 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from embedders.registry import for_modality, load, parse
+from embedders.registry import load, parse_spec, spec_for_modality
 from store.errors import EncoderError, InputError, RecordError
 from store.tables.schema import MODALITIES
 
 PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
-_KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
+_TOWER_KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
+_SETTINGS = {"head": "kind", "structure": "structure", "dim": "dim"}  # by key of a tower
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """A tower that is projected: its encoder's spec, the modalities that it is aligned by, and what
-    the heads are learned with (`embedders.alignment.settings.Settings`)."""
+    """How a projected tower is aligned.
+
+    Attributes:
+        encoder: the spec of its bare encoder.
+        by: the modalities that it is aligned by.
+        settings: options of `embedders.alignment.settings.Settings`.
+    """
 
     encoder: str
     by: tuple[str, ...]
@@ -34,14 +40,24 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Space:
-    """A named space, the encoder of each of its modalities, and the towers that are projected."""
+    """A named space.
+
+    Attributes:
+        name: of the space.
+        towers: the encoder's spec, by modality; of a projected tower, with its projection.
+        aligned: how the projected towers are aligned, by modality.
+    """
 
     name: str
     towers: dict[str, str]
     aligned: dict[str, Alignment] = field(default_factory=dict)
 
     def fingerprint(self, modality: str) -> str:
-        """Raises EncoderError: the encoder cannot be loaded, or is one of another modality."""
+        """The fingerprint of a tower's encoder.
+
+        Raises:
+            EncoderError: the encoder cannot be loaded, or is of another modality.
+        """
         encoder = load(self.towers[modality])
         if encoder.modality != modality:
             spec = self.towers[modality]
@@ -52,14 +68,16 @@ class Space:
 
 
 def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
-    """One entry of `spaces:` in corpus.yaml, or that of a release.
+    """Open a space. No encoder is loaded.
 
     Args:
-        root: of the tables, where a tower's `projection` is found.
+        name: of the space.
+        config: its entry under `spaces:` in corpus.yaml, or in a release.
+        root: the tables' folder, which a tower's `projection` is relative to.
 
     Raises:
-        EncoderError: a preset, a modality or an encoder's scheme is unknown, or towers are aligned
-            by what is not there.
+        EncoderError: a preset, a key or an encoder's scheme is unknown, or a tower is aligned by
+            a modality that the space does not have.
     """
     settings = dict(config)
     preset = settings.pop("preset", None)
@@ -73,10 +91,10 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
             raise EncoderError(f"space {name!r}: unknown key {modality!r}; allowed: {allowed}")
         try:
             if isinstance(tower, Mapping):
-                aligned[modality] = _alignment(modality, tower)
-                towers[modality] = _projected(aligned[modality].encoder, tower, root)
+                aligned[modality] = _parse_alignment(modality, tower)
+                towers[modality] = _projected_spec(aligned[modality].encoder, tower, root)
             else:
-                towers[modality] = for_modality(tower, modality)
+                towers[modality] = spec_for_modality(tower, modality)
         except EncoderError as error:
             raise EncoderError(f"space {name!r}, {modality}: {error}") from None
     if not towers:
@@ -87,9 +105,15 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
 
 
 def in_order(space: Space) -> list[tuple[str, ...]]:
-    """The aligned towers in the order in which they are learned, two that name each other at once.
+    """Order the aligned towers so that each is learned after those that it is aligned by.
 
-    Raises EncoderError: one is aligned by itself, by what the space has not, or in a circle.
+    Returns:
+        The steps, in order. A step is one modality, or two that are aligned by each other and are
+        learned together.
+
+    Raises:
+        EncoderError: a tower is aligned by itself, by a modality that the space does not have, or
+            in a circle.
     """
     for modality, tower in space.aligned.items():
         others = [m for m in space.towers if m != modality]
@@ -106,39 +130,29 @@ def in_order(space: Space) -> list[tuple[str, ...]]:
             if mutual and tower.by == (other,) and both not in steps:
                 steps.append(both)
                 settled |= set(both)
-    while left := [m for m in space.aligned if m not in settled]:
-        ready = [m for m in left if set(space.aligned[m].by) <= settled]
+    while pending := [m for m in space.aligned if m not in settled]:
+        ready = [m for m in pending if set(space.aligned[m].by) <= settled]
         if not ready:
             raise EncoderError(
-                f"space {space.name!r}: {', '.join(left)} are aligned by one another in a circle;"
-                " two may name each other, and the rest follows them"
+                f"space {space.name!r}: {', '.join(pending)} are aligned by one another in a"
+                " circle; only two towers that name nothing but each other may do so, and others"
+                " may follow them"
             )
         steps += [(m,) for m in ready]
         settled |= set(ready)
     return steps
 
 
-def _alignment(modality: str, tower: Mapping[str, Any]) -> Alignment:
-    if unknown := [key for key in tower if key not in _KEYS]:
-        raise EncoderError(f"unknown key {unknown[0]!r}; allowed: {', '.join(_KEYS)}")
-    by = tower.get("aligned_by")
-    if not by or "encoder" not in tower:
-        raise EncoderError("a tower that is a mapping has encoder: and aligned_by:")
-    names = {"head": "kind", "structure": "structure", "dim": "dim"}
-    return Alignment(
-        encoder=for_modality(tower["encoder"], modality),
-        by=(by,) if isinstance(by, str) else tuple(by),
-        settings={names[key]: tower[key] for key in names if key in tower},
-    )
-
-
-def _projected(encoder: str, tower: Mapping[str, Any], root: str) -> str:
-    file = tower.get("projection")
-    return str(parse(encoder).having(projection=f"{root}/{file}" if file else ""))
-
-
 def encode_query(space: Space, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Inputs by modality to unit vectors (d,) float32.
+    """Encode the inputs of a query.
+
+    Args:
+        space: whose towers encode.
+        inputs: by modality; a text is a str, an image or a recording is its bytes, a path, or
+            whatever else its encoder takes.
+
+    Returns:
+        Unit vectors, float32 (d,), by modality.
 
     Raises:
         EncoderError: the space has no tower for a modality.
@@ -147,18 +161,36 @@ def encode_query(space: Space, inputs: Mapping[str, Any]) -> dict[str, np.ndarra
     vectors = {}
     for modality, raw in inputs.items():
         if modality not in space.towers:
-            known = ", ".join(space.towers)
-            raise EncoderError(f"space {space.name!r} has no {modality} encoder, only {known}")
+            allowed = ", ".join(space.towers)
+            raise EncoderError(f"space {space.name!r} has no {modality} encoder, only {allowed}")
         encoder = load(space.towers[modality])
         try:
-            prepared = encoder.prepare(_checked(modality, raw))
+            prepared = encoder.prepare(_read_input(modality, raw))
         except RecordError as error:
             raise InputError(f"the {modality} of the query cannot be used: {error.error}") from None
         vectors[modality] = encoder.encode([prepared])[0]
     return vectors
 
 
-def _checked(modality: str, raw: Any) -> Any:
+def _parse_alignment(modality: str, tower: Mapping[str, Any]) -> Alignment:
+    if unknown := [key for key in tower if key not in _TOWER_KEYS]:
+        raise EncoderError(f"unknown key {unknown[0]!r}; allowed: {', '.join(_TOWER_KEYS)}")
+    by = tower.get("aligned_by")
+    if not by or "encoder" not in tower:
+        raise EncoderError("a tower that is a mapping needs both encoder: and aligned_by:")
+    return Alignment(
+        encoder=spec_for_modality(tower["encoder"], modality),
+        by=(by,) if isinstance(by, str) else tuple(by),
+        settings={_SETTINGS[key]: tower[key] for key in _SETTINGS if key in tower},
+    )
+
+
+def _projected_spec(encoder: str, tower: Mapping[str, Any], root: str) -> str:
+    file = tower.get("projection")
+    return str(parse_spec(encoder).with_options(projection=f"{root}/{file}" if file else ""))
+
+
+def _read_input(modality: str, raw: Any) -> Any:
     if modality == "text":
         if not isinstance(raw, str):
             raise InputError(f"text= takes a string, not {type(raw).__name__}")

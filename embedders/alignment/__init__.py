@@ -1,1 +1,1 @@
-"""Learned projections between encoders."""
+"""Alignment: learn the projections that bring frozen encoders into one space."""

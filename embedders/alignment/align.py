@@ -1,8 +1,8 @@
-"""Alignment: learns the projections that bring frozen encoders into one space, from pairs.
+"""Learn from pairs the projections that bring frozen encoders into one space.
 
-It works on plain arrays of features: the encoders run once, before, and are never changed.
+The functions take plain arrays of features: the encoders run once, before, and are never changed.
 "Scaling up Projectors" (SAIL, Zhang et al. 2024) shows that small heads suffice, STRUCTURE (Groeger
-et al. 2025) that some thousand pairs do, OneEncoder (Faye et al. 2024) that one modality after
+et al. 2025) that some thousand pairs do, and OneEncoder (Faye et al. 2024) that one modality after
 another can join a space that is kept.
 """
 
@@ -23,11 +23,15 @@ FIGURES = ("r@1", "r@5", "r@10", "mrr", "median_rank")
 
 @dataclass(frozen=True)
 class Aligned:
-    """What was learned from pairs (x, y).
+    """The result of an alignment of pairs (x, y).
 
-    `y` is None where its space was kept. `figures` holds `pairs`, `validation_pairs`,
-    `best_epoch`, and by direction (`x->y`, `y->x`; `y0` and on for several anchors) the figures
-    on the validation pairs. `history` has a row an epoch: loss and validation MRR.
+    Attributes:
+        x: the projection of x.
+        y: the projection of y; None if the space of y was kept.
+        figures: `pairs`, `validation_pairs` and `best_epoch`; and for each direction (`x->y` and
+            `y->x`; with several anchors `x->y0`, `y0->x`, `x->y1`, ...) the retrieval figures on
+            the validation pairs.
+        history: for each epoch its number, loss and validation MRR.
     """
 
     x: Projection
@@ -44,73 +48,104 @@ def align(
     two_sided: bool = False,
     **settings: Any,
 ) -> Aligned:
-    """Learn to project x to y, or both into a space of their own.
+    """Learn to project x into the space of y, or both into a new space.
 
     The same arguments give the same heads on the same number of threads.
 
     Args:
-        x: (n, d_x) features, whatever their scale.
-        y: (n, d_y) features. One-sided, these are rows of the space that x is to join, or several
-            such arrays of one width, say of two modalities; a row of NaN has no such part.
+        x: (n, d_x) features of any scale.
+        y: (n, d_y) features. One-sided, these are rows of the space that x joins, or several such
+            arrays of one width, for example of two modalities; a row of NaN is missing.
         groups: (n,) integers, or several such arrays, of what pairs have in common (an image, a
-            caption, a duplicate cluster): pairs that share a value in any of them, directly or
-            through others, are never wrong answers to each other and never straddle the split.
-        settings: see `Settings`.
+            caption, a duplicate cluster). Pairs that share a value in any of them, directly or
+            through others, do not count as wrong answers to each other, and are on one side of
+            the validation split.
+        two_sided: learn a projection of y too.
+        settings: see `embedders.alignment.settings.Settings`.
 
-    Raises InputError: arguments do not fit together, are not finite, or leave no group for
-    training or for validation.
+    Raises:
+        InputError: arguments do not fit together, are not finite, or leave no group for training
+            or for validation.
     """
     from embedders.alignment.training import train
 
     options = Settings(**settings)
-    rows = _matrix(x, "x")
-    anchors = [_anchor(a, len(rows)) for a in (y if isinstance(y, list | tuple) else [y])]
+    x = _check_features(x)
+    anchors = [_check_anchor(a, len(x)) for a in (y if isinstance(y, list | tuple) else [y])]
     if len({a.shape[1] for a in anchors}) > 1:
-        raise InputError(f"the anchors differ in width: {[a.shape[1] for a in anchors]}")
+        raise InputError(
+            f"the anchors differ in width: {[a.shape[1] for a in anchors]};"
+            " all must be rows of one space"
+        )
     if two_sided and (len(anchors) > 1 or np.isnan(anchors[0]).any()):
         raise InputError("two-sided alignment takes one y, without missing rows")
-    joined = components(groups, len(rows))
-    validation = split(joined, options.validation, options.seed)
-    heads, history, best = train(rows, anchors, joined, validation, two_sided, options)
+    labels = components(groups, len(x))
+    held_out = hold_out(labels, options.validation, options.seed)
+    heads, history, best_epoch = train(x, anchors, labels, held_out, two_sided, options)
     figures: dict[str, Any] = {
-        "pairs": int((~validation).sum()),
-        "validation_pairs": int(validation.sum()),
-        "best_epoch": best,
+        "pairs": int((~held_out).sum()),
+        "validation_pairs": int(held_out.sum()),
+        "best_epoch": best_epoch,
     }
-    projected = heads[0](rows[validation])
+    projected = heads[0](x[held_out])
     for number, anchor in enumerate(anchors):
         name = "y" if len(anchors) == 1 else f"y{number}"
-        held = anchor[validation]
-        there = np.isfinite(held).all(axis=1)
-        if not there.any():
+        targets = anchor[held_out]
+        present = np.isfinite(targets).all(axis=1)
+        if not present.any():
             continue
-        right = (heads[1] if two_sided else _as_unit)(held[there])
-        both = retrieval(projected[there], right, joined[validation][there])
-        figures |= {f"x->{name}": both[0], f"{name}->x": both[1]}
+        targets = (heads[1] if two_sided else _as_unit)(targets[present])
+        forward, backward = retrieval_figures(
+            projected[present], targets, labels[held_out][present]
+        )
+        figures |= {f"x->{name}": forward, f"{name}->x": backward}
     return Aligned(heads[0], heads[1] if two_sided else None, figures, history)
 
 
-def retrieval(
+def retrieval_figures(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Figures of x -> y and y -> x for unit rows, pair by pair: r@1, r@5, r@10, mrr, median_rank.
+    """Retrieval figures of paired unit rows: r@1, r@5, r@10, mrr and median_rank.
 
-    The right answer is the query's own row; with `groups`, any row of its group.
+    Args:
+        x: (n, d) unit rows.
+        y: (n, d) unit rows. The right answer to a row of x is the same row of y, and the reverse.
+        groups: (n,) labels. With them, every row of the query's group is a right answer.
+
+    Returns:
+        The figures of x -> y, and those of y -> x.
     """
     relevant: Any = np.arange(len(x))
     if groups is not None:
         relevant = [np.flatnonzero(groups == group) for group in groups]
-    found = []
-    for queries, gallery in ((x, y), (y, x)):
-        raw = fit("none", gallery=gallery, query_bank=queries[:1], gallery_bank=gallery[:1])
-        figures = evaluate(raw, queries, relevant).figures()
-        found.append({name: float(figures[name]) for name in FIGURES})
-    return found[0], found[1]
+    forward, backward = (
+        evaluate(
+            fit("none", gallery=gallery, query_bank=queries[:1], gallery_bank=gallery[:1]),
+            queries,
+            relevant,
+        ).figures()
+        for queries, gallery in ((x, y), (y, x))
+    )
+    return (
+        {name: float(forward[name]) for name in FIGURES},
+        {name: float(backward[name]) for name in FIGURES},
+    )
 
 
 def components(groups: np.ndarray | Sequence[np.ndarray] | None, pairs: int) -> np.ndarray:
-    """(n,) int64: equal for pairs that share a value in any of `groups`, directly or through
-    others. Raises InputError where an array is not (n,) integers."""
+    """Label the connected components of pairs that share values.
+
+    Args:
+        groups: (n,) integers, or several such arrays; None puts every pair in its own component.
+        pairs: n.
+
+    Returns:
+        (n,) int64, equal for pairs that share a value in any of `groups`, directly or through
+        other pairs.
+
+    Raises:
+        InputError: an array is not (n,) integers.
+    """
     label = np.arange(pairs)
     if groups is None:
         return label
@@ -124,45 +159,58 @@ def components(groups: np.ndarray | Sequence[np.ndarray] | None, pairs: int) -> 
             )
         inverses.append(np.unique(column, return_inverse=True)[1])
     while True:
-        before = label
+        previous = label
         for inverse in inverses:
-            least = np.full(inverse.max(initial=-1) + 1, pairs)
-            np.minimum.at(least, inverse, label)
-            label = least[inverse]
-        if np.array_equal(label, before):
+            smallest = np.full(inverse.max(initial=-1) + 1, pairs)
+            np.minimum.at(smallest, inverse, label)
+            label = smallest[inverse]
+        if np.array_equal(label, previous):
             return label
 
 
-def split(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """(n,) True for about `share` of the pairs, whole groups of them, drawn at random.
+def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draw whole groups at random that have about `share` of the pairs together.
 
-    Raises InputError where that leaves either side empty.
+    Args:
+        groups: (n,) labels.
+        share: 0 to 1.
+        seed: of the draw.
+
+    Returns:
+        (n,) bool, True for pairs of the drawn groups.
+
+    Raises:
+        InputError: all pairs, or none, would be held out.
     """
     names, counts = np.unique(groups, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
-    before = np.cumsum(counts[order]) - counts[order]
-    chosen = names[order[before + counts[order] <= max(share * len(groups), 1)]]
-    held = np.isin(groups, chosen)
-    if held.all() or not held.any():
-        raise InputError(f"{len(names)} groups of pairs are too few to hold out {share:g} of them")
-    return held
+    cumulative = np.cumsum(counts[order])
+    drawn = names[order[cumulative <= max(share * len(groups), 1)]]
+    held_out = np.isin(groups, drawn)
+    if held_out.all() or not held_out.any():
+        raise InputError(
+            f"{len(names)} groups of pairs are too few to hold out {share:g} of the pairs"
+        )
+    return held_out
 
 
-def _matrix(rows: Any, name: str) -> np.ndarray:
-    found = np.asarray(rows, np.float32)
-    if found.ndim != 2 or not found.size or not np.isfinite(found).all():
-        raise InputError(f"{name} must be finite rows (n, d), not an array of {found.shape}")
-    return found
+def _check_features(rows: Any) -> np.ndarray:
+    features = np.asarray(rows, np.float32)
+    if features.ndim != 2 or not features.size or not np.isfinite(features).all():
+        raise InputError(
+            f"x must be finite rows (n, d) without NaN, not an array of shape {features.shape}"
+        )
+    return features
 
 
-def _anchor(rows: Any, pairs: int) -> np.ndarray:
-    found = np.asarray(rows, np.float32)
-    if found.ndim != 2 or len(found) != pairs:
-        raise InputError(f"y must be {pairs} rows, as x, not an array of {found.shape}")
-    missing = np.isnan(found).all(axis=1)
-    if not np.isfinite(found[~missing]).all() or missing.all():
-        raise InputError("y must be finite rows; a row that is missing is NaN throughout")
-    return found
+def _check_anchor(rows: Any, pairs: int) -> np.ndarray:
+    anchor = np.asarray(rows, np.float32)
+    if anchor.ndim != 2 or len(anchor) != pairs:
+        raise InputError(f"y must be {pairs} rows, as x is, not an array of shape {anchor.shape}")
+    missing = np.isnan(anchor).all(axis=1)
+    if not np.isfinite(anchor[~missing]).all() or missing.all():
+        raise InputError("y must be finite rows; in a row that is missing, every value is NaN")
+    return anchor
 
 
 def _as_unit(rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,11 @@
-"""Projections without a training loop: a linear system, solved once.
+"""Linear maps in closed form: principal components, ridge regression and canonical correlation.
 
-Where pairs are few (hundreds to some thousands), these are hard to beat by gradient descent, and
-they have one answer.
+With few pairs (hundreds to some thousands), a linear system that is solved once is hard to beat
+by gradient descent, and its solution is unique.
+
+- `whitened` and `ridge` take numpy arrays and return finished projections.
+- `ridge_solutions` and `cca_solutions` take torch tensors and yield one solution for each of
+  `PENALTIES`; `embedders.alignment.training` starts from the best of them.
 """
 
 from collections.abc import Iterator
@@ -12,83 +16,103 @@ import torch
 from embedders.projection import Projection
 from store.errors import InputError
 
-_FLOOR = 1e-2  # of the mean variance; a direction with next to none would be blown up to noise
+# Of standardised features, whose variance is 1.
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Added to each component's variance, as a share of the mean variance. Without it, a direction
+# with almost no variance would be scaled up to noise.
+_VARIANCE_FLOOR = 1e-2
 
 
 def whitened(
     rows: np.ndarray, dim: int, *, power: float = 0.5, weights: np.ndarray | None = None
 ) -> Projection:
-    """The `dim` strongest principal components of float32 (n, d) rows, made more alike in strength.
+    """Learn the projection on the `dim` strongest principal components, partly whitened.
 
     Component i is divided by its variance to the power/2: 0 is plain PCA, 1 is whitening. Between
-    them, what sets related texts apart counts for more, and noise for not much more.
+    the two, directions that separate related texts count for more, and noise for little more.
 
     Args:
-        weights: (n,) how much each row counts.
+        rows: float32 (n, d).
+        dim: the number of components.
+        power: 0 to 1.
+        weights: (n,) the weight of each row; None is equal weights.
 
-    Raises InputError where there are fewer than `dim` components.
+    Raises:
+        InputError: the rows have fewer than `dim` components.
     """
     if dim > min(rows.shape[1], len(rows) - 1):
-        raise InputError(f"{len(rows)} rows of {rows.shape[1]} have no {dim} principal components")
-    weight = _shares(weights, len(rows))
-    mean = weight @ rows
-    centred = (rows - mean) * np.sqrt(weight)[:, None]
+        raise InputError(
+            f"{len(rows)} rows of {rows.shape[1]} numbers do not have {dim} principal components"
+        )
+    share = _shares(weights, len(rows))
+    mean = share @ rows
+    centred = (rows - mean) * np.sqrt(share)[:, None]
     variance, axes = np.linalg.eigh(centred.T @ centred)
     variance, axes = variance[::-1][:dim], axes[:, ::-1][:, :dim]
-    scaled = axes * (variance + _FLOOR * variance.mean()) ** (-power / 2)
-    return _linear(scaled, -mean @ scaled)
+    scaled = axes * (variance + _VARIANCE_FLOOR * variance.mean()) ** (-power / 2)
+    return _linear_projection(scaled, -mean @ scaled)
 
 
 def ridge(
     x: np.ndarray, y: np.ndarray, *, penalty: float, weights: np.ndarray | None = None
 ) -> Projection:
-    """The linear map from x (n, d_x) to unit rows y (n, d_y) with the least squared error, plus
-    `penalty` times the squares of its weights on standardised features.
+    """Learn the linear map from x to y by ridge regression on standardised features.
+
+    It minimises the squared error plus `penalty` times the squared weights.
 
     Args:
-        penalty: in units of one pair's mean weight; about the number of pairs is a good start.
-        weights: (n,) how much each pair counts.
+        x: (n, d_x) features.
+        y: (n, d_y) unit rows.
+        penalty: in units of a pair's mean weight; about the number of pairs is a good start.
+        weights: (n,) the weight of each pair; None is equal weights.
     """
-    weight = _shares(weights, len(x)) * len(x)
-    share = weight / len(x)
-    mean, target_mean = share @ x, share @ y
-    deviation = np.sqrt(share @ (x - mean) ** 2)
+    share = _shares(weights, len(x))
+    weight = share * len(x)
+    x_mean, y_mean = share @ x, share @ y
+    deviation = np.sqrt(share @ (x - x_mean) ** 2)
     scale = 1 / (deviation + 1e-3 * deviation.max() + 1e-12)
-    centred = ((x - mean) * scale).astype(np.float64)
-    weighted = centred * weight[:, None]
-    system = centred.T @ weighted + penalty * np.eye(x.shape[1])
-    found = np.linalg.solve(system, weighted.T @ (y - target_mean))
-    # Without the target's mean, which all pictures share and which makes hubs.
-    return _linear(found * scale[:, None], -(mean * scale) @ found)
+    standardised = ((x - x_mean) * scale).astype(np.float64)
+    weighted = standardised * weight[:, None]
+    system = standardised.T @ weighted + penalty * np.eye(x.shape[1])
+    solution = np.linalg.solve(system, weighted.T @ (y - y_mean))
+    # The mean of y is left out of the bias: all images would share it, which makes hubs.
+    return _linear_projection(solution * scale[:, None], -(x_mean * scale) @ solution)
 
 
-def _shares(weights: np.ndarray | None, rows: int) -> np.ndarray:
-    found = np.ones(rows) if weights is None else np.asarray(weights, np.float64)
-    return found / found.sum()
+def ridge_solutions(
+    x: torch.Tensor, y: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Solve the ridge regression from x to y for each of `PENALTIES`.
 
+    Args:
+        x: (n, d_x), columns of mean zero.
+        y: (n, d_y).
 
-def _linear(weight: np.ndarray, bias: np.ndarray) -> Projection:
-    return Projection({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
-
-
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of standardised features, whose variance is one
-
-
-def ridge_path(x: torch.Tensor, y: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Weights (d_y, d_x) and offsets (d_y,) for each of PENALTIES; x has columns of mean zero."""
-    gram, mean = x.T @ x / len(x), y.mean(0)
-    cross = x.T @ (y - mean) / len(x)
+    Yields:
+        Weights (d_y, d_x) and offsets (d_y,).
+    """
+    gram, y_mean = x.T @ x / len(x), y.mean(0)
+    cross = x.T @ (y - y_mean) / len(x)
     values, vectors = torch.linalg.eigh(gram)
-    turned = vectors.T @ cross
+    rotated = vectors.T @ cross
     for penalty in PENALTIES:
-        yield (vectors @ (turned / (values[:, None] + penalty))).T, mean
+        yield (vectors @ (rotated / (values[:, None] + penalty))).T, y_mean
 
 
-def canonical(
+def cca_solutions(
     x: torch.Tensor, y: torch.Tensor, dim: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Weights (k, d_x) and (k, d_y) for each of PENALTIES, k at most `dim`; both have columns of
-    mean zero."""
+    """Solve the regularised canonical correlation of x and y for each of `PENALTIES`.
+
+    Args:
+        x: (n, d_x), columns of mean zero.
+        y: (n, d_y), columns of mean zero.
+        dim: the largest number of components.
+
+    Yields:
+        Weights (k, d_x) of x and (k, d_y) of y, k at most `dim`. Each component is scaled by the
+        square root of its correlation.
+    """
     cross = x.T @ y / len(x)
     grams = [torch.linalg.eigh(rows.T @ rows / len(rows)) for rows in (x, y)]
     for penalty in PENALTIES:
@@ -99,3 +123,13 @@ def canonical(
         k = min(dim, len(s))
         root = s[:k].sqrt()[:, None]
         yield root * (left @ u[:, :k]).T, root * (right @ vh[:k].T).T
+
+
+def _shares(weights: np.ndarray | None, rows: int) -> np.ndarray:
+    """Weights as float64 (n,) that sum to one."""
+    weights = np.ones(rows) if weights is None else np.asarray(weights, np.float64)
+    return weights / weights.sum()
+
+
+def _linear_projection(weight: np.ndarray, bias: np.ndarray) -> Projection:
+    return Projection({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})

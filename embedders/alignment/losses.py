@@ -1,22 +1,24 @@
-"""What alignment minimises, on torch tensors of one batch."""
+"""The losses of alignment, on torch tensors of one batch."""
 
 import math
 
 import torch
 from torch.nn import functional
 
-_LEAST, _MOST = math.log(1.0), math.log(100.0)  # of the logarithm of the scale, as CLIP bounds it
+# Bounds of the logarithm of the scale (1 / temperature), as CLIP has them.
+_MIN_LOG_SCALE, _MAX_LOG_SCALE = math.log(1.0), math.log(100.0)
 
 
-class Contrast(torch.nn.Module):
+class ContrastiveLoss(torch.nn.Module):
     """A contrastive loss of unit rows, with a learned temperature.
 
-    Args:
-        loss: `softmax`, the symmetric InfoNCE of CLIP (Radford et al. 2021), or `sigmoid`, that of
-            SigLIP (Zhai et al. 2023), each pair a question of its own; "Scaling up Projectors"
-            (SAIL, Zhang et al. 2024) aligns frozen encoders with the latter.
+    Other pairs of the same group are left out of the loss: they are neither right nor wrong
+    answers.
 
-    Pairs of one group are neither right nor wrong answers to each other and are left out.
+    Args:
+        loss: `softmax`, the symmetric InfoNCE of CLIP (Radford et al. 2021), or `sigmoid`, the loss
+            of SigLIP (Zhai et al. 2023), in which each pair is a separate binary decision;
+            "Scaling up Projectors" (SAIL, Zhang et al. 2024) aligns frozen encoders with it.
     """
 
     def __init__(self, loss: str):
@@ -26,51 +28,54 @@ class Contrast(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.tensor(-5.0))
 
     def forward(self, x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """The loss of rows (n, d) and (n, d), pair by pair; `groups` (n,)."""
-        scores = x @ y.T * self.log_scale.clamp(_LEAST, _MOST).exp()
+        """The loss of paired rows x (n, d) and y (n, d) with the group labels (n,)."""
+        scores = x @ y.T * self.log_scale.clamp(_MIN_LOG_SCALE, _MAX_LOG_SCALE).exp()
         own = torch.eye(len(x), dtype=torch.bool, device=x.device)
-        others = (groups[:, None] == groups) & ~own
+        same_group = (groups[:, None] == groups) & ~own
         if self.loss == "sigmoid":
             signs = own.float() * 2 - 1
             losses = -functional.logsigmoid(signs * (scores + self.bias))
-            return losses.masked_fill(others, 0).sum() / len(x)
-        scores = scores.masked_fill(others, -torch.inf)
+            return losses.masked_fill(same_group, 0).sum() / len(x)
+        scores = scores.masked_fill(same_group, -torch.inf)
         answers = torch.arange(len(x), device=x.device)
-        rows = functional.cross_entropy(scores, answers)
-        return (rows + functional.cross_entropy(scores.T, answers)) / 2
+        forward = functional.cross_entropy(scores, answers)
+        return (forward + functional.cross_entropy(scores.T, answers)) / 2
 
 
-def structure(
+def structure_loss(
     before: torch.Tensor, after: torch.Tensor, levels: int, temperature: float
 ) -> torch.Tensor:
-    """How far a projection bends the neighbourhoods of a batch; 0 where it keeps them.
+    """How much a projection changes the neighbourhoods of a batch; 0 if it keeps them.
 
-    STRUCTURE (Groeger et al. 2025): rows are centred and scaled to unit length, their similarities
-    become distributions P by a softmax, and the Jensen-Shannon divergence of P^l before and after
-    is averaged over the levels l = 1..L with weights 1/l. P^l are the neighbours of neighbours. A
-    row is no neighbour of its own here: its likeness to itself would outweigh all others.
+    STRUCTURE (Groeger et al. 2025): rows are centred and scaled to unit length, and a softmax turns
+    their similarities into distributions P. The Jensen-Shannon divergence of P^l before and after
+    is averaged over the levels l = 1..L with weights 1/l; P^l stands for the neighbours of
+    neighbours. Unlike in the paper, a row is not its own neighbour: its similarity to itself would
+    outweigh all others.
 
     Args:
         before: (n, d) the encoder's rows.
         after: (n, d') the projected rows.
+        levels: L.
+        temperature: of the softmax.
     """
-    p, q = (_neighbours(rows, temperature) for rows in (before, after))
+    p, q = (_neighbour_distribution(rows, temperature) for rows in (before, after))
     p_level, q_level = p, q
     total = before.new_zeros(())
     for level in range(1, levels + 1):
-        total = total + _divergence(p_level, q_level) / level
+        total = total + _jensen_shannon(p_level, q_level) / level
         p_level, q_level = p_level @ p, q_level @ q
     return total / levels
 
 
-def _neighbours(rows: torch.Tensor, temperature: float) -> torch.Tensor:
+def _neighbour_distribution(rows: torch.Tensor, temperature: float) -> torch.Tensor:
     unit = functional.normalize(rows - rows.mean(0), dim=1)
     similarity = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
     return torch.softmax(similarity, dim=1)
 
 
-def _divergence(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """Jensen-Shannon, in nats, the mean over rows."""
+def _jensen_shannon(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """The Jensen-Shannon divergence in nats, averaged over rows."""
     middle = ((p + q) / 2).clamp_min(1e-12).log()
     sides = (functional.kl_div(middle, side.clamp_min(1e-12).log(), log_target=True,
                                reduction="batchmean") for side in (p, q))  # fmt: skip

@@ -13,21 +13,28 @@ class Settings:
     """How heads are learned.
 
     Attributes:
-        kind: linear, or mlp (one hidden layer beside the linear map).
-        dim: of the shared space, where both sides learn; else it is that of y.
-        loss: softmax (InfoNCE) or sigmoid (SigLIP).
-        structure: the weight of the regulariser that keeps neighbourhoods; 0 leaves it out.
-        levels: of neighbourhoods that the regulariser compares.
+        kind: `linear`, or `mlp` (one hidden layer beside the linear map).
+        dim: of the shared space, if both sides are projected; otherwise it is that of y.
+        loss: `softmax` (InfoNCE) or `sigmoid` (SigLIP).
+        structure: weight of the regulariser that keeps neighbourhoods; 0 leaves it out.
+        levels: how many levels of neighbourhoods (neighbours, neighbours of neighbours, ...) the
+            regulariser compares.
         structure_temperature: of the similarities that it compares.
         width: of the hidden layer.
-        dropout: the share of input features that is hidden in each step.
-        noise: standard deviation of what is added to the standardised features in each step.
-        learning_rate: of AdamW at its height; it falls to zero along a cosine.
-        batch: pairs a step.
-        epochs: at most.
-        patience: epochs without a better validation before it ends; the best epoch is kept.
+        dropout: the share of input features that is dropped in each step.
+        noise: standard deviation of the noise that is added to the standardised features in each
+            step.
+        learning_rate: the highest of AdamW; it falls to zero along a cosine.
+        weight_decay: of AdamW.
+        batch: pairs in each step.
+        epochs: the largest number of epochs.
+        patience: training ends after this many epochs without a better validation. The best epoch
+            is kept.
         validation: the share of groups that is held out.
-        seed: of everything drawn at random.
+        seed: of everything that is drawn at random.
+
+    Raises:
+        InputError: a value is not allowed.
     """
 
     kind: str = "linear"
@@ -55,4 +62,4 @@ class Settings:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; it must be at least 1")
         if not 0 < self.validation < 1:
-            raise InputError(f"validation={self.validation}; it must lie between 0 and 1")
+            raise InputError(f"validation={self.validation}; it must be between 0 and 1")

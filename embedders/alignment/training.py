@@ -3,47 +3,50 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from embedders.alignment.closed_form import canonical, ridge_path
-from embedders.alignment.losses import Contrast, structure
+from embedders.alignment.closed_form import cca_solutions, ridge_solutions
+from embedders.alignment.losses import ContrastiveLoss, structure_loss
+from embedders.alignment.settings import Settings
 from embedders.projection import Projection
-
-if TYPE_CHECKING:
-    from embedders.alignment.settings import Settings
 
 
 class Head(nn.Module):
-    """A projection that is being learned, behind the standardisation of its inputs."""
+    """A projection in training. It standardises its inputs first.
 
-    def __init__(self, rows: torch.Tensor, dim: int, settings: "Settings"):
+    Args:
+        rows: (n, d_in) training inputs, whose mean and deviation standardise all later ones.
+        dim: d_out.
+        settings: of the alignment.
+    """
+
+    def __init__(self, rows: torch.Tensor, dim: int, settings: Settings):
         super().__init__()
         self.settings = settings
         self.mean = rows.mean(0)
         deviation = rows.std(0) if len(rows) > 1 else torch.ones(rows.shape[1])
-        # A feature that hardly varies must not be blown up.
+        # The floor keeps a feature that hardly varies from being scaled up to noise.
         self.scale = 1 / (deviation + 1e-3 * deviation.max() + 1e-12)
         self.linear = nn.Linear(rows.shape[1], dim)
         self.hidden = nn.Linear(rows.shape[1], settings.width) if settings.kind == "mlp" else None
         self.out = nn.Linear(settings.width, dim, bias=False) if settings.kind == "mlp" else None
         if self.out is not None:
-            nn.init.zeros_(self.out.weight)  # it begins as the linear map
+            nn.init.zeros_(self.out.weight)  # training starts from the linear map alone
 
-    def standardised(self, rows: torch.Tensor) -> torch.Tensor:
+    def standardise(self, rows: torch.Tensor) -> torch.Tensor:
         return (rows - self.mean) * self.scale
 
-    def set(self, weights: torch.Tensor, offset: torch.Tensor) -> None:
-        """Take a linear map of standardised rows; dimensions that it does not fill become zero."""
+    def set_linear(self, weights: torch.Tensor, offset: torch.Tensor) -> None:
+        """Set the linear map of standardised rows; output dimensions beyond it become zero."""
         self.linear.weight.zero_()[: len(weights)] = weights
         self.linear.bias.zero_()[: len(offset)] = offset
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        x = self.standardised(rows)
+        x = self.standardise(rows)
         if self.training:
             if self.settings.noise:
                 x = x + self.settings.noise * torch.randn_like(x)
@@ -54,13 +57,13 @@ class Head(nn.Module):
         return functional.normalize(out, dim=1)
 
     def projection(self) -> Projection:
-        """The same map with the standardisation worked into its weights."""
+        """The same map as a `Projection`, with the standardisation folded into its weights."""
         layers = {"": self.linear} | ({} if self.hidden is None else {"hidden_": self.hidden})
         tensors = {}
-        for name, layer in layers.items():
+        for prefix, layer in layers.items():
             weight = layer.weight * self.scale
-            tensors[f"{name}weight"] = weight.T
-            tensors[f"{name}bias"] = layer.bias - weight @ self.mean
+            tensors[f"{prefix}weight"] = weight.T
+            tensors[f"{prefix}bias"] = layer.bias - weight @ self.mean
         if self.out is not None:
             tensors["out_weight"] = self.out.weight.T
         return Projection({n: t.detach().cpu().numpy().copy() for n, t in tensors.items()})
@@ -71,128 +74,151 @@ def train(
     x: np.ndarray,
     anchors: list[np.ndarray],
     groups: np.ndarray,
-    validation: np.ndarray,
+    held_out: np.ndarray,
     two_sided: bool,
-    settings: "Settings",
+    settings: Settings,
 ) -> tuple[list[Projection], list[dict[str, float]], int]:
-    """The heads of the best epoch (x's, and y's where two-sided), a row an epoch, and which it was.
+    """Train the heads and keep those of the epoch with the best validation.
 
-    See `embedders.alignment.align.align` for the arguments.
+    Args:
+        x: (n, d_x) float32.
+        anchors: (n, d_y) float32 each; a row of NaN is missing.
+        groups: (n,) labels; see `embedders.alignment.align.align`.
+        held_out: (n,) bool, the validation pairs.
+        two_sided: train a head for the anchor too.
+        settings: of the alignment.
+
+    Returns:
+        The head of x (and, two-sided, that of y); for each epoch its number, loss and validation
+        MRR; and the number of the best epoch, 0 for the closed-form start.
     """
     torch.manual_seed(settings.seed)
     rows, labels = torch.from_numpy(x), torch.from_numpy(groups)
     sides = [torch.from_numpy(anchor) for anchor in anchors]
-    training, held = (torch.from_numpy(np.flatnonzero(part)) for part in (~validation, validation))
+    training, validation = (
+        torch.from_numpy(np.flatnonzero(part)) for part in (~held_out, held_out)
+    )
     dim = settings.dim if two_sided else sides[0].shape[1]
     heads = [Head(rows[training], dim, settings)]
     if two_sided:
         heads.append(Head(sides[0][training], dim, settings))
-    validate = partial(_validated, heads, rows, sides, labels, held, two_sided)
-    best = _begin(heads, rows[training], [side[training] for side in sides], validate), 0
-    kept = [head.projection() for head in heads]
+    validate = partial(_validation_mrr, heads, rows, sides, labels, validation, two_sided)
+    best_mrr = _start_closed_form(
+        heads, rows[training], [side[training] for side in sides], validate
+    )
+    best_epoch, best_heads = 0, [head.projection() for head in heads]
     modules = nn.ModuleList(heads)
-    contrast = Contrast(settings.loss)
+    contrastive = ContrastiveLoss(settings.loss)
     optimiser = torch.optim.AdamW(
         [
             {"params": modules.parameters(), "weight_decay": settings.weight_decay},
-            {"params": contrast.parameters(), "weight_decay": 0.0},
+            {"params": contrastive.parameters(), "weight_decay": 0.0},
         ],
         lr=settings.learning_rate,
     )
     steps = math.ceil(len(training) / settings.batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.epochs * steps)
 
-    def loss(some: torch.Tensor) -> torch.Tensor:
+    def batch_loss(batch: torch.Tensor) -> torch.Tensor:
         total = rows.new_zeros(())
-        projected = heads[0](rows[some])
+        projected = heads[0](rows[batch])
         for side in sides:
-            there = torch.isfinite(side[some]).all(1)
-            if there.sum() < 2:
+            present = torch.isfinite(side[batch]).all(1)
+            if present.sum() < 2:
                 continue
-            right = side[some][there]
-            right = heads[1](right) if two_sided else functional.normalize(right, dim=1)
-            total = total + contrast(projected[there], right, labels[some][there]) / len(sides)
+            before = side[batch][present]
+            after = heads[1](before) if two_sided else functional.normalize(before, dim=1)
+            contrast = contrastive(projected[present], after, labels[batch][present])
+            total = total + contrast / len(sides)
             if settings.structure and two_sided:
-                total = total + settings.structure * _bent(side[some][there], right, settings)
+                total = total + settings.structure * _structure_loss(before, after, settings)
         if settings.structure:
-            total = total + settings.structure * _bent(rows[some], projected, settings)
+            total = total + settings.structure * _structure_loss(rows[batch], projected, settings)
         return total
 
     history: list[dict[str, float]] = []
     for epoch in range(1, settings.epochs + 1):
         modules.train()
         order = training[torch.randperm(len(training))]
-        spent = 0.0
-        for some in order.split(settings.batch):
-            value = loss(some)
-            if not value.requires_grad:  # not one pair of the batch has an anchor
+        mean_loss = 0.0
+        for batch in order.split(settings.batch):
+            loss = batch_loss(batch)
+            if not loss.requires_grad:  # no pair of the batch has an anchor
                 continue
             optimiser.zero_grad()
-            value.backward()
+            loss.backward()
             optimiser.step()
             schedule.step()
-            spent += float(value.detach()) * len(some) / len(training)
+            mean_loss += float(loss.detach()) * len(batch) / len(training)
         modules.eval()
-        reciprocal = validate()
-        history.append({"epoch": epoch, "loss": spent, "validation_mrr": reciprocal})
-        if reciprocal > best[0]:
-            best, kept = (reciprocal, epoch), [head.projection() for head in heads]
-        if epoch - best[1] >= settings.patience:
+        mrr = validate()
+        history.append({"epoch": epoch, "loss": mean_loss, "validation_mrr": mrr})
+        if mrr > best_mrr:
+            best_mrr, best_epoch = mrr, epoch
+            best_heads = [head.projection() for head in heads]
+        if epoch - best_epoch >= settings.patience:
             break
-    return kept, history, best[1]
+    return best_heads, history, best_epoch
 
 
 @torch.no_grad()
-def _begin(
+def _start_closed_form(
     heads: list[Head], x: torch.Tensor, sides: list[torch.Tensor], validate: Callable[[], float]
 ) -> float:
-    """Set the heads' linear maps to the best that can be solved for; returns its validation."""
+    """Set the heads' linear maps to the best closed-form solution; return its validation MRR."""
     if len(heads) == 2:
-        left, right = heads[0].standardised(x), heads[1].standardised(sides[0])
-        pairs = canonical(left, right, heads[0].linear.out_features)
+        left, right = heads[0].standardise(x), heads[1].standardise(sides[0])
+        pairs = cca_solutions(left, right, heads[0].linear.out_features)
         starts = [[(weights, torch.zeros(len(weights))) for weights in pair] for pair in pairs]
     else:
         units = torch.stack([functional.normalize(side, dim=1) for side in sides])
         anchor = functional.normalize(units.nanmean(0), dim=1)
-        there = torch.isfinite(anchor).all(1)
-        starts = [[one] for one in ridge_path(heads[0].standardised(x[there]), anchor[there])]
-    scored = []
-    for start in starts:
+        present = torch.isfinite(anchor).all(1)
+        solutions = ridge_solutions(heads[0].standardise(x[present]), anchor[present])
+        starts = [[solution] for solution in solutions]
+
+    def set_heads(start: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         for head, (weights, offset) in zip(heads, start, strict=True):
-            head.set(weights, offset)
-        scored.append(validate())
-    best = max(range(len(starts)), key=scored.__getitem__)
-    for head, (weights, offset) in zip(heads, starts[best], strict=True):
-        head.set(weights, offset)
-    return scored[best]
+            head.set_linear(weights, offset)
+
+    mrrs = []
+    for start in starts:
+        set_heads(start)
+        mrrs.append(validate())
+    best = max(range(len(starts)), key=mrrs.__getitem__)
+    set_heads(starts[best])
+    return mrrs[best]
 
 
-def _bent(before: torch.Tensor, after: torch.Tensor, settings: "Settings") -> torch.Tensor:
-    return structure(before, after, settings.levels, settings.structure_temperature)
+def _structure_loss(before: torch.Tensor, after: torch.Tensor, settings: Settings) -> torch.Tensor:
+    return structure_loss(before, after, settings.levels, settings.structure_temperature)
 
 
 @torch.no_grad()
-def _validated(
+def _validation_mrr(
     heads: list[Head],
     rows: torch.Tensor,
     sides: list[torch.Tensor],
     labels: torch.Tensor,
-    held: torch.Tensor,
+    validation: torch.Tensor,
     two_sided: bool,
 ) -> float:
-    """Mean reciprocal rank over both directions and all anchors, any row of a group being right."""
-    projected = heads[0](rows[held])
-    found = []
+    """Mean reciprocal rank over both directions and all anchors.
+
+    Every row of the query's group is a right answer; the best of them has the rank.
+    """
+    projected = heads[0](rows[validation])
+    reciprocal_ranks = []
     for side in sides:
-        there = torch.isfinite(side[held]).all(1)
-        if not there.any():
+        present = torch.isfinite(side[validation]).all(1)
+        if not present.any():
             continue
-        right = side[held][there]
-        right = heads[1](right) if two_sided else functional.normalize(right, dim=1)
-        scores = projected[there] @ right.T
-        same = labels[held][there]
-        right_answers = same[:, None] == same
-        for way in (scores, scores.T):
-            best = way.masked_fill(~right_answers, -torch.inf).amax(1, keepdim=True)
-            found.append(1 / (1 + (way > best).sum(1).float()))
-    return float(torch.cat(found).mean())
+        targets = side[validation][present]
+        targets = heads[1](targets) if two_sided else functional.normalize(targets, dim=1)
+        scores = projected[present] @ targets.T
+        group = labels[validation][present]
+        is_right = group[:, None] == group
+        for directed in (scores, scores.T):
+            best = directed.masked_fill(~is_right, -torch.inf).amax(1, keepdim=True)
+            reciprocal_ranks.append(1 / (1 + (directed > best).sum(1).float()))
+    return float(torch.cat(reciprocal_ranks).mean())

@@ -1,1 +1,1 @@
-"""The encoder families, one file each."""
+"""The encoders of other libraries, one file for each family."""

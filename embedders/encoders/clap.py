@@ -1,16 +1,19 @@
-"""CLAP: audio and text in one space (Wu et al. 2023), through transformers.
+"""CLAP: audio and text encoders of one space (Wu et al. 2023), run by transformers.
 
     clap:laion/clap-htsat-unfused      a model of the hub, downloaded once
     clap:/data/my-clap                 a folder as `save_pretrained` writes it
 
-A recording longer than the model's window (10 s in most) is cut into windows of that length, as
-few as cover it, evenly spread, so that none is short of sound. `pooling=mean` (the default) gives
-the mean of their unit vectors, scaled to length one; `pooling=best` the vector of the one window
-that is nearest to that mean: a real moment of the recording, where the mean of a speech and a song
-is like neither. Beyond `max_seconds` (600) nothing is read. `precision` is fp32, bf16 or fp16.
+A recording longer than the model's window (10 s in most models) is cut into windows of that length:
+as few as cover it, evenly spaced, so that none is padded with silence. Options:
 
-Models with feature fusion see each window as a short recording: their own way with long ones
-takes crops at random, which would give the same recording another vector every time.
+- `pooling=mean` (the default) gives the mean of the windows' unit vectors, scaled to length one.
+  `pooling=best` gives the vector of the window that is nearest to that mean. That is a real moment
+  of the recording, while the mean of speech and of a song is similar to neither.
+- `max_seconds` (600): nothing after that is read.
+- `precision`: fp32, bf16 or fp16.
+
+Models with feature fusion get each window as a short recording. Their own method for long ones
+takes random crops, which would give the same recording a different vector each time.
 """
 
 import json
@@ -23,7 +26,7 @@ import numpy as np
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device, weights
 from embedders.media.audio import load_mono
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 from store.errors import EncoderError
 
 POOLINGS = ("mean", "best")
@@ -37,13 +40,13 @@ def make(
     pooling: str = "mean",
     max_seconds: str = "600",
 ) -> "ClapAudio | ClapText":
-    folder, precision = weights.hub_folder(name), device.checked(precision)
+    folder, precision = weights.hub_folder(name), device.check_precision(precision)
     if modality == "text":
         return ClapText(folder, precision)
     if modality != "audio":
         raise EncoderError(f"clap:{name} has towers for audio and text, none for {modality}")
     if pooling not in POOLINGS:
-        raise EncoderError(f"pooling={pooling!r}: allowed are {', '.join(POOLINGS)}")
+        raise EncoderError(f"pooling={pooling!r}; allowed: {', '.join(POOLINGS)}")
     try:
         seconds = float(max_seconds)
     except ValueError:
@@ -52,7 +55,7 @@ def make(
 
 
 class _Tower:
-    """What both towers share: the folder, and the model that is loaded from it."""
+    """What both towers share: the folder of the model, its width and its fingerprint."""
 
     name: str
     version = _VERSION
@@ -78,7 +81,14 @@ class _Tower:
 
 
 class ClapAudio(_Tower):
-    """One vector a recording, of its windows."""
+    """Encodes recordings: one vector for each, pooled over its windows.
+
+    Args:
+        folder: of the model.
+        precision: None is the device's default.
+        pooling: one of POOLINGS.
+        max_seconds: of a recording that are read.
+    """
 
     modality = "audio"
 
@@ -91,25 +101,30 @@ class ClapAudio(_Tower):
         return self.precision, self.pooling, self.max_seconds
 
     @cached_property
-    def _mel(self) -> Any:
+    def _extractor(self) -> Any:
         from transformers import ClapFeatureExtractor
 
         return ClapFeatureExtractor.from_pretrained(self.folder)
 
     def prepare(self, raw: Any) -> np.ndarray:
-        """Float32 (windows, 1 or 4, frames, mels).
+        """Make the mel spectrograms of a recording's windows.
 
-        Raises RecordError as `sound.load_mono` does.
+        Returns:
+            Float32 (windows, 1 or 4, frames, mels).
+
+        Raises:
+            RecordError: the rules of `embedders.media.audio.load_mono`.
         """
-        sound = load_mono(raw, self._mel.sampling_rate, self.max_seconds)
-        made = self._mel(
-            windows(sound, self._mel.nb_max_samples),
-            sampling_rate=self._mel.sampling_rate,
+        samples = load_mono(raw, self._extractor.sampling_rate, self.max_seconds)
+        features = self._extractor(
+            windows(samples, self._extractor.nb_max_samples),
+            sampling_rate=self._extractor.sampling_rate,
             return_tensors="np",
         )
-        return made["input_features"].astype(np.float32)
+        return features["input_features"].astype(np.float32)
 
     def cost(self, prepared: np.ndarray) -> float:
+        """The number of windows."""
         return len(prepared)
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
@@ -119,14 +134,14 @@ class ClapAudio(_Tower):
         features = device.to_device(np.concatenate(batch))
         is_longer = torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
         with torch.inference_mode(), device.autocast(self.precision):
-            made = model.get_audio_features(input_features=features, is_longer=is_longer)
-        rows = unit_rows(device.to_numpy(made.pooler_output))
+            output = model.get_audio_features(input_features=features, is_longer=is_longer)
+        rows = unit_rows(device.to_numpy(output.pooler_output))
         ends = np.cumsum([len(prepared) for prepared in batch])[:-1]
-        return np.stack([pooled(each, self.pooling) for each in np.split(rows, ends)])
+        return np.stack([pool_windows(each, self.pooling) for each in np.split(rows, ends)])
 
 
 class ClapText(_Tower):
-    """What does not fit the model's context is not read."""
+    """Encodes text. Text beyond the model's context is cut off."""
 
     modality = "text"
 
@@ -138,17 +153,20 @@ class ClapText(_Tower):
 
     @cached_property
     def _context(self) -> int:
+        """The number of tokens that the model reads."""
         config = json.loads((self.folder / "config.json").read_text())["text_config"]
-        # RoBERTa numbers positions from its padding token's number on.
-        places = config.get("max_position_embeddings", 514) - config.get("pad_token_id", 1) - 1
-        return min(places, self._tokenizer.model_max_length)
+        # RoBERTa's first position has the number after that of its padding token.
+        first_position = config.get("pad_token_id", 1) + 1
+        positions = config.get("max_position_embeddings", 514) - first_position
+        return min(positions, self._tokenizer.model_max_length)
 
     def prepare(self, raw: bytes | str) -> np.ndarray:
-        """int64 (tokens,)."""
-        made = self._tokenizer(text_input(raw), truncation=True, max_length=self._context)
-        return np.array(made["input_ids"], np.int64)
+        """Tokenise a text to int64 (tokens,)."""
+        tokens = self._tokenizer(load_text(raw), truncation=True, max_length=self._context)
+        return np.array(tokens["input_ids"], np.int64)
 
     def cost(self, prepared: np.ndarray) -> float:
+        """One for each 32 tokens, at least 1."""
         return max(1, len(prepared) / 32)
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
@@ -156,31 +174,35 @@ class ClapText(_Tower):
 
         longest = max(map(len, batch))
         ids = np.full((len(batch), longest), self._tokenizer.pad_token_id, np.int64)
-        there = np.zeros_like(ids)
+        mask = np.zeros_like(ids)
         for row, tokens in enumerate(batch):
             ids[row, : len(tokens)] = tokens
-            there[row, : len(tokens)] = 1
+            mask[row, : len(tokens)] = 1
         with torch.inference_mode(), device.autocast(self.precision):
-            made = _model(self.folder).get_text_features(
-                input_ids=device.to_device(ids), attention_mask=device.to_device(there)
+            output = _model(self.folder).get_text_features(
+                input_ids=device.to_device(ids), attention_mask=device.to_device(mask)
             )
-        return unit_rows(device.to_numpy(made.pooler_output))
+        return unit_rows(device.to_numpy(output.pooler_output))
 
 
-def windows(sound: np.ndarray, length: int) -> list[np.ndarray]:
-    """The fewest windows of `length` samples that cover a recording, evenly spread; all of it where
-    it is shorter."""
-    if len(sound) <= length:
-        return [sound]
-    count = -(-len(sound) // length)
-    starts = np.linspace(0, len(sound) - length, count).round().astype(int)
-    return [sound[start : start + length] for start in starts]
+def windows(samples: np.ndarray, length: int) -> list[np.ndarray]:
+    """Cut a recording into the fewest windows that cover it, evenly spaced.
+
+    Args:
+        samples: (n,).
+        length: of each window, in samples. A shorter recording is one window.
+    """
+    if len(samples) <= length:
+        return [samples]
+    count = -(-len(samples) // length)
+    starts = np.linspace(0, len(samples) - length, count).round().astype(int)
+    return [samples[start : start + length] for start in starts]
 
 
-def pooled(rows: np.ndarray, how: str) -> np.ndarray:
-    """Unit rows (windows, d) to one unit vector (d,): their mean, or the row nearest to it."""
+def pool_windows(rows: np.ndarray, pooling: str) -> np.ndarray:
+    """Pool unit rows (windows, d) to one unit vector (d,): their mean, or the row nearest to it."""
     mean = unit_rows(rows.mean(axis=0, keepdims=True))[0]
-    return mean if how == "mean" else rows[np.argmax(rows @ mean)]
+    return mean if pooling == "mean" else rows[np.argmax(rows @ mean)]
 
 
 @cache

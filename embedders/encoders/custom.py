@@ -1,4 +1,7 @@
-"""One's own encoder: `python:module:factory`, which takes the options and gives an Encoder."""
+"""Custom encoders: `python:module:factory` calls the factory, which returns an `Encoder`.
+
+Options of the spec are passed to the factory as keyword arguments.
+"""
 
 from importlib import import_module
 from typing import Any

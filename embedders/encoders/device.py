@@ -1,4 +1,8 @@
-"""Where a model runs, and in which precision: bf16 on a GPU, fp32 on CPUs, unless asked."""
+"""Where a model runs, and in which precision.
+
+Models run on the GPU that the process has, else on the CPU. The default precision is bf16 on a GPU
+(fp16 on one without bf16) and fp32 on a CPU.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,23 +21,38 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 @cache
 def device() -> "torch.device":
-    """The GPU that this process was given, else the CPU."""
+    """The GPU that this process has, else the CPU."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def checked(asked: str | None) -> str | None:
-    """A spec's `precision` as it came. Raises EncoderError where it is none of PRECISIONS."""
-    if asked is not None and asked not in PRECISIONS:
-        raise EncoderError(f"precision={asked!r}: allowed are {', '.join(PRECISIONS)}")
-    return asked
+def check_precision(option: str | None) -> str | None:
+    """Return a spec's option `precision` if it is allowed.
+
+    Raises:
+        EncoderError: it is not one of PRECISIONS.
+    """
+    if option is not None and option not in PRECISIONS:
+        raise EncoderError(f"precision={option!r}; allowed: {', '.join(PRECISIONS)}")
+    return option
 
 
-def precision(asked: str | None) -> str:
-    """What is asked for; else bf16 on a GPU (fp16 where it has none), fp32 on a CPU."""
-    if asked is not None:
-        return asked
+def check_bool(option: str, name: str) -> bool:
+    """Parse a spec's option that is true or false.
+
+    Raises:
+        EncoderError: it is neither.
+    """
+    if option not in ("true", "false"):
+        raise EncoderError(f"{name}={option!r}; allowed: true, false")
+    return option == "true"
+
+
+def precision(option: str | None) -> str:
+    """The precision that a model runs in: that of the option, else the device's default."""
+    if option is not None:
+        return option
     import torch
 
     if device().type == "cpu":
@@ -41,11 +60,11 @@ def precision(asked: str | None) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def autocast(asked: str | None) -> AbstractContextManager:
-    """Run a model of fp32 weights in `precision(asked)`."""
+def autocast(option: str | None) -> AbstractContextManager:
+    """Run a model of fp32 weights in `precision(option)` within the block."""
     import torch
 
-    kind = precision(asked)
+    kind = precision(option)
     if kind == "fp32":
         return nullcontext()
     dtype = torch.bfloat16 if kind == "bf16" else torch.float16
@@ -53,7 +72,10 @@ def autocast(asked: str | None) -> AbstractContextManager:
 
 
 def to_device(array: np.ndarray) -> "torch.Tensor":
-    """A copy on the device; from page-locked memory on a GPU, so that it overlaps with work."""
+    """Copy an array to the device.
+
+    On a GPU it goes through page-locked memory, so that copying overlaps with computation.
+    """
     import torch
 
     tensor = torch.from_numpy(array)
@@ -62,9 +84,17 @@ def to_device(array: np.ndarray) -> "torch.Tensor":
     return tensor.pin_memory().to(device(), non_blocking=True)
 
 
-def normalised(pixels: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
-    """Float32 (n, 3, h, w) of bytes of that shape, channels brought to mean 0 and deviation 1;
-    `mean` and `std` are of values from 0 to 1."""
+def normalise_pixels(pixels: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """Subtract the mean of each channel and divide by its standard deviation.
+
+    Args:
+        pixels: uint8 tensor (n, 3, height, width).
+        mean: of each channel, for pixels scaled to 0..1.
+        std: of each channel, for pixels scaled to 0..1.
+
+    Returns:
+        Float32 tensor of the same shape.
+    """
     import torch
 
     centre, scale = (
@@ -75,12 +105,5 @@ def normalised(pixels: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
 
 
 def to_numpy(tensor: Any) -> np.ndarray:
-    """Float32, on the CPU."""
+    """Copy a tensor to the CPU as a float32 array."""
     return tensor.float().cpu().numpy()
-
-
-def yes(option: str, name: str) -> bool:
-    """An option of a spec that is true or false. Raises EncoderError."""
-    if option not in ("true", "false"):
-        raise EncoderError(f"{name}={option!r}: allowed are true and false")
-    return option == "true"

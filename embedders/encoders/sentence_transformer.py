@@ -1,9 +1,9 @@
-"""sentence-transformers: text towers to align others to, or to be aligned.
+"""Text encoders of the library sentence-transformers, to align others to or to be aligned.
 
     sentence_transformers:sentence-transformers/all-mpnet-base-v2     a model of the hub
-    sentence_transformers:/data/my-model                              a folder of one
+    sentence_transformers:/data/my-model                              a model's folder
 
-Option: `precision` (fp32, bf16, fp16). Needs the package sentence-transformers.
+Option: `precision` (fp32, bf16, fp16). It needs the package sentence-transformers.
 """
 
 import json
@@ -15,18 +15,23 @@ import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device, weights
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 from store.errors import EncoderError
 
 _MODULES = "modules.json"
 
 
 def make(name: str, precision: str | None = None) -> "SentenceText":
-    return SentenceText(weights.hub_folder(name), device.checked(precision))
+    return SentenceText(weights.hub_folder(name), device.check_precision(precision))
 
 
 class SentenceText:
-    """What does not fit the model's context is not read."""
+    """Encodes text. Text beyond the model's context is cut off.
+
+    Args:
+        folder: of the model.
+        precision: None is the device's default.
+    """
 
     name = "sentence-transformers"
     version = "1"
@@ -43,11 +48,11 @@ class SentenceText:
 
     @cached_property
     def dim(self) -> int:
-        """As the folder's modules tell, without their weights: the last that says a width."""
+        """The width of the last module that declares one, read without loading the weights."""
         widths = [
             config[key]
-            for module in _json(self.folder / _MODULES)
-            for config in [_json(self.folder / module["path"] / "config.json")]
+            for module in _read_json(self.folder / _MODULES)
+            for config in [_read_json(self.folder / module["path"] / "config.json")]
             for key in ("out_features", "word_embedding_dimension", "hidden_size")
             if isinstance(config, dict) and key in config
         ]
@@ -64,19 +69,20 @@ class SentenceText:
         return SentenceTransformer(str(self.folder), device=str(device.device()))
 
     def prepare(self, raw: bytes | str) -> str:
-        """The model's own tokeniser, which is compiled, runs in `encode`."""
-        return text_input(raw)
+        """Check the text. `encode` tokenises it: the model's tokeniser is compiled and fast."""
+        return load_text(raw)
 
     def cost(self, prepared: str) -> float:
+        """One for each 128 characters, at least 1."""
         return max(1, len(prepared) / 128)
 
     def encode(self, batch: list[str]) -> np.ndarray:
         with device.autocast(self.precision):
-            made = self._model.encode(
+            vectors = self._model.encode(
                 batch, batch_size=len(batch), convert_to_numpy=True, show_progress_bar=False
             )
-        return unit_rows(made)
+        return unit_rows(vectors)
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     return json.loads(path.read_text()) if path.is_file() else {}

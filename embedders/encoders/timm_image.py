@@ -1,7 +1,7 @@
-"""timm: image towers to align to others, by the model's pooled features.
+"""Image encoders of the library timm, to align to others. The vectors are the pooled features.
 
     timm:vit_small_patch14_dinov2.lvd142m      a model of the hub, downloaded once
-    timm:resnet18//data/weights.safetensors    MODEL, a slash, and a file of weights
+    timm:resnet18//data/weights.safetensors    MODEL, a slash, and the path of a file of weights
 
 Option: `precision` (fp32, bf16, fp16).
 """
@@ -23,11 +23,17 @@ def make(name: str, precision: str | None = None) -> "TimmImage":
     file = Path(path).expanduser() if path else None
     if file is not None and not file.is_file():
         raise EncoderError(f"timm:{name}: there is no file {file}")
-    return TimmImage(model, file, device.checked(precision))
+    return TimmImage(model, file, device.check_precision(precision))
 
 
 class TimmImage:
-    """Pixels go to the model as bytes and are normalised there."""
+    """Encodes images. Pixels are copied to the device as bytes and normalised there.
+
+    Args:
+        model: its name in timm.
+        file: its weights; None downloads them.
+        precision: None is the device's default.
+    """
 
     name: str
     version = "1"
@@ -48,7 +54,10 @@ class TimmImage:
 
         config = get_pretrained_cfg(self.model)
         if config is None or not config.hf_hub_id:
-            raise EncoderError(f"timm:{self.model} has no weights on the hub: give a file of them")
+            raise EncoderError(
+                f"timm:{self.model} has no weights on the hub: give a file, as in"
+                f" timm:{self.model}//path/to/weights"
+            )
         try:
             return Path(hf_hub_download(config.hf_hub_id, "model.safetensors"))
         except Exception as error:
@@ -59,8 +68,8 @@ class TimmImage:
         return fingerprint(self.name, self.version, self._weights, settings=self.precision)
 
     @cached_property
-    def _blank(self) -> Any:
-        """The model without weights, which takes no memory and tells widths and sizes."""
+    def _skeleton(self) -> Any:
+        """The model without weights, which takes no memory. It has the widths and sizes."""
         import timm
         import torch
 
@@ -72,42 +81,52 @@ class TimmImage:
 
     @cached_property
     def dim(self) -> int:
-        return self._blank.num_features
+        return self._skeleton.num_features
 
     @cached_property
-    def _data(self) -> dict[str, Any]:
+    def _data_config(self) -> dict[str, Any]:
         from timm.data import resolve_model_data_config
 
-        return resolve_model_data_config(self._blank)
+        return resolve_model_data_config(self._skeleton)
 
     @cached_property
     def _transform(self) -> Any:
         from timm.data import create_transform
 
-        # With its prefetcher, timm leaves bytes as they are, to be normalised on the device.
-        return create_transform(**self._data, is_training=False, use_prefetcher=True)
+        # With use_prefetcher, timm leaves pixels as bytes, to be normalised on the device.
+        return create_transform(**self._data_config, is_training=False, use_prefetcher=True)
 
     @cached_property
     def _model(self) -> Any:
         import timm
 
-        # As pretrained weights, a classifier's last layer is left out of them.
-        place = {"file": str(self._weights)}
+        # timm leaves out the classifier's layer of a file only if the file is given as the
+        # model's pretrained weights.
+        overlay = {"file": str(self._weights)}
         model = timm.create_model(
-            self.model, pretrained=True, num_classes=0, pretrained_cfg_overlay=place
+            self.model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
         )
         return model.eval().to(device.device())
 
     def prepare(self, raw: Any) -> np.ndarray:
-        """uint8 (3, height, width), as the model's own preprocessing cuts it."""
-        _, *sides = self._data["input_size"]
-        enough = round(max(sides) / self._data["crop_pct"])
-        return self._transform(load_rgb(raw, enough))
+        """Resize and crop an image as the model's own preprocessing does.
+
+        Returns:
+            uint8 (3, height, width).
+
+        Raises:
+            RecordError: the rules of `embedders.media.image.load_rgb`.
+        """
+        _, *sides = self._data_config["input_size"]
+        side_before_crop = round(max(sides) / self._data_config["crop_pct"])
+        return self._transform(load_rgb(raw, side_before_crop))
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         import torch
 
         with torch.inference_mode(), device.autocast(self.precision):
             planes = device.to_device(np.stack(batch))
-            pixels = device.normalised(planes, self._data["mean"], self._data["std"])
+            pixels = device.normalise_pixels(
+                planes, self._data_config["mean"], self._data_config["std"]
+            )
             return unit_rows(device.to_numpy(self._model(pixels)))

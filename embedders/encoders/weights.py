@@ -1,53 +1,61 @@
-"""Weights by path or from the hub, and what names their content."""
+"""Find the files of a model: in a folder, or downloaded from the Hugging Face hub."""
 
 from functools import cache
 from pathlib import Path
 
 from store.errors import EncoderError
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".onnx")
+_MODEL_SUFFIXES = (
+    ".safetensors", ".bin", ".pt", ".pth", ".npz", ".onnx", ".json", ".txt", ".model",
+)  # fmt: skip
+_OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.onnx", "onnx/*", "openvino/*", "*.ot")
+_PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth")
 
 
 def hub_folder(name: str) -> Path:
-    """The folder of a model: `name` itself where it is one, else the hub's, downloaded once.
+    """The folder that holds a model's files.
 
-    Weights are taken as safetensors where the model has them, never twice.
+    A model of the hub is downloaded once. If it has its weights as safetensors, only these are
+    downloaded.
 
-    Raises EncoderError where there is neither.
+    Args:
+        name: a folder's path, or a model's name on the hub.
+
+    Raises:
+        EncoderError: the folder does not exist, or the hub does not deliver the model.
     """
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
     if name.startswith(("/", "~", ".")):
         raise EncoderError(f"there is no folder {path}")
-    return _from_hub(name)
-
-
-@cache
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
-
-    try:  # what has been downloaded needs no network
-        return Path(snapshot_download(name, local_files_only=True))
-    except Exception:  # every kind of miss has its own error
-        pass
-    try:
-        files = HfApi().list_repo_files(name)
-        safe = any(file.endswith(".safetensors") for file in files)
-        other = ["*.h5", "*.msgpack", "*.onnx", "onnx/*", "openvino/*", "*.ot"]
-        skipped = [*other, "*.bin", "*.pt", "*.pth"] if safe else other
-        return Path(snapshot_download(name, ignore_patterns=skipped))
-    except Exception as error:
-        raise EncoderError(
-            f"{name!r} is no folder here and cannot be had from the model hub: {_short(error)}"
-        ) from error
+    return _download(name)
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Weights and settings of a model's folder, in order of their names."""
-    wanted = (*_WEIGHTS, ".json", ".txt", ".model")
-    return sorted(file for file in folder.rglob("*") if file.suffix in wanted and file.is_file())
+    """Weights and settings in a model's folder and its subfolders, sorted by path."""
+    return sorted(f for f in folder.rglob("*") if f.suffix in _MODEL_SUFFIXES and f.is_file())
 
 
-def _short(error: Exception) -> str:
+@cache
+def _download(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:  # a model that was downloaded before needs no network
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # huggingface_hub raises many types of error for a model not in its cache
+        pass
+    try:
+        files = HfApi().list_repo_files(name)
+        has_safetensors = any(file.endswith(".safetensors") for file in files)
+        ignored = [*_OTHER_FRAMEWORKS, *(_PICKLED_WEIGHTS if has_safetensors else ())]
+        return Path(snapshot_download(name, ignore_patterns=ignored))
+    except Exception as error:
+        raise EncoderError(
+            f"{name!r} is not a folder and cannot be downloaded from the model hub:"
+            f" {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

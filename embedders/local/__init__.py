@@ -1,11 +1,11 @@
-"""The `local` space: encoders whose weights come with packages, so that no model hub is needed.
+"""The encoders of the space `local`. Their weights come with packages, so no model hub is needed.
 
-A vector has two halves, so that a cosine is a weighted sum of two:
+A vector has two parts, so that a cosine is a weighted sum of two cosines:
 
-- a place among meanings: text by MiniLM, pictures by the names of the classes that they look like
+- meaning, 384 dimensions: text by MiniLM; images by the names of the classes that they resemble
   (ConSE), which needs no training;
-- a place in a space of 320 dimensions that heads learned from captioned drawings.
+- learned, 320 dimensions: heads that were trained on captioned drawings.
 
-Recordings are heard through the image encoder, and a head places them in both halves.
-`pipelines/local_heads` trains the heads, docs/local.md says how well they do.
+Recordings go through the image encoder as spectrograms, and a head maps its features to both parts.
+`pipelines/local_heads` trains the heads; docs/local.md has their figures.
 """

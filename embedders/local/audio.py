@@ -1,4 +1,7 @@
-"""Recordings: EfficientNet-Lite0 over a log-mel spectrogram, and a head into the whole space."""
+"""Audio in the local space: EfficientNet-Lite0 on log-mel spectrograms, and a learned head.
+
+The head maps the features to both parts of a vector, the meaning and the learned one.
+"""
 
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +17,10 @@ from embedders.media.audio import load_mono
 
 
 class LocalAudio:
-    """The mean over windows of 2.24 s of what Lite0 sees in them; the first 10 s are heard."""
+    """Encodes recordings by the mean of Lite0's features over windows of 2.24 s.
+
+    Only the first 10 s are read.
+    """
 
     name = "local-audio"
     version = "1"
@@ -34,16 +40,23 @@ class LocalAudio:
         return EfficientNetLite(0, efficientnet_file(0))
 
     def prepare(self, raw: bytes | str | Path) -> np.ndarray:
-        """uint8 (windows, 224, 224). Raises RecordError as `load_mono` does."""
+        """Make the spectrograms of a recording.
+
+        Returns:
+            uint8 (windows, 224, 224).
+
+        Raises:
+            RecordError: the rules of `embedders.media.audio.load_mono`.
+        """
         return mel.mel_windows(load_mono(raw, mel.RATE, mel.SECONDS))
 
     def features(self, batch: list[np.ndarray]) -> np.ndarray:
-        """Float32 (n, 1752)."""
-        windows = np.repeat(np.concatenate(batch)[..., None], 3, axis=3)
-        seen = self._model(windows).features
+        """The features of prepared recordings, float32 (n, 1752). They are the head's input."""
+        images = np.repeat(np.concatenate(batch)[..., None], 3, axis=3)
+        window_features = self._model(images).features
         starts = np.cumsum([0, *(len(recording) for recording in batch[:-1])])
         counts = np.array([len(recording) for recording in batch])[:, None]
-        return np.add.reduceat(seen, starts) / counts
+        return np.add.reduceat(window_features, starts) / counts
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         return head("audio")(self.features(batch))

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite (Tan and Le 2019) as it is run here: class scores, and features of four depths.
+"""EfficientNet-Lite (Tan and Le 2019): class scores, and features of four depths.
 
-Batch normalisation is folded into the convolutions and pixels lie channels last: on a CPU that
-halves the time and moves the outputs by some 1e-5.
+Batch normalisation is folded into the convolutions, and pixels are stored channels last. On a CPU
+that halves the time and changes the outputs by about 1e-5.
 """
 
 from pathlib import Path
@@ -14,34 +14,39 @@ from torch import nn
 
 from embedders.encoders.device import device
 
-SIDES = {0: 224, 2: 260}
-_POOLED = (2, 4, 6)  # blocks whose means over the picture go before the last layer's
+# The blocks whose output, averaged over the image, is part of the features, beside the last layer.
+_FEATURE_BLOCKS = (2, 4, 6)
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
 
 class ImageFeatures(NamedTuple):
-    """Features, float32 (n, sum of the depths' channels), and logits of 1,000 classes (n, 1000)."""
+    """The output of one network for n images.
+
+    Attributes:
+        features: float32 (n, sum of the channels of the four depths).
+        logits: float32 (n, 1000), of the ImageNet classes.
+    """
 
     features: np.ndarray
     logits: np.ndarray
 
 
 class EfficientNetLite:
-    """Lite0 or Lite2, on the GPU where there is one.
+    """Lite0 or Lite2, on the GPU if there is one.
 
     Args:
-        size: 0 (pictures of 224 pixels) or 2 (260).
-        weights: the package's file.
+        size: 0 (images of 224 pixels) or 2 (260).
+        weights: the file of weights; see `embedders.local.packages.efficientnet_file`.
     """
 
     def __init__(self, size: int, weights: Path):
         model = timm.create_model(f"tf_efficientnet_lite{size}", pretrained=False)
         saved = torch.load(weights, map_location="cpu", weights_only=True)
-        # The package's names differ, its tensors come in the same order.
+        # The file names its tensors differently, but has them in the same order.
         model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
         self.device = device()
-        folded = _folded(model.eval()).to(memory_format=torch.channels_last)
+        folded = _fold_batch_norm(model.eval()).to(memory_format=torch.channels_last)
         self.model: Any = folded.to(self.device)
         self.mean, self.deviation = (
             torch.tensor(values, device=self.device)[:, None, None]
@@ -50,24 +55,24 @@ class EfficientNetLite:
 
     @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> ImageFeatures:
-        """Look at pictures, uint8 (n, side, side, 3)."""
-        # The permutation of a batch that lies channels last is channels last already.
+        """Run the network on images, uint8 (n, side, side, 3)."""
+        # The permuted batch is stored channels last already.
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
         x = self.model.bn1(self.model.conv_stem((batch / 255 - self.mean) / self.deviation))
-        depths = []
+        pooled = []
         for number, block in enumerate(self.model.blocks):
             x = block(x)
-            if number in _POOLED:
-                depths.append(x.mean((2, 3)))
+            if number in _FEATURE_BLOCKS:
+                pooled.append(x.mean((2, 3)))
         last = self.model.bn2(self.model.conv_head(x)).mean((2, 3))
         logits = self.model.classifier(last)
-        features = torch.cat([*depths, last], dim=1)
+        features = torch.cat([*pooled, last], dim=1)
         return ImageFeatures(features.float().cpu().numpy(), logits.float().cpu().numpy())
 
 
 @torch.no_grad()
-def _folded(model: nn.Module) -> nn.Module:
-    """Batch normalisation worked into the convolution before it; its activation stays."""
+def _fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Fold each batch normalisation into the convolution before it; its activation stays."""
     convolution = None
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Conv2d):

@@ -1,7 +1,7 @@
-"""Pictures: EfficientNet-Lite, read as ConSE and by a learned head.
+"""Images in the local space: EfficientNet-Lite, used by ConSE and by a learned head.
 
-ConSE (Norouzi et al. 2014): the MiniLM embeddings of the 1,000 ImageNet class names, averaged with
-the picture's class probabilities. It needs no training and lies in the text's own space.
+ConSE (Norouzi et al. 2014): the MiniLM vectors of the 1,000 ImageNet class names, averaged with the
+image's class probabilities. It needs no training, and its vectors are in the space of the text's.
 """
 
 import runpy
@@ -17,24 +17,31 @@ from embedders.local.shared import DIM, SHARE, head, head_file, joined
 from embedders.local.text import LocalText
 from embedders.media.image import load_rgb
 
-SIZES = {0: 224, 2: 260}  # EfficientNet-Lite0 and 2, and the sides of their pictures
-_MARGIN = 0.9  # of the square that the whole picture is fitted into; drawings reach their edges
+SIZES = {0: 224, 2: 260}  # side of the images in pixels, by size of EfficientNet-Lite
+# The share of the square that the image is fitted into. Drawings reach to their own edges.
+_MARGIN = 0.9
 _CLASSES = 50
 _TEMPERATURE = 2.0
 
 
 class ImageFeatures(NamedTuple):
-    """ConSE's unit rows, float32 (n, 384), and what the head takes, float32 (n, 3552)."""
+    """Features of n images.
+
+    Attributes:
+        meaning: float32 (n, 384), ConSE's unit rows.
+        visual: float32 (n, 3552), the features of both networks. They are the input of the head.
+    """
 
     meaning: np.ndarray
-    seen: np.ndarray
+    visual: np.ndarray
 
 
 class LocalImage:
-    """EfficientNet-Lite0 and 2 together: the mean of their logits for ConSE (the 50 likeliest
-    classes at temperature 2), features of four depths for the head.
+    """Encodes images with EfficientNet-Lite0 and Lite2 together.
 
-    The whole picture is fitted into the square on white: centre crops find less.
+    ConSE takes the mean of their logits (the 50 most probable classes at temperature 2), and the
+    head takes their features of four depths. The whole image is fitted into a square on white: with
+    centre crops, retrieval is worse.
     """
 
     name = "local-image"
@@ -57,41 +64,50 @@ class LocalImage:
 
     @cached_property
     def _class_vectors(self) -> np.ndarray:
-        # The file alone: importing the whole of open_clip takes longer than embedding the names.
+        # Only this file is run: importing all of open_clip takes longer than encoding the names.
         path = package_file("open_clip", "zero_shot_metadata.py")
         names = list(runpy.run_path(str(path))["IMAGENET_CLASSNAMES"])
         return LocalText().features(names)
 
     def prepare(self, raw: Any) -> tuple[np.ndarray, ...]:
-        """The picture in each network's size: uint8 (side, side, 3)."""
-        picture = load_rgb(raw, max(SIZES.values()))
-        return tuple(_square(picture, side) for side in SIZES.values())
+        """Load an image in the size of each network.
+
+        Returns:
+            uint8 (side, side, 3) for each of SIZES.
+
+        Raises:
+            RecordError: the rules of `embedders.media.image.load_rgb`.
+        """
+        image = load_rgb(raw, max(SIZES.values()))
+        return tuple(_fit_square(image, side) for side in SIZES.values())
 
     def features(self, batch: list[tuple[np.ndarray, ...]]) -> ImageFeatures:
-        seen = [
-            model(np.stack(pictures))
-            for model, pictures in zip(self._models.values(), zip(*batch, strict=True), strict=True)
+        """The features of prepared images, before the head."""
+        outputs = [
+            model(np.stack(images))
+            for model, images in zip(self._models.values(), zip(*batch, strict=True), strict=True)
         ]
-        logits = np.mean([s.logits for s in seen], axis=0)
-        meaning = unit_rows(_likeliest(logits) @ self._class_vectors)
-        return ImageFeatures(meaning, np.concatenate([s.features for s in seen], axis=1))
+        logits = np.mean([output.logits for output in outputs], axis=0)
+        meaning = unit_rows(_class_probabilities(logits) @ self._class_vectors)
+        return ImageFeatures(meaning, np.concatenate([o.features for o in outputs], axis=1))
 
     def encode(self, batch: list[tuple[np.ndarray, ...]]) -> np.ndarray:
-        found = self.features(batch)
-        return joined(found.meaning, head("image")(found.seen))
+        features = self.features(batch)
+        return joined(features.meaning, head("image")(features.visual))
 
 
-def _square(picture: Image.Image, side: int) -> np.ndarray:
-    scale = side * _MARGIN / max(picture.size)
-    width, height = (max(1, round(length * scale)) for length in picture.size)
+def _fit_square(image: Image.Image, side: int) -> np.ndarray:
+    """Fit an image into the middle of a white square, uint8 (side, side, 3)."""
+    scale = side * _MARGIN / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
     square = Image.new("RGB", (side, side), "white")
-    small = picture.resize((width, height), Image.Resampling.BICUBIC)
-    square.paste(small, ((side - width) // 2, (side - height) // 2))
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    square.paste(resized, ((side - width) // 2, (side - height) // 2))
     return np.asarray(square)
 
 
-def _likeliest(logits: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, 1000) with all but the likeliest set to zero."""
+def _class_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, 1000) of the 50 most probable classes; all others are zero."""
     scaled = logits / _TEMPERATURE
     weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     threshold = np.partition(weights, -_CLASSES, axis=1)[:, [-_CLASSES]]

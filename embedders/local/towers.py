@@ -1,4 +1,4 @@
-"""The towers of the `local` space by modality."""
+"""The factory of the scheme `local`: one encoder for each modality."""
 
 from embedders.local.audio import LocalAudio
 from embedders.local.image import LocalImage
@@ -9,8 +9,15 @@ _TOWERS: dict[str, type] = {"image": LocalImage, "text": LocalText, "audio": Loc
 
 
 def make(name: str) -> LocalAudio | LocalImage | LocalText:
-    """The tower of a modality. Raises EncoderError where there is none of that name."""
+    """Make the encoder of a modality.
+
+    Args:
+        name: image, text or audio.
+
+    Raises:
+        EncoderError: the name is none of these.
+    """
     if name not in _TOWERS:
         allowed = ", ".join(f"local:{modality}" for modality in _TOWERS)
-        raise EncoderError(f"local:{name}: allowed are {allowed}")
+        raise EncoderError(f"local:{name} is not known; allowed: {allowed}")
     return _TOWERS[name]()

@@ -1,5 +1,7 @@
-"""Media as delivered: is it whole, how large is it, and how does it look in small.
+"""Decode images, audio and text: check parts as delivered, and make inputs for encoders.
 
-Every reader takes undecoded bytes and Limits, checks sizes before it decodes, decodes the whole
-so that truncation is found, and raises RecordError for whatever is wrong.
+`read_image`, `read_audio`, `read_text` and `read_meta` check a part: they take undecoded bytes and
+`Limits`, check sizes before they decode, and decode everything, so that truncation is noticed.
+`load_rgb`, `load_mono` and `load_text` make the input of an encoder. All raise RecordError for
+whatever is wrong with a part.
 """

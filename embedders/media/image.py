@@ -1,7 +1,8 @@
-"""Pictures as they are decoded here: six formats, known by their first bytes, by Pillow alone.
+"""Decode images: check them as delivered, and load them for encoders.
 
-The decoders are called directly. Pillow's own `open` would try whatever else is installed, and
-would compare sizes with a limit that belongs to the whole process instead of ours.
+Six formats are read (PNG, JPEG, WebP, GIF, BMP, TIFF), recognised by their first bytes and decoded
+by Pillow. Pillow's decoder classes are called directly: `Image.open` would try every decoder that
+is installed, and its limit on pixels holds for the whole process.
 """
 
 import io
@@ -28,7 +29,7 @@ from PIL import (
 from store.config.limits import Limits, check_size
 from store.errors import RecordError
 
-# Remarks on odd metadata; what matters is raised.
+# Pillow warns about odd metadata. Real damage is raised as an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 MAX_PIXELS = 100_000_000
 _Decoder = Callable[[io.BytesIO], ImageFile.ImageFile]
@@ -40,86 +41,154 @@ _DECODERS: list[tuple[str, tuple[bytes, ...], _Decoder]] = [
     ("bmp", (b"BM",), BmpImagePlugin.BmpImageFile),
     ("tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
 ]
-_ORIENTATION = 0x0112
+_EXIF_ORIENTATION = 0x0112
+_FIRST_SIDEWAYS = 5  # EXIF orientations 5 to 8 swap width and height
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """Facts about a checked image.
+
+    Attributes:
+        format: png, jpeg, webp, gif, bmp or tiff.
+        width: in pixels, after EXIF's rotation.
+        height: in pixels, after EXIF's rotation.
+    """
+
+    format: str
+    width: int
+    height: int
 
 
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, ImageFile.ImageFile]:
-    """A picture's format and the picture, its header read and nothing decoded.
+    """Read an image's header. No pixel is decoded.
 
-    Raises RecordError: `image.empty`, `image.format` (none of the six), `image.pixels`,
-    `image.truncated`, `image.broken`.
+    Args:
+        data: the encoded image.
+        max_pixels: the largest width times height.
+
+    Returns:
+        The format's name, and the image.
+
+    Raises:
+        RecordError: `image.empty`, `image.format` (none of the six), `image.pixels`,
+            `image.truncated`, `image.broken`.
     """
     if not data:
-        raise RecordError("image.empty", "no bytes at all")
+        raise RecordError("image.empty", "the file has no bytes")
     for name, magics, decoder in _DECODERS:
         if data.startswith(magics) and (name != "webp" or data[8:12] == b"WEBP"):
-            with named_errors():
+            with _pillow_errors():
                 image = decoder(io.BytesIO(data))
-            check_pixels(image, max_pixels)
+            _check_pixels(image, max_pixels)
             return name, image
-    known = ", ".join(name for name, _, _ in _DECODERS)
-    raise RecordError("image.format", f"not one of {known}; it begins with {data[:8]!r}")
+    formats = ", ".join(name for name, _, _ in _DECODERS)
+    raise RecordError("image.format", f"not one of {formats}; it begins with {data[:8]!r}")
+
+
+def read_image(data: bytes, limits: Limits) -> ImageInfo:
+    """Check an image and decode it once. Of an animation or a stack, the first frame counts.
+
+    Args:
+        data: the image as delivered.
+        limits: the largest sizes that are read.
+
+    Raises:
+        RecordError: `image.bytes`, and the rules of `open_image`.
+    """
+    check_size("image", len(data), limits)
+    name, image = open_image(data, limits.image_pixels)
+    width, height = image.size
+    if name == "png":
+        with _pillow_errors():
+            open_image(data, limits.image_pixels)[1].verify()  # checks checksums and the end chunk
+    with _pillow_errors():
+        # Decoding at an eighth of the size still reads a whole JPEG, in a third of the time.
+        image.draft(None, (max(1, width // 8), max(1, height // 8)))
+        image.load()
+    if _orientation(image) >= _FIRST_SIDEWAYS:
+        width, height = height, width
+    return ImageInfo(name, width, height)
 
 
 def load_rgb(raw: Any, side: int | None = None, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A picture as RGB, upright, transparency laid on white; not resized.
+    """Load an image as RGB, upright, with transparency laid on white. It is not resized.
 
-    Greys of 16 bits become 8; greys of 32 bits and floats are stretched from their least to
-    their greatest value.
+    16-bit greys become 8-bit greys; 32-bit greys and floats are scaled so that their smallest
+    value becomes 0 and their largest 255.
 
     Args:
         raw: encoded bytes, a path, or a PIL image.
-        side: a JPEG may come smaller, though never with a short side below this: decoding at a
-            fraction of the size is several times faster.
-        max_pixels: width times height, seen before anything is decoded.
+        side: allows a JPEG to be decoded smaller, with a short side of at least `side` pixels.
+            Decoding at a fraction of the size is several times faster.
+        max_pixels: the largest width times height; checked before anything is decoded.
 
-    Raises RecordError as `open_image` does.
+    Raises:
+        RecordError: the rules of `open_image`.
     """
     if isinstance(raw, Image.Image):
         image = raw
-        check_pixels(image, max_pixels)
+        _check_pixels(image, max_pixels)
     else:
         _, image = open_image(raw if isinstance(raw, bytes) else Path(raw).read_bytes(), max_pixels)
-    with named_errors():
+    with _pillow_errors():
         if side and isinstance(image, ImageFile.ImageFile):
             image.draft("RGB", (side, side))
         image.load()
-        upright = ImageOps.exif_transpose(image) if orientation(image) > 1 else image
-        return _flatten(_eight_bits(upright))
+        upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
+        return _flatten(_to_eight_bits(upright))
 
 
-def check_pixels(image: Image.Image, limit: int) -> None:
-    """Raises RecordError `image.pixels`, as a rejection."""
+def thumbnail(data: bytes, side: int = 160) -> bytes:
+    """Make a JPEG whose longer side has at most `side` pixels.
+
+    Args:
+        data: the encoded image, loaded by `load_rgb`.
+        side: in pixels.
+
+    Raises:
+        RecordError: the rules of `open_image`.
+    """
+    image = load_rgb(data, side)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85, optimize=True)
+    return out.getvalue()
+
+
+def _check_pixels(image: Image.Image, limit: int) -> None:
+    """Raise RecordError `image.pixels`, as a rejection, if the image has more than `limit`."""
     pixels = image.width * image.height
     if pixels > limit:
-        said = f"{image.width} x {image.height} pixels, at most {limit} are decoded"
-        raise RecordError("image.pixels", said, value=pixels, threshold=limit)
+        message = f"{image.width} x {image.height} pixels, at most {limit} are decoded"
+        raise RecordError("image.pixels", message, value=pixels, threshold=limit)
 
 
 @contextmanager
-def named_errors() -> Iterator[None]:
-    """Whatever Pillow raises, as RecordError `image.pixels`, `image.truncated`, `image.broken`."""
+def _pillow_errors() -> Iterator[None]:
+    """Raise any error of Pillow as RecordError `image.pixels`, `.truncated` or `.broken`."""
     try:
         yield
-    except Image.DecompressionBombError as error:  # a GIF's frame may exceed its own canvas
+    except Image.DecompressionBombError as error:  # a GIF's frame may be larger than its canvas
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise RecordError("image.pixels", str(error), value=limit, threshold=limit) from error
-    except Exception as error:  # on hostile bytes Pillow raises nearly every type there is
+    except Exception as error:  # on hostile bytes Pillow raises almost every type of error
         message = str(error) or type(error).__name__
-        short = isinstance(error, EOFError) or "runcated" in message
-        raise RecordError(f"image.{'truncated' if short else 'broken'}", message[:200]) from error
+        is_truncated = isinstance(error, EOFError) or "runcated" in message
+        rule = "image.truncated" if is_truncated else "image.broken"
+        raise RecordError(rule, message[:200]) from error
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 (upright) to 8; those from 5 on lie on their side."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 (upright) to 8."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # broken EXIF says nothing about the picture
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # the image may be fine although its EXIF block is broken
         return 1
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    # Pillow would clip these at 255, which turns nearly every pixel white.
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion clips at 255, which turns almost every pixel white.
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
@@ -135,44 +204,3 @@ def _flatten(image: Image.Image) -> Image.Image:
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image.convert("RGBA"))
     return white.convert("RGB")
-
-
-_SIDEWAYS = 5
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """`format` is png, jpeg, webp, gif, bmp or tiff; sides in pixels, as the picture is seen."""
-
-    format: str
-    width: int
-    height: int
-
-
-def read_image(data: bytes, limits: Limits) -> ImageInfo:
-    """Checks a picture and decodes it once; of an animation or a stack, the first frame.
-
-    Raises RecordError: `image.bytes`, and those of `embedders.media.image.open_image`.
-    """
-    check_size("image", len(data), limits)
-    name, image = open_image(data, limits.image_pixels)
-    width, height = image.size
-    if name == "png":
-        with named_errors():
-            open_image(data, limits.image_pixels)[1].verify()  # checksums, and the end
-    with named_errors():
-        # An eighth of the size still walks through the whole of a JPEG, in a third of the time.
-        image.draft(None, (max(1, width // 8), max(1, height // 8)))
-        image.load()
-    if orientation(image) >= _SIDEWAYS:
-        width, height = height, width
-    return ImageInfo(name, width, height)
-
-
-def thumbnail(data: bytes, side: int = 160) -> bytes:
-    """A JPEG whose longer side is at most `side` pixels; RGB as by `load_rgb`, same errors."""
-    image = load_rgb(data, side)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=85, optimize=True)
-    return out.getvalue()

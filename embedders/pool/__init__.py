@@ -1,1 +1,1 @@
-"""The Ray actor pool that runs encoders."""
+"""The pool of Ray actors that run an encoder."""

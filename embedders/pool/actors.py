@@ -1,4 +1,4 @@
-"""The Ray actors of a pool: start, replace, and read their replies."""
+"""The Ray actors of a pool: start them, replace dead ones, read their replies."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,29 +6,16 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
-from store.errors import IsotropeError
+from embedders.pool.worker import EncoderActor
+from store.errors import EncoderError, IsotropeError
 
-_STARTS = 3
-
-
-@dataclass(eq=False)
-class Slot:
-    """An actor, and in its place the one that replaces it.
-
-    `started` becomes the encoder's dimensions; `jobs` are what was sent to it, by the reply that
-    they wait for, oldest first.
-    """
-
-    actor: Any
-    started: Any
-    jobs: dict[Any, Any] = field(default_factory=dict)
-
-
+# The errors that Ray raises when the process of a task or an actor died.
 DEATHS = (RayActorError, WorkerCrashedError, OutOfMemoryError)
+_START_ATTEMPTS = 3
 
 
-def get(reference: Any) -> Any:
-    """`ray.get`, with errors of ours, and deaths, as they were before Ray wrapped them."""
+def get_reply(reference: Any) -> Any:
+    """`ray.get`, but isotrope's own errors and `DEATHS` are raised without Ray's wrapper."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -36,3 +23,103 @@ def get(reference: Any) -> Any:
         if isinstance(cause, (IsotropeError, *DEATHS)):
             raise cause from None
         raise
+
+
+@dataclass(eq=False)
+class Slot:
+    """One actor of the pool. When the actor dies, another one takes its slot.
+
+    Attributes:
+        actor: the Ray handle of the actor.
+        ready: the reply of the actor's first call, which is the encoder's dimension. It arrives
+            once the encoder is loaded.
+        jobs: the jobs that were sent to the actor, by the reply of each, oldest first.
+    """
+
+    actor: Any
+    ready: Any
+    jobs: dict[Any, Any] = field(default_factory=dict)
+
+
+class Actors:
+    """The actors of one encoder.
+
+    Args:
+        spec: the encoder's spec (see `embedders.registry`).
+        num_cpus: CPUs that each actor reserves.
+        num_gpus: GPUs that each actor reserves.
+        batch_size: see `EncoderActor`.
+
+    Attributes:
+        slots: one for each actor; empty before `start` and after `stop`.
+        dim: the encoder's dimension, once `start` has returned.
+    """
+
+    def __init__(self, spec: str, *, num_cpus: float, num_gpus: float, batch_size: int | None):
+        self.spec = spec
+        self.num_cpus = num_cpus
+        self.num_gpus = num_gpus
+        self.batch_size = batch_size
+        self.slots: list[Slot] = []
+        self.dim = 0
+
+    def start(self, count: int) -> None:
+        """Start `count` actors and wait until each has loaded the encoder.
+
+        Raises:
+            EncoderError: the encoder cannot be loaded, or an actor died at every attempt.
+        """
+        for _ in range(count):
+            self.slots.append(Slot(*self._create()))
+        (self.dim,) = {self._wait_until_ready(slot) for slot in self.slots}
+
+    def stop(self) -> None:
+        """Kill all actors."""
+        for slot in self.slots:
+            ray.kill(slot.actor)
+        self.slots = []
+
+    def replace(self, slot: Slot) -> bool:
+        """Start a new actor in the slot of a dead one.
+
+        Returns:
+            Whether the dead actor had loaded the encoder before it died.
+
+        Raises:
+            EncoderError: the dead actor had not loaded the encoder, and its replacement died at
+                every attempt too.
+        """
+        try:
+            get_reply(slot.ready)
+            was_ready = True
+        except DEATHS:
+            was_ready = False
+        self._restart(slot)
+        if not was_ready:
+            self._wait_until_ready(slot)
+        return was_ready
+
+    def _create(self) -> tuple[Any, Any]:
+        options = ray.remote(EncoderActor).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
+        actor = options.remote(self.spec, self.batch_size, self.num_cpus, self.num_gpus)
+        return actor, actor.dim.remote()
+
+    def _restart(self, slot: Slot) -> None:
+        # Ray's own restarts (max_restarts) refuse calls while they last, which looks like
+        # another death. So each replacement is a new actor.
+        ray.kill(slot.actor)
+        slot.actor, slot.ready = self._create()
+
+    def _wait_until_ready(self, slot: Slot) -> int:
+        """Return the encoder's dimension; restart an actor that dies before it can answer."""
+        for attempts_left in reversed(range(_START_ATTEMPTS)):
+            try:
+                return get_reply(slot.ready)
+            except DEATHS as error:
+                init_failed = isinstance(error, RayActorError) and error.actor_init_failed
+                if init_failed or not attempts_left:
+                    raise EncoderError(
+                        f"{self.spec}: the encoder cannot be started in an actor: {error}"
+                    ) from error
+            self._restart(slot)
+        raise AssertionError

@@ -1,10 +1,10 @@
 """A pool of Ray actors that run one encoder.
 
-Reading and preparing run in CPU tasks ahead of the actors, a bounded number of bytes at a time;
-each actor has its next unit waiting while it encodes one. An actor loads its model once. A unit
-whose actor dies is redone once, on a new actor; if that dies too, the unit is halved until the
-parts that kill are alone, and those fail. The same holds for parts that kill the process that
-prepares them.
+CPU tasks read and prepare units ahead of the actors, up to a limit of bytes. Each actor has its
+next unit waiting while it encodes one, and loads its model once. If an actor dies, its unit is
+encoded again on a new actor. If that one dies too, the unit is halved, and the halves are halved,
+until the parts that kill the process are alone; these fail. The same is done for parts that kill
+the process that prepares them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,19 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import ray
-from ray.exceptions import RayActorError
 
-from embedders.pool.actors import _STARTS, DEATHS, Slot, get
+from embedders.pool.actors import Actors
 from embedders.pool.ray_cluster import cluster, object_store_bytes, require
 from embedders.pool.scheduler import Scheduler
-from embedders.pool.worker import Actor, Failures, Load
-from store.errors import EncoderError
+from embedders.pool.worker import Failures, ReadUnit
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """A unit's vectors, float32 (len(ids), d), and the parts that have none."""
+    """The result of one unit.
+
+    Attributes:
+        name: of the unit.
+        ids: the parts that have a vector.
+        vectors: float32 (len(ids), d).
+        failed: the parts that have none, with the error of each.
+    """
 
     name: str
     ids: list[str]
@@ -36,16 +40,20 @@ class Pool:
     """Actors of one encoder, for the length of a `with` block.
 
     Args:
-        spec: the encoder, as spaces name it.
-        actors: how many; each reserves `num_cpus` and `num_gpus` and runs that many threads.
-        num_gpus: a share of one GPU (0.25: four actors on each), or a whole number of them. Two
-            actors on a GPU overlap the copying of the one with the computing of the other.
-        batch_size: what a forward pass may cost, in ordinary inputs, halved where memory runs out;
-            None is 32, and on a GPU doubled for as long as memory lasts.
-        address: of a Ray cluster; see `cluster`.
+        spec: the encoder's spec (see `embedders.registry`).
+        actors: the number of actors; each reserves `num_cpus` and `num_gpus`, and runs `num_cpus`
+            threads.
+        num_cpus: CPUs of one actor.
+        num_gpus: a share of one GPU (0.25: four actors on each), or a whole number of GPUs. Two
+            actors on one GPU overlap the copying of one with the computation of the other.
+        batch_size: the largest cost of a forward pass, in ordinary inputs (see
+            `embedders.encoder.Encoder`). It is halved when memory runs out. None starts at 32,
+            and on a GPU doubles it until memory runs out.
+        address: of a Ray cluster; see `embedders.pool.ray_cluster.cluster`.
 
-    Entering raises EncoderError: the cluster has no room for the actors, or the encoder cannot be
-    loaded.
+    Raises:
+        EncoderError: on entering the block, if the cluster has no room for the actors or the
+            encoder cannot be loaded.
     """
 
     def __init__(
@@ -58,79 +66,50 @@ class Pool:
         batch_size: int | None = None,
         address: str | None = None,
     ):
-        self.spec = spec
         self.size = actors
-        self.num_cpus = num_cpus
-        self.num_gpus = num_gpus
-        self.batch_size = batch_size
-        self.slots: list[Slot] = []
+        self.actors = Actors(spec, num_cpus=num_cpus, num_gpus=num_gpus, batch_size=batch_size)
         self._cluster = cluster(address)
 
     def __enter__(self) -> "Pool":
         self._cluster.__enter__()
         try:
-            spare = require(self.size, self.num_cpus, self.num_gpus)
-            self.workers = max(1, int(spare))
+            spare_cpus = require(self.size, self.actors.num_cpus, self.actors.num_gpus)
+            self.prepare_tasks = max(1, int(spare_cpus))
             self.prepared_bytes = object_store_bytes() // 4
-            self.slots = [Slot(*self._start()) for _ in range(self.size)]
-            (self.dim,) = {self._started(slot) for slot in self.slots}
+            self.actors.start(self.size)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        for slot in self.slots:
-            ray.kill(slot.actor)
-        self.slots = []
+        self.actors.stop()
         self._cluster.__exit__(None, None, None)
 
-    def map(self, units: Iterable[tuple[str, Load]]) -> Iterator[UnitResult]:
-        """Encode units of parts; results come in the order in which they are ready.
+    def map(self, units: Iterable[tuple[str, ReadUnit]]) -> Iterator[UnitResult]:
+        """Encode units of parts. Results come in the order in which they are ready.
 
-        `load` runs in a CPU task and returns (part id, content) pairs; it must be picklable. Parts
-        fail with the rules of the encoder's `prepare`, or `encoder.error` (it raised),
-        `encoder.nan` (its vector is not finite), `encoder.cost` (it costs no positive number),
-        `encoder.crash` (its process died, twice).
+        A part fails with the rule that the encoder's `prepare` raised, or with `encoder.error`
+        (the encoder raised another error), `encoder.nan` (its vector is not finite),
+        `encoder.cost` (its cost is not a positive number), or `encoder.crash` (the process died
+        of it twice).
 
-        Units are taken as there is room for them, so whoever takes results slowly slows the
-        reading down.
+        Units are taken from the iterable only when there is room for them, so reading slows down
+        when the caller takes results slowly.
 
-        Raises EncoderError where the encoder itself does not work, and whatever `load` raises.
+        Args:
+            units: (name, read) for each unit. `read` must be picklable; it runs in a CPU task and
+                returns (part id, content) pairs.
+
+        Raises:
+            EncoderError: the encoder itself does not work.
+            Exception: whatever `read` raises.
         """
-        for name, encoded in Scheduler(self, units):
+        scheduler = Scheduler(
+            self.actors,
+            units,
+            prepare_tasks=self.prepare_tasks,
+            prepared_bytes=self.prepared_bytes,
+        )
+        for name, encoded in scheduler:
             yield UnitResult(name, *encoded)
-
-    def replace(self, slot: Slot) -> bool:
-        """Put a new actor in a dead one's place; whether that one had ever been ready for work.
-
-        Raises EncoderError where several in a row were not.
-        """
-        try:
-            get(slot.started)
-            alive = True
-        except DEATHS:
-            alive = False
-        # Ray's own restarts refuse calls while they last, which looks like another death.
-        ray.kill(slot.actor)
-        slot.actor, slot.started = self._start()
-        if not alive:
-            self._started(slot)
-        return alive
-
-    def _start(self) -> tuple[Any, Any]:
-        options = ray.remote(Actor).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
-        actor = options.remote(self.spec, self.batch_size, self.num_cpus, self.num_gpus)
-        return actor, actor.dim.remote()
-
-    def _started(self, slot: Slot) -> int:
-        for left in reversed(range(_STARTS)):
-            try:
-                return get(slot.started)
-            except DEATHS as error:
-                failed = isinstance(error, RayActorError) and error.actor_init_failed
-                if failed or not left:
-                    raise EncoderError(f"{self.spec} does not start: {error}") from error
-            ray.kill(slot.actor)
-            slot.actor, slot.started = self._start()
-        raise AssertionError

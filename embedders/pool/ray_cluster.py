@@ -1,4 +1,4 @@
-"""Ray: joining a cluster, or starting a local one, for as long as it is needed."""
+"""Connect to a Ray cluster or start a local one, and check that actors fit on it."""
 
 import logging
 import os
@@ -12,39 +12,41 @@ from store.errors import EncoderError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-_STARTS = 3
-_OBJECT_STORE_BYTES = 512 << 20, 4 << 30  # least and most; a twentieth of memory between them
+_START_ATTEMPTS = 3
+# Smallest and largest object store of a local Ray; a twentieth of the memory between them.
+_OBJECT_STORE_BYTES = 512 << 20, 4 << 30
 
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
-    """Be connected to Ray until the block ends; blocks nest, the outermost one disconnects.
+    """Stay connected to Ray until the block ends. Blocks nest; the outermost one disconnects.
 
     Args:
-        address: a cluster's address; RAY_ADDRESS where there is none; else Ray starts here.
+        address: of a cluster. None takes the environment variable RAY_ADDRESS; without that, a
+            local Ray is started.
     """
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
-    where = address or os.environ.get("RAY_ADDRESS")
-    local: dict = {} if where else {"object_store_memory": _local_object_store()}
-    for left in reversed(range(_STARTS)):
+    address = address or os.environ.get("RAY_ADDRESS")
+    local_options: dict = {} if address else {"object_store_memory": _local_object_store_bytes()}
+    for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
             ray.init(
-                address=where,
+                address=address,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=False,
                 runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
-                **local,
+                **local_options,
             )
             break
         except Exception as error:
             ray.shutdown()
-            # Ray gives its own processes half a minute, too little on a machine that is busy.
-            if where or not left or "timed out during startup" not in str(error):
+            # Ray gives its own processes 30 s to start, which is too little on a busy machine.
+            if address or not attempts_left or "timed out during startup" not in str(error):
                 raise
     try:
         yield
@@ -53,9 +55,18 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 
 def require(actors: int, num_cpus: float, num_gpus: float) -> float:
-    """The CPUs that are left once the actors have theirs.
+    """Check that the cluster has room for actors. Without room, Ray would wait forever, silently.
 
-    Raises EncoderError where the actors do not fit: Ray would wait for room without a word.
+    Args:
+        actors: the number of actors.
+        num_cpus: CPUs of each.
+        num_gpus: GPUs of each, a share of one or a whole number.
+
+    Returns:
+        The number of CPUs that are left when all actors run.
+
+    Raises:
+        EncoderError: the actors do not fit.
     """
     if num_gpus > 1 and num_gpus != int(num_gpus):
         raise EncoderError(
@@ -63,7 +74,7 @@ def require(actors: int, num_cpus: float, num_gpus: float) -> float:
             " or a whole number"
         )
     nodes = _nodes()
-    room = sum(room_on(node, num_cpus, num_gpus) for node in nodes)
+    room = sum(actor_capacity(node, num_cpus, num_gpus) for node in nodes)
     cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
     if room < actors:
         raise EncoderError(
@@ -74,35 +85,41 @@ def require(actors: int, num_cpus: float, num_gpus: float) -> float:
     return cpus - actors * num_cpus
 
 
-def room_on(node: dict[str, float], num_cpus: float, num_gpus: float) -> int:
-    """How many actors a node of so many CPU and GPU takes; an actor's share is of one GPU."""
+def actor_capacity(node: dict[str, float], num_cpus: float, num_gpus: float) -> int:
+    """The number of actors that fit on a node.
+
+    Args:
+        node: the node's resources, of which `CPU` and `GPU` count.
+        num_cpus: CPUs of one actor.
+        num_gpus: GPUs of one actor. A share must come from one GPU: it is not split over two.
+    """
     cpus, gpus = node.get("CPU", 0), node.get("GPU", 0)
     if num_gpus == 0:
-        return _times(cpus, num_cpus)
+        return _multiples(cpus, num_cpus)
     if num_gpus < 1:
-        return min(_times(cpus, num_cpus), int(gpus) * _times(1, num_gpus))
-    return min(_times(cpus, num_cpus), _times(gpus, num_gpus))
+        return min(_multiples(cpus, num_cpus), int(gpus) * _multiples(1, num_gpus))
+    return min(_multiples(cpus, num_cpus), _multiples(gpus, num_gpus))
 
 
 def object_store_bytes() -> int:
-    """What the cluster's object stores hold in all."""
+    """The capacity of all object stores of the cluster together."""
     return int(sum(node.get("object_store_memory", 0) for node in _nodes()))
 
 
-def _times(there: float, asked: float) -> int:
-    return int((there + 1e-6) / asked)
+def python_path() -> str:
+    """The driver's import path. Workers need it to import a user's own encoder."""
+    return ":".join(p for p in sys.path if p)
+
+
+def _multiples(available: float, requested: float) -> int:
+    return int((available + 1e-6) / requested)
 
 
 def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _local_object_store() -> int:
+def _local_object_store_bytes() -> int:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    least, most = _OBJECT_STORE_BYTES
-    return min(max(least, memory // 20), most)
-
-
-def python_path() -> str:
-    """The driver's import path, for workers that must import a user's own encoder."""
-    return ":".join(p for p in sys.path if p)
+    smallest, largest = _OBJECT_STORE_BYTES
+    return min(max(smallest, memory // 20), largest)

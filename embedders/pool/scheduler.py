@@ -1,40 +1,49 @@
-"""The way of units through a pool: prepared ahead, encoded, redone where a process died.
+"""Schedule units over the actors: prepare ahead, encode, and redo what a dead process lost.
 
-A unit is one job at first. A job whose process died is redone; where that dies too, it becomes
-two jobs of half its parts. A unit is done when all its jobs are.
+A unit starts as one job. A job whose process died is run again. If the process dies again, the
+job becomes two jobs of half its parts. A unit is finished when all its jobs are.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 
-from embedders.pool.worker import Encoded, Load, joined, part_ids, prepare, without_vectors
+from embedders.pool.actors import DEATHS, Actors, Slot, get_reply
+from embedders.pool.worker import (
+    Encoded,
+    ReadUnit,
+    concatenate,
+    failures_only,
+    part_ids,
+    prepare,
+)
 from store.errors import RecordError
 
-if TYPE_CHECKING:
-    from embedders.pool.actors import Slot
-    from embedders.pool.pool import Pool
-from embedders.pool.actors import DEATHS, get
-
-_DEPTH = 2  # what an actor has been sent: one to encode, and the next
-Done = Iterator[tuple[str, Encoded]]
+_JOBS_PER_ACTOR = 2  # the one that it encodes, and the next
+FinishedUnits = Iterator[tuple[str, Encoded]]
 
 
 @dataclass(eq=False)
 class _Unit:
+    """A unit, with the number of its unfinished jobs and the results of the finished ones."""
+
     name: str
-    read: Load
-    jobs: int = 1
-    pieces: list[Encoded] = field(default_factory=list)
+    read: ReadUnit
+    open_jobs: int = 1
+    results: list[Encoded] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class _Job:
-    """Some parts of a unit: until they are prepared by their place in what is read, from then on
-    by their place among what `prepared` refers to."""
+    """A range of a unit's parts.
+
+    `start` and `stop` (None: the end) index the parts as `unit.read` returns them until the job
+    is prepared; from then on they index the inputs that `prepared` refers to. `deaths` counts the
+    processes that died with this job in its present stage.
+    """
 
     unit: _Unit
     start: int = 0
@@ -45,139 +54,169 @@ class _Job:
 
     def halves(self, stop: int) -> list["_Job"]:
         middle, nbytes = (self.start + stop) // 2, self.nbytes // 2
-        # Each has died with this job once: another death halves it again.
+        # The parts of each half have died once already: another death halves it again.
         first = replace(self, stop=middle, nbytes=nbytes, deaths=1)
         return [first, replace(first, start=middle, stop=stop, nbytes=self.nbytes - nbytes)]
 
 
 class Scheduler:
-    """Iterates over (name, what became of it) of units, each as it is done."""
+    """Iterates over (name, encoded parts) of units, each as soon as it is finished.
 
-    def __init__(self, pool: "Pool", units: Iterable[tuple[str, Load]]):
-        self.pool = pool
+    Args:
+        actors: started actors.
+        units: (name, read) for each unit; see `embedders.pool.pool.Pool.map`.
+        prepare_tasks: how many units are prepared at the same time.
+        prepared_bytes: how many bytes may be prepared and not yet encoded.
+    """
+
+    def __init__(
+        self,
+        actors: Actors,
+        units: Iterable[tuple[str, ReadUnit]],
+        *,
+        prepare_tasks: int,
+        prepared_bytes: int,
+    ):
+        self.actors = actors
         self.units = iter(units)
-        self.unread: deque[_Job] = deque()
+        self.prepare_tasks = prepare_tasks
+        self.prepared_bytes = prepared_bytes
+        self.unprepared: deque[_Job] = deque()
         self.preparing: dict[Any, _Job] = {}
         self.ready: deque[_Job] = deque()
-        self.held = 0  # bytes prepared and not yet encoded
-        self.largest = 0  # bytes of a job
+        self.held_bytes = 0  # prepared and not yet encoded
+        self.largest_job = 0  # in bytes
 
-    def __iter__(self) -> Done:
+    def __iter__(self) -> FinishedUnits:
         while True:
-            self._prepare_more()
-            self._encode_more()
-            sent = {ref: slot for slot in self.pool.slots for ref in slot.jobs}
-            if not (self.preparing or sent):
+            self._start_preparing()
+            self._start_encoding()
+            encoding = {reply: slot for slot in self.actors.slots for reply in slot.jobs}
+            if not (self.preparing or encoding):
                 return
-            (first, *_), _ = ray.wait([*self.preparing, *sent], num_returns=1)
-            slot = sent.get(first)
-            yield from self._prepared(first) if slot is None else self._replied(slot, first)
+            (reply, *_), _ = ray.wait([*self.preparing, *encoding], num_returns=1)
+            if slot := encoding.get(reply):
+                yield from self._handle_encoded(slot, reply)
+            else:
+                yield from self._handle_prepared(reply)
 
-    def _prepare_more(self) -> None:
-        while self._has_room():
-            if not self.unread:
+    def _start_preparing(self) -> None:
+        while self._may_prepare():
+            if not self.unprepared:
                 if (unit := next(self.units, None)) is None:
                     return
-                self.unread.append(_Job(_Unit(*unit)))
-            job = self.unread.popleft()
-            spec, read = self.pool.spec, job.unit.read
-            job.prepared, summary = prepare.remote(spec, read, job.start, job.stop)
+                self.unprepared.append(_Job(_Unit(*unit)))
+            job = self.unprepared.popleft()
+            job.prepared, summary = prepare.remote(
+                self.actors.spec, job.unit.read, job.start, job.stop
+            )
             self.preparing[summary] = job
 
-    def _has_room(self) -> bool:
+    def _may_prepare(self) -> bool:
         if not (self.preparing or self.ready):
-            return True  # whatever it takes: an actor would wait for it
-        if len(self.preparing) >= self.pool.workers:
+            return True  # whatever its size: an actor would wait for it
+        if len(self.preparing) >= self.prepare_tasks:
             return False
-        if len(self.preparing) + len(self.ready) >= self.pool.workers + self.pool.size:
+        limit = self.prepare_tasks + len(self.actors.slots)
+        if len(self.preparing) + len(self.ready) >= limit:
             return False
-        expected = self.held + self.largest * (len(self.preparing) + 1)
-        return expected <= self.pool.prepared_bytes
+        expected_bytes = self.held_bytes + self.largest_job * (len(self.preparing) + 1)
+        return expected_bytes <= self.prepared_bytes
 
-    def _encode_more(self) -> None:
+    def _start_encoding(self) -> None:
         while self.ready:
             job = self.ready[0]
-            free = [slot for slot in self.pool.slots if _takes(slot, job)]
+            free = [slot for slot in self.actors.slots if _accepts(slot, job)]
             if not free:
                 return
             self.ready.popleft()
             slot = min(free, key=lambda slot: len(slot.jobs))
             slot.jobs[slot.actor.encode.remote(job.prepared, job.start, job.stop)] = job
 
-    def _prepared(self, summary: Any) -> Done:
+    def _handle_prepared(self, summary: Any) -> FinishedUnits:
         job = self.preparing.pop(summary)
         try:
-            size, nbytes, failed = get(summary)
+            size, nbytes, failed = get_reply(summary)
         except DEATHS:
-            ids = get(part_ids.remote(job.unit.read))
-            job.prepared, job.stop = None, len(ids) if job.stop is None else job.stop
-            if job.stop - job.start > 1:
-                job.unit.jobs += 1
-                self.unread.extendleft(reversed(job.halves(job.stop)))
-            else:
-                yield from self._crashed(job, ids[job.start : job.stop])
+            yield from self._halve_unprepared(job)
             return
-        self.held += nbytes
-        self.largest = max(self.largest, nbytes)
+        self.held_bytes += nbytes
+        self.largest_job = max(self.largest_job, nbytes)
         job.start, job.stop, job.nbytes, job.deaths = 0, size, nbytes, 0
-        job.unit.pieces.append(without_vectors(failed, self.pool.dim))
+        job.unit.results.append(failures_only(failed, self.actors.dim))
         if size:
             self.ready.append(job)
         else:
-            yield from self._closed(job)
+            yield from self._finish(job)
 
-    def _replied(self, slot: "Slot", reply: Any) -> Done:
+    def _halve_unprepared(self, job: _Job) -> FinishedUnits:
+        """Halve a job whose preparation died, twice: Ray itself has retried the task once."""
+        ids = get_reply(part_ids.remote(job.unit.read))
+        job.prepared, job.stop = None, len(ids) if job.stop is None else job.stop
+        if job.stop - job.start > 1:
+            job.unit.open_jobs += 1
+            self.unprepared.extendleft(reversed(job.halves(job.stop)))
+        else:
+            yield from self._fail(job, ids[job.start : job.stop])
+
+    def _handle_encoded(self, slot: Slot, reply: Any) -> FinishedUnits:
         try:
-            encoded = get(reply)
+            encoded = get_reply(reply)
         except DEATHS:
-            yield from self._bury(slot)
+            yield from self._replace_actor(slot)
             return
         job = slot.jobs.pop(reply)
-        job.unit.pieces.append(encoded)
-        yield from self._closed(job)
+        job.unit.results.append(encoded)
+        yield from self._finish(job)
 
-    def _bury(self, slot: "Slot") -> Done:
-        """Replace a dead actor. What it was sent is answered, or was being encoded, or waited."""
-        undone: list[_Job] = []
+    def _replace_actor(self, slot: Slot) -> FinishedUnits:
+        """Replace a dead actor and reschedule its unanswered jobs.
+
+        The oldest of them is the suspect: the actor was encoding it when it died.
+        """
+        unanswered: list[_Job] = []
         for reply, job in slot.jobs.items():
             try:
-                encoded = get(reply)
+                encoded = get_reply(reply)
             except DEATHS:
-                undone.append(job)
+                unanswered.append(job)
             else:
-                job.unit.pieces.append(encoded)
-                yield from self._closed(job)
+                job.unit.results.append(encoded)
+                yield from self._finish(job)
         slot.jobs = {}
-        if not self.pool.replace(slot):
-            self.ready.extendleft(reversed(undone))
+        if not self.actors.replace(slot):
+            self.ready.extendleft(reversed(unanswered))
             return
-        suspect, *waited = undone
-        self.ready.extendleft(reversed(waited))
+        suspect, *waiting = unanswered
+        self.ready.extendleft(reversed(waiting))
         suspect.deaths += 1
         assert suspect.stop is not None
         if suspect.deaths == 1:
             self.ready.appendleft(suspect)
         elif suspect.stop - suspect.start > 1:
-            suspect.unit.jobs += 1
+            suspect.unit.open_jobs += 1
             self.ready.extendleft(reversed(suspect.halves(suspect.stop)))
         else:
-            yield from self._crashed(suspect, [get(suspect.prepared).ids[suspect.start]])
+            yield from self._fail(suspect, [get_reply(suspect.prepared).ids[suspect.start]])
 
-    def _crashed(self, job: _Job, parts: list[str]) -> Done:
-        crash = RecordError("encoder.crash", "the encoder's process died of it, twice")
-        job.unit.pieces.append(without_vectors([(p, crash) for p in parts], self.pool.dim))
-        yield from self._closed(job)
+    def _fail(self, job: _Job, parts: list[str]) -> FinishedUnits:
+        crash = RecordError("encoder.crash", "the encoder's process died of this part twice")
+        job.unit.results.append(failures_only([(p, crash) for p in parts], self.actors.dim))
+        yield from self._finish(job)
 
-    def _closed(self, job: _Job) -> Done:
-        self.held -= job.nbytes
-        job.unit.jobs -= 1
-        if not job.unit.jobs:
-            yield job.unit.name, joined(job.unit.pieces, self.pool.dim)
+    def _finish(self, job: _Job) -> FinishedUnits:
+        self.held_bytes -= job.nbytes
+        job.unit.open_jobs -= 1
+        if not job.unit.open_jobs:
+            yield job.unit.name, concatenate(job.unit.results, self.actors.dim)
 
 
-def _takes(slot: "Slot", job: _Job) -> bool:
-    """Whether an actor may be sent a job: one that an actor has died with is alone with its actor,
-    since the answer to what came before it may die with the actor, and would be blamed."""
+def _accepts(slot: Slot, job: _Job) -> bool:
+    """Whether a job may be sent to an actor now.
+
+    A job that an actor has died with gets an actor alone: if it killed the actor again, the
+    reply of the job before it could be lost too, and that job would be blamed.
+    """
     if any(sent.deaths for sent in slot.jobs.values()):
         return False
-    return len(slot.jobs) < (1 if job.deaths else _DEPTH)
+    return len(slot.jobs) < (1 if job.deaths else _JOBS_PER_ACTOR)

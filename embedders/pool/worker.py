@@ -1,4 +1,4 @@
-"""What runs on Ray's workers: reading and preparing on CPUs, encoding where the model is."""
+"""The code that runs on Ray's workers: tasks that read and prepare, and the actor that encodes."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from embedders.encoder import cost_of
 from embedders.registry import load
 from store.errors import EncoderError, RecordError
 
-Load = Callable[[], list[tuple[str, Any]]]
+ReadUnit = Callable[[], list[tuple[str, Any]]]
 Failures = list[tuple[str, RecordError]]
 
 FIRST_BATCH = 32
@@ -21,7 +21,13 @@ LARGEST_BATCH = 1024
 
 
 class Prepared(NamedTuple):
-    """What `prepare` made of the parts in `ids`: inputs, and what each costs, float64 (n,)."""
+    """Parts that are ready to be encoded.
+
+    Attributes:
+        ids: of the parts.
+        inputs: what the encoder's `prepare` returned for each.
+        costs: float64 (n,), the cost of each input.
+    """
 
     ids: list[str]
     inputs: list[Any]
@@ -29,7 +35,13 @@ class Prepared(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """How many parts were prepared, the bytes that they take, and the parts that were refused."""
+    """The size of a `Prepared`, without its inputs.
+
+    Attributes:
+        size: the number of prepared parts.
+        nbytes: the bytes that their inputs take.
+        failed: the parts that `prepare` refused, with the error of each.
+    """
 
     size: int
     nbytes: int
@@ -37,31 +49,40 @@ class Summary(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """Float32 (len(ids), d), and the parts that have no vector."""
+    """Parts with their vectors, and parts that have none.
+
+    Attributes:
+        ids: of the parts that have a vector.
+        vectors: float32 (len(ids), d).
+        failed: the parts that have none, with the error of each.
+    """
 
     ids: list[str]
     vectors: np.ndarray
     failed: Failures
 
 
-def joined(pieces: list[Encoded], dim: int) -> Encoded:
+def concatenate(results: list[Encoded], dim: int) -> Encoded:
+    """All results as one, in their order; `dim` is the width of an empty one."""
     return Encoded(
-        [part for piece in pieces for part in piece.ids],
-        np.concatenate([np.empty((0, dim), np.float32), *(piece.vectors for piece in pieces)]),
-        [failure for piece in pieces for failure in piece.failed],
+        [part for result in results for part in result.ids],
+        np.concatenate([np.empty((0, dim), np.float32), *(result.vectors for result in results)]),
+        [failure for result in results for failure in result.failed],
     )
 
 
-def without_vectors(failed: Failures, dim: int) -> Encoded:
+def failures_only(failed: Failures, dim: int) -> Encoded:
+    """A result without any vector."""
     return Encoded([], np.empty((0, dim), np.float32), failed)
 
 
-# No reservation: the pool bounds how many run, and reserving could wait for its own actors.
+# The task reserves no CPU: the scheduler bounds how many run, and a reservation could wait for
+# CPUs that the pool's own actors hold.
 @ray.remote(num_cpus=0, max_retries=1, num_returns=2, scheduling_strategy="SPREAD")
 def prepare(
-    spec: str, read: Load, start: int = 0, stop: int | None = None
+    spec: str, read: ReadUnit, start: int = 0, stop: int | None = None
 ) -> tuple[Prepared, Summary]:
-    """Read a unit and prepare its parts from `start` up to `stop`."""
+    """Read a unit and prepare its parts from `start` up to `stop` for the encoder `spec`."""
     encoder = load(spec)
     ids: list[str] = []
     inputs: list[Any] = []
@@ -69,34 +90,34 @@ def prepare(
     failed: Failures = []
     for part, raw in read()[start:stop]:
         try:
-            made = encoder.prepare(raw)
-            costs.append(cost_of(encoder, made))
+            prepared = encoder.prepare(raw)
+            costs.append(cost_of(encoder, prepared))
         except EncoderError:
             raise
         except Exception as error:
-            failed.append((part, _failure(error)))
+            failed.append((part, _as_record_error(error)))
         else:
             ids.append(part)
-            inputs.append(made)
-    prepared = Prepared(ids, inputs, np.array(costs))
-    return prepared, Summary(len(ids), _bytes(inputs), failed)
+            inputs.append(prepared)
+    return Prepared(ids, inputs, np.array(costs)), Summary(len(ids), _nbytes(inputs), failed)
 
 
 @ray.remote(num_cpus=0, max_retries=1)
-def part_ids(read: Load) -> list[str]:
+def part_ids(read: ReadUnit) -> list[str]:
+    """The ids of a unit's parts."""
     return [part for part, _ in read()]
 
 
-class Actor:
-    """One process with the model; encodes a unit at a time.
+class EncoderActor:
+    """One process that holds the encoder's model and encodes one unit at a time.
 
     Args:
-        spec: the encoder, as spaces name it.
-        batch_size: what a forward pass may cost, in ordinary inputs (see `Encoder`): the inputs'
-            number times the largest one's cost. None doubles from 32 on a GPU until memory runs
-            out.
-        num_cpus: threads for torch.
-        num_gpus: 0 hides any GPU.
+        spec: the encoder's spec (see `embedders.registry`).
+        batch_size: the budget of a forward pass, in ordinary inputs (see
+            `embedders.encoder.Encoder`): the number of inputs times the cost of the largest one.
+            None starts at 32, and on a GPU doubles it until memory runs out.
+        num_cpus: the number of threads that torch uses.
+        num_gpus: 0 hides any GPU from the process.
     """
 
     def __init__(self, spec: str, batch_size: int | None, num_cpus: float, num_gpus: float):
@@ -114,65 +135,78 @@ class Actor:
         return self.encoder.dim
 
     def encode(self, prepared: Prepared, start: int = 0, stop: int | None = None) -> Encoded:
-        """Encode the inputs from `start` up to `stop`; small ones come first."""
-        costs = prepared.costs[start:stop]
-        left = start + np.argsort(costs, kind="stable")
-        pieces = []
-        while len(left):
-            batch = left[: self._fitting(prepared.costs[left])]
-            try:
-                pieces.append(self._halved(prepared, batch))
-            except MemoryError:
-                padded = len(batch) * prepared.costs[batch[-1]]
-                self.budget, self.growing = padded / 2, False
-                continue
-            left = left[len(batch) :]
-            if self.growing and len(left):
-                self.budget = min(2 * self.budget, LARGEST_BATCH)
-        return joined(pieces, self.encoder.dim)
+        """Encode the inputs from `start` up to `stop`, in batches of rising cost.
 
-    def _fitting(self, costs: np.ndarray) -> int:
-        """How many of the inputs, by rising cost, fit the budget once they are padded."""
-        padded = np.arange(1, len(costs) + 1) * costs
-        return max(1, int(np.searchsorted(padded, self.budget, side="right")))
-
-    def _halved(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
-        """Where the encoder raises for a batch, its halves, down to the culprits.
-
-        Raises MemoryError where a batch of more than one does not fit.
+        A batch that does not fit into memory is cut to half its cost, and so are all later ones.
         """
-        ids = [prepared.ids[at] for at in batch]
+        costs = prepared.costs[start:stop]
+        pending = start + np.argsort(costs, kind="stable")
+        results = []
+        while len(pending):
+            batch = pending[: self._batch_length(prepared.costs[pending])]
+            try:
+                results.append(self._encode_batch(prepared, batch))
+            except MemoryError:
+                padded_cost = len(batch) * prepared.costs[batch[-1]]
+                self.budget, self.growing = padded_cost / 2, False
+                continue
+            pending = pending[len(batch) :]
+            if self.growing and len(pending):
+                self.budget = min(2 * self.budget, LARGEST_BATCH)
+        return concatenate(results, self.encoder.dim)
+
+    def _batch_length(self, costs: np.ndarray) -> int:
+        """How many inputs, in order of rising cost, fit the budget once they are padded."""
+        padded_costs = np.arange(1, len(costs) + 1) * costs
+        return max(1, int(np.searchsorted(padded_costs, self.budget, side="right")))
+
+    def _encode_batch(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
+        """Encode the inputs at the indices `batch`.
+
+        If the encoder raises, each half of the batch is tried alone, down to the single inputs
+        that make it raise.
+
+        Raises:
+            MemoryError: a batch of more than one input does not fit into memory.
+        """
+        ids = [prepared.ids[i] for i in batch]
         try:
-            inputs = [prepared.inputs[at] for at in batch]
-            encoded = self._finite(ids, np.asarray(self.encoder.encode(inputs), np.float32))
+            inputs = [prepared.inputs[i] for i in batch]
+            vectors = np.asarray(self.encoder.encode(inputs), np.float32)
+            encoded = self._separate_nan(ids, vectors)
             if encoded.ids or len(ids) == 1:
-                return encoded  # where all are NaN, one of them may have spoilt the others
+                return encoded
+            # All vectors are NaN: one input may have spoilt the others, so halve the batch.
         except EncoderError:
             raise
         except Exception as error:
-            _die_of_broken_device(error)
+            _exit_if_device_is_broken(error)
             if len(ids) == 1:
-                return without_vectors([(ids[0], _failure(error))], self.encoder.dim)
+                return failures_only([(ids[0], _as_record_error(error))], self.encoder.dim)
             if _is_out_of_memory(error):
                 _free_memory()
                 raise MemoryError from error
         halves = np.array_split(batch, 2)
-        return joined([self._halved(prepared, half) for half in halves], self.encoder.dim)
+        return concatenate([self._encode_batch(prepared, h) for h in halves], self.encoder.dim)
 
-    def _finite(self, ids: list[str], vectors: np.ndarray) -> Encoded:
+    def _separate_nan(self, ids: list[str], vectors: np.ndarray) -> Encoded:
+        """Check the shape of an encoder's output and fail the parts whose vector is not finite."""
         expected = (len(ids), self.encoder.dim)
         if vectors.shape != expected:
-            raise EncoderError(f"{self.encoder.name} gave {vectors.shape}, not {expected}")
+            raise EncoderError(
+                f"encoder {self.encoder.name} returned an array of shape {vectors.shape},"
+                f" not {expected}"
+            )
         finite = np.isfinite(vectors).all(axis=1)
         nan = RecordError("encoder.nan", "its vector is not finite")
         return Encoded(
-            [part for part, good in zip(ids, finite, strict=True) if good],
+            [part for part, is_finite in zip(ids, finite, strict=True) if is_finite],
             vectors[finite],
-            [(part, nan) for part, good in zip(ids, finite, strict=True) if not good],
+            [(part, nan) for part, is_finite in zip(ids, finite, strict=True) if not is_finite],
         )
 
 
-def _failure(error: Exception) -> RecordError:
+def _as_record_error(error: Exception) -> RecordError:
     if isinstance(error, RecordError):
         return error
     return RecordError("encoder.error", f"{type(error).__name__}: {error}"[:300])
@@ -187,19 +221,21 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()  # does nothing where no GPU was used
 
 
-def _die_of_broken_device(error: Exception) -> None:
-    """End this process where CUDA will refuse whatever comes next, as after a failed assertion:
-    the pool redoes the work elsewhere, and finds the part that did it."""
+def _exit_if_device_is_broken(error: Exception) -> None:
+    """Kill this process if CUDA will refuse all further work, as after a failed assertion.
+
+    The pool then redoes the unit on a new actor and finds the part that caused it.
+    """
     if _is_out_of_memory(error):
         return
     if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _bytes(value: Any) -> int:
-    """What an input takes, roughly: arrays and tensors count by their content."""
+def _nbytes(value: Any) -> int:
+    """The approximate size of an input; of arrays and tensors, only the content counts."""
     if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
+        return sum(map(_nbytes, value.values()))
     if isinstance(value, list | tuple):
-        return sum(map(_bytes, value))
+        return sum(map(_nbytes, value))
     return int(getattr(value, "nbytes", 0)) or sys.getsizeof(value)

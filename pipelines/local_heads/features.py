@@ -71,7 +71,7 @@ def _computed(name: str, cache: Path, say: Say) -> Iterator[tuple[np.ndarray, ..
             text.features([d.caption for d in batch]),
             text.features([d.more for d in batch]),
             found.meaning,
-            found.seen,
+            found.visual,
             heard,
         )
 

@@ -1,4 +1,4 @@
-"""The local space as it is used: real weights, real pictures drawn on the spot."""
+"""The local space with its real weights, on images that the tests draw; queries and spaces."""
 
 import io
 import subprocess
@@ -24,14 +24,14 @@ from tests.helpers.rubbish import tone
 LOCAL = open_space("local", {"preset": "local"})
 
 
-def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
+def image_bytes(image: Image.Image, format: str = "PNG", **options) -> bytes:
     out = io.BytesIO()
     image.save(out, format, **options)
     return out.getvalue()
 
 
 def drawing(kind: str, size: tuple[int, int] = (300, 300)) -> Image.Image:
-    """Black on transparent, or what the name says."""
+    """A traffic light or a clock on a transparent ground; any other name gives an empty image."""
     image = Image.new("RGBA", size)
     draw = ImageDraw.Draw(image)
     if kind == "traffic light":
@@ -50,41 +50,42 @@ def drawing(kind: str, size: tuple[int, int] = (300, 300)) -> Image.Image:
 
 
 def vectors(modality: str, raws: list) -> np.ndarray:
+    """Encode inputs in one batch."""
     encoder = load(LOCAL.towers[modality])
     return encoder.encode([encoder.prepare(raw) for raw in raws])
 
 
 @pytest.mark.parametrize("modality", ["image", "text", "audio"])
-def test_local_encoders_keep_the_contract(modality):
+def test_local_encoders_are_encoders(modality):
     encoder = load(LOCAL.towers[modality])
     assert isinstance(encoder, Encoder)
     assert encoder.modality == modality
     raws = {
-        "image": [encoded(drawing(k)) for k in ("clock", "traffic light", "nothing")],
+        "image": [image_bytes(drawing(k)) for k in ("clock", "traffic light", "nothing")],
         "text": ["a tiger", "two boats on a lake at dusk, seen from above", "word " * 600],
         "audio": [tone("OGG", 0.3), tone("WAV", 12.0, channels=2), tone("FLAC", 0.01)],
     }[modality]
-    together = vectors(modality, raws)
-    assert together.shape == (3, encoder.dim) == (3, 704)
-    assert together.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    apart = np.concatenate([vectors(modality, [raw]) for raw in raws])
-    np.testing.assert_allclose(together, apart, atol=1e-5)
+    in_one_batch = vectors(modality, raws)
+    assert in_one_batch.shape == (3, encoder.dim) == (3, 704)
+    assert in_one_batch.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(in_one_batch, axis=1), 1, atol=1e-5)
+    one_by_one = np.concatenate([vectors(modality, [raw]) for raw in raws])
+    np.testing.assert_allclose(in_one_batch, one_by_one, atol=1e-5)
 
 
-def test_near_in_meaning_is_near_in_space():
+def test_texts_of_similar_meaning_have_similar_vectors():
     tiger, cat, invoice = vectors("text", ["a tiger", "a big striped cat", "an unpaid invoice"])
     assert tiger @ cat > tiger @ invoice + 0.1
 
 
-def test_drawings_are_nearest_to_what_they_show():
+def test_drawings_are_nearest_to_their_names():
     names = ["traffic light", "clock"]
-    images = vectors("image", [encoded(drawing(name)) for name in names])
+    images = vectors("image", [image_bytes(drawing(name)) for name in names])
     texts = vectors("text", [f"a {name}" for name in (*names, "tiger", "pizza", "violin")])
     assert (images @ texts.T).argmax(axis=1).tolist() == [0, 1]
 
 
-def test_text_beyond_256_tokens_is_not_read():
+def test_text_beyond_256_tokens_is_cut_off():
     long = "word " * 400
     same, other = vectors("text", [long, long + "tiger"])
     np.testing.assert_array_equal(same, other)
@@ -114,90 +115,93 @@ def test_fingerprints_are_stable_and_need_neither_weights_nor_torch():
         "print(*(s.fingerprint(m) for m in s.towers));"
         "print(sorted({'torch', 'timm', 'sentence_transformers'} & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    here = [LOCAL.fingerprint(modality) for modality in LOCAL.towers]
-    assert ran.stdout.splitlines() == [" ".join(here), "[]"]
-    assert ran.stderr == ""
-    assert len(set(here)) == 3
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    fingerprints = [LOCAL.fingerprint(modality) for modality in LOCAL.towers]
+    assert process.stdout.splitlines() == [" ".join(fingerprints), "[]"]
+    assert process.stderr == ""
+    assert len(set(fingerprints)) == 3
 
 
-def test_a_fingerprint_follows_the_settings(monkeypatch):
+def test_a_fingerprint_depends_on_the_settings(monkeypatch):
     before = LocalImage().fingerprint
     monkeypatch.setattr("embedders.local.image._TEMPERATURE", 1.0)
     assert LocalImage().fingerprint != before
 
 
-def test_a_missing_head_is_a_broken_package(monkeypatch, tmp_path):
+def test_a_missing_head_raises_and_a_changed_one_changes_the_fingerprint(monkeypatch, tmp_path):
     before = LocalText().fingerprint
-    whole = shared._HEADS
+    heads = shared._HEADS
     monkeypatch.setattr("embedders.local.shared._HEADS", tmp_path)
     with pytest.raises(EncoderError, match=r"text\.safetensors is missing: .* install it again"):
         _ = LocalText().fingerprint
-    other = (whole / "text.safetensors").read_bytes()[:-2] + b"\0\0"
-    (tmp_path / "text.safetensors").write_bytes(other)
+    changed = (heads / "text.safetensors").read_bytes()[:-2] + b"\0\0"
+    (tmp_path / "text.safetensors").write_bytes(changed)
     assert LocalText().fingerprint != before
 
 
-def test_a_cosine_is_a_weighted_sum_of_two():
+def test_a_cosine_is_a_weighted_sum_of_two_cosines():
     rng = np.random.default_rng(0)
     meaning, learned = (
         unit_rows(rng.normal(size=(2, d))) for d in (shared.MEANING, shared.LEARNED)
     )
-    one, other = shared.joined(meaning, learned)
+    first, second = shared.joined(meaning, learned)
     expected = shared.SHARE * meaning[0] @ meaning[1] + (1 - shared.SHARE) * learned[0] @ learned[1]
-    assert one @ other == pytest.approx(expected, abs=1e-6)
-    assert one @ one == pytest.approx(1, abs=1e-6)
+    assert first @ second == pytest.approx(expected, abs=1e-6)
+    assert first @ first == pytest.approx(1, abs=1e-6)
 
 
 def test_load_rgb_lays_transparency_on_white():
     for mode in ("RGBA", "LA"):
         clear = Image.new(mode, (4, 4))
-        assert load_rgb(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+        assert load_rgb(image_bytes(clear)).getpixel((0, 0)) == (255, 255, 255)
     palette = Image.new("P", (4, 4))
-    assert load_rgb(encoded(palette, transparency=0)).getpixel((0, 0)) == (255, 255, 255)
+    assert load_rgb(image_bytes(palette, transparency=0)).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_load_rgb_turns_as_exif_says_and_keeps_16_bits():
+def test_load_rgb_applies_exif_orientation_and_scales_16_bits():
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = load_rgb(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif))
-    assert turned.size == (20, 40)
+    upright = load_rgb(image_bytes(Image.new("RGB", (40, 20)), "JPEG", exif=exif))
+    assert upright.size == (20, 40)
     grey = Image.fromarray(np.full((2, 2), 0x4000, np.uint16))
-    assert load_rgb(encoded(grey)).getpixel((0, 0)) == (64, 64, 64)
+    assert load_rgb(image_bytes(grey)).getpixel((0, 0)) == (64, 64, 64)
 
 
 def test_load_rgb_decodes_large_jpegs_small():
-    image = load_rgb(encoded(Image.new("RGB", (2400, 1600)), "JPEG"), side=224)
+    image = load_rgb(image_bytes(Image.new("RGB", (2400, 1600)), "JPEG"), side=224)
     assert 224 <= min(image.size) < 500
 
 
-@pytest.mark.parametrize(("cut", "rule"), [(0, "empty"), (3, "format"), (60, "truncated")])
-def test_load_rgb_refuses_broken_bytes(cut, rule):
+@pytest.mark.parametrize(("size", "rule"), [(0, "empty"), (3, "format"), (60, "truncated")])
+def test_load_rgb_raises_on_broken_bytes(size, rule):
     noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
     with pytest.raises(RecordError, match=rf"image\.{rule}"):
-        load_rgb(encoded(Image.fromarray(noise))[:cut])
+        load_rgb(image_bytes(Image.fromarray(noise))[:size])
 
 
-def test_load_rgb_refuses_too_many_pixels_before_decoding():
-    header_only = encoded(Image.new("1", (3000, 3000)))[:60]
+def test_load_rgb_raises_on_too_many_pixels_before_decoding():
+    header_only = image_bytes(Image.new("1", (3000, 3000)))[:60]
     with pytest.raises(RecordError) as caught:
         load_rgb(header_only, max_pixels=1_000_000)
     assert (caught.value.rule, caught.value.value) == ("image.pixels", 9_000_000)
 
 
-def test_queries_take_paths_bytes_and_pictures(tmp_path):
-    picture = drawing("clock")
+def test_queries_take_paths_bytes_and_images(tmp_path):
+    image = drawing("clock")
     file = tmp_path / "clock.png"
-    file.write_bytes(encoded(picture))
-    made = [encode_query(LOCAL, {"image": i})["image"] for i in (file, encoded(picture), picture)]
-    assert made[0].shape == (704,)
-    np.testing.assert_allclose(made[1:], [made[0]] * 2, atol=1e-6)
+    file.write_bytes(image_bytes(image))
+    inputs = (file, image_bytes(image), image)
+    rows = [encode_query(LOCAL, {"image": raw})["image"] for raw in inputs]
+    assert rows[0].shape == (704,)
+    np.testing.assert_allclose(rows[1:], [rows[0]] * 2, atol=1e-6)
     both = encode_query(LOCAL, {"text": "a clock", "image": str(file)})
     assert set(both) == {"text", "image"}
 
 
 @pytest.mark.parametrize(
-    ("inputs", "error", "said"),
+    ("inputs", "error", "message"),
     [
         ({"video": b"RIFF"}, EncoderError, "no video encoder"),
         ({"audio": b"RIFF"}, InputError, "cannot be used"),
@@ -206,13 +210,13 @@ def test_queries_take_paths_bytes_and_pictures(tmp_path):
         ({"text": 3}, InputError, "takes a string"),
     ],
 )
-def test_queries_that_cannot_be_encoded(inputs, error, said):
-    with pytest.raises(error, match=said):
+def test_queries_that_cannot_be_encoded(inputs, error, message):
+    with pytest.raises(error, match=message):
         encode_query(LOCAL, inputs)
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"preset": "remote"}, "allowed: local"),
         ({"video": "local:image"}, "allowed: preset, image, text, audio"),
@@ -220,20 +224,20 @@ def test_queries_that_cannot_be_encoded(inputs, error, said):
         ({}, "no towers"),
     ],
 )
-def test_spaces_that_cannot_be_opened(config, said):
-    with pytest.raises(EncoderError, match=said):
+def test_spaces_that_cannot_be_opened(config, message):
+    with pytest.raises(EncoderError, match=message):
         open_space("mine", config)
 
 
-def test_encoders_of_ones_own():
+def test_custom_encoders():
     space = open_space("mine", {"text": "python:tests.helpers.encoders:Hashing"})
     assert space == Space("mine", {"text": "python:tests.helpers.encoders:Hashing"})
     assert isinstance(load(space.towers["text"]), Hashing)
-    with pytest.raises(EncoderError, match="which is no Encoder"):
+    with pytest.raises(EncoderError, match="which is not an Encoder"):
         load("python:builtins:dict")
 
 
-def test_minilm_is_the_library_s_own():
+def test_minilm_equals_the_library():
     from sentence_transformers import SentenceTransformer
 
     texts = ["a striped cat", "Zwei Katzen, gestreift.", "x " * 400, "?"]

@@ -1,4 +1,4 @@
-"""Recordings as encoders take them: mono, at one rate, and never longer than asked for."""
+"""Recordings as the input of encoders: mono, at a given rate, and of limited length."""
 
 import io
 
@@ -12,7 +12,7 @@ from tests.helpers.rubbish import tone
 
 
 @pytest.mark.parametrize(("format", "channels"), [("WAV", 1), ("FLAC", 2), ("OGG", 2), ("MP3", 1)])
-def test_recordings_become_mono_at_the_rate_asked_for(format, channels, tmp_path):
+def test_recordings_become_mono_at_the_given_rate(format, channels, tmp_path):
     data = tone(format, seconds=1.0, rate=44100, channels=channels)
     sound = load_mono(data, 16000, max_seconds=10)
     assert sound.dtype == np.float32
@@ -36,7 +36,7 @@ def test_only_the_beginning_is_decoded():
     assert len(load_mono(data, 16000, max_seconds=2.5)) == 40000
 
 
-def test_recordings_that_cannot_be_heard():
+def test_recordings_that_cannot_be_loaded():
     not_finite = io.BytesIO()
     soundfile.write(not_finite, np.array([0.0, np.nan]), 8000, format="WAV", subtype="FLOAT")
     cases = {

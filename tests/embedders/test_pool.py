@@ -1,4 +1,4 @@
-"""The actor pool on a real, local Ray: what it gives, and what happens when things die."""
+"""The actor pool on a real local Ray: its results, and what it does when processes die."""
 
 import os
 import signal
@@ -7,28 +7,23 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from embedders.encoder import cost_of
 from embedders.pool.pool import Pool
-from embedders.pool.ray_cluster import cluster, room_on
-from embedders.pool.worker import Actor, Prepared
+from embedders.pool.ray_cluster import actor_capacity, cluster
 from embedders.registry import load
 from store.errors import EncoderError
-from tests.helpers.encoders import DIM, Greedy, Hashing, Sized, Spoilt
+from tests.helpers.encoders import DIM
 
 MODULE = "python:tests.helpers.encoders:"
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A unit's `load`: parts named after their texts."""
+    """Reads a unit of texts; each part's id contains its text."""
 
     texts: tuple[str, ...]
 
@@ -38,18 +33,22 @@ class Texts:
 
 @dataclass(frozen=True)
 class Unreadable:
+    """Fails to read a unit."""
+
     def __call__(self) -> list[tuple[str, str]]:
         raise OSError("the disk is gone")
 
 
 @pytest.fixture(scope="module")
-def ray_here():
+def local_ray():
     with cluster():
         yield
 
 
-def embed(encoder: str, units: list[tuple[str, ...]], **options):
-    """Vectors by text, and the rules of the failures by text."""
+def embed(
+    encoder: str, units: list[tuple[str, ...]], **options
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Encode units of texts in a pool; return vectors and failures' rules, both by text."""
     vectors, failed = {}, {}
     with Pool(MODULE + encoder, **options) as pool:
         for result in pool.map((str(n), Texts(texts)) for n, texts in enumerate(units)):
@@ -63,46 +62,46 @@ def embed(encoder: str, units: list[tuple[str, ...]], **options):
     )
 
 
-def assert_same_as_direct(vectors: dict[str, np.ndarray]) -> None:
+def assert_equal_to_encoder(vectors: dict[str, np.ndarray]) -> None:
     direct = load(f"{MODULE}Hashing").encode(list(vectors))
     np.testing.assert_allclose(np.stack(list(vectors.values())), direct, atol=1e-5)
 
 
-def test_units_come_out_as_encoded_directly(ray_here):
+def test_vectors_equal_those_of_the_encoder_without_a_pool(local_ray):
     units = [tuple(f"text {unit} {n}" for n in range(7)) for unit in range(9)]
     vectors, failed = embed("Hashing", units, actors=2, batch_size=3)
     assert failed == {}
     assert set(vectors) == {text for unit in units for text in unit}
-    assert_same_as_direct(vectors)
+    assert_equal_to_encoder(vectors)
 
 
-def test_an_actor_may_take_every_cpu(ray_here):
+def test_an_actor_may_take_every_cpu(local_ray):
     vectors, _ = embed("Hashing", [(), ("a", "b")], num_cpus=os.cpu_count())
     assert set(vectors) == {"a", "b"}
 
 
-def test_one_bad_part_costs_no_other(ray_here):
+def test_a_bad_part_fails_alone(local_ray):
     good = tuple(f"text {n}" for n in range(10))
-    poison = ("raise", "nan", "unreadable")
-    vectors, failed = embed("Poisoned", [good[:5] + poison + good[5:], ("more",)])
+    bad = ("raise", "nan", "unreadable")
+    vectors, failed = embed("Poisoned", [good[:5] + bad + good[5:], ("more",)])
     assert set(vectors) == {*good, "more"}
     assert failed == {
         "raise": "encoder.error",
         "nan": "encoder.nan",
         "unreadable": "text.test",
     }
-    assert_same_as_direct(vectors)
+    assert_equal_to_encoder(vectors)
 
 
-def test_a_part_that_kills_the_actor_is_found(ray_here):
+def test_a_part_that_kills_its_actor_fails_alone(local_ray):
     vectors, failed = embed("Poisoned", [("a", "b", "kill", "unreadable"), ("c",)])
     assert set(vectors) == {"a", "b", "c"}
     assert failed == {"kill": "encoder.crash", "unreadable": "text.test"}
-    assert_same_as_direct(vectors)
+    assert_equal_to_encoder(vectors)
 
 
 @pytest.mark.slow
-def test_a_part_that_kills_what_prepares_it_is_found(ray_here):
+def test_a_part_that_kills_the_process_that_prepares_it_fails_alone(local_ray):
     units = [("a", "kill while preparing", "b", "unreadable"), ("c",)]
     vectors, failed = embed("Poisoned", units)
     assert set(vectors) == {"a", "b", "c"}
@@ -110,19 +109,19 @@ def test_a_part_that_kills_what_prepares_it_is_found(ray_here):
 
 
 @pytest.mark.slow
-def test_a_device_that_refuses_to_go_on_is_replaced(ray_here):
+def test_an_actor_whose_device_is_broken_is_replaced(local_ray):
     vectors, failed = embed("Asserting", [("a", "assert", "b"), ("c",), ("d",)])
     assert set(vectors) == {"a", "b", "c", "d"}
     assert failed == {"assert": "encoder.crash"}
 
 
-def test_a_cost_that_is_no_number_costs_its_part_alone(ray_here):
+def test_a_part_whose_cost_is_not_a_positive_number_fails_alone(local_ray):
     vectors, failed = embed("Costless", [("a", "nothing", "nan", "b")])
     assert set(vectors) == {"a", "b"}
     assert failed == {"nothing": "encoder.cost", "nan": "encoder.cost"}
 
 
-def test_an_actor_killed_from_outside_costs_nothing(ray_here, tmp_path):
+def test_no_part_fails_if_an_actor_is_killed_from_outside(local_ray, tmp_path):
     pid_file = tmp_path / "pid"
     killed = []
 
@@ -141,10 +140,10 @@ def test_an_actor_killed_from_outside_costs_nothing(ray_here, tmp_path):
     assert int(pid_file.read_text()) != killed[0]
     assert failed == {}
     assert set(vectors) == {text for unit in units for text in unit}
-    assert_same_as_direct(vectors)
+    assert_equal_to_encoder(vectors)
 
 
-def test_units_are_taken_as_they_are_needed(ray_here):
+def test_units_are_taken_only_as_they_are_needed(local_ray):
     taken = []
 
     def units():
@@ -157,95 +156,36 @@ def test_units_are_taken_as_they_are_needed(ray_here):
     assert len(taken) < 15
 
 
-def test_an_actor_that_does_not_fit_is_refused_at_once(ray_here):
+def test_actors_that_do_not_fit_the_cluster_raise_at_once(local_ray):
     with pytest.raises(EncoderError, match="1 actors of 1 CPU and 1000 GPU"):
         Pool(f"{MODULE}Hashing", num_gpus=1000).__enter__()
     with pytest.raises(EncoderError, match="room for"):
         Pool(f"{MODULE}Hashing", actors=1000).__enter__()
 
 
-def test_a_share_of_several_gpus_is_refused(ray_here):
+def test_a_share_of_more_than_one_gpu_raises(local_ray):
     with pytest.raises(EncoderError, match=r"1\.5 GPU: engine.ray.num_gpus is a share"):
         Pool(f"{MODULE}Hashing", num_gpus=1.5).__enter__()
 
 
-@pytest.mark.parametrize(("encoder", "said"), [("broken", "no weights here"), ("Absent", "Absent")])
-def test_an_encoder_that_cannot_be_made_is_refused(ray_here, encoder, said):
-    with pytest.raises(EncoderError, match=said):
+@pytest.mark.parametrize(
+    ("encoder", "message"), [("broken", "no weights here"), ("Absent", "Absent")]
+)
+def test_an_encoder_that_cannot_be_made_raises(local_ray, encoder, message):
+    with pytest.raises(EncoderError, match=message):
         Pool(MODULE + encoder).__enter__()
 
 
-def test_an_encoder_of_the_wrong_width_stops_the_pool(ray_here):
+def test_an_encoder_of_the_wrong_width_stops_the_pool(local_ray):
     with pytest.raises(EncoderError, match=r"\(2, 4\), not \(2, 8\)"):
         embed("Narrow", [("a", "b")])
 
 
-def test_a_unit_that_cannot_be_read_stops_the_pool(ray_here):
+def test_a_unit_that_cannot_be_read_stops_the_pool(local_ray):
     with Pool(f"{MODULE}Hashing") as pool:
         assert list(pool.map([])) == []
         with pytest.raises(OSError, match="the disk is gone"):
             list(pool.map([("unit", Unreadable())]))
-
-
-def actor_of(monkeypatch, encoder, batch_size: int | None, num_gpus: float = 0) -> Actor:
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-    monkeypatch.setattr("embedders.pool.worker.load", lambda spec: encoder)
-    return Actor("any", batch_size, 1, num_gpus)
-
-
-def prepared(encoder, texts: list[str]) -> Prepared:
-    return Prepared(texts, texts, np.array([cost_of(encoder, text) for text in texts]))
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "num_gpus", "batches"),
-    [
-        (None, 1, [32, 64, 128, 64, 64, 64, 12]),
-        (None, 0, [32] * 9 + [12]),
-        (150, 0, [150, 75, 75, 75, 75]),
-    ],
-)
-def test_batch_size_follows_memory(monkeypatch, batch_size, num_gpus, batches):
-    greedy = Greedy()
-    actor = actor_of(monkeypatch, greedy, batch_size, num_gpus)
-    texts = [f"text {n}" for n in range(300)]
-    encoded = actor.encode(prepared(greedy, texts))
-    assert greedy.batches == batches
-    assert encoded.ids == texts
-    assert encoded.failed == []
-
-
-@given(sizes=st.lists(st.integers(1, 120), min_size=1, max_size=60), budget=st.integers(1, 40))
-def test_batches_keep_to_their_budget(sizes: list[int], budget: int):
-    sized = Sized()
-    texts = [f"{n:04d}" + "x" * size for n, size in enumerate(sizes)]
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        encoded = actor_of(monkeypatch, sized, budget).encode(prepared(sized, texts))
-    assert sorted(encoded.ids) == sorted(texts)
-    np.testing.assert_array_equal(encoded.vectors, Hashing().encode(encoded.ids))
-    assert sorted(text for batch in sized.batches for text in batch) == texts
-    costs = [[sized.cost(text) for text in batch] for batch in sized.batches]
-    assert all(len(batch) == 1 or len(batch) * max(batch) <= budget for batch in costs)
-    # Greedy: the next one would not have fitted any more.
-    for batch, following in pairwise(costs):
-        assert (len(batch) + 1) * following[0] > budget
-
-
-def test_a_range_of_a_unit_is_encoded_alone(monkeypatch):
-    sized = Sized()
-    texts = ["one", "three three", "two", "four"]
-    encoded = actor_of(monkeypatch, sized, 32).encode(prepared(sized, texts), 1, 3)
-    assert sorted(encoded.ids) == ["three three", "two"]
-
-
-def test_a_part_that_spoils_its_batch_costs_itself_alone(monkeypatch):
-    texts = ["a", "b", "nan", "c", "d"]
-    actor = actor_of(monkeypatch, Spoilt(), 32)
-    encoded = actor.encode(prepared(Spoilt(), texts))
-    assert sorted(encoded.ids) == ["a", "b", "c", "d"]
-    assert [(part, error.rule) for part, error in encoded.failed] == [("nan", "encoder.nan")]
 
 
 @pytest.mark.parametrize(
@@ -256,40 +196,40 @@ def test_a_part_that_spoils_its_batch_costs_itself_alone(monkeypatch):
         (8, 2, 1, 1, 2),
         (16, 2, 1, 0.25, 8),
         (4, 2, 1, 0.25, 4),
-        (16, 2, 1, 0.4, 4),  # two on each: none is cut from both
+        (16, 2, 1, 0.4, 4),  # two on each GPU: a share is never taken from both
         (16, 5, 1, 2, 2),
         (16, 0, 1, 0.25, 0),
     ],
 )
 def test_room_for_actors(cpus, gpus, num_cpus, num_gpus, room):
-    assert room_on({"CPU": cpus, "GPU": gpus}, num_cpus, num_gpus) == room
+    assert actor_capacity({"CPU": cpus, "GPU": gpus}, num_cpus, num_gpus) == room
 
 
 SHARED_GPU = """
 import ray
-from test_pool import MODULE, parts_through
+from tests.embedders.test_pool import MODULE, count_encoded
 from embedders.pool.pool import Pool
-# A Ray that believes in a GPU: the arithmetic is Ray's, no device is touched.
+# Ray is told that it has a GPU. It only counts shares; no device is used.
 ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
-assert parts_through(Pool(f"{MODULE}Hashing", actors=4, num_cpus=0.5, num_gpus=0.25)) == 9
+assert count_encoded(Pool(f"{MODULE}Hashing", actors=4, num_cpus=0.5, num_gpus=0.25)) == 9
 """
 TWO_NODES = """
 import os
 import ray
 from ray.cluster_utils import Cluster
-from test_pool import MODULE, parts_through
+from tests.embedders.test_pool import MODULE, count_encoded
 from embedders.pool.pool import Pool
 cluster = Cluster()
 for _ in range(2):
     cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
 cluster.wait_for_nodes()
 os.environ["RAY_ADDRESS"] = cluster.address
-assert parts_through(Pool(f"{MODULE}Hashing", actors=2)) == 9  # a CPU each: one on either node
+assert count_encoded(Pool(f"{MODULE}Hashing", actors=2)) == 9  # one CPU each, so one on each node
 cluster.shutdown()
 """
 
 
-def parts_through(pool: Pool) -> int:
+def count_encoded(pool: Pool) -> int:
     with pool:
         units = ((str(n), Texts((f"text {n}",))) for n in range(9))
         return sum(len(result.ids) for result in pool.map(units))
@@ -297,6 +237,6 @@ def parts_through(pool: Pool) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [SHARED_GPU, TWO_NODES], ids=["shared gpu", "two nodes"])
-def test_other_clusters(script: str):
+def test_shared_gpus_and_several_nodes(script: str):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)

@@ -1,6 +1,6 @@
-"""SIGKILL at random moments: of an actor, of a worker that prepares, of the driver.
+"""Kill an actor, a worker that prepares, or the driver at random moments, by SIGKILL.
 
-Whatever died, the vectors are those of a run that nothing happened to.
+In each case the vectors must equal those of an undisturbed run.
 """
 
 import os
@@ -30,7 +30,7 @@ from tests.helpers.corpus import CONFIG, begin, deliver
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 160
 STEADY = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SteadyImage")
-VICTIMS = {"actor": "ray::Actor", "worker": "ray::prepare"}
+VICTIMS = {"actor": "ray::EncoderActor", "worker": "ray::prepare"}
 DRIVER = """
 from pathlib import Path
 from pipelines.vectors import encode_parts, stage, staging_writer
@@ -43,7 +43,7 @@ stage.embed(Workspace.open(Path("{root}")), "a")
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Path]:
-    """A corpus with samples and signals, and a copy of it with vectors."""
+    """A corpus with samples and signals, and beside it a copy that has vectors too."""
     root = tmp_path_factory.mktemp("kills") / "curated"
     begin(root, STEADY)
     deliver(root / "drops" / "a", SAMPLES)
@@ -63,27 +63,28 @@ def vectors(root: Path) -> dict[str, np.ndarray]:
     return dict(zip(parts, as_matrix(rows["vector"]), strict=True))
 
 
-def descendants(of: int) -> Iterator[tuple[int, str]]:
-    """Process ids and titles of a process's children, and theirs."""
+def descendants(ancestor: int) -> Iterator[tuple[int, str]]:
+    """Process ids and titles of all descendants of a process."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended since it was listed
+        except OSError:  # the process has ended in the meantime
             continue
     for pid in parents:
-        above = pid
-        while (above := parents.get(above, 0)) and above != of:
+        parent = pid
+        while (parent := parents.get(parent, 0)) and parent != ancestor:
             pass
-        if above == of:
+        if parent == ancestor:
             try:
                 yield pid, Path(f"/proc/{pid}/cmdline").read_text()
             except OSError:
                 continue
 
 
-def kill_one(title: str, until: threading.Event, killed: list[int]) -> None:
-    while not until.is_set():
+def kill_one(title: str, stop: threading.Event, killed: list[int]) -> None:
+    """Wait for a descendant whose title begins with `title`, and kill it."""
+    while not stop.is_set():
         for pid, name in descendants(os.getpid()):
             if name.startswith(title):
                 os.kill(pid, signal.SIGKILL)
@@ -92,31 +93,32 @@ def kill_one(title: str, until: threading.Event, killed: list[int]) -> None:
         time.sleep(0.02)
 
 
-def of_a_worker(root: Path, victim: str, moment: float) -> None:
-    """Embed, and kill one of the pool's processes once, `moment` seconds after the start."""
-    over, killed = threading.Event(), []
+def embed_and_kill_worker(root: Path, victim: str, delay: float) -> None:
+    """Embed, and kill one of the pool's processes once, `delay` seconds after the start."""
+    finished, killed = threading.Event(), []
 
     def wait_and_kill() -> None:
-        if not over.wait(moment):
-            kill_one(VICTIMS[victim], over, killed)
+        if not finished.wait(delay):
+            kill_one(VICTIMS[victim], finished, killed)
 
     thread = threading.Thread(target=wait_and_kill)
     thread.start()
     try:
         assert embed(StageContext(Workspace.open(root), "a")) == Counts(2 * SAMPLES, 2 * SAMPLES)
     finally:
-        over.set()
+        finished.set()
         thread.join()
     assert killed
 
 
-def of_the_driver(root: Path, share: float) -> None:
-    """Kill a process that embeds after one to four of its eleven commits, then embed again."""
+def kill_driver_and_embed(root: Path, share: float) -> None:
+    """Kill an embedding process after one to four of its eleven commits, then embed again."""
     command = [sys.executable, "-c", DRIVER.format(root=root)]
     driver = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     staging = root / "tables" / "_staging"
     try:
-        # A data file is there before its commit; the first version is of the empty table.
+        # A data file is written before its commit, so versions are counted. The first one is the
+        # empty table.
         versions = "vectors-*/*/units.lance/_versions/*.manifest"
         while len(list(staging.glob(versions))) < 2 + int(4 * share):
             assert driver.poll() is None
@@ -131,28 +133,29 @@ def of_the_driver(root: Path, share: float) -> None:
     assert row["resumed"] >= 1
 
 
-def survive(undisturbed: Path, folder: Path, victim: str, seed: int) -> None:
+def assert_survives(undisturbed: Path, folder: Path, victim: str, seed: int) -> None:
+    """Embed a copy of the corpus, kill the victim at a random moment, and compare the vectors."""
     root = folder / f"{victim}-{seed}"
     shutil.copytree(undisturbed, root)
     chance = random.Random(seed).random()
     if victim == "driver":
-        of_the_driver(root, chance)
+        kill_driver_and_embed(root, chance)
     else:
-        of_a_worker(root, victim, chance)
-    mine, theirs = vectors(root), vectors(undisturbed.with_name("embedded"))
-    assert mine.keys() == theirs.keys()
-    assert max(np.abs(mine[part] - theirs[part]).max() for part in mine) < 1e-5
+        embed_and_kill_worker(root, victim, chance)
+    actual, expected = vectors(root), vectors(undisturbed.with_name("embedded"))
+    assert actual.keys() == expected.keys()
+    assert max(np.abs(actual[part] - expected[part]).max() for part in actual) < 1e-5
 
 
 @pytest.mark.parametrize(
     "victim", ["actor", "worker", pytest.param("driver", marks=pytest.mark.slow)]
 )
-def test_killed_once(undisturbed: Path, tmp_path: Path, victim: str) -> None:
-    survive(undisturbed, tmp_path, victim, seed=0)
+def test_one_kill(undisturbed: Path, tmp_path: Path, victim: str) -> None:
+    assert_survives(undisturbed, tmp_path, victim, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_twenty_times(undisturbed: Path, tmp_path: Path) -> None:
+def test_twenty_kills(undisturbed: Path, tmp_path: Path) -> None:
     for seed in range(1, 21):
-        survive(undisturbed, tmp_path, ("actor", "worker", "driver")[seed % 3], seed)
+        assert_survives(undisturbed, tmp_path, ("actor", "worker", "driver")[seed % 3], seed)

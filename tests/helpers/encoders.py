@@ -1,4 +1,4 @@
-"""Encoders small enough to see through, some of which break on purpose."""
+"""Small encoders for tests of the pool and the registry. Some of them fail on purpose."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ DIM = 8
 
 
 class Hashing:
-    """Text to eight numbers drawn from its hash, whatever the batch."""
+    """Encodes a text as eight numbers from its hash. The batch makes no difference."""
 
     name = "hashing"
     version = "1"
@@ -35,7 +35,7 @@ class Hashing:
 
 
 class Poisoned(Hashing):
-    """Breaks on texts that say how."""
+    """Fails on certain texts: raises an error, kills its process, or returns NaN."""
 
     def prepare(self, raw: Any) -> str:
         if raw == "kill while preparing":
@@ -53,7 +53,7 @@ class Poisoned(Hashing):
 
 
 class Slow(Hashing):
-    """Leaves its process id in the file that the text names, and takes its time."""
+    """Takes 0.4 s for a batch. Writes its process id to the file that the text names after @."""
 
     def encode(self, batch: list[str]) -> np.ndarray:
         Path(batch[0].partition("@")[2]).write_text(str(os.getpid()))
@@ -62,14 +62,14 @@ class Slow(Hashing):
 
 
 class Narrow(Hashing):
-    """Says eight dimensions and gives four."""
+    """Declares eight dimensions and returns four."""
 
     def encode(self, batch: list[str]) -> np.ndarray:
         return super().encode(batch)[:, :4]
 
 
 class Greedy(Hashing):
-    """Runs out of memory beyond a hundred at a time."""
+    """Runs out of memory in a batch of more than a hundred. Records the batch sizes."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -82,18 +82,19 @@ class Greedy(Hashing):
 
 
 def broken() -> Hashing:
+    """A factory that fails."""
     raise RuntimeError("no weights here")
 
 
 class Named(Hashing):
-    """Takes a name and an option, as an encoder that a package enters does."""
+    """Takes a name and an option, as the encoder of another package does."""
 
     def __init__(self, name: str, shift: str = "0"):
         self.shift = int(shift)
 
 
 class Sized(Hashing):
-    """A text costs a tenth of its length; remembers what it was given together."""
+    """A text costs a tenth of its length. Records the batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -107,21 +108,21 @@ class Sized(Hashing):
 
 
 class Costless(Hashing):
-    """Some inputs cost nothing that can be added up."""
+    """Some inputs have a cost that is not a positive number."""
 
     def cost(self, prepared: str) -> float:
         return {"nothing": 0.0, "nan": np.nan}.get(prepared, 1.0)
 
 
 class Spoilt(Hashing):
-    """One bad text turns a whole batch into NaN, as normalising over a batch does."""
+    """One bad text turns its whole batch into NaN, as normalising over a batch would."""
 
     def encode(self, batch: list[str]) -> np.ndarray:
         return super().encode(batch) * (np.nan if "nan" in batch else 1)
 
 
 class Asserting(Hashing):
-    """Fails as CUDA does: after a bad text, whatever comes next in this process fails too."""
+    """Fails as CUDA does: after a bad text, every later call in the process fails too."""
 
     broken = False
 
@@ -133,7 +134,7 @@ class Asserting(Hashing):
 
 
 class Unscaled(Hashing):
-    """Vectors twice as long as they should be."""
+    """Returns vectors of length two instead of one."""
 
     def encode(self, batch: list[str]) -> np.ndarray:
         return 2 * super().encode(batch)

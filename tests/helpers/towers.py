@@ -1,4 +1,4 @@
-"""Models of other libraries, small and of random weights, and what they are fed with."""
+"""Small models of other libraries with random weights, and random images and tones as input."""
 
 import io
 import json
@@ -20,6 +20,7 @@ TINY = {
 
 
 def picture(seed: int, size: tuple[int, int] = (90, 60)) -> bytes:
+    """A PNG of random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
@@ -27,6 +28,7 @@ def picture(seed: int, size: tuple[int, int] = (90, 60)) -> bytes:
 
 
 def tone(hertz: float, seconds: float, rate: int = RATE) -> bytes:
+    """A WAV file of a sine."""
     out = io.BytesIO()
     wave = 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)
     soundfile.write(out, wave.astype(np.float32), rate, format="WAV", subtype="FLOAT")
@@ -34,7 +36,7 @@ def tone(hertz: float, seconds: float, rate: int = RATE) -> bytes:
 
 
 def save_clip(folder: Path) -> Path:
-    """A small CLIP of random weights, as a folder of open_clip's."""
+    """Save a small CLIP with random weights in a folder, as open_clip writes it."""
     import open_clip
 
     preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}
@@ -47,7 +49,7 @@ def save_clip(folder: Path) -> Path:
 
 
 def save_clap(folder: Path) -> Path:
-    """A small CLAP of random weights, as a folder of transformers'."""
+    """Save a small CLAP with random weights in a folder, as transformers writes it."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizerFast
 

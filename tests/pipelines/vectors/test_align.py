@@ -173,7 +173,7 @@ def test_two_towers_meet_in_a_space_of_their_own(tmp_path, ray_cluster, log):
     [
         ({"image": {"encoder": "local:image", "aligned_by": "audio"}}, "aligned_by 'audio'"),
         ({"image": {"encoder": "local:image", "aligned_by": "image"}}, "aligned_by 'image'"),
-        ({"image": {"encoder": "local:image"}}, "has encoder: and aligned_by:"),
+        ({"image": {"encoder": "local:image"}}, "needs both encoder: and aligned_by:"),
         ({"image": {"encoder": "local:image", "aligned_by": "text", "size": 3}}, "key 'size'"),
     ],
 )
