@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from store.errors import EncoderError
 from store.search.query_log import QueryLog
 from store.tables import releases
-from store.tables.banks import ReleaseBanks
+from store.tables.banks import Banks
 from store.tables.lance_tables import Tables
+from store.tables.names import bank_table
 from store.tables.releases import Release
 
 # (space name, space configuration, expected fingerprints, inputs) -> unit vector of each input
@@ -62,9 +63,10 @@ class OpenRelease:
         return releases.latest(self.tables, self._space)
 
     @cached_property
-    def banks(self) -> ReleaseBanks:
-        """The release's banks."""
-        return ReleaseBanks(self.tables, self.release)
+    def banks(self) -> Banks:
+        """The release's banks. Their rows are read when they are needed."""
+        name = bank_table(self.release.space)
+        return Banks(self.tables.open(name, version=self.release.versions[name]))
 
     def gallery(self, modality: str) -> lancedb.table.Table:
         """The release's gallery of a modality, as a LanceDB table to read from."""

@@ -20,7 +20,7 @@ from store.search.corrected_search import (
     rank_rows,
 )
 from store.search.vector_layout import query_vector, unfold
-from store.tables.banks import ReleaseBanks
+from store.tables.banks import Banks
 from store.tables.lance_tables import as_matrix
 from store.tables.releases import Release
 
@@ -29,7 +29,7 @@ _CANDIDATES_PER_ROW = 20
 
 
 def rescore_candidates(
-    banks: ReleaseBanks,
+    banks: Banks,
     release: Release,
     table: lancedb.table.Table,
     modality: str,
@@ -80,7 +80,7 @@ def rescore_candidates(
 
 
 def _apply(
-    banks: ReleaseBanks,
+    banks: Banks,
     release: Release,
     name: str,
     correction: tuple[str, dict[str, Any]],
