@@ -25,7 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from store.config.limits import Limits, check_size
+from store.config.limits import Limits
 from store.errors import RecordError
 
 # Remarks on odd metadata; what matters is raised.
@@ -154,7 +154,7 @@ def read_image(data: bytes, limits: Limits) -> ImageInfo:
 
     Raises RecordError: `image.bytes`, and those of `embedders.media.image.open_image`.
     """
-    check_size("image", len(data), limits)
+    limits.check("image", len(data))
     name, image = open_image(data, limits.image_pixels)
     width, height = image.size
     if name == "png":

@@ -3,7 +3,7 @@
 from typing import Any
 
 from store import strict_json
-from store.config.limits import Limits, check_size
+from store.config.limits import Limits
 from store.errors import RecordError
 
 
@@ -15,7 +15,7 @@ def read_text(data: bytes, limits: Limits) -> str | None:
 
     Raises RecordError: `text.bytes`, `text.encoding` (not UTF-8), `text.nul`.
     """
-    check_size("text", len(data), limits)
+    limits.check("text", len(data))
     return _checked(strict_json.decode(data, "text.encoding"))
 
 
@@ -28,7 +28,7 @@ def read_meta(data: bytes, limits: Limits) -> tuple[str, str | None]:
     Raises RecordError: `meta.bytes`, `meta.json` (not UTF-8, not JSON, not an object, a key that
     stands twice, or numbers that JSON cannot hold), and what `read_text` raises, for the caption.
     """
-    check_size("meta", len(data), limits)
+    limits.check("meta", len(data))
     parsed = strict_json.parse(data, "meta.json")
     canonical = strict_json.write(parsed, "meta.json")
     if not isinstance(parsed, dict):
@@ -40,7 +40,7 @@ def _caption(meta: dict[str, Any], limits: Limits) -> str | None:
     for name in ("caption", "text"):
         value = meta.get(name)
         if isinstance(value, str):
-            check_size("text", len(value.encode()), limits)
+            limits.check("text", len(value.encode()))
             return _checked(value)
     return None
 
