@@ -116,8 +116,8 @@ def search_corrected(
     Args:
         table: the gallery.
         inputs: the query. Its score of a row is the sum of weight * (corrected score).
-        directions: the compiled correction for each modality of inputs. Inputs of modalities that
-            are not here are not corrected.
+        directions: the compiled correction for each modality of inputs. Inputs of other modalities
+            are not corrected.
         columns: the gallery's columns to return.
         where: an SQL condition on the gallery's columns.
         limit: the largest number of rows to return.

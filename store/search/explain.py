@@ -20,7 +20,7 @@ from store.search.vector_layout import query_vector, unfold
 from store.tables.lance_tables import as_matrix, one_of, quote
 
 NEIGHBOURS = 5
-MAX_RANK = 10_000  # the raw rank of an item is searched down to here
+MAX_RANK = 10_000  # raw ranks beyond this are not determined
 HUB_DEVIATIONS = 2.0
 
 

@@ -61,11 +61,11 @@ def last_measured(tables: Tables, release: Release) -> list[Drift]:
     return [Drift(**row) for row in newest.to_pylist()]
 
 
-HEADS = ("direction", "queries", "from", "own", "fresh", "difference", "bound", "verdict")
+DRIFT_HEADERS = ("direction", "queries", "from", "own", "fresh", "difference", "bound", "verdict")
 
 
-def row(d: Drift) -> tuple[Any, ...]:
-    """The cells of a printed table with the column titles `HEADS`."""
+def drift_cells(d: Drift) -> tuple[Any, ...]:
+    """The cells of a printed table with the column titles `DRIFT_HEADERS`."""
     interval = None if d.low is None else f"{d.low:+.2f} to {d.high:+.2f}"
     verdict = {None: "none yet", True: "drifted", False: "no drift"}[d.drifted]
     return (

@@ -47,9 +47,9 @@ SIGNALS = pa.schema(
     ]
 )
 
-# One row for each record that a stage did not pass without remarks, by `outcome`:
-# `rejected` by a rule (with value and threshold), `failed` with an error, or `unmeasured`: the
-# record passed, but the scorer in `rule` could not measure it.
+# Records with problems. By `outcome`, a record was `rejected` by a rule (with value and threshold),
+# `failed` with an error, or `unmeasured`: it passed the stage, but the scorer in `rule` could not
+# measure it.
 LEDGER = pa.schema(
     [
         _text("drop"),
