@@ -1,11 +1,11 @@
-"""isotrope: curated, embedded image-text-audio corpora, searched in a space without hubs.
+"""isotrope: curates and embeds image-text-audio corpora, and searches them without hubs.
 
     import isotrope
 
     corpus = isotrope.connect("data/stamps")
     corpus.search(text="a striped cat").among("image").limit(10).to_pandas()
 
-`fit`, `select` and `evaluate` are the mathematics of corrections on plain arrays.
+`fit`, `select` and `evaluate` are the hubness corrections on plain arrays.
 """
 
 import os
@@ -15,24 +15,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-_HERE = Path(__file__).resolve().parent
+_ROOT = Path(__file__).resolve().parent
 
 
-def _check_not_shadowed() -> None:
-    """`store` and the like are common names: make sure that ours are the ones Python finds."""
+def _check_packages() -> None:
+    """Check that Python finds isotrope's own packages: names like `store` are common."""
     for name in ("store", "embedders", "pipelines", "assets", "orchestration"):
         try:
-            found = import_module(name).__file__
+            file = import_module(name).__file__
         except ImportError:
-            found = None
-        if found is None or Path(found).resolve().parent.parent != _HERE:
+            file = None
+        if file is None or Path(file).resolve().parent.parent != _ROOT:
             raise ImportError(
-                f"isotrope needs its own package {name!r}, but Python finds {found}: rename that"
-                f" one, or put {_HERE} before it on the import path"
+                f"isotrope needs its own package {name!r}, but Python finds {file}: rename the"
+                f" other package, or put {_ROOT} before it on the import path"
             )
 
 
-_check_not_shadowed()
+_check_packages()
 
 from store import errors
 from store.corrections import evaluate, fit
@@ -53,38 +53,38 @@ __all__ = ["Corpus", "connect", "errors", "evaluate", "fit", "select"]
 def connect(
     path: str | os.PathLike[str], *, space: str | None = None, release: int | None = None
 ) -> Corpus:
-    """Open a corpus to search it, at its newest release.
+    """Open a corpus for search. Default: its newest release.
 
     Args:
-        path: the folder of a corpus.yaml, or the address of its tables (a folder, s3://...).
-        space: the newest release of this space, where the corpus has been embedded in several.
-        release: the release of this number.
+        path: the folder of a corpus.yaml, or the address of the tables (a folder, s3://...).
+        space: open the newest release of this space, if the corpus has several spaces.
+        release: open the release with this number.
 
     Raises:
         NotFoundError: there is no corpus at `path`.
         ConfigError: its corpus.yaml is not valid.
-        InputError: both a space and a release are named.
+        InputError: both `space` and `release` are given.
     """
     if space is not None and release is not None:
-        raise InputError("name a space or a release: a release is of one space")
-    open_at = partial(Corpus, space=space, number=release)
+        raise InputError("give space= or release=, not both: a release has one space")
+    open_corpus = partial(Corpus, space=space, number=release)
     address = os.fspath(path)
     if address.startswith(("http://", "https://")):
-        raise NotFoundError(f"{address}: there is no server to connect to yet; give a path")
+        raise NotFoundError(f"{address}: connecting to a server is not supported; give a path")
     if "://" in address:
-        return open_at(Tables(address), partial(_encode, address))
+        return open_corpus(Tables(address), partial(_encode, address))
     if (Path(address) / "corpus.yaml").is_file():
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
-        logged = QueryLog(tables, settings) if settings and tables.is_local else None
-        return open_at(tables, partial(_encode, tables.root), logged)
+        query_log = QueryLog(tables, settings) if settings and tables.is_local else None
+        return open_corpus(tables, partial(_encode, tables.root), query_log)
     tables = Tables(Path(address).expanduser().resolve())
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
-            " SOURCE` begins a corpus"
+            " SOURCE` creates a corpus"
         )
-    return open_at(tables, partial(_encode, tables.root))
+    return open_corpus(tables, partial(_encode, tables.root))
 
 
 def _encode(
@@ -94,17 +94,30 @@ def _encode(
     fingerprints: Mapping[str, str],
     inputs: Mapping[str, Any],
 ) -> "dict[str, np.ndarray]":
-    """Inputs to vectors with the encoders that the release was made with, loaded when needed."""
+    """Encode inputs with the encoders of a release. See `store.search.opened.Encode`.
+
+    Imports and loads the encoders at the first call.
+
+    Args:
+        root: the folder of the tables, where projections are stored.
+        space_name: of the release.
+        space_config: of the release.
+        fingerprints: of the release's encoders, by modality.
+        inputs: by modality.
+
+    Raises:
+        EncoderError: an installed encoder is not the one that made the release.
+    """
     from embedders.spaces import encode_query, open_space
 
     space = open_space(space_name, space_config, root)
     for modality in inputs:
         if modality not in space.towers:
             continue
-        here, there = space.fingerprint(modality), fingerprints.get(modality)
-        if here != there:
+        installed, expected = space.fingerprint(modality), fingerprints.get(modality)
+        if installed != expected:
             raise EncoderError(
-                f"the release's {modality} vectors were made by {there}, this installation has"
-                f" {here}: `isotrope run` embeds anew"
+                f"the release's {modality} vectors were made by {expected}, but the installed"
+                f" encoder is {installed}: `isotrope run` makes them again"
             )
     return encode_query(space, inputs)

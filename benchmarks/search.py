@@ -18,7 +18,7 @@ import pyarrow as pa
 from fit import unit_rows
 
 from store.corrections import Correction, fit
-from store.search.corrected_search import RankedRows, Weighted, corrected
+from store.search.corrected_search import RankedRows, WeightedInput, search_corrected
 from store.search.vector_layout import fold
 from store.tables.releases import Direction
 
@@ -69,9 +69,9 @@ def main() -> None:
         took: dict[str, list[float]] = {name: [] for name in cases}
         for number, query in enumerate([queries[0], *queries]):
             for name, (weights, active) in cases.items():
-                inputs = [Weighted(m, query, w) for m, w in weights.items()]
+                inputs = [WeightedInput(m, query, w) for m, w in weights.items()]
                 seconds, found = timed(
-                    lambda i=inputs, a=active: corrected(table, i, a, ["id"], None, TOP)
+                    lambda i=inputs, a=active: search_corrected(table, i, a, ["id"], None, TOP)
                 )
                 total = sum(
                     w * (fitted[m].vectors @ query - fitted[m].bias if active else items @ query)

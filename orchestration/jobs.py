@@ -10,6 +10,7 @@ import dagster as dg
 from assets.drift_check import no_drift
 from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
 from store.search import query_log
+from store.tables.names import query_log_table
 from store.workspace import Workspace
 
 _BY_DROP = dg.AssetSelection.groups(DROP_GROUP)
@@ -133,7 +134,7 @@ refresh = dg.ScheduleDefinition(
 )
 def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
     """Requests `retention` where there is a log."""
-    if not corpus.tables.exists(query_log.table_name(corpus.config.space)):
+    if not corpus.tables.exists(query_log_table(corpus.config.space)):
         return dg.SkipReason("nothing has been logged")
     return dg.RunRequest()
 

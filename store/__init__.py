@@ -1,9 +1,10 @@
-"""Floor 1: tables, commits, releases, the mathematics of corrections, and search.
+"""Layer 1: configuration, tables, releases, corrections, metrics, and search.
 
-Imports nothing of ours, and neither Ray nor Beam nor Dagster nor torch: a query client is light.
+It imports no other package of isotrope, and neither Ray, Beam, Dagster nor torch, so that a query
+client starts fast.
 """
 
 import os
 
-# Read when Lance is imported for the first time, wherever that is.
+# Lance reads this once, when it is imported for the first time.
 os.environ.setdefault("LANCE_LOG", "error")

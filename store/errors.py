@@ -1,12 +1,11 @@
-"""The errors that isotrope raises on purpose: each says what was wrong and what would be right.
+"""The errors that isotrope raises. Messages say what was wrong and what to do.
 
-Whoever catches `IsotropeError` catches all of them; the command line prints them without a
-traceback.
+All are subclasses of `IsotropeError`. The command line prints them without a traceback.
 """
 
 
 class IsotropeError(Exception):
-    """Base of every error that isotrope raises on purpose."""
+    """Base class of all errors of isotrope."""
 
 
 class ConfigError(IsotropeError):
@@ -14,7 +13,7 @@ class ConfigError(IsotropeError):
 
 
 class SourceError(IsotropeError):
-    """A source or a drop cannot be read at all: it is missing, empty or of no known format."""
+    """A source or a drop cannot be read at all: it is missing, empty or of an unknown format."""
 
 
 class InputError(IsotropeError, ValueError):
@@ -22,11 +21,11 @@ class InputError(IsotropeError, ValueError):
 
 
 class NotFoundError(IsotropeError, LookupError):
-    """What was asked for by name is not there: a table, a release, a key, a column."""
+    """Something named does not exist: a table, a release, a key, a column or a file."""
 
 
 class ConservationError(IsotropeError):
-    """in = kept + rejected + failed does not hold, so nothing was published."""
+    """input = kept + rejected + failed does not hold, so nothing was published."""
 
 
 class BudgetError(IsotropeError):
@@ -34,11 +33,11 @@ class BudgetError(IsotropeError):
 
 
 class CrashError(IsotropeError):
-    """A unit of work took its process down time and again, and nothing tells what in it did."""
+    """A unit of work crashed its process repeatedly, and the record that caused it is not known."""
 
 
 class InvariantError(IsotropeError):
-    """Rows about to be published break a promise of their table, so nothing was published."""
+    """Rows would violate an invariant of their table, so nothing was published."""
 
 
 class BusyError(IsotropeError):
@@ -46,18 +45,24 @@ class BusyError(IsotropeError):
 
 
 class EncoderError(IsotropeError):
-    """An encoder cannot be loaded, or is not the one that the release was made with."""
+    """An encoder cannot be loaded, or it is not the one that made the release."""
 
 
 class NotAlignedError(EncoderError, NotFoundError):
-    """A tower's projection has yet to be learned."""
+    """A tower's projection has not been learned yet."""
 
 
 class RecordError(IsotropeError):
-    """One input record is bad. Caught where records are read; becomes a row of the ledger.
+    """One input record is invalid. Stages catch this error and write a row of the ledger.
 
-    `rule` names what it broke (`image.truncated`, `text.encoding` ...); `value` and `threshold`
-    are given where a limit was passed, which makes it a rejection; without them it is a failure.
+    With `value` and `threshold`, the record is rejected: it exceeds a limit. Without them, it is
+    failed.
+
+    Args:
+        rule: the rule that the record breaks, such as `image.truncated` or `text.encoding`.
+        error: what is wrong with the record.
+        value: the value that exceeds the limit.
+        threshold: the limit.
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class RecordError(IsotropeError):
         self.value = value
         self.threshold = threshold
 
-    def __reduce__(self):  # keyword arguments survive pickling between workers
+    def __reduce__(self):  # default pickling loses the keyword arguments
         return (_record_error, (self.rule, self.error, self.value, self.threshold))
 
 

@@ -1,7 +1,7 @@
-"""Identity by content: 128-bit hashes as hex, for parts, samples and runs.
+"""Identity by content: 128-bit hashes in hexadecimal, for parts, samples and runs.
 
-A part keeps its id in whatever order, shard or drop it arrives; a sample's id is the hash of its
-parts' ids. The modality is mixed in, so that no text is ever the same part as some image.
+The id of a part depends on its content and modality only, not on the drop, shard or order in which
+it is delivered. The id of a sample is the hash of the ids of its parts.
 """
 
 import hashlib
@@ -23,26 +23,33 @@ PACKED = pa.binary(_BYTES)
 
 
 def part_id(modality: str, content: bytes) -> str:
-    """Hash of one part: image or audio bytes, or the text's UTF-8 bytes."""
+    """The id of a part.
+
+    Args:
+        modality: image, text or audio. It is hashed too, so a text and an image with the same bytes
+            have different ids.
+        content: the bytes of the image or audio file, or of the text in UTF-8.
+    """
     return hashlib.blake2b(content, digest_size=_BYTES, person=modality.encode()).hexdigest()
 
 
 def sample_id(image_id: str | None, audio_id: str | None, text_id: str | None) -> str:
-    """Hash of the ids of a sample's parts; an absent part counts as absent."""
+    """The id of a sample with these parts. A sample may lack some of the parts."""
     joined = "|".join(part or "-" for part in (image_id, audio_id, text_id))
     return hashlib.blake2b(joined.encode(), digest_size=_BYTES, person=b"sample").hexdigest()
 
 
 def run_key(*facts: Any) -> str:
-    """Hash of all that a stage's output depends on (JSON values, or pydantic models' dumps)."""
+    """Hash of everything that a stage's output depends on, as JSON values."""
     canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.blake2b(canonical.encode(), digest_size=_BYTES, person=b"run").hexdigest()
 
 
 def unordered(rows: Iterable[str]) -> int:
-    """A digest of a bag of strings that does not depend on their order (a sum mod 2^128).
+    """A digest of a multiset of strings, independent of their order: the sum of their hashes
+    modulo 2^128.
 
-    Digests of disjoint bags add up, so batches can be digested as they pass.
+    Digests of batches can be added, so rows can be digested while they are streamed.
     """
     total = 0
     for row in rows:
@@ -52,50 +59,64 @@ def unordered(rows: Iterable[str]) -> int:
 
 
 def pack(ids: pa.Array) -> pa.Array:
-    """Ids as the 16 bytes that they are, which sort as the ids do.
+    """Convert ids from hexadecimal to 16 bytes each. Both sort in the same order.
 
-    Raises InvariantError where one is not 32 hex characters.
+    Args:
+        ids: a string array.
+
+    Returns:
+        An array of type `PACKED`.
+
+    Raises:
+        InvariantError: an id does not have 32 hexadecimal characters.
     """
     _, offsets, characters = ids.buffers()
     ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
     try:
         if ids.null_count or (np.diff(ends) != 2 * _BYTES).any():
-            raise Error("other lengths")
+            raise Error("wrong length")
         packed = unhexlify(memoryview(characters)[ends[0] : ends[-1]]) if len(ids) else b""
     except Error as error:
-        raise InvariantError(f"ids are 32 hex characters, and not all are: {error}") from None
+        raise InvariantError(f"an id does not have 32 hex characters: {error}") from None
     buffers = [None, pa.py_buffer(packed)]
     return pa.FixedSizeBinaryArray.from_buffers(PACKED, len(ids), buffers)
 
 
 def unpack(packed: pa.Array) -> pa.Array:
-    """The ids of which these are the 16 bytes."""
+    """Convert ids from 16 bytes to hexadecimal strings; the inverse of `pack`."""
     start = packed.offset * _BYTES
-    held = memoryview(packed.buffers()[1])[start : start + len(packed) * _BYTES]
+    data = memoryview(packed.buffers()[1])[start : start + len(packed) * _BYTES]
     ends = np.arange(len(packed) + 1, dtype=np.int32) * np.int32(2 * _BYTES)
-    buffers = pa.py_buffer(ends), pa.py_buffer(hexlify(held))
+    buffers = pa.py_buffer(ends), pa.py_buffer(hexlify(data))
     return pa.StringArray.from_buffers(len(packed), *buffers)
 
 
-def words(packed: pa.Array, kind: str = ">u8") -> np.ndarray:
-    """(n, words) of packed ids, a view, the most significant word first."""
-    width = _BYTES // np.dtype(kind).itemsize
+def words(packed: pa.Array, dtype: str = ">u8") -> np.ndarray:
+    """View packed ids as integers, (n, words), the most significant word first.
+
+    Args:
+        packed: an array of type `PACKED`.
+        dtype: of a word.
+    """
+    width = _BYTES // np.dtype(dtype).itemsize
     if not len(packed):
-        return np.zeros((0, width), kind)
-    held = np.frombuffer(packed.buffers()[1], kind, width * len(packed), packed.offset * _BYTES)
-    return held.reshape(-1, width)
+        return np.zeros((0, width), dtype)
+    data = np.frombuffer(packed.buffers()[1], dtype, width * len(packed), packed.offset * _BYTES)
+    return data.reshape(-1, width)
 
 
 def uniform(name: str, seed: int) -> float:
-    """A number in [0, 1) by which rows are drawn: fixed by name and seed, whenever they arrive."""
+    """A pseudo-random number in [0, 1) for drawing rows. It depends on name and seed only, so a row
+    is drawn or not regardless of when it arrives."""
     digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8, person=b"split").digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def content(path: Path) -> bytes:
-    """A digest of a file's bytes, which are read once for as long as size and time stay.
+    """A digest of a file's bytes. The file is read again only if its size or time changes.
 
-    A file in the hub's cache is a link to one that is named by its digest: that is not read.
+    Files in the cache of the Hugging Face Hub are links to files that are named by their SHA-256.
+    That digest is returned without reading the file.
     """
     target = Path(os.path.realpath(path))
     if target != path and target.parent.name == "blobs" and len(target.name) == 64:

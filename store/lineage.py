@@ -1,4 +1,4 @@
-"""What became of a record: everything that the tables know of a key or an id."""
+"""Lineage: what happened to a record in every stage, read from the tables."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,15 @@ _SAMPLE = ["drop", "id", "source", "key", "image_id", "text_id", "audio_id"]
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to a record: where, what, and why."""
+    """What happened to one record in one stage.
+
+    Attributes:
+        drop: of the record.
+        key: of the record.
+        stage: the stage, or "search".
+        outcome: such as "kept", "rejected" or "failed".
+        detail: the reason.
+    """
 
     drop: str
     key: str
@@ -21,61 +29,59 @@ class Event:
 
 
 def why(tables: Tables, name: str) -> list[Event]:
-    """The story of a key, a sample id or a part id, stage by stage.
+    """The events of the records with a key, a sample id or a part id, in the order of stages.
 
     Raises:
-        NotFoundError: no table has ever seen it.
+        NotFoundError: there is no such record.
     """
-    wanted = quote(name)
-    ids = " OR ".join(f"{c} = {wanted}" for c in ("key", "id", "image_id", "text_id", "audio_id"))
-    samples = tables.scan("samples", schema.SAMPLES, _SAMPLE, ids).to_pylist()
-    steps = [
+    literal = quote(name)
+    columns = ("key", "id", "image_id", "text_id", "audio_id")
+    where = " OR ".join(f"{column} = {literal}" for column in columns)
+    samples = tables.scan("samples", schema.SAMPLES, _SAMPLE, where).to_pylist()
+    events = [
         Event(s["drop"], s["key"], "samples", "kept", f"read from {s['source']}, id {s['id']}")
         for s in samples
     ]
-    known = [s["id"] for s in samples]
-    condition = f"key = {wanted} OR id = {wanted}"
-    for row in tables.scan("ledger", schema.LEDGER, where=condition).to_pylist():
-        steps.append(Event(row["drop"], row["key"], row["stage"], row["outcome"], _reason(row)))
-    if not steps:
+    in_ledger = f"key = {literal} OR id = {literal}"
+    for row in tables.scan("ledger", schema.LEDGER, where=in_ledger).to_pylist():
+        events.append(Event(row["drop"], row["key"], row["stage"], row["outcome"], _reason(row)))
+    if not events:
         raise NotFoundError(
-            f"{name!r}: no record with this key or id has been read; `isotrope run` reads what is"
-            " delivered"
+            f"{name!r}: no record with this key or id has been read; `isotrope run` reads new drops"
         )
-    if not known:
-        return steps
+    if not samples:
+        return events
     keys = {(s["drop"], s["id"]): s["key"] for s in samples}
-    here = one_of("id", known)
-    for row in tables.scan("decisions", schema.DECISIONS, where=here).to_pylist():
-        place = (row["drop"], row["id"])
-        if place in keys:
+    of_samples = one_of("id", [s["id"] for s in samples])
+    for row in tables.scan("decisions", schema.DECISIONS, where=of_samples).to_pylist():
+        if (key := keys.get((row["drop"], row["id"]))) is not None:
             outcome = "kept" if row["keep"] else "rejected"
             detail = "passes the policy" if row["keep"] else _reason(row)
-            steps.append(Event(row["drop"], keys[place], "decisions", outcome, detail))
-    for row in tables.scan("duplicates", schema.DUPLICATES, where=here).to_pylist():
-        place = (row["drop"], row["id"])
-        if place in keys:
-            steps.append(Event(*place[:1], keys[place], "duplicates", row["kind"], _role(row)))
-    return steps + _shown(tables, samples)
+            events.append(Event(row["drop"], key, "decisions", outcome, detail))
+    for row in tables.scan("duplicates", schema.DUPLICATES, where=of_samples).to_pylist():
+        if (key := keys.get((row["drop"], row["id"]))) is not None:
+            events.append(Event(row["drop"], key, "duplicates", row["kind"], _role(row)))
+    return events + _search_events(tables, samples)
 
 
 def _role(row: dict) -> str:
+    """The role of a sample in its cluster of duplicates."""
     if row["representative"]:
-        return "stands for the others"
+        return "is the representative of its duplicates"
     if row["kind"] == "exact":
-        return "another one stands for it"
-    how = f"similarity {row['similarity']:.3f}"
+        return "is represented by the same sample of another drop"
+    similarity = f"similarity {row['similarity']:.3f}"
     if row["kind"].startswith(schema.EVALUATION):
-        return f"near to the evaluation sample {row['cluster']}, {how}"
-    return f"{row['cluster']} stands for it, {how}"
+        return f"is similar to the evaluation sample {row['cluster']}, {similarity}"
+    return f"is represented by {row['cluster']}, {similarity}"
 
 
-def _shown(tables: Tables, samples: list[dict]) -> list[Event]:
-    """Where search finds it, if it does."""
-    found = releases.listed(tables)
-    if not found:
+def _search_events(tables: Tables, samples: list[dict]) -> list[Event]:
+    """Whether the newest release contains the parts of the samples."""
+    published = releases.listed(tables)
+    if not published:
         return []
-    release, steps = found[-1], []
+    release, events = published[-1], []
     for modality in release.modalities:
         column = f"{modality}_id"
         parts = {s[column]: s for s in samples if s[column]}
@@ -83,12 +89,12 @@ def _shown(tables: Tables, samples: list[dict]) -> list[Event]:
             continue
         gallery = tables.open(release.gallery(modality), version=release.tag)
         rows = gallery.to_table(columns=["part_id"], filter=one_of("part_id", parts))
-        there = set(rows["part_id"].to_pylist())
+        searchable = set(rows["part_id"].to_pylist())
         for part, sample in parts.items():
-            outcome = "found" if part in there else "not found"
+            outcome = "found" if part in searchable else "not found"
             detail = f"release {release.number}, {modality} {part}"
-            steps.append(Event(sample["drop"], sample["key"], "search", outcome, detail))
-    return steps
+            events.append(Event(sample["drop"], sample["key"], "search", outcome, detail))
+    return events
 
 
 def _reason(row: dict) -> str:

@@ -1,15 +1,23 @@
-"""Spherical k-means: unit rows dealt out to the nearest of some centroids, by angle."""
+"""Spherical k-means: clusters unit vectors by the angle to the nearest centroid."""
 
 import numpy as np
 
-SAMPLE = 64  # rows a centroid to train on
+SAMPLE = 64  # rows to train on, for each centroid
 _ROUNDS = 4
-_ROWS = 2048  # of a block of a product
+_BLOCK_ROWS = 2048  # of one matrix product
 
 
 def train(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """(count, d) float32 centroids of unit rows (n, d), or n of them where there are fewer rows.
-    The same rows in the same order give the same centroids."""
+    """Train centroids. The same rows in the same order give the same centroids.
+
+    Args:
+        sample: unit rows (n, d) float32.
+        count: how many centroids.
+        seed: of the choice of initial centroids.
+
+    Returns:
+        (min(count, n), d) float32 centroids.
+    """
     rng = np.random.default_rng(seed)
     centroids = sample[rng.permutation(len(sample))[:count]]
     for _ in range(_ROUNDS):
@@ -22,15 +30,24 @@ def train(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
 
 def nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of the nearest centroid of each row, (n,) int64, and the angle to it in radians;
-    of several as near, the first."""
+    """Find the nearest centroid of each row. Ties go to the first.
+
+    Args:
+        vectors: unit rows (n, d).
+        centroids: unit rows (k, d).
+
+    Returns:
+        The index of the centroid (n,) int64, and the angle to it in radians (n,) float64.
+    """
     cell, angle = np.empty(len(vectors), np.int64), np.empty(len(vectors))
-    for start in range(0, len(vectors), _ROWS):
-        to = angles(vectors[start : start + _ROWS] @ centroids.T)
-        cell[start : start + _ROWS] = to.argmin(axis=1)
-        angle[start : start + _ROWS] = to.min(axis=1)
+    for start in range(0, len(vectors), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        block_angles = angles(vectors[block] @ centroids.T)
+        cell[block] = block_angles.argmin(axis=1)
+        angle[block] = block_angles.min(axis=1)
     return cell, angle
 
 
 def angles(cosine: np.ndarray) -> np.ndarray:
+    """Angles in radians for cosines, which may exceed [-1, 1] by rounding."""
     return np.arccos(np.clip(cosine, -1, 1))

@@ -1,4 +1,4 @@
-"""JSON as a hostile sender writes it: one value that means the same to everybody, or an error."""
+"""Strict JSON for untrusted input: rejects texts that different parsers read differently."""
 
 import json
 from collections import Counter
@@ -10,34 +10,48 @@ _BOM = "\ufeff"
 
 
 def parse(data: bytes, rule: str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    Raises RecordError `rule`: not UTF-8, not JSON, nested too deeply, a key that stands twice (of
-    which readers take one or the other), or numbers that JSON cannot hold.
+    Args:
+        data: the text in UTF-8.
+        rule: the rule of the error.
+
+    Raises:
+        RecordError: the text is not UTF-8 or not JSON, is nested too deeply, has NaN or infinity,
+            or repeats a key (parsers differ in which value they take).
     """
     try:
-        return json.loads(decode(data, rule), parse_constant=_refuse, object_pairs_hook=_once)
+        return json.loads(decode(data, rule), parse_constant=_refuse, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise RecordError(rule, str(error)[:200]) from error
 
 
 def write(value: Any, rule: str) -> str:
-    """Canonical JSON: keys sorted, no spaces, non-ASCII characters as they are.
+    """Write canonical JSON: keys sorted, no spaces, non-ASCII characters not escaped.
 
-    Raises RecordError `rule` for what is no JSON value, or no valid text.
+    Args:
+        value: a JSON value.
+        rule: the rule of the error.
+
+    Raises:
+        RecordError: the value cannot be written as JSON, or has strings that are not valid text.
     """
     try:
         canonical = json.dumps(
             value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
         )
-        canonical.encode()  # "\ud800" is valid JSON and no valid text
+        canonical.encode()  # "\ud800" is valid JSON, but cannot be encoded as UTF-8
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(rule, str(error)[:200]) from error
     return canonical
 
 
 def decode(data: bytes, rule: str) -> str:
-    """Strict UTF-8, less a byte order mark. Raises RecordError `rule`."""
+    """Decode strict UTF-8, without its byte order mark.
+
+    Raises:
+        RecordError: `data` is not UTF-8. `rule` is the rule of the error.
+    """
     try:
         return data.decode("utf-8").removeprefix(_BOM)
     except UnicodeDecodeError as error:
@@ -46,13 +60,14 @@ def decode(data: bytes, rule: str) -> str:
         raise RecordError(rule, message) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {twice[:50]!r} stands twice")
-    return found
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these members. Raises ValueError for a repeated key."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {repeated[:50]!r} is repeated")
+    return members
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")

@@ -1,4 +1,4 @@
-"""A corpus's folder: its corpus.yaml and its tables."""
+"""The folder of a corpus: its corpus.yaml and its tables."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 from store.config import corpus_yaml
 from store.config.corpus_yaml import CorpusConfig
 from store.config.sources import Source
+from store.errors import NotFoundError
 from store.tables.lance_tables import Tables
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a corpus lives, what it is configured to be, and its tables."""
+    """The folder of a corpus, its configuration and its tables."""
 
     root: Path
     config: CorpusConfig
@@ -19,18 +20,40 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Workspace":
-        """Read FOLDER/corpus.yaml; no table is touched.
+        """Read FOLDER/corpus.yaml. No table is opened.
 
         Raises:
             NotFoundError: there is no corpus.yaml.
             ConfigError: it is not valid.
         """
         root = Path(folder).expanduser().resolve()
-        settings = corpus_yaml.load(root)
-        where = settings.tables
-        return cls(root, settings, Tables(where if "://" in where else root / where))
+        config = corpus_yaml.load(root)
+        address = config.tables
+        return cls(root, config, Tables(address if "://" in address else root / address))
+
+    def path(self, path: str) -> Path:
+        """The absolute path for a path in corpus.yaml.
+
+        Relative paths start at the corpus's folder, and `~` is the user's home.
+        """
+        return (self.root / Path(path).expanduser()).resolve()
+
+    def file(self, field: str, path: str) -> Path:
+        """The absolute path of a file that corpus.yaml names.
+
+        Args:
+            field: the field of corpus.yaml, for the error message.
+            path: the value of the field.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        absolute = self.path(path)
+        if not absolute.is_file():
+            raise NotFoundError(f"{field}: there is no file {absolute}")
+        return absolute
 
     def source_path(self, source: Source) -> str:
-        """A source's folder or URL; relative paths start at the corpus's folder."""
+        """The absolute path of a source's folder, or its URL."""
         path = source.path.removeprefix("file://").removeprefix("local://")
-        return path if "://" in path else str((self.root / Path(path).expanduser()).resolve())
+        return path if "://" in path else str(self.path(path))

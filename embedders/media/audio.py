@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from store.config.limits import Limits, check_size
+from store.config.limits import Limits
 from store.errors import RecordError
 
 FORMATS = {"WAV": "wav", "WAVEX": "wav", "RF64": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3"}
@@ -102,7 +102,7 @@ def read_audio(data: bytes, limits: Limits) -> AudioInfo:
             length), `audio.empty` (no bytes, or no frames), `audio.truncated`, and the rules of
             `open_sound` and `blocks`.
     """
-    check_size("audio", len(data), limits)
+    limits.check("audio", len(data))
     with open_sound(data) as sound:
         rate, promised = sound.samplerate, promised_frames(sound)
         _check_seconds(promised / rate, limits)

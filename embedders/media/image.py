@@ -26,7 +26,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from store.config.limits import Limits, check_size
+from store.config.limits import Limits
 from store.errors import RecordError
 
 # Pillow warns about odd metadata. Real damage is raised as an error.
@@ -96,7 +96,7 @@ def read_image(data: bytes, limits: Limits) -> ImageInfo:
     Raises:
         RecordError: `image.bytes`, and the rules of `open_image`.
     """
-    check_size("image", len(data), limits)
+    limits.check("image", len(data))
     name, image = open_image(data, limits.image_pixels)
     width, height = image.size
     if name == "png":

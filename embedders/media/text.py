@@ -6,7 +6,7 @@ Bytes must be strict UTF-8; the text itself is not changed.
 from typing import Any
 
 from store import strict_json
-from store.config.limits import Limits, check_size
+from store.config.limits import Limits
 from store.errors import RecordError
 
 
@@ -26,7 +26,7 @@ def read_text(data: bytes, limits: Limits) -> str | None:
     Raises:
         RecordError: `text.bytes`, `text.encoding` (not UTF-8), `text.nul`.
     """
-    check_size("text", len(data), limits)
+    limits.check("text", len(data))
     return _check_text(strict_json.decode(data, "text.encoding"))
 
 
@@ -47,7 +47,7 @@ def read_meta(data: bytes, limits: Limits) -> tuple[str, str | None]:
             occurs twice, or numbers that JSON cannot hold), and the rules of `read_text` for the
             caption.
     """
-    check_size("meta", len(data), limits)
+    limits.check("meta", len(data))
     parsed = strict_json.parse(data, "meta.json")
     canonical = strict_json.write(parsed, "meta.json")
     if not isinstance(parsed, dict):
@@ -80,7 +80,7 @@ def _caption(meta: dict[str, Any], limits: Limits) -> str | None:
     for name in ("caption", "text"):
         value = meta.get(name)
         if isinstance(value, str):
-            check_size("text", len(value.encode()), limits)
+            limits.check("text", len(value.encode()))
             return _check_text(value)
     return None
 

@@ -11,7 +11,8 @@ from orchestration.cli import tables
 from pipelines.demo_corpus import build
 from pipelines.reports.corpus_report import Search, write_report
 from store.config.corpus_yaml import FILE
-from store.search.corpus import Corpus, Query
+from store.search.corpus import Corpus
+from store.search.query import Query
 from store.tables.releases import latest
 from store.workspace import Workspace
 

@@ -113,13 +113,13 @@ def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bo
 def drift(folder: str) -> None:
     """Whether today's queries find more hubs than those that the release was made with."""
     from pipelines.release.drift import measure_drift
-    from store.tables.drift import HEADS, row
+    from store.tables.drift import DRIFT_HEADERS, drift_cells
 
     found = measure_drift(Workspace.open(folder))
     said = "k-occurrence skewness: the release's own queries, fresh ones, the difference"
-    table = Table(*HEADS, title=said, title_justify="left", pad_edge=False)
+    table = Table(*DRIFT_HEADERS, title=said, title_justify="left", pad_edge=False)
     for measured in found:
-        table.add_row(*(_cell(value) for value in row(measured)))
+        table.add_row(*(_cell(value) for value in drift_cells(measured)))
     console.print(table)
     for measured in found:
         console.print(f"{measured.direction}: {measured.note}", style="dim")

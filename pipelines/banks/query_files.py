@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from embedders.media.text import read_text
 from embedders.spaces import Space
 from store import identity
-from store.config.limits import Limits, Role, check_size
+from store.config.limits import Limits, Role
 from store.errors import ConfigError, EncoderError, InputError, RecordError
 from store.tables.staging import Entry
 
@@ -144,7 +144,7 @@ def _json(key: str, line: bytes, folder: Path, limits: Limits) -> BankQuery:
             raise RecordError("text.encoding", str(error)) from error
     path = folder / value
     try:
-        check_size(modality, path.stat().st_size, limits)
+        limits.check(modality, path.stat().st_size)
         content = path.read_bytes()
     except OSError as error:
         raise RecordError(f"{modality}.missing", f"{value}: {error.strerror}") from error

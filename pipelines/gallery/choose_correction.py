@@ -28,8 +28,8 @@ def choose(
 
     `gallery` may be a sample that has the pairs' right answers in it.
     """
-    queries = Bank(*banks.queries(query))
-    items = Bank(*banks.part("bank", gallery_modality))
+    queries = banks.queries(query)
+    items = banks.items(gallery_modality)
     name = f"{query}->{gallery_modality}"
     named = settings.directions.get(name, "auto")
 
@@ -77,8 +77,8 @@ def choose(
 
 def fit_spec(banks: Banks, direction: Direction) -> FitSpec:
     """A direction's correction with the banks that it is measured on."""
-    items = Bank(*banks.part("bank", direction.gallery))
-    return FitSpec(direction.method, direction.params, Bank(*banks.queries(direction.query)), items)
+    items = banks.items(direction.gallery)
+    return FitSpec(direction.method, direction.params, banks.queries(direction.query), items)
 
 
 def _prepare(fitted: FitSpec) -> Prepared:

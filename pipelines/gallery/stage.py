@@ -31,7 +31,7 @@ from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
 from store.errors import NotFoundError
 from store.tables import schema
-from store.tables.banks import Bank, Banks, check_encoders
+from store.tables.banks import Banks, check_encoders
 from store.tables.lance_tables import Tables, one_of
 from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.releases import Direction
@@ -106,7 +106,7 @@ def _stands(
     stands = {}
     for searched, listed in parts.items():
         asked = {
-            q: k_occurrence.counted_queries(Bank(*banks.queries(q)), q == searched)
+            q: k_occurrence.counted_queries(banks.queries(q), q == searched)
             for q in parts
             if len(banks.queries(q)[0])
         }
@@ -168,9 +168,7 @@ def _write(
         q: fit_spec(banks, s.direction) for q, s in mine.items() if s.direction.method != "none"
     }
     asked = {
-        q: k_occurrence.counted_queries(Bank(*banks.queries(q)), q == modality)._replace(
-            floor=s.floor
-        )
+        q: k_occurrence.counted_queries(banks.queries(q), q == modality)._replace(floor=s.floor)
         for q, s in mine.items()
         if s.floor is not None
     }

@@ -40,7 +40,7 @@ def _direction(
     if not asked.answered:
         return {}
     asks, asks_clusters, _ = banks.queries(direction.query)
-    items, items_clusters, _ = banks.part("bank", direction.gallery)
+    items, items_clusters, _ = banks.items(direction.gallery)
     fitting: dict[str, Any] = {
         "gallery": gallery.vectors,
         "gallery_ids": gallery.clusters,

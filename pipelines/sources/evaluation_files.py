@@ -21,7 +21,7 @@ def _drop(workspace: Workspace, evaluation: Evaluation) -> Drop:
 
 
 def _path(workspace: Workspace, evaluation: Evaluation) -> Path:
-    path = (workspace.root / Path(evaluation.path).expanduser()).resolve()
+    path = workspace.path(evaluation.path)
     if not path.exists():
         raise SourceError(f"decontaminate {evaluation.name!r}: there is nothing at {path}")
     return path

@@ -6,7 +6,7 @@ from posixpath import dirname, splitext
 
 from pipelines.sources.filesystem import open_inside, reason, size_of
 from pipelines.sources.records import Assembly, BadRecord, Record, Unit, printable, role_of
-from store.config.limits import Limits, Role, check_size
+from store.config.limits import Limits, Role
 from store.errors import RecordError
 
 
@@ -55,7 +55,7 @@ def read_part(root: str, path: str, role: Role, limits: Limits) -> bytes:
     try:
         with open_inside(root, path) as file:
             size = size_of(file)
-            check_size(role, size, limits)
+            limits.check(role, size)
             return file.read(size)
     except OSError as error:
         raise RecordError("file.unreadable", reason(error)) from error

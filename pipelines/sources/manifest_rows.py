@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pipelines.sources.folder import extension_of, read_part
 from pipelines.sources.records import BadRecord, Record, Unit, printable, role_of
-from store.config.limits import Limits, check_size
+from store.config.limits import Limits
 from store.errors import RecordError
 
 Medium = Literal["image", "audio"]
@@ -76,7 +76,7 @@ class RowReader:
         if name is not None:
             used.add(name)
             record.text = _text(name, row[name])
-            check_size("text", len(record.text), self.limits)
+            self.limits.check("text", len(record.text))
         if record.image is None and record.audio is None and record.text is None:
             there = ", ".join(str(n) for n in row)[:200]
             said = f"no picture, sound or text in {there}; `columns:` of the source names them"
@@ -103,7 +103,7 @@ class RowReader:
             value = path if held is None else held
             name = path if isinstance(path, str) else name
         if isinstance(value, bytes):
-            check_size(medium, len(value), self.limits)
+            self.limits.check(medium, len(value))
             return value, printable(name)
         if not isinstance(value, str):
             said = f"column {name}: bytes, a path or a URL is needed, found {type(value).__name__}"

@@ -10,7 +10,7 @@ from contextlib import closing
 from pipelines.sources.byte_streams import Stream, open_stream
 from pipelines.sources.records import Assembly, BadRecord, Record, Unit, printable
 from pipelines.sources.tar import Cut, Damage, Member, walk
-from store.config.limits import Limits, Role, check_size
+from store.config.limits import Limits, Role
 from store.errors import RecordError
 
 
@@ -78,7 +78,7 @@ def _take(assembly: Assembly, member: Member, stream: Stream, limits: Limits) ->
         return
 
     def read_data(role: Role) -> bytes:
-        check_size(role, member.size, limits)
+        limits.check(role, member.size)
         data = stream.read(member.size)
         if len(data) < member.size:
             text = f"{len(data)} of the {member.size} bytes of {name} are there"

@@ -136,7 +136,7 @@ def scorers(workspace: Workspace) -> dict[str, str]:
         if is_on:
             versions[name] = str(OPTIONAL[name])
     for name, classifier in config.classifiers().items():
-        path = _file(workspace, f"signals.{name}.model", classifier.path(workspace.root))
+        path = workspace.file(f"signals.{name}.model", str(classifier.path(workspace.root)))
         settings = classifier.model_dump(), identity.content(path).hex()
         version = OPTIONAL["image_classifier"]
         versions[name] = f"{version}-{identity.run_key(name, *settings)[:12]}"
@@ -164,7 +164,7 @@ def pair_head(workspace: Workspace) -> Path | None:
     Raises NotFoundError if it does not exist.
     """
     path = workspace.config.pairs.image_laion_aesthetic
-    return None if path is None else _file(workspace, "pairs.image_laion_aesthetic", path)
+    return None if path is None else workspace.file("pairs.image_laion_aesthetic", path)
 
 
 def names_pairs(workspace: Workspace, stage: str) -> bool:
@@ -200,7 +200,7 @@ def bank_settings(context: StageContext) -> str:
 
 def queries_file(workspace: Workspace) -> Path:
     """The file that `corrections.queries` names. Raises NotFoundError if it does not exist."""
-    return _file(workspace, "corrections.queries", workspace.config.corrections.queries or "")
+    return workspace.file("corrections.queries", workspace.config.corrections.queries or "")
 
 
 # Settings that the gallery sees through the banks' output, or that change no fit.
@@ -240,10 +240,3 @@ def _outputs(context: StageContext, stage: str) -> list[tuple[str, str]]:
     """(drop, output) of a stage over all drops, sorted."""
     rows = context.tables.scan("stages", schema.STAGES, ["drop", "output"], f"stage = '{stage}'")
     return sorted((row["drop"], row["output"]) for row in rows.to_pylist())
-
-
-def _file(workspace: Workspace, field: str, path: str | Path) -> Path:
-    resolved = (workspace.root / Path(path).expanduser()).resolve()
-    if not resolved.is_file():
-        raise NotFoundError(f"{field}: there is no file {resolved}")
-    return resolved

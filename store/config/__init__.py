@@ -1,1 +1,1 @@
-"""corpus.yaml: one file a section; `corpus_yaml` reads the whole."""
+"""corpus.yaml: one module for each section. `corpus_yaml` reads the file."""

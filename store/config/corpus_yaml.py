@@ -1,18 +1,13 @@
-"""corpus.yaml: the one configuration file, validated before anything runs.
+"""Reads corpus.yaml, the configuration file of a corpus, and validates it.
 
-Every error names the line, the field, the value that was given and what is allowed.
+Every error names the line, the field, the given value and what is allowed.
 """
 
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from store.config.corrections import Corrections, QueryLog
 from store.config.duplicates import Duplicates, Evaluation
@@ -29,7 +24,7 @@ FILE = "corpus.yaml"
 
 
 class CorpusConfig(Section):
-    """The whole of corpus.yaml."""
+    """All sections of corpus.yaml."""
 
     sources: dict[str, Source]
     tables: str = "tables"
@@ -48,21 +43,26 @@ class CorpusConfig(Section):
 
     @field_validator("sources")
     @classmethod
-    def _some_source(cls, sources: dict[str, Source]) -> dict[str, Source]:
+    def _source_names(cls, sources: dict[str, Source]) -> dict[str, Source]:
         if not sources:
-            raise ValueError("name at least one source, such as `photos: {path: ~/photos}`")
+            raise ValueError("at least one source is needed, such as `photos: {path: ~/photos}`")
         for name in sources:
             if not name.replace("-", "").replace("_", "").isalnum():
-                raise ValueError(f"{name!r}: a source's name is letters, digits, - and _")
+                raise ValueError(
+                    f"{name!r}: the name of a source may have letters, digits, - and _"
+                )
         return sources
 
     @field_validator("decontaminate")
     @classmethod
-    def _different_names(cls, listed: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
-        names = [e.name for e in listed]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
-            raise ValueError(f"{', '.join(twice)}: named twice; rules are called by these names")
-        return listed
+    def _unique_names(cls, evaluations: tuple[Evaluation, ...]) -> tuple[Evaluation, ...]:
+        names = [e.name for e in evaluations]
+        if repeated := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(
+                f"{', '.join(repeated)}: used more than once; names must be unique, because rules"
+                " are named after them"
+            )
+        return evaluations
 
     @model_validator(mode="after")
     def _space_is_defined(self) -> "CorpusConfig":
@@ -74,11 +74,11 @@ class CorpusConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _log_is_kept(self) -> "CorpusConfig":
+    def _log_is_enabled(self) -> "CorpusConfig":
         if "log" in self.corrections.query_bank and self.query_log is None:
             raise ValueError(
                 "corrections.query_bank: log needs a log: add `query_log: {keep_days: 30}`, which"
-                " keeps the vectors of queries for so long"
+                " keeps the vectors of queries for 30 days"
             )
         return self
 
@@ -88,7 +88,7 @@ def load(folder: str | Path) -> CorpusConfig:
 
     Raises:
         NotFoundError: there is no such file.
-        ConfigError: it is not YAML, or a field is unknown or has a value that is not allowed.
+        ConfigError: it is not YAML, or it has an unknown field or a value that is not allowed.
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -99,7 +99,15 @@ def load(folder: str | Path) -> CorpusConfig:
 
 
 def parse(text: str, name: str = FILE) -> CorpusConfig:
-    """Validate the text of a corpus.yaml; `name` is how errors call it."""
+    """Validate the text of a corpus.yaml.
+
+    Args:
+        text: the content of the file.
+        name: of the file, for error messages.
+
+    Raises:
+        ConfigError: see `load`.
+    """
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
@@ -108,7 +116,7 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
         where = f"{name}:{mark.line + 1}" if mark else name
         raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: a mapping is expected, with `sources:` at least")
+        raise ConfigError(f"{name}: a mapping is expected, with at least `sources:`")
     try:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:

@@ -2,39 +2,43 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from store.config.policy import listed
-from store.config.section import PositiveInt, Section
+from store.config.section import PositiveInt, Section, as_tuple
 from store.corrections.recipe import recipe
 from store.tables import schema
 
 
 class Corrections(Section):
-    """What a release may choose from, and how much of the corpus it sets aside to choose with.
+    """How corrections are fitted and selected, and how many samples are reserved for this.
 
-    A correction is measured on a bank of queries, and it is as good as they are like those that
-    are going to be asked. `query_bank` says where they come from: `corpus` takes captions and
-    pictures of the corpus itself, which need nobody and nothing; `file` takes `queries` (see
-    `banks.query_files`), for who knows what will be asked; `log` takes what has been asked
-    (`query_log`). A list joins them. Where `file` and `log` have fewer than 16 queries of a
-    modality, the corpus's own join them: a log begins empty. The gallery's side of a bank is
-    always the corpus's.
+    A correction is fitted on a bank of queries. It works best if these are similar to the queries
+    that users will ask.
 
-    `methods` are tried, all there are by default; `directions` name one for a direction and leave
-    no choice, such as {"image->image": csls}. `drift_bound` is how much more skewed the
-    k-occurrence of fresh queries may be than that of the release's own before a refit is asked for.
+    Attributes:
+        methods: the methods to compare. Default: all.
+        directions: the method for a direction, such as {"image->image": csls}, instead of a
+            selection. "auto" selects.
+        query_bank: where bank queries come from. `corpus`: captions, images and audio of the corpus
+            itself. `file`: the file in `queries`. `log`: the query log (`query_log:`). A list joins
+            several. If `file` and `log` have fewer than 16 queries of a modality, the corpus's own
+            queries are added, because a log starts empty. The gallery bank always comes from the
+            corpus.
+        queries: a file of queries (see `pipelines.banks.query_files`). Relative paths start at the
+            corpus's folder.
+        bank_rows: the largest number of pairs, or of queries of another origin, in a bank.
+        bank_share: the share of pairs from which the bank is drawn.
+        test_share: the share of pairs from which the test split is drawn. Validation pairs are
+            drawn from the rest.
+        drift_bound: how much the k-occurrence skewness of fresh queries may exceed that of the
+            release's own queries before a refit is recommended.
+        seed: of the random assignment of pairs to splits.
     """
 
     methods: tuple[str, ...] | None = None
     directions: dict[str, str] = Field(default_factory=dict)
     query_bank: Annotated[
-        tuple[Literal["corpus", "file", "log"], ...], BeforeValidator(listed), Field(min_length=1)
+        tuple[Literal["corpus", "file", "log"], ...], BeforeValidator(as_tuple), Field(min_length=1)
     ] = ("corpus",)
     queries: str | None = None
     bank_rows: PositiveInt = 10_000
@@ -45,19 +49,21 @@ class Corrections(Section):
 
     @field_validator("methods")
     @classmethod
-    def _known_methods(cls, methods: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _methods_exist(cls, methods: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in methods or ():
             recipe(name)
         return methods
 
     @field_validator("directions")
     @classmethod
-    def _known_directions(cls, directions: dict[str, str]) -> dict[str, str]:
+    def _directions_exist(cls, directions: dict[str, str]) -> dict[str, str]:
         for name, method in directions.items():
             query, _, searched = name.partition("->")
             if not {query, searched} <= set(schema.MODALITIES):
                 allowed = ", ".join(schema.MODALITIES)
-                raise ValueError(f"{name!r}: such as text->image; modalities are {allowed}")
+                raise ValueError(
+                    f"{name!r}: not a direction such as text->image; modalities are {allowed}"
+                )
             if method != "auto":
                 recipe(method)
         return directions
@@ -79,11 +85,14 @@ class Corrections(Section):
 
 
 class QueryLog(Section):
-    """What is kept of the queries that are asked: their vectors, never their words or pictures.
+    """How long the vectors of queries are kept. Texts and images of queries are never stored.
 
-    Without this section nothing is logged; `query_log: {}` logs by the defaults. Rows older than
-    `keep_days`, and all but the newest `keep_rows`, are deleted. A bank that was drawn from the log
-    (`query_bank: log`) keeps the vectors that it drew for as long as its release is kept.
+    Without this section nothing is logged; `query_log: {}` logs with the defaults. A bank that was
+    drawn from the log (`query_bank: log`) keeps its vectors for as long as its release is kept.
+
+    Attributes:
+        keep_days: rows older than this are deleted.
+        keep_rows: only so many of the newest rows are kept.
     """
 
     keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30

@@ -1,4 +1,4 @@
-"""corpus.yaml's `duplicates:` and `decontaminate:`: what is too near to something else."""
+"""The `duplicates:` and `decontaminate:` sections of corpus.yaml."""
 
 from typing import Annotated, Literal
 
@@ -8,19 +8,24 @@ from store.config.section import Section
 
 
 class Duplicates(Section):
-    """How near two samples must be for the better one to stand for both; null: not looked for.
+    """How similar two samples must be to count as duplicates.
 
-    `exact` is of samples that are in several drops, and the only kind that is looked for unless
-    others are asked for: how near is near depends on the corpus. `image` is bits, of 256, in
-    which hashes of copies may differ; 31 is what PDQ's authors take. What is that near is looked
-    at, in colour, before it counts as a copy. `audio` is the share of equal bits of fingerprints;
-    strangers have a half, and 0.75 is far from it. `text` is the Jaccard similarity of shingles,
-    such as 0.7.
-    `semantic` is the cosine of vectors in the corpus's space.
+    Of each cluster of duplicates, the best sample is kept: the representative. Only `exact` is on
+    by default: the right threshold of the other kinds depends on the corpus. Null switches a kind
+    off.
 
-    By `parts: first` a sample is compared by its first part of image, audio and text: captions of
-    different pictures, and one sound under several pictures, are often alike and no copies. By
-    `parts: every` any one part near to another's costs the sample.
+    Attributes:
+        exact: find samples that are in several drops.
+        image: the largest number of bits, of 256, in which the PDQ hashes of copies differ. PDQ's
+            authors use 31. Images within this distance are also compared in colour before they
+            count as copies.
+        audio: the smallest share of equal bits of two fingerprints. Unrelated sounds have 0.5 in
+            common; 0.75 is far above this.
+        text: the smallest Jaccard similarity of the shingles of two texts, such as 0.7.
+        semantic: the smallest cosine of two vectors in the corpus's space.
+        parts: `first` compares samples by the first part that they have of image, audio and text.
+            Captions of different images, and one sound with several images, are often similar but
+            not duplicates. `every` compares all parts, and one similar part is enough.
     """
 
     exact: bool = True
@@ -32,15 +37,20 @@ class Duplicates(Section):
 
 
 class Evaluation(Section):
-    """Samples that must not be in the corpus, since something is going to be evaluated on them: a
-    folder or a tar like a source's, or a .txt file with a text a line."""
+    """Evaluation samples, which must not be in the corpus.
+
+    Attributes:
+        name: of the evaluation set. Rules are named after it.
+        path: a folder or a tar file like those of a source, or a .txt file with one text per line.
+            Relative paths start at the corpus's folder.
+    """
 
     name: str
     path: str
 
     @field_validator("name")
     @classmethod
-    def _plain(cls, name: str) -> str:
+    def _valid_name(cls, name: str) -> str:
         if not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"{name!r}: letters, digits, - and _")
+            raise ValueError(f"{name!r}: a name may have letters, digits, - and _")
         return name

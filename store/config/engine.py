@@ -2,15 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from store.config.section import PositiveInt, Section
 
 
 class Ray(Section):
-    """The actor pool. `address: null` starts a local Ray, unless RAY_ADDRESS is set."""
+    """Ray and its actor pool.
+
+    Attributes:
+        address: of a Ray cluster. Null starts a local Ray, unless RAY_ADDRESS is set.
+        actors: how many actors encode parts.
+        num_cpus: CPUs of each actor.
+        num_gpus: GPUs of each actor.
+        batch_size: how many inputs of ordinary size an encoder processes at once. Null: the
+            encoder's default.
+    """
 
     address: str | None = None
     actors: PositiveInt = 1
@@ -20,16 +27,22 @@ class Ray(Section):
 
 
 class Beam(Section):
-    """Beam's runner and its options, as they are written on Beam's command line."""
+    """Beam's runner and its options, named as on Beam's command line."""
 
     runner: str = "FnApiRunner"
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Engine(Section):
-    """`signals` says what reads samples and measures them: Ray's tasks use every core and outlive a
-    decoder that takes its process down, Beam runs where it is told to; `auto` takes Ray where there
-    is enough to do."""
+    """The engines that run the stages.
+
+    Attributes:
+        ray: its settings.
+        beam: its settings.
+        signals: the engine that reads samples and measures signals. Ray tasks use every core and
+            survive a decoder that crashes its process. Beam uses the runner in `beam`. `auto` uses
+            Ray if there is enough work.
+    """
 
     ray: Ray = Ray()
     beam: Beam = Beam()

@@ -2,19 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from store.config.section import PositiveInt, Section
 from store.errors import RecordError
 
+Role = Literal["image", "audio", "text", "meta"]
+
 
 class Limits(Section):
-    """Upper bounds of one record's parts; what passes one is rejected, never read or decoded.
+    """Upper bounds of the parts of one record. A record that exceeds one is rejected without being
+    read or decoded.
 
-    Sizes are bytes as delivered, `image_pixels` is width times height before decoding, and
-    `audio_seconds` is the playing time.
+    Attributes:
+        image_bytes: size of an image as delivered.
+        image_pixels: width times height, before decoding.
+        audio_bytes: size of an audio file as delivered.
+        audio_seconds: playing time.
+        text_bytes: size of a text as delivered.
+        meta_bytes: size of the metadata as delivered.
     """
 
     image_bytes: PositiveInt = 64 << 20
@@ -24,14 +30,21 @@ class Limits(Section):
     text_bytes: PositiveInt = 1 << 20
     meta_bytes: PositiveInt = 1 << 20
 
+    def check(self, role: Role, size: int) -> None:
+        """Check the size of a part.
 
-Role = Literal["image", "audio", "text", "meta"]
+        Args:
+            role: which part of the record it is.
+            size: in bytes, as delivered.
 
-
-def check_size(role: Role, size: int, limits: Limits) -> None:
-    """Raises RecordError, as a rejection, where a part has more bytes than its limit."""
-    limit = getattr(limits, f"{role}_bytes")
-    if size > limit:
-        raise RecordError(
-            f"{role}.bytes", f"{size} bytes, at most {limit} are read", value=size, threshold=limit
-        )
+        Raises:
+            RecordError: the part exceeds its limit. The record is rejected, not failed.
+        """
+        limit = getattr(self, f"{role}_bytes")
+        if size > limit:
+            raise RecordError(
+                f"{role}.bytes",
+                f"{size} bytes, at most {limit} are read",
+                value=size,
+                threshold=limit,
+            )

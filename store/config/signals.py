@@ -1,4 +1,4 @@
-"""corpus.yaml's `signals:`, the scorers that run only where they are asked for."""
+"""The `signals:` and `pairs:` sections of corpus.yaml: optional scorers and signals of pairs."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,12 +11,18 @@ _Colour = tuple[float, float, float]
 
 
 class Classifier(Section):
-    """A classifier of pictures: `model` is `onnx:PATH`, or `timm/ARCHITECTURE:PATH` with a
-    checkpoint; relative paths start at the corpus's folder.
+    """An image classifier whose output is a signal.
 
-    Pictures are measured at 256 pixels on the short side. The model sees their middle, `side`
-    pixels square, normalised by `mean` and `std`; value `output` of what it gives, after
-    `activation`, is the signal.
+    Images are resized to 256 pixels on the short side. The model's input is the centre crop.
+
+    Attributes:
+        model: `onnx:PATH`, or `timm/ARCHITECTURE:PATH` with a checkpoint. Relative paths start at
+            the corpus's folder.
+        output: the index of the model's output that is the signal.
+        activation: applied to the outputs.
+        side: of the square crop, in pixels.
+        mean: of each colour channel, for the normalisation of the crop.
+        std: of each colour channel, for the normalisation of the crop.
     """
 
     model: str
@@ -28,22 +34,27 @@ class Classifier(Section):
 
     @field_validator("model")
     @classmethod
-    def _known_kind(cls, model: str) -> str:
+    def _has_kind_and_path(cls, model: str) -> str:
         kind, _, path = model.partition(":")
         timm = kind.startswith("timm/") and len(kind) > len("timm/")
         if not path or not (kind == "onnx" or timm):
-            raise ValueError(f"{model!r}: such as onnx:PATH or timm/ARCHITECTURE:PATH")
+            raise ValueError(f"{model!r}: expected onnx:PATH or timm/ARCHITECTURE:PATH")
         return model
 
     def path(self, root: Path) -> Path:
+        """The absolute path of the model's file. `root` is the corpus's folder."""
         return (root / Path(self.model.partition(":")[2]).expanduser()).resolve()
 
 
 class Signals(Section):
-    """Signals that models give, and that nobody gets unasked: each costs more than all the others.
+    """Optional signals that models compute. Each takes longer than all other signals together.
 
-    `nsfw` is NudeNet's, `speech` Silero's; `aesthetic`, `watermark` and `class` are whatever the
-    classifiers that they name give, as `image_aesthetic`, `image_watermark` and `image_class`.
+    Attributes:
+        nsfw: `image_nsfw`, by NudeNet.
+        speech: `audio_speech`, by Silero.
+        aesthetic: a classifier for `image_aesthetic`.
+        watermark: a classifier for `image_watermark`.
+        other: a classifier for `image_class`. The key in corpus.yaml is `class`.
     """
 
     nsfw: bool = False
@@ -53,19 +64,25 @@ class Signals(Section):
     other: Classifier | None = Field(default=None, alias="class")
 
     def classifiers(self) -> dict[str, Classifier]:
-        """The classifiers by the columns that they give."""
-        named = {"aesthetic": self.aesthetic, "watermark": self.watermark, "class": self.other}
-        return {f"image_{name}": found for name, found in named.items() if found}
+        """The configured classifiers by the name of their signal."""
+        classifiers = {
+            "image_aesthetic": self.aesthetic,
+            "image_watermark": self.watermark,
+            "image_class": self.other,
+        }
+        return {name: classifier for name, classifier in classifiers.items() if classifier}
 
 
 class Pairs(Section):
-    """How the signals of pairs are measured, in the corpus's space.
+    """How signals of pairs are measured in the corpus's space.
 
-    `bank` is how many random other samples a pair is compared with. `clusters` is how many clusters
-    the parts of each modality are dealt out to, for a policy that caps them; 0: none.
-    `image_laion_aesthetic` is the file of a linear head over image vectors, which means something
-    only in the space that it was trained in (LAION's were for CLIP's); relative paths start at the
-    corpus's folder.
+    Attributes:
+        bank: how many random other samples a pair is compared with.
+        clusters: into how many clusters the parts of each modality are divided, for a policy that
+            caps clusters. 0: no clusters.
+        image_laion_aesthetic: the file of a linear head on image vectors. It is only valid in the
+            space that it was trained in (LAION's heads: in CLIP's). Relative paths start at the
+            corpus's folder.
     """
 
     bank: PositiveInt = 1024

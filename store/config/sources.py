@@ -1,31 +1,30 @@
-"""The sections of corpus.yaml that say what is delivered, and how much of it may be broken."""
+"""The `sources:` and `errors:` sections of corpus.yaml."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from store.config.section import PositiveInt, Section
-
-
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+from store.config.section import Names, PositiveInt, Section
 
 
 def _pairs(value: Any) -> Any:
     return tuple(value.items()) if isinstance(value, dict) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-
-
 class Columns(Section):
-    """What the columns of a manifest (Parquet, JSONL, Lance) are.
+    """The columns of a manifest (Parquet, JSONL, Lance).
 
-    Each is one column's name or several, of which the first that a row has something in is taken.
-    `image` and `audio` hold bytes, paths or URLs, `text` words. `file` is looked at where there is
-    neither: paths or URLs whose extension tells what they are, pictures where it tells nothing.
-    `captions` names columns with captions in other languages, such as {de: caption_de}. Whatever
-    else a row has becomes its `meta`.
+    Each attribute is one column name or several. Of several, the first with a value in a row is
+    used. All other columns of a row become its `meta`.
+
+    Attributes:
+        key: the key of the record.
+        image: bytes, a path or a URL.
+        audio: bytes, a path or a URL.
+        text: the caption.
+        file: paths or URLs, used if there is neither image nor audio. The extension decides what
+            the file is; without a known extension it is an image.
+        captions: columns with captions in other languages, such as {de: caption_de}.
     """
 
     key: Names = ("key", "__key__", "id", "uid", "sample_id")
@@ -46,11 +45,14 @@ DEFAULT_COLUMNS = Columns()
 
 
 class Errors(Section):
-    """How much of a drop may be broken before nothing of it is published.
+    """The error budget of a drop. A drop that exceeds it is not published.
 
-    It is when more than the share `most` of its records failed, and at least `least` of them.
-    Records that a limit rejects, and copies, are not failures; nor are addresses that img2dataset
-    has failed to fetch, since they were never delivered.
+    Rejected records and repeated records are not failures. Neither are addresses that img2dataset
+    could not fetch, because they were not delivered.
+
+    Attributes:
+        most: the drop exceeds the budget if more than this share of its records failed...
+        least: ...and at least this many records failed.
     """
 
     most: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -58,10 +60,15 @@ class Errors(Section):
 
 
 class Source(Section):
-    """Where drops are delivered: a folder, or a place that fsspec knows (s3://bucket/prefix).
+    """A folder to which drops are delivered.
 
-    `drop_by: entry` makes one drop of each folder, tar, manifest and Lance dataset directly under
-    `path`; `drop_by: source` makes one drop of all of it. `errors` is this source's own budget.
+    Attributes:
+        path: a folder, or a URL that fsspec can open (s3://bucket/prefix). Relative paths start at
+            the corpus's folder.
+        drop_by: `entry` makes one drop of each folder, tar file, manifest and Lance dataset
+            directly under `path`. `source` makes one drop of everything under `path`.
+        columns: of manifests.
+        errors: the error budget of this source's drops. Default: that of the corpus.
     """
 
     path: str

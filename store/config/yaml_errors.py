@@ -1,4 +1,4 @@
-"""What is wrong with a configuration file: line, field, the value given and what is allowed."""
+"""Error messages for a configuration file: line, field, given value, and what is allowed."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from pydantic import BaseModel
 
 
 def explain(error: Any, model: type[BaseModel], tree: yaml.Node | None, name: str) -> str:
-    """One of pydantic's errors as a line of text.
+    """Format an error of pydantic as one line.
 
     Args:
-        error: as `ValidationError.errors` lists it.
-        model: of the whole file.
-        tree: the file as YAML composed it.
-        name: how the file is called.
+        error: an element of `ValidationError.errors()`.
+        model: of the file.
+        tree: the file's YAML nodes, for line numbers.
+        name: of the file.
     """
     path = [str(part) for part in error["loc"]]
     where = f"{name}:{_line(tree, path)}: {'.'.join(path) or 'corpus.yaml'}"
@@ -23,12 +23,12 @@ def explain(error: Any, model: type[BaseModel], tree: yaml.Node | None, name: st
         return f"{where}: required, but missing"
     message = error["msg"].removeprefix("Value error, ")
     given = error.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{where}: {message}{shown}"
+    suffix = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}: {message}{suffix}"
 
 
 def _line(node: yaml.Node | None, path: list[str]) -> int:
-    """The line of the deepest node that exists along `path`, counted from 1."""
+    """The line of the deepest existing node along `path`, from 1."""
     line = 1
     for part in path:
         if isinstance(node, yaml.MappingNode):
@@ -47,22 +47,24 @@ def _line(node: yaml.Node | None, path: list[str]) -> int:
 
 
 def _allowed(model: Any, path: list[str]) -> list[str]:
-    """The keys that the section at `path` knows."""
+    """The allowed keys of the section at `path`."""
     for part in path:
         field = model.model_fields.get(part)
         if field is None and "__pydantic_extra__" not in model.__annotations__:
-            continue  # a name that the user chose, such as a source's
-        found = _section(field.annotation if field else model.__annotations__["__pydantic_extra__"])
-        if found is None:
+            continue  # a name that the user chose, such as that of a source
+        annotation = field.annotation if field else model.__annotations__["__pydantic_extra__"]
+        section = _section(annotation)
+        if section is None:
             break
-        model = found
+        model = section
     return [f.alias or name for name, f in model.model_fields.items()]
 
 
 def _section(annotation: Any) -> Any:
+    """The first model in a type annotation, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        if (found := _section(inner)) is not None:
-            return found
+        if (section := _section(inner)) is not None:
+            return section
     return None

@@ -1,1 +1,1 @@
-"""Corrected search, from `connect` to rows."""
+"""Corrected search: from opening a corpus to the rows of a result."""

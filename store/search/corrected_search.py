@@ -1,10 +1,12 @@
-"""Corrected search over one gallery: a dot-product search over served vectors.
+"""Corrected search of one gallery, as dot-product searches of its vector columns.
 
-Where every input is compared with the same vector column, which is wherever no correction moves
-vectors, one search gives the exact answer. A query mixed of inputs that are compared with different
-columns is answered by the threshold algorithm (Fagin, Lotem and Naor 2003): the best rows of each
-column are fetched and scored in full; a row that no column gave scores at most the sum of the worst
-that each gave, so once the k-th score reaches that sum, nothing outside can enter.
+If all inputs are compared with the same vector column, one search gives the exact answer. This is
+always the case when no correction moves vectors.
+
+Otherwise the inputs are compared with different columns, and the threshold algorithm (Fagin, Lotem
+and Naor 2003) is used: fetch the best rows of each column and compute their full scores. The score
+of a row that was not fetched is at most the sum of the lowest scores fetched from each column. So
+once the k-th best score reaches this sum, the first k rows are proven to be the best.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +21,15 @@ from store.search.vector_layout import query_vector, unfold
 from store.tables.lance_tables import as_matrix
 from store.tables.releases import Direction
 
-ROW = "_rowid"
-_FIRST = 64
+ROW_ID = "_rowid"
+_FIRST_ROWS = 64  # fetched of each column in the first round
 _GROWTH = 4
-_MOST = 20_000  # rows fetched of each column before an answer is given unproven
+_MAX_ROWS = 20_000  # fetched of each column before the answer is returned unproven
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """One input of a query: its modality, its unit vector, its share of the score."""
+class WeightedInput:
+    """One input of a query: its modality, its unit vector (d,) and its weight in the score."""
 
     modality: str
     vector: np.ndarray
@@ -36,7 +38,7 @@ class Weighted:
 
 @dataclass(frozen=True)
 class ColumnQuery:
-    """What is asked of one vector column: `vector`'s product with a row, plus `offset`."""
+    """A search of one vector column. The score of a row is `row @ vector + offset`."""
 
     column: str
     vector: np.ndarray
@@ -45,167 +47,197 @@ class ColumnQuery:
 
 @dataclass(frozen=True)
 class RankedRows:
-    """Rows of a gallery, best first, with `_score`, `_raw_score`, `_bias`, and the columns asked
-    for. `complete` is true where they are proven to be the best there are."""
+    """Rows of a gallery, best first.
+
+    Attributes:
+        rows: `_score`, `_raw_score`, `_bias`, then the requested columns.
+        complete: true if the rows are proven to be the best of the gallery.
+        fetched: how many rows were scored.
+    """
 
     rows: pa.Table
     complete: bool
     fetched: int
 
 
-def combine(inputs: list[Weighted]) -> np.ndarray:
-    """The vector (d,) whose product with g is the weighted sum of the inputs' raw scores."""
+def combine(inputs: list[WeightedInput]) -> np.ndarray:
+    """The vector (d,) whose dot product with an item is the weighted sum of the raw scores."""
     weighted = np.stack([i.weight * i.vector for i in inputs])
     return weighted.sum(axis=0, dtype=np.float32)
 
 
 def fetch(
-    table: lancedb.table.Table, lane: ColumnQuery, count: int, columns: list[str], where: str | None
+    table: lancedb.table.Table,
+    query: ColumnQuery,
+    count: int,
+    columns: list[str],
+    where: str | None,
 ) -> pa.Table:
-    """The `count` best rows of a lane among those that satisfy `where`: `columns`, then `_lane`,
-    their score in it.
+    """Search one vector column.
+
+    Returns:
+        The `count` best rows that satisfy `where`: `columns`, then `_column_score`.
 
     Raises:
         InputError: `where` is not a condition on the gallery's columns.
     """
-    query = (
-        table.search(lane.vector, vector_column_name=lane.column)
+    search = (
+        table.search(query.vector, vector_column_name=query.column)
         .distance_type("dot")
-        .select([*(c for c in columns if c != ROW), "_distance"])
-        .with_row_id(ROW in columns)
+        .select([*(c for c in columns if c != ROW_ID), "_distance"])
+        .with_row_id(ROW_ID in columns)
         .limit(count)
     )
     if where is not None:
-        query = query.where(where, prefilter=True)
+        search = search.where(where, prefilter=True)
     try:
-        rows = query.to_arrow()
-    except Exception as error:  # the engine raises its own types for whatever is wrong with SQL
+        rows = search.to_arrow()
+    except Exception as error:  # LanceDB raises many types of error for invalid SQL
         if where is None:
             raise
-        shown = str(error).splitlines()[0][:200]
+        message = str(error).splitlines()[0][:200]
         hidden = ("vector", "thumbnail")
-        known = ", ".join(n for n in table.schema.names if not n.startswith(hidden))
-        raise InputError(f"where={where!r} cannot be used: {shown}; columns: {known}") from None
-    score = 1 - rows["_distance"].to_numpy() + np.float32(lane.offset)
-    return rows.drop_columns(["_distance"]).append_column("_lane", pa.array(score))
+        allowed = ", ".join(n for n in table.schema.names if not n.startswith(hidden))
+        raise InputError(f"where={where!r} cannot be used: {message}; columns: {allowed}") from None
+    score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)  # "dot" distance is 1 - dot
+    return rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
 
 
-def corrected(
+def search_corrected(
     table: lancedb.table.Table,
-    inputs: list[Weighted],
-    ways: Mapping[str, Direction],
+    inputs: list[WeightedInput],
+    directions: Mapping[str, Direction],
     columns: list[str],
     where: str | None,
     limit: int,
 ) -> RankedRows:
-    """The `limit` best rows by sum of weight * (corrected score), exact where `complete`.
+    """Search by the corrections that are compiled into a gallery.
 
-    `ways` maps modalities to their corrections that are compiled into this gallery; inputs of
-    modalities that it lacks are not corrected.
+    Args:
+        table: the gallery.
+        inputs: the query. Its score of a row is the sum of weight * (corrected score).
+        directions: the compiled correction for each modality of inputs. Inputs of other modalities
+            are not corrected.
+        columns: the gallery's columns to return.
+        where: an SQL condition on the gallery's columns.
+        limit: the largest number of rows to return.
+
+    Raises:
+        InputError: `where` is not a condition on the gallery's columns.
     """
-    active = [
+    corrected = [
         i.modality
         for i in inputs
-        if i.modality in ways and applies(table, i, ways[i.modality], where)
+        if i.modality in directions and bias_applies(table, i, directions[i.modality], where)
     ]
-    lanes = _lanes(inputs, ways, active)
-    if [lane.column for lane in lanes] == ["vector"]:
-        biases = {m: f"bias_{m}" for m in active}
+    queries = _column_queries(inputs, directions, corrected)
+    if [query.column for query in queries] == ["vector"]:
+        biases = {m: f"bias_{m}" for m in corrected}
         read = list(dict.fromkeys([*columns, *biases.values()]))
-        rows = fetch(table, lanes[0], limit, read, where)
+        rows = fetch(table, queries[0], limit, read, where)
         bias = np.zeros(rows.num_rows, np.float32)
         for i in inputs:
-            if i.modality in active:
+            if i.modality in biases:
                 bias += np.float32(i.weight) * rows[biases[i.modality]].to_numpy()
-        score = rows["_lane"].to_numpy()
-        return RankedRows(ranked(rows, score, score + bias, columns, limit), True, rows.num_rows)
-    return _over_lanes(table, lanes, combine(inputs), columns, where, limit)
+        score = rows["_column_score"].to_numpy()
+        best = rank_rows(rows, score, score + bias, columns, limit)
+        return RankedRows(best, True, rows.num_rows)
+    return _threshold_search(table, queries, combine(inputs), columns, where, limit)
 
 
-def vector_column(modality: str, ways: Mapping[str, Direction]) -> str:
+def vector_column(modality: str, directions: Mapping[str, Direction]) -> str:
     """The vector column that queries of a modality are compared with."""
-    moved = modality in ways and ways[modality].recipe.moves
+    moved = modality in directions and directions[modality].recipe.moves
     return f"vector_{modality}" if moved else "vector"
 
 
-def applies(table: lancedb.table.Table, given: Weighted, way: Direction, where: str | None) -> bool:
-    """Whether a bias is taken off this input: by dynamic methods where its top item is a hub."""
-    if not way.recipe.dynamic:
+def bias_applies(
+    table: lancedb.table.Table, given: WeightedInput, direction: Direction, where: str | None
+) -> bool:
+    """Whether the bias is subtracted for this input.
+
+    Static methods always subtract it. Dynamic methods do only if the input's top item is a hub.
+    """
+    if not direction.recipe.dynamic:
         return True
-    column, flag = vector_column(given.modality, {given.modality: way}), f"hub_{given.modality}"
-    top = fetch(table, ColumnQuery(column, query_vector(given.vector, {}), 0.0), 1, [flag], where)
+    column = vector_column(given.modality, {given.modality: direction})
+    query = ColumnQuery(column, query_vector(given.vector, {}), 0.0)
+    flag = f"hub_{given.modality}"
+    top = fetch(table, query, 1, [flag], where)
     return bool(top.num_rows and top[flag][0].as_py())
 
 
-def _lanes(
-    inputs: list[Weighted], ways: Mapping[str, Direction], active: Sequence[str]
+def _column_queries(
+    inputs: list[WeightedInput], directions: Mapping[str, Direction], corrected: Sequence[str]
 ) -> list[ColumnQuery]:
-    """What the query asks of each vector column that it needs."""
-    by_column: dict[str, list[Weighted]] = {}
+    """The searches that the inputs need, one for each vector column."""
+    by_column: dict[str, list[WeightedInput]] = {}
     for i in inputs:
-        by_column.setdefault(vector_column(i.modality, ways), []).append(i)
-    lanes = []
+        by_column.setdefault(vector_column(i.modality, directions), []).append(i)
+    queries = []
     for column, members in by_column.items():
-        weights = {i.modality: i.weight for i in members if i.modality in active}
-        offset = -sum(w * ways[m].centre for m, w in weights.items())
-        lanes.append(ColumnQuery(column, query_vector(combine(members), weights), offset))
-    return lanes
+        weights = {i.modality: i.weight for i in members if i.modality in corrected}
+        offset = -sum(weight * directions[m].centre for m, weight in weights.items())
+        queries.append(ColumnQuery(column, query_vector(combine(members), weights), offset))
+    return queries
 
 
-def _over_lanes(
+def _threshold_search(
     table: lancedb.table.Table,
-    lanes: list[ColumnQuery],
+    queries: list[ColumnQuery],
     raw_vector: np.ndarray,
     columns: list[str],
     where: str | None,
     limit: int,
 ) -> RankedRows:
-    vectors = list(dict.fromkeys(["vector", *(lane.column for lane in lanes)]))
-    read = list(dict.fromkeys([*columns, *vectors, ROW]))
+    """The threshold algorithm: fetch more rows of each column until the answer is proven."""
+    vectors = list(dict.fromkeys(["vector", *(query.column for query in queries)]))
+    read = list(dict.fromkeys([*columns, *vectors, ROW_ID]))
     total = table.count_rows()
-    count = min(total, max(_FIRST, limit))
+    count = min(total, max(_FIRST_ROWS, limit))
     while True:
-        fetched = [fetch(table, lane, max(count, 1), read, where) for lane in lanes]
-        rows = _once(fetched)
+        fetched = [fetch(table, query, max(count, 1), read, where) for query in queries]
+        rows = _distinct(fetched)
         score = np.zeros(rows.num_rows, np.float32)
-        for lane in lanes:
-            score += as_matrix(rows[lane.column]) @ lane.vector + np.float32(lane.offset)
-        short = any(f.num_rows < count for f in fetched)  # a lane that is exhausted gave every row
-        complete = short or count >= total
+        for query in queries:
+            score += as_matrix(rows[query.column]) @ query.vector + np.float32(query.offset)
+        # A search that returns fewer rows than requested has returned all that satisfy `where`.
+        exhausted = any(f.num_rows < count for f in fetched)
+        complete = exhausted or count >= total
         if not complete:
-            outside = sum(float(f["_lane"].to_numpy().min()) for f in fetched)
-            complete = bool(np.partition(score, -limit)[-limit] >= outside)
-        if complete or count >= _MOST:
+            threshold = sum(float(f["_column_score"].to_numpy().min()) for f in fetched)
+            complete = bool(np.partition(score, -limit)[-limit] >= threshold)
+        if complete or count >= _MAX_ROWS:
             break
-        count = min(total, _GROWTH * count, _MOST)
+        count = min(total, _GROWTH * count, _MAX_ROWS)
     raw = unfold(as_matrix(rows["vector"]), raw_vector.shape[0]) @ raw_vector
-    return RankedRows(ranked(rows, score, raw, columns, limit), complete, rows.num_rows)
+    return RankedRows(rank_rows(rows, score, raw, columns, limit), complete, rows.num_rows)
 
 
-def _once(fetched: list[pa.Table]) -> pa.Table:
-    """The rows of all lanes, each row once."""
-    rows = pa.concat_tables([f.drop_columns(["_lane"]) for f in fetched])
+def _distinct(fetched: list[pa.Table]) -> pa.Table:
+    """The rows of several searches, each row once."""
+    rows = pa.concat_tables([f.drop_columns(["_column_score"]) for f in fetched])
     if len(fetched) == 1:
         return rows
-    _, first = np.unique(rows[ROW].to_numpy(), return_index=True)
+    _, first = np.unique(rows[ROW_ID].to_numpy(), return_index=True)
     return rows.take(pa.array(first))
 
 
-def ranked(
+def rank_rows(
     rows: pa.Table, score: np.ndarray, raw: np.ndarray, columns: list[str], limit: int
 ) -> pa.Table:
-    """The `limit` best rows by `score` with their scores, then `columns`."""
+    """The `limit` best rows by `score`: `_score`, `_raw_score`, `_bias`, then `columns`."""
     order = np.argsort(-score, kind="stable")[:limit]
-    chosen = rows.select(columns).take(pa.array(order))
+    best = rows.select(columns).take(pa.array(order))
     scores = [("_score", score), ("_raw_score", raw), ("_bias", raw - score)]
-    for place, (name, values) in enumerate(scores):
-        chosen = chosen.add_column(place, name, pa.array(values[order].astype(np.float32)))
-    return chosen
+    for position, (name, values) in enumerate(scores):
+        best = best.add_column(position, name, pa.array(values[order].astype(np.float32)))
+    return best
 
 
 def check_columns(table: lancedb.table.Table, columns: list[str]) -> None:
     """Raise NotFoundError for a column that the gallery does not have."""
-    known = [n for n in table.schema.names if not n.startswith("vector")]
+    allowed = [n for n in table.schema.names if not n.startswith("vector")]
     for column in columns:
-        if column not in known:
-            raise NotFoundError(f"no column {column!r}; columns: {', '.join(known)}")
+        if column not in allowed:
+            raise NotFoundError(f"no column {column!r}; columns: {', '.join(allowed)}")

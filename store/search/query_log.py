@@ -1,8 +1,8 @@
-"""The query log: the vectors of what was asked, so that corrections can be fitted to them.
+"""The query log: vectors of past queries, on which corrections can be fitted.
 
-It is opt-in (corpus.yaml's `query_log:`), holds vectors and never a text or a picture, and keeps
-them no longer than it was told to. Whoever reads or writes the table holds its lock, which is
-what allows versions to be deleted for good.
+It is opt-in (corpus.yaml's `query_log:`). It stores vectors, never texts or images, and deletes
+rows when their retention ends. Every reader and writer of the table holds its lock, so deleted
+versions can be removed from the disk safely.
 """
 
 import atexit
@@ -21,17 +21,16 @@ from store.config import corrections
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import query_log_table
 
 FLUSH_ROWS = 64
 _FORGET_SECONDS = 3600.0
-_MOST_FRAGMENTS = 50
-
-
-def table_name(space: str) -> str:
-    return f"query_log__{space}"
+_MAX_FRAGMENTS = 50
 
 
 class LoggedQuery(NamedTuple):
+    """One row of the log. Fields are named after the columns."""
+
     asked_at: datetime
     space: str
     fingerprint: str
@@ -40,17 +39,21 @@ class LoggedQuery(NamedTuple):
 
 
 class QueryLog:
-    """Logs the queries of one process: gathered, and written `FLUSH_ROWS` at a time and at exit.
+    """Logs the queries of one process. Rows are buffered and written 64 at a time and at exit.
 
-    A process that is killed loses what it has not written. Searches go on where writing fails: a
-    warning says so once, and the rows wait for the next attempt. Threads may share it.
+    A process that is killed loses its buffered rows. A failed write does not fail the search: one
+    warning is issued, and the rows stay in the buffer for the next attempt. Thread-safe.
+
+    Args:
+        tables: of the corpus, in a local folder.
+        settings: how long rows are kept.
     """
 
     def __init__(self, tables: Tables, settings: corrections.QueryLog):
         self.tables = tables
         self.settings = settings
-        # What would be deleted again at once is not worth waiting for.
-        self._waiting: deque[LoggedQuery] = deque(maxlen=settings.keep_rows)
+        # More rows than `keep_rows` would be deleted right after they are written.
+        self._buffer: deque[LoggedQuery] = deque(maxlen=settings.keep_rows)
         self._lock = threading.Lock()
         self._warned = False
         self._forgotten_at: datetime | None = None
@@ -59,42 +62,43 @@ class QueryLog:
     def add(
         self, space: str, fingerprints: Mapping[str, str], vectors: Mapping[str, np.ndarray]
     ) -> None:
-        """Log a query: a row an input.
+        """Log a query, one row for each input.
 
         Args:
+            space: of the vectors.
             fingerprints: of the encoders, by modality.
             vectors: unit vectors (d,) float32 by modality.
         """
         now = datetime.now(UTC)
         with self._lock:
             for modality, vector in vectors.items():
-                self._waiting.append(
+                self._buffer.append(
                     LoggedQuery(now, space, fingerprints.get(modality, ""), modality, vector)
                 )
-            if len(self._waiting) >= FLUSH_ROWS:
+            if len(self._buffer) >= FLUSH_ROWS:
                 self._flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the buffered rows."""
         with self._lock:
             self._flush()
 
     def close(self) -> None:
-        """Write what waits; nothing is written at exit any more."""
+        """Write the buffered rows, and cancel the write at exit."""
         self.flush()
         atexit.unregister(self.close)
 
     def _flush(self) -> None:
-        rows = list(self._waiting)
+        rows = list(self._buffer)
         if not rows:
             return
         try:
-            for alike in {_kind(row) for row in rows}:
-                _append(self.tables, alike[0], [row for row in rows if _kind(row) == alike])
-        except Exception as error:  # whatever it is: a search is never lost to its log
+            for group in {_group(row) for row in rows}:
+                _append(self.tables, group[0], [row for row in rows if _group(row) == group])
+        except Exception as error:  # of any kind: a search must not fail because of its log
             self._warn(error)
             return
-        self._waiting.clear()
+        self._buffer.clear()
         try:
             self._forget({row.space for row in rows})
         except Exception as error:
@@ -119,55 +123,69 @@ def read(
     settings: corrections.QueryLog | None = None,
     since: datetime | None = None,
 ) -> pa.Table:
-    """The log's rows that may still be kept, after `since`, oldest first, as `schema.query_log`.
+    """Read the rows whose retention has not ended, oldest first.
 
-    No rows (of vectors without width) where nothing has been logged.
+    Args:
+        tables: of the corpus.
+        space: of the vectors.
+        settings: how long rows are kept. None: the defaults.
+        since: read only rows that were logged later.
+
+    Returns:
+        A table as `schema.query_log`. Without a log: no rows, and vectors of width 0.
     """
-    name = table_name(space)
+    name = query_log_table(space)
     with tables.lock(name):
         try:
             dataset = tables.open(name)
         except NotFoundError:
             return schema.query_log(0).empty_table()
-        oldest = _oldest(settings)
-        after = oldest if since is None else max(oldest, since)
-        rows = dataset.to_table(filter=pc.field("asked_at") > _scalar(after))
+        cutoff = _cutoff(settings)
+        after = cutoff if since is None else max(cutoff, since)
+        rows = dataset.to_table(filter=pc.field("asked_at") > _timestamp(after))
     return rows.sort_by("asked_at")
 
 
 def count(tables: Tables, space: str, since: datetime) -> int:
-    """How many rows were logged after `since`; no vector is read."""
-    name = table_name(space)
+    """Count the rows that were logged after `since`. Reads no vectors."""
+    name = query_log_table(space)
     if not tables.exists(name):
         return 0
     with tables.lock(name):
-        return int(tables.open(name).count_rows(pc.field("asked_at") > _scalar(since)))
+        return int(tables.open(name).count_rows(pc.field("asked_at") > _timestamp(since)))
 
 
 def forget(tables: Tables, space: str, settings: corrections.QueryLog | None = None) -> int:
-    """Delete the rows that may not be kept any longer, from the disk too; returns how many.
+    """Delete rows whose retention has ended, from the table and from the disk.
 
     Args:
-        settings: None where logging was switched off: what is left goes by the defaults.
+        tables: of the corpus.
+        space: of the vectors.
+        settings: how long rows are kept. None (logging was switched off): the defaults.
+
+    Returns:
+        How many rows were deleted.
     """
-    name = table_name(space)
+    name = query_log_table(space)
     if not tables.exists(name):
         return 0
     settings = settings or corrections.QueryLog()
     with tables.lock(name):
         dataset = tables.open(name)
         before = dataset.count_rows()
-        asked = dataset.to_table(columns=["asked_at"])["asked_at"]
-        newest_to_go = _oldest(settings)
-        if len(asked) > settings.keep_rows:
-            order = pc.sort_indices(asked, sort_keys=[("", "descending")])
-            newest_to_go = max(newest_to_go, asked[order[settings.keep_rows].as_py()].as_py())
-        if pc.any(pc.less_equal(asked, _scalar(newest_to_go))).as_py():
-            dataset.delete(pc.field("asked_at") <= _scalar(newest_to_go))
+        asked_at = dataset.to_table(columns=["asked_at"])["asked_at"]
+        cutoff = _cutoff(settings)
+        if len(asked_at) > settings.keep_rows:
+            order = pc.sort_indices(asked_at, sort_keys=[("", "descending")])
+            newest_excess = asked_at[order[settings.keep_rows].as_py()].as_py()
+            cutoff = max(cutoff, newest_excess)
+        if pc.any(pc.less_equal(asked_at, _timestamp(cutoff))).as_py():
+            dataset.delete(pc.field("asked_at") <= _timestamp(cutoff))
         after = dataset.count_rows()
-        # Deleted rows stay in their files until these are written anew, and files stay for as
-        # long as a version has them. The lock is held: no file is half written by another.
-        if after < before or len(dataset.get_fragments()) > _MOST_FRAGMENTS:
+        # Deleted rows stay in their files until the files are rewritten, and files stay while a
+        # version refers to them. `delete_unverified` is safe because the lock is held: no other
+        # process has unfinished files here.
+        if after < before or len(dataset.get_fragments()) > _MAX_FRAGMENTS:
             dataset.optimize.compact_files(
                 materialize_deletions=True, materialize_deletions_threshold=0.0
             )
@@ -175,27 +193,29 @@ def forget(tables: Tables, space: str, settings: corrections.QueryLog | None = N
     return int(before - after)
 
 
-def _kind(row: LoggedQuery) -> tuple[str, int]:
-    """What the rows of one write share: a new release may have vectors of another width."""
+def _group(row: LoggedQuery) -> tuple[str, int]:
+    """Rows that can be written together: same table and vector width. A new release may have
+    another width."""
     return row.space, len(row.vector)
 
 
 def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     columns = schema.query_log(len(rows[0].vector))
-    flat = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
+    values = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
     arrays: list[Any] = [
         pa.array([getattr(row, field.name) for row in rows], field.type)
         for field in list(columns)[:-1]
     ]
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), len(rows[0].vector))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), len(rows[0].vector))
     batch = pa.RecordBatch.from_arrays([*arrays, vectors], schema=columns)
-    tables.replace(table_name(space), columns, [batch], "false")
+    tables.replace(query_log_table(space), columns, [batch], "false")
 
 
-def _oldest(settings: corrections.QueryLog | None) -> datetime:
+def _cutoff(settings: corrections.QueryLog | None) -> datetime:
+    """Rows that are not newer than this have reached the end of their retention."""
     days = (settings or corrections.QueryLog()).keep_days
     return datetime.now(UTC) - timedelta(days=days)
 
 
-def _scalar(moment: datetime) -> pa.Scalar:
+def _timestamp(moment: datetime) -> pa.Scalar:
     return pa.scalar(moment, pa.timestamp("us", tz="UTC"))

@@ -1,1 +1,1 @@
-"""The Lance tables: names, schemas, stages, staging, and one file for each table with rules."""
+"""The Lance tables: names, schemas, stages, staging, and one module for each table with rules."""

@@ -1,7 +1,7 @@
-"""The banks of a release: the fixed samples of queries and items that its corrections know."""
+"""Reads the table `banks__{space}`: the queries and items that corrections are fitted on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import lance
@@ -12,140 +12,150 @@ import pyarrow.compute as pc
 from store import identity
 from store.errors import EncoderError
 from store.tables import schema
-from store.tables.lance_tables import Tables, as_matrix, quote
-from store.tables.releases import Release
+from store.tables.lance_tables import as_matrix, quote
+
+LEAST_BANK = 16  # queries; a correction cannot be fitted on fewer
+_DESCRIBED = ["split", "modality", "part_id", "origin", "encoder"]
 
 
 class Bank(NamedTuple):
-    """Unit vectors (m, d), and the clusters (m,) and part ids (m,) that they are of."""
+    """Parts of one split and modality, each part once, ordered by part id.
+
+    Attributes:
+        vectors: unit vectors (m, d) float32.
+        clusters: (m,) the cluster of each part.
+        parts: (m,) part ids.
+    """
 
     vectors: np.ndarray
     clusters: np.ndarray
     parts: np.ndarray
 
 
-class ReleaseBanks:
-    """Reads a release's banks, each once."""
+class Banks:
+    """The rows of `banks__{space}`, by split and modality (see `schema.banks` for the splits).
 
-    def __init__(self, tables: Tables, release: Release):
-        name = f"banks__{release.space}"
-        self._table = tables.open(name, version=release.versions[name])
-        self._read: dict[str, Bank] = {}
+    Args:
+        rows: a version of the table, of which rows and columns are read when they are needed, or
+            the table in memory.
+    """
 
-    def queries(self, modality: str) -> Bank:
-        """What queries of a modality are like: those of other origin, where the release has any."""
-        of_modality = f"modality = {quote(modality)}"
-        asked = self._rows(f"split = 'queries' AND {of_modality}")
-        return asked if len(asked.parts) else self._rows(f"split = 'bank' AND {of_modality}")
+    def __init__(self, rows: lance.LanceDataset | pa.Table):
+        self._rows = rows
+        self._parts: dict[tuple[str, str], Bank] = {}
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All rows and columns, in memory."""
+        return self._rows if isinstance(self._rows, pa.Table) else self._rows.to_table()
+
+    def part(self, split: str, modality: str) -> Bank:
+        """The parts of a split and modality. Read once, then kept in memory."""
+        if (split, modality) not in self._parts:
+            rows = self.select(["vector", "cluster", "part_id"], split=split, modality=modality)
+            part_ids = rows["part_id"].to_numpy(zero_copy_only=False).astype(str)
+            part_ids, first = np.unique(part_ids, return_index=True)
+            rows = rows.take(pa.array(first))
+            clusters = rows["cluster"].to_numpy(zero_copy_only=False).astype(str)
+            self._parts[split, modality] = Bank(as_matrix(rows["vector"]), clusters, part_ids)
+        return self._parts[split, modality]
 
     def items(self, modality: str) -> Bank:
-        """What the gallery of a modality is like."""
-        return self._rows(f"split = 'bank' AND modality = {quote(modality)}")
+        """The item bank of a gallery. It always comes from the corpus itself."""
+        return self.part("bank", modality)
 
-    def _rows(self, where: str) -> Bank:
-        if where not in self._read:
-            columns = ["vector", "cluster", "part_id"]
-            found = self._table.to_table(columns=columns, filter=where)
-            parts = found["part_id"].to_numpy(zero_copy_only=False).astype(str)
-            parts, first = np.unique(parts, return_index=True)
-            self._read[where] = Bank(
-                as_matrix(found["vector"])[first],
-                found["cluster"].to_numpy(zero_copy_only=False).astype(str)[first],
-                parts,
-            )
-        return self._read[where]
+    def queries(self, modality: str) -> Bank:
+        """The query bank of a modality.
 
-
-_NAMES = ["split", "modality", "part_id", "origin", "encoder"]
-LEAST_BANK = 16  # queries; from fewer nothing can be learned
-
-
-@dataclass(frozen=True)
-class Banks:
-    """The rows of `banks__{space}`, by split and modality."""
-
-    table: pa.Table
-
-    def part(self, split: str, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vectors (n, d), clusters (n,) and part ids (n,) of the parts, each part once."""
-        rows = _rows(self.table, split, modality)
-        parts = rows["part_id"].to_numpy(zero_copy_only=False).astype(str)
-        _, first = np.unique(parts, return_index=True)
-        once = rows.take(pa.array(first))
-        clusters = once["cluster"].to_numpy(zero_copy_only=False).astype(str)
-        return as_matrix(once["vector"]), clusters, parts[first]
-
-    def queries(self, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The query bank of a modality, as `part` gives it.
-
-        It is the corpus's own bank, unless corpus.yaml's `query_bank` put queries of other origin
-        into the split `queries`. Ids and clusters of those equal none of the corpus's, except
-        where a query is a part of the corpus: then they are that part's.
+        This is the corpus's own bank, unless corpus.yaml's `query_bank` put queries of another
+        origin into the split `queries`. Ids and clusters of those queries differ from all of the
+        corpus, except that a query that is a part of the corpus has the part's id and cluster.
         """
-        return self.part(_query_split(self.table, modality), modality)
+        return self.part(self.query_split(modality), modality)
+
+    def query_split(self, modality: str) -> str:
+        """The split that holds the query bank of a modality: `queries` if it has any, else
+        `bank`."""
+        return "queries" if modality in self._modalities_of_queries else "bank"
+
+    @cached_property
+    def _modalities_of_queries(self) -> set[str]:
+        return set(self.select(["modality"], split="queries")["modality"].to_pylist())
 
     def pairs(self, split: str, query: str, gallery: str) -> dict[str, set[str]]:
-        """For each query part of a split, the gallery parts of its samples."""
-        rows = self.table.filter(pc.equal(self.table["split"], split))
+        """For each query part of a split, the gallery parts of the same samples.
+
+        Args:
+            split: such as `validation`.
+            query: the modality of the queries.
+            gallery: the modality of the gallery.
+        """
+        rows = self.select(["sample_id", "modality", "part_id"], split=split)
         by_sample: dict[str, dict[str, str]] = {}
-        for row in rows.select(["sample_id", "modality", "part_id"]).to_pylist():
+        for row in rows.to_pylist():
             by_sample.setdefault(row["sample_id"], {})[row["modality"]] = row["part_id"]
-        found: dict[str, set[str]] = {}
+        pairs: dict[str, set[str]] = {}
         for parts in by_sample.values():
             if query in parts and gallery in parts:
-                found.setdefault(parts[query], set()).add(parts[gallery])
-        return found
+                pairs.setdefault(parts[query], set()).add(parts[gallery])
+        return pairs
+
+    def select(self, columns: list[str], **values: str) -> pa.Table:
+        """Some columns of the rows whose columns have these `values`, such as `split="test"`."""
+        rows = self._rows
+        if isinstance(rows, pa.Table):
+            for column, value in values.items():
+                rows = rows.filter(pc.equal(rows[column], value))
+            return rows.select(columns)
+        where = " AND ".join(f"{column} = {quote(value)}" for column, value in values.items())
+        return rows.to_table(columns=columns, filter=where or None)
 
 
 def describe(banks_table: lance.LanceDataset) -> dict[str, Any]:
-    """What a release says of its banks, as JSON values; no vector is read.
+    """The description of the banks that a release stores, as JSON values. Reads no vectors.
 
-    `version` is the table's. Under each modality that has a query bank: `origin` (such as "corpus",
-    or "corpus + log"), `rows` (distinct queries), `digest` (hex, of what is in it, in any order)
-    and `fingerprint` (of the encoder that made its vectors).
+    Returns:
+        `version` of the table. For each modality that has a query bank: `origin` (such as "corpus"
+        or "corpus + log"), `rows` (distinct queries), `digest` (hex digest of the rows in any
+        order) and `fingerprint` (of the encoder that made the vectors).
     """
-    rows = banks_table.to_table(columns=_NAMES)
-    named: dict[str, Any] = {"version": int(banks_table.version)}
+    banks = Banks(banks_table)
+    description: dict[str, Any] = {"version": int(banks_table.version)}
     for modality in schema.MODALITIES:
-        bank = _rows(rows, _query_split(rows, modality), modality)
-        if bank.num_rows:
-            named[modality] = {
-                "origin": " + ".join(sorted(set(bank["origin"].to_pylist()))),
-                "rows": len(pc.unique(bank["part_id"])),
-                "digest": digest(bank),
-                "fingerprint": " + ".join(sorted(set(bank["encoder"].to_pylist()))),
+        rows = banks.select(_DESCRIBED, split=banks.query_split(modality), modality=modality)
+        if rows.num_rows:
+            description[modality] = {
+                "origin": " + ".join(sorted(set(rows["origin"].to_pylist()))),
+                "rows": len(pc.unique(rows["part_id"])),
+                "digest": digest(rows),
+                "fingerprint": " + ".join(sorted(set(rows["encoder"].to_pylist()))),
             }
-    return named
+    return description
 
 
 def digest(rows: pa.Table) -> str:
-    """Hex digest of which parts are in which split, of what origin and by which encoder; equal for
-    equal rows in any order."""
-    columns = rows.select(_NAMES).to_pydict().values()
+    """Hex digest of rows of the table: their splits, modalities, part ids, origins and encoders.
+    Equal for equal rows in any order."""
+    columns = rows.select(_DESCRIBED).to_pydict().values()
     return f"{identity.unordered(map(chr(10).join, zip(*columns, strict=True))):032x}"
 
 
 def check_encoders(banks: Banks, fingerprints: Mapping[str, str]) -> None:
-    """Raise EncoderError where a bank's vectors were not made by the space's encoders.
+    """Check that the vectors of the banks were made by the space's encoders.
 
     Args:
+        banks: all splits.
         fingerprints: of the space's encoders, by modality.
+
+    Raises:
+        EncoderError: other encoders made some of the vectors.
     """
-    made = banks.table.group_by(["modality", "encoder"]).aggregate([]).to_pylist()
-    for row in sorted(made, key=lambda r: (r["modality"], r["encoder"])):
+    encoders = banks.select(["modality", "encoder"])
+    pairs = encoders.group_by(["modality", "encoder"]).aggregate([]).to_pylist()
+    for row in sorted(pairs, key=lambda r: (r["modality"], r["encoder"])):
         expected = fingerprints.get(row["modality"])
         if row["encoder"] != expected:
             raise EncoderError(
                 f"the {row['modality']} vectors of the banks were made by {row['encoder']}, the"
-                f" space has {expected}: `isotrope run` draws the banks anew"
+                f" space has {expected}: `isotrope run` draws the banks again"
             )
-
-
-def _query_split(rows: pa.Table, modality: str) -> str:
-    return "queries" if _rows(rows, "queries", modality).num_rows else "bank"
-
-
-def _rows(rows: pa.Table, split: str, modality: str) -> pa.Table:
-    return rows.filter(
-        pc.and_(pc.equal(rows["split"], split), pc.equal(rows["modality"], modality))
-    )

@@ -1,4 +1,7 @@
-"""The rows of `drift__{space}`: what was measured of a release's fresh queries. Light to import."""
+"""Reads the table `drift__{space}`: whether the hubness of fresh queries has grown.
+
+Sensors and the command line read this table, so importing this module must be fast.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,22 +11,29 @@ import pyarrow.compute as pc
 
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import drift_table
 from store.tables.releases import Release
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One direction of a release, measured once.
+    """One measurement of one direction of a release.
 
     Attributes:
-        bound: it has drifted where `low` is above.
-        queries: how many on each side; where there is no verdict, how many fresh ones there are.
-        note: the verdict, or why there is none, in words.
-        source: where the fresh queries are from: "log" or "corpus".
-        fresh, reference: k-occurrence skewness of the fresh queries and of the release's own.
-        low, high: of the difference's interval at 95%, over queries.
-        drifted: None where there is no verdict.
-        occurrence: for each side, how many items stand in 0, 1, 2 ... lists. It is not stored.
+        measured_at: when it was measured.
+        release: the number of the release.
+        direction: such as "text->image".
+        bound: the direction has drifted if `low` is above this.
+        queries: how many queries were compared on each side. Without a verdict, how many fresh
+            queries there are.
+        note: the verdict in words, or why there is none.
+        source: where the fresh queries come from: "log" or "corpus".
+        fresh: k-occurrence skewness of the fresh queries.
+        reference: k-occurrence skewness of the release's own queries.
+        low: lower end of the 95% interval of `fresh - reference`, over queries.
+        high: upper end of this interval.
+        drifted: the verdict. None if there is none.
+        occurrence: for each side, how many items are in 0, 1, 2 ... result lists. Not stored.
     """
 
     measured_at: datetime
@@ -41,25 +51,21 @@ class Drift:
     occurrence: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)
 
 
-def drift_table(space: str) -> str:
-    return f"drift__{space}"
-
-
 def last_measured(tables: Tables, release: Release) -> list[Drift]:
-    """What was found when the release was last measured; empty where it never was."""
-    here = f"release = {release.number}"
-    rows = tables.scan(drift_table(release.space), schema.DRIFT, where=here)
+    """The last measurement of a release, one entry for each direction. Empty if there is none."""
+    where = f"release = {release.number}"
+    rows = tables.scan(drift_table(release.space), schema.DRIFT, where=where)
     if not rows.num_rows:
         return []
     newest = rows.filter(pc.equal(rows["measured_at"], pc.max(rows["measured_at"])))
     return [Drift(**row) for row in newest.to_pylist()]
 
 
-HEADS = ("direction", "queries", "from", "own", "fresh", "difference", "bound", "verdict")
+DRIFT_HEADERS = ("direction", "queries", "from", "own", "fresh", "difference", "bound", "verdict")
 
 
-def row(d: Drift) -> tuple[Any, ...]:
-    """One line of a table under `HEADS`."""
+def drift_cells(d: Drift) -> tuple[Any, ...]:
+    """The cells of a printed table with the column titles `DRIFT_HEADERS`."""
     interval = None if d.low is None else f"{d.low:+.2f} to {d.high:+.2f}"
     verdict = {None: "none yet", True: "drifted", False: "no drift"}[d.drifted]
     return (

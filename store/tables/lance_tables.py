@@ -1,6 +1,6 @@
-"""The Lance tables of one corpus, by name: opening, scanning, replacing rows in one transaction.
+"""The Lance tables of one corpus: open, scan, and replace rows in one transaction.
 
-Readers never see half of a replacement, and a writer that dies leaves the version as it was.
+Readers see a replacement as a whole or not at all. If a writer dies, the version stays as it was.
 """
 
 import warnings
@@ -12,26 +12,25 @@ from pathlib import Path
 import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from store.errors import BusyError, InputError, NotFoundError
+from store.tables.key_lookup import KeyLookup
 
-# Starting a program forks and execs at once, which Lance survives; it warns of forks that stay.
+# Lance warns about every fork. Starting a program forks and execs at once, which is safe.
 warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
 warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
-# For a scanner: by itself, Lance reads up to 2 GB ahead of who is slower.
+# Scanner options: by default, Lance reads up to 2 GB ahead of a slow consumer.
 LITTLE_AHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
-_KEYS = 1 << 20  # some 100 MB with what looks them up
 
 
 class Tables:
-    """The folder in which a corpus keeps its tables.
+    """The tables of one corpus, by name.
 
     Args:
-        root: a local folder, or for reading only, any address that Lance opens (s3://...).
+        root: a local folder. For reading only, any address that Lance opens (s3://...).
     """
 
     def __init__(self, root: str | Path):
@@ -42,12 +41,15 @@ class Tables:
 
     @property
     def is_local(self) -> bool:
+        """Whether the tables are in a local folder. Only local tables can be written."""
         return "://" not in self.root
 
     def uri(self, name: str) -> str:
+        """The address of a table."""
         return f"{self.root}/{name}.lance"
 
     def exists(self, name: str) -> bool:
+        """Whether there is such a table."""
         try:
             self.open(name)
         except NotFoundError:
@@ -55,7 +57,11 @@ class Tables:
         return True
 
     def open(self, name: str, version: int | str | None = None) -> lance.LanceDataset:
-        """The table's newest version, or the given version or tag.
+        """Open a table.
+
+        Args:
+            name: of the table.
+            version: a version number or a tag. None: the newest version.
 
         Raises:
             NotFoundError: there is no such table or version.
@@ -68,6 +74,11 @@ class Tables:
             raise NotFoundError(f"no table {name!r} in {self.root}: {error}") from error
 
     def version(self, name: str) -> int:
+        """The newest version of a table.
+
+        Raises:
+            NotFoundError: there is no such table.
+        """
         return int(self.open(name).version)
 
     def scan(
@@ -77,28 +88,41 @@ class Tables:
         columns: Sequence[str] | None = None,
         where: str | None = None,
     ) -> pa.Table:
-        """Rows of a table in memory; no rows where the table does not exist yet, or was written
-        when it had other columns, which is as good as not yet."""
-        wanted = list(columns) if columns is not None else schema.names
+        """Read rows of a table into memory.
+
+        A table that does not exist, or that lacks one of the columns because an older version of
+        the code wrote it, counts as empty: it returns no rows.
+
+        Args:
+            name: of the table.
+            schema: of the table.
+            columns: the columns to read. None: all columns of `schema`.
+            where: an SQL condition on the rows.
+        """
+        names = list(columns) if columns is not None else schema.names
         try:
             dataset = self.open(name)
         except NotFoundError:
             dataset = None
-        if dataset is None or not set(wanted) <= set(dataset.schema.names):
-            return pa.schema([schema.field(c) for c in wanted]).empty_table()
-        return dataset.to_table(columns=wanted, filter=where)
+        if dataset is None or not set(names) <= set(dataset.schema.names):
+            return pa.schema([schema.field(c) for c in names]).empty_table()
+        return dataset.to_table(columns=names, filter=where)
 
     @contextmanager
     def lock(self, name: str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold the lock called `name`; the kernel frees it if the process dies.
+        """Hold a lock during a `with` block. The kernel frees it if the process dies.
+
+        Args:
+            name: of the lock.
+            timeout: how long to wait for the lock, in seconds.
 
         Raises:
-            BusyError: another process held it for longer than `timeout` seconds.
-            InputError: the tables are not in a local folder, where locks could be taken.
+            BusyError: another process held the lock for longer than `timeout`.
+            InputError: the tables are not in a local folder.
         """
         if not self.is_local:
             raise InputError(
-                f"{self.root} can only be read: write to a local folder, where locks are sound"
+                f"{self.root} can only be read: write to a local folder, where file locks work"
             )
         folder = Path(self.root, "_locks")
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +131,8 @@ class Tables:
                 yield
         except Timeout:
             raise BusyError(
-                f"{name} has been locked by another run for {timeout:.0f} s; wait for that run to"
-                " end, or stop it"
+                f"{name} has been locked by another run for {timeout:.0f} s; wait until that run"
+                " ends, or stop it"
             ) from None
 
     def replace(
@@ -118,9 +142,16 @@ class Tables:
         batches: Iterable[pa.RecordBatch],
         where: str | None,
     ) -> int:
-        """Remove the rows that match `where` (None: every row) and add `batches`, in one commit.
+        """Remove rows and add others, in one commit. The table is created if it does not exist.
 
-        Returns the version that was made, or the current one where there was nothing to do.
+        Args:
+            name: of the table.
+            schema: of the table. If the table has other columns, see `_open_or_create`.
+            batches: the rows to add.
+            where: an SQL condition on the rows to remove. None: remove all rows.
+
+        Returns:
+            The new version of the table, or the current one if nothing changed.
         """
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
@@ -128,29 +159,42 @@ class Tables:
             added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
             removed, updated = [], []
             for fragment in dataset.get_fragments():
-                left = fragment.delete(where) if where is not None else None
-                if left is None:
+                # None: no row of the fragment is left.
+                remaining = fragment.delete(where) if where is not None else None
+                if remaining is None:
                     removed.append(fragment.fragment_id)
-                elif left.deletion_file != fragment.metadata.deletion_file:
-                    updated.append(left)
+                elif remaining.deletion_file != fragment.metadata.deletion_file:
+                    updated.append(remaining)
             return _commit(dataset, added, removed, updated)
 
     def upsert(
         self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], key: str
     ) -> int:
-        """Add rows whose key is new and replace those whose key is known.
+        """Add rows in one commit, replacing the rows that have the same keys.
 
-        One commit. Keys must be unique within `batches`, which are streamed.
+        Args:
+            name: of the table.
+            schema: of the table.
+            batches: the rows to add. Keys must be unique. The batches are streamed.
+            key: the column of keys.
+
+        Returns:
+            The new version of the table, or the current one if nothing changed.
         """
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
-            known = KeyLookup(dataset, key)
-            reader = pa.RecordBatchReader.from_batches(schema, known.among(batches))
+            lookup = KeyLookup(dataset, key)
+            reader = pa.RecordBatchReader.from_batches(schema, lookup.observe(batches))
             added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
-            removed, updated = known.deleted()
+            removed, updated = lookup.delete_matches()
             return _commit(dataset, added, removed, updated)
 
     def _open_or_create(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
+        """Open a table and give it the columns of `schema`.
+
+        Missing nullable columns are added. If columns differ in any other way, all rows are
+        removed: the rows and the run keys of the old schema are not valid for the new one.
+        """
         try:
             dataset = self.open(name)
         except NotFoundError:
@@ -158,21 +202,19 @@ class Tables:
             return lance.write_dataset(schema.empty_table(), self.uri(name), schema=schema)
         if dataset.schema.equals(schema):
             return dataset
-        known = set(dataset.schema.names)
-        added = [f for f in schema if f.name not in known]
-        same = all(f in schema for f in dataset.schema)
-        if same and all(f.nullable for f in added):
-            if not added:  # the same columns in another order; rows are written by name
+        current = set(dataset.schema.names)
+        added = [field for field in schema if field.name not in current]
+        if all(field in schema for field in dataset.schema) and all(f.nullable for f in added):
+            if not added:  # only the order differs, and rows are written by column name
                 return dataset
             dataset.add_columns(pa.schema(added))
             return self.open(name)
-        # The columns mean something else now, and so does every run key made of them.
         return lance.write_dataset(
             schema.empty_table(), self.uri(name), schema=schema, mode="overwrite"
         )
 
     def compact(self, name: str) -> None:
-        """Merge small fragments and forget versions that nothing refers to (tags are kept)."""
+        """Merge small fragments and delete versions older than an hour that have no tag."""
         with self.lock(name):
             dataset = self.open(name)
             dataset.optimize.compact_files()
@@ -182,69 +224,37 @@ class Tables:
 
 
 def _commit(dataset: lance.LanceDataset, added: list, removed: list, updated: list) -> int:
+    """Commit changed fragments; return the new version, or the current one without changes."""
     if not (added or removed or updated):
         return int(dataset.version)
     operation = lance.LanceOperation.Update(
         removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
     )
-    made = lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
-    return int(made.version)
-
-
-class KeyLookup:
-    """Finds the rows of a table whose keys pass by, so many keys to each scan of the table's."""
-
-    def __init__(self, dataset: lance.LanceDataset, key: str):
-        self.dataset = dataset
-        self.key = key
-        self.rows = [np.empty(0, np.uint64)]
-
-    def among(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        keys: list[pa.Array] = []
-        for batch in batches:
-            # A copy: the column itself would keep its whole batch in memory.
-            keys.append(batch[self.key].take(pa.array(np.arange(batch.num_rows))))
-            if sum(map(len, keys)) >= _KEYS:
-                self._find(keys)
-                keys = []
-            yield batch
-        self._find(keys)
-
-    def deleted(self) -> tuple[list[int], list[lance.FragmentMetadata]]:
-        """Fragments of which nothing is left without those rows, and what is left of others."""
-        rows = np.sort(np.concatenate(self.rows))
-        removed, updated = [], []
-        for number in np.unique(rows >> np.uint64(32)).tolist():
-            here = ", ".join(map(str, rows[rows >> np.uint64(32) == number].tolist()))
-            left = self.dataset.get_fragment(number).delete(f"_rowaddr IN ({here})")
-            if left is None:
-                removed.append(number)
-            else:
-                updated.append(left)
-        return removed, updated
-
-    def _find(self, keys: list[pa.Array]) -> None:
-        if not keys or not self.dataset.count_rows():
-            return
-        wanted = pa.concat_arrays(keys)
-        scanner = self.dataset.scanner(columns=[self.key], with_row_address=True)
-        for batch in scanner.to_batches():
-            there = pc.is_in(batch[self.key], value_set=wanted)
-            self.rows.append(batch["_rowaddr"].filter(there).to_numpy().astype(np.uint64))
+    committed = lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
+    return int(committed.version)
 
 
 def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
-    """Rows of a table's version by their row ids, in the order given; ids may repeat."""
-    import lancedb  # takes as long to import as all the rest, and whoever judges needs none of it
+    """Read rows of a version of a table by their row ids.
+
+    Args:
+        uri: of the table.
+        version: of the table.
+        rows: row ids, which may repeat.
+        columns: to read.
+
+    Returns:
+        One row for each row id, in the order of `rows`.
+    """
+    import lancedb  # slow to import, and stages that only read columns do not need it
 
     folder, _, name = uri.rpartition("/")
     table = lancedb.connect(folder).open_table(name.removesuffix(".lance"))
     table.checkout(version)
-    wanted = np.asarray(rows, np.uint64)
-    once, place = np.unique(wanted, return_inverse=True)
-    found = table.take_row_ids(once.tolist()).select(list(columns)).with_row_id().to_arrow()
-    order = np.argsort(found["_rowid"].to_numpy())
-    return found.select(list(columns)).take(pa.array(order[place]))
+    row_ids, index = np.unique(np.asarray(rows, np.uint64), return_inverse=True)
+    taken = table.take_row_ids(row_ids.tolist()).select(list(columns)).with_row_id().to_arrow()
+    order = np.argsort(taken["_rowid"].to_numpy())
+    return taken.select(list(columns)).take(pa.array(order[index]))
 
 
 def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
@@ -259,6 +269,6 @@ def quote(value: str) -> str:
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """SQL that holds for rows whose `column` is among `values`."""
-    listed = ", ".join(quote(v) for v in values)
-    return f"{column} IN ({listed})" if listed else "false"
+    """An SQL condition for rows whose `column` is one of `values`."""
+    literals = ", ".join(quote(v) for v in values)
+    return f"{column} IN ({literals})" if literals else "false"

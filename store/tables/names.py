@@ -1,19 +1,31 @@
-"""The names of the tables."""
+"""The names of tables that exist once for each space."""
 
 
 def vectors_table(space: str) -> str:
-    """The table of a space's vectors."""
+    """The vectors of all parts."""
     return f"vectors__{space}"
 
 
 def pairs_table(space: str) -> str:
-    """The table of what compares a sample's parts in a space."""
+    """Signals that compare the parts of a sample."""
     return f"pairs__{space}"
 
 
+def bank_table(space: str) -> str:
+    """The queries and items that corrections are fitted and evaluated on."""
+    return f"banks__{space}"
+
+
 def gallery_table(space: str, modality: str) -> str:
+    """The items of one modality that search reads."""
     return f"gallery__{space}__{modality}"
 
 
-def bank_table(space: str) -> str:
-    return f"banks__{space}"
+def drift_table(space: str) -> str:
+    """Measurements of how fresh queries differ from those of a release."""
+    return f"drift__{space}"
+
+
+def query_log_table(space: str) -> str:
+    """The vectors of logged queries."""
+    return f"query_log__{space}"

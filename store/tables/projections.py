@@ -1,7 +1,8 @@
 """Learned projections: files beside the tables, and a table of what each was learned from.
 
-A projection is named by its content and is never changed. The one that holds is the newest that
-was learned from the encoders of now; another encoder, on either side, leaves none.
+A projection file is named after its content and never changes. The current projection of a tower
+is the newest that was learned from the current encoders. If one of these encoders changes, there is
+no current projection until a new one is learned.
 """
 
 import json
@@ -29,9 +30,14 @@ SCHEMA = pa.schema(
 class Learned:
     """A projection of a modality into a space.
 
-    `file` is relative to the tables' folder, `encoder` the fingerprint of the encoder whose
-    vectors it projects, `anchors` those of the towers that it was aligned by, by modality,
-    `figures` how well it does.
+    Attributes:
+        space: the name of the space.
+        modality: of the vectors that it projects.
+        encoder: the fingerprint of the encoder whose vectors it projects.
+        anchors: the fingerprints of the towers that it was aligned by, by modality.
+        file: the projection's file, relative to the folder of the tables.
+        figures: how well the projection retrieves held-out pairs.
+        created_at: when it was learned.
     """
 
     space: str
@@ -44,7 +50,7 @@ class Learned:
 
 
 def new_file(tables: Tables, space: str, modality: str, fingerprint: str) -> tuple[Path, str]:
-    """Where a projection is to be written, and its name as `Learned.file` has it."""
+    """The path for a new projection file, and its name as in `Learned.file`. Makes the folder."""
     name = f"projections/{space}-{modality}-{fingerprint}.safetensors"
     path = Path(tables.root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +58,7 @@ def new_file(tables: Tables, space: str, modality: str, fingerprint: str) -> tup
 
 
 def record(tables: Tables, learned: list[Learned]) -> None:
-    """List projections whose files are there; those learned together come into force together."""
+    """Add projections to the table, in one commit. Their files must exist."""
     rows = [
         {**vars(each), "anchors": _canonical(each.anchors), "figures": json.dumps(each.figures)}
         for each in learned
@@ -64,18 +70,19 @@ def record(tables: Tables, learned: list[Learned]) -> None:
 def current(
     tables: Tables, space: str, modality: str, encoder: str, anchors: Mapping[str, str]
 ) -> Learned | None:
-    """The newest that was learned from these encoders, if there is one."""
-    here = f"space = {quote(space)} AND modality = {quote(modality)}"
-    here += f" AND encoder = {quote(encoder)} AND anchors = {quote(_canonical(anchors))}"
-    found = tables.scan(TABLE, SCHEMA, where=here).sort_by("created_at").to_pylist()
-    if not found:
+    """The newest projection that was learned from these encoders, or None."""
+    where = f"space = {quote(space)} AND modality = {quote(modality)}"
+    where += f" AND encoder = {quote(encoder)} AND anchors = {quote(_canonical(anchors))}"
+    rows = tables.scan(TABLE, SCHEMA, where=where).sort_by("created_at").to_pylist()
+    if not rows:
         return None
-    row = found[-1]
+    row = rows[-1]
     parsed = {"anchors": json.loads(row["anchors"]), "figures": json.loads(row["figures"])}
     return Learned(**{**row, **parsed})
 
 
 def now() -> datetime:
+    """The current time, for `Learned.created_at`."""
     return datetime.now(UTC)
 
 

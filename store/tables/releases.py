@@ -1,7 +1,7 @@
 """Releases: immutable sets of table versions that belong together, with their evaluation.
 
-Tags come first and the release's row last, so a release that is listed can always be opened.
-Cleanup leaves tagged versions alone; only the last releases keep their tags.
+A release's versions are tagged before its row is written, so every release in the table can be
+opened. Cleanup does not delete tagged versions. Only the last releases keep their tags.
 """
 
 import json
@@ -16,6 +16,7 @@ from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import gallery_table
 
 TABLE = "releases"
 KEEP = 5
@@ -23,12 +24,21 @@ KEEP = 5
 
 @dataclass(frozen=True)
 class Direction:
-    """How queries of one modality are corrected against the gallery of another.
+    """How queries of one modality are corrected when they search the gallery of a modality.
 
-    `method` is "none" where the raw scores won, and `reason` says why this one; `tried` is every
-    setting that was compared. `centre` is what the stored biases were centred by in the served
-    vectors (`vector_layout`). `zero` and `unit` are the scale of its scores, by which lists of
-    several galleries are merged.
+    Attributes:
+        query: the modality of the queries.
+        gallery: the modality of the gallery.
+        method: the correction. "none" if raw scores were better.
+        params: the parameters of the method.
+        reason: why this method was selected.
+        pairs: how many validation pairs it was selected on.
+        zero: the score that is 0 on the calibrated scale, on which results of several galleries
+            are merged.
+        unit: the length of 1 on the calibrated scale, in scores.
+        centre: the constant by which the biases in the served vectors are centred
+            (`store.search.vector_layout`).
+        tried: the settings that were compared, with their results.
     """
 
     query: str
@@ -44,24 +54,35 @@ class Direction:
 
     @property
     def name(self) -> str:
+        """Such as "text->image"."""
         return f"{self.query}->{self.gallery}"
 
     @property
     def recipe(self) -> Recipe:
-        """The correction, ready to be fitted again."""
+        """The method and its parameters, to fit the correction again."""
         return recipe(self.method, self.params)
 
     def raw(self, reason: str) -> "Direction":
-        """The same direction, left uncorrected."""
+        """The same direction without a correction."""
         return replace(self, method="none", params={}, reason=reason)
 
 
 @dataclass(frozen=True)
 class Release:
-    """One release as it is stored.
+    """One release, as the table stores it.
 
-    `dim` is the space's; `versions` maps tables to their Lance versions; `banks` says by modality
-    what the corrections were fitted on.
+    Attributes:
+        number: from 1, in the order of publication.
+        created_at: when it was published.
+        space: the name of the space.
+        space_config: the configuration of the space.
+        dim: the number of dimensions of the space.
+        fingerprints: of the encoders, by modality.
+        banks: what the corrections were fitted on, as `store.tables.banks.describe` returns it.
+        versions: Lance versions by table.
+        directions: by name.
+        evaluation: figures on test pairs, by direction.
+        policy: the hash of the policy.
     """
 
     number: int
@@ -78,10 +99,12 @@ class Release:
 
     @property
     def tag(self) -> str:
+        """The tag of the release's table versions."""
         return f"release-{self.number:06d}"
 
     def gallery(self, modality: str) -> str:
-        return f"gallery__{self.space}__{modality}"
+        """The name of the gallery table of a modality."""
+        return gallery_table(self.space, modality)
 
     @property
     def modalities(self) -> list[str]:
@@ -102,12 +125,15 @@ def publish(
     evaluation: Mapping[str, Any],
     policy: str,
 ) -> Release:
-    """Tag the versions, then list the release; all but the last `KEEP` and the newest of each
-    space lose their tags."""
+    """Tag the table versions, then add the release to the table.
+
+    All releases lose their tags, except the last `KEEP` and the newest of each space. The arguments
+    are those of `Release`.
+    """
     with tables.lock("publish-release"):
-        known = listed(tables)
+        earlier = listed(tables)
         release = Release(
-            number=known[-1].number + 1 if known else 1,
+            number=earlier[-1].number + 1 if earlier else 1,
             created_at=datetime.now(UTC),
             space=space,
             space_config=dict(space_config),
@@ -121,15 +147,15 @@ def publish(
         )
         for name, version in release.versions.items():
             dataset = tables.open(name)
-            if release.tag in dataset.tags.list():  # left by a run that died before the row
+            if release.tag in dataset.tags.list():  # from a run that died before it wrote the row
                 dataset.tags.delete(release.tag)
             dataset.tags.create(release.tag, version)
         row = pa.Table.from_pylist([_row(release)], schema=schema.RELEASES)
         tables.replace(TABLE, schema.RELEASES, row.to_batches(), "false")
-        kept = {each.number for each in _kept([*known, release])}
-        for old in known:
-            if old.number not in kept:
-                _untag(tables, old)
+        kept = {each.number for each in _kept([*earlier, release])}
+        for each in earlier:
+            if each.number not in kept:
+                _untag(tables, each)
     return release
 
 
@@ -140,40 +166,42 @@ def listed(tables: Tables) -> list[Release]:
 
 
 def latest(tables: Tables, space: str | None = None) -> Release:
-    """The newest release, of all or of a space.
+    """The newest release of a space, or of all spaces.
 
     Raises:
-        NotFoundError: there is none yet.
+        NotFoundError: there is none.
     """
-    known = listed(tables)
-    if not known:
+    releases = listed(tables)
+    if not releases:
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
-    found = [release for release in known if space in (None, release.space)]
-    if not found:
-        there = ", ".join(sorted({release.space for release in known}))
-        raise NotFoundError(f"no release in the space {space!r} yet, only in: {there}")
-    return found[-1]
+    of_space = [release for release in releases if space in (None, release.space)]
+    if not of_space:
+        spaces = ", ".join(sorted({release.space for release in releases}))
+        raise NotFoundError(f"no release in the space {space!r} yet, only in: {spaces}")
+    return of_space[-1]
 
 
 def numbered(tables: Tables, number: int) -> Release:
-    """A release by its number.
+    """The release with a number.
 
     Raises:
-        NotFoundError: there is none, or its tables are no longer kept.
+        NotFoundError: there is none, or its table versions are no longer kept.
     """
-    known = {release.number: release for release in listed(tables)}
-    kept = [release.number for release in _kept(list(known.values()))]
+    releases = {release.number: release for release in listed(tables)}
+    kept = [release.number for release in _kept(list(releases.values()))]
     if number not in kept:
-        said = "is no longer kept" if number in known else "is not there"
-        raise NotFoundError(f"release {number} {said}; there are: {', '.join(map(str, kept))}")
-    return known[number]
+        problem = "is no longer kept" if number in releases else "does not exist"
+        raise NotFoundError(
+            f"release {number} {problem}; available: {', '.join(map(str, kept)) or 'none'}"
+        )
+    return releases[number]
 
 
-def _kept(known: list[Release]) -> list[Release]:
-    """The last `KEEP`, and the newest of each space, oldest first."""
-    newest = {release.space: release.number for release in known}
-    recent = {release.number for release in known[-KEEP:]}
-    return [r for r in known if r.number in recent | set(newest.values())]
+def _kept(releases: list[Release]) -> list[Release]:
+    """The releases that keep their tags, oldest first."""
+    newest = {release.space: release.number for release in releases}
+    recent = {release.number for release in releases[-KEEP:]}
+    return [r for r in releases if r.number in recent | set(newest.values())]
 
 
 def _untag(tables: Tables, release: Release) -> None:

@@ -1,4 +1,4 @@
-"""The Arrow schemas of the tables: the contract between everything that writes and reads."""
+"""The Arrow schemas of the tables. All writers and readers use these."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ SAMPLES = pa.schema(
 )
 PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
 
-# `scorers` names what measured the row, each with its version, as `name@version name@version`.
+# `scorers` lists the scorers that measured the row, as `name@version name@version`.
 SIGNALS = pa.schema(
     [
         _text("drop"),
@@ -47,8 +47,9 @@ SIGNALS = pa.schema(
     ]
 )
 
-# A record that did not pass a stage. `rejected` has a rule with value and threshold,
-# `failed` an error. `unmeasured` passed, but lacks a signal: its rule names the scorer.
+# Records with problems. By `outcome`, a record was `rejected` by a rule (with value and threshold),
+# `failed` with an error, or `unmeasured`: it passed the stage, but the scorer in `rule` could not
+# measure it.
 LEDGER = pa.schema(
     [
         _text("drop"),
@@ -64,7 +65,8 @@ LEDGER = pa.schema(
     ]
 )
 
-# The last word on a stage: it is written after everything else, so what is not here is missing.
+# The commit record of a stage of a drop. It is written after everything else: a stage without a
+# record counts as missing.
 STAGES = pa.schema(
     [
         _text("drop"),
@@ -83,9 +85,9 @@ STAGES = pa.schema(
 )
 EVALUATION = "evaluation:"
 
-# `cluster` is the id of the sample that stands for this one, or the key of an evaluation sample;
-# `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample of a drop is lost
-# at most once.
+# `cluster` is the id of the representative that is kept instead of this sample, or the key of an
+# evaluation sample. `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample
+# of a drop is removed as a duplicate at most once.
 DUPLICATES = pa.schema(
     [
         _text("id"),
@@ -123,7 +125,8 @@ RELEASES = pa.schema(
     ]
 )
 
-# What was measured of a release's fresh queries, one row a direction and measurement.
+# Measurements of a release's fresh queries, one row for each direction and measurement
+# (`store.tables.drift.Drift`).
 DRIFT = pa.schema(
     [
         pa.field("measured_at", pa.timestamp("us", tz="UTC"), nullable=False),
@@ -143,6 +146,7 @@ DRIFT = pa.schema(
 
 
 def vectors(dim: int) -> pa.Schema:
+    """The vectors of all parts in one space, each part once."""
     return pa.schema(
         [
             _text("part_id"),
@@ -154,12 +158,15 @@ def vectors(dim: int) -> pa.Schema:
 
 
 def banks(dim: int) -> pa.Schema:
-    """What is set aside, by `split`, each row with its `origin`, its vector's `encoder`, and the
-    key of what all rows were drawn by.
+    """The queries and items that corrections are fitted and evaluated on.
 
-    bank, validation, test: pairs of the corpus; both parts of a pair are in the split, and the
-    gallery's bank is that of `bank`. queries: the query bank of a modality, where it is not the
-    corpus's own alone. reference: queries of the same origin that no correction is fitted to.
+    `origin` says where a row comes from, `encoder` what made its vector, and `draw` is the key of
+    the settings that all rows were drawn by. The values of `split` are:
+
+    - `bank`, `validation`, `test`: pairs of the corpus. Both parts of a pair are in the same split.
+      The items of `bank` are the gallery bank.
+    - `queries`: the query bank of a modality, if it is not only from the corpus.
+    - `reference`: queries of the same origin on which no correction is fitted.
     """
     return pa.schema(
         [
@@ -177,7 +184,7 @@ def banks(dim: int) -> pa.Schema:
 
 
 def query_log(dim: int) -> pa.Schema:
-    """What was asked: vectors, and never a text or a picture."""
+    """The vectors of past queries. Texts and images of queries are never stored."""
     return pa.schema(
         [
             pa.field("asked_at", pa.timestamp("us", tz="UTC"), nullable=False),
@@ -190,19 +197,29 @@ def query_log(dim: int) -> pa.Schema:
 
 
 def served_width(dim: int) -> int:
-    """Dimensions of a served vector: g, one a query modality, zeros up to a multiple of 16, which
-    every kind of index can cut into parts."""
+    """The number of dimensions of a served vector.
+
+    It holds the vector, one dimension for each modality of queries, and zeros up to a multiple of
+    16: every type of index can split that into sub-vectors.
+    """
     return -(-(dim + len(MODALITIES)) // 16) * 16
 
 
 def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
-    """What search reads, laid out as `store.search.vector_layout` says.
+    """The items of one modality that search reads. Vectors are laid out as in
+    `store.search.vector_layout`.
 
-    `vector` holds the unit vector g; `vector_{m}` what queries of modality m are compared with,
-    where their correction moves it (`moved`). `bias_{m}` is subtracted from the score of a query of
-    modality m; by methods that decide query by query, only where the top item has `hub_{m}`.
-    `occurrence_{m}` is the item's k-occurrence: in how many raw top tens of the bank's queries of
-    modality m it stands; null where there is no such bank.
+    - `vector`: the unit vector of the item.
+    - `vector_{m}`: the moved vector that queries of modality m are compared with, if their
+      correction moves vectors.
+    - `bias_{m}`: subtracted from the scores of queries of modality m.
+    - `hub_{m}`: dynamic methods subtract the bias only if the query's top item has this flag.
+    - `occurrence_{m}`: the item's k-occurrence: in how many raw top tens of the bank's queries of
+      modality m it is. Null if there is no such bank.
+
+    Args:
+        dim: of the space.
+        moved: the modalities m that have a column `vector_{m}`.
     """
     served = pa.list_(pa.float32(), served_width(dim))
     return pa.schema(
@@ -225,5 +242,6 @@ def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
     )
 
 
-def is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind)
+def is_text(data_type: pa.DataType) -> bool:
+    """Whether a signal of this type is text. All others are numbers."""
+    return pa.types.is_string(data_type)

@@ -1,11 +1,11 @@
-"""The signals: what is measured of samples, each under the name that the policy has rules for."""
+"""The signals: measurements of samples. A policy has rules for them by name."""
 
 import pyarrow as pa
 
 MODALITIES = ("image", "text", "audio")
 
-# One nullable column a signal: null means that the sample has no part to measure, that nobody asked
-# for an optional scorer, or that the scorer could not measure this one (the ledger tells).
+# One nullable column for each signal. Null means that the sample has no such part, that an optional
+# scorer is not switched on, or that the scorer could not measure this sample (see the ledger).
 SIGNAL_TYPES: dict[str, pa.DataType] = {
     "image_width": pa.int32(),
     "image_height": pa.int32(),
@@ -54,7 +54,7 @@ SIGNAL_TYPES: dict[str, pa.DataType] = {
     "audio_speech": pa.float32(),
 }
 
-# What duplicates are found by: measured like signals, but no policy has rules for them.
+# Fingerprints for finding duplicates. They are measured like signals, but a policy cannot use them.
 FINGERPRINT_TYPES: dict[str, pa.DataType] = {
     "image_pdq": pa.binary(32),
     "image_copies": pa.binary(16 * 32),
@@ -62,17 +62,17 @@ FINGERPRINT_TYPES: dict[str, pa.DataType] = {
     "audio_fingerprint": pa.binary(),
 }
 
-# What is measured of a sample's parts together in one space; null where one is not embedded.
-_PAIRED = ("text_image", "text_audio", "image_audio")
+# Signals that compare the parts of a sample in one space. Null if a part has no vector.
+_PAIRS = ("text_image", "text_audio", "image_audio")
 PAIR_TYPES: dict[str, pa.DataType] = {
-    **{f"{p}_{w}": pa.float32() for p in _PAIRED for w in ("cosine", "corrected", "rank")},
+    **{f"{p}_{w}": pa.float32() for p in _PAIRS for w in ("cosine", "corrected", "rank")},
     "text_image_audio_volume": pa.float32(),
     "image_laion_aesthetic": pa.float32(),
     **{f"{m}_cluster": pa.int32() for m in MODALITIES},
 }
 
-# Each scorer's version: raise one when it would give another value. The signals are stale then,
-# and what that scorer gives, alone, is measured again.
+# The version of each scorer. Raise it when the scorer's values change: the stage `signals` is then
+# out of date, and only the signals of that scorer are measured again.
 SCORERS = {
     "image_size": 1,
     "image_pixels": 1,
@@ -91,5 +91,5 @@ SCORERS = {
     "audio_fingerprint": 1,
 }
 
-# Those that corpus.yaml has to ask for.
+# Scorers that run only if corpus.yaml switches them on.
 OPTIONAL = {"image_nsfw": 1, "audio_speech": 1, "image_classifier": 1}

@@ -1,13 +1,13 @@
-"""One run of a stage: resumable work in a staging table, then one publication.
+"""One run of a stage: resumable work in staging tables, then one publication.
 
-A stage's work is cut into named units. Each unit's rows, rejected and failed records and counts
-are committed to staging when the unit is whole; a rerun with the same key goes on from there.
-When all is staged and every record is accounted for, the rows replace the old ones in the main
-table in one transaction.
+The work of a stage is divided into named units. When a unit is complete, its rows, its ledger
+entries and its counts are committed to staging. A rerun with the same run key skips these units.
+When all units are staged and every record is accounted for, the rows replace the old ones in the
+main table in one transaction.
 
-Order of a publication: the stage's record goes, the ledger and the table change, the record
-comes back. A process that dies in between leaves no record, so the stage counts as missing and
-runs again (its staged units are still there, so nothing is computed twice).
+A publication first deletes the stage's record, then writes the ledger and the table, then writes
+the new record. If the process dies in between, there is no record, so the stage counts as missing
+and runs again. Its staged units are still there, so nothing is computed twice.
 """
 
 import shutil
@@ -26,9 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
-from store.errors import ConservationError, RecordError
 from store.tables import schema
-from store.tables.lance_tables import LITTLE_AHEAD, Tables, quote
+from store.tables.lance_tables import LITTLE_AHEAD, Tables, one_of, quote
+from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stages import EVERY_DROP
 
 _LEDGER_ROWS = 4096
@@ -45,51 +45,13 @@ _UNITS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A record that did not pass: rejected by a rule with its value and threshold, or failed."""
-
-    source: str
-    key: str
-    rule: str
-    outcome: str = "rejected"
-    id: str | None = None
-    value: str | None = None
-    threshold: str | None = None
-    error: str | None = None
-
-    @classmethod
-    def of(cls, source: str, key: str, error: RecordError, id: str | None = None) -> "Entry":
-        if error.threshold is None:
-            # What a library says may hold what is no text, and the ledger is text.
-            said = error.error.encode("utf-8", "backslashreplace").decode()
-            return cls(source, key, error.rule, "failed", id, error=said)
-        return cls(
-            source, key, error.rule, "rejected", id, _number(error.value), _number(error.threshold)
-        )
-
-
-@dataclass(frozen=True)
-class Counts:
-    """in = kept + rejected + failed, for one stage of one drop."""
-
-    input: int = 0
-    kept: int = 0
-    rejected: int = 0
-    failed: int = 0
-
-    def check(self, what: str) -> None:
-        """Raise ConservationError unless every record is accounted for."""
-        if self.input != self.kept + self.rejected + self.failed:
-            raise ConservationError(
-                f"{what}: {self.input} records went in, but {self.kept} kept + {self.rejected}"
-                f" rejected + {self.failed} failed came out; nothing was published"
-            )
-
-
 @dataclass
 class StageRun:
-    """The staging of one stage of one drop, under one run key. Picklable: workers append to it."""
+    """The staging tables of one stage of one drop, under one run key.
+
+    It can be pickled: workers append to it. `root` is the folder of the main tables, `schema` the
+    schema of the main table, and `started` a time of `time.monotonic`.
+    """
 
     root: str
     stage: str
@@ -100,11 +62,12 @@ class StageRun:
 
     @property
     def folder(self) -> Path:
-        place = identity.run_key(self.drop)[:12]
-        return Path(self.root, "_staging", f"{self.stage}-{place}", self.run_key)
+        """The folder of the staging tables."""
+        return Path(self.root, "_staging", f"{self.stage}-{_drop_hash(self.drop)}", self.run_key)
 
     @property
     def rows_uri(self) -> str:
+        """The staging table of rows."""
         return str(self.folder / "rows.lance")
 
     @property
@@ -112,9 +75,9 @@ class StageRun:
         return str(self.folder / "units.lance")
 
     def open(self) -> "StageRun":
-        """Make the staging tables, or find those of an interrupted run with the same key.
+        """Create the staging tables, or open those of an interrupted run with the same key.
 
-        What another key left behind is removed.
+        Staging tables of other keys, and rows of units that were not completed, are deleted.
         """
         if self.folder.parent.is_dir():
             for other in self.folder.parent.iterdir():
@@ -125,32 +88,31 @@ class StageRun:
             staged = self.schema.append(_UNIT)
             lance.write_dataset(staged.empty_table(), self.rows_uri, schema=staged)
             lance.write_dataset(_UNITS.empty_table(), self._units_uri, schema=_UNITS)
-        done = self.done()
-        stray = lance.dataset(self.rows_uri)
-        listed = ", ".join(quote(u) for u in done)
-        stray.delete(f"_unit NOT IN ({listed})" if listed else "true")
+        lance.dataset(self.rows_uri).delete(f"NOT ({one_of('_unit', self.done())})")
         return self
 
     def done(self) -> list[str]:
-        """Names of the units that are whole."""
+        """Names of the complete units."""
         return lance.dataset(self._units_uri).to_table(columns=["_unit"])["_unit"].to_pylist()
 
     def append(
-        self, unit: str, batches: Iterable[pa.RecordBatch], outcome: Callable[[], "UnitOutcome"]
+        self, unit: str, batches: Iterable[pa.RecordBatch], outcome: Callable[[], UnitOutcome]
     ) -> None:
-        """Stage a unit: its rows as they come, then what became of its records.
+        """Stage a unit. It is complete only when this returns.
 
-        `outcome` is called when `batches` is exhausted. A unit whose `outcome` never came is
-        redone, and its rows are dropped.
+        Args:
+            unit: its name.
+            batches: its rows, which are streamed.
+            outcome: called when `batches` is exhausted.
         """
         staged = self.schema.append(_UNIT)
 
-        def marked() -> Iterator[pa.RecordBatch]:
+        def with_unit() -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 column = pa.array([unit] * batch.num_rows, pa.string())
                 yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=staged)
 
-        reader = pa.RecordBatchReader.from_batches(staged, marked())
+        reader = pa.RecordBatchReader.from_batches(staged, with_unit())
         lance.write_dataset(reader, self.rows_uri, mode="append")
         result = outcome()
         row = {
@@ -165,21 +127,23 @@ class StageRun:
         )
 
     def staged(self, columns: list[str] | None = None) -> pa.Table:
-        """The staged rows in memory (name few columns)."""
-        wanted = columns if columns is not None else self.schema.names
-        return lance.dataset(self.rows_uri).to_table(columns=wanted)
+        """The staged rows, or some of their columns, in memory."""
+        names = columns if columns is not None else self.schema.names
+        return lance.dataset(self.rows_uri).to_table(columns=names)
 
     def scan(self, columns: list[str]) -> pa.RecordBatchReader:
-        """Columns of the staged rows, streamed."""
+        """Stream columns of the staged rows."""
         return lance.dataset(self.rows_uri).scanner(columns=columns).to_reader()
 
     def entries(self) -> Iterator[Entry]:
+        """Stream the ledger entries of the complete units."""
         units = lance.dataset(self._units_uri).scanner(columns=["entries"], batch_size=64)
         for batch in units.to_batches():
-            for listed in batch["entries"].to_pylist():
-                yield from (Entry(**e) for e in listed)
+            for entries in batch["entries"].to_pylist():
+                yield from (Entry(**e) for e in entries)
 
     def counts(self) -> Counts:
+        """The counts of the complete units."""
         units = lance.dataset(self._units_uri).to_table(columns=["input", "kept"])
         outcomes = Counter(e.outcome for e in self.entries())
         return Counts(
@@ -190,13 +154,13 @@ class StageRun:
         )
 
     def tallies(self) -> pa.Table:
-        """`input` and `broken` of each unit that is whole."""
+        """`input` and `broken` of each complete unit."""
         return lance.dataset(self._units_uri).to_table(columns=["input", "broken"])
 
     def batches(
         self, keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
-        """The staged rows as they will be published, streamed."""
+        """Stream the staged rows for publication, `rows` at a time, filtered by `keep`."""
         scanner = lance.dataset(self.rows_uri).scanner(
             columns=self.schema.names, batch_size=rows, **LITTLE_AHEAD
         )
@@ -206,7 +170,7 @@ class StageRun:
                 yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
 
     def close(self) -> None:
-        """Remove the staging tables."""
+        """Delete the staging tables."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
@@ -214,24 +178,20 @@ class StageRun:
 def begin(
     tables: Tables, stage: str, run_key: str, schema: pa.Schema, drop: str = EVERY_DROP
 ) -> Iterator[StageRun]:
-    """The staging of a stage, held alone for as long as the block lasts.
+    """Open the staging tables of a stage and lock the stage during a `with` block.
+
+    Args:
+        tables: of the corpus.
+        stage: its name.
+        run_key: hash of everything that the stage's output depends on.
+        schema: of the main table.
+        drop: its name. Default: a stage over all drops.
 
     Raises:
         BusyError: another process is running this stage of this drop.
     """
-    place = identity.run_key(drop)[:12]
-    with tables.lock(f"run-{stage}-{place}"):
+    with tables.lock(f"run-{stage}-{_drop_hash(drop)}"):
         yield StageRun(tables.root, stage, drop, run_key, schema).open()
-
-
-@dataclass(frozen=True)
-class UnitOutcome:
-    """What became of a unit's records; `broken` are those that an error budget counts."""
-
-    input: int
-    kept: int
-    entries: list[Entry] = field(default_factory=list)
-    broken: int = 0
 
 
 def publish(
@@ -244,24 +204,27 @@ def publish(
     output: Callable[[], str],
     resumed: int = 0,
 ) -> Counts:
-    """Make a stage's result the truth: check it, write ledger and table, record the stage.
+    """Publish the result of a stage: check it, write ledger and table, write the stage's record.
 
     Args:
-        counts: what the stage did, with `input` counted independently of the workers.
+        tables: of the corpus.
+        run: the staging of the stage. It is deleted at the end.
+        counts: of the stage, with `input` counted independently of the workers.
+        entries: for the ledger.
         write: writes the main table.
-        output: called after `write`; a digest of what later stages read, which run again only when
-            it changes.
-        resumed: how many units an interrupted run had already done.
+        output: called after `write`. Returns a digest of what later stages read; they run again
+            only if it changes.
+        resumed: how many units an interrupted run had completed.
 
     Raises:
-        ConservationError: in = kept + rejected + failed does not hold. Nothing was written.
+        ConservationError: input = kept + rejected + failed does not hold. Nothing was written.
     """
     counts.check(f"{run.stage} of drop {run.drop!r}")
-    here = f"drop = {quote(run.drop)} AND stage = {quote(run.stage)}"
-    tables.replace("stages", schema.STAGES, [], here)
-    tables.replace("ledger", schema.LEDGER, _ledger(run, entries), here)
+    where = _of_stage(run.stage, run.drop)
+    tables.replace("stages", schema.STAGES, [], where)
+    tables.replace("ledger", schema.LEDGER, _ledger(run, entries), where)
     write()
-    record = {
+    row = {
         "drop": run.drop,
         "stage": run.stage,
         "run_key": run.run_key,
@@ -272,25 +235,29 @@ def publish(
         "seconds": time.monotonic() - run.started,
         "published_at": datetime.now(UTC),
     }
-    stages = pa.Table.from_pylist([record], schema=schema.STAGES)
-    tables.replace("stages", schema.STAGES, stages.to_batches(), here)
+    stages = pa.Table.from_pylist([row], schema=schema.STAGES)
+    tables.replace("stages", schema.STAGES, stages.to_batches(), where)
     run.close()
     return counts
 
 
 def _ledger(run: StageRun, entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
-    left = iter(entries)
-    while some := list(islice(left, _LEDGER_ROWS)):
-        rows = [{"drop": run.drop, "stage": run.stage, **asdict(e)} for e in some]
+    remaining = iter(entries)
+    while chunk := list(islice(remaining, _LEDGER_ROWS)):
+        rows = [{"drop": run.drop, "stage": run.stage, **asdict(e)} for e in chunk]
         yield pa.RecordBatch.from_pylist(rows, schema=schema.LEDGER)
 
 
 def record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str, Any] | None:
-    """The stage's record, or None where the stage has not been published."""
-    here = f"drop = {quote(drop)} AND stage = {quote(stage)}"
-    rows = tables.scan("stages", schema.STAGES, where=here).to_pylist()
+    """The record of a stage of a drop (a row of `stages`), or None if it was not published."""
+    rows = tables.scan("stages", schema.STAGES, where=_of_stage(stage, drop)).to_pylist()
     return rows[0] if rows else None
 
 
-def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:g}"
+def _of_stage(stage: str, drop: str) -> str:
+    return f"drop = {quote(drop)} AND stage = {quote(stage)}"
+
+
+def _drop_hash(drop: str) -> str:
+    """A file name for a drop, whose own name may have any characters."""
+    return identity.run_key(drop)[:12]

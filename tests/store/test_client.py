@@ -1,4 +1,4 @@
-"""Search through the client: the same answers as brute force, and errors that help."""
+"""Search through the client returns the same rows as brute force, and helpful errors."""
 
 import os
 import subprocess
@@ -35,9 +35,9 @@ def brute_force(corpus: isotrope.Corpus, text: str, gallery: str, corrected: boo
 def test_search_is_exact(corpus: isotrope.Corpus, gallery: str, method: str) -> None:
     for number in (3, 77, 401):
         text = f"a red square number {number}"
-        found = corpus.search(text=text).among(gallery).correct(method).run()
-        assert found.complete
-        assert found.rows["id"].to_pylist() == brute_force(corpus, text, gallery, method == "auto")
+        result = corpus.search(text=text).among(gallery).correct(method).run()
+        assert result.complete
+        assert result.rows["id"].to_pylist() == brute_force(corpus, text, gallery, method == "auto")
 
 
 def test_columns_and_order(corpus: isotrope.Corpus) -> None:
@@ -53,9 +53,7 @@ def test_columns_and_order(corpus: isotrope.Corpus) -> None:
 
 
 @pytest.mark.slow
-def test_pandas_is_for_those_who_have_it(
-    corpus: isotrope.Corpus, squares: Workspace, tmp_path: Path
-) -> None:
+def test_pandas_is_optional(corpus: isotrope.Corpus, squares: Workspace, tmp_path: Path) -> None:
     hits = corpus.search(text="a blue square number 12").limit(7)
     with pytest.raises(errors.NotFoundError, match=r"isotrope\[pandas\]"):
         hits.to_pandas()
@@ -67,14 +65,14 @@ def test_pandas_is_for_those_who_have_it(
         "text='a blue square number 12').limit(7).to_pandas(); print(list(frame['key']))"
     )
     path = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, squares.root],
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         check=True,
         text=True,
     )
-    assert told.stdout.strip() == str([row["key"] for row in hits.to_list()])
+    assert done.stdout.strip() == str([row["key"] for row in hits.to_list()])
 
 
 def test_an_image_finds_itself_and_its_caption(corpus: isotrope.Corpus, tmp_path) -> None:
@@ -85,7 +83,7 @@ def test_an_image_finds_itself_and_its_caption(corpus: isotrope.Corpus, tmp_path
     assert "a green square number 26" in [row["caption"] for row in captions]
 
 
-def test_where_comes_before_the_search(corpus: isotrope.Corpus) -> None:
+def test_where_filters_before_the_search(corpus: isotrope.Corpus) -> None:
     query = corpus.search(text="a red square number 3").where("key LIKE 'grey-%'").limit(20)
     keys = [row["key"] for row in query.to_list()]
     assert len(keys) == 20
@@ -99,8 +97,8 @@ def test_weights_mix_the_inputs(corpus: isotrope.Corpus) -> None:
     assert [r["id"] for r in only_text] == [r["id"] for r in corpus.search(text=blue).to_list()]
     mixed = corpus.search(text=blue, image=red, weights=[0.6, 0.4]).correct("none").to_list()
     rows = corpus.gallery("image").to_arrow()
-    sides = [ColourText().encode([blue])[0], _image_vector(red)]
-    score = unfold(as_matrix(rows["vector"]), DIM) @ (0.6 * sides[0] + 0.4 * sides[1])
+    query = 0.6 * ColourText().encode([blue])[0] + 0.4 * _image_vector(red)
+    score = unfold(as_matrix(rows["vector"]), DIM) @ query
     best = rows.take(np.argsort(-score, kind="stable")[:10])["id"].to_pylist()
     assert [r["id"] for r in mixed] == best
 
@@ -110,30 +108,30 @@ def _image_vector(data: bytes) -> np.ndarray:
     return encoder.encode([encoder.prepare(data)])[0]
 
 
-def test_any_holds_both_modalities(corpus: isotrope.Corpus) -> None:
-    found = corpus.search(text="a yellow square number 8").among("any").limit(20).to_list()
-    assert {row["modality"] for row in found} == {"image", "text"}
-    assert [row["rank"] for row in found] == list(range(1, 21))
-    assert (np.diff([row["_calibrated"] for row in found]) <= 0).all()
+def test_any_searches_all_modalities(corpus: isotrope.Corpus) -> None:
+    rows = corpus.search(text="a yellow square number 8").among("any").limit(20).to_list()
+    assert {row["modality"] for row in rows} == {"image", "text"}
+    assert [row["rank"] for row in rows] == list(range(1, 21))
+    assert (np.diff([row["_calibrated"] for row in rows]) <= 0).all()
 
 
 @pytest.mark.parametrize("method", ["nnn", "csls", "inverted_softmax", "invgc_local", "centered"])
-def test_a_method_on_request_rescores(corpus: isotrope.Corpus, method: str) -> None:
+def test_a_requested_method_rescores(corpus: isotrope.Corpus, method: str) -> None:
     result = corpus.search(text="a red square number 3").correct(method).limit(5).run()
     assert result.rows.num_rows == 5
     compiled = corpus.release.directions["text->image"].method
     assert result.complete == (method == compiled) or len(result.notes) == 1
 
 
-def test_a_takes_its_vectors_too(corpus: isotrope.Corpus) -> None:
+def test_search_by_vectors(corpus: isotrope.Corpus) -> None:
     vector = 3 * ColourText().encode(["a red square number 3"])[0]
-    given = corpus.search(vectors={"text": vector}).to_list()
-    assert [r["id"] for r in given] == [
+    rows = corpus.search(vectors={"text": vector}).to_list()
+    assert [r["id"] for r in rows] == [
         r["id"] for r in corpus.search(text="a red square number 3").to_list()
     ]
 
 
-def test_wrong_input_says_what_is_right(corpus: isotrope.Corpus, tmp_path) -> None:
+def test_errors_say_what_is_allowed(corpus: isotrope.Corpus, tmp_path) -> None:
     query = corpus.search(text="x")
     cases = [
         (lambda: corpus.search(), "text="),
@@ -165,7 +163,7 @@ def test_before_any_release(tmp_path) -> None:
         isotrope.connect(tmp_path / "nowhere")
 
 
-def test_another_encoder_than_the_release_s_is_refused(
+def test_an_encoder_other_than_the_release_s_is_refused(
     corpus: isotrope.Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(corpus.release.fingerprints, "text", "colour-text@0")

@@ -1,4 +1,4 @@
-"""Every correction compiled into a gallery ranks as its dense formula does, whatever is asked."""
+"""Every correction that is compiled into a gallery ranks exactly as its dense formula does."""
 
 import lancedb
 import numpy as np
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from store.corrections import fit
-from store.search.corrected_search import Weighted, corrected
+from store.search.corrected_search import WeightedInput, search_corrected
 from store.search.vector_layout import fold, query_vector, unfold
 from store.tables import schema
 from store.tables.releases import Direction
@@ -20,52 +20,58 @@ METHODS = [
 RNG = np.random.default_rng(5)
 
 
-def units(rows: int, shift: float = 0.6) -> np.ndarray:
+def unit_rows(rows: int, shift: float = 0.6) -> np.ndarray:
     x = RNG.normal(size=(rows, DIM)) + shift
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-G, B, H, Q = units(ROWS), units(90), units(80), units(25)
+GALLERY, QUERY_BANK, GALLERY_BANK = unit_rows(ROWS), unit_rows(90), unit_rows(80)
+QUERIES = unit_rows(25)
 
 
 def compile_to(folder, methods: dict[str, str]):
-    """A gallery table with a correction for each query modality, and its directions."""
-    columns, ways, fitted = {}, {}, {}
+    """A gallery table with one correction for each query modality, its directions, and the fitted
+    corrections."""
+    columns, directions, fitted = {}, {}, {}
     folded, centre = {}, {}
     for m, method in methods.items():
-        c = fitted[m] = fit(method, gallery=G, query_bank=B, gallery_bank=H)
+        c = fitted[m] = fit(
+            method, gallery=GALLERY, query_bank=QUERY_BANK, gallery_bank=GALLERY_BANK
+        )
         centre[m] = float(c.bias.mean())
-        ways[m] = Direction(m, "image", method, c.params, "", 0, centre=centre[m])
+        directions[m] = Direction(m, "image", method, c.params, "", 0, centre=centre[m])
         columns[f"bias_{m}"] = pa.array(c.bias)
         columns[f"hub_{m}"] = pa.array(np.zeros(ROWS, bool) if c.flag is None else c.flag)
-        if ways[m].recipe.moves:
-            columns[f"vector_{m}"] = _listed(fold(c.vectors, {m: c.bias}, centre))
+        if directions[m].recipe.moves:
+            columns[f"vector_{m}"] = _vector_column(fold(c.vectors, {m: c.bias}, centre))
         else:
             folded[m] = c.bias
-    columns["vector"] = _listed(fold(G, folded, centre))
+    columns["vector"] = _vector_column(fold(GALLERY, folded, centre))
     columns["id"] = pa.array([f"{i:03d}" for i in range(ROWS)])
     columns["number"] = pa.array(range(ROWS))
-    return lancedb.connect(folder).create_table("g", pa.table(columns)), ways, fitted
+    table = lancedb.connect(folder).create_table("g", pa.table(columns))
+    return table, directions, fitted
 
 
-def _listed(rows: np.ndarray) -> pa.Array:
+def _vector_column(rows: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("where", [None, "number >= 300"])
 def test_one_input(tmp_path, method: str, where: str | None) -> None:
-    table, ways, fitted = compile_to(tmp_path, {"text": method})
+    table, directions, fitted = compile_to(tmp_path, {"text": method})
     admitted = np.arange(ROWS) >= (300 if where else 0)
-    indices, scores = fitted["text"].rank(Q, 10, where=admitted)
-    for q, expected, score in zip(Q, indices, scores, strict=True):
-        found = corrected(table, [Weighted("text", q, 1.0)], ways, ["id", "number"], where, 10)
-        assert found.complete
-        assert found.rows["number"].to_pylist() == list(expected)
-        np.testing.assert_allclose(found.rows["_score"], score, atol=1e-5)
-        raw = G[found.rows["number"].to_numpy()] @ q
-        np.testing.assert_allclose(found.rows["_raw_score"], raw, atol=1e-5)
-        np.testing.assert_allclose(found.rows["_bias"], raw - score, atol=2e-5)
+    indices, scores = fitted["text"].rank(QUERIES, 10, where=admitted)
+    for query, expected, score in zip(QUERIES, indices, scores, strict=True):
+        inputs = [WeightedInput("text", query, 1.0)]
+        result = search_corrected(table, inputs, directions, ["id", "number"], where, 10)
+        assert result.complete
+        assert result.rows["number"].to_pylist() == list(expected)
+        np.testing.assert_allclose(result.rows["_score"], score, atol=1e-5)
+        raw = GALLERY[result.rows["number"].to_numpy()] @ query
+        np.testing.assert_allclose(result.rows["_raw_score"], raw, atol=1e-5)
+        np.testing.assert_allclose(result.rows["_bias"], raw - score, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -73,40 +79,42 @@ def test_one_input(tmp_path, method: str, where: str | None) -> None:
     [("nnn", "inverted_softmax"), ("invgc_local+nnn", "csls"), ("none", "local_scaling"),
      ("centered", "invgc"), ("dynamic_inverted_softmax", "nnn")],
 )  # fmt: skip
-def test_mixed_inputs_are_exact_over_columns(tmp_path, text: str, image: str) -> None:
-    table, ways, fitted = compile_to(tmp_path, {"text": text, "image": image})
+def test_mixed_inputs_are_exact_over_several_columns(tmp_path, text: str, image: str) -> None:
+    table, directions, fitted = compile_to(tmp_path, {"text": text, "image": image})
     weights = {"text": 0.7, "image": 0.3}
     for i in range(0, 24, 2):
-        asked = {"text": Q[i], "image": Q[i + 1]}
+        vectors = {"text": QUERIES[i], "image": QUERIES[i + 1]}
         total = np.zeros(ROWS)
-        for m, w in weights.items():
+        for m, weight in weights.items():
             c = fitted[m]
-            raw = c.vectors @ asked[m]
-            act = c.flag is None or c.flag[int(np.argmax(raw))]
-            total += w * (raw - (c.bias if act else 0))
-        inputs = [Weighted(m, asked[m], weights[m]) for m in asked]
-        found = corrected(table, inputs, ways, ["number"], None, 8)
-        assert found.complete
-        assert found.rows["number"].to_pylist() == list(np.argsort(-total, kind="stable")[:8])
+            raw = c.vectors @ vectors[m]
+            is_corrected = c.flag is None or c.flag[int(np.argmax(raw))]
+            total += weight * (raw - (c.bias if is_corrected else 0))
+        inputs = [WeightedInput(m, vectors[m], weights[m]) for m in vectors]
+        result = search_corrected(table, inputs, directions, ["number"], None, 8)
+        assert result.complete
+        assert result.rows["number"].to_pylist() == list(np.argsort(-total, kind="stable")[:8])
         np.testing.assert_allclose(
-            found.rows["_score"], np.sort(total)[::-1][:8], rtol=1e-5, atol=1e-5
+            result.rows["_score"], np.sort(total)[::-1][:8], rtol=1e-5, atol=1e-5
         )
 
 
 def test_dynamic_corrections_differ_by_query(tmp_path) -> None:
-    """Some queries are corrected and some are not, or the tests above prove nothing."""
+    """Some queries are corrected and some are not. Without both, the tests above prove nothing."""
     _, _, fitted = compile_to(tmp_path, {"text": "dynamic_inverted_softmax"})
-    flag = fitted["text"].flag[np.argmax(Q @ G.T, axis=1)]
-    assert 0 < flag.sum() < len(Q)
+    flag = fitted["text"].flag[np.argmax(QUERIES @ GALLERY.T, axis=1)]
+    assert 0 < flag.sum() < len(QUERIES)
 
 
-def test_weights_that_are_not_asked_for_correct_nothing() -> None:
+def test_modalities_without_weight_are_not_corrected() -> None:
     bias = {"text": np.arange(ROWS, dtype=np.float32)}
-    rows = fold(G, bias, {"text": 0.0})
+    rows = fold(GALLERY, bias, {"text": 0.0})
+    query = QUERIES[0]
+    raw = GALLERY @ query
     assert rows.shape == (ROWS, schema.served_width(DIM))
-    np.testing.assert_array_equal(unfold(rows, DIM), G)
-    np.testing.assert_allclose(rows @ query_vector(Q[0], {}), G @ Q[0], atol=1e-6)
+    np.testing.assert_array_equal(unfold(rows, DIM), GALLERY)
+    np.testing.assert_allclose(rows @ query_vector(query, {}), raw, atol=1e-6)
     np.testing.assert_allclose(
-        rows @ query_vector(Q[0], {"text": 0.5}), G @ Q[0] - 0.5 * bias["text"], rtol=1e-5
+        rows @ query_vector(query, {"text": 0.5}), raw - 0.5 * bias["text"], rtol=1e-5
     )
-    np.testing.assert_allclose(rows @ query_vector(Q[0], {"image": 1.0}), G @ Q[0], atol=1e-6)
+    np.testing.assert_allclose(rows @ query_vector(query, {"image": 1.0}), raw, atol=1e-6)

@@ -1,4 +1,4 @@
-"""corpus.yaml: every mistake names its line, its field and what is allowed."""
+"""corpus.yaml: errors name the line, the field and what is allowed."""
 
 import pytest
 
@@ -37,27 +37,28 @@ GOOD = "sources:\n  photos:\n    path: drops\n"
         (GOOD + "corrections:\n  methods: [magic]\n", r":5: .*no correction called 'magic'; there"),
         (
             GOOD + 'corrections:\n  directions: {"text->film": nnn}\n',
-            r":5: .*'text->film': such as text->image; modalities are image, text, audio",
+            r":5: .*'text->film': not a direction such as text->image;"
+            r" modalities are image, text, audio",
         ),
         (GOOD + 'corrections: {directions: {"text->image": none+nnn}}\n', r"cannot be composed"),
         (GOOD + "corrections: {drift_bound: 0}\n", r"drift_bound: .*greater than 0"),
         (GOOD + "query_log: {days: 3}\n", r":4: .*allowed here: keep_days, keep_rows"),
     ],
 )
-def test_a_mistake_is_explained(text: str, expected: str) -> None:
+def test_error_messages(text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         parse(text)
 
 
-def test_the_defaults_stand(tmp_path) -> None:
+def test_defaults(tmp_path) -> None:
     (tmp_path / "corpus.yaml").write_text(GOOD)
     config = load(tmp_path)
     assert config.space == "local"
-    assert config.query_log is None  # nothing is logged that was not asked for
+    assert config.query_log is None  # logging is opt-in
     assert config.corrections.query_bank == ("corpus",)
     assert list(config.policy.rules) == ["image_min_side", "image_aspect", "text_chars"]
 
 
-def test_no_file(tmp_path) -> None:
+def test_missing_file(tmp_path) -> None:
     with pytest.raises(NotFoundError, match="isotrope init"):
         load(tmp_path)

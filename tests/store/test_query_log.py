@@ -1,4 +1,4 @@
-"""The query log: opt-in, vectors only, written by many at once, and gone when its time is over."""
+"""The query log is opt-in, holds only vectors, is safe for concurrent writers, and expires."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from store.search import query_log
 from store.search.query_log import QueryLog
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import query_log_table
 from store.workspace import Workspace
 from tests.helpers.corpus import COLOURS, CONFIG, ColourText, begin, picture
 
@@ -23,30 +24,30 @@ FINGERPRINTS = {"text": "words@1", "image": "pixels@1"}
 
 
 def vector(mark: bytes = b"") -> np.ndarray:
-    """Eight numbers, `mark` (of at most 32 bytes) written into them."""
+    """A random vector (8,) whose bytes begin with `mark` (at most 32 bytes)."""
     numbers = np.random.default_rng().normal(size=8).astype(np.float32)
     return np.frombuffer(mark + numbers.tobytes()[len(mark) :], np.float32)
 
 
 def log_at(tables: Tables, moment: datetime, *vectors: np.ndarray) -> None:
-    """Rows that were logged at some moment."""
+    """Write rows that were logged at `moment`."""
     columns = schema.query_log(8)
     rows = [
         {"asked_at": moment, "space": "s", "fingerprint": "f", "modality": "text", "vector": v}
         for v in vectors
     ]
     batches = pa.Table.from_pylist(rows, schema=columns).to_batches()
-    tables.replace(query_log.table_name("s"), columns, batches, "false")
+    tables.replace(query_log_table("s"), columns, batches, "false")
 
 
 def files_with(tables: Tables, mark: bytes) -> list[Path]:
-    found = [p for p in Path(tables.root).rglob("*") if p.is_file()]
-    return [p for p in found if mark in p.read_bytes()]
+    files = [p for p in Path(tables.root).rglob("*") if p.is_file()]
+    return [p for p in files if mark in p.read_bytes()]
 
 
 @pytest.fixture
-def searched(squares: Workspace, tmp_path: Path) -> Path:
-    """A folder whose corpus.yaml logs the queries of the squares' tables, in a copy of them."""
+def logging_corpus(squares: Workspace, tmp_path: Path) -> Path:
+    """The folder of a copy of the squares' corpus, with a query log."""
     import shutil
 
     shutil.copytree(squares.root / "tables", tmp_path / "tables")
@@ -54,48 +55,49 @@ def searched(squares: Workspace, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nothing_is_logged_without_being_asked_for(squares: Workspace) -> None:
+def test_logging_is_opt_in(squares: Workspace) -> None:
     corpus = isotrope.connect(squares.root)
     corpus.search(text="a red square number 3").run()
     corpus.close()
-    assert not squares.tables.exists(query_log.table_name("colours"))
+    assert not squares.tables.exists(query_log_table("colours"))
 
 
-def test_vectors_are_logged_and_nothing_else(searched: Path) -> None:
-    corpus = isotrope.connect(searched)
-    said = "a red square number 3"
-    corpus.search(text=said).run()
-    corpus.search(text=said, image=picture(COLOURS["red"], 5), weights=[0.7, 0.3]).run()
-    assert not corpus.tables.exists(query_log.table_name("colours"))  # buffered
+def test_only_vectors_are_logged(logging_corpus: Path) -> None:
+    corpus = isotrope.connect(logging_corpus)
+    text = "a red square number 3"
+    corpus.search(text=text).run()
+    corpus.search(text=text, image=picture(COLOURS["red"], 5), weights=[0.7, 0.3]).run()
+    assert not corpus.tables.exists(query_log_table("colours"))  # buffered
     corpus.close()
     rows = query_log.read(corpus.tables, "colours")
     assert rows.schema.names == ["asked_at", "space", "fingerprint", "modality", "vector"]
     assert sorted(rows["modality"].to_pylist()) == ["image", "text", "text"]
     assert set(rows["fingerprint"].to_pylist()) == {"colour-text@1", "colour-image@1"}
-    np.testing.assert_array_equal(rows["vector"][0].as_py(), ColourText().encode([said])[0])
-    log = Tables(searched / "tables" / "query_log__colours.lance")
-    assert not files_with(log, said.encode())
+    np.testing.assert_array_equal(rows["vector"][0].as_py(), ColourText().encode([text])[0])
+    log = Tables(logging_corpus / "tables" / "query_log__colours.lance")
+    assert not files_with(log, text.encode())
 
 
-def test_it_is_written_at_exit(searched: Path) -> None:
+def test_rows_are_written_at_exit(logging_corpus: Path) -> None:
     script = (
         "import isotrope;"
-        f"corpus = isotrope.connect({str(searched)!r});"
+        f"corpus = isotrope.connect({str(logging_corpus)!r});"
         "corpus.search(text='a red square number 3').run()"
     )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=root)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert query_log.read(Tables(searched / "tables"), "colours").num_rows == 1
+    assert query_log.read(Tables(logging_corpus / "tables"), "colours").num_rows == 1
 
 
-def test_processes_that_log_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_processes_lose_no_rows(tmp_path: Path) -> None:
     script = f"""
 import numpy as np
 from store.config import corrections as config
 from store.search.query_log import QueryLog
 from store.tables.lance_tables import Tables
+from store.tables.names import query_log_table
 log = QueryLog(Tables({str(tmp_path)!r}), config.QueryLog())
 for number in range(500):
     log.add("s", {FINGERPRINTS!r}, {{"text": np.full(8, number, np.float32)}})
@@ -108,14 +110,14 @@ for number in range(500):
     np.testing.assert_array_equal(np.sort(numbers), np.repeat(np.arange(500), 2))
 
 
-def test_what_is_too_old_is_gone_from_the_disk(tmp_path: Path) -> None:
+def test_expired_rows_are_deleted_from_the_disk(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
-    now, mark = datetime.now(UTC), b"a vector that was told to go"
+    now, mark = datetime.now(UTC), b"an expired vector"
     log_at(tables, now - timedelta(days=8), vector(mark), vector())
     log_at(tables, now - timedelta(days=6), vector(), vector())
     assert files_with(tables, mark)
     settings = corrections.QueryLog(keep_days=7)
-    assert query_log.read(tables, "s", settings).num_rows == 2  # never read past its time
+    assert query_log.read(tables, "s", settings).num_rows == 2  # expired rows are not read
     assert query_log.forget(tables, "s", settings) == 2
     assert not files_with(tables, mark)
     assert query_log.read(tables, "s", settings).num_rows == 2
@@ -123,7 +125,7 @@ def test_what_is_too_old_is_gone_from_the_disk(tmp_path: Path) -> None:
     assert query_log.count(tables, "s", now - timedelta(days=7)) == 2
 
 
-def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_rows_are_kept(tmp_path: Path) -> None:
     tables, mark = Tables(tmp_path), b"the oldest vector of all"
     now = datetime.now(UTC)
     for age in range(20, 0, -1):
@@ -135,8 +137,8 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert kept[0] == now - timedelta(minutes=5)
 
 
-def test_logging_forgets_by_itself(tmp_path: Path) -> None:
-    tables, mark = Tables(tmp_path), b"a vector that was told to go"
+def test_logging_deletes_expired_rows(tmp_path: Path) -> None:
+    tables, mark = Tables(tmp_path), b"an expired vector"
     log_at(tables, datetime.now(UTC) - timedelta(days=8), vector(mark))
     log = QueryLog(tables, corrections.QueryLog(keep_days=7))
     log.add("s", FINGERPRINTS, {"text": vector()})
@@ -145,7 +147,7 @@ def test_logging_forgets_by_itself(tmp_path: Path) -> None:
     assert query_log.read(tables, "s").num_rows == 1
 
 
-def test_a_log_that_cannot_be_written_says_so_once(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
     (tmp_path / "tables").write_text("a file where the folder should be")
     log = QueryLog(Tables(tmp_path / "tables"), corrections.QueryLog(keep_rows=100))
     log.add("s", FINGERPRINTS, {"text": vector()})
@@ -156,5 +158,5 @@ def test_a_log_that_cannot_be_written_says_so_once(tmp_path: Path) -> None:
         for _ in range(200):
             log.add("s", FINGERPRINTS, {"text": vector()})
     (tmp_path / "tables").unlink()
-    log.close()  # what can still be kept was not lost
+    log.close()  # the newest rows were still in the buffer
     assert query_log.read(log.tables, "s").num_rows == 100

@@ -1,4 +1,4 @@
-"""Commits: whole or not at all, in one process and in two."""
+"""Commits are atomic, within one process and between processes."""
 
 import multiprocessing
 from pathlib import Path
@@ -21,10 +21,11 @@ def rows(drop: str, ids: list[int]) -> list[pa.RecordBatch]:
 
 
 def content(tables: Tables) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    """The ids of the table `rows` by drop."""
+    ids_by_drop: dict[str, list[int]] = {}
     for row in tables.scan("rows", ROWS).to_pylist():
-        found.setdefault(row["drop"], []).append(row["id"])
-    return {drop: sorted(ids) for drop, ids in found.items()}
+        ids_by_drop.setdefault(row["drop"], []).append(row["id"])
+    return {drop: sorted(ids) for drop, ids in ids_by_drop.items()}
 
 
 _drops = st.sampled_from(["a", "b", "it's"])
@@ -33,7 +34,7 @@ _steps = st.lists(st.tuples(_drops, st.lists(st.integers(0, 9), unique=True)), m
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(_steps, st.booleans())
-def test_replace_is_a_dictionary(tmp_path_factory, steps, compacted) -> None:
+def test_replace_acts_like_a_dictionary(tmp_path_factory, steps, compacted) -> None:
     tables = Tables(tmp_path_factory.mktemp("tables"))
     expected: dict[str, list[int]] = {}
     for drop, ids in steps:
@@ -46,36 +47,36 @@ def test_replace_is_a_dictionary(tmp_path_factory, steps, compacted) -> None:
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(_steps, st.booleans())
-def test_upsert_is_a_dictionary_in_one_commit(tmp_path_factory, steps, compacted) -> None:
+def test_upsert_acts_like_a_dictionary_in_one_commit(tmp_path_factory, steps, compacted) -> None:
     tables = Tables(tmp_path_factory.mktemp("tables"))
     tables.replace("rows", ROWS, rows("before", [0, 5]), None)
     expected = {0: "before", 5: "before"}
     for drop, ids in steps:
         version = tables.version("rows")
-        made = tables.upsert("rows", ROWS, rows(drop, ids), "id")
+        committed = tables.upsert("rows", ROWS, rows(drop, ids), "id")
         expected |= dict.fromkeys(ids, drop)
-        assert made == tables.version("rows") == version + bool(ids)
+        assert committed == tables.version("rows") == version + bool(ids)
         if compacted:
             tables.compact("rows")
-    found = tables.scan("rows", ROWS).to_pylist()
-    assert len(found) == len(expected)
-    assert {row["id"]: row["drop"] for row in found} == expected
+    actual = tables.scan("rows", ROWS).to_pylist()
+    assert len(actual) == len(expected)
+    assert {row["id"]: row["drop"] for row in actual} == expected
 
 
-def _replace(root: str, drop: str, first: int, gate) -> None:
-    gate.wait()
+def _replace(root: str, drop: str, first: int, barrier) -> None:
+    barrier.wait()
     for _ in range(3):
         Tables(root).replace(
             "rows", ROWS, rows(drop, list(range(first, first + 50))), f"drop = {quote(drop)}"
         )
 
 
-def test_two_writers_at_once(tmp_path: Path) -> None:
+def test_concurrent_writers(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    gate = context.Barrier(3)
+    barrier = context.Barrier(3)
     jobs = [("same", 0), ("same", 1000), ("other", 0)]
     writers = [
-        context.Process(target=_replace, args=(str(tmp_path), drop, first, gate))
+        context.Process(target=_replace, args=(str(tmp_path), drop, first, barrier))
         for drop, first in jobs
     ]
     for writer in writers:
@@ -83,12 +84,12 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0
-    found = content(Tables(tmp_path))
-    assert found["same"] in (list(range(50)), list(range(1000, 1050)))
-    assert found["other"] == list(range(50))
+    ids = content(Tables(tmp_path))
+    assert ids["same"] in (list(range(50)), list(range(1000, 1050)))
+    assert ids["other"] == list(range(50))
 
 
-def test_new_columns_are_added_and_others_replaced(tmp_path: Path) -> None:
+def test_nullable_columns_are_added(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     tables.replace("rows", ROWS, rows("a", [1]), None)
     wider = ROWS.append(pa.field("note", pa.string()))
@@ -98,7 +99,7 @@ def test_new_columns_are_added_and_others_replaced(tmp_path: Path) -> None:
     assert kept == [{"drop": "a", "id": 1, "note": None}, {"drop": "b", "id": 2, "note": "x"}]
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_tables(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     with pytest.raises(NotFoundError, match="isotrope run"):
         tables.open("rows")
@@ -107,7 +108,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     with (
         tables.lock("rows"),
@@ -149,11 +150,11 @@ def test_a_lost_record_publishes_nothing(tmp_path: Path) -> None:
     assert not run.folder.exists()
 
 
-def test_a_run_that_died_goes_on_with_its_whole_units(tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_with_its_complete_units(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     with begin(tables, "rows", "k1", ROWS, "a") as run:
         staged(run, "u1", [1, 2])
-        with pytest.raises(RuntimeError):  # rows are there, the unit is not whole
+        with pytest.raises(RuntimeError):  # rows were staged, but the unit is not complete
             run.append("u2", rows("a", [3]), lambda: (_ for _ in ()).throw(RuntimeError()))
     with begin(tables, "rows", "k1", ROWS, "a") as run:
         assert run.done() == ["u1"]
@@ -163,7 +164,7 @@ def test_a_run_that_died_goes_on_with_its_whole_units(tmp_path: Path) -> None:
     assert content(tables) == {"a": [1, 2, 3, 4]}
 
 
-def test_another_key_starts_anew(tmp_path: Path) -> None:
+def test_another_run_key_starts_again(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     with begin(tables, "rows", "k1", ROWS, "a") as run:
         staged(run, "u1", [1, 2])
@@ -172,7 +173,7 @@ def test_another_key_starts_anew(tmp_path: Path) -> None:
         assert not run.folder.exists()
 
 
-def test_dying_while_publishing_counts_as_missing(tmp_path: Path) -> None:
+def test_a_run_that_dies_while_publishing_counts_as_missing(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     with begin(tables, "rows", "k1", ROWS, "a") as run:
         staged(run, "u1", [1])

@@ -77,4 +77,4 @@ def test_both_spaces_are_searched(tmp_path, ray_cluster):
     assert run(*asked, "--space", "local") == run(*asked, "--release", "1")
     assert run(*asked, "--space", "local") != run(*asked, "--release", "2")
     refused = CliRunner().invoke(main, [*asked, "--release", "9"])
-    assert "release 9 is not there; there are: 1, 2" in refused.output
+    assert "release 9 does not exist; available: 1, 2" in refused.output

@@ -114,7 +114,7 @@ def test_each_kind_is_found_and_the_survivor_named(corpus: Workspace) -> None:
     assert metadata_tables.duplicates(corpus)["lost"]
     told = {s.detail for s in why(corpus.tables, "text") if s.drop == "a"}
     edited = next(i for i, n in name.items() if n == "edited")
-    assert any(t.startswith(f"{edited} stands for it, similarity 0.") for t in told)
+    assert any(t.startswith(f"is represented by {edited}, similarity 0.") for t in told)
     assert f"duplicate.text: {edited}, the limit is 0.7" in told
     told = {s.detail for s in why(corpus.tables, "leaked")}
     assert "decontamination.held-out: test-1" in told

@@ -1,0 +1,125 @@
+"""A release opened for reading: its tables, its encoders and its query log."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow.compute as pc
+
+from store.errors import EncoderError
+from store.search.query_log import QueryLog
+from store.tables import releases
+from store.tables.banks import Banks
+from store.tables.lance_tables import Tables
+from store.tables.names import bank_table
+from store.tables.releases import Release
+
+# (space name, space configuration, expected fingerprints, inputs) -> unit vector of each input
+Encode = Callable[[str, Mapping[str, Any], Mapping[str, str], Mapping[str, Any]], Mapping]
+
+
+class OpenRelease:
+    """One release of a corpus. Tables are opened when they are first used.
+
+    Args:
+        tables: the tables of the corpus.
+        encode: turns inputs into vectors. Without it, queries must be given as vectors.
+        query_log: where the vectors of queries are logged. Without it nothing is logged.
+        space: the space to search. None: the space of the newest release.
+        number: the number of the release. None: the newest release.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        encode: Encode | None = None,
+        query_log: QueryLog | None = None,
+        *,
+        space: str | None = None,
+        number: int | None = None,
+    ):
+        self.tables = tables
+        self._space = space
+        self._number = number
+        self._encode = encode
+        self._query_log = query_log
+        self._galleries: dict[str, lancedb.table.Table] = {}
+        self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tables.root!r}, release {self.release.number})"
+
+    @cached_property
+    def release(self) -> Release:
+        """The release that is searched.
+
+        Raises:
+            NotFoundError: there is no such release.
+        """
+        if self._number is not None:
+            return releases.numbered(self.tables, self._number)
+        return releases.latest(self.tables, self._space)
+
+    @cached_property
+    def banks(self) -> Banks:
+        """The release's banks. Their rows are read when they are needed."""
+        name = bank_table(self.release.space)
+        return Banks(self.tables.open(name, version=self.release.versions[name]))
+
+    def gallery(self, modality: str) -> lancedb.table.Table:
+        """The release's gallery of a modality, as a LanceDB table to read from."""
+        if modality not in self._galleries:
+            database = lancedb.connect(self.tables.root)
+            table = database.open_table(self.release.gallery(modality))
+            table.checkout(self.release.tag)
+            self._galleries[modality] = table
+        return self._galleries[modality]
+
+    def encode(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Encode inputs in the release's space.
+
+        Args:
+            inputs: a text, an image or an audio clip by modality.
+
+        Returns:
+            Unit vectors (d,) float32 by modality.
+
+        Raises:
+            EncoderError: there is no encoder for the modality, or it is not the release's.
+        """
+        release = self.release
+        if self._encode is None:
+            raise EncoderError(
+                "this client has no encoders: pass vectors=, or install isotrope[models] and use"
+                " isotrope.connect"
+            )
+        vectors = self._encode(release.space, release.space_config, release.fingerprints, inputs)
+        return dict(vectors)
+
+    def occurrence(self, gallery: str, query: str) -> tuple[float, float]:
+        """Mean and standard deviation of a gallery's k-occurrence among a modality's queries."""
+        column = f"occurrence_{query}"
+        if (gallery, query) not in self._occurrence:
+            counts = self.gallery(gallery).to_lance().to_table(columns=[column])[column]
+            numbers = pc.drop_null(counts).to_numpy()
+            self._occurrence[gallery, query] = (float(numbers.mean()), float(numbers.std()))
+        return self._occurrence[gallery, query]
+
+    def log(self, vectors: Mapping[str, np.ndarray]) -> None:
+        """Log a query's vectors by modality, if there is a query log."""
+        if self._query_log is not None:
+            self._query_log.add(self.release.space, self.release.fingerprints, vectors)
+
+    def close(self) -> None:
+        """Write the buffered rows of the query log. Without this call they are written at exit."""
+        if self._query_log is not None:
+            self._query_log.close()
+
+    def _clear(self) -> None:
+        """Forget the release and everything that was read from it."""
+        self.__dict__.pop("release", None)
+        self.__dict__.pop("banks", None)
+        self._galleries.clear()
+        self._occurrence.clear()
