@@ -26,6 +26,7 @@ from pipelines.stages import run_keys
 from store import identity
 from store.config.limits import Limits
 from store.errors import IsotropeError, RecordError
+from store.isolate import isolate_failures
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
@@ -167,21 +168,19 @@ class UnitWork:
             self._lose(source, f"record-{lost}", error)
 
     def _batches(self, rows: list[dict]) -> Iterator[pa.RecordBatch]:
-        """Rows as Arrow has them; where it will not, halves of them, down to the culprit."""
+        """Convert rows to Arrow batches. A row that Arrow refuses goes to the ledger."""
         if not rows:
             return
-        try:
-            batch = pa.RecordBatch.from_pylist(rows, schema=schema.SAMPLES)
-        except Exception as error:
-            if len(rows) == 1:
-                self._lose(rows[0]["source"], rows[0]["key"], unexpected(error))
-                return
-            middle = len(rows) // 2
-            yield from self._batches(rows[:middle])
-            yield from self._batches(rows[middle:])
-            return
-        self.kept += len(rows)
-        yield batch
+
+        def convert(start: int, stop: int) -> pa.RecordBatch:
+            return pa.RecordBatch.from_pylist(rows[start:stop], schema=schema.SAMPLES)
+
+        for start, batch in isolate_failures(len(rows), convert):
+            if isinstance(batch, Exception):
+                self._lose(rows[start]["source"], rows[start]["key"], unexpected(batch))
+            else:
+                self.kept += batch.num_rows
+                yield batch
 
     def outcome(self) -> UnitOutcome:
         total = self.kept + len(self.entries)
