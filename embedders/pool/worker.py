@@ -12,6 +12,7 @@ import ray
 from embedders.encoder import cost_of
 from embedders.registry import load
 from store.errors import EncoderError, RecordError
+from store.isolate import isolate_failures
 
 Load = Callable[[], list[tuple[str, Any]]]
 Failures = list[tuple[str, RecordError]]
@@ -87,6 +88,10 @@ def part_ids(read: Load) -> list[str]:
     return [part for part, _ in read()]
 
 
+class _BatchTooLarge(Exception):
+    """A batch of more than one input does not fit into the device's memory."""
+
+
 class Actor:
     """One process with the model; encodes a unit at a time.
 
@@ -121,8 +126,8 @@ class Actor:
         while len(left):
             batch = left[: self._fitting(prepared.costs[left])]
             try:
-                pieces.append(self._halved(prepared, batch))
-            except MemoryError:
+                pieces.append(self._encode_batch(prepared, batch))
+            except _BatchTooLarge:
                 padded = len(batch) * prepared.costs[batch[-1]]
                 self.budget, self.growing = padded / 2, False
                 continue
@@ -136,28 +141,41 @@ class Actor:
         padded = np.arange(1, len(costs) + 1) * costs
         return max(1, int(np.searchsorted(padded, self.budget, side="right")))
 
-    def _halved(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
-        """Where the encoder raises for a batch, its halves, down to the culprits.
+    def _encode_batch(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
+        """Encode the inputs at the indices `batch`; inputs that fail alone are in `failed`.
 
-        Raises MemoryError where a batch of more than one does not fit.
+        Raises:
+            _BatchTooLarge: the batch does not fit into memory; it has more than one input.
         """
-        ids = [prepared.ids[at] for at in batch]
+
+        def encode(start: int, stop: int) -> Encoded:
+            return self._forward(prepared, batch[start:stop])
+
+        pieces = []
+        for start, encoded in isolate_failures(len(batch), encode, (EncoderError, _BatchTooLarge)):
+            if isinstance(encoded, Exception):
+                failed = [(prepared.ids[batch[start]], _failure(encoded))]
+                encoded = without_vectors(failed, self.encoder.dim)
+            pieces.append(encoded)
+        return joined(pieces, self.encoder.dim)
+
+    def _forward(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
+        """One forward pass. Raises whatever the encoder raises, and _BatchTooLarge."""
+        ids = [prepared.ids[index] for index in batch]
+        inputs = [prepared.inputs[index] for index in batch]
         try:
-            inputs = [prepared.inputs[at] for at in batch]
             encoded = self._finite(ids, np.asarray(self.encoder.encode(inputs), np.float32))
-            if encoded.ids or len(ids) == 1:
-                return encoded  # where all are NaN, one of them may have spoilt the others
         except EncoderError:
             raise
         except Exception as error:
             _die_of_broken_device(error)
-            if len(ids) == 1:
-                return without_vectors([(ids[0], _failure(error))], self.encoder.dim)
-            if _is_out_of_memory(error):
+            if len(ids) > 1 and _is_out_of_memory(error):
                 _free_memory()
-                raise MemoryError from error
-        halves = np.array_split(batch, 2)
-        return joined([self._halved(prepared, half) for half in halves], self.encoder.dim)
+                raise _BatchTooLarge from error
+            raise
+        if not encoded.ids and len(ids) > 1:  # one bad input may have spoilt the others
+            raise FloatingPointError("no vector of the batch is finite")
+        return encoded
 
     def _finite(self, ids: list[str], vectors: np.ndarray) -> Encoded:
         expected = (len(ids), self.encoder.dim)
