@@ -18,7 +18,7 @@ from pipelines.engine.units import run_units
 from pipelines.samples.error_budget import Budget, broken
 from pipelines.samples.sample_row import sample_row
 from pipelines.sources.drops import Drop
-from pipelines.sources.manifest_rows import unexpected
+from pipelines.sources.manifest_rows import unexpected_error
 from pipelines.sources.read import count_records, read_unit
 from pipelines.sources.records import Record, Unit, printable
 from pipelines.sources.units import list_units
@@ -120,7 +120,7 @@ class UnitWork:
                 self._lose(record.source, record.key, error)
                 continue
             except Exception as error:
-                self._lose(record.source, record.key, unexpected(error))
+                self._lose(record.source, record.key, unexpected_error(error))
                 continue
             rows.append(row)
             held += len(record.image or b"") + len(record.audio or b"")
@@ -146,7 +146,7 @@ class UnitWork:
                 except IsotropeError:  # such as a file system that is not installed
                     raise
                 except Exception as error:
-                    return self._lose_rest(number, unexpected(error))
+                    return self._lose_rest(number, unexpected_error(error))
                 if item is None:
                     return None
                 if not isinstance(item, Record):
@@ -177,7 +177,7 @@ class UnitWork:
 
         for start, batch in isolate_failures(len(rows), convert):
             if isinstance(batch, Exception):
-                self._lose(rows[start]["source"], rows[start]["key"], unexpected(batch))
+                self._lose(rows[start]["source"], rows[start]["key"], unexpected_error(batch))
             else:
                 self.kept += batch.num_rows
                 yield batch
