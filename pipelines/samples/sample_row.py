@@ -10,14 +10,17 @@ from store.errors import RecordError
 
 
 def sample_row(record: Record, limits: Limits) -> dict:
-    """A record as a row of `samples` (without its drop).
+    """Decode a record's parts, check them, and make the row: every column of `samples` but `drop`.
+
+    The text is that of the record's text file or column, else the caption in its metadata. Columns
+    of a part that the record does not have are left out or None.
 
     Raises:
-        RecordError: a part is broken, over a limit, or there is none.
+        RecordError: a part is broken or over a limit, or the record has no image, audio or text.
     """
     meta, caption = (None, None) if record.meta is None else read_meta(record.meta, limits)
-    written = None if record.text is None else read_text(record.text, limits)
-    text = written or caption
+    text = None if record.text is None else read_text(record.text, limits)
+    text = text or caption
     row: dict = {"source": record.source, "key": record.key, "text": text, "meta": meta}
     row["text_id"] = identity.part_id("text", text.encode()) if text else None
     row["image_id"] = row["audio_id"] = None
@@ -44,5 +47,5 @@ def sample_row(record: Record, limits: Limits) -> dict:
         }
     parts = (row["image_id"], row["audio_id"], row["text_id"])
     if not any(parts):
-        raise RecordError("record.empty", "it holds no image, no audio and no text")
+        raise RecordError("record.empty", "it has no image, no audio and no text")
     return row | {"id": identity.sample_id(*parts)}

@@ -50,10 +50,8 @@ class RowReader:
         try:
             key = self._key(row) or default_key
             return self._read(row, key)
-        except RecordError as error:
-            return self.bad(key, error)
         except Exception as error:  # one row must not cost the others
-            return self.bad(key, unexpected_error(error))
+            return self.bad(key, as_record_error(error))
 
     def bad(self, key: str, error: RecordError) -> BadRecord:
         """A bad record of this manifest."""
@@ -195,8 +193,10 @@ def fetch_failure(row: Row) -> RecordError | None:
     return RecordError("fetch.failed", f"{status}: {message or 'no error message'}"[:500])
 
 
-def unexpected_error(error: Exception) -> RecordError:
-    """A RecordError for an error that no rule covers."""
+def as_record_error(error: Exception) -> RecordError:
+    """The error itself if it is a RecordError, else one with the rule `record.unexpected`."""
+    if isinstance(error, RecordError):
+        return error
     return RecordError("record.unexpected", f"{type(error).__name__}: {error}"[:300])
 
 

@@ -99,17 +99,17 @@ def test_a_clearly_broken_drop_stops_early(
         budget = Budget(Errors(most=0.3), total=100_000)
         if stops:
             with pytest.raises(BudgetError, match=r"image\.broken"):
-                budget.look(run)
+                budget.check_early(run)
         else:
-            budget.look(run)
+            budget.check_early(run)
 
 
 def test_what_is_sure_to_be_over_stops_at_once(tmp_path: Path) -> None:
     with begin(Tables(tmp_path), "samples", "key", schema.SAMPLES, "a") as run:
         staged(run, [0.0, 1.0, 1.0])
-        Budget(Errors(most=0.2), total=1_000).look(run)
+        Budget(Errors(most=0.2), total=1_000).check_early(run)
         with pytest.raises(BudgetError):
-            Budget(Errors(most=0.2), total=999).look(run)
+            Budget(Errors(most=0.2), total=999).check_early(run)
 
 
 def test_honest_drops_are_not_stopped_by_their_first_shards() -> None:
