@@ -12,6 +12,7 @@ import ray
 from embedders.encoder import cost_of
 from embedders.registry import load
 from store.errors import EncoderError, RecordError
+from store.isolate import isolate_failures
 
 ReadUnit = Callable[[], list[tuple[str, Any]]]
 Failures = list[tuple[str, RecordError]]
@@ -108,6 +109,10 @@ def part_ids(read: ReadUnit) -> list[str]:
     return [part for part, _ in read()]
 
 
+class _BatchTooLarge(Exception):
+    """A batch of more than one input does not fit into the device's memory."""
+
+
 class EncoderActor:
     """One process that holds the encoder's model and encodes one unit at a time.
 
@@ -146,7 +151,7 @@ class EncoderActor:
             batch = pending[: self._batch_length(prepared.costs[pending])]
             try:
                 results.append(self._encode_batch(prepared, batch))
-            except MemoryError:
+            except _BatchTooLarge:
                 padded_cost = len(batch) * prepared.costs[batch[-1]]
                 self.budget, self.growing = padded_cost / 2, False
                 continue
@@ -161,33 +166,40 @@ class EncoderActor:
         return max(1, int(np.searchsorted(padded_costs, self.budget, side="right")))
 
     def _encode_batch(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
-        """Encode the inputs at the indices `batch`.
-
-        If the encoder raises, each half of the batch is tried alone, down to the single inputs
-        that make it raise.
+        """Encode the inputs at the indices `batch`; inputs that fail alone are in `failed`.
 
         Raises:
-            MemoryError: a batch of more than one input does not fit into memory.
+            _BatchTooLarge: the batch does not fit into memory; it has more than one input.
         """
-        ids = [prepared.ids[i] for i in batch]
+
+        def encode(start: int, stop: int) -> Encoded:
+            return self._forward(prepared, batch[start:stop])
+
+        pieces = []
+        for start, encoded in isolate_failures(len(batch), encode, (EncoderError, _BatchTooLarge)):
+            if isinstance(encoded, Exception):
+                failed = [(prepared.ids[batch[start]], _as_record_error(encoded))]
+                encoded = failures_only(failed, self.encoder.dim)
+            pieces.append(encoded)
+        return concatenate(pieces, self.encoder.dim)
+
+    def _forward(self, prepared: Prepared, batch: np.ndarray) -> Encoded:
+        """One forward pass. Raises whatever the encoder raises, and _BatchTooLarge."""
+        ids = [prepared.ids[index] for index in batch]
+        inputs = [prepared.inputs[index] for index in batch]
         try:
-            inputs = [prepared.inputs[i] for i in batch]
-            vectors = np.asarray(self.encoder.encode(inputs), np.float32)
-            encoded = self._separate_nan(ids, vectors)
-            if encoded.ids or len(ids) == 1:
-                return encoded
-            # All vectors are NaN: one input may have spoilt the others, so halve the batch.
+            encoded = self._separate_nan(ids, np.asarray(self.encoder.encode(inputs), np.float32))
         except EncoderError:
             raise
         except Exception as error:
             _exit_if_device_is_broken(error)
-            if len(ids) == 1:
-                return failures_only([(ids[0], _as_record_error(error))], self.encoder.dim)
-            if _is_out_of_memory(error):
+            if len(ids) > 1 and _is_out_of_memory(error):
                 _free_memory()
-                raise MemoryError from error
-        halves = np.array_split(batch, 2)
-        return concatenate([self._encode_batch(prepared, h) for h in halves], self.encoder.dim)
+                raise _BatchTooLarge from error
+            raise
+        if not encoded.ids and len(ids) > 1:  # one bad input may have spoilt the others
+            raise FloatingPointError("no vector of the batch is finite")
+        return encoded
 
     def _separate_nan(self, ids: list[str], vectors: np.ndarray) -> Encoded:
         """Check the shape of an encoder's output and fail the parts whose vector is not finite."""

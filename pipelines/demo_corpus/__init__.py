@@ -1,1 +1,1 @@
-"""The demonstration corpus, built from packages."""
+"""The demonstration corpus, built from Debian or Python packages."""

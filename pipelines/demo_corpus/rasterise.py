@@ -1,4 +1,4 @@
-"""SVG to PNG, with nothing fetched or read that the drawing refers to."""
+"""Converts SVG to PNG. Nothing that the drawing refers to is fetched or read."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -10,10 +10,12 @@ _EMBEDDED = ("#", "data:image/png", "data:image/jpeg", "data:image/gif", "data:i
 
 
 def rasterise(svg: bytes) -> bytes:
-    """A PNG whose longer side is 512 pixels, with the drawing's transparency.
+    """Draw an SVG as a PNG whose longer side is 512 pixels, with its transparency.
 
-    Fonts are not used, so that it looks the same on every machine. Raises ValueError where the
-    drawing cannot be read.
+    Fonts of the machine are not used, so that the PNG is the same on every machine.
+
+    Raises:
+        ValueError: the drawing cannot be read.
     """
     return resvg_py.svg_to_bytes(
         svg_string=_without_references(svg), width=SIDE, height=SIDE, dpi=96, skip_system_fonts=True
@@ -21,7 +23,7 @@ def rasterise(svg: bytes) -> bytes:
 
 
 def _without_references(svg: bytes) -> str:
-    # The parser resolves no external entities; resvg itself would open any path in an `href`.
+    # ElementTree resolves no external entities. resvg would open any path in an `href`.
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:

@@ -1,4 +1,4 @@
-"""Tux Paint's stamps: fetched with apt, unpacked without root, read as samples."""
+"""Reads Tux Paint's stamps, a Debian package, as samples."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,23 +18,28 @@ _SPEECH = ("{}_desc.ogg", "{}_desc_en.ogg", "{}_desc_en_GB.ogg", "{}_en.ogg", "{
 
 
 def fetch(cache: Path, progress: Callable[[str], None]) -> Path:
-    """The .deb (160 MB), as `debian.fetch`."""
+    """Fetch the package (160 MB) with `debian.fetch`. Raises SourceError as it does."""
     return debian.fetch(PACKAGE, cache, progress)
 
 
 @contextmanager
 def unpacked(package: Path, cache: Path) -> Iterator[Path]:
-    """The package's stamps as a folder, as `debian.unpacked`."""
+    """The folder of stamps in the package, unpacked with `debian.unpacked`. Raises SourceError."""
     with debian.unpacked(package, cache) as root:
         yield root / STAMPS
 
 
 def read(root: Path, package: str, progress: Callable[[str], None]) -> Iterator[Sample]:
-    """The stamps beneath `root` that have a picture and an English caption, by their path.
+    """Read the stamps beneath `root` that have an image and an English caption, sorted by path.
 
-    PNG is taken as it is, before SVG, which is drawn. Audio is the stamp's sound, else its spoken
-    English description. The JSON holds `captions` (language to text), `category`, `license`,
-    `package`, and `audio` (sound or speech) where there is any.
+    The image is the stamp's PNG unchanged, else its SVG as a PNG. The audio is the stamp's sound,
+    else its spoken English description. The JSON holds `captions` (language to text), `category`,
+    `license`, `package`, and `audio` (sound or speech) where there is audio.
+
+    Args:
+        root: the folder of stamps.
+        package: the package's name and version, for the JSON.
+        progress: called with messages.
     """
     paths = sorted(root.rglob("*.txt"))
     for number, path in enumerate(paths, 1):
@@ -42,15 +47,15 @@ def read(root: Path, package: str, progress: Callable[[str], None]) -> Iterator[
             progress(f"{number} of {len(paths)} stamps")
         caption, others = _captions(path)
         try:
-            picture = _picture(path)
+            image = _image(path)
         except ValueError as error:
             progress(f"{path.relative_to(root)}: its drawing cannot be read: {error}")
             continue
-        if not caption or picture is None:
+        if not caption or image is None:
             continue
         category = path.parent.relative_to(root).as_posix()
         meta = {"captions": others, "category": category, "license": LICENSE, "package": package}
-        files = {"png": picture, "txt": caption.encode()}
+        files = {"png": image, "txt": caption.encode()}
         kind, audio = _audio(path)
         if audio:
             files[audio.suffix[1:]] = audio.read_bytes()
@@ -60,7 +65,7 @@ def read(root: Path, package: str, progress: Callable[[str], None]) -> Iterator[
 
 
 def _captions(path: Path) -> tuple[str, dict[str, str]]:
-    """The English caption, and those in other languages by their code (`de`, `pt_BR`)."""
+    """The English caption, and those in other languages by language code (`de`, `pt_BR`)."""
     first, *rest = path.read_text("utf-8", errors="replace").splitlines() or [""]
     others = {}
     for line in rest:
@@ -70,7 +75,7 @@ def _captions(path: Path) -> tuple[str, dict[str, str]]:
     return first.strip(), others
 
 
-def _picture(path: Path) -> bytes | None:
+def _image(path: Path) -> bytes | None:
     png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
     if png.is_file():
         return png.read_bytes()
@@ -78,6 +83,7 @@ def _picture(path: Path) -> bytes | None:
 
 
 def _audio(path: Path) -> tuple[str, Path | None]:
+    """The kind of a stamp's recording (sound or speech) and its file; ("", None) without one."""
     for kind, names in (("sound", _SOUNDS), ("speech", _SPEECH)):
         for name in names:
             audio = path.with_name(name.format(path.stem))

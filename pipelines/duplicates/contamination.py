@@ -34,7 +34,7 @@ def contaminated(
     """Rows of `samples` (see `facts`) that are near to an evaluation's: its key and how similar
     they are; and the evaluation's records that could not be read.
 
-    Raises SourceError where there is nothing at its path.
+    Raises SourceError where its path does not exist.
     """
     listed = read(workspace, evaluation)
     asked, name = workspace.config.duplicates, f"{schema.EVALUATION}{evaluation.name}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipelines.duplicates.texts.shingles import fold
-from pipelines.sources.evaluation_files import _drop, _path
+from pipelines.sources.evaluation_files import evaluation_drop, evaluation_path
 from pipelines.sources.read import read_unit
 from pipelines.sources.records import BadRecord, Record
 from pipelines.sources.units import list_units
@@ -41,14 +41,14 @@ class Listed:
 
 def read(workspace: Workspace, evaluation: Evaluation) -> Listed:
     listed, limits = Listed(), workspace.config.limits
-    path = _path(workspace, evaluation)
+    path = evaluation_path(workspace, evaluation)
     if path.suffix.lower() == ".txt":
         lines = path.read_text("utf-8", "replace").splitlines()
         for number, folded in enumerate(fold(lines), start=1):
             listed.add_text(f"{path.name}:{number}", folded)
         return listed
     rows: list[dict] = []
-    for unit in list_units(_drop(workspace, evaluation)):
+    for unit in list_units(evaluation_drop(workspace, evaluation)):
         for record in read_unit(unit, limits):
             try:
                 rows.append(_row(record, limits))

@@ -1,1 +1,1 @@
-"""export: the samples that the decisions keep, as files for others to read."""
+"""export: writes the samples that the decisions keep, as files for other programs."""

@@ -1,4 +1,4 @@
-"""Shards as fragments of one Lance dataset, which is there in one commit when all of them are."""
+"""Writer of Lance: shards are fragments of one dataset, committed at once when all are written."""
 
 import json
 import shutil
@@ -9,43 +9,44 @@ import lance
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
-from pipelines.export.shard_rows import Job, read
+from pipelines.export.shard_rows import ShardJob, read_shard
 
 NAME = "samples.lance"
 
 
-def write(job: Job, number: int) -> list[str]:
-    """Write a shard's data files; returns its fragments, as JSON."""
+def write(job: ShardJob, number: int) -> list[str]:
+    """Write the data files of a shard. Returns the metadata of its fragments, as JSON."""
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for rows, _ in read(job, number):
+        for rows, _ in read_shard(job, number):
             yield from rows.to_batches()
 
     reader = pa.RecordBatchReader.from_batches(job.schema, batches())
-    made = write_fragments(reader, Path(job.folder, NAME), job.schema)
-    return [json.dumps(fragment.to_json()) for fragment in made]
+    fragments = write_fragments(reader, Path(job.folder, NAME), job.schema)
+    return [json.dumps(fragment.to_json()) for fragment in fragments]
 
 
 def measure(fragments: Iterable[str]) -> tuple[int, int]:
-    """Samples and bytes of fragments."""
-    listed = [FragmentMetadata.from_json(f) for f in fragments]
-    files = [file for fragment in listed for file in fragment.files]
-    return sum(f.physical_rows for f in listed), sum(f.file_size_bytes or 0 for f in files)
+    """The number of samples and of bytes of fragments."""
+    metadata = [FragmentMetadata.from_json(f) for f in fragments]
+    files = [file for fragment in metadata for file in fragment.files]
+    return sum(f.physical_rows for f in metadata), sum(f.file_size_bytes or 0 for f in files)
 
 
-def commit(job: Job, fragments: Iterable[str]) -> int:
-    """Make the dataset of all shards' fragments; returns how many samples it holds.
+def commit(job: ShardJob, fragments: Iterable[str]) -> int:
+    """Make the dataset of all shards' fragments. Returns how many samples it holds.
 
-    Data files that interrupted runs left are removed.
+    Data files that interrupted runs left behind are removed.
     """
     uri = Path(job.folder, NAME)
-    for left in ("_versions", "_transactions"):  # of a run that died before its last word
-        shutil.rmtree(uri / left, ignore_errors=True)
-    listed = [FragmentMetadata.from_json(f) for f in fragments]
-    operation = lance.LanceOperation.Overwrite(job.schema, listed)
+    # A run may have been killed after it committed, before it wrote isotrope.json.
+    for leftover in ("_versions", "_transactions"):
+        shutil.rmtree(uri / leftover, ignore_errors=True)
+    metadata = [FragmentMetadata.from_json(f) for f in fragments]
+    operation = lance.LanceOperation.Overwrite(job.schema, metadata)
     dataset = lance.LanceDataset.commit(uri, operation)
-    known = {file.path for fragment in listed for file in fragment.files}
+    committed = {file.path for fragment in metadata for file in fragment.files}
     for file in (uri / "data").rglob("*"):
-        if file.is_file() and str(file.relative_to(uri / "data")) not in known:
+        if file.is_file() and str(file.relative_to(uri / "data")) not in committed:
             file.unlink()
     return dataset.count_rows()

@@ -1,18 +1,20 @@
-"""A shard as a Parquet file: a row a sample, media as bytes, in row groups of a few megabytes, so
-that a reader holds no more than one of them."""
+"""Writer of Parquet shards: one row a sample, media as bytes.
+
+Row groups are a few megabytes, so that a reader needs no more than one of them in memory.
+"""
 
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipelines.export.shard_rows import Job, read
+from pipelines.export.shard_rows import ShardJob, read_shard
 
-NAME = "samples.parquet/{:06d}.parquet"  # a folder that can be read as one table
-_MEDIA = ("image", "audio")  # compressed as they are
+NAME = "samples.parquet/{:06d}.parquet"  # the folder can be read as one table
+_MEDIA = ("image", "audio")  # these are compressed already
 
 
-def write(job: Job, number: int, path: Path) -> None:
-    """Write a shard; its schema says what it was made of."""
+def write(job: ShardJob, number: int, path: Path) -> None:
+    """Write a shard. The metadata of its schema says what it was made of."""
     columns = job.schema
     compression = {n: "none" if n in _MEDIA else "zstd" for n in columns.names}
     dictionary = [n for n in columns.names if n in ("drop", "source") or n.endswith("_format")]
@@ -23,7 +25,7 @@ def write(job: Job, number: int, path: Path) -> None:
         use_dictionary=dictionary,
         write_statistics=[n for n in columns.names if n not in (*_MEDIA, "text", "meta")],
     ) as writer:
-        for rows, _ in read(job, number):
+        for rows, _ in read_shard(job, number):
             writer.write_table(rows)
 
 

@@ -1,9 +1,10 @@
-"""Writes the kept samples of a corpus into a folder: shard by shard, on Beam or on Ray's tasks.
+"""Writes the kept samples of a corpus into a folder, shard by shard, on Beam or on Ray tasks.
 
-A shard is a unit as those of any stage are: workers read it from the tables and write it, nothing
-passes through the driver, and the list of finished ones is a staging in the folder itself. A shard
-is written under another name, counted as its readers would count it, and then renamed. So a run
-that was killed goes on after its last whole shard, and what is there under its name is whole.
+A shard is a unit of work as in any stage. Workers read it from the tables and write it; nothing
+passes through the driver. The list of finished shards is a staging table in the folder itself. A
+shard is written under a temporary name, its samples are counted as a reader would count them, and
+then it is renamed. So a run that was killed continues after its last finished shard, and a file
+under its final name is complete.
 """
 
 import json
@@ -21,8 +22,8 @@ from pipelines.engine.progress import watch
 from pipelines.engine.units import run_units
 from pipelines.export import lance_dataset, parquet, webdataset
 from pipelines.export import target_folder as target
-from pipelines.export.shard_lists import lay_out
-from pipelines.export.shard_rows import Job
+from pipelines.export.shard_lists import write_shard_lists
+from pipelines.export.shard_rows import ShardJob
 from store import identity
 from store.errors import ConservationError, InputError, NotFoundError
 from store.tables import releases, schema
@@ -31,7 +32,7 @@ from store.tables.names import pairs_table
 from store.tables.staging import UnitOutcome, begin, record
 from store.workspace import Workspace
 
-VERSION = 1  # of what is written: raise it where the same samples would give other files
+VERSION = 1  # of the format: raise it where the same samples give different files
 FORMATS = ("webdataset", "parquet", "lance")
 _FILES = {"webdataset": webdataset, "parquet": parquet}
 _SHARDS = pa.schema(
@@ -46,15 +47,17 @@ _SHARDS = pa.schema(
 
 @dataclass(frozen=True)
 class Options:
-    """What is written, and how.
+    """What is exported, and how.
 
-    Args:
-        to: webdataset, parquet or lance.
-        signals: whether with all that was measured.
-        mask: whether with URLs, e-mail addresses and telephone numbers in captions masked.
-        shard_samples, shard_bytes: what a shard holds at most.
+    Attributes:
+        to: the format: webdataset, parquet or lance.
+        signals: whether all signals are exported too.
+        mask: whether URLs, e-mail addresses and telephone numbers in captions are masked.
+        shard_samples: the largest number of samples in a shard.
+        shard_bytes: the largest size of a shard in bytes.
 
-    Raises InputError for another format.
+    Raises:
+        InputError: the format is unknown.
     """
 
     to: str
@@ -65,12 +68,12 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.to not in FORMATS:
-            raise InputError(f"{self.to!r} is no format; there are {', '.join(FORMATS)}")
+            raise InputError(f"unknown format {self.to!r}; choose one of {', '.join(FORMATS)}")
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What is in the folder now."""
+class ExportResult:
+    """What the folder holds after an export."""
 
     folder: Path
     samples: int
@@ -80,57 +83,68 @@ class Exported:
 
 def export(
     workspace: Workspace, folder: Path, options: Options, overwrite: bool = False
-) -> Exported:
-    """Write the kept samples of all drops to `folder`, and `isotrope.json`, which tells what they
-    are, when all of them are there. An export that is there already is left as it is.
+) -> ExportResult:
+    """Write the kept samples of all drops to `folder`, and then `isotrope.json`, a summary.
+
+    A complete export with the same decisions and options is left as it is. An interrupted one is
+    continued.
 
     Args:
+        workspace: the corpus.
+        folder: the target folder.
+        options: what is exported, and how.
         overwrite: remove another export that is in the folder.
 
     Raises:
         NotFoundError: there are no decisions yet.
-        InputError: the folder holds another export or anything else, or is part of a source.
+        InputError: the folder holds another export or other files, or is inside a source.
         ConservationError: a shard, or all of them, do not hold what the decisions keep.
         BusyError: another process is writing to the folder.
     """
     about = _about(workspace, options)
     key = identity.run_key("export", VERSION, asdict(options), about)
-    if target.ready(workspace, folder, key, overwrite):
-        return _done(folder)
+    if target.prepare(workspace, folder, key, overwrite):
+        return _result(folder)
     state = Tables(folder / target.STATE)
     with begin(state, "export", key, _SHARDS) as run:
         lists = run.folder / "lists"
         versions = _versions(workspace, options)
         tables = workspace.tables
-        sizes = lay_out(
+        sizes = write_shard_lists(
             tables,
             versions,
             lists,
-            most_samples=options.shard_samples,
-            most_bytes=options.shard_bytes,
+            max_samples=options.shard_samples,
+            max_bytes=options.shard_bytes,
         )
         kept = (record(tables, "decisions") or {})["kept"]
-        _expect(sum(sizes), kept, "the shards' lists")
-        places = {n.partition("__")[0]: (tables.uri(n), v) for n, v in versions.items()}
-        job = Job(str(folder), str(lists), places, options.mask, about)
+        _check_count(sum(sizes), kept, "the lists of the shards")
+        inputs = {n.partition("__")[0]: (tables.uri(n), v) for n, v in versions.items()}
+        job = ShardJob(str(folder), str(lists), inputs, options.mask, about)
         with watch(run, len(sizes), "shards"):
             engine = workspace.config.engine
             run_units(engine, run, range(len(sizes)), partial(write_shard, job, options.to))
         shards = sorted(run.staged().to_pylist(), key=lambda s: s["name"])
-        _expect(sum(s["samples"] for s in shards), kept, "the shards")
+        _check_count(sum(s["samples"] for s in shards), kept, "the shards")
         if options.to == "lance":
             fragments = [f for shard in shards for f in shard["fragments"]]
-            _expect(lance_dataset.commit(job, fragments), kept, lance_dataset.NAME)
-        told = {**_told(workspace), **about, "format": options.to, "samples": kept}
-        listed = [{n: s[n] for n in ("name", "samples", "bytes")} for s in shards]
-        target.finish(folder, {**told, "shards": listed, "key": key})
-    target.clear(folder)
-    return _done(folder)
+            _check_count(lance_dataset.commit(job, fragments), kept, lance_dataset.NAME)
+        summary = {
+            **_corpus_facts(workspace),
+            **about,
+            "format": options.to,
+            "samples": kept,
+            "shards": [{n: s[n] for n in ("name", "samples", "bytes")} for s in shards],
+            "key": key,
+        }
+        target.write_summary(folder, summary)
+    target.remove_state(folder)
+    return _result(folder)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that is whole: one row about it."""
+    """A complete shard: one row of the staging table."""
 
     name: str
     samples: int
@@ -144,82 +158,90 @@ class Shard:
         return UnitOutcome(self.samples, self.samples)
 
 
-def write_shard(job: Job, to: str, number: int) -> Shard:
-    """Write a shard, under its name when it is whole. Raises ConservationError where it is not."""
-    wanted = job.listed(number).num_rows
+def write_shard(job: ShardJob, to: str, number: int) -> Shard:
+    """Write a shard, count its samples, and give it its final name.
+
+    Raises:
+        ConservationError: it does not hold as many samples as its list.
+    """
+    expected = job.shard_list(number).num_rows
     if to == "lance":
         name, fragments = f"fragment {number:06d}", lance_dataset.write(job, number)
-        found, size = lance_dataset.measure(fragments)
-        _expect(found, wanted, name)
-        return Shard(name, found, size, tuple(fragments))
-    kind = _FILES[to]
-    path = Path(job.folder, kind.NAME.format(number))
+        count, size = lance_dataset.measure(fragments)
+        _check_count(count, expected, name)
+        return Shard(name, count, size, tuple(fragments))
+    format = _FILES[to]
+    path = Path(job.folder, format.NAME.format(number))
     part = Path(job.folder, target.STATE, f"{path.name}.part")
-    kind.write(job, number, part)
-    _expect(kind.count(part), wanted, path.name)
-    size = target.sync(part)
+    format.write(job, number, part)
+    _check_count(format.count(part), expected, path.name)
+    size = target.sync_to_disk(part)
     path.parent.mkdir(exist_ok=True)
     os.replace(part, path)
-    return Shard(kind.NAME.format(number), wanted, size)
+    return Shard(format.NAME.format(number), expected, size)
 
 
-def _expect(found: int, wanted: int, what: str) -> None:
-    if found != wanted:
+def _check_count(count: int, expected: int, what: str) -> None:
+    if count != expected:
         raise ConservationError(
-            f"{what}: {found} samples are there, but {wanted} should be; the export is not"
-            " finished: run it again"
+            f"{what}: {count} samples were written, but {expected} are expected; the export is"
+            " incomplete: run it again"
         )
 
 
 def _versions(workspace: Workspace, options: Options) -> dict[str, int]:
-    """The tables that are read, at the versions of now."""
+    """The tables that are read, with their current versions."""
     tables = workspace.tables
     names = ["samples", "decisions"]
     if options.signals:
-        names += ["signals", *_pairs(workspace)]
+        names += ["signals", *_pairs_tables(workspace)]
     return {name: tables.version(name) for name in names}
 
 
-def _pairs(workspace: Workspace) -> list[str]:
-    """The signals of pairs, where there are any."""
+def _pairs_tables(workspace: Workspace) -> list[str]:
+    """The table of pair signals, if there is one."""
     name = pairs_table(workspace.config.space)
-    made = record(workspace.tables, "pairs") is not None
-    return [name] if made and workspace.tables.exists(name) else []
+    is_recorded = record(workspace.tables, "pairs") is not None
+    return [name] if is_recorded and workspace.tables.exists(name) else []
 
 
 def _about(workspace: Workspace, options: Options) -> dict[str, str]:
-    """What the samples are, and by which decisions; with it unchanged, so is what is written."""
+    """What is exported and by which decisions. While it is unchanged, the exported files are too.
+
+    Raises:
+        NotFoundError: there are no decisions yet.
+    """
     tables = workspace.tables
-    decided = record(tables, "decisions")
-    if decided is None:
+    decisions = record(tables, "decisions")
+    if decisions is None:
         raise NotFoundError("there are no decisions yet; `isotrope run` makes them")
     row = tables.open("decisions").to_table(columns=["policy"], limit=1)["policy"].to_pylist()
-    about = {"corpus": workspace.root.name, "decisions": decided["output"]}
+    about = {"corpus": workspace.root.name, "decisions": decisions["output"]}
     about |= {"policy": row[0] if row else "", "masked": json.dumps(options.mask)}
     if options.signals:
         stages = tables.scan("stages", schema.STAGES, ["drop", "output"], "stage = 'signals'")
-        pairs = _pairs(workspace) and record(tables, "pairs")
+        pairs = _pairs_tables(workspace) and record(tables, "pairs")
         about["signals"] = identity.run_key(sorted(map(str, stages.to_pylist())))
         about |= {"space": workspace.config.space, "pairs": pairs["output"]} if pairs else {}
     return about
 
 
-def _told(workspace: Workspace) -> dict[str, Any]:
-    """What else is told of the corpus: it changes nothing of what is written."""
+def _corpus_facts(workspace: Workspace) -> dict[str, Any]:
+    """Facts for the summary on which the exported files do not depend."""
     tables = workspace.tables
     drops: Counter[str] = Counter()
     for batch in tables.open("decisions").to_batches(columns=["drop"], filter="keep"):
         drops.update(batch["drop"].to_pylist())
-    mine = [r.number for r in releases.listed(tables) if r.space == workspace.config.space]
-    release = mine[-1] if mine else None
+    space = workspace.config.space
+    numbers = [r.number for r in releases.listed(tables) if r.space == space]
     return {
-        "space": workspace.config.space,
-        "release": release,
+        "space": space,
+        "release": numbers[-1] if numbers else None,
         "drops": dict(sorted(drops.items())),
     }
 
 
-def _done(folder: Path) -> Exported:
-    told = target.finished(folder) or {}
-    sizes = [shard["bytes"] for shard in told["shards"]]
-    return Exported(folder, told["samples"], len(sizes), sum(sizes))
+def _result(folder: Path) -> ExportResult:
+    summary = target.read_summary(folder) or {}
+    sizes = [shard["bytes"] for shard in summary["shards"]]
+    return ExportResult(folder, summary["samples"], len(sizes), sum(sizes))

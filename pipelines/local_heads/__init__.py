@@ -1,4 +1,4 @@
-"""The learned heads of the `local` space: data from packages, training, figures.
+"""Trains the learned heads of the `local` space, and evaluates them.
 
-`make heads` runs it; the heads are committed, so that nobody needs to.
+`make heads` runs it. The trained heads are committed, so that nobody has to train them.
 """

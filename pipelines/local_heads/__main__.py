@@ -1,6 +1,6 @@
-"""`make heads`: fetch the drawings, train the heads, write them and docs/local.md.
+"""`make heads`: fetch the drawings, train the heads, and write the heads and docs/local.md.
 
-python -m pipelines.local_heads CACHE: packages and features are kept in CACHE, some 500 MB.
+Usage: python -m pipelines.local_heads CACHE. Packages and features are kept in CACHE, about 500 MB.
 """
 
 import sys
@@ -15,45 +15,51 @@ from embedders.local.image import LocalImage
 from embedders.local.text import LocalText
 from embedders.projection import Projection
 from pipelines.local_heads.captioned_drawings import READERS, versions
-from pipelines.local_heads.evaluate import text_and_image, with_audio
+from pipelines.local_heads.evaluate import evaluate_audio, evaluate_text_and_image
 from pipelines.local_heads.features import Features, features
-from pipelines.local_heads.holdout import groups, held_out
-from pipelines.local_heads.train import SETTINGS, learn_audio, learn_text_and_image, without_copies
+from pipelines.local_heads.holdout import group_similar, held_out
+from pipelines.local_heads.train import (
+    SETTINGS,
+    train_audio,
+    train_text_and_image,
+    without_copies,
+)
 from pipelines.local_heads.write_docs import page
 
 HEADS = Path(embedders.local.__file__ or "").parent / "heads"
 PAGE = Path(__file__).parents[2] / "docs" / "local.md"
 
 
-def halves(stamps: Features) -> tuple[Features, Features]:
-    """The stamps to train on, and those that are held out."""
+def split(stamps: Features) -> tuple[Features, Features]:
+    """Split the stamps into those to train on and those that are held out."""
     keys = stamps.keys.tolist()
-    held = held_out(keys, groups(keys, stamps.captions.tolist(), stamps.hashes))
-    return stamps.where(~held), stamps.where(held)
+    groups = group_similar(keys, stamps.captions.tolist(), stamps.hashes)
+    is_held_out = held_out(keys, groups)
+    return stamps.where(~is_held_out), stamps.where(is_held_out)
 
 
 def main(cache: Path) -> None:
-    say = print
+    progress = print
     cache.mkdir(parents=True, exist_ok=True)
-    found = {name: features(name, cache, say) for name in READERS}
-    training, held = halves(found.pop("stamps"))
-    others = without_copies(found, held)
-    sets = {name: [others[name]] for name in others}
-    tried: dict[str, list[Features]] = {"stamps": []}
-    tried |= {f"stamps, {name}": part for name, part in sets.items()}
+    collections = {name: features(name, cache, progress) for name in READERS}
+    training, held = split(collections.pop("stamps"))
+    others = without_copies(collections, held)
+    training_sets: dict[str, list[Features]] = {"stamps": []}
+    training_sets |= {f"stamps, {name}": [part] for name, part in others.items()}
     ablation: dict[str, Any] = {}
-    for name, parts in tried.items():
-        say(f"training on {name}")
-        ablation[name] = text_and_image(held, *learn_text_and_image(training, parts))
-    say("training on everything")
-    text, image = learn_text_and_image(training, list(others.values()))
-    audio = learn_audio(training, text, image)
-    figures = text_and_image(held, text, image) | with_audio(held, text, image, audio)
+    for name, parts in training_sets.items():
+        progress(f"training on {name}")
+        heads = train_text_and_image(training, parts)
+        ablation[name] = evaluate_text_and_image(held, *heads)
+    progress("training on everything")
+    text, image = train_text_and_image(training, list(others.values()))
+    audio = train_audio(training, text, image)
+    figures = evaluate_text_and_image(held, text, image) | evaluate_audio(held, text, image, audio)
     ablation["everything"] = figures
     counts = {"stamps": len(training.keys), **{n: len(part.keys) for n, part in others.items()}}
     meta: dict[str, Any] = {
         "drawings": counts,
-        "recordings": int(np.isfinite(training.heard).all(axis=1).sum()),
+        "recordings": int(training.has_audio().sum()),
         "held_out": len(held.keys),
         "data": versions(cache),
         "encoders": {e.name: e.version for e in (LocalText(), LocalImage(), LocalAudio())},
@@ -66,7 +72,7 @@ def main(cache: Path) -> None:
         Projection(head.tensors, meta).save(file, np.float16)
         file.chmod(0o644)
     PAGE.write_text(page(figures, ablation, meta), encoding="utf-8")
-    say(f"wrote {HEADS} and {PAGE}")
+    progress(f"wrote {HEADS} and {PAGE}")
 
 
 if __name__ == "__main__":

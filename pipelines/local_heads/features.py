@@ -1,6 +1,7 @@
-"""What the frozen encoders make of drawings, worked out once and kept in files."""
+"""Features of drawings from the frozen encoders, computed once and kept in files."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,82 +10,93 @@ import numpy as np
 from embedders.local.audio import LocalAudio
 from embedders.local.image import LocalImage
 from embedders.local.text import LocalText
-from pipelines.local_heads.captioned_drawings import READERS, Drawing, Say
-from pipelines.local_heads.holdout import picture_hash
+from pipelines.local_heads.captioned_drawings import READERS, Drawing, Progress
+from pipelines.local_heads.holdout import difference_hash
 from store.errors import RecordError
 
 _BATCH = 16
 
 
 class Features(NamedTuple):
-    """Of n drawings: `keys`, `captions`, `kinds` (n,) of str; `hashes` (n, 256) bool; float32
-    `caption` and `more` (n, 384) by MiniLM, `meaning` (n, 384) by ConSE, `seen` (n, 3552) what the
-    image head takes, `heard` (n, 1752) what the audio head takes, NaN where there is no sound."""
+    """The features of n drawings.
+
+    Attributes:
+        keys: (n,) str.
+        captions: (n,) str.
+        kinds: (n,) str, the kind of the recording: sound, speech or empty.
+        hashes: (n, 256) bool, see `difference_hash`.
+        caption_vectors: (n, 384) float32, captions by MiniLM.
+        long_caption_vectors: (n, 384) float32, long captions by MiniLM.
+        meaning: (n, 384) float32, images by ConSE.
+        image_inputs: (n, 3552) float32, what the image head takes.
+        audio_inputs: (n, 1752) float32, what the audio head takes; NaN without a recording.
+    """
 
     keys: np.ndarray
     captions: np.ndarray
     kinds: np.ndarray
     hashes: np.ndarray
-    caption: np.ndarray
-    more: np.ndarray
+    caption_vectors: np.ndarray
+    long_caption_vectors: np.ndarray
     meaning: np.ndarray
-    seen: np.ndarray
-    heard: np.ndarray
+    image_inputs: np.ndarray
+    audio_inputs: np.ndarray
 
-    def where(self, kept: np.ndarray) -> "Features":
-        return Features(*(column[kept] for column in self))
+    def where(self, mask: np.ndarray) -> "Features":
+        """The features of the drawings where the mask (n,) is True."""
+        return Features(*(column[mask] for column in self))
+
+    def has_audio(self) -> np.ndarray:
+        """(n,) bool: whether a drawing has a recording that could be read."""
+        return np.isfinite(self.audio_inputs).all(axis=1)
 
 
-def features(name: str, cache: Path, say: Say) -> Features:
-    """Of the drawings that `name` stands for (stamps, openmoji, openclipart)."""
-    file = cache / f"{name}.npz"
+def features(name: str, cache: Path, progress: Progress) -> Features:
+    """The features of a collection of drawings, from the cache or computed and cached.
+
+    Args:
+        name: the collection, a key of READERS.
+        cache: the folder of packages and features.
+        progress: called with messages.
+    """
+    file = cache / f"{name}.features.npz"
     if not file.exists():
-        batches = list(_computed(name, cache, say))
-        whole = [np.concatenate(columns) for columns in zip(*batches, strict=True)]
-        columns = dict(zip(Features._fields, whole, strict=True))
+        batches = zip(*_compute(name, cache, progress), strict=True)
+        columns = dict(zip(Features._fields, map(np.concatenate, batches), strict=True))
         with file.open("wb") as out:
             np.savez(out, allow_pickle=False, **columns)
-    with np.load(file) as kept:
-        return Features(*(kept[field] for field in Features._fields))
+    with np.load(file) as columns:
+        return Features(*(columns[field] for field in Features._fields))
 
 
-def _computed(name: str, cache: Path, say: Say) -> Iterator[tuple[np.ndarray, ...]]:
+def _compute(name: str, cache: Path, progress: Progress) -> Iterator[Features]:
     text, image, audio = LocalText(), LocalImage(), LocalAudio()
     total = 0
-    for batch in _batches(READERS[name](cache, say)):
-        inputs = [image.prepare(drawing.picture) for drawing in batch]
-        found = image.features(inputs)
-        heard = np.full((len(batch), audio.features([_SILENCE]).shape[1]), np.nan, np.float32)
-        for row, drawing in enumerate(batch):
-            if drawing.sound:
-                try:
-                    heard[row] = audio.features([audio.prepare(drawing.sound)])[0]
-                except RecordError as error:
-                    say(f"{drawing.key}: {error}")
+    drawings = READERS[name](cache, progress)
+    while batch := list(islice(drawings, _BATCH)):
+        images = image.features([image.prepare(drawing.image) for drawing in batch])
         total += len(batch)
-        say(f"{total} {name}")
-        yield (
+        progress(f"{total} {name}")
+        yield Features(
             np.array([d.key for d in batch]),
             np.array([d.caption for d in batch]),
             np.array([d.kind for d in batch]),
-            np.stack([picture_hash(d.picture) for d in batch]),
+            np.stack([difference_hash(d.image) for d in batch]),
             text.features([d.caption for d in batch]),
-            text.features([d.more for d in batch]),
-            found.meaning,
-            found.visual,
-            heard,
+            text.features([d.long_caption for d in batch]),
+            images.meaning,
+            images.visual,
+            _audio_inputs(audio, batch, progress),
         )
 
 
-_SILENCE = np.zeros((1, 224, 224), np.uint8)
-
-
-def _batches(drawings: Iterator[Drawing]) -> Iterator[list[Drawing]]:
-    batch: list[Drawing] = []
-    for drawing in drawings:
-        batch.append(drawing)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _audio_inputs(audio: LocalAudio, batch: list[Drawing], progress: Progress) -> np.ndarray:
+    silence = np.zeros((1, 224, 224), np.uint8)
+    inputs = np.full((len(batch), audio.features([silence]).shape[1]), np.nan, np.float32)
+    for row, drawing in enumerate(batch):
+        if drawing.recording:
+            try:
+                inputs[row] = audio.features([audio.prepare(drawing.recording)])[0]
+            except RecordError as error:
+                progress(f"{drawing.key}: {error}")
+    return inputs

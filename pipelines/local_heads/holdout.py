@@ -1,7 +1,8 @@
-"""The half of the stamps that is held out: fixed by their keys, and nothing like it is trained on.
+"""Chooses the half of the stamps that is held out, by their keys.
 
-What is alike is held out together: equal captions, stamps of one folder whose names differ in a
-number (`frog`, `frog-1`), pictures that are the same or nearly so.
+Similar stamps are held out together, so that nothing like a held-out stamp is trained on: stamps
+with equal captions, stamps of one folder whose names differ in a number (`frog`, `frog-1`), and
+stamps with the same or nearly the same image.
 """
 
 import hashlib
@@ -16,44 +17,67 @@ from embedders.alignment.align import components
 from embedders.media.image import load_rgb
 
 _GRID = 16
-_ALIKE = 12  # of 256 bits of the hash that may differ
+_MAX_DISTANCE = 12  # of 256 bits: the largest distance of the hashes of two copies
 
 
-def groups(keys: Sequence[str], captions: Sequence[str], hashes: np.ndarray) -> np.ndarray:
-    """(n,) int64, equal for stamps that are alike; `hashes` (n, 256) by `picture_hash`."""
-    folders = [re.sub(r"(?<=[a-z])[-_ ]?\d+[a-z]?$", "", key.lower()) for key in keys]
-    said = [re.sub(r"\W+", " ", caption.casefold()).strip() for caption in captions]
-    bits = hashes.astype(np.float32)
-    differing = bits.sum(1)[:, None] + bits.sum(1) - 2 * bits @ bits.T
-    pairs = np.argwhere(np.triu(differing <= _ALIKE, 1))
-    joined = components([_numbers(folders), _numbers(said)], len(keys))
+def group_similar(keys: Sequence[str], captions: Sequence[str], hashes: np.ndarray) -> np.ndarray:
+    """Group n stamps that are similar to each other.
+
+    Args:
+        keys: n keys, such as `animals/frog-1`.
+        captions: n captions.
+        hashes: (n, 256) bool, see `difference_hash`.
+
+    Returns:
+        (n,) int64, equal for the stamps of one group.
+    """
+    names = [re.sub(r"(?<=[a-z])[-_ ]?\d+[a-z]?$", "", key.lower()) for key in keys]
+    texts = [re.sub(r"\W+", " ", caption.casefold()).strip() for caption in captions]
+    pairs = np.argwhere(np.triu(_distances(hashes, hashes) <= _MAX_DISTANCE, 1))
+    groups = components([_numbers(names), _numbers(texts)], len(keys))
     for one, other in pairs:
-        joined[joined == joined[other]] = joined[one]
-    return joined
+        groups[groups == groups[other]] = groups[one]
+    return groups
 
 
-def held_out(keys: Sequence[str], joined: np.ndarray) -> np.ndarray:
-    """(n,) True for the groups whose first key's hash is odd: about half of them."""
-    held = np.zeros(len(keys), bool)
-    for group in np.unique(joined):
-        members = np.flatnonzero(joined == group)
+def held_out(keys: Sequence[str], groups: np.ndarray) -> np.ndarray:
+    """(n,) bool: True in the groups whose first key has an odd hash, about half of them."""
+    mask = np.zeros(len(keys), bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
         first = min(keys[i] for i in members.tolist())
-        held[members] = hashlib.blake2b(first.encode(), digest_size=1).digest()[0] & 1
-    return held
+        mask[members] = hashlib.blake2b(first.encode(), digest_size=1).digest()[0] & 1
+    return mask
 
 
-def alike(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(n,) True for pictures that are nearly the same as one of `others`."""
-    a, b = hashes.astype(np.float32), others.astype(np.float32)
-    differing = a.sum(1)[:, None] + b.sum(1) - 2 * a @ b.T
-    return (differing <= _ALIKE).any(axis=1)
+def are_copies(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Whether images are the same, or nearly so, as one of the others.
+
+    Args:
+        hashes: (n, 256) bool.
+        others: (m, 256) bool.
+
+    Returns:
+        (n,) bool.
+    """
+    return _distances(hashes, others).min(axis=1) <= _MAX_DISTANCE
 
 
-def picture_hash(png: bytes) -> np.ndarray:
-    """(256,) bool: whether a picture grows brighter from each of 16 x 16 places to its right."""
+def difference_hash(png: bytes) -> np.ndarray:
+    """A perceptual hash of an image (dHash): (256,) bool.
+
+    The image is scaled to 17 x 16 pixels. A bit says whether a pixel is darker than its right
+    neighbour.
+    """
     small = load_rgb(Image.open(io.BytesIO(png))).convert("L")
     grid = np.asarray(small.resize((_GRID + 1, _GRID), Image.Resampling.BOX), np.int16)
     return (grid[:, 1:] > grid[:, :-1]).ravel()
+
+
+def _distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n, m) Hamming distances."""
+    a, b = hashes.astype(np.float32), others.astype(np.float32)
+    return a.sum(1)[:, None] + b.sum(1) - 2 * a @ b.T
 
 
 def _numbers(names: Sequence[str]) -> np.ndarray:

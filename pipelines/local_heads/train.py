@@ -1,7 +1,8 @@
-"""Training: closed forms over all pairs, chosen by cross-validation within the training half.
+"""Trains the heads in closed form over all pairs.
 
-On these pairs ridge regression onto partly whitened text did far better than contrastive heads
-trained by gradient descent (`embedders.alignment.align`), and takes seconds.
+The parameters were chosen by cross-validation within the training half. On these pairs, ridge
+regression onto partly whitened text was far better than contrastive heads trained by gradient
+descent (`embedders.alignment.align`), and takes seconds.
 """
 
 from collections.abc import Mapping
@@ -12,13 +13,13 @@ from embedders.alignment.closed_form import ridge, whitened
 from embedders.local.shared import LEARNED, joined
 from embedders.projection import Projection
 from pipelines.local_heads.features import Features
-from pipelines.local_heads.holdout import alike
+from pipelines.local_heads.holdout import are_copies
 
-STAMPS_WEIGHT = 3.0  # of a stamp among the other drawings
+STAMPS_WEIGHT = 3.0  # of a stamp; each other drawing has the weight 1
 POWER = 0.85
 PENALTY = 20_000.0
 AUDIO_PENALTY = 12_000.0
-_NEAR = 0.7  # the cosine of standardised features from which a drawing is taken for another's copy
+_COPY_COSINE = 0.7  # of standardised image features, above which two drawings count as copies
 
 SETTINGS = {
     "power": POWER,
@@ -30,37 +31,44 @@ SETTINGS = {
 }
 
 
-def learn_text_and_image(stamps: Features, others: list[Features]) -> tuple[Projection, Projection]:
-    """The heads of text and image from the training half of the stamps and other drawings."""
-    sets = [stamps, *others]
-    counts = [len(part.keys) for part in sets]
+def train_text_and_image(stamps: Features, others: list[Features]) -> tuple[Projection, Projection]:
+    """Train the heads of text and image on the training half of the stamps and other drawings."""
+    parts = [stamps, *others]
+    counts = [len(part.keys) for part in parts]
     weights = np.repeat([STAMPS_WEIGHT] + [1.0] * len(others), counts)
-    # Both captions of a drawing say the same: between them is where the picture belongs.
-    said = [stamps.caption] + [part.caption + part.more for part in others]
-    texts = np.concatenate([s / np.linalg.norm(s, axis=1, keepdims=True) for s in said])
+    # Both captions of a drawing mean the same: the target of its image is between the two.
+    captions = [stamps.caption_vectors]
+    captions += [part.caption_vectors + part.long_caption_vectors for part in others]
+    texts = np.concatenate([c / np.linalg.norm(c, axis=1, keepdims=True) for c in captions])
     text = whitened(texts, LEARNED, power=POWER, weights=weights)
-    seen = np.concatenate([part.seen for part in sets])
-    return text, ridge(seen, text(texts), penalty=PENALTY, weights=weights)
+    images = np.concatenate([part.image_inputs for part in parts])
+    return text, ridge(images, text(texts), penalty=PENALTY, weights=weights)
 
 
-def learn_audio(stamps: Features, text: Projection, image: Projection) -> Projection:
-    """The head of recordings, into both halves: to where a stamp's caption and picture lie."""
-    heard = stamps.where(np.isfinite(stamps.heard).all(axis=1))
-    places = joined(heard.caption, text(heard.caption)) + joined(heard.meaning, image(heard.seen))
-    return ridge(heard.heard, places, penalty=AUDIO_PENALTY)
+def train_audio(stamps: Features, text: Projection, image: Projection) -> Projection:
+    """Train the head of recordings, into both halves of the space.
+
+    The target of a recording is the sum of the vectors of its stamp's caption and image.
+    """
+    part = stamps.where(stamps.has_audio())
+    captions = joined(part.caption_vectors, text(part.caption_vectors))
+    images = joined(part.meaning, image(part.image_inputs))
+    return ridge(part.audio_inputs, captions + images, penalty=AUDIO_PENALTY)
 
 
 def without_copies(others: Mapping[str, Features], held: Features) -> dict[str, Features]:
-    """Drawings that are not nearly the same as one that is held out."""
-    pooled = np.concatenate([held.seen, *(part.seen for part in others.values())])
+    """The drawings of other collections that are not nearly the same as a held-out stamp."""
+    pooled = np.concatenate([held.image_inputs, *(part.image_inputs for part in others.values())])
     mean, deviation = pooled.mean(0), pooled.std(0) + 1e-6
 
-    def unit(seen: np.ndarray) -> np.ndarray:
-        standard = (seen - mean) / deviation
+    def standardised_unit_rows(inputs: np.ndarray) -> np.ndarray:
+        standard = (inputs - mean) / deviation
         return standard / np.linalg.norm(standard, axis=1, keepdims=True)
 
+    held_rows = standardised_unit_rows(held.image_inputs)
     kept = {}
     for name, part in others.items():
-        near = (unit(part.seen) @ unit(held.seen).T).max(axis=1) > _NEAR
-        kept[name] = part.where(~near & ~alike(part.hashes, held.hashes))
+        cosines = standardised_unit_rows(part.image_inputs) @ held_rows.T
+        is_near = cosines.max(axis=1) > _COPY_COSINE
+        kept[name] = part.where(~is_near & ~are_copies(part.hashes, held.hashes))
     return kept

@@ -1,9 +1,9 @@
-"""samples: a drop's records, read, validated, hashed and stored unchanged.
+"""samples: reads the records of a drop, checks them, and stores them unchanged.
 
-Two passes. The first does units (a tar shard, some files of a folder, a part of a manifest): every
-record is read, its parts decoded once to prove that they are whole, and stored as delivered. The
-second (Apache Beam) groups what was staged by content: of equal samples in one drop the first by
-source and key survives.
+There are two passes. The first does units (a tar shard, some files of a folder, part of a
+manifest): it reads each record, decodes its parts once to prove that they are complete, and stages
+them as delivered. The second (Apache Beam) groups the staged rows by content: of equal samples in
+one drop the first by source and key survives.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pipelines.engine.progress import watch
 from pipelines.engine.units import run_units
 from pipelines.samples.error_budget import Budget, broken
 from pipelines.samples.sample_row import sample_row
-from pipelines.sources.manifest_rows import unexpected
+from pipelines.sources.manifest_rows import as_record_error
 from pipelines.sources.read import count_records, read_unit
 from pipelines.sources.records import Record, Unit, printable
 from pipelines.sources.units import list_units
@@ -26,6 +26,7 @@ from pipelines.stages.context import StageContext
 from store import identity
 from store.config.limits import Limits
 from store.errors import IsotropeError, RecordError
+from store.isolate import isolate_failures
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
@@ -33,26 +34,26 @@ from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, pu
 STAGE = "samples"
 _BATCH_ROWS = 64
 _BATCH_BYTES = 32 << 20
-_CRASHED = "its process died over it, time and again"
+_CRASHED = "the process that read it crashed repeatedly"
 
 
 def ingest(context: StageContext) -> Counts:
-    """Make the `samples` rows of a drop, and its ledger.
+    """Make the `samples` rows of a drop, and their ledger.
 
     Raises:
         SourceError: the drop cannot be read at all.
-        BudgetError: more of it failed than `errors` allows. Nothing was published, and what was
-            read stays staged: with a larger budget it is not read again.
-        ConservationError: records were lost; nothing was published.
+        BudgetError: more of its records failed than `errors` allows. Nothing was published. What
+            was read stays staged and is not read again with a larger budget.
+        ConservationError: records were lost. Nothing was published.
     """
-    from pipelines.samples.repeats_in_drop import (
-        Repeats,  # Beam, of which Ray's workers have no need
-    )
+    # Imported here because it imports Beam, which Ray's workers do not need.
+    from pipelines.samples.repeats_in_drop import Repeats
 
     tables, config = context.tables, context.config
     key, drop = run_keys.samples(context), context.delivery
     with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:
-        # In no order of theirs, so that the first ones tell of the rest.
+        # In an order that does not depend on their content, so that the error budget can judge
+        # the drop by the first units.
         units = sorted(list_units(drop), key=lambda u: identity.run_key(u.name))
         resumed = len(run.done())
         source = config.sources.get(drop.source)
@@ -63,9 +64,9 @@ def ingest(context: StageContext) -> Counts:
             try:
                 run_units(config.engine, run, units, work, _unit_name)
             except Exception:
-                budget.look(run)  # Beam passes on what its workers raise as words
+                budget.check_early(run)  # Beam turns its workers' BudgetError into plain text
                 raise
-        budget.check(run)
+        budget.check_complete(run)
         repeats = Repeats(config.engine.beam, run)
         staged = run.counts()
         counts = Counts(
@@ -95,10 +96,10 @@ def ingest(context: StageContext) -> Counts:
 
 
 class UnitWork:
-    """Reads one unit: batches of sample rows, then what became of its records.
+    """Reads one unit: batches of sample rows, then the ledger entries of its other records.
 
-    Whatever goes wrong with a record costs that record, be it an error that nobody has thought of,
-    or (`crumbs`) one that takes the process down.
+    An error in a record costs that record only. This holds for unexpected errors too, and for
+    records that crash the process (see `CrashMarkers`).
     """
 
     def __init__(self, unit: Unit, limits: Limits, run: StageRun, budget: Budget):
@@ -108,81 +109,76 @@ class UnitWork:
         self.entries: list[Entry] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        self.budget.glance(self.run)
+        self.budget.check_throttled(self.run)
         rows: list[dict] = []
-        held = 0
+        size = 0
         for record in self._records():
             try:
                 row = {"drop": self.unit.drop, **sample_row(record, self.limits)}
-            except RecordError as error:
-                self._lose(record.source, record.key, error)
-                continue
             except Exception as error:
-                self._lose(record.source, record.key, unexpected(error))
+                self._fail(record.source, record.key, as_record_error(error))
                 continue
             rows.append(row)
-            held += len(record.image or b"") + len(record.audio or b"")
-            if len(rows) == _BATCH_ROWS or held > _BATCH_BYTES:
+            size += len(record.image or b"") + len(record.audio or b"")
+            if len(rows) == _BATCH_ROWS or size > _BATCH_BYTES:
                 yield from self._batches(rows)
-                rows, held = [], 0
+                rows, size = [], 0
         yield from self._batches(rows)
 
     def _records(self) -> Iterator[Record]:
-        """The unit's records, a crumb before each; what is bad goes to the ledger."""
-        crumbs = CrashMarkers(self.run, self.unit.name)
+        """The unit's good records. A crash marker is set before each; bad ones go to the ledger."""
+        markers = CrashMarkers(self.run, self.unit.name)
         items = iter(read_unit(self.unit, self.limits))
         try:
             for number in count():
-                place = f"record {number}"
-                if crumbs.deaths.get(place, 0) > BLAMED:  # it is not decoded any more, yet kills
-                    return self._lose_rest(number, RecordError("record.crashed", _CRASHED))
-                crumbs.at(place)
+                position = f"record {number}"
+                if markers.deaths.get(position, 0) > BLAMED:
+                    # It was not decoded after two crashes, and crashed again: the reader does it.
+                    return self._fail_rest(number, RecordError("record.crashed", _CRASHED))
+                markers.at(position)
                 try:
                     item = next(items, None)
-                except RecordError as error:
-                    return self._lose_rest(number, error)
-                except IsotropeError:  # such as a file system that is not installed
-                    raise
                 except Exception as error:
-                    return self._lose_rest(number, unexpected(error))
+                    if isinstance(error, IsotropeError) and not isinstance(error, RecordError):
+                        raise  # for example: a file system is not installed
+                    return self._fail_rest(number, as_record_error(error))
                 if item is None:
                     return None
                 if not isinstance(item, Record):
-                    self._lose(item.source, item.key, item.error)
-                elif crumbs.is_deadly(place):
-                    self._lose(item.source, item.key, RecordError("record.crashed", _CRASHED))
+                    self._fail(item.source, item.key, item.error)
+                elif markers.is_deadly(position):
+                    self._fail(item.source, item.key, RecordError("record.crashed", _CRASHED))
                 else:
                     yield item
         finally:
-            crumbs.close()
+            markers.close()
 
-    def _lose(self, source: str, key: str, error: RecordError) -> None:
+    def _fail(self, source: str, key: str, error: RecordError) -> None:
         self.entries.append(Entry.of(source, key, error))
 
-    def _lose_rest(self, number: int, error: RecordError) -> None:
-        """Records that reading never comes to, from this one on: they are lost one by one."""
+    def _fail_rest(self, number: int, error: RecordError) -> None:
+        """Add a ledger entry for each record from this one on, since reading cannot go on."""
         source = printable(self.unit.paths[0])
-        for lost in range(number, count_records(self.unit)):
-            self._lose(source, f"record-{lost}", error)
+        for index in range(number, count_records(self.unit)):
+            self._fail(source, f"record-{index}", error)
 
     def _batches(self, rows: list[dict]) -> Iterator[pa.RecordBatch]:
-        """Rows as Arrow has them; where it will not, halves of them, down to the culprit."""
+        """Convert rows to Arrow batches. A row that Arrow refuses goes to the ledger."""
         if not rows:
             return
-        try:
-            batch = pa.RecordBatch.from_pylist(rows, schema=schema.SAMPLES)
-        except Exception as error:
-            if len(rows) == 1:
-                self._lose(rows[0]["source"], rows[0]["key"], unexpected(error))
-                return
-            middle = len(rows) // 2
-            yield from self._batches(rows[:middle])
-            yield from self._batches(rows[middle:])
-            return
-        self.kept += len(rows)
-        yield batch
+
+        def convert(start: int, stop: int) -> pa.RecordBatch:
+            return pa.RecordBatch.from_pylist(rows[start:stop], schema=schema.SAMPLES)
+
+        for start, batch in isolate_failures(len(rows), convert):
+            if isinstance(batch, Exception):
+                self._fail(rows[start]["source"], rows[start]["key"], as_record_error(batch))
+            else:
+                self.kept += batch.num_rows
+                yield batch
 
     def outcome(self) -> UnitOutcome:
+        """The counts and ledger entries of the unit, after its rows."""
         total = self.kept + len(self.entries)
         return UnitOutcome(total, self.kept, self.entries, len(broken(self.entries)))
 
@@ -192,7 +188,7 @@ def _unit_name(unit: Unit) -> str:
 
 
 class _Digest:
-    """Of what later stages read of a drop, whatever the order of its rows."""
+    """A digest of the columns that later stages depend on. It ignores the order of the rows."""
 
     def __init__(self) -> None:
         self.total = 0

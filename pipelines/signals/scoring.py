@@ -12,6 +12,7 @@ from pipelines.signals.decoded_audio import measure_sound
 from pipelines.signals.decoded_image import measure_picture
 from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer, SoundScorer, Values
 from store.errors import EncoderError, RecordError
+from store.isolate import isolate_failures
 from store.tables import schema
 
 _TYPES = {f.name: f.type for f in schema.SIGNALS}
@@ -45,27 +46,20 @@ def score(batch: pa.RecordBatch, scorers: Sequence[Scorer]) -> Scored:
 
 
 def _by_columns(scorer: BatchScorer, batch: pa.RecordBatch, done: Scored) -> None:
-    pieces = _halved(scorer, batch, 0, done)
+    """The scorer's columns. A row for which it raises alone is a failure, with nulls."""
+
+    def run(start: int, stop: int) -> dict[str, pa.Array]:
+        columns = scorer.score(batch.slice(start, stop - start))
+        return {n: _plain(columns[n]).cast(_TYPES[n]) for n in scorer.gives}
+
+    pieces: list[dict[str, pa.Array]] = []
+    for start, columns in isolate_failures(batch.num_rows, run, fatal=(EncoderError,)):
+        if isinstance(columns, Exception):
+            done.failed.append((start, scorer.name, _failure(scorer.name, columns)))
+            columns = {n: pa.nulls(1, _TYPES[n]) for n in scorer.gives}
+        pieces.append(columns)
     for name in scorer.gives:
         done.columns[name] = pa.concat_arrays([piece[name] for piece in pieces])
-
-
-def _halved(
-    scorer: BatchScorer, batch: pa.RecordBatch, start: int, done: Scored
-) -> list[dict[str, pa.Array]]:
-    """The scorer's columns; where it raises for a batch, its halves', down to the culprits."""
-    try:
-        found = scorer.score(batch)
-        return [{n: _plain(found[n]).cast(_TYPES[n]) for n in scorer.gives}]
-    except EncoderError:
-        raise
-    except Exception as error:
-        if batch.num_rows == 1:
-            done.failed.append((start, scorer.name, _failure(scorer.name, error)))
-            return [{n: pa.nulls(1, _TYPES[n]) for n in scorer.gives}]
-    middle = batch.num_rows // 2
-    left = _halved(scorer, batch.slice(0, middle), start, done)
-    return left + _halved(scorer, batch.slice(middle), start + middle, done)
 
 
 def _by_parts(

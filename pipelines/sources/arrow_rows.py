@@ -1,4 +1,7 @@
-"""Rows of Arrow batches as dictionaries; a cell that is broken is an error in its own place."""
+"""Rows of Arrow batches as dictionaries, read so that a broken cell or batch costs its rows only.
+
+Shared by the readers of Parquet files and Lance datasets.
+"""
 
 from collections.abc import Collection, Iterable, Iterator
 
@@ -8,64 +11,78 @@ from pipelines.sources.manifest_rows import Row, RowReader
 from pipelines.sources.records import BadRecord, Record
 from store.errors import RecordError
 
-MOST_ROWS = 64  # in memory at once
-_MOST_BYTES = 32 << 20
+_MAX_ROWS = 64  # per batch
+_MAX_BYTES = 32 << 20  # per batch
 ROWS_PER_UNIT = 4096
 
 
-def rows_at_once(rows: int, held: int) -> int:
-    """How many rows to read at a time where `rows` take `held` bytes."""
-    return max(1, min(MOST_ROWS, _MOST_BYTES * max(1, rows) // max(1, held)))
+def batch_size(rows: int, size: int) -> int:
+    """How many rows to read at a time where `rows` rows take `size` bytes."""
+    return max(1, min(_MAX_ROWS, _MAX_BYTES * max(1, rows) // max(1, size)))
 
 
-def dictionaries(batch: pa.RecordBatch) -> Iterator[Row]:
-    """A batch's rows; a cell that Python cannot hold is a RecordError in its place."""
-    columns = {name: _values(name, column) for name, column in _distinct(batch)}
+def row_dicts(batch: pa.RecordBatch) -> Iterator[Row]:
+    """The rows of a batch. A cell that Python cannot hold is a RecordError instead of a value."""
+    columns = {name: _values(name, column) for name, column in _distinct_columns(batch)}
     for row in range(batch.num_rows):
         yield {name: values[row] for name, values in columns.items()}
 
 
-def stretch(
-    batches: Iterable[pa.RecordBatch], promised: int, first: int, rule: str, what: str
+def numbered_rows(
+    batches: Iterable[pa.RecordBatch], count: int, first: int, rule: str, what: str
 ) -> Iterator[tuple[int, Row | RecordError]]:
-    """As many rows as were promised, with their numbers from `first` on.
+    """Exactly `count` rows with their numbers: those that can be read, errors for the others.
 
-    Where reading fails, every row that was promised and not read is an error.
+    Args:
+        batches: the rows' batches; reading may fail at any of them.
+        count: the number of rows in the file's metadata.
+        first: the number of the first row.
+        rule: the rule of the errors.
+        what: the name of what is read, for the error message.
     """
-    seen = 0
-    said = f"{promised} rows were promised"
+    done = 0
+    reason = f"its metadata says {count} rows"
     try:
         for batch in batches:
-            for row in dictionaries(batch.slice(0, promised - seen)):
-                yield first + seen, row
-                seen += 1
-    except Exception as error:  # Arrow and Lance raise nearly every type there is
-        said = f"{type(error).__name__}: {error}"
-    for number in range(first + seen, first + promised):
-        yield number, RecordError(rule, f"{what} breaks off at row {first + seen}: {said}"[:300])
+            for row in row_dicts(batch.slice(0, count - done)):
+                yield first + done, row
+                done += 1
+    except Exception as error:  # on broken files Arrow and Lance raise nearly every type of error
+        reason = f"{type(error).__name__}: {error}"
+    message = f"{what} cannot be read from row {first + done} on: {reason}"[:300]
+    for number in range(first + done, first + count):
+        yield number, RecordError(rule, message)
 
 
 def records(
     rows: Iterable[tuple[int, Row | RecordError]], reader: RowReader
 ) -> Iterator[Record | BadRecord]:
+    """The records of numbered rows; a row without a key has the key `row-N`."""
     for number, row in rows:
         yield reader.record(row, f"row-{number}")
 
 
-def joined(sizes: Iterable[int], most: int = ROWS_PER_UNIT) -> Iterator[tuple[int, int]]:
-    """Spans of neighbours that have at most so many rows together, or are alone."""
-    start = held = place = 0
-    for place, size in enumerate(sizes, start=1):
-        if place - 1 > start and held + size > most:
-            yield start, place - 1
-            start, held = place - 1, 0
-        held += size
-    if place > start:
-        yield start, place
+def group_spans(sizes: Iterable[int], limit: int = ROWS_PER_UNIT) -> Iterator[tuple[int, int]]:
+    """Group neighbours into spans (start, stop) of at most `limit` rows.
+
+    An item with more rows than `limit` has a span of its own.
+
+    Args:
+        sizes: the rows of each row group or fragment, in order.
+        limit: the largest number of rows in a span.
+    """
+    start = rows = stop = 0
+    for stop, size in enumerate(sizes, start=1):
+        if stop - 1 > start and rows + size > limit:
+            yield start, stop - 1
+            start, rows = stop - 1, 0
+        rows += size
+    if stop > start:
+        yield start, stop
 
 
-def texts_of(schema: pa.Schema, names: Collection[str]) -> list[str]:
-    """Which of these columns hold text, and so may name files."""
+def text_columns(schema: pa.Schema, names: Collection[str]) -> list[str]:
+    """Those of the named columns that hold text, and so may hold paths of files."""
     return [field.name for field in schema if field.name in names and _is_text(field.type)]
 
 
@@ -74,11 +91,12 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _distinct(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
-    seen: set[str] = set()
+def _distinct_columns(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    """The columns of a batch; of several with one name, the first."""
+    names: set[str] = set()
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name not in seen:
-            seen.add(name)
+        if name not in names:
+            names.add(name)
             yield name, column
 
 
@@ -93,9 +111,10 @@ def _value(name: str, column: pa.Array, row: int) -> object:
     try:
         return column[row].as_py()
     except UnicodeDecodeError as error:
-        said = f"column {name}: not UTF-8 at byte {error.start}: 0x{error.object[error.start]:02x}"
-        return RecordError("text.encoding", said)
-    except Exception as error:  # such as a time before the calendar
+        byte = error.object[error.start]
+        message = f"column {name}: not UTF-8 at byte {error.start}: 0x{byte:02x}"
+        return RecordError("text.encoding", message)
+    except Exception as error:  # for example a time outside of Python's calendar
         return RecordError(
             "row.unreadable", f"column {name}: {type(error).__name__}: {error}"[:300]
         )

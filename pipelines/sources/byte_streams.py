@@ -1,14 +1,15 @@
-"""Bytes of a delivered file, plain or gzipped, read forwards; what is broken ends the stream.
+"""Byte streams of delivered files, plain or gzipped, read forwards.
 
-Both streams give the same bytes however they are asked, up to the same broken place: whoever
-counts by skipping and whoever reads see the same file.
+A broken file ends its stream early. Both streams give the same bytes up to the same broken
+position, whether they are read or skipped and in whatever steps. So counting, which skips, and
+reading see the same file.
 """
 
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
-from pipelines.sources.filesystem import open_inside, reason, size_of
+from pipelines.sources.filesystem import error_text, open_inside, size_of
 from store.errors import RecordError
 
 CHUNK = 64 * 1024
@@ -16,35 +17,45 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Stream(Protocol):
-    """Forward reading. `problem` says why the stream ended early, where it did."""
+    """A stream that is read forwards.
+
+    `position` counts (decompressed) bytes. `problem` says why the stream ended early; it is None
+    where it did not.
+    """
 
     position: int
     problem: str | None
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
+        """Read `size` bytes; fewer only at the end."""
         ...
 
     def seek(self, position: int) -> bool:
-        """Goes on to a later position; False where the stream ends before it."""
+        """Go forward to a position. Returns False where the stream ends before it."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file."""
+        ...
 
 
 def open_stream(root: str, path: str) -> Stream:
-    """Opens a file as a stream; gzip is known by its first bytes, not by the file's name."""
+    """Open a file as a stream. Gzip is recognised by the first bytes, not by the file's name.
+
+    Raises:
+        RecordError: as `open_inside` does.
+    """
     file = open_inside(root, path)
     try:
         magic, size = file.read(2), size_of(file)
     except OSError as error:
         file.close()
-        raise RecordError("file.unreadable", reason(error)) from error
+        raise RecordError("file.unreadable", error_text(error)) from error
     return GzipStream(file) if magic == GZIP_MAGIC else PlainStream(file, size)
 
 
 class PlainStream:
-    """A file whose bytes can be passed over without reading them."""
+    """An uncompressed file, in which bytes are skipped without reading them."""
 
     def __init__(self, file: BinaryIO, size: int):
         self._file = file
@@ -57,7 +68,7 @@ class PlainStream:
             self._file.seek(self.position)
             data = self._file.read(min(size, max(0, self._size - self.position)))
         except OSError as error:
-            self.problem, data = reason(error), b""
+            self.problem, data = error_text(error), b""
         self.position += len(data)
         return data
 
@@ -70,7 +81,7 @@ class PlainStream:
 
 
 class GzipStream:
-    """A gzipped file, decompressed as it goes, never more than a few blocks in memory."""
+    """A gzipped file, decompressed as it is read, with a few blocks at most in memory."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -100,6 +111,7 @@ class GzipStream:
         self._file.close()
 
     def _fill(self) -> bool:
+        """Make the buffer non-empty. Returns False at the end of the stream."""
         while not self._buffer:
             block = next(self._blocks, None)
             if block is None:
@@ -108,8 +120,8 @@ class GzipStream:
         return True
 
     def _decompress(self) -> Iterator[bytes]:
-        # The steps depend on the file alone, never on how much was asked for: zlib loses the
-        # output of the call that fails, and it must be the same output each time.
+        # The calls of zlib depend on the file alone, never on the sizes that callers read: zlib
+        # loses the output of a call that fails, and the loss must be the same each time.
         data = b""
         while True:
             engine = zlib.decompressobj(wbits=31)
@@ -121,11 +133,11 @@ class GzipStream:
                         return
                     block = engine.decompress(data, CHUNK)
                 except (OSError, zlib.error) as error:
-                    self.problem = f"the gzip data is broken: {reason(error)}"
+                    self.problem = f"the gzip data is broken: {error_text(error)}"
                     return
                 data = engine.unconsumed_tail
                 if block:
                     yield block
             data = engine.unused_data or self._file.read(CHUNK)
-            if not data.startswith(GZIP_MAGIC):  # gzip, too, ignores what comes after the end
+            if not data.startswith(GZIP_MAGIC):  # the gzip tool ignores such trailing bytes too
                 return

@@ -1,4 +1,4 @@
-"""What a source delivers: its drops, and the files of each."""
+"""The drops that a source delivers, and the files of each drop."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from posixpath import join
 from typing import Literal
 
 from pipelines.sources import file_kinds
-from pipelines.sources.filesystem import Facts, FileSystem, Name, file_system
+from pipelines.sources.filesystem import FileInfo, FileSystem, FolderEntry, file_system
 from pipelines.sources.folder import extension_of
 from pipelines.sources.records import printable, role_of
 from store.config.sources import DEFAULT_COLUMNS, Columns
@@ -17,23 +17,30 @@ from store.errors import SourceError
 DropBy = Literal["entry", "source"]
 
 EXPECTED = (
-    "it takes sub-folders with files, tar shards ("
+    "expected sub-folders with files, tar shards ("
     + " ".join(file_kinds.TAR_SUFFIXES)
     + "), manifests "
     "(.parquet .jsonl .lance) or loose image, audio and text files"
 )
-_EVERYTHING = ("",)
+_WHOLE_ROOT = ("",)
 
 
 @dataclass(frozen=True)
 class Drop:
-    """One delivery. `entries` are the files and folders of `root` that belong to it, all that
-    lies beneath them included; hidden ones never do. `columns` are those of its manifests;
-    `source` is the name, in corpus.yaml, of what delivers it."""
+    """One delivery: a set of files beneath one root.
+
+    Attributes:
+        name: unique in the corpus; the Dagster partition key.
+        root: the folder (absolute path or URL) that the entries are relative to.
+        entries: files and folders of `root` that belong to the drop, folders with everything
+            beneath them except hidden files. The default is the whole root.
+        columns: the columns of the drop's manifests.
+        source: the name, in corpus.yaml, of the source that delivers the drop.
+    """
 
     name: str
     root: str
-    entries: tuple[str, ...] = _EVERYTHING
+    entries: tuple[str, ...] = _WHOLE_ROOT
     columns: Columns = DEFAULT_COLUMNS
     source: str = ""
 
@@ -43,102 +50,126 @@ def find_drops(
 ) -> dict[str, Drop]:
     """The drops that a source delivers, by name.
 
-    By `entry`: each sub-folder that holds data is a drop named after the folder, each tar, manifest
-    and Lance dataset one named after it (what img2dataset writes beside a tar or a folder belongs
-    to that), and other loose files together one named after the source. By `source`: everything is
-    one drop. A link is never followed out of its drop; a linked folder is a drop with one record,
-    which fails and says so.
+    With `drop_by="entry"`, every entry of the source's folder is a drop:
 
-    Raises SourceError where the source is missing or empty, cannot be listed, or where two drops
-    would have one name.
+    - each sub-folder that holds data, named after the folder;
+    - each tar, manifest and Lance dataset, named after the file. A Parquet or statistics file
+      that img2dataset wrote beside a tar or a folder belongs to that drop;
+    - the other loose files together, named after the source.
+
+    With `drop_by="source"`, the whole source is one drop. A link is never followed out of its
+    drop. A linked folder is a drop with one record, which fails with `file.outside`.
+
+    Args:
+        name: the source's name in corpus.yaml.
+        path: the source's folder: a local path or a URL.
+        drop_by: what makes a drop.
+        columns: the columns of its manifests; None takes the default names.
+
+    Raises:
+        SourceError: the source does not exist, is empty or cannot be listed, or two drops would
+            have the same name.
     """
     root = path.rstrip("/") if "://" in path else os.path.abspath(path)
-    here = file_system(root)
-    if not here.is_folder():
+    fs = file_system(root)
+    if not fs.is_folder():
         raise SourceError(f"source {name!r}: {path} is not a folder; {EXPECTED}")
     if drop_by == "source":
-        shares: list[tuple[str, str, tuple[str, ...]]] = [(name, root, _EVERYTHING)]
+        parts: list[tuple[str, str, tuple[str, ...]]] = [(name, root, _WHOLE_ROOT)]
     else:
-        shares = _by_entry(name, root, _names(name, here, root, ""))
+        parts = _split_by_entry(name, root, _entries(name, fs, root, ""))
     columns = columns or DEFAULT_COLUMNS
-    drops = [Drop(_drop_name(n), r, entries, columns, name) for n, r, entries in shares]
+    drops = [Drop(_drop_name(n), r, entries, columns, name) for n, r, entries in parts]
     drops = [drop for drop in drops if _holds_data(drop)]
     if not drops:
-        raise SourceError(f"source {name!r}: {path} holds nothing to read; {EXPECTED}")
-    found: dict[str, Drop] = {}
+        raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")
+    by_name: dict[str, Drop] = {}
     for drop in drops:
-        if drop.name in found:
+        if drop.name in by_name:
             raise SourceError(
-                f"source {name!r}: two of its entries would be the drop {drop.name!r}; "
-                "rename one, or take the source as one drop (drop_by: source)"
+                f"source {name!r}: two of its entries would make a drop named {drop.name!r}; "
+                "rename one of them, or make the source one drop (drop_by: source)"
             )
-        found[drop.name] = drop
-    return found
+        by_name[drop.name] = drop
+    return by_name
 
 
 def listing_hash(drop: Drop) -> str:
-    """A hex hash of the paths, sizes and times of a drop's files, wherever its root lies.
+    """Hash the paths, sizes and times of a drop's files, as hex.
 
-    Raises SourceError where the drop cannot be listed.
+    The hash does not depend on the drop's root: a copy of the drop elsewhere with the same times
+    has the same hash.
+
+    Raises:
+        SourceError: the drop cannot be listed.
     """
-    digest, here = hashlib.sha256(), file_system(drop.root)
-    for path in sorted(p for p, is_folder, _ in _walk(drop, here) if not is_folder):
-        found = _facts(drop, here, path)
+    digest, fs = hashlib.sha256(), file_system(drop.root)
+    for path in sorted(p for p, is_folder, _ in _walk(drop, fs) if not is_folder):
+        info = _info(drop, fs, path)
         digest.update(os.fsencode(path))
-        digest.update(f"\0{found.size}\0{found.stamp}\n".encode())
+        digest.update(f"\0{info.size}\0{info.stamp}\n".encode())
     return digest.hexdigest()
 
 
 def latest_change(drop: Drop) -> float:
-    """When a file or folder of the drop last changed, in seconds since the epoch.
+    """The latest modification time of the drop's files and folders, in seconds since the epoch.
 
-    Raises SourceError where the drop cannot be listed.
+    Raises:
+        SourceError: the drop cannot be listed.
     """
-    here = file_system(drop.root)
-    changed = (
-        _facts(drop, here, path).changed
-        for path, is_folder, _ in _walk(drop, here)
+    fs = file_system(drop.root)
+    times = (
+        _info(drop, fs, path).changed
+        for path, is_folder, _ in _walk(drop, fs)
         if not is_folder or "://" not in drop.root  # an object store's folders have no time
     )
-    return max(changed, default=0.0)
+    return max(times, default=0.0)
 
 
-def files(drop: Drop) -> Iterator[str]:
-    """The paths of a drop's files, and of the links in it. Raises SourceError."""
+def drop_files(drop: Drop) -> Iterator[str]:
+    """The paths of a drop's files and links, relative to its root.
+
+    Raises:
+        SourceError: the drop cannot be listed.
+    """
     return (path for path, is_folder, _ in _walk(drop, file_system(drop.root)) if not is_folder)
 
 
-def _by_entry(name: str, root: str, names: list[Name]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Names, roots and entries of the drops that a folder's entries are."""
-    folders = {n.name for n in names if n.is_folder}
-    tars = {file_kinds.stem_of(n.name) for n in names if file_kinds.is_tar(n.name)}
-    tables = {file_kinds.stem_of(n.name) for n in names if file_kinds.is_manifest(n.name)}
-    beside: dict[str, list[str]] = {}
-    alone: list[Name] = []
-    for entry in names:
-        stem, stats = file_kinds.stem_of(entry.name), entry.name.removesuffix(file_kinds.STATS)
+def _split_by_entry(
+    name: str, root: str, entries: list[FolderEntry]
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Name, root and entries of each drop, where every entry of the source is a drop."""
+    folders = {e.name for e in entries if e.is_folder}
+    tars = {file_kinds.stem_of(e.name) for e in entries if file_kinds.is_tar(e.name)}
+    manifests = {file_kinds.stem_of(e.name) for e in entries if file_kinds.is_manifest(e.name)}
+    companions: dict[str, list[str]] = {}  # img2dataset's files by the stem of their tar or folder
+    others: list[FolderEntry] = []
+    for entry in entries:
+        stem = file_kinds.stem_of(entry.name)
+        stats_of = entry.name.removesuffix(file_kinds.STATS_SUFFIX)
         if file_kinds.is_manifest(entry.name) and stem in tars | folders:
-            beside.setdefault(stem, []).append(entry.name)
-        elif stats != entry.name and stats in tars | tables:
-            beside.setdefault(stats, []).append(entry.name)
+            companions.setdefault(stem, []).append(entry.name)
+        elif stats_of != entry.name and stats_of in tars | manifests:
+            companions.setdefault(stats_of, []).append(entry.name)
         else:
-            alone.append(entry)
+            others.append(entry)
 
     drops: list[tuple[str, str, tuple[str, ...]]] = []
     loose = []
-    for entry in alone:
+    for entry in others:
         stem = file_kinds.stem_of(entry.name)
-        if entry.is_folder and not entry.is_link and stem == entry.name and stem not in beside:
-            drops.append((stem, join(root, stem), _EVERYTHING))
+        is_plain_folder = entry.is_folder and not entry.is_link and stem == entry.name
+        if is_plain_folder and stem not in companions:
+            drops.append((stem, join(root, stem), _WHOLE_ROOT))
         elif entry.is_folder or file_kinds.is_tar(entry.name) or file_kinds.is_manifest(entry.name):
-            drops.append((stem, root, (entry.name, *beside.get(stem, ()))))
+            drops.append((stem, root, (entry.name, *companions.get(stem, ()))))
         else:
             loose.append(entry.name)
     return [*drops, (name, root, tuple(loose))] if loose else drops
 
 
 def _drop_name(name: str) -> str:
-    # A drop is a partition key of Dagster, which refuses some characters.
+    # A drop's name is a Dagster partition key, which must not hold some characters.
     return "".join("_" if c in '*"|,/\\' else c for c in printable(name)).strip() or "_"
 
 
@@ -154,36 +185,34 @@ def _holds_data(drop: Drop) -> bool:
     )
 
 
-def _walk(drop: Drop, here: FileSystem) -> Iterator[tuple[str, bool, bool]]:
-    """Paths relative to the root, whether each is a folder, and whether it is a link; links are
-    not followed."""
-    if drop.entries == _EVERYTHING:
-        pending = [("", Name("", is_folder=True))]
+def _walk(drop: Drop, fs: FileSystem) -> Iterator[tuple[str, bool, bool]]:
+    """Each file and folder of a drop as (path, is a folder, is a link). Links are not followed."""
+    if drop.entries == _WHOLE_ROOT:
+        pending = [("", FolderEntry("", is_folder=True))]
     else:
-        top = {n.name: n for n in _names(drop.name, here, drop.root, "")}
-        pending = [(e, top.get(e, Name(e, is_folder=False))) for e in drop.entries]
+        top = {e.name: e for e in _entries(drop.name, fs, drop.root, "")}
+        pending = [(n, top.get(n, FolderEntry(n, is_folder=False))) for n in drop.entries]
     while pending:
-        path, name = pending.pop()
-        is_folder = name.is_folder and not name.is_link
-        yield path, is_folder, name.is_link
+        path, entry = pending.pop()
+        is_folder = entry.is_folder and not entry.is_link
+        yield path, is_folder, entry.is_link
         if is_folder:
-            inside = _names(drop.name, here, drop.root, path)
-            pending += [(join(path, n.name), n) for n in inside]
+            pending += [(join(path, e.name), e) for e in _entries(drop.name, fs, drop.root, path)]
 
 
-def _names(owner: str, here: FileSystem, root: str, folder: str) -> list[Name]:
+def _entries(owner: str, fs: FileSystem, root: str, folder: str) -> list[FolderEntry]:
     try:
-        return here.names(folder)
+        return fs.entries(folder)
     except OSError as error:
-        said = error.strerror or error
-        raise SourceError(f"{owner!r}: {join(root, folder)} cannot be listed: {said}") from error
+        reason = error.strerror or error
+        raise SourceError(f"{owner!r}: {join(root, folder)} cannot be listed: {reason}") from error
 
 
-def _facts(drop: Drop, here: FileSystem, path: str) -> Facts:
+def _info(drop: Drop, fs: FileSystem, path: str) -> FileInfo:
     try:
-        return here.facts(path)
+        return fs.info(path)
     except OSError as error:
-        said = error.strerror or error
+        reason = error.strerror or error
         raise SourceError(
-            f"drop {drop.name!r}: {path} changed while it was listed: {said}"
+            f"drop {drop.name!r}: {path} changed while it was listed: {reason}"
         ) from error

@@ -1,31 +1,35 @@
-"""Kinds of delivered files, by their names."""
+"""Kinds of delivered files, recognised by their names."""
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 LANCE_SUFFIX = ".lance"
-STATS = "_stats.json"  # what img2dataset counts beside each of its shards
+STATS_SUFFIX = "_stats.json"  # img2dataset writes such a file beside each of its shards
 
-_KNOWN = (*TAR_SUFFIXES, *PARQUET_SUFFIXES, *JSONL_SUFFIXES, LANCE_SUFFIX)
+_SUFFIXES = (*TAR_SUFFIXES, *PARQUET_SUFFIXES, *JSONL_SUFFIXES, LANCE_SUFFIX)
 
 
 def is_tar(path: str) -> bool:
+    """Whether the path names a tar, plain or gzipped."""
     return path.lower().endswith(TAR_SUFFIXES)
 
 
 def is_parquet(path: str) -> bool:
+    """Whether the path names a Parquet file."""
     return path.lower().endswith(PARQUET_SUFFIXES)
 
 
 def is_jsonl(path: str) -> bool:
+    """Whether the path names a JSONL file, plain or gzipped."""
     return path.lower().endswith(JSONL_SUFFIXES)
 
 
 def is_manifest(path: str) -> bool:
+    """Whether the path names a manifest file: Parquet or JSONL. A Lance dataset is a folder."""
     return is_parquet(path) or is_jsonl(path)
 
 
 def stem_of(path: str) -> str:
-    """A path without the suffix that tells its kind, if it has one."""
-    suffix = next((s for s in _KNOWN if path.lower().endswith(s)), "")
+    """The path without the suffix of its kind; the path itself where it has none of these."""
+    suffix = next((s for s in _SUFFIXES if path.lower().endswith(s)), "")
     return path[: len(path) - len(suffix)]

@@ -1,7 +1,7 @@
-"""Where delivered files lie: a local folder, or whatever fsspec knows (s3://, gs://, memory://).
+"""Access to delivered files: in a local folder, or on any file system of fsspec (s3://, gs://).
 
-A local folder is walked and opened by the operating system, and links are never followed out of
-it. Elsewhere there are no links; credentials come from the environment.
+A local folder is read through the operating system, and links that lead out of it are never
+followed. Other file systems have no links; their credentials come from the environment.
 """
 
 import io
@@ -19,8 +19,8 @@ _READ_AHEAD = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """An entry of a folder; a link to a folder is a folder too, though none that is gone into."""
+class FolderEntry:
+    """An entry of a folder. A link to a folder has both flags set, and is never entered."""
 
     name: str
     is_folder: bool
@@ -28,8 +28,12 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What tells a file from what it was before: `stamp` is a time in ns, or an object's ETag."""
+class FileInfo:
+    """What changes when a file changes.
+
+    `size` is in bytes. `stamp` is the modification time in ns, or an object's ETag. `changed` is
+    the modification time in seconds since the epoch.
+    """
 
     size: int
     stamp: str
@@ -37,47 +41,54 @@ class Facts:
 
 
 class FileSystem(Protocol):
-    """A folder, wherever it lies. Paths are relative to it, with forward slashes."""
+    """One folder, local or remote. Paths are relative to it, with forward slashes."""
 
-    def is_folder(self) -> bool: ...
-
-    def names(self, folder: str) -> list[Name]:
-        """Entries, sorted, hidden ones left out. Raises OSError."""
+    def is_folder(self) -> bool:
+        """Whether the folder exists and is a folder."""
         ...
 
-    def facts(self, path: str) -> Facts:
-        """Raises OSError."""
+    def entries(self, folder: str) -> list[FolderEntry]:
+        """The entries of a folder, sorted by name, without hidden ones. Raises OSError."""
+        ...
+
+    def info(self, path: str) -> FileInfo:
+        """Size and modification time of a file; of a link, those of the link. Raises OSError."""
         ...
 
     def open(self, path: str) -> BinaryIO:
-        """A file for reading. Raises RecordError as `open_inside` does."""
+        """Open a file for reading. Raises RecordError as `open_inside` does."""
         ...
 
 
 def file_system(root: str) -> FileSystem:
-    """Raises SourceError where no file system for the root's protocol is installed."""
+    """The file system that holds `root`, a local path or a URL.
+
+    Raises:
+        SourceError: no file system is installed for the URL's protocol.
+    """
     return _Remote(root) if "://" in root else _Local(root)
 
 
 def open_inside(root: str, path: str) -> BinaryIO:
-    """Opens a regular file of a drop for reading.
+    """Open a regular file of a drop for reading.
 
-    Raises RecordError: `file.outside` for a link that leads out of the root, `file.not_a_file`
-    for folders, pipes and devices (a pipe would be waited on for ever), `file.unreadable` for
-    the rest.
+    Raises:
+        RecordError: `file.outside` where a link or path leads out of the root;
+            `file.not_a_file` for folders, pipes and devices (reading a pipe could block for
+            ever); `file.unreadable` for every other failure.
     """
     return file_system(root).open(path)
 
 
 def size_of(file: BinaryIO) -> int:
-    """An open file's bytes; it stands at its beginning afterwards. Raises OSError."""
+    """The size of an open file in bytes. Sets its position to 0. Raises OSError."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size
 
 
-def reason(error: Exception) -> str:
-    """What an error says, in words."""
+def error_text(error: Exception) -> str:
+    """The message of an error, never empty."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
@@ -88,38 +99,40 @@ class _Local:
     def is_folder(self) -> bool:
         return os.path.isdir(self.root)
 
-    def names(self, folder: str) -> list[Name]:
-        with os.scandir(join(self.root, folder)) as entries:
-            found = [
-                Name(e.name, _leads_to_folder(e), e.is_symlink())
-                for e in entries
+    def entries(self, folder: str) -> list[FolderEntry]:
+        with os.scandir(join(self.root, folder)) as scan:
+            entries = [
+                FolderEntry(e.name, _is_folder_or_link_to_one(e), e.is_symlink())
+                for e in scan
                 if not e.name.startswith(".")
             ]
-        return sorted(found, key=lambda n: n.name)
+        return sorted(entries, key=lambda entry: entry.name)
 
-    def facts(self, path: str) -> Facts:
-        found = os.lstat(join(self.root, path))
-        return Facts(found.st_size, str(found.st_mtime_ns), found.st_mtime)
+    def info(self, path: str) -> FileInfo:
+        status = os.lstat(join(self.root, path))
+        return FileInfo(status.st_size, str(status.st_mtime_ns), status.st_mtime)
 
     def open(self, path: str) -> BinaryIO:
         full = Path(self.root, path)
         try:
             if not full.resolve(strict=True).is_relative_to(Path(self.root).resolve()):
-                said = "a link or path that leads out of its drop is not followed"
-                raise RecordError("file.outside", said)
+                raise RecordError(
+                    "file.outside", "a link or path that points outside its drop is not followed"
+                )
+            # O_NONBLOCK: opening a pipe without a writer would block.
             descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             file = os.fdopen(descriptor, "rb", closefd=True)
         except IsADirectoryError as error:
             raise RecordError("file.not_a_file", "a folder, not a file") from error
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
-            raise RecordError("file.unreadable", reason(error)) from error
+            raise RecordError("file.unreadable", error_text(error)) from error
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             raise RecordError("file.not_a_file", "a pipe, socket or device, not a file")
         return file
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder_or_link_to_one(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
@@ -133,75 +146,79 @@ class _Remote:
             extra = "pip install isotrope[s3]" if url.startswith("s3:") else "install it"
             raise SourceError(f"{url}: {error}; {extra}") from error
         except ValueError as error:
-            raise SourceError(f"{url}: {error}; fsspec must know the protocol") from error
+            raise SourceError(
+                f"{url}: {error}; use a protocol that fsspec supports, such as s3:// or gs://"
+            ) from error
         self.base = base.rstrip("/")
-        self._found: dict[str, dict[str, Any]] = {}
-        self.fs.invalidate_cache()  # what it saw before may have changed since
+        self._listed: dict[str, dict[str, Any]] = {}  # fsspec's details of listed entries, by path
+        self.fs.invalidate_cache()  # fsspec caches listings between calls; files may have changed
 
     def is_folder(self) -> bool:
         try:
             return self.fs.isdir(self.base or "/")
-        except Exception as error:  # each file system has its own
-            raise SourceError(f"{self.fs.unstrip_protocol(self.base)}: {reason(error)}") from error
+        except Exception as error:  # every file system raises errors of its own
+            url = self.fs.unstrip_protocol(self.base)
+            raise SourceError(f"{url}: {error_text(error)}") from error
 
-    def names(self, folder: str) -> list[Name]:
+    def entries(self, folder: str) -> list[FolderEntry]:
         full = join(self.base, folder).rstrip("/")
         try:
-            listed = self.fs.ls(full or "/", detail=True)
+            details = self.fs.ls(full or "/", detail=True)
         except Exception as error:
-            raise OSError(reason(error)) from error
-        found = {}
-        for entry in listed:
+            raise OSError(error_text(error)) from error
+        entries = {}
+        for entry in details:
             name = basename(entry["name"].rstrip("/"))
-            # An object store may list a folder's own marker among what is in it.
+            # An object store may list the folder's own marker object among the folder's entries.
             if entry["name"].rstrip("/") == full or not name or name.startswith("."):
                 continue
-            found[name] = Name(name, entry["type"] == "directory")
-            self._found[join(folder, name)] = entry
-        return [found[name] for name in sorted(found)]
+            entries[name] = FolderEntry(name, entry["type"] == "directory")
+            self._listed[join(folder, name)] = entry
+        return [entries[name] for name in sorted(entries)]
 
-    def facts(self, path: str) -> Facts:
-        known = self._found.get(path)
-        if known is None or known.get("size") is None:
+    def info(self, path: str) -> FileInfo:
+        details = self._listed.get(path)
+        if details is None or details.get("size") is None:
             try:
-                known = self.fs.info(join(self.base, path))
+                details = self.fs.info(join(self.base, path))
             except Exception as error:
-                raise OSError(reason(error)) from error
-        stamp = next((known[k] for k in _STAMPS if known.get(k)), "")
-        when = next((known[k] for k in _TIMES if known.get(k)), 0.0)
-        changed = when.timestamp() if isinstance(when, datetime) else when
-        seconds = changed if isinstance(changed, int | float) else 0.0
-        return Facts(known.get("size") or 0, str(stamp or when), float(seconds))
+                raise OSError(error_text(error)) from error
+        stamp = next((details[k] for k in _STAMP_KEYS if details.get(k)), "")
+        time = next((details[k] for k in _TIME_KEYS if details.get(k)), 0.0)
+        seconds = time.timestamp() if isinstance(time, datetime) else time
+        changed = float(seconds) if isinstance(seconds, int | float) else 0.0
+        return FileInfo(details.get("size") or 0, str(stamp or time), changed)
 
     def open(self, path: str) -> BinaryIO:
         full = join(self.base, path)
         if ".." in path.split("/"):
-            raise RecordError("file.outside", "a path that leads out of its drop is not followed")
+            raise RecordError("file.outside", "a path that points outside its drop is not followed")
         try:
             return cast(BinaryIO, _RemoteFile(self.fs.open(full, "rb", block_size=_READ_AHEAD)))
         except IsADirectoryError as error:
             raise RecordError("file.not_a_file", "a folder, not a file") from error
         except Exception as error:
-            raise RecordError("file.unreadable", reason(error)) from error
+            raise RecordError("file.unreadable", error_text(error)) from error
 
 
-_STAMPS = ("ETag", "etag", "md5Hash", "generation", "mtime")
-_TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
+# Keys of fsspec's file details; each file system has some of them.
+_STAMP_KEYS = ("ETag", "etag", "md5Hash", "generation", "mtime")
+_TIME_KEYS = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
 class _RemoteFile(io.BufferedIOBase):
-    """A remote file whose every failure is an OSError, and which has a position of its own."""
+    """A remote file that raises only OSError, and keeps its own position."""
 
     def __init__(self, file: Any):
         self._file = file
-        self._size = self._of(file.seek, 0, os.SEEK_END)
+        self._size = self._call(file.seek, 0, os.SEEK_END)
         self._position = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = max(0, self._size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
-        self._of(self._file.seek, self._position)
-        data = self._of(self._file.read, wanted)
+        count = left if size is None or size < 0 else min(size, left)
+        self._call(self._file.seek, self._position)
+        data = self._call(self._file.read, count)
         self._position += len(data)
         return data
 
@@ -225,8 +242,8 @@ class _RemoteFile(io.BufferedIOBase):
         super().close()
 
     @staticmethod
-    def _of(call: Any, *arguments: Any) -> Any:
+    def _call(method: Any, *arguments: Any) -> Any:
         try:
-            return call(*arguments)
+            return method(*arguments)
         except Exception as error:
-            raise OSError(reason(error)) from error
+            raise OSError(error_text(error)) from error

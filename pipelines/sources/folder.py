@@ -1,10 +1,13 @@
-"""Loose files: the files of one folder that share a name, but for the extension, are one record."""
+"""Reader of loose files: files of one folder with the same name, up to the extension, are a record.
+
+The name may hold further dots: only the last extension is taken off.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
 from posixpath import dirname, splitext
 
-from pipelines.sources.filesystem import open_inside, reason, size_of
+from pipelines.sources.filesystem import error_text, open_inside, size_of
 from pipelines.sources.records import Assembly, BadRecord, Record, Unit, printable, role_of
 from store.config.limits import Limits, Role
 from store.errors import RecordError
@@ -16,7 +19,7 @@ def extension_of(path: str) -> str:
 
 
 def group(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Paths by the key of their record, both sorted; a name may hold further dots."""
+    """Group paths by the key of their record (the path without its extension), both sorted."""
     groups: dict[str, list[str]] = {}
     for path in sorted(paths):
         groups.setdefault(splitext(path)[0], []).append(path)
@@ -24,38 +27,43 @@ def group(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 
 def count(unit: Unit) -> int:
-    """The records of a unit, from the listing that it was made of."""
+    """Count the records of a unit by its list of files; no file is opened."""
     return len({splitext(path)[0] for path in unit.paths})
 
 
 def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
-    """The records of a unit in the order of their keys; a file is opened when it is reached."""
+    """Read the records of a unit, in the order of their keys."""
     for key, paths in group(unit.paths):
         assembly = Assembly(printable(dirname(key) or "."), printable(key))
         for path in paths:
-            _take(assembly, unit.root, path, limits)
+            _add(assembly, unit.root, path, limits)
         yield assembly.finish()
 
 
-def _take(assembly: Assembly, root: str, path: str, limits: Limits) -> None:
+def _add(assembly: Assembly, root: str, path: str, limits: Limits) -> None:
     if role_of(extension_of(path)) is None and os.path.islink(os.path.join(root, path)):
         try:
             open_inside(root, path).close()
         except RecordError as error:
-            assembly.refuse(printable(path), "", error)
+            assembly.add_error(printable(path), "", error)
 
     def read_file(role: Role) -> bytes:
         return read_part(root, path, role, limits)
 
-    assembly.offer(printable(path), extension_of(path), read_file)
+    assembly.add(printable(path), extension_of(path), read_file)
 
 
 def read_part(root: str, path: str, role: Role, limits: Limits) -> bytes:
-    """A file's bytes. Raises RecordError: its size is over the limit, or as `open_inside` does."""
+    """Read a file.
+
+    Raises:
+        RecordError: the file is larger than the limit of its role, or cannot be opened (as in
+            `open_inside`) or read.
+    """
     try:
         with open_inside(root, path) as file:
             size = size_of(file)
             limits.check(role, size)
             return file.read(size)
     except OSError as error:
-        raise RecordError("file.unreadable", reason(error)) from error
+        raise RecordError("file.unreadable", error_text(error)) from error

@@ -1,8 +1,9 @@
-"""A row of a manifest as a record: what its columns hold, read where they name files.
+"""Turns a row of a manifest into a record, and reads the files that the row names.
 
-Media are bytes, paths, URLs, or what Hugging Face calls them: {"bytes": ..., "path": ...}. A path
-is relative to the manifest's folder, or absolute, and never leads out of the drop. Nothing is
-fetched: a URL is a record that img2dataset has yet to fetch.
+Media columns hold bytes, paths, URLs, or the structs of Hugging Face's datasets: {"bytes": ...,
+"path": ...}. A path is relative to the manifest's folder, or absolute, and must not lead out of
+the drop. Nothing is fetched: a URL is a bad record (`fetch.missing`), to be fetched by
+img2dataset first.
 """
 
 import base64
@@ -23,9 +24,9 @@ Medium = Literal["image", "audio"]
 Row = Mapping[str, Any]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
-_FETCHED = re.compile(r"(https?|ftps?)://", re.IGNORECASE)
-_FAILED = "failed_to_"  # img2dataset's status: failed_to_download, failed_to_resize
-_MOST_BYTES = 4096  # of a value in `meta`; of longer ones it tells the size
+_FETCHABLE_URL = re.compile(r"(https?|ftps?)://", re.IGNORECASE)
+_FAILED_STATUS = "failed_to_"  # img2dataset writes failed_to_download, failed_to_resize
+_MAX_META_BYTES = 4096  # of a bytes value in `meta`; of a longer one only its size is stored
 
 
 class RowReader:
@@ -37,23 +38,27 @@ class RowReader:
         self.folder = dirname(unit.paths[0])
 
     def record(self, row: Row | RecordError, default_key: str) -> Record | BadRecord:
-        """A row's record. Whatever is wrong with it is said by the BadRecord, and never raised."""
+        """The record of a row. Every error becomes a BadRecord; nothing is raised.
+
+        Args:
+            row: the row, or the error of reading it.
+            default_key: the record's key where the row has none.
+        """
         if isinstance(row, RecordError):
             return self.bad(default_key, row)
         key = default_key
         try:
             key = self._key(row) or default_key
             return self._read(row, key)
-        except RecordError as error:
-            return self.bad(key, error)
-        except Exception as error:  # one row never costs those beside it
-            return self.bad(key, unexpected(error))
+        except Exception as error:  # one row must not cost the others
+            return self.bad(key, as_record_error(error))
 
     def bad(self, key: str, error: RecordError) -> BadRecord:
+        """A bad record of this manifest."""
         return BadRecord(self.source, key, error)
 
     def _key(self, row: Row) -> str | None:
-        name = _first(row, self.columns.key)
+        name = _first_filled(row, self.columns.key)
         if name is None or isinstance(row[name], dict | list | float):
             return None
         value = row[name]
@@ -63,134 +68,154 @@ class RowReader:
         for value in row.values():
             if isinstance(value, RecordError):
                 raise value
-        if (failed := fetch_failure(row)) is not None:
-            raise failed
+        if (failure := fetch_failure(row)) is not None:
+            raise failure
         record = Record(self.source, key)
-        used = {_first(row, self.columns.key)}
-        for medium, column in self._media(row):
-            used.add(column)
-            data, shown = self._content(medium, column, row[column])
+        used = {_first_filled(row, self.columns.key)}
+        for medium, media_column in self._media_columns(row):
+            used.add(media_column)
+            data, name = self._content(medium, media_column, row[media_column])
             setattr(record, medium, data)
-            setattr(record, f"{medium}_name", shown)
-        name = _first(row, self.columns.text)
-        if name is not None:
-            used.add(name)
-            record.text = _text(name, row[name])
+            setattr(record, f"{medium}_name", name)
+        column = _first_filled(row, self.columns.text)
+        if column is not None:
+            used.add(column)
+            record.text = _text(column, row[column])
             self.limits.check("text", len(record.text))
         if record.image is None and record.audio is None and record.text is None:
-            there = ", ".join(str(n) for n in row)[:200]
-            said = f"no picture, sound or text in {there}; `columns:` of the source names them"
-            raise RecordError("record.empty", said)
+            names = ", ".join(str(n) for n in row)[:200]
+            raise RecordError(
+                "record.empty",
+                f"no image, audio or text in the columns {names}; name the right columns under"
+                " `columns:` of the source",
+            )
         record.meta = self._meta(row, used)
         return record
 
-    def _media(self, row: Row) -> Iterator[tuple[Medium, str]]:
-        """The columns that hold the row's media, and what they hold."""
-        found: dict[Medium, str | None] = {
-            "image": _first(row, self.columns.image),
-            "audio": _first(row, self.columns.audio),
+    def _media_columns(self, row: Row) -> Iterator[tuple[Medium, str]]:
+        """The columns that hold the row's media, each with its medium."""
+        columns: dict[Medium, str | None] = {
+            "image": _first_filled(row, self.columns.image),
+            "audio": _first_filled(row, self.columns.audio),
         }
-        if not any(found.values()) and (name := _first(row, self.columns.file)) is not None:
-            path = row[name]
-            role = role_of(extension_of(path)) if isinstance(path, str) else None
-            found["audio" if role == "audio" else "image"] = name
-        yield from ((m, name) for m, name in found.items() if name is not None)
+        if not any(columns.values()):
+            column = _first_filled(row, self.columns.file)
+            if column is not None:
+                path = row[column]
+                role = role_of(extension_of(path)) if isinstance(path, str) else None
+                columns["audio" if role == "audio" else "image"] = column
+        yield from ((medium, name) for medium, name in columns.items() if name is not None)
 
-    def _content(self, medium: Medium, name: str, value: Any) -> tuple[bytes, str]:
-        """A medium's bytes, and what they are called."""
+    def _content(self, medium: Medium, column: str, value: Any) -> tuple[bytes, str]:
+        """The bytes of a media value, and a name for them: the file's path or the column."""
+        name = column
         if isinstance(value, dict):
-            held, path = value.get("bytes"), value.get("path")
-            value = path if held is None else held
+            data, path = value.get("bytes"), value.get("path")
+            value = path if data is None else data
             name = path if isinstance(path, str) else name
         if isinstance(value, bytes):
             self.limits.check(medium, len(value))
             return value, printable(name)
         if not isinstance(value, str):
-            said = f"column {name}: bytes, a path or a URL is needed, found {type(value).__name__}"
-            raise RecordError(f"{medium}.column", said)
+            kind = type(value).__name__
+            message = f"column {name}: bytes, a path or a URL is needed, found {kind}"
+            raise RecordError(f"{medium}.column", message)
         path = self.path(value)
         return read_part(self.unit.root, path, medium, self.limits), printable(path)
 
     def path(self, value: str) -> str:
-        """A path as the drop knows it.
+        """A path or file URL of a row, relative to the drop's root.
 
-        Raises RecordError: `fetch.missing` for a URL, `file.outside` for what leads out of it.
+        Raises:
+            RecordError: `fetch.missing` for a URL that img2dataset could fetch, `file.outside`
+                for a path out of the drop and for other URLs.
         """
         root = self.unit.root
         is_local = "://" not in root
         value = value.removeprefix("file://") if is_local else value
         if value.startswith(f"{root}/"):
             path = value[len(root) + 1 :]
-        elif _FETCHED.match(value):
-            said = f"{value[:200]!r} has not been fetched: that is img2dataset's job"
-            raise RecordError("fetch.missing", said)
+        elif _FETCHABLE_URL.match(value):
+            message = f"{value[:200]!r} is not fetched yet; fetch the URLs with img2dataset first"
+            raise RecordError("fetch.missing", message)
         elif _URL.match(value) or (isabs(value) and not is_local):
             path = ".."
         else:
             path = relpath(value, realpath(root)) if isabs(value) else join(self.folder, value)
         path = normpath(path)
         if path == ".." or path.startswith("../"):
-            said = f"{value[:200]!r} leads out of the drop, and is not followed"
-            raise RecordError("file.outside", said)
+            message = f"{value[:200]!r} points outside the drop and is not followed"
+            raise RecordError("file.outside", message)
         return path
 
     def _meta(self, row: Row, used: set[str | None]) -> bytes | None:
-        languages = {
-            code: row[name]
-            for code, name in self.columns.captions
+        """The columns that are not `used`, as JSON; None where all of them are empty."""
+        captions = {
+            language: row[name]
+            for language, name in self.columns.captions
             if isinstance(row.get(name), str) and row[name].strip()
         }
         used = used | {name for _, name in self.columns.captions}
-        rest = {n: plain(v) for n, v in row.items() if n not in used and v is not None and v != b""}
-        if languages:
-            known = rest.get("captions")
-            rest["captions"] = {**(known if isinstance(known, dict) else {}), **languages}
-        if not rest:
+        meta = {
+            n: json_value(v) for n, v in row.items() if n not in used and v is not None and v != b""
+        }
+        if captions:
+            own = meta.get("captions")
+            meta["captions"] = {**(own if isinstance(own, dict) else {}), **captions}
+        if not meta:
             return None
         try:
-            return json.dumps(rest, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError as error:  # half a surrogate pair is no text
+            return json.dumps(meta, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError as error:  # half of a surrogate pair cannot be encoded
             raise RecordError("meta.json", str(error)[:200]) from error
 
-    def named(self, row: Row | RecordError) -> Iterator[str]:
-        """The paths that a row names, as the drop knows them."""
+    def named_paths(self, row: Row | RecordError) -> Iterator[str]:
+        """The paths of the files that a row names, relative to the drop's root."""
         if isinstance(row, RecordError):
             return
-        for _, name in self._media(row):
-            value = row[name].get("path") if isinstance(row[name], dict) else row[name]
+        for _, column in self._media_columns(row):
+            value = row[column].get("path") if isinstance(row[column], dict) else row[column]
             if isinstance(value, str):
                 try:
                     yield self.path(value)
-                except RecordError:  # said where the row is read
+                except RecordError:  # reported when the row is read
                     continue
 
 
 def fetch_failure(row: Row) -> RecordError | None:
-    """What img2dataset said of a row that it could not fetch or resize."""
-    status, said = row.get("status"), row.get("error_message")
-    if not isinstance(status, str) or not status.startswith(_FAILED):
+    """The error of a row that img2dataset could not fetch or resize, in its own words; else None.
+
+    img2dataset's columns `status` and `error_message` say so.
+    """
+    status, message = row.get("status"), row.get("error_message")
+    if not isinstance(status, str) or not status.startswith(_FAILED_STATUS):
         return None
-    return RecordError("fetch.failed", f"{status}: {said or 'it does not say why'}"[:500])
+    return RecordError("fetch.failed", f"{status}: {message or 'no error message'}"[:500])
 
 
-def unexpected(error: Exception) -> RecordError:
-    """What nobody has thought of, as a record's error."""
+def as_record_error(error: Exception) -> RecordError:
+    """The error itself if it is a RecordError, else one with the rule `record.unexpected`."""
+    if isinstance(error, RecordError):
+        return error
     return RecordError("record.unexpected", f"{type(error).__name__}: {error}"[:300])
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: NaN and infinities are null, bytes are text, or base64, or (above
-    4 kB) their size; times and decimals are written out."""
+def json_value(value: Any) -> Any:
+    """Convert a value to what JSON can hold.
+
+    NaN and infinities become null. Bytes become text if they are UTF-8, else base64; of more than
+    4 kB only the size is kept. Times, decimals and other types become their string.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_name(k): plain(v) for k, v in value.items()}
+        return {_json_key(k): json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [json_value(v) for v in value]
     if isinstance(value, bytes):
-        if len(value) > _MOST_BYTES:
+        if len(value) > _MAX_META_BYTES:
             return {"bytes": len(value)}
         try:
             return value.decode("utf-8")
@@ -199,25 +224,27 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _name(key: Any) -> str:
-    return key if isinstance(key, str) else str(plain(key))
+def _json_key(key: Any) -> str:
+    return key if isinstance(key, str) else str(json_value(key))
 
 
-def _text(name: str, value: Any) -> bytes:
+def _text(column: str, value: Any) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
-        said = f"column {name}: words are needed, found {type(value).__name__}"
-        raise RecordError("text.column", said)
-    return value.encode("utf-8", "surrogatepass")  # half a pair fails as text.encoding later
+        raise RecordError(
+            "text.column", f"column {column}: text is needed, found {type(value).__name__}"
+        )
+    # Half of a surrogate pair passes here, and fails later with the rule text.encoding.
+    return value.encode("utf-8", "surrogatepass")
 
 
-def _first(row: Row, names: tuple[str, ...]) -> str | None:
-    """The first of these columns that the row has something in."""
-    return next((n for n in names if not _is_nothing(row.get(n))), None)
+def _first_filled(row: Row, names: tuple[str, ...]) -> str | None:
+    """The first of these columns in which the row has a value."""
+    return next((n for n in names if not _is_empty(row.get(n))), None)
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) < 64 and not value.strip()
     if isinstance(value, dict):

@@ -7,6 +7,7 @@ from pipelines.sources import folder, img2dataset, jsonl, lance_dataset, parquet
 from pipelines.sources.records import BadRecord, Record, Unit
 from store.config.limits import Limits
 
+# Each reader is a module with count(unit) and read(unit, limits).
 _READERS: dict[str, Any] = {
     "webdataset": webdataset,
     "folder": folder,
@@ -18,10 +19,10 @@ _READERS: dict[str, Any] = {
 
 
 def count_records(unit: Unit) -> int:
-    """How many input records a unit holds, from its headers or its listing alone."""
+    """Count the records of a unit, from headers, footers or its list of files where possible."""
     return _READERS[unit.format].count(unit)
 
 
 def read_unit(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
-    """The records of a unit, streamed; a bad one is an item too and never costs its neighbours."""
+    """Read the records of a unit, one after another. A bad record never costs another one."""
     return _READERS[unit.format].read(unit, limits)

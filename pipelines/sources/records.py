@@ -1,4 +1,4 @@
-"""What reading gives: units of work, records, and the bad ones among them."""
+"""The data types of reading: units of work, records, and bad records."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from store.errors import RecordError
 
 Format = Literal["webdataset", "folder", "parquet", "jsonl", "lance", "fetched"]
 
-# Where one record has several parts of a role, the extension named first here is taken.
+# Where a record has several parts of one role, the extension that comes first here is taken.
 EXTENSIONS: dict[Role, tuple[str, ...]] = {
     "image": ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"),
     "audio": ("wav", "flac", "ogg", "oga", "opus", "mp3"),
@@ -28,12 +28,18 @@ KEY_LENGTH = 512
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker reads in one go: a tar shard, the files of up to 512 samples, or a part of a
-    manifest.
+    """What one worker reads at once: a tar shard, files of up to 512 samples, part of a manifest.
 
-    `name` is unique in the drop; `paths` are relative to `root`, with forward slashes. `span` is
-    a manifest's part, from its first up to its end: row groups of a Parquet file, bytes of a JSONL
-    file, fragments of a Lance dataset (whose `version` is told); None is all of it.
+    Attributes:
+        drop: the drop's name.
+        name: unique in the drop.
+        format: which reader reads it; `fetched` is the metadata that img2dataset wrote.
+        root: the drop's root.
+        paths: the unit's files, relative to `root`, with forward slashes.
+        span: the part of a manifest, from a start up to a stop: row groups of a Parquet file,
+            bytes of a JSONL file, fragments of a Lance dataset. None is the whole manifest.
+        version: the version of a Lance dataset, else None.
+        columns: what the columns of a manifest are.
     """
 
     drop: str
@@ -48,10 +54,10 @@ class Unit:
 
 @dataclass(slots=True)
 class Record:
-    """The undecoded parts of one input record; at least one of them is there.
+    """One input record with its undecoded parts, of which at least one is not None.
 
-    `source` is the shard, or the folder, relative to the drop's root; `key` is the WebDataset
-    key, or the file's path without its extension. Both are printable.
+    `source` is the shard or the folder, relative to the drop's root. `key` is the WebDataset key,
+    the manifest's key, or the file's path without its extension. Both are printable.
     """
 
     source: str
@@ -66,7 +72,7 @@ class Record:
 
 @dataclass(slots=True)
 class BadRecord:
-    """One input record that cannot be used, and why: it stands in the count like any other."""
+    """One input record that cannot be used, with the reason. It counts as an input record."""
 
     source: str
     key: str
@@ -74,16 +80,16 @@ class BadRecord:
 
 
 def role_of(extension: str) -> Role | None:
-    """The part that a lower-case extension without its dot stands for, if any."""
-    known = _ROLES.get(extension)
-    return known[0] if known else None
+    """The role of files with this extension (lower case, without a dot); None if there is none."""
+    match = _ROLES.get(extension)
+    return match[0] if match else None
 
 
 def printable(name: str | bytes) -> str:
-    """A name as valid, printable UTF-8 of at most 512 characters; distinct names stay distinct.
+    """A name as valid, printable UTF-8 of at most 512 characters. Distinct names stay distinct.
 
-    Whatever is not printable, and the backslash, is written as an escape; a longer name ends in
-    a hash of the whole.
+    The backslash and characters that are not printable become escapes. A name that is too long is
+    cut and ends in a hash of the full name.
     """
     if isinstance(name, bytes):
         name = name.decode("utf-8", "surrogateescape")
@@ -96,32 +102,35 @@ def printable(name: str | bytes) -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as Python carries it
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: a byte that is not valid UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return "\\\\" if character == "\\" else f"\\u{{{code:x}}}"
 
 
 class Assembly:
-    """Puts one record together from its members, in whatever order they come.
+    """Builds one record from its members, in whatever order they come.
 
-    Of several parts of one role it takes the one whose extension comes first in EXTENSIONS, then
-    the one whose name sorts first, so that repacking a record does not change it. A problem with
-    a part that was not taken does not matter.
+    Of several parts with one role it takes the one whose extension comes first in EXTENSIONS, then
+    the one whose name sorts first. So repacking a record in another order does not change it. An
+    error in a part that is not taken is ignored.
     """
 
     def __init__(self, source: str, key: str):
         self._source = source
         self._key = key
         self._parts: dict[Role, tuple[tuple[int, str], bytes | RecordError]] = {}
-        self._spoiled: RecordError | None = None
-        self._refused: RecordError | None = None
+        self._record_error: RecordError | None = None
+        self._member_error: RecordError | None = None
 
-    def offer(self, name: str, extension: str, read: Callable[[Role], bytes]) -> None:
-        """Reads a member if it is the best of its role so far; `read` may raise RecordError."""
-        known = _ROLES.get(extension)
-        if known is None:
+    def add(self, name: str, extension: str, read: Callable[[Role], bytes]) -> None:
+        """Add a member. It is read only if it is the best of its role so far.
+
+        `read` returns the member's bytes and may raise RecordError.
+        """
+        match = _ROLES.get(extension)
+        if match is None:
             return
-        role, rank = known
+        role, rank = match
         if role in self._parts and self._parts[role][0] <= (rank, name):
             return
         try:
@@ -130,26 +139,28 @@ class Assembly:
             part = error
         self._parts[role] = ((rank, name), part)
 
-    def refuse(self, name: str, extension: str, error: RecordError) -> None:
-        """Notes a member that is there but cannot be read: it matters if it was to be a part."""
-        self._refused = self._refused or error
+    def add_error(self, name: str, extension: str, error: RecordError) -> None:
+        """Add a member that cannot be read. It fails the record only if it is taken as a part,
+        or if the record has no other part."""
+        self._member_error = self._member_error or error
 
         def fail(_: Role) -> bytes:
             raise error
 
-        self.offer(name, extension, fail)
+        self.add(name, extension, fail)
 
-    def spoil(self, error: RecordError) -> None:
-        """Makes the whole record bad."""
-        self._spoiled = error
+    def fail(self, error: RecordError) -> None:
+        """Make the record bad, whatever its parts are."""
+        self._record_error = error
 
     def finish(self) -> Record | BadRecord:
-        """The record, or the first thing that is wrong with it."""
+        """The record, or a BadRecord with its first error."""
         errors = [part for _, part in self._parts.values() if isinstance(part, RecordError)]
-        error = self._spoiled or (errors[0] if errors else None)
+        error = self._record_error or (errors[0] if errors else None)
         if error is None and not self._parts:
-            error = self._refused or RecordError(
-                "record.empty", f"no part with a known extension: {_known_extensions()}"
+            error = self._member_error or RecordError(
+                "record.empty",
+                f"none of its files has a supported extension: {_supported_extensions()}",
             )
         if error is not None:
             return BadRecord(self._source, self._key, error)
@@ -161,5 +172,5 @@ class Assembly:
         return record
 
 
-def _known_extensions() -> str:
-    return "; ".join(f"{role}: {' '.join(known)}" for role, known in EXTENSIONS.items())
+def _supported_extensions() -> str:
+    return "; ".join(f"{role}: {' '.join(names)}" for role, names in EXTENSIONS.items())

@@ -1,8 +1,8 @@
-"""The headers of a tar, one after another, whatever state the tar is in.
+"""The headers of a tar, one after another, even if the tar is damaged.
 
 The standard library's tarfile keeps every header in memory, reads an extended header of any
-length whole, and takes a damaged header in the middle for the end of the archive. Here a damaged
-stretch is reported and reading goes on at the next header that is whole.
+length into memory, and takes a damaged header in the middle for the end of the archive. This
+reader reports a damaged section and goes on at the next valid header.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,11 @@ _WITHOUT_DATA = b"123456"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member that belongs to a record; the stream stands at its first byte."""
+    """A member that belongs to a record. The stream is at the first byte of its data.
+
+    `key` is the path up to the first dot of the base name, `extension` what follows the dot in
+    lower case, `size` the size of the data in bytes.
+    """
 
     name: bytes
     key: bytes
@@ -33,14 +37,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The member just given is not whole; nothing comes after it."""
+    """The tar ends inside the data of the previous member. It is the last event."""
 
     error: RecordError
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A stretch from `position` on that belongs to no known member."""
+    """A section, from byte `position` on, that belongs to no member that is known."""
 
     position: int
     error: RecordError
@@ -54,12 +58,12 @@ class _Header:
 
 
 def walk(stream: Stream) -> Iterator[Member | Cut | Damage]:
-    """The members of a tar in their order; folders and hidden files are left out.
+    """The members of a tar in their order, without folders and hidden files.
 
-    The caller may read a member's data before it asks for the next one. Archives joined end to
-    end are read through. A tar without its end mark counts as cut: Damage, at its end.
+    The caller may read a member's data before it takes the next event. Archives that were
+    concatenated are read to the end. A tar without an end mark is reported as Damage at its end.
     """
-    readable = ended = False
+    has_header = ended = False
     extended: dict[str, bytes] = {}
     while len(block := stream.read(BLOCK)) == BLOCK:
         if not any(block):
@@ -69,37 +73,37 @@ def walk(stream: Stream) -> Iterator[Member | Cut | Damage]:
         if header is None:
             position = stream.position - BLOCK
             header = _next_header(stream)
-            readable = readable or header is not None
-            yield Damage(position, _corrupt(position) if readable else _unreadable(stream))
+            has_header = has_header or header is not None
+            yield Damage(position, _corrupt(position) if has_header else _unreadable(stream))
             if header is None:
                 return
             extended = {}
-        readable, ended = True, False
+        has_header, ended = True, False
 
-        begin = stream.position
+        start = stream.position
         if header.type in (_LONG_NAME, _PAX):
             if header.size > EXTENDED_LIMIT:
-                yield Damage(begin, _corrupt(begin))
+                yield Damage(start, _corrupt(start))
             else:
                 extended |= _extended(header.type, stream.read(header.size))
-            stream.seek(begin + _padded(header.size))
+            stream.seek(start + _padded(header.size))
             continue
 
         member, size = _member(header, extended)
         extended = {}
         if member:
             yield member
-        if not stream.seek(begin + size):
+        if not stream.seek(start + size):
             error = _truncated(f"the tar ends inside a member of {size} bytes", stream)
-            yield Cut(error) if member else Damage(begin, error)
+            yield Cut(error) if member else Damage(start, error)
             return
-        stream.seek(begin + _padded(size))
+        stream.seek(start + _padded(size))
 
-    if not readable and not ended:
+    if not has_header and not ended:
         yield Damage(0, _unreadable(stream))
     elif not ended:
-        text = "the tar has no end mark, so what came after is lost"
-        yield Damage(stream.position, _truncated(text, stream))
+        message = "the tar has no end mark, so members may be missing at its end"
+        yield Damage(stream.position, _truncated(message, stream))
 
 
 def _corrupt(position: int) -> RecordError:
@@ -107,14 +111,14 @@ def _corrupt(position: int) -> RecordError:
 
 
 def _unreadable(stream: Stream) -> RecordError:
-    return RecordError("tar.unreadable", "not a tar: it has no valid header" + _because(stream))
+    return RecordError("tar.unreadable", "not a tar: it has no valid header" + _problem(stream))
 
 
-def _truncated(text: str, stream: Stream) -> RecordError:
-    return RecordError("tar.truncated", text + _because(stream))
+def _truncated(message: str, stream: Stream) -> RecordError:
+    return RecordError("tar.truncated", message + _problem(stream))
 
 
-def _because(stream: Stream) -> str:
+def _problem(stream: Stream) -> str:
     return f" ({stream.problem})" if stream.problem else ""
 
 
@@ -123,14 +127,17 @@ def _padded(size: int) -> int:
 
 
 def _next_header(stream: Stream) -> _Header | None:
+    """Skip to the next valid header; None where there is none."""
     while len(block := stream.read(BLOCK)) == BLOCK:
-        # Old tars have no magic, but data that happens to add up must not pass for a header.
+        # Headers of old tars have no magic. It is required here, since the checksum of a block of
+        # data may be right by chance.
         if block[257:262] == b"ustar" and (header := _parse(block)):
             return header
     return None
 
 
 def _parse(block: bytes) -> _Header | None:
+    """The header in a block; None where its checksum or its size is wrong."""
     checksum = _number(block[148:156])
     if checksum != sum(block[:148]) + 8 * ord(" ") + sum(block[156:]):
         return None
@@ -139,13 +146,13 @@ def _parse(block: bytes) -> _Header | None:
         return None
     name = _until_nul(block[:100])
     prefix = _until_nul(block[345:500])
-    if prefix and block[257:263] == b"ustar\0":  # GNU keeps other things in the prefix's place
+    if prefix and block[257:263] == b"ustar\0":  # GNU tars keep other data in the prefix field
         name = prefix + b"/" + name
     return _Header(name, size, block[156:157])
 
 
 def _number(field: bytes) -> int | None:
-    if field[0] == 0x80:  # GNU's binary form, for what octal digits cannot hold
+    if field[0] == 0x80:  # GNU's binary form, for numbers that do not fit in octal digits
         return int.from_bytes(field[1:], "big")
     try:
         return int(_until_nul(field).strip() or b"0", 8)
@@ -158,23 +165,23 @@ def _until_nul(field: bytes) -> bytes:
 
 
 def _extended(kind: bytes, body: bytes) -> dict[str, bytes]:
-    """What an extended header says about the member after it: its `path`, its `size`."""
+    """The `path` and `size` that an extended header gives for the next member."""
     if kind == _LONG_NAME:
         return {"path": _until_nul(body)}
-    found = {}
+    fields = {}
     while body:
         length = body.partition(b" ")[0]
         if not length.isdigit() or len(length) > 9 or not len(length) < int(length) <= len(body):
             break
         keyword, _, value = body[len(length) + 1 : int(length) - 1].partition(b"=")
         if keyword in (b"path", b"size"):
-            found[keyword.decode()] = value
+            fields[keyword.decode()] = value
         body = body[int(length) :]
-    return found
+    return fields
 
 
 def _member(header: _Header, extended: dict[str, bytes]) -> tuple[Member | None, int]:
-    """The member, or None where it is part of no record; and how many bytes of data follow."""
+    """The member (None where it belongs to no record), and the size of its data in bytes."""
     size = header.size
     digits = extended.get("size", b"")
     if digits.isdigit() and len(digits) < 20:

@@ -1,7 +1,7 @@
-"""WebDataset: a tar whose consecutive members with one key are one record.
+"""Reader of WebDataset shards: consecutive members of a tar with the same key are one record.
 
-The key is the path up to the first dot of the base name; the rest is the extension, of which
-only the plain ones are parts of a record (`seg.png` is none). Nothing is ever extracted.
+The key is a member's path up to the first dot of the base name, and the rest is its extension.
+Only single extensions are parts of a record (`seg.png` is not). Nothing is extracted to disk.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from store.errors import RecordError
 
 
 def count(unit: Unit) -> int:
-    """The records of a shard, from its headers: no data is read where the file can be seeked."""
+    """Count the records of a shard by its headers. The data of a plain tar is not read."""
     try:
         stream = open_stream(unit.root, unit.paths[0])
     except RecordError:
@@ -34,9 +34,9 @@ def count(unit: Unit) -> int:
 
 
 def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
-    """The records of a shard in their order, and what is damaged, one by one.
+    """Read the records of a shard in their order.
 
-    A damaged stretch has the key `byte-N`, N being where it begins.
+    A damaged section is a bad record with the key `byte-N`, where N is its first byte.
     """
     source = printable(unit.paths[0])
     try:
@@ -49,7 +49,7 @@ def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
     with closing(stream):
         for event in walk(stream):
             if isinstance(event, Cut) and assembly:
-                assembly.spoil(event.error)
+                assembly.fail(event.error)
             elif isinstance(event, Damage):
                 if assembly:
                     yield assembly.finish()
@@ -61,28 +61,28 @@ def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
                         yield assembly.finish()
                     key = event.key
                     assembly = Assembly(source, printable(key))
-                _take(assembly, event, stream, limits)
+                _add(assembly, event, stream, limits)
     if assembly:
         yield assembly.finish()
 
 
-def _take(assembly: Assembly, member: Member, stream: Stream, limits: Limits) -> None:
+def _add(assembly: Assembly, member: Member, stream: Stream, limits: Limits) -> None:
     name = printable(member.name)
     if not member.is_file:
-        error = RecordError("tar.not_a_file", f"{name} is a link, device or pipe")
-        assembly.refuse(name, member.extension, error)
+        error = RecordError("tar.not_a_file", f"{name} is a link, device or pipe, not a file")
+        assembly.add_error(name, member.extension, error)
         return
     if member.name.startswith(b"/") or b".." in member.name.split(b"/"):
-        error = RecordError("tar.outside", f"{name} leads out of the tar; nobody means well by it")
-        assembly.refuse(name, member.extension, error)
+        error = RecordError("tar.outside", f"path points outside the archive: {name}")
+        assembly.add_error(name, member.extension, error)
         return
 
     def read_data(role: Role) -> bytes:
         limits.check(role, member.size)
         data = stream.read(member.size)
         if len(data) < member.size:
-            text = f"{len(data)} of the {member.size} bytes of {name} are there"
-            raise RecordError("tar.truncated", text)
+            message = f"the tar holds only {len(data)} of the {member.size} bytes of {name}"
+            raise RecordError("tar.truncated", message)
         return data
 
-    assembly.offer(name, member.extension, read_data)
+    assembly.add(name, member.extension, read_data)

@@ -1,4 +1,4 @@
-"""Rubbish of every kind that the design names, each with the rule that is to find it."""
+"""Drops with broken and hostile records of every kind, each with the rule that must catch it."""
 
 import io
 import json
@@ -13,38 +13,38 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.helpers.rubbish import (
-    END,
-    header,
+    TAR_END,
     padded,
     picture,
-    png_that_claims,
-    special,
+    png_claiming_size,
+    special_member,
     tar_bytes,
+    tar_header,
     tone,
 )
 
-# What XML parsers that trust it would read a file for.
+# An XML parser that resolves external entities would read a file for it.
 SVG = b"""<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]>
 <svg xmlns="http://www.w3.org/2000/svg"><text>&x;</text></svg>"""
-LONG = 100_000_000
+LONG_BYTES = 100_000_000
 
 
 def png_with(name: bytes, body: bytes) -> bytes:
-    """A picture with one more chunk in front of its pixels."""
+    """A PNG with one more chunk before its pixels."""
     plain = picture("PNG")
     chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
     return plain[:33] + chunk + plain[33:]
 
 
-def wav_with(place: int, value: int, size: int) -> bytes:
-    """A recording whose header has another number at this place."""
+def wav_with(offset: int, value: int, size: int) -> bytes:
+    """A WAV with another number of `size` bytes at this offset of its header."""
     data = bytearray(tone())
-    data[place : place + size] = value.to_bytes(size, "little")
+    data[offset : offset + size] = value.to_bytes(size, "little")
     return bytes(data)
 
 
 def gif_of(frames: int) -> bytes:
-    """A GIF of so many frames, written by hand: each is one pixel."""
+    """A GIF with this many frames of one pixel each."""
     out = io.BytesIO()
     Image.new("P", (1, 1)).save(out, "GIF")
     data = out.getvalue()
@@ -55,8 +55,8 @@ def gif_of(frames: int) -> bytes:
 _DEFLATED = zlib.compress(bytes(50 << 20), 9)
 
 MEDIA: dict[str, tuple[str, bytes, str]] = {
-    # kind: extension, content, the rule's beginning
-    "bomb-pixels": ("png", png_that_claims(100_000, 100_000), "image.pixels"),
+    # kind: (extension, content, start of the expected rule)
+    "bomb-pixels": ("png", png_claiming_size(100_000, 100_000), "image.pixels"),
     "bomb-ztxt": ("png", png_with(b"zTXt", b"Comment\0\0" + _DEFLATED), "image."),
     "bomb-iccp": ("png", png_with(b"iCCP", b"profile\0\0" + _DEFLATED), "image."),
     "svg-as-png": ("png", SVG, "image.format"),
@@ -101,23 +101,23 @@ METAS: dict[str, bytes] = {
     "surrogate": b'{"a": "\\ud800"}',
     "huge-number": b'{"a": ' + b"9" * 5000 + b"}",
 }
-FIRST = 10_000  # seeds of honest pictures begin here
+FIRST_SEED = 10_000  # of the images of honest samples
 
 
 def honest(kind: str, count: int) -> list[dict]:
-    """Samples that nothing is wrong with, each with another content."""
-    made = []
+    """Valid samples with distinct content."""
+    rows = []
     for n in range(count):
         row = {"key": f"{kind}-honest-{n:04d}", "caption": f"An honest {kind} number {n}."}
         if n % 3 == 0:
-            seed = FIRST + n + 1000 * len(kind) + sum(kind.encode())
+            seed = FIRST_SEED + n + 1000 * len(kind) + sum(kind.encode())
             row["image"] = picture(("PNG", "JPEG")[n % 2], (40, 40), seed=seed)
-        made.append(row)
-    return made
+        rows.append(row)
+    return rows
 
 
 def plant_folder(folder: Path, count: int) -> dict[str, str]:
-    """Loose files. Returns rules by key, as the others do."""
+    """Write a drop of loose files. Returns the expected rule by key, as the other functions do."""
     expected = {}
     folder.mkdir(parents=True)
     for row in honest("file", count):
@@ -135,7 +135,7 @@ def plant_folder(folder: Path, count: int) -> dict[str, str]:
         (folder / f"file-{kind}.txt").write_bytes(kind.encode())
         expected[f"file-{kind}"] = "meta.json"
     with (folder / "file-endless.txt").open("wb") as file:
-        file.truncate(LONG)
+        file.truncate(LONG_BYTES)
     (folder / "file-drawing.svg").write_bytes(SVG)
     (folder / "file-link.png").symlink_to("/etc/passwd")
     return expected | {
@@ -146,7 +146,7 @@ def plant_folder(folder: Path, count: int) -> dict[str, str]:
 
 
 def plant_tar(path: Path, count: int) -> dict[str, str]:
-    """A shard, what is wrong with it at its end: what comes after a cut is lost."""
+    """Write a shard. The damage is at its end, since nothing after a truncation can be read."""
     expected, members = {}, []
     rows = honest("tar", count)
     for n, row in enumerate(rows):
@@ -164,7 +164,7 @@ def plant_tar(path: Path, count: int) -> dict[str, str]:
         "sparse": tarfile.GNUTYPE_SPARSE,
     }
     for kind, type in types.items():
-        members.append(special(f"tar-{kind}.png", type))
+        members.append(special_member(f"tar-{kind}.png", type))
         expected[f"tar-{kind}"] = "tar.not_a_file"
     for name in ("../../tar-up.png", "/tar-absolute.png"):
         members.append((name, picture()))
@@ -172,16 +172,16 @@ def plant_tar(path: Path, count: int) -> dict[str, str]:
     data = tar_bytes(members)
     data = data[: len(data) - len(data) % 512].rstrip(b"\0")
     data += b"\0" * (-len(data) % 512)
-    damaged = len(data)
-    data += b"\xaa" * 512 + header(b"tar-after.txt", 5) + padded(b"after")
-    data += header(b"tar-liar.png", b"77777777777\0") + padded(picture()) + END
+    damage_start = len(data)
+    data += b"\xaa" * 512 + tar_header(b"tar-after.txt", 5) + padded(b"after")
+    data += tar_header(b"tar-liar.png", b"77777777777\0") + padded(picture()) + TAR_END
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return expected | {f"byte-{damaged}": "tar.corrupt", "tar-liar": "tar.truncated"}
+    return expected | {f"byte-{damage_start}": "tar.corrupt", "tar-liar": "tar.truncated"}
 
 
 def plant_table(path: Path, count: int, kind: str) -> dict[str, str]:
-    """A Parquet file or a Lance dataset, with media in a column of bytes."""
+    """Write a Parquet file or a Lance dataset, with media in columns of bytes."""
     expected, rows = {}, []
     for row in honest(kind, count):
         rows.append(row | {"similarity": float("nan")})
@@ -215,16 +215,16 @@ def plant_table(path: Path, count: int, kind: str) -> dict[str, str]:
 
 
 def plant_lines(folder: Path, count: int) -> dict[str, str]:
-    """A JSONL manifest of files that lie beside it."""
+    """Write a JSONL manifest and the media files that it names."""
     expected = {}
     (folder / "media").mkdir(parents=True)
     lines = []
     for row in honest("line", count):
-        said = {"key": row["key"], "caption": row["caption"]}
+        line = {"key": row["key"], "caption": row["caption"]}
         if "image" in row:
             (folder / "media" / f"{row['key']}.png").write_bytes(row["image"])
-            said["path"] = f"media/{row['key']}.png"
-        lines.append(json.dumps(said).encode())
+            line["path"] = f"media/{row['key']}.png"
+        lines.append(json.dumps(line).encode())
     for kind, (extension, data, rule) in MEDIA.items():
         (folder / "media" / f"{kind}.{extension}").write_bytes(data)
         lines.append(
@@ -234,15 +234,15 @@ def plant_lines(folder: Path, count: int) -> dict[str, str]:
     broken = {
         **dict.fromkeys(METAS.values(), "jsonl.invalid"),
         b'{"text": "caf\xe9"}': "jsonl.invalid",
-        b'{"text": "' + b"x" * LONG + b'"}': "jsonl.bytes",
+        b'{"text": "' + b"x" * LONG_BYTES + b'"}': "jsonl.bytes",
         b'{"key": null}': "record.empty",
         b'{"path": "../lines.png"}': "file.outside",
     }
-    at = sum(len(line) + 1 for line in lines)
+    position = sum(len(line) + 1 for line in lines)
     for line, rule in broken.items():
         rule = "record.empty" if line == METAS["surrogate"] else rule
-        expected[f"byte-{at}"] = rule
+        expected[f"byte-{position}"] = rule
         lines.append(line)
-        at += len(line) + 1
+        position += len(line) + 1
     (folder / "m.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     return expected

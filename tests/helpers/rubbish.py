@@ -1,4 +1,4 @@
-"""Hostile and broken input, made on the spot, and the check that reading it loses nothing."""
+"""Makes hostile and broken input, and checks that reading it loses no record."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ from store.config.limits import Limits
 def picture(
     format: str = "PNG", size: tuple[int, int] = (24, 16), seed: int = 0, **options
 ) -> bytes:
-    """A coloured picture with some structure."""
+    """An encoded image of random colours in 6 x 4 blocks."""
     pixels = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).resize(size).save(out, format, **options)
@@ -32,15 +32,15 @@ def picture(
 def tone(
     format: str = "WAV", seconds: float = 0.25, rate: int = 8000, channels: int = 1, **options
 ):
-    """A sine of 440 Hz."""
+    """An encoded recording of a sine of 440 Hz."""
     wave = np.sin(np.arange(int(seconds * rate)) * (2 * np.pi * 440 / rate)) * 0.5
     out = io.BytesIO()
     soundfile.write(out, np.repeat(wave[:, None], channels, 1), rate, format=format, **options)
     return out.getvalue()
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that would fill the memory if it were decoded."""
+def png_claiming_size(width: int, height: int) -> bytes:
+    """A small PNG whose header claims a size that would fill the memory if it were decoded."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
@@ -55,14 +55,14 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 def with_orientation(orientation: int, format: str = "JPEG", size=(24, 16)) -> bytes:
-    """A picture whose EXIF says how it is to be turned."""
+    """An encoded image with an EXIF orientation (1 to 8)."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return picture(format, size, exif=exif)
 
 
 def tar_bytes(members: Iterable[tuple[str | tarfile.TarInfo, bytes]], **options) -> bytes:
-    """A tar by the standard library: (name or TarInfo, data)."""
+    """A tar of members (name or TarInfo, data), written by the standard library."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", **options) as tar:
         for name, data in members:
@@ -73,16 +73,18 @@ def tar_bytes(members: Iterable[tuple[str | tarfile.TarInfo, bytes]], **options)
     return out.getvalue()
 
 
-def special(name: str, type: bytes, target: str = "/etc/passwd") -> tuple[tarfile.TarInfo, bytes]:
-    """A member that is a link, a device or a pipe."""
+def special_member(
+    name: str, type: bytes, target: str = "/etc/passwd"
+) -> tuple[tarfile.TarInfo, bytes]:
+    """A tar member that is a link, a device or a pipe."""
     info = tarfile.TarInfo(name)
     info.type = type
     info.linkname = target
     return info, b""
 
 
-def header(name: bytes, size: int | bytes, type: bytes = b"0") -> bytes:
-    """One tar header with a right checksum, whatever is in it."""
+def tar_header(name: bytes, size: int | bytes, type: bytes = b"0") -> bytes:
+    """One tar header with a correct checksum and any content."""
     digits = size if isinstance(size, bytes) else b"%011o\0" % size
     block = bytearray(512)
     block[: len(name)] = name
@@ -97,22 +99,22 @@ def header(name: bytes, size: int | bytes, type: bytes = b"0") -> bytes:
 
 
 def padded(data: bytes) -> bytes:
-    """Data as a tar keeps it: filled up to whole blocks."""
+    """Data padded with zeros to a multiple of the tar block size, 512 bytes."""
     return data + b"\0" * (-len(data) % 512)
 
 
-def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """Adds one file to an open tar."""
+def add_to_tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add one file to an open tar."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 
 
-END = b"\0" * 1024
+TAR_END = b"\0" * 1024
 
 
 def shard(folder: Path, data: bytes, name: str = "shard.tar") -> Unit:
-    """Writes bytes as a shard and gives its unit."""
+    """Write bytes as a shard. Returns its unit."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -120,34 +122,37 @@ def shard(folder: Path, data: bytes, name: str = "shard.tar") -> Unit:
 
 
 def gzipped(data: bytes) -> bytes:
+    """Data compressed with gzip, the same bytes each time."""
     return gzip.compress(data, 1, mtime=0)
 
 
 LIMITS = Limits()
 
 
-def items(unit, limits=LIMITS):
-    """All items of a unit, after checking that they are as many as were counted."""
-    found = list(read_unit(unit, limits))
-    assert count_records(unit) == len(found)
-    for item in found:
+def read_items(unit, limits=LIMITS):
+    """Read all items of a unit, and check their number and their names."""
+    items = list(read_unit(unit, limits))
+    assert count_records(unit) == len(items)
+    for item in items:
         for name in (item.source, item.key):
             assert name.isprintable()
             assert len(name.encode()) <= 4 * 512
-    return found
+    return items
 
 
-def good(found):
-    return [item.key for item in found if isinstance(item, Record)]
+def good_keys(items):
+    """The keys of the good records."""
+    return [item.key for item in items if isinstance(item, Record)]
 
 
-def bad(found):
-    return [(item.key, item.error.rule) for item in found if isinstance(item, BadRecord)]
+def bad_rules(items):
+    """Key and rule of the bad records."""
+    return [(item.key, item.error.rule) for item in items if isinstance(item, BadRecord)]
 
 
-def delivered(folder, limits=LIMITS, columns=None):
-    """All items of a folder taken as one drop, each unit's after checking its count."""
+def read_folder(folder, limits=LIMITS, columns=None):
+    """Read all items of a folder as one drop, with the checks of `read_items`."""
     (drop,) = find_drops("source", str(folder), "source", columns).values()
     units = list_units(drop)
     assert len({u.name for u in units}) == len(units)
-    return [item for unit in units for item in items(unit, limits)]
+    return [item for unit in units for item in read_items(unit, limits)]

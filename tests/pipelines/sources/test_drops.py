@@ -1,4 +1,4 @@
-"""What a source delivers: its drops, their units, and the loose files in them."""
+"""The drops of a source, their units, and loose files."""
 
 import os
 
@@ -8,7 +8,7 @@ from pipelines.sources.drops import find_drops, latest_change, listing_hash
 from pipelines.sources.units import list_units
 from store.config.limits import Limits
 from store.errors import SourceError
-from tests.helpers.rubbish import bad, good, gzipped, items, tar_bytes
+from tests.helpers.rubbish import bad_rules, good_keys, gzipped, read_items, tar_bytes
 
 SHARD = tar_bytes([("a.png", b"P")])
 
@@ -23,16 +23,16 @@ def test_files_of_one_folder_with_one_stem_are_one_record(tmp_path):
     for name in ("a/Mr. Cat.png", "a/Mr. Cat.txt", "b/Mr. Cat.png", "top.wav", ".hidden.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
-    found = items(only_unit(tmp_path))
-    assert [(r.source, r.key) for r in found] == [
+    items = read_items(only_unit(tmp_path))
+    assert [(r.source, r.key) for r in items] == [
         ("a", "a/Mr. Cat"),
         ("b", "b/Mr. Cat"),
         (".", "top"),
     ]
-    assert found[0].text == b"a/Mr. Cat.txt"
+    assert items[0].text == b"a/Mr. Cat.txt"
 
 
-def test_links_are_followed_inside_the_drop_only(tmp_path):
+def test_links_are_followed_only_inside_the_drop(tmp_path):
     drop = tmp_path / "drop"
     drop.mkdir()
     (tmp_path / "secret.png").write_bytes(b"S")
@@ -45,9 +45,9 @@ def test_links_are_followed_inside_the_drop_only(tmp_path):
     os.mkfifo(drop / "pipe.png")
     (drop / "is_folder.png").mkdir()
     (drop / "notes.md").write_text("nothing to read")
-    found = items(only_unit(drop))
-    assert good(found) == ["a", "inside"]
-    assert dict(bad(found)) == {
+    items = read_items(only_unit(drop))
+    assert good_keys(items) == ["a", "inside"]
+    assert dict(bad_rules(items)) == {
         "broken": "file.unreadable",
         "folder": "file.outside",
         "loop": "file.unreadable",
@@ -57,30 +57,31 @@ def test_links_are_followed_inside_the_drop_only(tmp_path):
     }
 
 
-def test_a_file_that_went_or_is_too_large_costs_its_record(tmp_path):
+def test_a_missing_or_too_large_file_costs_only_its_record(tmp_path):
     for name in ("a.png", "big.png", "gone.png"):
         (tmp_path / name).write_bytes(b"x" * (1 + 99 * (name == "big.png")))
     unit = only_unit(tmp_path)
     (tmp_path / "gone.png").unlink()
-    found = items(unit, Limits(image_bytes=50))
-    assert good(found) == ["a"]
-    assert dict(bad(found)) == {"big": "image.bytes", "gone": "file.unreadable"}
+    items = read_items(unit, Limits(image_bytes=50))
+    assert good_keys(items) == ["a"]
+    assert dict(bad_rules(items)) == {"big": "image.bytes", "gone": "file.unreadable"}
 
 
-def test_many_files_come_in_units_of_512_samples(tmp_path):
+def test_loose_files_are_read_in_units_of_512_samples(tmp_path):
     for n in range(1100):
         (tmp_path / f"{n:04d}.txt").write_bytes(b"x")
         (tmp_path / f"{n:04d}.json").write_bytes(b"{}")
     (drop,) = find_drops("s", str(tmp_path)).values()
     units = list_units(drop)
     assert [u.name for u in units] == ["files-000000", "files-000001", "files-000002"]
-    assert [len(items(u)) for u in units] == [512, 512, 76]
+    assert [len(read_items(u)) for u in units] == [512, 512, 76]
 
 
 # Drops
 
 
-def source(tmp_path):
+def write_source(tmp_path):
+    """A source with drops of several kinds, and files and folders that are none."""
     for name in ("one/deep/a.png", "two/shard-1.tar", "two/shard-0.tar", "three.tar.gz", "x.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def source(tmp_path):
 
 
 def test_drops_by_entry_and_by_source(tmp_path):
-    path = str(source(tmp_path))
+    path = str(write_source(tmp_path))
     drops = find_drops("mine", path)
     names = {name: [u.name for u in list_units(drop)] for name, drop in drops.items()}
     assert names == {
@@ -102,37 +103,37 @@ def test_drops_by_entry_and_by_source(tmp_path):
         "three": ["three.tar.gz"],
         "mine": ["files-000000"],
     }
-    whole = find_drops("mine", path, "source")
-    assert list(whole) == ["mine"]
-    assert [u.name for u in list_units(whole["mine"])][:2] == ["three.tar.gz", "two/shard-0.tar"]
+    as_one = find_drops("mine", path, "source")
+    assert list(as_one) == ["mine"]
+    assert [u.name for u in list_units(as_one["mine"])][:2] == ["three.tar.gz", "two/shard-0.tar"]
 
 
-def test_a_linked_folder_is_a_drop_that_says_why_it_fails(tmp_path):
+def test_a_linked_folder_is_a_drop_with_one_failed_record(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.png").write_bytes(b"P")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "linked").symlink_to(tmp_path / "elsewhere")
     drops = find_drops("s", str(tmp_path / "src"))
     (unit,) = list_units(drops["linked"])
-    assert bad(items(unit)) == [("linked", "file.outside")]
+    assert bad_rules(read_items(unit)) == [("linked", "file.outside")]
 
 
 @pytest.mark.parametrize("path", ["missing", "file.txt", "empty", "memory://nothing/there"])
-def test_a_source_that_is_missing_or_empty_says_so(tmp_path, path):
+def test_a_missing_or_empty_source_is_refused(tmp_path, path):
     (tmp_path / "file.txt").write_text("x")
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="sub-folders"):
         find_drops("mine", path if "://" in path else str(tmp_path / path))
 
 
-def test_two_drops_of_one_name_are_refused(tmp_path):
+def test_two_drops_with_one_name_are_refused(tmp_path):
     (tmp_path / "a.tar").write_bytes(SHARD)
     (tmp_path / "a.tgz").write_bytes(gzipped(SHARD))
     with pytest.raises(SourceError, match="drop_by: source"):
         find_drops("mine", str(tmp_path))
 
 
-def test_a_drop_that_was_emptied_says_so(tmp_path):
+def test_an_emptied_drop_is_refused(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.png").write_bytes(b"P")
     drop = find_drops("s", str(tmp_path))["d"]
@@ -140,12 +141,12 @@ def test_a_drop_that_was_emptied_says_so(tmp_path):
     with pytest.raises(SourceError, match="no files"):
         list_units(drop)
     (tmp_path / "d").rmdir()
-    for look in (list_units, listing_hash, latest_change):
+    for function in (list_units, listing_hash, latest_change):
         with pytest.raises(SourceError):
-            look(drop)
+            function(drop)
 
 
-def test_the_listing_hash_knows_contents_and_times_and_not_the_place(tmp_path):
+def test_the_listing_hash_depends_on_files_and_times_but_not_on_the_root(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for root in (first, second):
         (root / "d").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Sources elsewhere: a real S3 server, and fsspec's memory; the same records as from a folder."""
+"""Remote sources, on an S3 server and in fsspec's memory: the same records as from a folder."""
 
 import os
 import uuid
@@ -20,14 +20,22 @@ from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import SourceError
 from store.workspace import Workspace
-from tests.helpers.rubbish import bad, delivered, gzipped, items, picture, tar_bytes, tone
+from tests.helpers.rubbish import (
+    bad_rules,
+    gzipped,
+    picture,
+    read_folder,
+    read_items,
+    tar_bytes,
+    tone,
+)
 
 PICTURE = picture()
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """A bucket on a server of this process."""
+    """The URL of a bucket on an S3 server that runs in this process."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -49,15 +57,15 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(params=["memory", "s3"])
 def remote(request: pytest.FixtureRequest) -> str:
-    """An empty place of its own."""
+    """The URL of a new, empty remote folder."""
     folder = uuid.uuid4().hex
     if request.param == "memory":
         return f"memory://{folder}"
     return f"{request.getfixturevalue('s3')}/{folder}"
 
 
-def fill(folder: Path) -> None:
-    """A source with a drop of each kind."""
+def write_source(folder: Path) -> None:
+    """Write a source with a drop of each kind."""
     (folder / "loose").mkdir(parents=True)
     (folder / "loose" / "a.png").write_bytes(PICTURE)
     (folder / "loose" / "a.txt").write_text("A.")
@@ -73,31 +81,33 @@ def fill(folder: Path) -> None:
 
 
 def upload(folder: Path, url: str) -> None:
+    """Copy a local folder to a remote one."""
     fs, base = fsspec.core.url_to_fs(url)
     for path in folder.rglob("*"):
         if path.is_file():
             fs.pipe_file(f"{base}/{path.relative_to(folder)}", path.read_bytes())
 
 
-def test_what_lies_elsewhere_is_read_like_a_folder(tmp_path: Path, remote: str) -> None:
-    fill(tmp_path)
+def test_a_remote_source_is_read_like_a_local_one(tmp_path: Path, remote: str) -> None:
+    write_source(tmp_path)
     upload(tmp_path, remote)
-    here, there = (find_drops("s", place) for place in (str(tmp_path), remote))
-    assert list(here) == list(there)
-    for name in here:
-        ours, theirs = (
-            [item for unit in list_units(d[name]) for item in items(unit)] for d in (here, there)
+    local_drops, remote_drops = (find_drops("s", root) for root in (str(tmp_path), remote))
+    assert list(local_drops) == list(remote_drops)
+    for name in local_drops:
+        local_items, remote_items = (
+            [item for unit in list_units(d[name]) for item in read_items(unit)]
+            for d in (local_drops, remote_drops)
         )
-        assert bad(ours) == bad(theirs)
-        assert [r for r in ours if not isinstance(r, BadRecord)] == [
-            r for r in theirs if not isinstance(r, BadRecord)
+        assert bad_rules(local_items) == bad_rules(remote_items)
+        assert [r for r in local_items if not isinstance(r, BadRecord)] == [
+            r for r in remote_items if not isinstance(r, BadRecord)
         ]
-    everything = list(find_drops("s", remote, "source").values())
-    assert len(everything) == 1
-    assert sum(len(items(unit)) for unit in list_units(everything[0])) >= 9
+    as_one = list(find_drops("s", remote, "source").values())
+    assert len(as_one) == 1
+    assert sum(len(read_items(unit)) for unit in list_units(as_one[0])) >= 9
 
 
-def test_the_listing_hash_of_a_remote_drop_knows_changes(remote: str) -> None:
+def test_the_listing_hash_of_a_remote_drop_changes_with_its_files(remote: str) -> None:
     fs, base = fsspec.core.url_to_fs(remote)
     fs.pipe_file(f"{base}/d/a.png", PICTURE)
     drop = find_drops("s", remote)["d"]
@@ -110,21 +120,21 @@ def test_the_listing_hash_of_a_remote_drop_knows_changes(remote: str) -> None:
     assert len({before, listing_hash(drop)}) == 2
 
 
-def test_a_place_that_is_not_there_says_so(remote: str) -> None:
+def test_a_missing_remote_folder_is_refused(remote: str) -> None:
     with pytest.raises(SourceError, match="not a folder"):
         find_drops("s", f"{remote}/missing")
 
 
-def test_a_protocol_that_is_not_installed_says_what_is_missing() -> None:
-    for url, said in (("gs://bucket/x", "gcsfs"), ("nonsense://x", "protocol")):
-        with pytest.raises(SourceError, match=said):
+def test_a_protocol_that_is_not_installed_is_named() -> None:
+    for url, message in (("gs://bucket/x", "gcsfs"), ("nonsense://x", "protocol")):
+        with pytest.raises(SourceError, match=message):
             find_drops("s", url)
 
 
 def test_a_drop_in_a_bucket_is_ingested(tmp_path: Path, s3: str) -> None:
-    """Tar, Parquet with paths, and Lance, which reads the bucket by itself."""
+    """It holds a tar, Parquet with paths, and a Lance dataset, which Lance itself reads from S3."""
     url = f"{s3}/{uuid.uuid4().hex}"
-    fill(tmp_path / "data")
+    write_source(tmp_path / "data")
     upload(tmp_path / "data", url)
     lance.write_dataset(pa.table({"id": ["f"], "image": [picture(seed=3)]}), f"{url}/table.lance")
     (tmp_path / "corpus.yaml").write_text(
@@ -142,8 +152,8 @@ def test_a_drop_in_a_bucket_is_ingested(tmp_path: Path, s3: str) -> None:
 
 
 def test_file_urls_are_folders(tmp_path: Path) -> None:
-    fill(tmp_path / "data")
+    write_source(tmp_path / "data")
     (tmp_path / "corpus.yaml").write_text(f"sources:\n  s: {{path: 'file://{tmp_path}/data'}}\n")
     workspace = Workspace.open(tmp_path)
     assert set(staleness.drops(workspace)) == {"loose", "plain", "packed", "lines", "rows"}
-    assert len(delivered(tmp_path / "data" / "loose")) == 2
+    assert len(read_folder(tmp_path / "data" / "loose")) == 2

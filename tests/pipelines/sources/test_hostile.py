@@ -1,4 +1,4 @@
-"""A drop with rubbish of every kind, in every format: every record is accounted for."""
+"""Drops with broken and hostile records of every kind and format: no record is lost."""
 
 import tracemalloc
 from pathlib import Path
@@ -15,46 +15,46 @@ from store.config.limits import Limits
 from store.lineage import why
 from store.workspace import Workspace
 from tests.helpers.planted import gif_of, plant_folder, plant_lines, plant_table, plant_tar
-from tests.helpers.rubbish import bad, gzipped, items, shard, tar_bytes
+from tests.helpers.rubbish import bad_rules, gzipped, read_items, shard, tar_bytes
 
 HONEST = {"tars": 480, "files": 720, "rows": 640, "table": 640, "lines": 640}
 
 
 @pytest.mark.timeout(280)
-def test_a_drop_with_rubbish_of_every_kind_conserves_every_record(tmp_path: Path) -> None:
+def test_every_record_of_a_hostile_drop_is_accounted_for(tmp_path: Path) -> None:
     source = tmp_path / "delivered"
-    planted = {
+    expected_rules = {
         "tars": plant_tar(source / "tars" / "shard.tar", HONEST["tars"]),
         "files": plant_folder(source / "files", HONEST["files"]),
         "rows": plant_table(source / "rows.parquet", HONEST["rows"], "parquet"),
         "table": plant_table(source / "table.lance", HONEST["table"], "lance"),
         "lines": plant_lines(source / "lines", HONEST["lines"]),
     }
-    assert 0.04 < sum(map(len, planted.values())) / sum(HONEST.values()) < 0.06
+    assert 0.04 < sum(map(len, expected_rules.values())) / sum(HONEST.values()) < 0.06
     (tmp_path / "corpus.yaml").write_text(
         "sources:\n  s: {path: delivered}\nengine: {signals: beam}\n"
     )
     workspace = Workspace.open(tmp_path)
     drops = staleness.drops(workspace)
-    assert set(drops) == set(planted)
+    assert set(drops) == set(expected_rules)
     for name, drop in drops.items():
         counts = ingest(StageContext(workspace, drop))
-        after = {"tars": 1}.get(name, 0)  # the sample behind the damaged stretch
+        after_damage = {"tars": 1}.get(name, 0)  # the sample after the damaged section
         assert counts.input == counts.kept + counts.rejected + counts.failed
-        assert counts.kept == HONEST[name] + after, name
-        assert counts.input == counts.kept + len(planted[name]), name
+        assert counts.kept == HONEST[name] + after_damage, name
+        assert counts.input == counts.kept + len(expected_rules[name]), name
         measure(StageContext(workspace, name))
     for row in workspace.tables.open("stages").to_table().to_pylist():
         assert row["input"] == row["kept"] + row["rejected"] + row["failed"]
 
     ledger = workspace.tables.open("ledger").to_table().to_pylist()
-    found = {(row["drop"], row["key"]): row["rule"] for row in ledger if row["stage"] == "samples"}
-    for name, expected in planted.items():
+    rules = {(row["drop"], row["key"]): row["rule"] for row in ledger if row["stage"] == "samples"}
+    for name, expected in expected_rules.items():
         for key, rule in expected.items():
-            assert found.pop((name, key)).startswith(rule), (name, key)
-    assert found == {}
-    for name in planted:  # some of each, since each looks through every table
-        for key, rule in list(planted[name].items())[::9]:
+            assert rules.pop((name, key)).startswith(rule), (name, key)
+    assert rules == {}
+    for name in expected_rules:  # one in nine, since each `why` scans every table
+        for key, rule in list(expected_rules[name].items())[::9]:
             steps = [s for s in why(workspace.tables, key) if s.drop == name]
             assert [(s.stage, s.outcome in ("failed", "rejected")) for s in steps] == [
                 ("samples", True)
@@ -64,7 +64,7 @@ def test_a_drop_with_rubbish_of_every_kind_conserves_every_record(tmp_path: Path
     assert sum("honest" in key for key in keys) == sum(HONEST.values())
 
 
-def test_a_gif_of_a_hundred_thousand_frames_costs_its_first(tmp_path: Path) -> None:
+def test_only_the_first_frame_of_a_gif_is_decoded(tmp_path: Path) -> None:
     data = gif_of(100_000)
     tracemalloc.start()
     assert read_image(data, Limits()).format == "gif"
@@ -73,14 +73,14 @@ def test_a_gif_of_a_hundred_thousand_frames_costs_its_first(tmp_path: Path) -> N
     assert peak < 20_000_000
 
 
-def test_a_gzip_bomb_is_passed_through_in_little_memory(tmp_path: Path) -> None:
+def test_a_gzip_bomb_is_read_in_little_memory(tmp_path: Path) -> None:
     data = gzipped(tar_bytes([("a.txt", b"A."), ("bomb.png", bytes(100 << 20)), ("b.txt", b"B.")]))
     assert len(data) < 1 << 20
     unit = shard(tmp_path, data, "s.tar.gz")
     tracemalloc.start()
-    found = items(unit)
+    items = read_items(unit)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000
-    assert bad(found) == [("bomb", "image.bytes")]
+    assert bad_rules(items) == [("bomb", "image.bytes")]
     assert count_records(unit) == 3
