@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := .venv/docs
 UV_VERSION := 0.13.8
 
-.PHONY: demo test test-slow heads check format lock clean
+.PHONY: demo test test-slow heads check docs format lock clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -24,6 +25,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
+docs: $(READY) $(DOCS)/.ready
+	PYTHONPATH=$(DOCS) $(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env -c docs . build/docs
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -31,6 +36,8 @@ format: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --extra dev --no-annotate pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --group docs --no-annotate -c requirements.txt -o docs/requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/uv || $(PYTHON) -m venv .venv \
@@ -40,5 +47,12 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Beside the environment, so that the environment holds what its lock names and nothing else.
+$(DOCS)/.ready: $(READY) docs/requirements.txt
+	rm -rf $(DOCS)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(DOCS) --require-hashes \
+	  -r docs/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
