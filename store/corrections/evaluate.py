@@ -151,7 +151,7 @@ def evaluate(
     if groups is not None and np.shape(groups) != (len(rows),):
         raise InputError(f"groups must hold one name for each of {len(rows)} queries")
     label = protocol_of(correction, query_ids, len(rows), protocol)
-    left_out = None if exclude is None else as_excluded(exclude, right, items)
+    left_out = None if exclude is None else check_exclude(exclude, right, items)
     others = np.random.default_rng(0).integers(0, max(items, 1), (len(rows), UNRELATED))
     k = min(k, items)
     counts = np.zeros(items, dtype=np.int64)
@@ -204,7 +204,7 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def as_excluded(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
+def check_exclude(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
     """`exclude` (m,) as int64, checked against the queries' right rows and the gallery's size."""
     rows = np.asarray(exclude)
     if rows.shape != relevant.count.shape or rows.dtype.kind not in "iu":

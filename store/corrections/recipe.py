@@ -22,22 +22,20 @@ from store.errors import InputError
 NONE = Method("none", compile=lambda params, state, rows, look: Compiled(), banks=())
 
 METHODS: dict[str, Method] = {
-    NONE.name: NONE,
-    **{
-        module.METHOD.name: module.METHOD
-        for module in (
-            inverted_softmax,
-            dynamic_inverted_softmax,
-            dual_inverted_softmax,
-            dynamic_dual_inverted_softmax,
-            nnn,
-            csls,
-            local_scaling,
-            invgc,
-            invgc_local,
-            centered,
-        )
-    },
+    method.name: method
+    for method in (
+        NONE,
+        inverted_softmax.METHOD,
+        dynamic_inverted_softmax.METHOD,
+        dual_inverted_softmax.METHOD,
+        dynamic_dual_inverted_softmax.METHOD,
+        nnn.METHOD,
+        csls.METHOD,
+        local_scaling.METHOD,
+        invgc.METHOD,
+        invgc_local.METHOD,
+        centered.METHOD,
+    )
 }
 JOIN = "__"  # invgc_local__k: the parameter k of invgc_local
 

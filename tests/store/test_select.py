@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from store.corrections import evaluate, fit, select
-from store.corrections.crossfit import deal, group_queries
+from store.corrections.crossfit import assign_folds, group_queries
 from store.errors import InputError
 from store.metrics import Relevant, paired_bootstrap
 from tests.helpers import dense
@@ -96,12 +96,12 @@ def test_samples_and_clusters_never_straddle_folds():
     assert len(set(groups.tolist())) == 4
     joined = group_queries(right, np.array(["a", "b", "c", "a", "c", "d"]))
     assert joined[0] == joined[3]
-    fold = deal(groups, 3, np.random.default_rng(0))
+    fold = assign_folds(groups, 3, np.random.default_rng(0))
     assert all(len(set(fold[groups == g].tolist())) == 1 for g in groups)
 
 
 def test_a_large_gallery_is_sampled_for_the_choice_and_fitted_whole(monkeypatch):
-    from store.corrections import select as module
+    from store.corrections import crossfit as module
 
     monkeypatch.setattr(module, "MOST_ITEMS", 150)
     monkeypatch.setattr(module, "MOST_QUERIES", 120)
