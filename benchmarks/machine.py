@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from store.corrections.kernels.bank_scan import BANK_TILE
-from store.corrections.kernels.threads import ROWS, one_blas_thread, workers
+from store.corrections.kernels.threads import SPAN_ROWS, one_blas_thread, workers
 
 
 def unit_rows(rows: int, dims: int, seed: int) -> np.ndarray:
@@ -42,7 +42,7 @@ def timed(work: Callable[[], Any]) -> tuple[Took, Any]:
 def products(gallery: np.ndarray, bank: np.ndarray, tiles: int = 12) -> Took:
     """What a multiply-add of numpy's product takes, alone, on one of our tiles, into known memory:
     by numpy's own threads, or by ours, whichever take less."""
-    a, b = gallery[:ROWS], bank[:BANK_TILE]
+    a, b = gallery[:SPAN_ROWS], bank[:BANK_TILE]
 
     def multiply(times: int) -> None:
         out = np.empty((len(a), len(b)), np.float32)

@@ -3,9 +3,9 @@
     python benchmarks/workers.py                # 60,000 x 512 in a Lance table, banks of 10,000
     python benchmarks/workers.py --rows 200000 --workers 1 2 4 8
 
-The job is `pipelines.gallery.rows.gallery_rows`, which the stage `gallery` runs: each task reads the
-vectors of one tile, fits three corrections in one pass and returns the rows of the gallery. The
-gallery is of texts, so no thumbnails are made, and k-occurrence is not counted.
+The job is `pipelines.gallery.rows.gallery_rows`, which the stage `gallery` runs. Each task reads
+the vectors of one tile, applies three corrections in one pass and returns the rows of the gallery.
+It is a gallery of texts, so no thumbnails are made, and k-occurrence is not counted.
 
 Each number of workers gets its own Ray with that many CPUs. The numbers of workers take turns, and
 the table shows the median of the ratios to the first number. The biases are compared with a fit of

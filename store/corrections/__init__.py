@@ -10,7 +10,8 @@ and `select` chooses one on held-out pairs.
 """
 
 from store.corrections.correction import Applied, Correction
-from store.corrections.evaluate import INDUCTIVE, TRANSDUCTIVE, Evaluation, evaluate
+from store.corrections.evaluate import evaluate
+from store.corrections.evaluation import INDUCTIVE, TRANSDUCTIVE, Evaluation
 from store.corrections.fit import Prepared, fit, fit_many, prepare, prepare_many
 from store.corrections.recipe import METHODS
 from store.corrections.select import Selection, select

@@ -9,7 +9,7 @@ from store.corrections import fit
 from store.corrections.kernels.bank_scan import BANK_TILE, Needs, scan
 from store.corrections.kernels.logsumexp import PLAIN_BETA
 from store.corrections.kernels.threads import _libraries, each, one_blas_thread
-from store.corrections.kernels.topk import TopK, kth_at_least
+from store.corrections.kernels.topk import TopK, kth_lower_bound
 from tests.helpers import dense
 
 
@@ -41,7 +41,7 @@ def test_running_top_k_is_a_stable_sort(seed, columns, k, width, levels, hidden)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 20), more=st.integers(1, 500))
 def test_the_first_floor_is_never_too_high(seed, k, more):
     scores = np.random.default_rng(seed).normal(size=(9, k + more)).astype(np.float32)
-    assert (kth_at_least(scores, k) <= np.sort(scores, axis=1)[:, -k]).all()
+    assert (kth_lower_bound(scores, k) <= np.sort(scores, axis=1)[:, -k]).all()
 
 
 BETAS = st.sampled_from([0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 40.0, 79.0, 80.0, 81.0, 160.0, 1000.0])

@@ -34,7 +34,7 @@ def positions(scores, right):
 def test_retrieval_measures_agree_with_plain_loops(case):
     scores, right = case
     relevant = Relevant.of(right, scores.shape[1])
-    ranks = metrics.right_ranks(scores, relevant)
+    ranks = metrics.relevant_ranks(scores, relevant)
     expected = positions(scores, right)
     for i, places in enumerate(expected):
         assert sorted(ranks[relevant.query == i]) == places
@@ -58,7 +58,7 @@ def test_retrieval_measures_agree_with_plain_loops(case):
     ]
     np.testing.assert_allclose(metrics.average_precision(ranks, relevant), precision)
     lists = dense.top(scores, 4)
-    listed = metrics.listed_ranks(lists, relevant)
+    listed = metrics.list_ranks(lists, relevant)
     np.testing.assert_array_equal(listed, np.where(ranks <= 4, ranks, np.inf))
 
 
@@ -248,7 +248,7 @@ def test_evaluation_of_a_correction_agrees_with_its_ranking(method):
     right = [rng.permutation(60)[:2] for _ in queries]
     seen = evaluate(c, queries, right, k=5)
     lists, _ = c.rank(queries, 60)
-    np.testing.assert_array_equal(seen.ranks, metrics.listed_ranks(lists, Relevant.of(right)))
+    np.testing.assert_array_equal(seen.ranks, metrics.list_ranks(lists, Relevant.of(right)))
     np.testing.assert_array_equal(seen.counts, metrics.k_occurrence(lists[:, :5], 60))
     assert seen.figures()["r@5"] == np.mean(metrics.recall_at(seen.first, 5))
     with pytest.raises(InputError, match="entries for"):
@@ -282,7 +282,7 @@ def test_what_is_excluded_is_checked():
         (np.array([0]), "for each of 2 queries"),
         (np.array([0.0, 1.0]), "float64"),
         (np.array([0, 4]), "rows 0 to 3"),
-        (np.array([-2, 1]), "-1 leaves nothing out"),
+        (np.array([-2, 1]), "use -1 to exclude nothing"),
         (np.array([1, -1]), "query 0 both excludes gallery row 1"),
     ):
         with pytest.raises(InputError, match=said):
