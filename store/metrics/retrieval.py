@@ -70,12 +70,12 @@ def relevant_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
     """
     ranks = np.empty(relevant.query.size)
     columns = np.arange(scores.shape[1])
-    # One pass ranks one item of every query: the largest number of relevant items gives the number
-    # of passes.
+    # Each pass ranks one relevant item of every query. The query with the most relevant items
+    # determines the number of passes.
     first = np.cumsum(relevant.count) - relevant.count
-    number = np.arange(relevant.query.size) - first[relevant.query]
+    nth = np.arange(relevant.query.size) - first[relevant.query]
     for i in range(int(relevant.count.max(initial=0))):
-        index = np.flatnonzero(number == i)
+        index = np.flatnonzero(nth == i)
         query, row = relevant.query[index], relevant.rows[index]
         query_scores = scores if index.size == scores.shape[0] else scores[query]
         own = scores[query, row][:, None]
@@ -134,8 +134,8 @@ def average_precision(ranks: np.ndarray, relevant: Relevant) -> np.ndarray:
     """
     order = np.lexsort((ranks, relevant.query))
     first = np.cumsum(relevant.count) - relevant.count
-    number = np.arange(ranks.size) - first[relevant.query] + 1
-    total = np.bincount(relevant.query, number / ranks[order], relevant.count.size)
+    nth = np.arange(ranks.size) - first[relevant.query] + 1
+    total = np.bincount(relevant.query, nth / ranks[order], relevant.count.size)
     return np.divide(
         total, relevant.count, out=np.full(total.shape, np.nan), where=relevant.count > 0
     )
