@@ -20,13 +20,4 @@ def score(picture: Picture) -> Values:
     return {"image_pdq": np.packbits(bits.astype(bool)).tobytes(), "image_pdq_quality": quality}
 
 
-def distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Hamming distances between two sets of hashes, row by row.
-
-    Args:
-        hashes, others: uint8 (n, 32), as `np.frombuffer` reads `image_pdq`.
-    """
-    return np.bitwise_count(hashes ^ others).sum(axis=-1, dtype=np.int32)
-
-
 HASH = PictureScorer("image_hash", ("image_pdq", "image_pdq_quality"), ("image_id", "image"), score)
