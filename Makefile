@@ -4,6 +4,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV_VERSION := 0.13.8
 
+# Runs a command, and prints what it printed only where it failed.
+silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
+
 .PHONY: demo test test-slow heads check format lock clean
 
 demo: $(READY)
@@ -23,6 +26,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(call silent,$(BIN)/lint-imports --no-logo --no-cache)
 
 format: $(READY)
 	$(BIN)/ruff format .
