@@ -22,9 +22,9 @@ from store.metrics.intervals import Interval
 from store.search import query_log
 from store.tables import releases, schema
 from store.tables.banks import Banks
-from store.tables.drift import Drift, drift_table
+from store.tables.drift import Drift
 from store.tables.lance_tables import Tables, as_matrix, one_of, quote
-from store.tables.names import bank_table, vectors_table
+from store.tables.names import bank_table, drift_table, vectors_table
 from store.tables.releases import Direction, Release
 from store.workspace import Workspace
 

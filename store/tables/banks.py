@@ -13,6 +13,7 @@ from store import identity
 from store.errors import EncoderError
 from store.tables import schema
 from store.tables.lance_tables import Tables, as_matrix, quote
+from store.tables.names import bank_table
 from store.tables.releases import Release
 
 
@@ -28,7 +29,7 @@ class ReleaseBanks:
     """Reads a release's banks, each once."""
 
     def __init__(self, tables: Tables, release: Release):
-        name = f"banks__{release.space}"
+        name = bank_table(release.space)
         self._table = tables.open(name, version=release.versions[name])
         self._read: dict[str, Bank] = {}
 

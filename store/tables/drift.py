@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import drift_table
 from store.tables.releases import Release
 
 
@@ -39,10 +40,6 @@ class Drift:
     high: float | None = None
     drifted: bool | None = None
     occurrence: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)
-
-
-def drift_table(space: str) -> str:
-    return f"drift__{space}"
 
 
 def last_measured(tables: Tables, release: Release) -> list[Drift]:

@@ -16,6 +16,7 @@ from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import gallery_table
 
 TABLE = "releases"
 KEEP = 5
@@ -81,7 +82,7 @@ class Release:
         return f"release-{self.number:06d}"
 
     def gallery(self, modality: str) -> str:
-        return f"gallery__{self.space}__{modality}"
+        return gallery_table(self.space, modality)
 
     @property
     def modalities(self) -> list[str]:
