@@ -11,6 +11,7 @@ from assets import corpus_assets, drop_assets
 from assets.drift_check import no_drift
 from assets.materialise import DROPS, FORCE
 from store.search import query_log
+from store.tables.names import query_log_table
 from store.workspace import Workspace
 
 _BY_DROP = dg.AssetSelection.groups(drop_assets.GROUP)
@@ -134,7 +135,7 @@ refresh = dg.ScheduleDefinition(
 )
 def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
     """Requests `retention` where there is a log."""
-    if not corpus.tables.exists(query_log.table_name(corpus.config.space)):
+    if not corpus.tables.exists(query_log_table(corpus.config.space)):
         return dg.SkipReason("nothing has been logged")
     return dg.RunRequest()
 

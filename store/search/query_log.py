@@ -21,14 +21,11 @@ from store.config import corrections
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import query_log_table
 
 FLUSH_ROWS = 64
 _FORGET_SECONDS = 3600.0
 _MOST_FRAGMENTS = 50
-
-
-def table_name(space: str) -> str:
-    return f"query_log__{space}"
 
 
 class LoggedQuery(NamedTuple):
@@ -123,7 +120,7 @@ def read(
 
     No rows (of vectors without width) where nothing has been logged.
     """
-    name = table_name(space)
+    name = query_log_table(space)
     with tables.lock(name):
         try:
             dataset = tables.open(name)
@@ -137,7 +134,7 @@ def read(
 
 def count(tables: Tables, space: str, since: datetime) -> int:
     """How many rows were logged after `since`; no vector is read."""
-    name = table_name(space)
+    name = query_log_table(space)
     if not tables.exists(name):
         return 0
     with tables.lock(name):
@@ -150,7 +147,7 @@ def forget(tables: Tables, space: str, settings: corrections.QueryLog | None = N
     Args:
         settings: None where logging was switched off: what is left goes by the defaults.
     """
-    name = table_name(space)
+    name = query_log_table(space)
     if not tables.exists(name):
         return 0
     settings = settings or corrections.QueryLog()
@@ -189,7 +186,7 @@ def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     ]
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), len(rows[0].vector))
     batch = pa.RecordBatch.from_arrays([*arrays, vectors], schema=columns)
-    tables.replace(table_name(space), columns, [batch], "false")
+    tables.replace(query_log_table(space), columns, [batch], "false")
 
 
 def _oldest(settings: corrections.QueryLog | None) -> datetime:

@@ -6,6 +6,11 @@ def vectors_table(space: str) -> str:
     return f"vectors__{space}"
 
 
+def features_table(space: str, modality: str) -> str:
+    """What a frozen encoder makes of the parts of a modality, before a projection."""
+    return f"features__{space}__{modality}"
+
+
 def pairs_table(space: str) -> str:
     """How well the parts of each sample fit each other."""
     return f"pairs__{space}"
@@ -29,3 +34,8 @@ def gallery_table(space: str, modality: str) -> str:
 def drift_table(space: str) -> str:
     """The drift measurements of releases."""
     return f"drift__{space}"
+
+
+def query_log_table(space: str) -> str:
+    """The vectors of queries, where corpus.yaml keeps a query log."""
+    return f"query_log__{space}"

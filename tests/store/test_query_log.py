@@ -16,6 +16,7 @@ from store.search import query_log
 from store.search.query_log import QueryLog
 from store.tables import schema
 from store.tables.lance_tables import Tables
+from store.tables.names import query_log_table
 from store.workspace import Workspace
 from tests.helpers.corpus import COLOURS, CONFIG, ColourText, begin, picture
 
@@ -36,7 +37,7 @@ def log_at(tables: Tables, moment: datetime, *vectors: np.ndarray) -> None:
         for v in vectors
     ]
     batches = pa.Table.from_pylist(rows, schema=columns).to_batches()
-    tables.replace(query_log.table_name("s"), columns, batches, "false")
+    tables.replace(query_log_table("s"), columns, batches, "false")
 
 
 def files_with(tables: Tables, mark: bytes) -> list[Path]:
@@ -58,7 +59,7 @@ def test_nothing_is_logged_without_being_asked_for(squares: Workspace) -> None:
     corpus = isotrope.connect(squares.root)
     corpus.search(text="a red square number 3").run()
     corpus.close()
-    assert not squares.tables.exists(query_log.table_name("colours"))
+    assert not squares.tables.exists(query_log_table("colours"))
 
 
 def test_vectors_are_logged_and_nothing_else(searched: Path) -> None:
@@ -66,7 +67,7 @@ def test_vectors_are_logged_and_nothing_else(searched: Path) -> None:
     said = "a red square number 3"
     corpus.search(text=said).run()
     corpus.search(text=said, image=picture(COLOURS["red"], 5), weights=[0.7, 0.3]).run()
-    assert not corpus.tables.exists(query_log.table_name("colours"))  # buffered
+    assert not corpus.tables.exists(query_log_table("colours"))  # buffered
     corpus.close()
     rows = query_log.read(corpus.tables, "colours")
     assert rows.schema.names == ["asked_at", "space", "fingerprint", "modality", "vector"]

@@ -25,7 +25,10 @@ WITH_CODE = {
     "store/corrections/__init__.py",
     "store/metrics/__init__.py",
 }
-TABLE_PREFIXES = ("banks__", "directions__", "drift__", "gallery__", "pairs__", "vectors__")
+TABLE_PREFIXES = (
+    *("banks__", "directions__", "drift__", "features__"),
+    *("gallery__", "pairs__", "query_log__", "vectors__"),
+)
 
 
 def module_name(path: Path) -> str:
