@@ -27,6 +27,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(call silent,$(BIN)/lint-imports --no-logo --no-cache)
+	$(BIN)/vulture
+	$(call silent,$(BIN)/deptry .)
 
 format: $(READY)
 	$(BIN)/ruff format .
