@@ -13,8 +13,7 @@ import dagster as dg
 import numpy as np
 import pyarrow.compute as pc
 
-from assets import corpus_assets as whole
-from assets import drop_assets
+from assets import corpus_assets, drop_assets
 from assets.drift_check import no_drift
 from assets.materialise import DROPS
 from store.tables import releases, schema
@@ -270,10 +269,10 @@ CHECKS = [
     _check(drop_assets.samples, samples_unique),
     _check(drop_assets.signals, signals_conserved),
     _check(drop_assets.vectors, vectors_sound),
-    _check(whole.pairs, pairs_sound),
-    _check(whole.duplicates, duplicates_sound),
-    _check(whole.decisions, decisions_conserved),
-    _check(whole.gallery, gallery_sound),
-    _check(whole.release, release_does_no_harm),
+    _check(corpus_assets.pairs, pairs_sound),
+    _check(corpus_assets.duplicates, duplicates_sound),
+    _check(corpus_assets.decisions, decisions_conserved),
+    _check(corpus_assets.gallery, gallery_sound),
+    _check(corpus_assets.release, release_does_no_harm),
     no_drift,
 ]

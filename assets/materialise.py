@@ -1,6 +1,7 @@
-"""What every asset does: nothing where its table is up to date, else its pipeline; then report."""
+"""Dagster assets of the stages: skip a table that is up to date, else make it; report on it."""
 
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 import dagster as dg
@@ -8,65 +9,87 @@ import dagster as dg
 from assets.metadata.markdown import summary
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
-from store.tables.stages import BY_DROP, EVERY_DROP
+from store.tables.stages import STAGES, Stage
 from store.tables.staging import record
 from store.workspace import Workspace
 
-# A run with this tag makes tables again, up to date or not: all of them, where it is "true", or
-# those it names, with commas between; what comes after these is made where they came out new.
+# Run tag: make tables again although they are up to date. "true" means all tables of the run; a
+# comma-separated list names some. Later stages run only if the output of an earlier one changes.
 FORCE = "isotrope/force"
-Shown = Mapping[str, Any]
+DROPS = dg.DynamicPartitionsDefinition(name="drop")
+DROP_GROUP, CORPUS_GROUP = "by_drop", "corpus"
 
 
-def step(
-    context: dg.AssetExecutionContext,
-    corpus: Workspace,
-    stage: str,
-    make: Callable[[], Any],
-    show: Callable[[], Shown],
-) -> dg.MaterializeResult:
-    """Bring a stage's table up to date and report what is in it.
+def stage_asset(
+    name: str, description: str, build: str, show: Callable[..., Mapping[str, Any]]
+) -> dg.AssetsDefinition:
+    """The asset of a stage. Dependencies, partitions and kinds are those of `STAGES`.
 
     Args:
-        make: runs the pipeline.
-        show: reads the table for what is worth seeing: metadata by name.
+        name: of the stage.
+        description: what Dagster's page says about the table.
+        build: the stage's function as `module:function`. It is imported when it runs, since
+            Beam, Ray and models would slow down every page load.
+        show: reads the table and returns metadata for the page. Called with the corpus, and with
+            the drop's name where the stage is made by drop.
+    """
+    stage = STAGES[name]
+
+    @dg.asset(
+        name=name,
+        description=description,
+        deps=list(stage.inputs),
+        partitions_def=DROPS if stage.by_drop else None,
+        group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
+        kinds={*stage.engines, "lance"},
+    )
+    def table(
+        context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
+    ) -> dg.MaterializeResult:
+        return _materialise(context, corpus, stage, resolve_name(build), show)
+
+    return table
+
+
+def _materialise(
+    run: dg.AssetExecutionContext,
+    corpus: Workspace,
+    stage: Stage,
+    build: Callable[[StageContext], object],
+    show: Callable[..., Mapping[str, Any]],
+) -> dg.MaterializeResult:
+    """Bring a stage's table up to date.
 
     Raises:
         IsotropeError: the pipeline could not make the table, which stays as it was.
     """
-    # A run that makes drops and corpus together has a partition in the corpus's steps too.
-    drop = context.partition_key if stage in BY_DROP else None
-    needed = forced(context, stage) or stage in stale(corpus, stage, drop)
-    if needed:
-        make()
-    done = record(corpus.tables, stage, drop or EVERY_DROP)
+    # A run of drop and corpus together has a partition key in the corpus's steps too.
+    name = run.partition_key if stage.by_drop else None
+    # Only `samples` reads the drop's files; the other stages read tables.
+    drop = delivered(corpus, name) if name is not None and stage.name == "samples" else name
+    context = StageContext(corpus, drop, _is_forced(run, stage.name))
+    is_needed = context.forced or stage.name in staleness.stale_stages(context)
+    if is_needed:
+        build(context)
+    done = record(corpus.tables, stage.name, context.drop_name)
     if done is None:
-        raise NotFoundError(f"{stage} was made, but another run has begun to make it again")
-    context.log.info(
-        f"{stage}: {done['input']} in, {done['kept']} kept, {done['rejected']} rejected,"
-        f" {done['failed']} failed" + ("" if needed else "; it was up to date")
+        raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
+    run.log.info(
+        f"{stage.name}: {done['input']} in, {done['kept']} kept, {done['rejected']} rejected,"
+        f" {done['failed']} failed" + ("" if is_needed else "; it was up to date")
     )
+    shown = show(corpus) if name is None else show(corpus, name)
     return dg.MaterializeResult(
-        metadata={**show(), "up_to_date": not needed, **summary(done)},
+        metadata={**shown, "up_to_date": not is_needed, **summary(done)},
         data_version=dg.DataVersion(done["output"]),
     )
 
 
-def forced(context: dg.AssetExecutionContext, stage: str) -> bool:
-    """Whether the run makes this stage's table again, up to date or not."""
-    stages = context.run.tags.get(FORCE, "")
-    return stages == "true" or stage in stages.split(",")
-
-
-def stale(corpus: Workspace, stage: str, drop: str | None) -> list[str]:
-    """The stages that are out of date, of the drop's or of the corpus's own.
-
-    Only `samples` looks at the drop's files: the others work on what is in the tables.
-    """
-    if drop is not None and stage == "samples":
-        return staleness.stale(corpus, delivered(corpus, drop))
-    return staleness.stale(corpus, drop)
+def _is_forced(run: dg.AssetExecutionContext, stage: str) -> bool:
+    names = run.run.tags.get(FORCE, "")
+    return names == "true" or stage in names.split(",")
 
 
 def delivered(corpus: Workspace, name: str) -> Drop:
@@ -81,6 +104,3 @@ def delivered(corpus: Workspace, name: str) -> Drop:
             f"no source of corpus.yaml delivers a drop {name!r}; delivered are: {', '.join(drops)}"
         )
     return drops[name]
-
-
-DROPS = dg.DynamicPartitionsDefinition(name="drop")

@@ -26,6 +26,7 @@ from pipelines.reports.curation.column_statistics import tally
 from pipelines.reports.curation.columns import columns
 from pipelines.reports.curation.report import write_curation
 from pipelines.reports.curation.thresholds import limits
+from pipelines.stages.context import StageContext
 from store.tables import schema
 from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
@@ -90,7 +91,7 @@ def make(root: Path, count: int) -> None:
     stage |= {**counts, "seconds": 0.0, "published_at": 0}
     stages = pa.Table.from_pylist([stage], schema=schema.STAGES)
     tables.replace("stages", schema.STAGES, stages.to_batches(), None)
-    decide(workspace)
+    decide(StageContext(workspace))
 
 
 def ours(root: Path) -> tuple[dict[str, tuple[np.ndarray, list[float], list[float]]], Any]:

@@ -61,6 +61,7 @@ def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
     from pipelines.samples.stage import ingest
     from pipelines.signals.stage import measure
     from pipelines.stages import staleness
+    from pipelines.stages.context import StageContext
     from store.workspace import Workspace
 
     deliver(root / "drops" / "a", shards, records)
@@ -70,8 +71,8 @@ def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
     workspace = Workspace.open(root)
     peaks = {}
     for stage, make in (
-        ("samples", lambda: ingest(workspace, staleness.drops(workspace)["a"])),
-        ("signals", lambda: measure(workspace, "a")),
+        ("samples", lambda: ingest(StageContext(workspace, staleness.drops(workspace)["a"]))),
+        ("signals", lambda: measure(StageContext(workspace, "a"))),
     ):
         with Peak() as peak:
             counts = make()

@@ -18,6 +18,7 @@ import pyarrow as pa
 from machine import peak, unit_rows
 
 from pipelines.pairs.stage import measure_pairs
+from pipelines.stages.context import StageContext
 from store import identity
 from store.corrections.kernels.threads import each
 from store.tables import schema
@@ -121,11 +122,11 @@ def main() -> None:
         bare = time.perf_counter() - start
         check_peak = peak()
         start = time.perf_counter()
-        measure_pairs(workspace)
+        measure_pairs(StageContext(workspace))
         stage = time.perf_counter() - start
         check(workspace, made, options.bank)
         start = time.perf_counter()
-        measure_pairs(workspace)
+        measure_pairs(StageContext(workspace))
         again = time.perf_counter() - start
     print(f"{options.rows:,} pairs x {options.dim}, a bank of {options.bank:,}")
     print(f"bare products: {options.rows / bare:,.0f} rows/s")

@@ -31,6 +31,7 @@ from written import DROP, corpus, forget_vectors, parts_of
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.worker import FIRST_BATCH
 from embedders.registry import load
+from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
 from pipelines.vectors.staging_writer import StagingWriter
 from store.tables.lance_tables import as_matrix
@@ -68,7 +69,7 @@ def through_the_pool(workspace: Workspace) -> Embedded:
 
     start = time.perf_counter()
     with patch.object(StagingWriter, "add", timed):
-        embed(workspace, DROP)
+        embed(StageContext(workspace, DROP))
     end = time.perf_counter()
     rate = (counted[-1] - counted[0]) / (end - returned[0])
     return Embedded(rate, returned[0] - start)
@@ -178,7 +179,7 @@ def embed_and_tell(root: Path) -> None:
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        embed(Workspace.open(root), DROP)
+        embed(StageContext(Workspace.open(root), DROP))
     finally:
         stop.set()
         watcher.join()

@@ -7,15 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets import corpus_assets, drop_assets
 from assets.drift_check import no_drift
-from assets.materialise import DROPS, FORCE
+from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
 from store.search import query_log
 from store.tables.names import query_log_table
 from store.workspace import Workspace
 
-_BY_DROP = dg.AssetSelection.groups(drop_assets.GROUP)
-_CORPUS = dg.AssetSelection.groups(corpus_assets.GROUP)
+_BY_DROP = dg.AssetSelection.groups(DROP_GROUP)
+_CORPUS = dg.AssetSelection.groups(CORPUS_GROUP)
 
 drop_job = dg.define_asset_job(
     "drop",

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from store.errors import InputError, InvariantError
-from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL
+from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
 from store.tables.staging import Counts, record
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
     import dagster as dg
-
-_ON_RAY = ("vectors", "gallery")
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class _Runner:
         """Raises what the pipeline raised, or InvariantError where a check failed."""
         import dagster as dg
 
-        if stage in _ON_RAY:
+        if STAGES[stage].needs_ray:
             from embedders.pool.ray_cluster import cluster
 
             self.stack.enter_context(cluster(self.workspace.config.engine.ray.address))

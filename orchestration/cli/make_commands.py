@@ -8,6 +8,7 @@ from rich.markup import escape
 from orchestration.cli import tables as cli_tables
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
+from store.tables.stages import FUNNEL
 from store.workspace import Workspace
 
 
@@ -50,8 +51,7 @@ def align(folder: str, modalities: tuple[str, ...]) -> None:
     from pipelines.vectors.align import align_space
 
     workspace = Workspace.open(folder)
-    before = ("samples", "signals", "duplicates", "decisions")
-    run_missing(workspace, select=before, on_step=cli_tables.step(console))
+    run_missing(workspace, select=FUNNEL, on_step=cli_tables.step(console))
     learned = align_space(
         workspace, modalities or None, lambda said: console.print(f"  {escape(said)}")
     )

@@ -13,49 +13,49 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedders.pool.pool import Pool, UnitResult
-from embedders.spaces import Space
 from pipelines.banks.corpus_matches import CorpusIndex, MatchedQuery, match
 from pipelines.banks.query_files import Queries, read_queries, vector_query
 from pipelines.engine.progress import watch
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store import identity
+from store.config.corrections import Corrections
 from store.errors import EncoderError
 from store.identity import uniform
 from store.search import query_log
 from store.tables.lance_tables import as_matrix
 from store.tables.staging import Entry, StageRun, UnitOutcome
-from store.workspace import Workspace
 
 LEAST_REFERENCE = 200  # queries, for a skewness to be compared with
 _MOST_REFERENCE = 5_000
 _UNIT_QUERIES = 64
 
 
-def read_origins(workspace: Workspace, space: Space, dim: int) -> list[Queries]:
+def read_origins(context: StageContext, dim: int) -> list[Queries]:
     """The queries of every origin of `query_bank` but the corpus itself.
 
     Raises what `read_queries` raises, NotFoundError where there is no such file, and EncoderError
     where all that was logged of a modality is another model's and nothing else stands in for it.
     """
-    origins = workspace.config.corrections.query_bank
+    space, origins = context.space, context.config.corrections.query_bank
     found = []
     if "file" in origins:
-        path = run_keys.queries_file(workspace)
-        found.append(read_queries(path, space, workspace.config.limits, dim))
+        path = run_keys.queries_file(context.workspace)
+        found.append(read_queries(path, space, context.config.limits, dim))
     if "log" in origins:
         others = {query.modality for queries in found for query in queries.asked}
-        found.append(_read_log(workspace, space, space.towers if "corpus" in origins else others))
+        found.append(_read_log(context, space.towers if "corpus" in origins else others))
     return found
 
 
-def _read_log(workspace: Workspace, space: Space, others: Iterable[str]) -> Queries:
+def _read_log(context: StageContext, others: Iterable[str]) -> Queries:
     """The log's queries. `others` are modalities that other origins have queries of."""
-    tables, settings = workspace.tables, workspace.config.query_log
+    space, tables, settings = context.space, context.tables, context.config.query_log
     query_log.forget(tables, space.name, settings)
     rows = query_log.read(tables, space.name, settings)
     found, foreign = Queries("log", rows.num_rows), Counter[tuple[str, str, str]]()
     kinds = zip(*(rows[n].to_pylist() for n in ("space", "fingerprint", "modality")), strict=True)
-    expected = {m: space.fingerprint(m) for m in space.towers}
+    expected = context.fingerprints
     for number, (kind, vector) in enumerate(zip(kinds, as_matrix(rows["vector"]), strict=True), 1):
         there, fingerprint, modality = kind
         if there == space.name and fingerprint == expected.get(modality):
@@ -76,25 +76,23 @@ def _read_log(workspace: Workspace, space: Space, others: Iterable[str]) -> Quer
     return found
 
 
-def draw(
-    workspace: Workspace, space: Space, run: StageRun, known: CorpusIndex, found: Queries
-) -> pa.Table:
+def draw(context: StageContext, run: StageRun, known: CorpusIndex, found: Queries) -> pa.Table:
     """The rows that one origin adds to the banks, as `run.schema`; `found` counts the others out.
 
     Of each modality a share is kept from the bank (`reference`) where it makes `LEAST_REFERENCE`
     queries: drift is measured against queries that nothing was fitted to.
     """
-    rows, key = [run.schema.empty_table()], run_keys.draw(workspace)
-    for modality in sorted(space.towers):
+    rows, key = [run.schema.empty_table()], run_keys.bank_settings(context)
+    for modality in sorted(context.space.towers):
         asked = [query for query in found.asked if query.modality == modality]
         fit = _once(found, modality, _without_held_out(found, known, match(known, modality, asked)))
-        drawn = _drawn(workspace, found, modality, fit)
-        fingerprint = space.fingerprint(modality)
+        drawn = _drawn(context.config.corrections, found, modality, fit)
+        fingerprint = context.fingerprints[modality]
         given = [row for row in drawn if row.query.vector is not None]
         vectors = np.array([row.query.vector for row in given], np.float32)
         rows.append(pa.Table.from_batches([_batch(run.schema, fingerprint, key, given, vectors)]))
         raw = [row for row in drawn if row.query.vector is None]
-        rows.append(_encoded(workspace, space, modality, run, found, raw))
+        rows.append(_encoded(context, modality, run, found, raw))
     return pa.concat_tables(rows)
 
 
@@ -121,9 +119,8 @@ def _once(found: Queries, modality: str, placed: list[MatchedQuery]) -> list[Mat
 
 
 def _drawn(
-    workspace: Workspace, found: Queries, modality: str, placed: list[MatchedQuery]
+    settings: Corrections, found: Queries, modality: str, placed: list[MatchedQuery]
 ) -> list[MatchedQuery]:
-    settings = workspace.config.corrections
     ordered = sorted(placed, key=lambda row: uniform(row.part_id, settings.seed))
     share = round(len(ordered) * settings.test_share)
     apart = share if share >= LEAST_REFERENCE else 0
@@ -150,8 +147,7 @@ class _Load:
 
 
 def _encoded(
-    workspace: Workspace,
-    space: Space,
+    context: StageContext,
     modality: str,
     run: StageRun,
     found: Queries,
@@ -161,8 +157,8 @@ def _encoded(
     if not rows:
         return run.schema.empty_table()
     by_part = {row.part_id: row for row in rows}
-    key = run_keys.draw(workspace)
-    fingerprint, done = space.fingerprint(modality), set(run.done())
+    key = run_keys.bank_settings(context)
+    fingerprint, done = context.fingerprints[modality], set(run.done())
     units = []
     for start in range(0, len(rows), _UNIT_QUERIES):
         cut = rows[start : start + _UNIT_QUERIES]
@@ -180,10 +176,10 @@ def _encoded(
         run.append(result.name, [batch], lambda: outcome)
 
     if todo := [unit for unit in units if unit[0] not in done]:
-        ray = workspace.config.engine.ray
+        ray = context.config.engine.ray
         with (
             watch(run, len(done) + len(todo), f"units of {modality} queries"),
-            Pool(space.towers[modality], **ray.model_dump()) as pool,
+            Pool(context.space.towers[modality], **ray.model_dump()) as pool,
         ):
             for result in pool.map(todo):
                 stage(result)

@@ -9,13 +9,13 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.corpus_space import corpus_space
 from pipelines.banks import reuse
 from pipelines.banks.corpus_matches import CorpusIndex
 from pipelines.banks.query_files import Queries
 from pipelines.banks.query_origins import draw, read_origins
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
 from store.identity import uniform
 from store.tables import schema
@@ -23,16 +23,15 @@ from store.tables.banks import LEAST_BANK, digest
 from store.tables.lance_tables import quote, take
 from store.tables.names import bank_table, vectors_table
 from store.tables.staging import Counts, begin, publish
-from store.workspace import Workspace
 
 STAGE = "banks"
 SPLITS = ("bank", "validation", "test")
 _QUERY_ROWS = 5_000  # validation and test: beyond that the intervals hardly narrow
 
 
-def draw_banks(workspace: Workspace, *, hold: bool = False) -> Counts:
-    """Make the `banks__{space}` table. With `hold`, the last draw stays where it still can
-    (`pipelines.banks.reuse`).
+def draw_banks(context: StageContext) -> Counts:
+    """Make the `banks__{space}` table. The last draw is reused where that is still possible
+    (`pipelines.banks.reuse`), unless the run is forced.
 
     Counted are samples, kept where a pair of theirs is in some split, and queries of other origin.
     A bank that was drawn anew and came out the same makes nothing after it out of date.
@@ -42,26 +41,26 @@ def draw_banks(workspace: Workspace, *, hold: bool = False) -> Counts:
         InputError, ConfigError: it is not what its suffix says.
         EncoderError: its vectors, or all that were logged, are not of this space and its encoders.
     """
-    tables, space = workspace.tables, corpus_space(workspace)
-    settings, key = workspace.config.corrections, run_keys.banks(workspace)
+    workspace, tables, space = context.workspace, context.tables, context.space
+    settings, key = context.config.corrections, run_keys.banks(context)
     vectors = tables.open(vectors_table(space.name))
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
-    fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
+    fingerprints = context.fingerprints
     with begin(tables, STAGE, key, columns) as run:
         resumed = len(run.done())
         samples = kept_samples(workspace)
         row_of = _embedded(vectors, fingerprints)
         chosen = _choose(_paired(samples, row_of, list(fingerprints)), settings)
-        name, draw_key = bank_table(space.name), run_keys.draw(workspace)
-        last = reuse.last_banks(tables, name) if hold else None
+        name, draw_key = bank_table(space.name), run_keys.bank_settings(context)
+        last = reuse.last_banks(tables, name) if not context.forced else None
         full = reuse.hold(last, draw_key, samples, len(chosen["bank"]))
         origins: list[Queries] = []
         if full is None:
             corpus = _corpus_rows(chosen, vectors, row_of, fingerprints, columns, draw_key)
             held_out = {s["cluster"] for split in SPLITS[1:] for s in chosen[split]}
             known = CorpusIndex(samples, vectors, fingerprints, frozenset(held_out))
-            origins = read_origins(workspace, space, columns.field("vector").type.list_size)
-            drawn = (draw(workspace, space, run, known, origin) for origin in origins)
+            origins = read_origins(context, columns.field("vector").type.list_size)
+            drawn = (draw(context, run, known, origin) for origin in origins)
             asked = pa.concat_tables([columns.empty_table(), *drawn])
             joining = _joining(corpus, asked, always="corpus" in settings.query_bank)
             full = pa.concat_tables([corpus, asked, joining])

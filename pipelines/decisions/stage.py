@@ -14,27 +14,27 @@ from pipelines.policy.judge import gather, judge
 from pipelines.policy.row_rules import policy_hash
 from pipelines.policy.verdicts import Verdicts
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store import identity
 from store.tables import schema
 from store.tables.staging import Counts, begin, publish
-from store.workspace import Workspace
 
 STAGE = "decisions"
 _ROWS = 1 << 16
 
 
-def decide(workspace: Workspace) -> Counts:
+def decide(context: StageContext) -> Counts:
     """Make the `decisions` table under the policy of corpus.yaml.
 
     Raises:
         NotFoundError: duplicates, or signals of pairs that the policy names, are yet to be made.
         ConservationError: a sample has no decision; nothing was published.
     """
-    tables, policy = workspace.tables, workspace.config.policy
-    key = run_keys.decisions(workspace)
+    tables, policy = context.tables, context.config.policy
+    key = run_keys.decisions(context)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
         files = duplicate_index.files(tables)
-        evidence = gather(workspace, [policy], ["id"])
+        evidence = gather(context.workspace, [policy], ["id"])
         duplicate_index.hold(tables, evidence.lost.rows, files)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())

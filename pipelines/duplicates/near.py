@@ -18,18 +18,17 @@ from pipelines.duplicates.sample_facts import PARTS
 from pipelines.duplicates.survivors import Near
 from pipelines.duplicates.texts import minhash
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
-from pipelines.stages.run_keys import corpus_space
+from pipelines.stages.context import StageContext
 from store import identity
 from store.tables.lance_tables import Tables, as_matrix, take
 from store.tables.names import vectors_table
-from store.workspace import Workspace
 
 VERSION = 3  # of what finds pairs: raise it where the same samples would give others
 
 
-def near(workspace: Workspace, samples: pa.Table) -> list[Near]:
+def near(context: StageContext, samples: pa.Table) -> list[Near]:
     """What is near to what, by kind. Args: `samples` as `facts.facts` gives them."""
-    asked, tables = workspace.config.duplicates, workspace.tables
+    asked, tables = context.config.duplicates, context.tables
     found = []
     mine = {part: _compared(samples, part, asked.parts == "first") for part in PARTS}
     if asked.image is not None:
@@ -41,7 +40,7 @@ def near(workspace: Workspace, samples: pa.Table) -> list[Near]:
     if asked.text is not None:
         found.append(_text(tables, samples, mine["text"], asked.text))
     if asked.semantic is not None:
-        found += _semantic(workspace, samples, mine, asked.semantic)
+        found += _semantic(context, samples, mine, asked.semantic)
     return found
 
 
@@ -89,12 +88,12 @@ def _text(tables: Tables, samples: pa.Table, here: pa.ChunkedArray, threshold: f
 
 
 def _semantic(
-    workspace: Workspace, samples: pa.Table, mine: dict[str, pa.ChunkedArray], threshold: float
+    context: StageContext, samples: pa.Table, mine: dict[str, pa.ChunkedArray], threshold: float
 ) -> Iterator[Near]:
-    space, tables = corpus_space(workspace), workspace.tables
+    space, tables = context.space, context.tables
     table = vectors_table(space.name)
     for part in sorted(space.towers):
-        fingerprint = space.fingerprint(part)
+        fingerprint = context.fingerprints[part]
         vectors = tables.open(table).to_table(columns=["part_id", "encoder"], with_row_id=True)
         vectors = vectors.filter(pc.equal(vectors["encoder"], fingerprint))
         there, places = vectors["part_id"].combine_chunks(), vectors["_rowid"].combine_chunks()

@@ -16,6 +16,7 @@ from pipelines.duplicates.near import near
 from pipelines.duplicates.sample_facts import sample_facts
 from pipelines.duplicates.survivors import Near, elect, order
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.tables import schema
 from store.tables.staging import Counts, Entry, begin, publish
 from store.workspace import Workspace
@@ -23,7 +24,7 @@ from store.workspace import Workspace
 STAGE = "duplicates"
 
 
-def find_duplicates(workspace: Workspace) -> Counts:
+def find_duplicates(context: StageContext) -> Counts:
     """Make the `duplicates` table from all drops; kept = samples that are lost to no other.
 
     Raises:
@@ -31,13 +32,13 @@ def find_duplicates(workspace: Workspace) -> Counts:
         SourceError: there is nothing where corpus.yaml says that evaluation samples are.
         ConservationError: a sample is lost twice; nothing was published.
     """
-    tables, asked = workspace.tables, workspace.config.duplicates
-    key = run_keys.duplicates(workspace)
+    workspace, tables, asked = context.workspace, context.tables, context.config.duplicates
+    key = run_keys.duplicates(context)
     with begin(tables, STAGE, key, schema.DUPLICATES) as run:
         copies = exact(workspace, run) if asked.exact else schema.DUPLICATES.empty_table()
         samples = sample_facts(workspace)
         found, entries = _contaminated(workspace, samples)
-        near_ones = near(workspace, samples)
+        near_ones = near(context, samples)
         lost = pa.concat_tables([found, _lost(samples, near_ones, found)])
         lost = _every_copy(workspace, lost)
         copies = copies.filter(pc.invert(pc.is_in(copies["id"], value_set=_ids(lost))))

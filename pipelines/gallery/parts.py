@@ -4,27 +4,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.corpus_space import corpus_space
-from pipelines.decisions.kept_samples import kept_samples
+from pipelines.stages.context import StageContext
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import vectors_table
-from store.workspace import Workspace
 
 _SIGNALS = list(schema.SIGNAL_TYPES)
 
 
-def gallery_parts(workspace: Workspace, modality: str, samples: pa.Table | None = None) -> pa.Table:
+def gallery_parts(context: StageContext, modality: str, samples: pa.Table) -> pa.Table:
     """One row a part of `modality` that is kept and embedded, sorted by part id.
 
     Columns: part_id, `vector_row` and `sample_row` (row ids in the vectors' table and in
     `samples`), id, sample_ids, drops, cluster, key, caption, and the signals of the first of its
     samples, by drop and key.
     """
-    tables, space = workspace.tables, corpus_space(workspace)
-    kept = kept_samples(workspace) if samples is None else samples
-    column = f"{modality}_id"
-    kept = kept.filter(pc.is_valid(kept[column]))
+    tables, space, column = context.tables, context.space.name, f"{modality}_id"
+    kept = samples.filter(pc.is_valid(samples[column]))
     listed = kept.group_by(column, use_threads=False).aggregate(
         [("id", "list"), ("drop", "list"), *((c, "first") for c in _FIRST)]
     )
@@ -39,7 +35,7 @@ def gallery_parts(workspace: Workspace, modality: str, samples: pa.Table | None 
         "key": listed["key_first"],
         "caption": listed["text_first"],
     }
-    embedded = _embedded(tables, space.name, space.fingerprint(modality))
+    embedded = _embedded(tables, space, context.fingerprints[modality])
     parts = _merge(pa.table(named), embedded, ["part_id"])
     signals = tables.scan("signals", schema.SIGNALS, ["drop", "id", *_SIGNALS])
     return _merge(parts, signals, ["drop", "id"]).sort_by("part_id")

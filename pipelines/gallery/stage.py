@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from embedders.corpus_space import corpus_space
 from embedders.pool.ray_cluster import cluster, require
 from pipelines.banks.labelled_queries import Gallery
 from pipelines.decisions.kept_samples import kept_samples
@@ -28,6 +27,7 @@ from pipelines.gallery.fitted_directions import (
 from pipelines.gallery.parts import gallery_parts
 from pipelines.gallery.rows import Compiled, TableVersion, gallery_rows
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
 from store.errors import NotFoundError
 from store.tables import schema
@@ -36,27 +36,26 @@ from store.tables.lance_tables import Tables, one_of
 from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.releases import Direction
 from store.tables.staging import Counts, begin, publish
-from store.workspace import Workspace
 
 STAGE = "gallery"
 MOST_ITEMS = 10_000  # rows that a choice is made on, beside those of the pairs
 
 
-def build_gallery(workspace: Workspace) -> Counts:
+def build_gallery(context: StageContext) -> Counts:
     """Make the galleries of the space's modalities. Counted are parts of kept samples."""
-    tables, space = workspace.tables, corpus_space(workspace)
-    key = run_keys.gallery(workspace)
+    tables, space = context.tables, context.space
+    key = run_keys.gallery(context)
     vectors = tables.open(vectors_table(space.name))
     dim = vectors.schema.field("vector").type.list_size
     modalities = sorted(space.towers)
     with (
         begin(tables, STAGE, key, schema.gallery(dim)) as run,
-        cluster(workspace.config.engine.ray.address),
+        cluster(context.config.engine.ray.address),
     ):
-        require(1, 1, workspace.config.engine.ray.num_gpus)
-        samples = kept_samples(workspace)
-        parts = {m: gallery_parts(workspace, m, samples) for m in modalities}
-        stands = _stands(workspace, vectors, parts)
+        require(1, 1, context.config.engine.ray.num_gpus)
+        samples = kept_samples(context.workspace)
+        parts = {m: gallery_parts(context, m, samples) for m in modalities}
+        stands = _stands(context, vectors, parts)
         wanted = sum(
             len(pc.unique(pc.drop_null(samples[f"{m}_id"].combine_chunks()))) for m in modalities
         )
@@ -65,7 +64,7 @@ def build_gallery(workspace: Workspace) -> Counts:
             before = read_fitted(tables, space.name)
             forget_fitted(tables, space.name)
             for modality in modalities:
-                _write(workspace, modality, parts[modality], vectors, stands, before)
+                _write(context, modality, parts[modality], vectors, stands, before)
             write_fitted(tables, space.name, stands.values())
 
         return publish(
@@ -83,20 +82,20 @@ def build_gallery(workspace: Workspace) -> Counts:
 
 
 def _stands(
-    workspace: Workspace, vectors: lance.LanceDataset, parts: dict[str, pa.Table]
+    context: StageContext, vectors: lance.LanceDataset, parts: dict[str, pa.Table]
 ) -> dict[str, FittedDirection]:
     """How each direction stands: as it stood, where it was fitted on the same banks and by the
     same settings, else chosen anew."""
-    tables, space = workspace.tables, corpus_space(workspace)
+    tables, space = context.tables, context.space
     dataset = tables.open(bank_table(space.name))
-    fit_key = run_keys.fit(workspace)
+    fit_key = run_keys.fit_settings(context)
     known = read_fitted(tables, space.name)
     names = [f"{query}->{searched}" for query in parts for searched in parts]
     if all(n in known and known[n].fit_key == fit_key for n in names):
         return {n: known[n]._replace(banks_version=dataset.version) for n in names}
     banks = Banks(dataset.to_table())
-    check_encoders(banks, {m: space.fingerprint(m) for m in sorted(space.towers)})
-    shared, settings = ray.put(banks), workspace.config.corrections
+    check_encoders(banks, context.fingerprints)
+    shared, settings = ray.put(banks), context.config.corrections
     replies = {}
     for searched, listed in parts.items():
         gallery = ray.put(_sample(vectors, listed, banks, settings.seed))
@@ -152,7 +151,7 @@ def _rows(vectors: lance.LanceDataset, parts: pa.Table) -> Rows:
 
 
 def _write(
-    workspace: Workspace,
+    context: StageContext,
     modality: str,
     parts: pa.Table,
     vectors: lance.LanceDataset,
@@ -160,7 +159,7 @@ def _write(
     before: dict[str, FittedDirection],
 ) -> None:
     """Publish one gallery."""
-    tables, space = workspace.tables, corpus_space(workspace)
+    tables, space = context.tables, context.space
     name = gallery_table(space.name, modality)
     dim = vectors.schema.field("vector").type.list_size
     banks = Banks(tables.open(bank_table(space.name)).to_table())
@@ -190,7 +189,7 @@ def _write(
         TableVersion(vectors.uri, vectors.version),
         TableVersion(tables.uri("samples"), tables.version("samples")),
         None if last is None else TableVersion(last.uri, last.version),
-        num_gpus=workspace.config.engine.ray.num_gpus,
+        num_gpus=context.config.engine.ray.num_gpus,
     )
     tables.replace(name, compiled.schema, rows, None)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from embedders.corpus_space import corpus_space
 from embedders.spaces import Space
 from pipelines.engine.progress import watch
 from pipelines.pairs.embedded_samples import Embedded, embedded
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.measure import PairScorer, Vectors
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store import identity
 from store.errors import ConfigError
 from store.tables import schema
@@ -31,11 +31,11 @@ _TILE = 4096  # samples that are measured at a time, a few megabytes of vectors 
 _UNIT = 16 * _TILE  # and that are committed together
 
 
-def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
+def measure_pairs(context: StageContext) -> Counts:
     """Make the corpus's `pairs__{space}`: a row for every sample of every drop.
 
     Where the same samples have the same vectors as when the table was made (a policy was changed,
-    a drop was read again), the table stays, unless it is to be made `anew`.
+    a drop was read again), the table stays, unless the run is forced.
 
     Raises:
         NotFoundError: there are no vectors yet, or no file of the linear head.
@@ -43,18 +43,18 @@ def measure_pairs(workspace: Workspace, anew: bool = False) -> Counts:
         EncoderError: the linear head's file holds something else.
         ConservationError: a sample has no row; nothing was published.
     """
-    tables, space = workspace.tables, corpus_space(workspace)
-    key, name = run_keys.pairs(workspace), pairs_table(space.name)
+    tables, space = context.tables, context.space
+    key, name = run_keys.pairs(context), pairs_table(space.name)
     vectors = _vectors(tables, space)
-    head = _head(workspace, space, vectors.dim)
+    head = _head(context.workspace, space, vectors.dim)
     with begin(tables, STAGE, key, schema.PAIRS) as run:
         before = record(tables, STAGE)
         resumed = len(run.done())
         with embedded(tables, space, vectors.version, run.folder) as samples:
-            output = identity.run_key(samples.digest(), run_keys.pair_settings(workspace))
-            same = not anew and before is not None and before["output"] == output
+            output = identity.run_key(samples.digest(), run_keys.pair_settings(context))
+            same = not context.forced and before is not None and before["output"] == output
             if not (same and _rows(tables, name) == samples.count):
-                _stage(run, samples, PairScorer(samples, vectors, workspace.config.pairs, head))
+                _stage(run, samples, PairScorer(samples, vectors, context.config.pairs, head))
                 return publish(
                     tables,
                     run,

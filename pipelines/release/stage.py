@@ -1,28 +1,28 @@
 """release: the versions that belong together, evaluated, tagged and listed."""
 
-from embedders.corpus_space import corpus_space, space_config
+from embedders.corpus_space import space_config
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate, harmed
 from pipelines.release.languages import read_translated
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe
 from store.tables.names import bank_table, directions_table, gallery_table
 from store.tables.releases import Release
 from store.tables.staging import Counts, begin, publish
-from store.workspace import Workspace
 
 STAGE = "release"
 
 
-def make_release(workspace: Workspace) -> Release:
+def make_release(context: StageContext) -> Release:
     """Evaluate the galleries on test pairs and publish them as the newest release.
 
     A direction that does harm on the test pairs is released raw, and its reason says so.
     """
-    tables, space = workspace.tables, corpus_space(workspace)
-    key = run_keys.release(workspace)
+    workspace, tables, space = context.workspace, context.tables, context.space
+    key = run_keys.release(context)
     names = [
         *(gallery_table(space.name, m) for m in sorted(space.towers)),
         bank_table(space.name),
@@ -36,7 +36,7 @@ def make_release(workspace: Workspace) -> Release:
     }
     drawn = tables.open(bank_table(space.name), version=versions[bank_table(space.name)])
     banks, named = Banks(drawn.to_table()), describe(drawn)
-    fingerprints = {m: space.fingerprint(m) for m in sorted(space.towers)}
+    fingerprints = context.fingerprints
     check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
     directions = {n: s.direction for n, s in read_fitted(tables, space.name).items()}

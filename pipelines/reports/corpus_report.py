@@ -16,22 +16,9 @@ from pipelines.reports.retrieval_plots import ABOUT, draw
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, one_of
 from store.tables.releases import Release
-from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL
+from store.tables.stages import BY_DROP, EVERY_DROP, FUNNEL, GLOBAL, STAGES
 from store.workspace import Workspace
 
-# What a stage counts. Only those that count samples are drawn: a funnel has one scale.
-UNITS = {
-    "samples": "samples",
-    "signals": "samples",
-    "vectors": "parts",
-    "pairs": "samples",
-    "duplicates": "samples",
-    "decisions": "samples",
-    "banks": "samples",
-    "gallery": "parts",
-    "release": "parts",
-}
-FUNNEL = ("samples", "signals", "duplicates", "decisions")
 COUNTS = ("input", "kept", "rejected", "failed")
 _MOST_RULES = 40
 
@@ -74,7 +61,7 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
         held=_held(tables, total, release),
         drops=by_drop,
         total=total,
-        units=UNITS,
+        units={stage.name: stage.counts for stage in STAGES.values()},
         funnel=_both(partial(funnel, bars)) if bars else None,
         reasons=_reasons(tables),
         searches=searches,

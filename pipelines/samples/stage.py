@@ -17,19 +17,18 @@ from pipelines.engine.progress import watch
 from pipelines.engine.units import run_units
 from pipelines.samples.error_budget import Budget, broken
 from pipelines.samples.sample_row import sample_row
-from pipelines.sources.drops import Drop
 from pipelines.sources.manifest_rows import unexpected
 from pipelines.sources.read import count_records, read_unit
 from pipelines.sources.records import Record, Unit, printable
 from pipelines.sources.units import list_units
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store import identity
 from store.config.limits import Limits
 from store.errors import IsotropeError, RecordError
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
-from store.workspace import Workspace
 
 STAGE = "samples"
 _BATCH_ROWS = 64
@@ -37,7 +36,7 @@ _BATCH_BYTES = 32 << 20
 _CRASHED = "its process died over it, time and again"
 
 
-def ingest(workspace: Workspace, drop: Drop) -> Counts:
+def ingest(context: StageContext) -> Counts:
     """Make the `samples` rows of a drop, and its ledger.
 
     Raises:
@@ -50,8 +49,8 @@ def ingest(workspace: Workspace, drop: Drop) -> Counts:
         Repeats,  # Beam, of which Ray's workers have no need
     )
 
-    tables, config = workspace.tables, workspace.config
-    key = run_keys.samples(workspace, drop)
+    tables, config = context.tables, context.config
+    key, drop = run_keys.samples(context), context.delivery
     with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:
         # In no order of theirs, so that the first ones tell of the rest.
         units = sorted(list_units(drop), key=lambda u: identity.run_key(u.name))

@@ -25,6 +25,7 @@ from pipelines.signals.incremental import (
 from pipelines.signals.registry import active
 from pipelines.signals.scoring import Scored, score_carefully
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
@@ -54,7 +55,7 @@ class Unit:
         return f"{self.first}-{self.last}"
 
 
-def measure(workspace: Workspace, drop: str) -> Counts:
+def measure(context: StageContext) -> Counts:
     """Make the `signals` rows of a drop from its `samples`.
 
     Columns that a scorer of the same version has measured before are copied. A sample that a
@@ -65,8 +66,9 @@ def measure(workspace: Workspace, drop: str) -> Counts:
         EncoderError: a scorer's model cannot be loaded.
         ConservationError: rows were lost; nothing was published.
     """
-    tables, config = workspace.tables, workspace.config
-    key, versions = run_keys.signals(workspace, drop), run_keys.scorers(workspace)
+    workspace, tables, config = context.workspace, context.tables, context.config
+    drop = context.drop_name
+    key, versions = run_keys.signals(context), run_keys.scorers(workspace)
     here = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")

@@ -1,243 +1,249 @@
-"""Run keys: what each stage's output depends on, as one hash. Light to import, run before work.
+"""Run keys: one hash of everything that a stage's output depends on.
 
-A stage whose recorded key differs from the key of now is out of date. It depends on what it reads
-through the `output` of the stages before it: a drop that is read again and turns out the same
-does not make anything after it run.
-
-`VERSIONS` are those of the stages' code: raise one when the same input would give other rows.
+A stage whose recorded key differs from its current key is out of date. A stage depends on its
+inputs through their recorded `output`: a drop that is read again with equal content makes no later
+stage run again. Each function computes the key of the stage it is named after, and raises
+NotFoundError if an input has not been made yet. Light to import: it runs before any work.
 """
 
-import hashlib
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from embedders.corpus_space import corpus_space
 from pipelines.policy.row_rules import hash_of, pair_signals, policy_hash, prefilter, row_tests
-from pipelines.sources.drops import Drop, listing_hash
+from pipelines.sources.drops import listing_hash
+from pipelines.stages.context import StageContext
 from store import identity
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.signals import OPTIONAL, SCORERS
-from store.tables.stages import EVERY_DROP, VERSIONS
+from store.tables.stages import EVERY_DROP, STAGES
 from store.tables.staging import record
 from store.workspace import Workspace
 
 
-def samples(workspace: Workspace, drop: Drop) -> str:
-    read_by = workspace.config.limits.model_dump(), drop.columns.model_dump()
-    return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *read_by)
+def samples(context: StageContext) -> str:
+    """Raises InputError if the context has the drop's name without its files."""
+    drop = context.delivery
+    settings = context.config.limits.model_dump(), drop.columns.model_dump()
+    return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *settings)
 
 
-def signals(workspace: Workspace, drop: str) -> str:
-    """Raises NotFoundError where the drop has no samples yet."""
-    found = _output(workspace, "samples", drop)
-    return _key("signals", str(schema.SIGNALS), drop, found, scorers(workspace))
+def signals(context: StageContext) -> str:
+    drop = context.drop_name
+    output = _output(context, "samples", drop)
+    return _key("signals", str(schema.SIGNALS), drop, output, scorers(context.workspace))
 
 
-def scorers(workspace: Workspace) -> dict[str, str]:
-    """The versions of the scorers that corpus.yaml asks for, by name; a classifier's tells its
-    weights and what is made of its output.
-
-    Raises NotFoundError where a classifier's file is missing.
-    """
-    asked = workspace.config.signals
-    versions = {name: str(version) for name, version in SCORERS.items()}
-    for name, wanted in (("image_nsfw", asked.nsfw), ("audio_speech", asked.speech)):
-        if wanted:
-            versions[name] = str(OPTIONAL[name])
-    for name, config in asked.classifiers().items():
-        if not (path := config.path(workspace.root)).is_file():
-            raise NotFoundError(f"signals.{name}.model: there is no file {path}")
-        stat = path.stat()
-        facts = config.model_dump(), _content(path, stat.st_size, stat.st_mtime_ns)
-        version = OPTIONAL["image_classifier"]
-        versions[name] = f"{version}-{identity.run_key(name, *facts)[:12]}"
-    return versions
-
-
-def vectors(workspace: Workspace, drop: str) -> str:
-    """Raises NotFoundError where the drop has no signals yet, or a tower is yet to be aligned."""
-    space = corpus_space(workspace)
+def vectors(context: StageContext) -> str:
+    """Raises NotAlignedError if a tower has no projection yet."""
+    drop = context.drop_name
     return _key(
         "vectors",
         drop,
-        _output(workspace, "samples", drop),
-        _output(workspace, "signals", drop),
-        hash_of(prefilter(workspace.config.policy)),
-        space.name,
-        {m: space.fingerprint(m) for m in sorted(space.towers)},
+        _output(context, "samples", drop),
+        _output(context, "signals", drop),
+        hash_of(prefilter(context.config.policy)),
+        context.space.name,
+        context.fingerprints,
     )
 
 
-def pairs(workspace: Workspace) -> str:
-    """Raises NotFoundError where nothing has vectors yet, or the linear head's file is missing."""
-    embedded = _outputs(workspace, "vectors")
+def pairs(context: StageContext) -> str:
+    """Raises NotFoundError if there are no vectors yet, or no file of the linear head."""
+    embedded = _outputs(context, "vectors")
     if not embedded:
         raise NotFoundError("the corpus has no vectors yet; `isotrope run` makes them")
-    return _key("pairs", _outputs(workspace, "samples"), embedded, pair_settings(workspace))
+    return _key("pairs", _outputs(context, "samples"), embedded, pair_settings(context))
 
 
-def pair_settings(workspace: Workspace) -> str:
+def duplicates(context: StageContext) -> str:
+    """Raises SourceError if an evaluation set that corpus.yaml names is missing."""
+    config = context.config
+    evaluation_sets = []
+    if config.decontaminate:
+        # Imports the media decoders, which a corpus without evaluation sets need not load.
+        from pipelines.sources.evaluation_files import listing
+
+        evaluation_sets = [(e.name, listing(context.workspace, e)) for e in config.decontaminate]
+    return _key(
+        "duplicates",
+        str(schema.DUPLICATES),
+        _outputs(context, "samples"),
+        _outputs(context, "signals"),
+        _outputs(context, "vectors") if config.duplicates.semantic is not None else [],
+        hash_of(row_tests(config.policy)),
+        _output(context, "pairs") if names_pairs(context.workspace, "duplicates") else None,
+        config.duplicates.model_dump(),
+        evaluation_sets,
+    )
+
+
+def decisions(context: StageContext) -> str:
+    return _key(
+        "decisions",
+        str(schema.DECISIONS),
+        _outputs(context, "signals"),
+        _output(context, "duplicates"),
+        policy_hash(context.config.policy),
+        _output(context, "pairs") if names_pairs(context.workspace, "decisions") else None,
+    )
+
+
+def banks(context: StageContext) -> str:
+    """Raises NotFoundError if the file of queries is missing."""
+    inputs = _output(context, "decisions"), _outputs(context, "vectors")
+    return _key("banks", *inputs, bank_settings(context))
+
+
+def gallery(context: StageContext) -> str:
+    return _key(
+        "gallery",
+        str(schema.gallery(1)),
+        _output(context, "decisions"),
+        _outputs(context, "vectors"),
+        fit_settings(context),
+    )
+
+
+def release(context: StageContext) -> str:
+    return _key("release", _output(context, "gallery"))
+
+
+KEYS: dict[str, Callable[[StageContext], str]] = {
+    "samples": samples,
+    "signals": signals,
+    "vectors": vectors,
+    "pairs": pairs,
+    "duplicates": duplicates,
+    "decisions": decisions,
+    "banks": banks,
+    "gallery": gallery,
+    "release": release,
+}
+
+
+def scorers(workspace: Workspace) -> dict[str, str]:
+    """The versions of the scorers that corpus.yaml turns on, by name.
+
+    The version of a classifier includes a digest of its weights and settings.
+
+    Raises NotFoundError if a classifier's file is missing.
+    """
+    config = workspace.config.signals
+    versions = {name: str(version) for name, version in SCORERS.items()}
+    for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
+        if is_on:
+            versions[name] = str(OPTIONAL[name])
+    for name, classifier in config.classifiers().items():
+        path = _file(workspace, f"signals.{name}.model", classifier.path(workspace.root))
+        settings = classifier.model_dump(), identity.content(path).hex()
+        version = OPTIONAL["image_classifier"]
+        versions[name] = f"{version}-{identity.run_key(name, *settings)[:12]}"
+    return versions
+
+
+def pair_settings(context: StageContext) -> str:
     """What the signals of pairs depend on beside the vectors."""
-    space, asked = corpus_space(workspace), workspace.config.pairs
     head = []
-    if (path := pair_head(workspace)) is not None:
-        stat = path.stat()
-        head = [_content(path, stat.st_size, stat.st_mtime_ns)]
+    if (path := pair_head(context.workspace)) is not None:
+        head = [identity.content(path).hex()]
     return _key(
         "pairs",
         str(schema.PAIRS),
-        space.name,
-        {m: space.fingerprint(m) for m in sorted(space.towers)},
-        asked.model_dump(exclude={"image_laion_aesthetic"}),
+        context.space.name,
+        context.fingerprints,
+        context.config.pairs.model_dump(exclude={"image_laion_aesthetic"}),
         head,
     )
 
 
 def pair_head(workspace: Workspace) -> Path | None:
-    """The file that `pairs.image_laion_aesthetic` names. Raises NotFoundError where it is none."""
-    named = workspace.config.pairs.image_laion_aesthetic
-    if named is None:
-        return None
-    path = (workspace.root / Path(named).expanduser()).resolve()
-    if not path.is_file():
-        raise NotFoundError(f"pairs.image_laion_aesthetic: there is no file {path}")
-    return path
+    """The file that `pairs.image_laion_aesthetic` names, if any.
 
-
-def duplicates(workspace: Workspace) -> str:
-    """Raises SourceError where evaluation samples that corpus.yaml names are missing."""
-    asked, tests = workspace.config.duplicates, row_tests(workspace.config.policy)
-    listed = []
-    if workspace.config.decontaminate:
-        # Reading them takes what reads media, which a corpus without them need not load here.
-        from pipelines.sources.evaluation_files import listing
-
-        listed = [(e.name, listing(workspace, e)) for e in workspace.config.decontaminate]
-    return _key(
-        "duplicates",
-        str(schema.DUPLICATES),
-        _outputs(workspace, "samples"),
-        _outputs(workspace, "signals"),
-        _outputs(workspace, "vectors") if asked.semantic is not None else [],
-        hash_of(tests),
-        _output(workspace, "pairs") if names_pairs(workspace, "duplicates") else None,
-        asked.model_dump(),
-        listed,
-    )
-
-
-def decisions(workspace: Workspace) -> str:
-    return _key(
-        "decisions",
-        str(schema.DECISIONS),
-        _outputs(workspace, "signals"),
-        _output(workspace, "duplicates"),
-        policy_hash(workspace.config.policy),
-        _output(workspace, "pairs") if names_pairs(workspace, "decisions") else None,
-    )
+    Raises NotFoundError if it does not exist.
+    """
+    path = workspace.config.pairs.image_laion_aesthetic
+    return None if path is None else _file(workspace, "pairs.image_laion_aesthetic", path)
 
 
 def names_pairs(workspace: Workspace, stage: str) -> bool:
-    """Whether the policy, as far as `duplicates` or `decisions` is concerned, needs a signal of
-    pairs."""
-    policy = workspace.config.policy
-    whole = stage == "decisions"
-    signals = policy.columns() if whole else [test.signal for test in row_tests(policy)]
-    return bool(pair_signals(signals))
+    """Whether the part of the policy that `stage` applies names a signal of pairs.
 
-
-def banks(workspace: Workspace) -> str:
-    """Raises NotFoundError where the file of queries is missing."""
-    decided = _output(workspace, "decisions"), _outputs(workspace, "vectors")
-    return _key("banks", *decided, draw(workspace))
-
-
-def draw(workspace: Workspace) -> str:
-    """What banks are drawn by.
-
-    Does not depend on the query log, which never stays the same: a refit draws from it anew.
+    `decisions` applies the whole policy; `duplicates` applies its rules of single samples.
     """
-    space, corrections = corpus_space(workspace), workspace.config.corrections
+    policy = workspace.config.policy
+    if stage == "decisions":
+        return bool(pair_signals(policy.columns()))
+    return bool(pair_signals([test.signal for test in row_tests(policy)]))
+
+
+def bank_settings(context: StageContext) -> str:
+    """What the banks are drawn by.
+
+    Does not depend on the query log, which always changes: a refit draws from it again.
+    """
+    corrections = context.config.corrections
     queries: list[Any] = []
     if corrections.queries is not None:
-        stat = (path := queries_file(workspace)).stat()
-        queries = [_content(path, stat.st_size, stat.st_mtime_ns)]
-        queries.append(workspace.config.limits.model_dump())
+        queries = [identity.content(queries_file(context.workspace)).hex()]
+        queries.append(context.config.limits.model_dump())
     return _key(
         "banks",
         str(schema.banks(1)),
-        space.name,
-        {m: space.fingerprint(m) for m in sorted(space.towers)},
+        context.space.name,
+        context.fingerprints,
         corrections.model_dump(exclude={"methods", "directions", "drift_bound"}),
         queries,
     )
 
 
-def gallery(workspace: Workspace) -> str:
-    return _key(
-        "gallery",
-        str(schema.gallery(1)),
-        _output(workspace, "decisions"),
-        _outputs(workspace, "vectors"),
-        fit(workspace),
-    )
-
-
-def fit(workspace: Workspace) -> str:
-    """What a gallery's corrections depend on: with this unchanged, those that stand still hold."""
-    space, corrections = corpus_space(workspace), workspace.config.corrections
-    return _key(
-        "gallery",
-        _output(workspace, "banks"),
-        {m: space.fingerprint(m) for m in sorted(space.towers)},
-        corrections.model_dump(exclude=_OF_BANKS),
-    )
-
-
-# What the gallery learns from the banks' output, and what concerns neither.
-_OF_BANKS = {"query_bank", "queries", "bank_rows", "bank_share", "test_share", "drift_bound"}
-
-
 def queries_file(workspace: Workspace) -> Path:
-    """The file that `corrections.queries` names; relative paths start at the corpus's folder.
-
-    Raises NotFoundError where there is none.
-    """
-    named = workspace.config.corrections.queries or ""
-    path = (workspace.root / Path(named).expanduser()).resolve()
-    if not path.is_file():
-        raise NotFoundError(f"corrections.queries: there is no file {path}")
-    return path
+    """The file that `corrections.queries` names. Raises NotFoundError if it does not exist."""
+    return _file(workspace, "corrections.queries", workspace.config.corrections.queries or "")
 
 
-@cache
-def _content(path: Path, size: int, changed_ns: int) -> str:
-    """Digest of a file's bytes, read again when its size or time has changed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+# Settings that the gallery sees through the banks' output, or that change no fit.
+_NOT_OF_THE_FIT = {
+    "query_bank",
+    "queries",
+    "bank_rows",
+    "bank_share",
+    "test_share",
+    "drift_bound",
+}
 
 
-def release(workspace: Workspace) -> str:
-    return _key("release", _output(workspace, "gallery"))
-
-
-def _key(stage: str, *facts: Any) -> str:
-    return identity.run_key(stage, VERSIONS[stage], *facts)
-
-
-def _output(workspace: Workspace, stage: str, drop: str = EVERY_DROP) -> str:
-    found = record(workspace.tables, stage, drop)
-    if found is None:
-        what = f"drop {drop!r}" if drop != EVERY_DROP else "the corpus"
-        raise NotFoundError(f"{what} has no {stage} yet; `isotrope run` makes them")
-    return found["output"]
-
-
-def _outputs(workspace: Workspace, stage: str) -> list[tuple[str, str]]:
-    """(drop, output) of a stage over all drops, in order."""
-    stages = workspace.tables.scan(
-        "stages", schema.STAGES, ["drop", "output"], f"stage = '{stage}'"
+def fit_settings(context: StageContext) -> str:
+    """What a gallery's corrections depend on. While it is unchanged, fitted values stay valid."""
+    return _key(
+        "gallery",
+        _output(context, "banks"),
+        context.fingerprints,
+        context.config.corrections.model_dump(exclude=_NOT_OF_THE_FIT),
     )
-    return sorted((s["drop"], s["output"]) for s in stages.to_pylist())
+
+
+def _key(stage: str, *inputs: Any) -> str:
+    return identity.run_key(stage, STAGES[stage].version, *inputs)
+
+
+def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
+    done = record(context.tables, stage, drop)
+    if done is None:
+        owner = f"drop {drop!r}" if drop != EVERY_DROP else "the corpus"
+        raise NotFoundError(f"{owner} has no {stage} yet; `isotrope run` makes them")
+    return done["output"]
+
+
+def _outputs(context: StageContext, stage: str) -> list[tuple[str, str]]:
+    """(drop, output) of a stage over all drops, sorted."""
+    rows = context.tables.scan("stages", schema.STAGES, ["drop", "output"], f"stage = '{stage}'")
+    return sorted((row["drop"], row["output"]) for row in rows.to_pylist())
+
+
+def _file(workspace: Workspace, field: str, path: str | Path) -> Path:
+    resolved = (workspace.root / Path(path).expanduser()).resolve()
+    if not resolved.is_file():
+        raise NotFoundError(f"{field}: there is no file {resolved}")
+    return resolved

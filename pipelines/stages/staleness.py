@@ -1,101 +1,77 @@
-"""What is missing: worked out from the run keys in the store, whoever wrote them."""
+"""Which stages are out of date, derived from the run keys in the table `stages`.
 
-from collections.abc import Callable
+The tables alone decide, whichever process wrote them; Dagster's event log is not read.
+"""
 
 from pipelines.sources.drops import Drop, find_drops
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.errors import NotFoundError, SourceError
 from store.tables import schema
-from store.tables.stages import EVERY_DROP
+from store.tables.stages import BY_DROP, GLOBAL, STAGES
 from store.tables.staging import record
 from store.workspace import Workspace
 
 
 def drops(workspace: Workspace) -> dict[str, Drop]:
-    """The drops that the corpus's sources deliver now, by name.
+    """The drops that the sources of corpus.yaml deliver now, by name, sorted.
 
     Raises:
         SourceError: a source is missing or empty, or two sources deliver a drop of one name.
     """
-    found: dict[str, Drop] = {}
+    delivered: dict[str, Drop] = {}
     for name, source in workspace.config.sources.items():
         path = workspace.source_path(source)
         for drop in find_drops(name, path, source.drop_by, source.columns).values():
-            if drop.name in found:
+            if drop.name in delivered:
                 raise SourceError(
-                    f"two sources deliver a drop called {drop.name!r}: {found[drop.name].root}"
-                    f" and {drop.root}; rename one"
+                    f"two sources deliver a drop called {drop.name!r}:"
+                    f" {delivered[drop.name].root} and {drop.root}; rename one"
                 )
-            found[drop.name] = drop
-    return dict(sorted(found.items()))
+            delivered[drop.name] = drop
+    return dict(sorted(delivered.items()))
 
 
 def known_drops(workspace: Workspace) -> list[str]:
-    """The drops that have samples in the store, delivered still or not."""
+    """Names of the drops that have samples, whether their files are still delivered or not."""
     stages = workspace.tables.scan("stages", schema.STAGES, ["drop"], "stage = 'samples'")
     return sorted(set(stages["drop"].to_pylist()))
 
 
 def stale(workspace: Workspace, drop: Drop | str | None) -> list[str]:
-    """The stages of a drop that are missing or out of date, in order; None: the global ones.
+    """The stages that are missing or out of date, in the order of the data.
 
-    What reads one of them is one too: what it reads will change. A drop given by name is one whose
-    files are no longer looked at: its samples count as up to date.
+    A stage that reads a stale one is stale too, since its input will change.
+
+    Args:
+        drop: a delivered drop: all of its stages are checked. The name of a drop: its files are
+            not looked at, and its samples count as up to date. None: the global stages.
     """
-    stages = _by_drop(drop) if drop is not None else _GLOBAL
-    found: list[str] = []
-    for stage, run_key in stages.items():
-        if _reads(workspace, stage) & set(found) or _changed(workspace, stage, drop, run_key):
-            found.append(stage)
-    return found
+    return stale_stages(StageContext(workspace, drop))
 
 
-def _reads(workspace: Workspace, stage: str) -> set[str]:
-    """The stages of the same drop, or of the global ones, that a stage reads directly."""
-    reads = {
-        "signals": {"samples"},
-        "vectors": {"signals"},
-        "decisions": {"duplicates"},
-        "banks": {"decisions"},
-        "gallery": {"banks"},
-        "release": {"gallery"},
-    }.get(stage, set())
-    judging = stage in ("duplicates", "decisions")  # what stands for others must pass the policy
-    return reads | {"pairs"} if judging and run_keys.names_pairs(workspace, stage) else reads
+def stale_stages(context: StageContext) -> list[str]:
+    """As `stale`, for the drop of a context."""
+    names = GLOBAL if context.drop is None else BY_DROP
+    if isinstance(context.drop, str):
+        names = tuple(name for name in names if name != "samples")
+    stages: list[str] = []
+    for name in names:
+        if _reads(context.workspace, name) & set(stages) or _has_changed(context, name):
+            stages.append(name)
+    return stages
 
 
-def _changed(
-    workspace: Workspace, stage: str, drop: Drop | str | None, run_key: Callable[[Workspace], str]
-) -> bool:
-    done = record(workspace.tables, stage, _name(drop))
+def _reads(workspace: Workspace, name: str) -> set[str]:
+    stage = STAGES[name]
+    if stage.reads_if_named and run_keys.names_pairs(workspace, name):
+        return set(stage.inputs)
+    return set(stage.reads)
+
+
+def _has_changed(context: StageContext, name: str) -> bool:
+    done = record(context.tables, name, context.drop_name)
     try:
-        return done is None or done["run_key"] != run_key(workspace)
-    except NotFoundError:
+        return done is None or done["run_key"] != run_keys.KEYS[name](context)
+    except NotFoundError:  # an input has not been made yet
         return True
-
-
-def _name(drop: Drop | str | None) -> str:
-    if drop is None:
-        return EVERY_DROP
-    return drop if isinstance(drop, str) else drop.name
-
-
-def _by_drop(drop: Drop | str) -> dict[str, Callable[[Workspace], str]]:
-    name = _name(drop)
-    after: dict[str, Callable[[Workspace], str]] = {
-        "signals": lambda w: run_keys.signals(w, name),
-        "vectors": lambda w: run_keys.vectors(w, name),
-    }
-    if isinstance(drop, str):
-        return after
-    return {"samples": lambda w: run_keys.samples(w, drop), **after}
-
-
-_GLOBAL: dict[str, Callable[[Workspace], str]] = {
-    "pairs": run_keys.pairs,
-    "duplicates": run_keys.duplicates,
-    "decisions": run_keys.decisions,
-    "banks": run_keys.banks,
-    "gallery": run_keys.gallery,
-    "release": run_keys.release,
-}

@@ -1,21 +1,20 @@
 """vectors: every part that the prefilter lets through, in the corpus's space."""
 
-from embedders.corpus_space import corpus_space
 from embedders.encoder import Encoder
 from embedders.registry import load
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from pipelines.vectors.encode_parts import encode_parts
 from pipelines.vectors.features import project
 from store.errors import InvariantError
 from store.tables import schema
 from store.tables.names import vectors_table
 from store.tables.staging import Counts, begin, publish
-from store.workspace import Workspace
 
 STAGE = "vectors"
 
 
-def embed(workspace: Workspace, drop: str) -> Counts:
+def embed(context: StageContext) -> Counts:
     """Make the vectors of a drop's parts that are not there yet.
 
     Counted are parts: in = those that the prefilter lets through in the space's modalities.
@@ -25,8 +24,8 @@ def embed(workspace: Workspace, drop: str) -> Counts:
         EncoderError: an encoder cannot be loaded, or the cluster has not what it asks for.
         InvariantError: a vector is not of unit length; nothing was published.
     """
-    tables, space = workspace.tables, corpus_space(workspace)
-    key = run_keys.vectors(workspace, drop)
+    workspace, tables, space = context.workspace, context.tables, context.space
+    drop, key = context.drop_name, run_keys.vectors(context)
     towers = dict(sorted(space.towers.items()))
     columns = schema.vectors(_common_dim({m: load(spec) for m, spec in towers.items()}))
     name = vectors_table(space.name)

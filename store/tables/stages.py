@@ -1,17 +1,79 @@
-"""The stages: their order, scope and code versions."""
+"""The stages in the order of the data: scope, inputs, code version, what they count, engines.
 
-# Stages in the order in which data passes them. The first three run by drop, the others globally.
-BY_DROP = ("samples", "signals", "vectors")
-GLOBAL = ("pairs", "duplicates", "decisions", "banks", "gallery", "release")
+Order, staleness, Dagster's dependencies, reports and the command line are derived from `STAGES`.
+A new stage is one row here, a run key in `pipelines/stages/run_keys.py`, a `stage.py` in a folder
+of `pipelines/`, and an asset.
+"""
+
+from dataclasses import dataclass
+
 EVERY_DROP = "*"  # the drop under which a global stage is recorded
-VERSIONS = {
-    "samples": 2,
-    "signals": 2,
-    "vectors": 1,
-    "pairs": 1,
-    "duplicates": 3,
-    "decisions": 1,
-    "banks": 2,
-    "gallery": 2,
-    "release": 2,
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the data flow, which makes one table (or one for each space and modality).
+
+    Attributes:
+        name: of the stage, and of its record in the table `stages`.
+        by_drop: made for each drop; otherwise made once, from all drops.
+        reads: the stages whose tables it reads directly.
+        reads_if_named: the stages that it reads only if the policy names one of their signals.
+        version: of the stage's code. Raise it when the same input would give other rows.
+        counts: what its record counts, "samples" or "parts".
+        engines: the engines that do its work, beside Lance.
+        in_funnel: samples that it rejects go no further.
+    """
+
+    name: str
+    by_drop: bool
+    reads: tuple[str, ...]
+    version: int
+    counts: str = "samples"
+    engines: tuple[str, ...] = ()
+    in_funnel: bool = False
+    reads_if_named: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All stages that must be made before this one."""
+        return (*self.reads, *self.reads_if_named)
+
+    @property
+    def needs_ray(self) -> bool:
+        """Whether Ray does all of its work, so that a cluster is worth keeping for it."""
+        return self.engines == ("ray",)
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("samples", True, (), 2, engines=("beam",), in_funnel=True),
+        Stage("signals", True, ("samples",), 2, engines=("beam", "ray"), in_funnel=True),
+        Stage("vectors", True, ("samples", "signals"), 1, "parts", ("ray",)),
+        Stage("pairs", False, ("samples", "vectors"), 1),
+        Stage(
+            "duplicates",
+            False,
+            ("samples", "signals", "vectors"),
+            3,
+            engines=("beam",),
+            in_funnel=True,
+            reads_if_named=("pairs",),
+        ),
+        Stage(
+            "decisions",
+            False,
+            ("signals", "duplicates"),
+            1,
+            in_funnel=True,
+            reads_if_named=("pairs",),
+        ),
+        Stage("banks", False, ("vectors", "decisions"), 2),
+        Stage("gallery", False, ("vectors", "decisions", "banks"), 2, "parts", ("ray",)),
+        Stage("release", False, ("banks", "gallery"), 2, "parts"),
+    )
 }
+BY_DROP = tuple(stage.name for stage in STAGES.values() if stage.by_drop)
+GLOBAL = tuple(stage.name for stage in STAGES.values() if not stage.by_drop)
+FUNNEL = tuple(stage.name for stage in STAGES.values() if stage.in_funnel)

@@ -20,6 +20,7 @@ import pytest
 from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
 from store.tables.lance_tables import as_matrix
 from store.tables.staging import Counts, record
@@ -48,10 +49,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> 
     deliver(root / "drops" / "a", SAMPLES)
     workspace = Workspace.open(root)
     for name, drop in staleness.drops(workspace).items():
-        ingest(workspace, drop)
-        measure(workspace, name)
+        ingest(StageContext(workspace, drop))
+        measure(StageContext(workspace, name))
     shutil.copytree(root, root.with_name("embedded"))
-    embed(Workspace.open(root.with_name("embedded")), "a")
+    embed(StageContext(Workspace.open(root.with_name("embedded")), "a"))
     return root
 
 
@@ -102,7 +103,7 @@ def of_a_worker(root: Path, victim: str, moment: float) -> None:
     thread = threading.Thread(target=wait_and_kill)
     thread.start()
     try:
-        assert embed(Workspace.open(root), "a") == Counts(2 * SAMPLES, 2 * SAMPLES)
+        assert embed(StageContext(Workspace.open(root), "a")) == Counts(2 * SAMPLES, 2 * SAMPLES)
     finally:
         over.set()
         thread.join()
@@ -124,7 +125,7 @@ def of_the_driver(root: Path, share: float) -> None:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
     assert record(Workspace.open(root).tables, "vectors", "a") is None
-    assert embed(Workspace.open(root), "a") == Counts(2 * SAMPLES, 2 * SAMPLES)
+    assert embed(StageContext(Workspace.open(root), "a")) == Counts(2 * SAMPLES, 2 * SAMPLES)
     row = record(Workspace.open(root).tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 1

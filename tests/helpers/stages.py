@@ -1,57 +1,52 @@
 """Run the stages of a test corpus without Dagster."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
+from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.workspace import Workspace
+
+_BUILD = {
+    "samples": "ingest",
+    "signals": "measure",
+    "vectors": "embed",
+    "pairs": "measure_pairs",
+    "duplicates": "find_duplicates",
+    "decisions": "decide",
+    "banks": "draw_banks",
+    "gallery": "build_gallery",
+    "release": "make_release",
+}
+
+
+def build(stage: str, context: StageContext) -> None:
+    """Make the table of a stage, whether it is up to date or not."""
+    resolve_name(f"pipelines.{stage}.stage:{_BUILD[stage]}")(context)
 
 
 def make(workspace: Workspace) -> None:
-    """Run what is stale, without Dagster."""
-    from pipelines.banks.stage import draw_banks
-    from pipelines.decisions.stage import decide
-    from pipelines.duplicates.stage import find_duplicates
-    from pipelines.gallery.stage import build_gallery
-    from pipelines.pairs.stage import measure_pairs
-    from pipelines.release.stage import make_release
-    from pipelines.stages import staleness
-    from pipelines.vectors.stage import embed
-
-    _by_drop(workspace, vectors=embed)
-    whole = {
-        "pairs": measure_pairs,
-        "duplicates": find_duplicates,
-        "decisions": decide,
-        "banks": partial(draw_banks, hold=True),
-        "gallery": build_gallery,
-        "release": make_release,
-    }
+    """Run the stages that are out of date."""
+    _by_drop(workspace, ("samples", "signals", "vectors"))
     for stage in staleness.stale(workspace, None):
-        whole[stage](workspace)
+        build(stage, StageContext(workspace))
 
 
 def curate(root: Path) -> Workspace:
-    """Run what is stale up to the decisions, and these in any case: no model runs."""
-    from pipelines.decisions.stage import decide
-    from pipelines.duplicates.stage import find_duplicates
+    """Run what is stale of samples and signals, then duplicates and decisions in any case.
 
+    No model runs.
+    """
     workspace = Workspace.open(root)
-    _by_drop(workspace)
-    find_duplicates(workspace)
-    decide(workspace)
+    _by_drop(workspace, ("samples", "signals"))
+    for stage in ("duplicates", "decisions"):
+        build(stage, StageContext(workspace))
     return workspace
 
 
-def _by_drop(workspace: Workspace, **more: Callable[[Workspace, str], object]) -> None:
-    from pipelines.samples.stage import ingest
-    from pipelines.signals.stage import measure
-    from pipelines.stages import staleness
-
-    for name, drop in staleness.drops(workspace).items():
-        stages = staleness.stale(workspace, drop)
-        if "samples" in stages:
-            ingest(workspace, drop)
-        for stage, make_stage in {"signals": measure, **more}.items():
-            if stage in stages:
-                make_stage(workspace, name)
+def _by_drop(workspace: Workspace, stages: tuple[str, ...]) -> None:
+    for drop in staleness.drops(workspace).values():
+        stale = staleness.stale(workspace, drop)
+        for stage in stages:
+            if stage in stale:
+                build(stage, StageContext(workspace, drop))

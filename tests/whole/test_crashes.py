@@ -25,6 +25,7 @@ from pipelines.signals.scoring import score_carefully
 from pipelines.signals.stage import measure
 from pipelines.sources.units import list_units
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.config.engine import Ray
 from store.config.limits import Limits
 from store.config.sources import Errors
@@ -116,7 +117,7 @@ def test_a_picture_that_kills_its_reader_costs_itself(
 ) -> None:
     workspace = deliver(tmp_path, poison=(104, 105))
     monkeypatch.setattr(samples_stage, "UnitWork", PoisonedIngest)
-    counts = ingest(workspace, staleness.drops(workspace)["a"])
+    counts = ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
     assert (counts.input, counts.kept, counts.failed) == (24, 22, 2)
     rows = workspace.tables.open("samples").to_table(columns=["key"])["key"].to_pylist()
     assert sorted(rows) == sorted({f"{t}-{n}" for t in (0, 1) for n in range(12)} - {"1-4", "1-5"})
@@ -223,7 +224,7 @@ def test_what_no_table_can_hold_costs_its_record(tmp_path: Path, monkeypatch) ->
 
     monkeypatch.setattr(samples_stage, "sample_row", odd)
     workspace = Workspace.open(tmp_path)
-    counts = ingest(workspace, staleness.drops(workspace)["a"])
+    counts = ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
     assert (counts.input, counts.kept, counts.failed) == (24, 20, 4)
     ledger = workspace.tables.open("ledger").to_table().to_pylist()
     assert {(r["key"], r["rule"]) for r in ledger} == {
@@ -245,7 +246,7 @@ def test_a_reader_that_breaks_costs_what_it_had_not_read(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(samples_stage, "read_unit", breaking)
     workspace = Workspace.open(tmp_path)
-    counts = ingest(workspace, staleness.drops(workspace)["a"])
+    counts = ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
     assert (counts.input, counts.kept, counts.failed) == (24, 21, 3)
     (step,) = why(workspace.tables, "record-10")
     assert "ZeroDivisionError" in step.detail
@@ -267,9 +268,9 @@ def test_a_scorer_that_dies_over_a_sample_leaves_that_alone_unmeasured(
     path = tmp_path / "corpus.yaml"
     path.write_text(path.read_text() + "engine: {signals: ray}\n")
     workspace = Workspace.open(tmp_path)
-    ingest(workspace, staleness.drops(workspace)["a"])
+    ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
     monkeypatch.setattr(stage, "UnitWork", PoisonedSignals)
-    counts = measure(workspace, "a")
+    counts = measure(StageContext(workspace, "a"))
     assert (counts.input, counts.kept) == (20, 20)
     rows = workspace.tables.open("signals").to_table(columns=["id", "text_chars", "text_urls"])
     assert rows["text_chars"].null_count == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store.tables.stages import VERSIONS
+from store.tables.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ["store", "embedders", "pipelines", "assets", "orchestration"]
@@ -85,7 +85,7 @@ def test_pipelines_holds_only_folders() -> None:
     assert [path.name for path in (ROOT / "pipelines").glob("*.py")] == ["__init__.py"]
 
 
-@pytest.mark.parametrize("stage", VERSIONS)
+@pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_has_a_folder_with_a_module_stage(stage: str) -> None:
     assert (ROOT / "pipelines" / stage / "stage.py").is_file()
 

@@ -9,6 +9,7 @@ from pipelines.reports.curation.column_statistics import ByColumn, tally
 from pipelines.reports.curation.columns import Column, columns
 from pipelines.reports.curation.thresholds import Limit, limits
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store.errors import InputError, NotFoundError
 from store.tables import schema
 from store.tables.staging import record
@@ -74,6 +75,6 @@ def facts(workspace: Workspace, by: Sequence[str], drop: str | None = None) -> F
 def _stale(workspace: Workspace) -> bool:
     done = record(workspace.tables, "decisions")
     try:
-        return done is not None and done["run_key"] != run_keys.decisions(workspace)
+        return done is not None and done["run_key"] != run_keys.decisions(StageContext(workspace))
     except NotFoundError:
         return True

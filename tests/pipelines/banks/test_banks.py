@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.banks.stage import draw_banks
 from pipelines.stages import run_keys, staleness
+from pipelines.stages.context import StageContext
 from store import identity
 from store.config import corrections as config
 from store.errors import ConfigError, EncoderError, InputError, NotFoundError
@@ -41,7 +42,7 @@ def configured(root: Path, corrections: str, more: str = "") -> Workspace:
 
 
 def drawn(workspace: Workspace) -> Banks:
-    draw_banks(workspace)
+    draw_banks(StageContext(workspace, forced=True))
     return Banks(workspace.tables.open("banks__colours").to_table())
 
 
@@ -135,20 +136,20 @@ def test_too_few_queries_are_joined_by_the_corpus_s(copied: Path, squares: Works
 def test_a_bank_that_came_out_the_same_makes_nothing_after_it_run(copied: Path) -> None:
     workspace = configured(copied, "seed: 0")
     assert staleness.stale(workspace, None) == []
-    draw_banks(workspace)
+    draw_banks(StageContext(workspace, forced=True))
     assert staleness.stale(workspace, None) == []
     (copied / "asked.txt").write_text("\n".join(f"thing {n}" for n in range(20)))
     workspace = configured(copied, "query_bank: file, queries: asked.txt")
     assert staleness.stale(workspace, None) == ["banks", "gallery", "release"]
-    draw_banks(workspace)
+    draw_banks(StageContext(workspace, forced=True))
     assert staleness.stale(workspace, None) == ["gallery", "release"]
-    key = run_keys.banks(workspace)
+    key = run_keys.banks(StageContext(workspace))
     (copied / "asked.txt").write_text("\n".join(f"thing {n}" for n in range(21)))
-    assert run_keys.banks(workspace) != key
+    assert run_keys.banks(StageContext(workspace)) != key
     (copied / "asked.txt").unlink()
     assert staleness.stale(workspace, None) == ["banks", "gallery", "release"]
     with pytest.raises(NotFoundError, match=r"there is no file .*asked\.txt"):
-        draw_banks(workspace)
+        draw_banks(StageContext(workspace, forced=True))
 
 
 def test_a_file_of_records(copied: Path) -> None:
@@ -224,25 +225,33 @@ def test_vectors_of_another_model_are_refused(copied: Path, name: str) -> None:
     with pytest.raises(
         EncoderError, match=r"by colour-text@0; .* space 'colours' by colour-text@1"
     ):
-        draw_banks(workspace)
+        draw_banks(StageContext(workspace, forced=True))
     vectors_file(copied / name, rows, space="clip")
     with pytest.raises(EncoderError, match="made in space 'clip'"):
-        draw_banks(workspace)
+        draw_banks(StageContext(workspace, forced=True))
     vectors_file(copied / name, rows[:, :4])
     with pytest.raises(InputError, match="4 dimensions, the space has 16"):
-        draw_banks(workspace)
+        draw_banks(StageContext(workspace, forced=True))
 
 
 def test_files_that_cannot_be_used(copied: Path) -> None:
     np.save(copied / "asked.npy", np.ones((4, DIM), np.float32))
     with pytest.raises(InputError, match=r"beside them asked\.json"):
-        draw_banks(configured(copied, "query_bank: file, queries: asked.npy"))
+        draw_banks(
+            StageContext(configured(copied, "query_bank: file, queries: asked.npy"), forced=True)
+        )
     pq.write_table(pa.table({"vector": [[1.0]]}), copied / "asked.parquet")
     with pytest.raises(InputError, match="columns space, fingerprint, modality and vector"):
-        draw_banks(configured(copied, "query_bank: file, queries: asked.parquet"))
+        draw_banks(
+            StageContext(
+                configured(copied, "query_bank: file, queries: asked.parquet"), forced=True
+            )
+        )
     (copied / "asked.csv").write_text("a")
     with pytest.raises(ConfigError, match=r"none of \.txt, \.jsonl, \.parquet, \.npy"):
-        draw_banks(configured(copied, "query_bank: file, queries: asked.csv"))
+        draw_banks(
+            StageContext(configured(copied, "query_bank: file, queries: asked.csv"), forced=True)
+        )
 
 
 def log(workspace: Workspace, texts: list[str], fingerprints: dict = FINGERPRINTS) -> None:
@@ -258,10 +267,12 @@ def test_queries_from_the_log(copied: Path, squares: Workspace) -> None:
     np.testing.assert_array_equal(
         drawn(workspace).queries("text")[2], before.part("bank", "text")[2]
     )
-    key = run_keys.banks(workspace)
+    key = run_keys.banks(StageContext(workspace))
     log(workspace, [captions(before, "test")[0], *(f"thing {n % 30}" for n in range(60))])
     log(workspace, [f"thing {n}" for n in range(9)], {"text": "colour-text@0"})
-    assert run_keys.banks(workspace) == key  # or everything would always be out of date
+    assert (
+        run_keys.banks(StageContext(workspace)) == key
+    )  # or everything would always be out of date
     assert staleness.stale(workspace, None) == []
     banks = drawn(workspace)
     assert len(banks.queries("text")[2]) == 30
@@ -279,8 +290,12 @@ def test_a_log_of_another_model_alone_is_refused(copied: Path) -> None:
     workspace = configured(copied, "query_bank: log", "query_log: {}\n")
     log(workspace, [f"thing {n}" for n in range(9)], {"text": "colour-text@0"})
     with pytest.raises(EncoderError, match=r"by colour-text@0.*\[corpus, log\]"):
-        draw_banks(workspace)
-    draw_banks(configured(copied, "query_bank: [corpus, log]", "query_log: {}\n"))
+        draw_banks(StageContext(workspace, forced=True))
+    draw_banks(
+        StageContext(
+            configured(copied, "query_bank: [corpus, log]", "query_log: {}\n"), forced=True
+        )
+    )
 
 
 def test_many_queries_leave_some_to_compare_with(copied: Path) -> None:

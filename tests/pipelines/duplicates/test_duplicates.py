@@ -15,6 +15,7 @@ from assets.metadata import tables as metadata_tables
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.policy.judge import gather, judge
+from pipelines.stages.context import StageContext
 from store.config.policy import Policy
 from store.lineage import why
 from store.tables import schema
@@ -158,7 +159,7 @@ def test_a_second_drop_costs_what_is_new_and_gives_the_same(
     tables = workspace.tables
     for table in ("samples", "signals"):
         tables.replace(table, getattr(schema, table.upper()), [], "drop = 'b'")
-    find_duplicates(workspace)
+    find_duplicates(StageContext(workspace))
     assert found(workspace).num_rows == 0
     assert compared == []
     assert tables.open("near_pairs").count_rows("kind = 'image'") == 0

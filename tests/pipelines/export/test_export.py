@@ -30,6 +30,7 @@ from pipelines.decisions.stage import decide
 from pipelines.export.shard_lists import lay_out, place
 from pipelines.export.stage import Options, export
 from pipelines.export.target_folder import STATE
+from pipelines.stages.context import StageContext
 from store.config.policy import Policy
 from store.errors import ConservationError, InputError
 from store.tables import schema
@@ -252,7 +253,7 @@ def test_an_export_of_other_decisions_is_refused(corpus: Workspace, tmp_path: Pa
     )
     stricter = replace(corpus, config=config)
     try:
-        decide(stricter)
+        decide(StageContext(stricter))
         with pytest.raises(InputError, match=r"other decisions.*--overwrite"):
             export(stricter, out, Options("webdataset", shard_samples=10))
         assert len(list(out.glob("*.tar"))) == 6
@@ -260,7 +261,7 @@ def test_an_export_of_other_decisions_is_refused(corpus: Workspace, tmp_path: Pa
         assert sorted(p.name for p in out.iterdir()) == ["isotrope.json", "samples.lance"]
         assert done.samples == lance.dataset(out / "samples.lance").count_rows()
     finally:
-        decide(corpus)
+        decide(StageContext(corpus))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "diary.txt").write_text("not to be lost")

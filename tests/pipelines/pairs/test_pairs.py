@@ -16,6 +16,7 @@ from pipelines.pairs import stage
 from pipelines.pairs.measure import PAIRS
 from pipelines.pairs.stage import Meter, measure_pairs
 from pipelines.stages import run_keys, staleness
+from pipelines.stages.context import StageContext
 from store import identity
 from store.config.policy import Policy
 from store.config.signals import Pairs
@@ -142,7 +143,7 @@ def reference(
 def test_values_are_those_of_a_dense_reference(corpus: Workspace) -> None:
     rows = samples(120)
     expected = reference(rows, some_vectors(rows), bank=16)
-    assert measure_pairs(corpus) == Counts(len(rows), len(rows))
+    assert measure_pairs(StageContext(corpus)) == Counts(len(rows), len(rows))
     found = measured(corpus).to_pylist()
     assert [(r["drop"], r["id"]) for r in found] == sorted(expected)
     for row in found:
@@ -155,21 +156,21 @@ def test_values_are_those_of_a_dense_reference(corpus: Workspace) -> None:
 
 
 def test_the_order_of_arrival_changes_nothing(corpus: Workspace, tmp_path: Path) -> None:
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     rows = samples(120)
     vectors = some_vectors(rows)
     order = np.random.default_rng(3).permutation(len(rows))
     shuffled = [rows[n] for n in order]
     other = deliver(tmp_path / "other", shuffled, dict(reversed(vectors.items())))
-    measure_pairs(asking(other, bank=16))
+    measure_pairs(StageContext(asking(other, bank=16)))
     assert measured(other).equals(measured(corpus))
     first = [row for row in rows if row["drop"] == "b"]
     later = deliver(tmp_path / "later", first, {p: vectors[p] for p in parts(first) & set(vectors)})
     later = asking(later, bank=16)
-    measure_pairs(later)
+    measure_pairs(StageContext(later))
     fill(later, rows, vectors)
     recorded(later, ["b"], "2")
-    measure_pairs(later)
+    measure_pairs(StageContext(later))
     assert measured(later).equals(measured(corpus))
 
 
@@ -180,23 +181,23 @@ def parts(rows: list[dict]) -> set[str]:
 def test_it_is_made_again_where_something_changed(corpus: Workspace) -> None:
     tables = corpus.tables
     assert "pairs" in staleness.stale(corpus, None)
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     assert "pairs" not in staleness.stale(corpus, None)
     version, before = tables.version("pairs__trio"), record(tables, "pairs")
     recorded(corpus, ["a"], "2")  # read and embedded again, and all came out the same
     assert "pairs" in staleness.stale(corpus, None)
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     assert "pairs" not in staleness.stale(corpus, None)
     assert tables.version("pairs__trio") == version
     assert before is not None
     assert (record(tables, "pairs") or {})["output"] == before["output"]
-    measure_pairs(corpus, anew=True)
+    measure_pairs(StageContext(corpus, forced=True))
     assert tables.version("pairs__trio") > version
     assert "pairs" in staleness.stale(asking(corpus, bank=17), None)
     rows = samples(130)
     fill(corpus, rows, some_vectors(rows))
     recorded(corpus, ["a", "b"], "3")
-    assert measure_pairs(corpus).kept == measured(corpus).num_rows == len(rows)
+    assert measure_pairs(StageContext(corpus)).kept == measured(corpus).num_rows == len(rows)
 
 
 def test_decisions_depend_on_it_where_the_policy_names_it(corpus: Workspace) -> None:
@@ -209,17 +210,17 @@ def test_decisions_depend_on_it_where_the_policy_names_it(corpus: Workspace) -> 
             write=lambda: None,
             output=lambda: "1",
         )
-    run_keys.decisions(corpus)
+    run_keys.decisions(StageContext(corpus))
     policy = Policy.model_validate({"text_image_corrected": {"min": 0}})
     config = corpus.config.model_copy(update={"policy": policy})
     judging = replace(corpus, config=config)
     with pytest.raises(NotFoundError, match="no pairs yet"):
-        run_keys.decisions(judging)
-    measure_pairs(corpus)
-    key, plain = run_keys.decisions(judging), run_keys.decisions(corpus)
-    measure_pairs(asking(corpus, bank=8))
-    assert run_keys.decisions(judging) != key
-    assert run_keys.decisions(corpus) == plain
+        run_keys.decisions(StageContext(judging))
+    measure_pairs(StageContext(corpus))
+    key, plain = run_keys.decisions(StageContext(judging)), run_keys.decisions(StageContext(corpus))
+    measure_pairs(StageContext(asking(corpus, bank=8)))
+    assert run_keys.decisions(StageContext(judging)) != key
+    assert run_keys.decisions(StageContext(corpus)) == plain
     assert set(staleness.stale(judging, None)) >= {"pairs", "decisions"}
 
 
@@ -230,7 +231,7 @@ def test_an_interrupted_run_goes_on(
     shutil.copytree(corpus.root, whole)
     monkeypatch.setattr(stage, "_UNIT", 32)
     undisturbed = asking(Workspace.open(whole), bank=16)
-    measure_pairs(undisturbed)
+    measure_pairs(StageContext(undisturbed))
     real, seen = Meter.__call__, []
 
     def failing(meter: Meter, tile: pa.Table, read: object) -> object:
@@ -241,9 +242,9 @@ def test_an_interrupted_run_goes_on(
 
     monkeypatch.setattr(Meter, "__call__", failing)
     with pytest.raises(RuntimeError, match="out of power"):
-        measure_pairs(corpus)
+        measure_pairs(StageContext(corpus))
     assert record(corpus.tables, "pairs") is None
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     assert sum(seen) == len(samples(120)) + 32
     assert (record(corpus.tables, "pairs") or {})["resumed"] == 2
     assert measured(corpus).equals(measured(undisturbed))
@@ -256,7 +257,7 @@ def test_a_broken_vector_counts_as_none_and_is_told(tmp_path: Path) -> None:
     vectors[bad[0]] = np.full(DIM, np.nan, np.float32)
     vectors[bad[1]] = vectors[bad[1]] * 2
     corpus = asking(deliver(tmp_path / "corpus", rows, vectors), bank=64)
-    counts = measure_pairs(corpus)
+    counts = measure_pairs(StageContext(corpus))
     assert (counts.input, counts.kept, counts.failed) == (60, 60, 0)
     sound = {p: v for p, v in vectors.items() if p not in bad}
     expected = reference(rows, sound, bank=64, broken=bad)
@@ -270,7 +271,7 @@ def test_a_broken_vector_counts_as_none_and_is_told(tmp_path: Path) -> None:
         ("k1", "pairs.vector", "unmeasured"),
     }
     recorded(corpus, ["a"], "2")
-    measure_pairs(corpus)  # nothing to do, but what is told stays told
+    measure_pairs(StageContext(corpus))  # nothing to do, but what is told stays told
     assert corpus.tables.open("ledger").count_rows("stage = 'pairs'") == len(ledger) == 2
 
 
@@ -278,14 +279,14 @@ def test_one_modality_alone_has_no_pairs_and_one_sample_no_others(tmp_path: Path
     rows = [row for row in samples(80, drops=["a"]) if set(row) & {"text_id", "audio_id"} == set()]
     corpus = deliver(tmp_path / "images", rows, some_vectors(rows))
     corpus = asking(corpus, clusters=3)
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     found = measured(corpus)
     filled = {n for n in schema.PAIR_TYPES if found[n].null_count < found.num_rows}
     assert filled == {"image_cluster"}
     alone = samples(1, drops=["a"])
     vectors = dict(zip(sorted(parts(alone)), unit(np.random.default_rng(0), 3), strict=True))
     corpus = deliver(tmp_path / "alone", alone, vectors)
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     (row,) = measured(corpus).to_pylist()
     assert row["text_image_cosine"] is not None
     assert row["text_image_corrected"] is None
@@ -297,7 +298,7 @@ def test_clusters_hold_what_is_near(tmp_path: Path) -> None:
     listed = sorted(parts(rows))
     topics = unit(np.random.default_rng(5), len(listed), topics=4)
     corpus = deliver(tmp_path / "corpus", rows, dict(zip(listed, topics, strict=True)))
-    measure_pairs(asking(corpus, clusters=4))
+    measure_pairs(StageContext(asking(corpus, clusters=4)))
     found = measured(corpus)
     topic = {part: number % 4 for number, part in enumerate(listed)}
     of = {row["id"]: topic[row["image_id"]] for row in rows if "image_id" in row}
@@ -306,7 +307,7 @@ def test_clusters_hold_what_is_near(tmp_path: Path) -> None:
     pairs = set(zip(topics_of, there["image_cluster"].to_pylist(), strict=True))
     assert len(pairs) == len({t for t, _ in pairs}) == 4
     again = deliver(tmp_path / "again", rows[::-1], dict(zip(listed, topics, strict=True)))
-    measure_pairs(asking(again, clusters=4))
+    measure_pairs(StageContext(asking(again, clusters=4)))
     assert measured(again).equals(found)
     assert shown.show(asking(corpus, clusters=4))["clusters"]
 
@@ -314,7 +315,7 @@ def test_clusters_hold_what_is_near(tmp_path: Path) -> None:
 def test_a_head_needs_its_own_space(corpus: Workspace) -> None:
     weight = np.random.default_rng(0).normal(size=(1, DIM)).astype(np.float32)
     np.savez(corpus.root / "head.npz", weight=weight, bias=np.ones(1, np.float32))
-    measure_pairs(asking(corpus, image_laion_aesthetic="head.npz"))
+    measure_pairs(StageContext(asking(corpus, image_laion_aesthetic="head.npz")))
     rows = samples(120)
     vectors = some_vectors(rows)
     image = {row["id"]: row.get("image_id") for row in rows}
@@ -324,9 +325,9 @@ def test_a_head_needs_its_own_space(corpus: Workspace) -> None:
         assert row["image_laion_aesthetic"] == pytest.approx(expected, abs=1e-5)
     np.savez(corpus.root / "wide.npz", weight=np.ones((1, DIM + 1)), bias=np.ones(1))
     with pytest.raises(ConfigError, match=rf"of {DIM + 1} dim.*'trio' has vectors of {DIM}"):
-        measure_pairs(asking(corpus, image_laion_aesthetic="wide.npz"))
+        measure_pairs(StageContext(asking(corpus, image_laion_aesthetic="wide.npz")))
     with pytest.raises(NotFoundError, match="there is no file"):
-        measure_pairs(asking(corpus, image_laion_aesthetic="gone.npz"))
+        measure_pairs(StageContext(asking(corpus, image_laion_aesthetic="gone.npz")))
 
 
 def test_a_generic_caption_falls_below_honest_ones(tmp_path: Path) -> None:
@@ -343,7 +344,7 @@ def test_a_generic_caption_falls_below_honest_ones(tmp_path: Path) -> None:
     vectors = {r["image_id"]: v for r, v in zip(rows, image, strict=True)}
     vectors |= {r["text_id"]: v for r, v in zip(rows, text, strict=True)}
     corpus = deliver(tmp_path / "corpus", rows, vectors)
-    measure_pairs(corpus)
+    measure_pairs(StageContext(corpus))
     generic = {row["id"] for row in rows[::20]}
     found = measured(corpus)
     planted = np.array([i in generic for i in found["id"].to_pylist()])

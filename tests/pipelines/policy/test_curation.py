@@ -10,6 +10,7 @@ from pipelines.samples import stage as samples_stage
 from pipelines.samples.sample_row import sample_row
 from pipelines.samples.stage import UnitWork, ingest
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.lineage import why
 from store.tables import schema
 from store.tables.staging import record
@@ -109,7 +110,7 @@ def test_a_new_threshold_reruns_decisions_alone(tmp_path: Path) -> None:
     signals_version = workspace.tables.version("signals")
     begin(tmp_path, CONFIG.replace("min: 16", "min: 50"))
     workspace = Workspace.open(tmp_path)
-    decide(workspace)
+    decide(StageContext(workspace))
     assert workspace.tables.version("signals") == signals_version
     kept = workspace.tables.scan("decisions", schema.DECISIONS, where="keep").num_rows
     assert kept == 1
@@ -134,7 +135,7 @@ def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(UnitWork, "_batches", breaking)
     delivered = staleness.drops(workspace)["a"]
     with pytest.raises(Exception, match="pulled the plug"):
-        ingest(workspace, delivered)
+        ingest(StageContext(workspace, delivered))
     assert record(workspace.tables, "samples", "a") is None
     assert not workspace.tables.exists("samples")
     monkeypatch.undo()
@@ -142,7 +143,7 @@ def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         samples_stage, "sample_row", lambda rec, limits: again.append(rec.key) or real(rec, limits)
     )
-    counts = ingest(workspace, delivered)
+    counts = ingest(StageContext(workspace, delivered))
     assert counts.kept == counts.input == 1200
     assert len(ids(workspace)) == 1200
     row = record(workspace.tables, "samples", "a")

@@ -15,6 +15,7 @@ from pipelines.policy.judge import gather
 from pipelines.policy.signal_columns import measured
 from pipelines.policy.whatif import changed_policy, compare
 from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
 from store import identity
 from store.config.policy import Policy
 from store.errors import ConfigError, InputError, NotFoundError
@@ -112,7 +113,7 @@ def test_what_decisions_leave_is_of_their_tables_alone(corpus: Workspace, tmp_pa
     changes = "image_min_side.min=0", "image_aesthetic.keep_top=0.4"
     expected = compare(workspace, changes, by="text_language")
     assert duplicate_index.held(workspace.tables) is None
-    decide(workspace)
+    decide(StageContext(workspace))
     policies = [changed_policy(workspace.config, changes)]
     assert "id" not in gather(workspace, policies).samples.column_names  # none is searched
     assert compare(workspace, changes, by="text_language") == expected
@@ -130,7 +131,7 @@ def test_what_decisions_leave_is_of_their_tables_alone(corpus: Workspace, tmp_pa
 def test_decisions_follow_the_three_phases(corpus: Workspace) -> None:
     asked = {"image_aesthetic": {"keep_top": 0.5, "by": "text_language"}}
     workspace = under(corpus, corpus.config.policy.written() | asked)
-    counts = decide(workspace)
+    counts = decide(StageContext(workspace))
     found = workspace.tables.scan("decisions", schema.DECISIONS)
     assert (counts.input, counts.kept) == (COUNT, pc.sum(found["keep"].cast("int64")).as_py())
     by_rule = {r["values"]: r["counts"] for r in pc.value_counts(found["rule"]).to_pylist()}
@@ -189,7 +190,11 @@ def test_settings_are_laid_over_the_policy(corpus: Workspace) -> None:
 def test_selection_makes_no_vectors_and_no_duplicates_stale(corpus: Workspace) -> None:
     def made(policy: dict[str, Any]) -> tuple[str, str, str]:
         there = under(corpus, policy)
-        return run_keys.vectors(there, "a"), run_keys.duplicates(there), run_keys.decisions(there)
+        return (
+            run_keys.vectors(StageContext(there, "a")),
+            run_keys.duplicates(StageContext(there)),
+            run_keys.decisions(StageContext(there)),
+        )
 
     base = corpus.config.policy.written()
     vectors, duplicates, decisions = made(base)

@@ -16,6 +16,7 @@ from orchestration.jobs import forgetting
 from orchestration.sensors import drift as sensor
 from pipelines.release import drift
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.config import corrections
 from store.search import query_log
 from store.search.query_log import QueryLog
@@ -118,9 +119,9 @@ def test_without_a_log_what_came_in_since_is_asked(workspace: Workspace) -> None
     from pipelines.vectors.stage import embed
 
     delivered = staleness.drops(workspace)["third"]
-    ingest(workspace, delivered)
-    measure(workspace, "third")
-    embed(workspace, "third")
+    ingest(StageContext(workspace, delivered))
+    measure(StageContext(workspace, "third"))
+    embed(StageContext(workspace, "third"))
     found = by_direction(drift.measure_drift(workspace))
     for direction in ("text->image", "image->text"):
         assert (found[direction].source, found[direction].drifted) == ("corpus", False)

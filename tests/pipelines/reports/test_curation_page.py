@@ -21,6 +21,7 @@ from pipelines.reports.curation.exclusion import GROUPS, Count, groups, wilson
 from pipelines.reports.curation.outcomes import funnel
 from pipelines.reports.curation.report import page_of, write_curation
 from pipelines.reports.curation.thresholds import Limit, limits
+from pipelines.stages.context import StageContext
 from store.errors import InputError, NotFoundError
 from store.tables import schema
 from store.tables.stages import EVERY_DROP
@@ -104,7 +105,7 @@ def plant(root: Path, policy: str = POLICY) -> Workspace:
         {**gone, **unmeasured, "error": "it hums"},
     ]
     put(workspace, "ledger", schema.LEDGER, ledger)
-    decide(workspace)
+    decide(StageContext(workspace))
     return workspace
 
 

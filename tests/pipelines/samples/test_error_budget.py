@@ -8,6 +8,7 @@ import pytest
 from pipelines.samples.error_budget import Budget, is_clearly_over
 from pipelines.samples.stage import ingest
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.config.sources import Errors
 from store.errors import BudgetError, NotFoundError
 from store.tables import schema
@@ -36,7 +37,7 @@ def corpus(root: Path, errors: str, good: int = 6, broken: int = 4, shards: int 
 
 
 def ingested(workspace: Workspace) -> Counts:
-    return ingest(workspace, staleness.drops(workspace)["a"])
+    return ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
 
 
 def test_a_drop_over_its_budget_is_not_published_and_resumes(tmp_path: Path) -> None:

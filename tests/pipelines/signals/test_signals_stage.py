@@ -16,8 +16,9 @@ from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
 from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer
 from pipelines.signals.scoring import score
-from pipelines.signals.stage import active, cut, measure
+from pipelines.signals.stage import cut, measure
 from pipelines.stages import run_keys, staleness
+from pipelines.stages.context import StageContext
 from store.config.engine import Ray
 from store.errors import NotFoundError
 from store.lineage import why
@@ -75,7 +76,7 @@ def read_drop(root: Path, count: int = 12) -> Workspace:
     (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))  # the first one's, other words
     (drop / "again.txt").write_text("the same picture again")
     workspace = Workspace.open(root)
-    ingest(workspace, staleness.drops(workspace)["a"])
+    ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
     return workspace
 
 
@@ -97,7 +98,7 @@ def test_scorers_and_contract_agree() -> None:
 
 def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
     workspace = read_drop(tmp_path, 3)
-    counts = measure(workspace, "a")
+    counts = measure(StageContext(workspace, "a"))
     assert (counts.input, counts.kept) == (6, 6)
     rows = list(table(workspace).values())
     kinds = Counter()
@@ -122,13 +123,13 @@ def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
 
 def test_a_new_scorer_measures_its_own_columns_alone(tmp_path: Path, some: dict[str, int]) -> None:
     workspace = read_drop(tmp_path)
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert CALLS == {"image_size": 15, "image_pixels": 12, "text_length": 15}
     before = table(workspace)
     CALLS.clear()
     some |= {"image_hash": 1, "text_language": 1}
     assert staleness.stale(workspace, "a")[0] == "signals"
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert CALLS == {"image_hash": 12, "text_language": 15}
     after = table(workspace)
     assert before.keys() == after.keys()
@@ -140,11 +141,11 @@ def test_a_new_scorer_measures_its_own_columns_alone(tmp_path: Path, some: dict[
     assert sum(row["image_pdq"] is not None for row in after.values()) == 13
     CALLS.clear()
     some["text_length"] = 2
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert CALLS == {"text_length": 15}
     assert table(workspace).keys() == after.keys()
     del some["image_hash"]  # what nobody asks for any more stays as it was
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert {r["image_pdq"] for r in table(workspace).values()} == {
         r["image_pdq"] for r in after.values()
     }
@@ -154,12 +155,12 @@ def test_a_drop_that_is_read_again_measures_what_is_new(
     tmp_path: Path, some: dict[str, int]
 ) -> None:
     workspace = read_drop(tmp_path)
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     CALLS.clear()
     deliver(tmp_path / "drops" / "a", 2, first=700)
     (tmp_path / "drops" / "a" / "alone.txt").unlink()
-    ingest(workspace, staleness.drops(workspace)["a"])
-    counts = measure(workspace, "a")
+    ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
+    counts = measure(StageContext(workspace, "a"))
     assert counts.kept == len(table(workspace)) == 16
     assert CALLS == {"image_size": 2, "image_pixels": 2, "text_length": 2}
 
@@ -174,14 +175,14 @@ def test_a_table_from_before_there_were_versions_gains_the_columns(
     rows.append({"drop": "other", "id": "x", "text_chars": -1})
     measured = pa.Table.from_pylist(rows, schema=old)
     workspace.tables.replace("signals", old, measured.to_batches(), None)
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert CALLS["text_length"] == ids.num_rows
     found = table(workspace)
     assert found.pop("x") == dict.fromkeys(schema.SIGNALS.names) | rows[-1]
     assert all(row["text_chars"] != -1 for row in found.values())
     CALLS.clear()
     some["image_size"] = 2
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert set(CALLS) == {"image_size"}
 
 
@@ -189,7 +190,7 @@ def test_a_scorer_that_raises_costs_its_record_alone(
     tmp_path: Path, some: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = read_drop(tmp_path)
-    plain = active()
+    plain = stage.active()
 
     def fussy(batch: pa.RecordBatch):
         if "the same picture again" in batch["text"].to_pylist():
@@ -200,7 +201,7 @@ def test_a_scorer_that_raises_costs_its_record_alone(
         return tuple(replace(s, score=fussy) if s.name == "text_length" else s for s in plain)
 
     monkeypatch.setattr(stage, "active", scorers)
-    counts = measure(workspace, "a")
+    counts = measure(StageContext(workspace, "a"))
     assert (counts.input, counts.kept, counts.failed) == (15, 15, 0)
 
     def unmeasured() -> list[dict]:
@@ -219,11 +220,11 @@ def test_a_scorer_that_raises_costs_its_record_alone(
         ("unmeasured", "signals.text_length: ValueError: not that one")
     ]
     some["image_size"] = 2  # the text's scorer is not asked again, and its word stands
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert unmeasured() == [entry]
     monkeypatch.setattr(stage, "active", lambda *_: plain)
     some["text_length"] = 2
-    measure(workspace, "a")
+    measure(StageContext(workspace, "a"))
     assert unmeasured() == []
     assert table(workspace)[entry["id"]]["text_chars"] == 22
 
@@ -289,7 +290,7 @@ def test_ray_measures_what_beam_measures(
         workspace = read_drop(tmp_path / engine, 8)
         path = workspace.root / "corpus.yaml"
         path.write_text(path.read_text() + f"engine: {{signals: {engine}}}\n")
-        measure(Workspace.open(workspace.root), "a")
+        measure(StageContext(Workspace.open(workspace.root), "a"))
         made.append(table(workspace))
         row = record(workspace.tables, "signals", "a")
         assert row is not None

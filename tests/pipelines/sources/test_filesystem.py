@@ -17,6 +17,7 @@ from pipelines.sources.drops import find_drops, latest_change, listing_hash
 from pipelines.sources.records import BadRecord
 from pipelines.sources.units import list_units
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.errors import SourceError
 from store.workspace import Workspace
 from tests.helpers.rubbish import bad, delivered, gzipped, items, picture, tar_bytes, tone
@@ -131,7 +132,7 @@ def test_a_drop_in_a_bucket_is_ingested(tmp_path: Path, s3: str) -> None:
     )
     workspace = Workspace.open(tmp_path)
     (drop,) = staleness.drops(workspace).values()
-    counts = ingest(workspace, drop)
+    counts = ingest(StageContext(workspace, drop))
     rows = workspace.tables.open("samples").to_table(columns=["key", "image"]).to_pylist()
     assert {"b", "c", "f", "loose/a"} <= {r["key"] for r in rows}
     assert next(r["image"] for r in rows if r["key"] == "f") == picture(seed=3)

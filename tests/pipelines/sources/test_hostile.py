@@ -10,6 +10,7 @@ from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
 from pipelines.sources.read import count_records
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.config.limits import Limits
 from store.lineage import why
 from store.workspace import Workspace
@@ -37,12 +38,12 @@ def test_a_drop_with_rubbish_of_every_kind_conserves_every_record(tmp_path: Path
     drops = staleness.drops(workspace)
     assert set(drops) == set(planted)
     for name, drop in drops.items():
-        counts = ingest(workspace, drop)
+        counts = ingest(StageContext(workspace, drop))
         after = {"tars": 1}.get(name, 0)  # the sample behind the damaged stretch
         assert counts.input == counts.kept + counts.rejected + counts.failed
         assert counts.kept == HONEST[name] + after, name
         assert counts.input == counts.kept + len(planted[name]), name
-        measure(workspace, name)
+        measure(StageContext(workspace, name))
     for row in workspace.tables.open("stages").to_table().to_pylist():
         assert row["input"] == row["kept"] + row["rejected"] + row["failed"]
 

@@ -13,6 +13,7 @@ from embedders.spaces import in_order, open_space
 from orchestration import jobs
 from orchestration.cli.main import main
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from pipelines.vectors.align import align_space
 from pipelines.vectors.stage import embed
 from store.errors import EncoderError, InputError, NotAlignedError
@@ -99,11 +100,11 @@ def test_what_is_not_aligned_yet_says_how_to_go_on(tmp_path, log):
     from pipelines.samples.stage import ingest
     from pipelines.signals.stage import measure
 
-    ingest(workspace, drop)
-    measure(workspace, drop.name)
+    ingest(StageContext(workspace, drop))
+    measure(StageContext(workspace, drop.name))
     assert staleness.stale(workspace, drop) == ["vectors"]
     with pytest.raises(NotAlignedError, match="isotrope align"):
-        embed(workspace, drop.name)
+        embed(StageContext(workspace, drop.name))
 
 
 def test_a_projection_brings_an_encoder_into_the_space(aligned, log):

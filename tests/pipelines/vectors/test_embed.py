@@ -12,6 +12,7 @@ from embedders.registry import load
 from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from pipelines.vectors import encode_parts, staging_writer
 from pipelines.vectors.stage import embed
 from store import identity
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 def texts(encoder: str) -> str:
     """The configuration of a corpus of captions alone."""
-    return CONFIG[: CONFIG.index("    image:")] + f'    text: "python:tests.{encoder}"\n'
+    return CONFIG[: CONFIG.index("    image:")] + f'    text: "python:{encoder}"\n'
 
 
 def captioned(root: Path, drop: str, captions: dict[str, str]) -> None:
@@ -43,8 +44,8 @@ def curated(root: Path, config: str) -> Workspace:
     corpus.begin(root, config)
     workspace = Workspace.open(root)
     for name, drop in staleness.drops(workspace).items():
-        ingest(workspace, drop)
-        measure(workspace, name)
+        ingest(StageContext(workspace, drop))
+        measure(StageContext(workspace, name))
     return workspace
 
 
@@ -78,8 +79,8 @@ def test_a_part_is_embedded_once(tmp_path: Path, encoded: Counter[str]) -> None:
         stem.with_suffix(".txt").write_text(f"a red square of caption {number % 4}")
     corpus.deliver(tmp_path / "drops" / "b", 25)
     workspace = curated(tmp_path, CONFIG)
-    assert embed(workspace, "a") == Counts(20 + 24, 20 + 24)
-    assert embed(workspace, "b") == Counts(50, 50)
+    assert embed(StageContext(workspace, "a")) == Counts(20 + 24, 20 + 24)
+    assert embed(StageContext(workspace, "b")) == Counts(50, 50)
     assert set(encoded.values()) == {1}
     assert len(encoded) == len(vectors(workspace)) == 20 + 24 + 2 * 5
 
@@ -90,7 +91,7 @@ def test_poison_costs_itself_alone(tmp_path: Path) -> None:
     captions |= {"p1": "it raises", "p2": "it kills", "p3": "it is not a number"}
     captioned(tmp_path, "a", captions)
     workspace = curated(tmp_path, texts("tests.helpers.corpus:PoisonedText"))
-    assert embed(workspace, "a") == Counts(9, 6, failed=3)
+    assert embed(StageContext(workspace, "a")) == Counts(9, 6, failed=3)
     ledger = workspace.tables.scan("ledger", schema.LEDGER).to_pylist()
     rules = {e["key"]: e["rule"] for e in ledger if e["stage"] == "vectors"}
     assert rules == {"p1": "encoder.error", "p2": "encoder.crash", "p3": "encoder.nan"}
@@ -115,10 +116,10 @@ def test_a_run_that_broke_off_embeds_only_what_is_missing(
     with monkeypatch.context() as patched:
         patched.setattr(staging_writer.StagingWriter, "add", broken)
         with pytest.raises(OSError, match="power cut"):
-            embed(workspace, "a")
+            embed(StageContext(workspace, "a"))
     assert record(workspace.tables, "vectors", "a") is None
     first = len(encoded)
-    assert embed(workspace, "a") == Counts(100, 100)
+    assert embed(StageContext(workspace, "a")) == Counts(100, 100)
     row = record(workspace.tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 4
@@ -130,11 +131,11 @@ def test_a_run_that_broke_off_embeds_only_what_is_missing(
 def test_other_weights_embed_anew(tmp_path: Path) -> None:
     captioned(tmp_path, "a", {str(n): f"a green square {n}" for n in range(9)})
     workspace = curated(tmp_path, texts("tests.helpers.corpus:ColourText"))
-    embed(workspace, "a")
+    embed(StageContext(workspace, "a"))
     before = vectors(workspace)
     config = texts("tests.helpers.corpus:NewerText")
     (tmp_path / "corpus.yaml").write_text(config)
-    assert embed(Workspace.open(tmp_path), "a") == Counts(9, 9)
+    assert embed(StageContext(Workspace.open(tmp_path), "a")) == Counts(9, 9)
     after = vectors(workspace)
     assert before.keys() == after.keys()
     assert all(np.allclose(before[part], -after[part]) for part in before)
@@ -144,7 +145,7 @@ def test_vectors_of_another_length_publish_nothing(tmp_path: Path) -> None:
     captioned(tmp_path, "a", {"one": "a text"})
     workspace = curated(tmp_path, texts("tests.helpers.encoders:Unscaled"))
     with pytest.raises(InvariantError, match="has length 2"):
-        embed(workspace, "a")
+        embed(StageContext(workspace, "a"))
     assert not workspace.tables.exists("vectors__colours")
 
 

@@ -1,0 +1,78 @@
+"""The context of one stage run: the corpus, its space, and the drop.
+
+It is made once for a run of a stage and handed down, so that the space is resolved once.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from embedders.corpus_space import corpus_space
+from embedders.spaces import Space
+from pipelines.sources.drops import Drop
+from store.config.corpus_yaml import CorpusConfig
+from store.errors import InputError
+from store.tables.lance_tables import Tables
+from store.tables.stages import EVERY_DROP
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage is made from.
+
+    Attributes:
+        workspace: the corpus.
+        drop: the delivered drop (needed by `samples`), the name of a drop that has samples, or
+            None for a global stage.
+        forced: make the table again from scratch, although its inputs are unchanged.
+    """
+
+    workspace: Workspace
+    drop: Drop | str | None = None
+    forced: bool = False
+
+    @property
+    def tables(self) -> Tables:
+        return self.workspace.tables
+
+    @property
+    def config(self) -> CorpusConfig:
+        return self.workspace.config
+
+    @property
+    def drop_name(self) -> str:
+        """The drop under which the stage is recorded: its name, or `EVERY_DROP`."""
+        if self.drop is None:
+            return EVERY_DROP
+        return self.drop if isinstance(self.drop, str) else self.drop.name
+
+    @property
+    def delivery(self) -> Drop:
+        """The drop with its files.
+
+        Raises:
+            InputError: the context has no drop, or only its name.
+        """
+        if not isinstance(self.drop, Drop):
+            raise InputError(f"the files of a drop are needed, not only its name: {self.drop!r}")
+        return self.drop
+
+    @cached_property
+    def space(self) -> Space:
+        """The space of corpus.yaml, with the learned projections that are current.
+
+        Raises:
+            EncoderError: the space is not valid.
+        """
+        return corpus_space(self.workspace)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each tower's encoder, by modality, in alphabetical order.
+
+        Raises:
+            NotAlignedError: a tower has no projection yet.
+        """
+        return {
+            modality: self.space.fingerprint(modality) for modality in sorted(self.space.towers)
+        }
