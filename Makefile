@@ -29,6 +29,7 @@ check: $(READY)
 	$(call silent,$(BIN)/lint-imports --no-logo --no-cache)
 	$(BIN)/vulture
 	$(call silent,$(BIN)/deptry .)
+	$(BIN)/python tools/check_licences.py
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -42,7 +43,7 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/uv || $(PYTHON) -m venv .venv \
 	  || { echo "python3 cannot make environments here: apt install python3-venv"; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -42,15 +42,23 @@ class Classifier(Section):
 class Signals(Section):
     """Signals that models give, and that nobody gets unasked: each costs more than all the others.
 
-    `nsfw` is NudeNet's, `speech` Silero's; `aesthetic`, `watermark` and `class` are whatever the
-    classifiers that they name give, as `image_aesthetic`, `image_watermark` and `image_class`.
+    `nsfw` is true for the model of the package nudenet (AGPL-3.0, the extra `nsfw-agpl`), or the
+    path of an ONNX file of the same signature; relative paths start at the corpus's folder.
+    `speech` is Silero's; `aesthetic`, `watermark` and `class` are whatever the classifiers that
+    they name give, as `image_aesthetic`, `image_watermark` and `image_class`.
     """
 
-    nsfw: bool = False
+    nsfw: bool | Annotated[str, Field(min_length=1)] = False
     speech: bool = False
     aesthetic: Classifier | None = None
     watermark: Classifier | None = None
     other: Classifier | None = Field(default=None, alias="class")
+
+    def nsfw_model(self, root: Path) -> Path | None:
+        """The file that `nsfw` names, if any; `root` is the corpus's folder."""
+        if isinstance(self.nsfw, bool):
+            return None
+        return (root / Path(self.nsfw).expanduser()).resolve()
 
     def classifiers(self) -> dict[str, Classifier]:
         """The classifiers by the columns that they give."""
