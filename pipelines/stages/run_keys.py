@@ -16,7 +16,7 @@ from pipelines.stages.context import StageContext
 from store import identity
 from store.errors import NotFoundError
 from store.tables import schema
-from store.tables.signals import OPTIONAL, SCORERS
+from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
 from store.tables.staging import record
 from store.workspace import Workspace
@@ -131,14 +131,16 @@ def scorers(workspace: Workspace) -> dict[str, str]:
     Raises NotFoundError if a classifier's file is missing.
     """
     config = workspace.config.signals
-    versions = {name: str(version) for name, version in SCORERS.items()}
+    versions = {
+        name: str(scorer.version) for name, scorer in SCORERS.items() if not scorer.optional
+    }
     for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
         if is_on:
-            versions[name] = str(OPTIONAL[name])
+            versions[name] = str(SCORERS[name].version)
     for name, classifier in config.classifiers().items():
         path = _file(workspace, f"signals.{name}.model", classifier.path(workspace.root))
         settings = classifier.model_dump(), identity.content(path).hex()
-        version = OPTIONAL["image_classifier"]
+        version = SCORERS["image_classifier"].version
         versions[name] = f"{version}-{identity.run_key(name, *settings)[:12]}"
     return versions
 
