@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from pipelines.signals.scorer import Listener, SoundScorer, Values
+from pipelines.signals.scorer import AudioMeter, SoundScorer, Values
 
 _BLOCK_VALUES = 1 << 18  # frames times channels
 
@@ -26,27 +26,27 @@ def measure_sound(
     """
     values: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
-    listeners: dict[str, Listener] = {}
+    meters: dict[str, AudioMeter] = {}
 
     def attempt(name: str, work: Callable[..., Any], *args: Any) -> Any:
         try:
             return work(*args)
         except Exception as error:  # a scorer may raise anything; the others go on
             failures[name] = error
-            listeners.pop(name, None)
+            meters.pop(name, None)
 
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, channels = file.samplerate, file.channels
             for scorer in scorers:
-                if listener := attempt(scorer.name, scorer.listen, rate, channels):
-                    listeners[scorer.name] = listener
+                if meter := attempt(scorer.name, scorer.start, rate, channels):
+                    meters[scorer.name] = meter
             buffer = np.empty((max(1, _BLOCK_VALUES // channels), channels), np.float32)
             while len(block := file.read(out=buffer)):
-                for name, listener in list(listeners.items()):
-                    attempt(name, listener.hear, block)
+                for name, meter in list(meters.items()):
+                    attempt(name, meter.add, block)
     except (soundfile.SoundFileError, OSError, ValueError, OverflowError) as error:
         return {}, {scorer.name: error for scorer in scorers}
-    for name, listener in list(listeners.items()):
-        values |= attempt(name, listener.result) or {}
+    for name, meter in list(meters.items()):
+        values |= attempt(name, meter.result) or {}
     return values, failures

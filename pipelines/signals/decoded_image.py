@@ -48,12 +48,12 @@ def measure_picture(
     values: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
     try:
-        picture = open_picture(data)
+        image = open_picture(data)
     except RecordError as error:
         return {}, {scorer.name: error for scorer in scorers}
     for scorer in scorers:
         try:
-            values |= scorer.score(picture)
+            values |= scorer.score(image)
         except Exception as error:  # a scorer may raise anything; the others go on
             failures[scorer.name] = error
     return values, failures

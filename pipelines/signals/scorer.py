@@ -64,13 +64,13 @@ class PictureScorer(Scorer):
     score: Callable[[Picture], Values]
 
 
-class Listener(Protocol):
+class AudioMeter(Protocol):
     """Measures one recording, block by block as it is decoded.
 
     Its memory must not grow with the length of a block.
     """
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         """Measure the next block, float32 (frames, channels) with full scale at 1."""
 
     def result(self) -> Values:
@@ -82,7 +82,7 @@ class SoundScorer(Scorer):
     """Measures recordings. Each recording is decoded once for all scorers of this kind.
 
     Attributes:
-        listen: takes the sample rate in Hz and the number of channels; returns a new listener.
+        start: takes the sample rate in Hz and the number of channels; returns a new meter.
     """
 
-    listen: Callable[[int, int], Listener]
+    start: Callable[[int, int], AudioMeter]

@@ -46,12 +46,12 @@ def score(batch: pa.RecordBatch, scorers: Sequence[Scorer]) -> Scored:
     for scorer in scorers:
         if isinstance(scorer, BatchScorer):
             _by_columns(scorer, batch, done)
-    pictures = [s for s in scorers if isinstance(s, PictureScorer)]
-    sounds = [s for s in scorers if isinstance(s, SoundScorer)]
-    if pictures:
-        _by_parts("image", batch, pictures, measure_picture, done)
-    if sounds:
-        _by_parts("audio", batch, sounds, measure_sound, done)
+    image_scorers = [s for s in scorers if isinstance(s, PictureScorer)]
+    audio_scorers = [s for s in scorers if isinstance(s, SoundScorer)]
+    if image_scorers:
+        _by_parts("image", batch, image_scorers, measure_picture, done)
+    if audio_scorers:
+        _by_parts("audio", batch, audio_scorers, measure_sound, done)
     return done
 
 

@@ -22,23 +22,23 @@ class Bandwidth:
         self.rest = np.empty(0, np.float32)
         self.power = np.zeros(_FRAME // 2 + 1)
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         mono = np.concatenate([self.rest, block.mean(axis=1)])
         length = len(mono) // _FRAME * _FRAME
-        self._add(mono[:length])
+        self._add_frames(mono[:length])
         self.rest = mono[length:].copy()
 
     def result(self) -> Values:
         """`audio_bandwidth`: Hz, the highest frequency within 60 dB of the strongest one; null
         if the recording is silent."""
         if not self.power.any() and len(self.rest):  # shorter than one frame
-            self._add(np.pad(self.rest, (0, _FRAME - len(self.rest))))
+            self._add_frames(np.pad(self.rest, (0, _FRAME - len(self.rest))))
         self.power[0] = 0  # a constant offset is no sound
         strong = np.flatnonzero(self.power > self.power.max() * _MIN_POWER)
         highest = strong[-1] * self.rate / _FRAME if len(strong) else None
         return {"audio_bandwidth": highest}
 
-    def _add(self, mono: np.ndarray) -> None:
+    def _add_frames(self, mono: np.ndarray) -> None:
         frames = mono.reshape(-1, _FRAME) * _WINDOW
         self.power += (np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(axis=0)
 

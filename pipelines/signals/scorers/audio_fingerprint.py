@@ -33,7 +33,7 @@ class Fingerprint:
         self.frames_left = SECONDS * rate if _MIN_RATE <= rate <= _MAX_RATE else 0
         self.blocks: list[np.ndarray] = []
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         if self.frames_left > 0:
             self.blocks.append(block[: self.frames_left].mean(axis=1))
             self.frames_left -= len(block)

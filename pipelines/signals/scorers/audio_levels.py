@@ -27,7 +27,7 @@ class Levels:
         self.energies: list[np.ndarray] = []
         self.clipped = self.samples = 0
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         self.clipped += int((np.abs(block) >= _FULL_SCALE).sum())
         self.samples += block.size
         power = np.concatenate([self.rest, np.square(block, dtype=np.float32).mean(axis=1)])

@@ -26,7 +26,7 @@ class Loudness:
         self.rest = np.empty(0)
         self.energies: list[np.ndarray] = []
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         if not self.usable:
             return
         filtered, self.state = sosfilt(self.filter, block, axis=0, zi=self.state)

@@ -33,7 +33,7 @@ class Speech:
         self.state = np.zeros((2, 1, 128), np.float32)
         self.windows = self.speech_windows = 0
 
-    def hear(self, block: np.ndarray) -> None:
+    def add(self, block: np.ndarray) -> None:
         if not self.ratio:
             return
         mono = np.concatenate([self.rest, block.mean(axis=1)])

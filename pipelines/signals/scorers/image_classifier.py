@@ -37,9 +37,9 @@ def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
         cannot be loaded or has no output of the configured number.
     """
 
-    def score(picture: Picture) -> Values:
+    def score(image: Picture) -> Values:
         run = network(config.model.partition(":")[0], str(path))
-        values = np.asarray(run(_input(picture, config)), np.float64).reshape(-1)
+        values = np.asarray(run(_input(image, config)), np.float64).reshape(-1)
         if config.output >= len(values):
             raise EncoderError(
                 f"{path} gives {len(values)} values, there is no {config.output}: set `output` to"
@@ -50,14 +50,14 @@ def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
     return PictureScorer(name, (name,), ("image_id", "image"), score)
 
 
-def _input(picture: Picture, config: Classifier) -> np.ndarray:
+def _input(image: Picture, config: Classifier) -> np.ndarray:
     """Float32 (1, 3, side, side): the central square of the image, resized and normalised."""
-    width, height = picture.rgb.size
+    width, height = image.rgb.size
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short)
     side = (config.side, config.side)
-    small = picture.rgb.resize(side, Image.Resampling.BICUBIC, box=box)
+    small = image.rgb.resize(side, Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(small, np.float32) / 255
     normal = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])

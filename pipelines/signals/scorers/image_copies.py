@@ -29,11 +29,11 @@ _SIDE, _PIXELS, _FREQUENCIES = 128, 64, 16
 _ABOVE_MEDIAN = 0.1  # of the mean absolute coefficient
 
 
-def score(picture: Picture) -> Values:
+def score(image: Picture) -> Values:
     """`image_copies`: 16 hashes of 32 bytes each, that of the whole image first.
     `image_look`: 32 x 32 RGB pixels, whatever the aspect ratio."""
-    grey = picture.rgb.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
-    look = picture.rgb.resize((LOOK, LOOK), Image.Resampling.BILINEAR)
+    grey = image.rgb.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    look = image.rgb.resize((LOOK, LOOK), Image.Resampling.BILINEAR)
     return {"image_copies": hashes(np.asarray(grey)).tobytes(), "image_look": look.tobytes()}
 
 

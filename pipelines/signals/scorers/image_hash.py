@@ -10,14 +10,14 @@ from pipelines.signals.scorer import Picture, PictureScorer, Values
 from store.tables.signals import SCORERS
 
 
-def score(picture: Picture) -> Values:
+def score(image: Picture) -> Values:
     """`image_pdq`: 32 bytes. `image_pdq_quality`: 0 (featureless) to 100.
 
     Hashes of low quality are not reliable; the paper draws the line at 50.
     """
     import pdqhash
 
-    bits, quality = pdqhash.compute(np.asarray(picture.rgb))
+    bits, quality = pdqhash.compute(np.asarray(image.rgb))
     return {"image_pdq": np.packbits(bits.astype(bool)).tobytes(), "image_pdq_quality": quality}
 
 

@@ -14,7 +14,7 @@ _LEVELS = np.arange(256)
 _NEAR_LEVELS = 9  # neighbouring grey levels that JPEG makes of one even surface
 
 
-def score(picture: Picture) -> Values:
+def score(image: Picture) -> Values:
     """Measured at 256 pixels on the short side, on the luma L, 0 to 255.
 
     - `image_animated`: 1 if there are more frames than the first, which is measured; else 0.
@@ -23,13 +23,13 @@ def score(picture: Picture) -> Values:
     - `image_brightness`, `image_contrast`: mean and standard deviation of L / 255.
     - `image_uniformity`: largest share of pixels within 9 neighbouring grey levels.
     """
-    counts = np.bincount(picture.luma.ravel(), minlength=256)
+    counts = np.bincount(image.luma.ravel(), minlength=256)
     share = counts / counts.sum()
     mean = float(share @ _LEVELS)
     nonzero = share[share > 0]
     return {
-        "image_animated": int(picture.animated),
-        "image_sharpness": laplacian_variance(picture.luma),
+        "image_animated": int(image.animated),
+        "image_sharpness": laplacian_variance(image.luma),
         "image_entropy": max(0.0, float(-(nonzero @ np.log2(nonzero)))),
         "image_brightness": mean / 255,
         "image_contrast": float(np.sqrt(share @ (_LEVELS - mean) ** 2)) / 255,

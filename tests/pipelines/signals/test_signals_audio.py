@@ -38,10 +38,10 @@ def encoded(sound: np.ndarray, rate: int = RATE, format: str = "WAV", **options)
 def measure(scorer: SoundScorer, sound: np.ndarray, rate: int = RATE, block: int = 10_000) -> dict:
     """The values of one scorer, which gets `block` frames at a time."""
     sound = np.atleast_2d(np.asarray(sound, np.float32).T).T
-    listener = scorer.listen(rate, sound.shape[1])
+    meter = scorer.start(rate, sound.shape[1])
     for start in range(0, len(sound), block):
-        listener.hear(sound[start : start + block])
-    return dict(listener.result())
+        meter.add(sound[start : start + block])
+    return dict(meter.result())
 
 
 def stereo(sound: np.ndarray) -> np.ndarray:
@@ -241,7 +241,7 @@ def test_values_do_not_depend_on_the_size_of_blocks(block: int, channels: int) -
 
 def test_a_scorer_that_raises_leaves_the_values_of_the_others() -> None:
     class Failing:
-        def hear(self, block: np.ndarray) -> None:
+        def add(self, block: np.ndarray) -> None:
             raise ZeroDivisionError("failing")
 
     bad = SoundScorer("bad", ("audio_speech",), ("audio",), lambda rate, channels: Failing())
