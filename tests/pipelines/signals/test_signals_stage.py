@@ -1,6 +1,5 @@
 """The stage `signals`: nothing is measured twice or lost, with either engine."""
 
-import hashlib
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -16,21 +15,17 @@ from pipelines.engine import ray_tasks
 from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
 from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer
-from pipelines.signals.scorers import audio_speech, image_nsfw
-from pipelines.signals.scoring import score
 from pipelines.signals.stage import cut, measure
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
 from store.config.engine import Ray
-from store.config.signals import Classifier, Signals
-from store.errors import NotFoundError
 from store.lineage import why
 from store.tables import schema, signals
 from store.tables.lance_tables import Tables
 from store.tables.signals import ScorerColumns
 from store.tables.staging import begin, record
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, CONFIG, deliver, picture
+from tests.helpers.corpus import COLOURS, deliver, picture
 from tests.helpers.corpus import begin as configure
 from tests.helpers.rubbish import tone
 from tests.helpers.units import ROW, Deadly
@@ -95,28 +90,6 @@ def table(workspace: Workspace, columns: list[str] | None = None) -> dict[str, d
     """The rows of `signals` by sample."""
     rows = workspace.tables.scan("signals", schema.SIGNALS, columns)
     return {row["id"]: row for row in rows.to_pylist()}
-
-
-def test_scorers_give_the_columns_that_are_declared() -> None:
-    names = [n for n, declared in signals.SCORERS.items() if not declared.optional]
-    assert [s.name for s in registry.ALWAYS] == names
-    given_columns = [c for s in registry.ALWAYS for c in s.gives]
-    optional = {"image_nsfw", "audio_speech", "image_aesthetic", "image_watermark", "image_class"}
-    assert len(given_columns) == len(set(given_columns))
-    declared_columns = schema.SIGNAL_TYPES.keys() | schema.FINGERPRINT_TYPES.keys()
-    assert set(given_columns) == declared_columns - optional
-    for scorer in registry.ALWAYS:
-        assert set(scorer.reads) <= set(schema.SAMPLES.names)
-    for scorer in (*registry.ALWAYS, image_nsfw.NSFW, audio_speech.SPEECH):
-        assert scorer.gives == signals.SCORERS[scorer.name].names
-    model = Classifier(model="onnx:model.onnx")
-    configured = Signals.model_validate({"aesthetic": model, "watermark": model, "class": model})
-    assert tuple(configured.classifiers()) == signals.SCORERS["image_classifier"].names
-
-
-def test_the_schema_of_signals_is_the_one_in_stored_run_keys() -> None:
-    digest = hashlib.sha256(str(schema.SIGNALS).encode()).hexdigest()
-    assert digest == "e0566b1add5b54026a29d07568e40ec0f3644242728b52d12317585fd6835486"
 
 
 def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
@@ -256,22 +229,6 @@ def test_a_scorer_that_raises_fails_only_for_that_sample(
     assert table(workspace)[entry["id"]]["text_chars"] == 22
 
 
-@given(st.sets(st.integers(0, 40)), st.integers(1, 41))
-def test_failing_rows_are_found_by_halving(failing: set[int], rows: int) -> None:
-    def score_numbers(batch: pa.RecordBatch):
-        numbers = batch["text"].to_pylist()
-        if failing & {int(n) for n in numbers}:
-            raise RuntimeError("bad")
-        return {"text_chars": batch["text"].cast(pa.int32())}
-
-    scorer = BatchScorer("text_length", ("text_chars",), ("text",), score_numbers)
-    texts = pa.array([str(n) for n in range(rows)], pa.large_string())
-    done = score(pa.record_batch({"text": texts}), [scorer])
-    expected = [None if n in failing else n for n in range(rows)]
-    assert done.columns["text_chars"].to_pylist() == expected
-    assert [row for row, _, _ in done.failed] == sorted(failing & set(range(rows)))
-
-
 @given(st.lists(st.sampled_from([0, 1, 1000, 30 << 20, 64 << 20, 65 << 20, 300 << 20])))
 def test_units_cover_all_rows_and_stay_small(sizes: list[int]) -> None:
     spans = list(cut(np.asarray(sizes, np.int64)))
@@ -279,22 +236,6 @@ def test_units_cover_all_rows_and_stay_small(sizes: list[int]) -> None:
     for start, stop in spans:
         assert sum(sizes[start:stop]) <= 64 << 20 or stop - start == 1
     assert [s for s, _ in cut(np.zeros(10_000, np.int64))] == [0, 4096, 8192]
-
-
-def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
-    configure(tmp_path, CONFIG + "signals: {nsfw: true, watermark: {model: 'onnx:mark.onnx'}}\n")
-    workspace = Workspace.open(tmp_path)
-    with pytest.raises(NotFoundError, match=r"signals\.image_watermark\.model"):
-        run_keys.scorers(workspace)
-    weights = tmp_path / "mark.onnx"
-    versions = []
-    for content in (b"one", b"another"):
-        weights.write_bytes(content)
-        versions.append(run_keys.scorers(workspace))
-    assert versions[0]["image_nsfw"] == "1"
-    assert versions[0]["image_watermark"] != versions[1]["image_watermark"]
-    names = [s.name for s in registry.active(workspace.config.signals, tmp_path)]
-    assert set(names) == set(versions[0])
 
 
 # Ray
