@@ -1,4 +1,7 @@
-"""Encoders that cost nothing, for what the pipeline costs by itself, and CLIP of random weights."""
+"""Encoders for the benchmarks: encoders without cost, and CLIP towers with random weights.
+
+An encoder without cost returns a constant vector, so that a benchmark measures the pipeline alone.
+"""
 
 from functools import cached_property
 from typing import Any
@@ -15,7 +18,7 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 class NullText:
-    """Every text gets the same vector."""
+    """Gives the same vector to every text."""
 
     name = "null"
     version = "1"
@@ -31,30 +34,31 @@ class NullText:
 
 
 class NullImage(NullText):
-    """Every image gets the same vector, and is not looked at."""
+    """Gives the same vector to every image, without decoding it."""
 
     modality = "image"
 
 
 def square(raw: Any, side: int) -> np.ndarray:
-    """uint8 (side, side, 3): the shorter side resized, the middle cut out, as CLIP does."""
-    picture = load_rgb(raw, side)
-    scale = side / min(picture.size)
-    width, height = (max(side, round(length * scale)) for length in picture.size)
+    """An image as uint8 (side, side, 3): its shorter side is resized to `side` and its centre is
+    cropped, as CLIP does."""
+    image = load_rgb(raw, side)
+    scale = side / min(image.size)
+    width, height = (max(side, round(length * scale)) for length in image.size)
     left, top = (width - side) // 2, (height - side) // 2
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized.crop((left, top, left + side, top + side)))
 
 
 class DecodedImage(NullImage):
-    """As NullImage, though every image is decoded and resized to 224 pixels."""
+    """As NullImage, but decodes every image and resizes it to 224 pixels."""
 
     def prepare(self, raw: Any) -> np.ndarray:
         return square(raw, 224)
 
 
 class Clip:
-    """The image tower of an open_clip model with random weights: bf16 on a GPU, else float32."""
+    """An image tower of open_clip with random weights, in bfloat16 on a GPU and else in float32."""
 
     version = "random"
     modality = "image"
@@ -85,12 +89,12 @@ class Clip:
         pixels = pixels.pin_memory() if weight.is_cuda else pixels
         np.stack(batch, out=pixels.numpy())
         with torch.inference_mode():
-            # Bytes cross to the GPU, a quarter of what floats would take; it does the rest.
-            there = pixels.to(weight.device, non_blocking=True).permute(0, 3, 1, 2)
+            # Bytes are copied to the GPU, a quarter of the size of floats; the GPU converts them.
+            on_device = pixels.to(weight.device, non_blocking=True).permute(0, 3, 1, 2)
             mean, deviation = (
                 torch.tensor(v, device=weight.device).view(1, 3, 1, 1) for v in (_MEAN, _DEVIATION)
             )
-            inputs = ((there.float() / 255 - mean) / deviation).to(weight.dtype)
+            inputs = ((on_device.float() / 255 - mean) / deviation).to(weight.dtype)
             return unit_rows(self._tower(inputs).float().cpu().numpy())
 
 
@@ -103,7 +107,7 @@ def l14() -> Clip:
 
 
 class Tiny(Clip):
-    """A tower of one layer, so that what runs on a GPU can be tried without."""
+    """A tower of one layer, to try the GPU benchmark on a machine without a GPU."""
 
     @cached_property
     def _tower(self) -> Any:

@@ -1,17 +1,20 @@
-"""Fitting corrections: its speed beside the matrix products that it cannot do without, its peers'
-speed at the same answers, how it grows, and its memory.
+"""Measure the speed and memory of fitting corrections.
 
     python benchmarks/fit.py                            # 100,000 x 512: about ten minutes
-    python benchmarks/fit.py --quick                    # 20,000 x 512: about one
-    python benchmarks/fit.py --million                  # and a million rows, which needs 6 GB
+    python benchmarks/fit.py --quick                    # 20,000 x 512: about one minute
+    python benchmarks/fit.py --million                  # also a million rows, which needs 6 GB
     python benchmarks/fit.py --write docs/speed.md
 
-Peers: the package nnn-retrieval (`uv pip install --target peers --no-deps nnn-retrieval tqdm`,
-then PYTHONPATH=peers; left out where it is missing), and the formulas of scikit-hubness in plain
-numpy, block by block over full rows of similarities, because that package does not import beside
-today's scikit-learn. What a peer answers must be equal within 1e-5. Everything that is compared
-runs in turn, several times over, and medians of the ratios are given, by the clock and by the time
-of processors, which on a machine that is shared is the steadier of the two.
+Five tables are printed: the time of the matrix products as a share of a fit; the time of peers with
+equal results; the growth of the time with rows and bank; the time of several settings in one pass
+and of new rows; and the memory.
+
+Peers are the package nnn-retrieval (`uv pip install --target peers --no-deps nnn-retrieval tqdm`,
+then PYTHONPATH=peers; it is left out if it is not installed), and the formulas of scikit-hubness in
+numpy, block by block over full rows of similarities, because that package cannot be imported with
+current scikit-learn. The results of a peer must be equal within 1e-5. Runs that are compared take
+turns, several times, and the tables show medians of the ratios, of wall-clock time and of processor
+time. On a shared machine, processor time varies less.
 """
 
 import argparse
@@ -27,13 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import Took, peak, products, timed, unit_rows
+from machine import Seconds, peak_memory, time_per_multiply_add, timed, unit_rows
 from peers import Peer, peers
 
 from store.corrections import fit, fit_many
 
 EQUAL = 1e-5
-METHODS: dict[str, tuple[dict[str, Any], int]] = {  # parameters, and how many banks are multiplied
+METHODS: dict[str, tuple[dict[str, Any], int]] = {  # parameters, and number of banks multiplied
     "nnn": ({"alpha": 1.0, "k": 16}, 1),
     "csls": ({"k": 10}, 1),
     "local_scaling": ({"k": 10}, 1),
@@ -41,37 +44,36 @@ METHODS: dict[str, tuple[dict[str, Any], int]] = {  # parameters, and how many b
     "dual_inverted_softmax": ({"beta_query": 20.0, "beta_gallery": 5.0}, 2),
 }
 INTRODUCTION = """\
-What a fit cannot do without is the product of the gallery with the bank. Shares are the time of
-those products alone, at the rate that numpy reaches on one of our tiles right before and after,
-over the time of the fit. By the clock, ratios waver where others use the machine; by processor
-time they hardly do. Each of our threads multiplies with one BLAS thread: a product that uses
-all cores waits for threads that are busy with what comes after another product, which cost up to
-half the speed. Up to a beta of 80, exponentials are taken without the running maximum, and those
-of a doubled beta are squares; a top k looks closely only at scores above a floor. Peers' answers
-are equal within 1e-5."""
-SIX = [
+A fit needs at least the product of the gallery with the bank. A share is the time of these products
+alone, at the rate of numpy on one tile right before and after the fit, divided by the time of the
+fit. Ratios of wall-clock time vary if other processes use the machine; ratios of processor time
+hardly do. Each worker thread multiplies with one BLAS thread: a product on all cores waits for
+threads that process another product, which costs up to half the speed. Up to a beta of 80,
+exponentials are computed without the running maximum, and those of a doubled beta are squares. A
+top k packs only the scores above the running k-th best. Results of peers are equal within 1e-5."""
+SETTINGS = [
     *(("nnn", {"k": k}) for k in (4, 16, 64)),
     *(("inverted_softmax", {"beta": beta}) for beta in (10, 20, 40)),
 ]
 
 
 class Report:
-    """Tables in Markdown, printed as they come."""
+    """Lines and tables in Markdown, which are also printed at once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, *lines: str) -> None:
+    def add(self, *lines: str) -> None:
         self.lines += lines
         print(*lines, sep="\n", flush=True)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self.say("", f"## {title}", "", *("| " + " | ".join(r) + " |" for r in (header,)))
-        self.say("|---" * len(header) + "|", *("| " + " | ".join(r) + " |" for r in rows), "")
+        self.add("", f"## {title}", "", "| " + " | ".join(header) + " |")
+        self.add("|---" * len(header) + "|", *("| " + " | ".join(r) + " |" for r in rows), "")
 
 
 class Case:
-    """A gallery with its banks, fitted in whatever way."""
+    """A random gallery with its banks."""
 
     def __init__(self, rows: int, bank: int, dims: int):
         self.rows, self.bank = rows, bank
@@ -85,117 +87,126 @@ class Case:
         return fit(method, gallery=self.gallery, **self.banks, **METHODS[method][0])
 
     def part(self, rows: int, bank: int) -> "Case":
-        """The first rows of both."""
+        """The first rows of the gallery and of the banks."""
         part = object.__new__(Case)
         part.rows, part.bank, part.gallery = rows, bank, self.gallery[:rows]
         part.banks = {name: b[:bank] for name, b in self.banks.items()}
         return part
 
-    def alone(self) -> Took:
-        """What the product of the gallery with a bank takes without anything else."""
-        one = products(self.gallery, self.banks["query_bank"])
-        return Took(*(seconds * self.gallery.size * self.bank for seconds in one))
+    def product_time(self) -> Seconds:
+        """The time of the product of the gallery with one bank, without other work."""
+        unit_time = time_per_multiply_add(self.gallery, self.banks["query_bank"])
+        return Seconds(*(seconds * self.gallery.size * self.bank for seconds in unit_time))
 
 
-def median(runs: Iterable[Took]) -> Took:
-    return Took(*(statistics.median(column) for column in zip(*runs, strict=True)))
+def median(runs: Iterable[Seconds]) -> Seconds:
+    return Seconds(*(statistics.median(column) for column in zip(*runs, strict=True)))
 
 
-def ratio(took: Took, digits: int = 2) -> list[str]:
-    return [f"{took.clock:.{digits}f}", f"{took.busy:.{digits}f}"]
+def cells(ratio: Seconds, digits: int = 2) -> list[str]:
+    return [f"{ratio.wall:.{digits}f}", f"{ratio.cpu:.{digits}f}"]
 
 
-def shares(report: Report, cases: Sequence[Case], repeats: int) -> None:
+def measure_shares(report: Report, cases: Sequence[Case], repeats: int) -> None:
+    """The time of the products as a share of a fit, for each method."""
     rows = []
     for case in cases:
         for method, (_, banks) in METHODS.items():
-            seen = []
+            shares = []
             for _ in range(repeats):
-                before = case.alone()
-                took, _ = timed(lambda: case.fit(method))  # noqa: B023
-                seen.append(Took(*np.add(before, case.alone()) / 2 * banks) / took)
-            rows.append([method, f"{case.rows:,}", f"{case.bank:,}", *ratio(median(seen))])
+                before = case.product_time()
+                seconds, _ = timed(lambda: case.fit(method))  # noqa: B023
+                products = Seconds(*np.add(before, case.product_time()) / 2 * banks)
+                shares.append(products / seconds)
+            rows.append([method, f"{case.rows:,}", f"{case.bank:,}", *cells(median(shares))])
     header = ["method", "rows", "bank", "share of time", "of processor time"]
-    report.table("What the products alone would take, as a share of a fit", header, rows)
+    report.table("Time of the products alone, as a share of a fit", header, rows)
 
 
-def beside_peers(report: Report, case: Case, repeats: int) -> None:
-    known: list[Peer] = peers()
-    ratios: list[list[Took]] = [[] for _ in known]
-    worst = [0.0] * len(known)
+def compare_with_peers(report: Report, case: Case, repeats: int) -> None:
+    installed: list[Peer] = peers()
+    ratios: list[list[Seconds]] = [[] for _ in installed]
+    differences = [0.0] * len(installed)
     for _ in range(repeats):
-        fitted = {method: timed(partial(case.fit, method)) for method in {m for m, _, _ in known}}
-        for i, (method, _, work) in enumerate(known):
-            theirs, answer = timed(partial(work, case.gallery, case.banks["query_bank"]))
-            ours, c = fitted[method]
+        methods = {method for method, _, _ in installed}
+        fitted = {method: timed(partial(case.fit, method)) for method in methods}
+        for i, (method, _, work) in enumerate(installed):
+            theirs, biases = timed(partial(work, case.gallery, case.banks["query_bank"]))
+            ours, correction = fitted[method]
             ratios[i].append(theirs / ours)
-            worst[i] = max(worst[i], float(abs(c.bias - answer).max()))
-    assert max(worst) <= EQUAL, worst
+            differences[i] = max(differences[i], float(abs(correction.bias - biases).max()))
+    assert max(differences) <= EQUAL, differences
     rows = [
-        [method, name, *ratio(median(ratios[i])), f"{worst[i]:.0e}"]
-        for i, (method, name, _) in enumerate(known)
+        [method, name, *cells(median(ratios[i])), f"{differences[i]:.0e}"]
+        for i, (method, name, _) in enumerate(installed)
     ]
     header = ["method", "peer", "peer's time / ours", "processor time", "largest difference"]
     report.table(f"Peers, {case.rows:,} rows, bank of {case.bank:,}", header, rows)
 
 
-def growth(report: Report, case: Case, repeats: int) -> None:
+def measure_growth(report: Report, case: Case, repeats: int) -> None:
+    """The time of nnn on the full case, relative to parts of it."""
     parts = [case.part(case.rows // i, case.bank) for i in (4, 2)]
     parts += [case.part(case.rows, case.bank // i) for i in (4, 2)]
-    seen: list[list[Took]] = [[] for _ in parts]
+    ratios: list[list[Seconds]] = [[] for _ in parts]
     for _ in range(repeats):
-        whole, _ = timed(lambda: case.fit("nnn"))
-        for times, part in zip(seen, parts, strict=True):
-            times.append(whole / timed(partial(part.fit, "nnn"))[0])
+        full, _ = timed(lambda: case.fit("nnn"))
+        for part_ratios, part in zip(ratios, parts, strict=True):
+            part_ratios.append(full / timed(partial(part.fit, "nnn"))[0])
     rows = []
-    for times, part in zip(seen, parts, strict=True):
+    for part_ratios, part in zip(ratios, parts, strict=True):
         work = case.rows // part.rows * (case.bank // part.bank)
-        rows.append([f"{part.rows:,} x {part.bank:,}", f"{work}", *ratio(median(times))])
+        rows.append([f"{part.rows:,} x {part.bank:,}", f"{work}", *cells(median(part_ratios))])
     header = ["rows x bank", "times the work", "times the time", "times the processor time"]
     report.table(f"Growth of nnn from less up to {case.rows:,} x {case.bank:,}", header, rows)
 
 
-def together(report: Report, case: Case, repeats: int) -> None:
-    """Several settings in one pass, and new rows against a whole fit."""
+def measure_sharing(report: Report, case: Case, repeats: int) -> None:
+    """Several settings in one pass, and new rows, relative to one fit."""
     new = slice(0, case.rows // 100)
-    six, some = [], []
+    many, few_rows = [], []
     for _ in range(repeats):
-        one, c = timed(lambda: case.fit("nnn"))
-        six.append(timed(lambda: fit_many(SIX, gallery=case.gallery, **case.banks))[0] / one)
-        took, applied = timed(partial(c.apply, case.gallery[new]))
-        some.append(took / one)
-        assert abs(applied.bias - c.bias[new]).max() <= 1e-6
+        single, correction = timed(lambda: case.fit("nnn"))
+        all_settings, _ = timed(lambda: fit_many(SETTINGS, gallery=case.gallery, **case.banks))
+        many.append(all_settings / single)
+        seconds, applied = timed(partial(correction.apply, case.gallery[new]))
+        few_rows.append(seconds / single)
+        assert abs(applied.bias - correction.bias[new]).max() <= 1e-6
     rows = [
-        ["six settings (`fit_many`), to one", *ratio(median(six))],
-        ["`apply` on 1% of the rows, to a whole fit", *ratio(median(some), 3)],
+        ["six settings (`fit_many`), to one", *cells(median(many))],
+        ["`apply` on 1% of the rows, to a full fit", *cells(median(few_rows), 3)],
     ]
     header = ["", "ratio of times", "of processor times"]
     report.table(f"Six settings, and new rows, to one fit of nnn at {case.rows:,}", header, rows)
 
 
-def memory(report: Report, sizes: Sequence[int], bank: int, dims: int) -> None:
+def measure_memory(report: Report, sizes: Sequence[int], bank: int, dims: int) -> None:
     rows = []
     for size in sizes:
-        call = [sys.executable, __file__, "--measure", str(size), str(bank), str(dims)]
-        seen = json.loads(subprocess.run(call, check=True, capture_output=True).stdout)
-        rows.append([f"{size:,}", f"{seen['inputs']:.2f}", f"{seen['above']:.2f}",
-                     f"{seen['took']:.0f}", *ratio(Took(*seen["share"]))])  # fmt: skip
-        assert seen["above"] < 2
+        command = [sys.executable, __file__, "--measure", str(size), str(bank), str(dims)]
+        output = subprocess.run(command, check=True, capture_output=True).stdout
+        result = json.loads(output)
+        rows.append([f"{size:,}", f"{result['inputs']:.2f}", f"{result['above']:.2f}",
+                     f"{result['seconds']:.0f}", *cells(Seconds(*result["share"]))])  # fmt: skip
+        assert result["above"] < 2
     header = ["rows", "GB of inputs", "GB above them", "seconds", "share of time",
               "of processor time"]  # fmt: skip
     report.table(f"Memory: six settings in one pass, bank of {bank:,}", header, rows)
 
 
-def measure(rows: int, bank: int, dims: int) -> None:
-    """Print what one pass over so many rows takes; runs alone in a process, whose peak it tells.
-    All that the process holds besides its inputs, the interpreter too, counts as above them."""
+def print_memory(rows: int, bank: int, dims: int) -> None:
+    """Print time and memory of one pass as JSON.
+
+    It runs in a process of its own and reads its peak memory. All memory of the process except the
+    inputs, also that of the interpreter, counts as above them.
+    """
     case = Case(rows, bank, dims)
     inputs = sum(x.nbytes for x in (case.gallery, *case.banks.values())) / 1e9
-    before = case.alone()
-    took, _ = timed(lambda: fit_many(SIX, gallery=case.gallery, **case.banks))
-    share = Took(*np.add(before, case.alone()) / 2) / took
-    seen = {"inputs": inputs, "above": peak() - inputs, "took": took.clock, "share": share}
-    print(json.dumps(seen))
+    before = case.product_time()
+    seconds, _ = timed(lambda: fit_many(SETTINGS, gallery=case.gallery, **case.banks))
+    share = Seconds(*np.add(before, case.product_time()) / 2) / seconds
+    above = peak_memory() - inputs
+    print(json.dumps({"inputs": inputs, "above": above, "seconds": seconds.wall, "share": share}))
 
 
 def main() -> None:
@@ -207,22 +218,21 @@ def main() -> None:
     parser.add_argument("--measure", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        measure(*options.measure)
+        print_memory(*options.measure)
         return
     rows, bank, dims = 20_000 if options.quick else 100_000, 10_000, 512
     report = Report()
-    report.say(
+    report.add(
         "# Speed of fitting", "", INTRODUCTION, "",
         f"Measured with `benchmarks/fit.py` on {os.cpu_count()} cores ({platform.machine()}), "
         f"{dims} dimensions, numpy {np.__version__}, medians of {options.repeats} runs.",
     )  # fmt: skip
     case = Case(rows, bank, dims)
-    shares(report, [case.part(rows // 4, bank), case.part(rows, 1000)], options.repeats)
-    beside_peers(report, case, options.repeats)
-    growth(report, case, options.repeats)
-    together(report, case, options.repeats)
-    # Here belongs the Ray job's speed in the number of its workers.
-    memory(report, [rows, 1_000_000] if options.million else [rows], bank, dims)
+    measure_shares(report, [case.part(rows // 4, bank), case.part(rows, 1000)], options.repeats)
+    compare_with_peers(report, case, options.repeats)
+    measure_growth(report, case, options.repeats)
+    measure_sharing(report, case, options.repeats)
+    measure_memory(report, [rows, 1_000_000] if options.million else [rows], bank, dims)
     if options.write:
         options.write.write_text("\n".join(report.lines).strip() + "\n")
 

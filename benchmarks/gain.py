@@ -1,10 +1,10 @@
-"""What correction gains on real features, inductively, and that it does no harm on bad banks.
+"""Measure the gain of corrections on real features, and whether bad banks do harm.
 
     python benchmarks/gain.py clip_coco500.npy
 
-The file holds an array (2, pairs, dims): images, then their captions. In each random split one
-half is bank and validation, the other test; `auto` never sees the test half. Prints tables and
-writes docs/gain.md.
+The file holds an array (2, pairs, dims): images, then their captions. In each random split, one
+half is used for banks and validation and the other for the test, so the evaluation is inductive:
+`auto` never sees the test half. The script prints tables and writes docs/gain.md.
 """
 
 import argparse
@@ -27,13 +27,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "gain.md"
 
 
 def halves(queries: np.ndarray, gallery: np.ndarray, seed: int) -> tuple[Half, Half]:
-    """A random half for banks and validation, and the other for the test."""
+    """A random half for banks and validation, and the other half for the test."""
     order = np.random.default_rng(seed).permutation(len(queries))
     a, b = order[: len(order) // 2], order[len(order) // 2 :]
     return (queries[a], gallery[a]), (queries[b], gallery[b])
 
 
-def whole_bank(bank: Half, rng: np.random.Generator) -> dict:
+def full_bank(bank: Half, rng: np.random.Generator) -> dict:
     return pairs_and_banks(bank, bank, np.arange(len(bank[0])))
 
 
@@ -43,7 +43,7 @@ def random_bank(bank: Half, rng: np.random.Generator) -> dict:
 
 
 def foreign_bank(bank: Half, rng: np.random.Generator) -> dict:
-    """Vectors with the statistics of the real ones, but of another world: dimensions permuted."""
+    """Vectors with the statistics of the real ones but permuted dimensions, as of another space."""
     order = rng.permutation(bank[0].shape[1])
     return pairs_and_banks(bank, (bank[0][:, order], bank[1][:, order]), None)
 
@@ -53,7 +53,7 @@ def tiny_bank(bank: Half, rng: np.random.Generator) -> dict:
 
 
 def wrong_pairs(bank: Half, rng: np.random.Generator) -> dict:
-    """One pair in ten has another pair's caption."""
+    """Pairs of which one in ten has the caption of another pair."""
     swapped = bank[0].copy()
     wrong = rng.choice(len(swapped), len(swapped) // 10, replace=False)
     swapped[wrong] = swapped[np.roll(wrong, 1)]
@@ -62,7 +62,7 @@ def wrong_pairs(bank: Half, rng: np.random.Generator) -> dict:
 
 
 def pairs_and_banks(pairs: Half, banks: Half, bank_ids: np.ndarray | None) -> dict:
-    """Arguments of `select`."""
+    """The arguments of `select`."""
     ids = np.arange(len(pairs[0]))
     return {
         "gallery": pairs[1], "queries": pairs[0], "relevant": ids, "gallery_ids": ids,
@@ -71,10 +71,10 @@ def pairs_and_banks(pairs: Half, banks: Half, bank_ids: np.ndarray | None) -> di
     }  # fmt: skip
 
 
-def judge(given: dict, test: Half, specs: list) -> tuple[list, str]:
-    """Evaluations on the test half of raw, of `auto` and of the specs; and the method chosen."""
-    best = select(**given)
-    banks = {name: given[name] for name in ("query_bank", "gallery_bank")}
+def evaluate_all(arguments: dict, test: Half, specs: list) -> tuple[list, str]:
+    """Evaluations on the test half of raw, `auto` and `specs`; and the method that `auto` chose."""
+    best = select(**arguments)
+    banks = {name: arguments[name] for name in ("query_bank", "gallery_bank")}
     fitted = fit_many(["none", (best.method, best.params), *specs], gallery=test[1], **banks)
     right = np.arange(len(test[0]))
     return [evaluate(c, test[0], right) for c in fitted], best.method
@@ -83,20 +83,22 @@ def judge(given: dict, test: Half, specs: list) -> tuple[list, str]:
 def trials(
     queries: np.ndarray, gallery: np.ndarray, make: Callable, specs: list, splits: int, label: str
 ) -> tuple[np.ndarray, list, Counter]:
-    """Figures (splits, systems, measures), intervals of auto over raw, and choices."""
+    """Figures (splits, systems, measures), intervals of `auto` over raw, and counts of choices."""
     figures, intervals, choices = [], [], Counter()
     for seed in track(range(splits), label):
         bank, test = halves(queries, gallery, seed)
-        seen, method = judge(make(bank, np.random.default_rng(seed)), test, specs)
-        named = [s.figures() for s in seen]
+        arguments = make(bank, np.random.default_rng(seed))
+        evaluations, method = evaluate_all(arguments, test, specs)
+        named = [e.figures() for e in evaluations]
         figures.append([[f[m] for m in MEASURES] for f in named])
-        intervals.append(paired_bootstrap(seen[1].reciprocal_ranks, seen[0].reciprocal_ranks))
+        raw, auto = evaluations[:2]
+        intervals.append(paired_bootstrap(auto.reciprocal_ranks, raw.reciprocal_ranks))
         choices[method] += 1
     return np.array(figures), intervals, choices
 
 
 def show(console: Console, title: str, header: list[str], rows: list[list[str]]) -> str:
-    """Print a table and return it as markdown."""
+    """Print a table, and return it as Markdown."""
     table = Table(*header, title=title)
     for row in rows:
         table.add_row(*row)
@@ -118,27 +120,28 @@ def main() -> None:
     names = [name for name in METHODS if name != "none"] + list(COMPOSED)
     systems = ["raw", "auto", *names]
     page = [
-        "# What correction gains\n",
-        f"{len(images)} image-caption pairs embedded with CLIP; {options.splits} random halvings: "
-        "one half is bank and validation, the other is test, and its items were never seen. Means "
-        "over the halvings; k-occurrence at 10. Methods other than `auto` at their defaults. "
-        "Written by `benchmarks/gain.py`.\n",
+        "# Gain of corrections\n",
+        f"{len(images)} image-caption pairs embedded with CLIP; {options.splits} random splits "
+        "into two halves. One half is used for banks and validation, the other for the test, so "
+        "the test items are new to the corrections. Figures are means over the splits; "
+        "k-occurrence is at 10. Methods other than `auto` have default parameters. Written by "
+        "`benchmarks/gain.py`.\n",
     ]
     for direction, (queries, gallery) in directions.items():
         figures, intervals, choices = trials(
-            queries, gallery, whole_bank, names, options.splits, direction
+            queries, gallery, full_bank, names, options.splits, direction
         )
         rows = [
             [name, *(f"{x:.3f}" for x in means)]
             for name, means in zip(systems, figures.mean(0), strict=True)
         ]
         page.append(show(console, direction, ["method", *MEASURES], rows))
-        said = ", ".join(f"{method} {count}" for method, count in choices.most_common())
+        chosen = ", ".join(f"{method} {count}" for method, count in choices.most_common())
         page.append(
             f"`auto` over raw, reciprocal rank: {np.mean([i.mean for i in intervals]):+.4f} on "
-            f"average; 95% intervals wholly above zero {sum(i.low > 0 for i in intervals)}, "
-            f"wholly below {sum(i.high < 0 for i in intervals)}, of {len(intervals)}. "
-            f"Chosen: {said}.\n"
+            f"average; of {len(intervals)} 95% intervals, {sum(i.low > 0 for i in intervals)} are "
+            f"above zero and {sum(i.high < 0 for i in intervals)} below. "
+            f"Chosen: {chosen}.\n"
         )
         console.print(page[-1])
     rows = []
@@ -161,7 +164,7 @@ def main() -> None:
     header = ["setting", "direction", "raw r@1", "auto r@1", "auto - raw (mrr)",
               "intervals below zero", "chose raw"]  # fmt: skip
     page.append(
-        show(console, f"Bad banks and wrong pairs, {options.bad_splits} halvings", header, rows)
+        show(console, f"Bad banks and wrong pairs, {options.bad_splits} splits", header, rows)
     )
     options.page.write_text("\n".join(page))
 

@@ -1,13 +1,13 @@
-"""The actor pool on a GPU: open_clip's image towers in bf16, from JPEG bytes in a Lance table.
+"""Measure the actor pool on a GPU: image towers of open_clip in bfloat16, on JPEGs from Lance.
 
     python benchmarks/gpu.py                    # one GPU; about ten minutes
-    python benchmarks/gpu.py --tiny --samples 64      # a small model on CPUs: does it run at all?
+    python benchmarks/gpu.py --tiny --samples 64      # a small model on CPUs, to test the script
 
-Weights are random: speed does not depend on them. The bare loop calls the same encoder on pixels
-that were decoded before, in batches of --batch, one after the other; the pool reads, decodes and
-stores as well. Two actors on the GPU (`num_gpus: 0.5`) overlap the copying of the one with the
-computing of the other. The GPU's busy share is what nvidia-smi says, sampled while the pool runs.
-"Published" are the images a second that clip-retrieval gives for one A100, reading included.
+Weights are random, because speed does not depend on them. The plain loop calls the same encoder on
+decoded pixels, in batches of --batch; the pool also reads, decodes and stores. Two actors on one
+GPU (`num_gpus: 0.5`) overlap the copying of one with the computing of the other. The share of time
+that the GPU is busy comes from nvidia-smi, sampled while the pool runs. The column "published" has
+the images per second that clip-retrieval publishes for one A100, reading included.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from fit import Report
-from pool import EQUAL, through_the_pool
-from written import corpus, parts_of
+from pool import EQUAL, embed_with_pool
+from synthetic_corpus import make_corpus, parts_of
 
 from embedders.pool.ray_cluster import cluster
 from embedders.registry import load
@@ -31,14 +31,14 @@ from store.tables.names import vectors_table
 
 MODELS = {"ViT-B-32": ("python:encoders:b32", 1800), "ViT-L-14": ("python:encoders:l14", 312)}
 TINY = {"tiny": ("python:encoders:tiny", None)}
-BFLOAT = 2e-2  # what bf16's rounding may move a unit vector's numbers by, between batch sizes
+BFLOAT = 2e-2  # largest difference of a unit vector between batch sizes, by bfloat16 rounding
 SIDE = 384
 
 
-class Busy:
-    """The share of time that the GPU computes, in percent, while a `with` block runs."""
+class GpuMonitor:
+    """Samples the share of time that the GPU computes, in percent, while a `with` block runs."""
 
-    def __enter__(self) -> "Busy":
+    def __enter__(self) -> "GpuMonitor":
         self.shares: list[float] = []
         command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
         self._process = subprocess.Popen(
@@ -59,42 +59,43 @@ class Busy:
 
     @property
     def share(self) -> float:
-        """The median while it was at work: what comes before the first batch does not count."""
+        """Median of the samples above zero, which leaves out the time before the first batch."""
         return statistics.median([share for share in self.shares if share > 0] or [0])
 
 
-def bare(spec: str, inputs: list, batch: int) -> tuple[float, np.ndarray]:
-    """Images a second of a plain loop, and its vectors."""
+def embed_in_loop(spec: str, inputs: list, batch: int) -> tuple[float, np.ndarray]:
+    """Images per second of a plain loop, and its vectors."""
     encoder = load(spec)
     encoder.encode(inputs[:batch])
     start = time.perf_counter()
-    made = [encoder.encode(inputs[at : at + batch]) for at in range(0, len(inputs), batch)]
-    return len(inputs) / (time.perf_counter() - start), np.concatenate(made)
+    vectors = [encoder.encode(inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
+    return len(inputs) / (time.perf_counter() - start), np.concatenate(vectors)
 
 
 def measure(
     folder: Path, spec: str, samples: int, actors: int, gpu: bool, batch: int
 ) -> tuple[float, float, float]:
-    """The pool's images a second, the bare loop's, and the GPU's busy share."""
+    """Images per second of the pool and of the loop, and the busy share of the GPU in percent."""
     name = f"{spec.rpartition(':')[2]}-{actors}"
     cpus = "num_cpus: 1"
     ray = f"{cpus}, actors: {actors}, num_gpus: {1 / actors:g}" if gpu else f"{cpus}, actors: 1"
-    written = corpus(folder / name, {"image": spec}, samples, SIDE, ray)
+    workspace = make_corpus(folder / name, {"image": spec}, samples, SIDE, ray)
     with cluster():
         if gpu:
-            with Busy() as busy:
-                pooled = through_the_pool(written).rate
-            share = busy.share
+            with GpuMonitor() as monitor:
+                pool_rate = embed_with_pool(workspace).rate
+            share = monitor.share
         else:
-            pooled, share = through_the_pool(written).rate, 0.0
-    encoder, parts = load(spec), parts_of(written, "image")
-    some = list(parts)[: max(2 * batch, samples // 4)]
-    rate, vectors = bare(spec, [encoder.prepare(parts[part]) for part in some], batch)
-    table = written.tables.open(vectors_table("measured")).to_table()
-    made = dict(zip(table["part_id"].to_pylist(), as_matrix(table["vector"]), strict=True))
-    difference = float(np.abs(np.stack([made[part] for part in some]) - vectors).max())
+            pool_rate, share = embed_with_pool(workspace).rate, 0.0
+    encoder, parts = load(spec), parts_of(workspace, "image")
+    sample = list(parts)[: max(2 * batch, samples // 4)]
+    inputs = [encoder.prepare(parts[part]) for part in sample]
+    loop_rate, vectors = embed_in_loop(spec, inputs, batch)
+    table = workspace.tables.open(vectors_table("measured")).to_table()
+    stored = dict(zip(table["part_id"].to_pylist(), as_matrix(table["vector"]), strict=True))
+    difference = float(np.abs(np.stack([stored[part] for part in sample]) - vectors).max())
     assert difference < (BFLOAT if gpu else EQUAL), difference
-    return pooled, rate, share
+    return pool_rate, loop_rate, share
 
 
 def main() -> None:
@@ -108,21 +109,21 @@ def main() -> None:
 
     gpu = torch.cuda.is_available() and not options.tiny
     if not gpu and not options.tiny:
-        sys.exit("this needs an NVIDIA GPU; --tiny tries a small model on CPUs")
+        sys.exit("this benchmark needs an NVIDIA GPU; use --tiny to run a small model on CPUs")
     device = torch.cuda.get_device_name() if gpu else "CPUs"
     report, rows = Report(), []
     with tempfile.TemporaryDirectory() as folder:
         for model, (spec, published) in (MODELS if gpu else TINY).items():
             for actors in (1, 2) if gpu else (1,):
-                pooled, alone, share = measure(
+                pool_rate, loop_rate, share = measure(
                     Path(folder), spec, options.samples, actors, gpu, options.batch
                 )
-                beside = f"{published:,}" if published else ""
-                ratio = f"{pooled / alone:.2f}"
+                reference = f"{published:,}" if published else ""
+                ratio = f"{pool_rate / loop_rate:.2f}"
                 busy = f"{share:.0f}%" if gpu else ""
-                rows.append([model, str(actors), f"{pooled:,.0f}", ratio, busy, beside])
-    header = ["model", "actors", "images a second", "to the bare loop", "GPU busy", "published"]
-    report.table(f"From JPEGs of {SIDE} pixels, on {device}", header, rows)
+                rows.append([model, str(actors), f"{pool_rate:,.0f}", ratio, busy, reference])
+    header = ["model", "actors", "images/s", "relative to the loop", "GPU busy", "published"]
+    report.table(f"JPEGs of {SIDE} pixels, on {device}", header, rows)
     if options.write:
         options.write.write_text("\n".join(report.lines) + "\n", encoding="utf-8")
 

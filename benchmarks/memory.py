@@ -1,10 +1,11 @@
-"""Is memory flat in the size of a corpus? Peak of ingest and signals at 10 and at 100 shards.
+"""Measure whether peak memory grows with the corpus: stages samples and signals, 10 and 100 shards.
 
     python -m benchmarks.memory [--shards 10 100] [--records 400] [--signals ray]
 
-Each size runs in a process of its own. What is printed is the peak of the sum over the driver and
-all of its descendants, Ray's workers among them, of their proportional set size: what processes
-share (libraries, the object store) is counted once. `driver` is the driver's part alone.
+Each size runs in a process of its own. The table shows the peak of the summed proportional set size
+(PSS) of the driver and all of its descendants, including Ray workers. Memory that processes share,
+such as libraries and the object store, is counted once. The row "driver" has the driver alone. The
+script fails if a ratio of the two sizes is above 1.2.
 """
 
 import argparse
@@ -28,16 +29,16 @@ ALLOWED = 1.2
 _SECONDS = 0.5
 
 
-def deliver(folder: Path, shards: int, records: int) -> None:
-    """Tars of pictures of some 100 kB with captions, every one another."""
+def write_drop(folder: Path, shards: int, records: int) -> None:
+    """Write tars of distinct images of about 100 kB with distinct captions."""
     folder.mkdir(parents=True)
-    pictures = [_picture(seed) for seed in range(16)]
+    images = [_image(seed) for seed in range(16)]
     for shard in range(shards):
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
             for record in range(records):
-                picture = pictures[record % 16] + f"{shard}-{record}".encode()
+                image = images[record % 16] + f"{shard}-{record}".encode()
                 words = " ".join(random.Random(f"{shard}-{record}").choices(WORDS.split(), k=12))
-                for extension, data in (("jpg", picture), ("txt", words.encode())):
+                for extension, data in (("jpg", image), ("txt", words.encode())):
                     member = tarfile.TarInfo(f"{shard:05d}-{record:05d}.{extension}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
@@ -46,25 +47,23 @@ def deliver(folder: Path, shards: int, records: int) -> None:
 WORDS = "cat dog bird house tree river boat hill red green blue old new small large warm"
 
 
-def _picture(seed: int) -> bytes:
-    chooser, out = np.random.default_rng(seed), io.BytesIO()
-    large = Image.fromarray(chooser.integers(0, 255, (12, 12, 3), dtype=np.uint8)).resize(
-        (400, 400)
-    )
-    noisy = np.asarray(large, np.int16) + chooser.integers(-24, 24, (400, 400, 3))
+def _image(seed: int) -> bytes:
+    rng, out = np.random.default_rng(seed), io.BytesIO()
+    large = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).resize((400, 400))
+    noisy = np.asarray(large, np.int16) + rng.integers(-24, 24, (400, 400, 3))
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=92)
     return out.getvalue()
 
 
 def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
-    """Peak MB by stage."""
+    """Run both stages; returns the peak memory in MB by stage."""
     from pipelines.samples.stage import ingest
     from pipelines.signals.stage import measure
     from pipelines.stages import staleness
     from pipelines.stages.context import StageContext
     from store.workspace import Workspace
 
-    deliver(root / "drops" / "a", shards, records)
+    write_drop(root / "drops" / "a", shards, records)
     (root / "corpus.yaml").write_text(
         f"sources:\n  s: {{path: drops}}\nengine: {{signals: {engine}}}\n"
     )
@@ -74,21 +73,21 @@ def run(root: Path, shards: int, records: int, engine: str) -> dict[str, float]:
         ("samples", lambda: ingest(StageContext(workspace, staleness.drops(workspace)["a"]))),
         ("signals", lambda: measure(StageContext(workspace, "a"))),
     ):
-        with Peak() as peak:
+        with MemoryMonitor() as monitor:
             counts = make()
         assert counts.kept == shards * records, counts
-        peaks[stage] = peak.megabytes
-        peaks[f"{stage}, driver"] = peak.driver
+        peaks[stage] = monitor.total
+        peaks[f"{stage}, driver"] = monitor.driver
     return peaks
 
 
-class Peak:
-    """The peak of what this process and its descendants hold, looked at twice a second."""
+class MemoryMonitor:
+    """Peak memory in MB of this process and its descendants, sampled twice per second."""
 
-    def __enter__(self) -> "Peak":
-        self.megabytes = self.driver = 0.0
+    def __enter__(self) -> "MemoryMonitor":
+        self.total = self.driver = 0.0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 
@@ -96,43 +95,45 @@ class Peak:
         self._stop.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while not self._stop.wait(_SECONDS):
-            held = [megabytes(pid) for pid in family(os.getpid())]
-            self.driver = max(self.driver, held[0])
-            self.megabytes = max(self.megabytes, sum(held))
+            memory = [megabytes(pid) for pid in process_tree(os.getpid())]
+            self.driver = max(self.driver, memory[0])
+            self.total = max(self.total, sum(memory))
 
 
-def family(root: int) -> list[int]:
-    """A process and its descendants, itself first."""
+def process_tree(root: int) -> list[int]:
+    """Process ids of a process and its descendants; the process itself comes first."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):  # it has ended
+        except (OSError, ValueError):  # the process has ended
             continue
         children.setdefault(parent, []).append(int(path.parent.name))
-    found = [root]
-    for pid in found:
-        found += children.get(pid, [])
-    return found
+    pids = [root]
+    for pid in pids:
+        pids += children.get(pid, [])
+    return pids
 
 
 def megabytes(pid: int) -> float:
+    """Proportional set size of a process, MB; 0 if it has ended."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
                 return int(line.split()[1]) / 1024
-    except OSError:  # it has ended
+    except OSError:
         return 0.0
     return 0.0
 
 
-def _apart(shards: int, records: int, engine: str) -> dict[str, float]:
+def run_in_process(shards: int, records: int, engine: str) -> dict[str, float]:
+    """As `run`, in a new process."""
     options = ["--one", str(shards), "--records", str(records), "--signals", engine]
     command = [sys.executable, "-m", "benchmarks.memory", *options]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -140,22 +141,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--shards", type=int, nargs=2, default=[10, 100])
-    parser.add_argument("--records", type=int, default=400, help="of each shard")
+    parser.add_argument("--records", type=int, default=400, help="records of each shard")
     parser.add_argument("--signals", choices=("ray", "beam"), default="ray")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one:
+    options = parser.parse_args()
+    if options.one:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(run(Path(folder), asked.one, asked.records, asked.signals)))
+            print(json.dumps(run(Path(folder), options.one, options.records, options.signals)))
         return
-    few, many = (_apart(shards, asked.records, asked.signals) for shards in asked.shards)
-    table = Table("peak, MB", *(f"{n} shards" for n in asked.shards), "ratio")
+    few, many = (
+        run_in_process(shards, options.records, options.signals) for shards in options.shards
+    )
+    table = Table("peak, MB", *(f"{n} shards" for n in options.shards), "ratio")
     for name in few:
         ratio = many[name] / few[name]
         table.add_row(name, f"{few[name]:,.0f}", f"{many[name]:,.0f}", f"{ratio:.2f}")
     Console().print(table)
     if max(many[s] / few[s] for s in ("samples", "signals")) > ALLOWED:
-        raise SystemExit(f"memory is not flat: a ratio is over {ALLOWED}")
+        raise SystemExit(f"memory grows with the corpus: a ratio is above {ALLOWED}")
 
 
 if __name__ == "__main__":

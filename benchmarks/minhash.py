@@ -1,18 +1,19 @@
-"""Near-duplicate texts: texts a second, recall and precision on planted copies, beside datatrove.
+"""Measure the search for near-duplicate texts: speed, recall and precision, also of datatrove.
 
     python benchmarks/minhash.py                      # 200,000 texts
     uv pip install --target peers "datatrove[processing]" spacy
-    PYTHONPATH=peers:. python benchmarks/minhash.py 2> /dev/null  # datatrove logs there
+    PYTHONPATH=peers:. python benchmarks/minhash.py 2> /dev/null  # datatrove logs to stderr
 
-The peer is datatrove's own pipeline, its four steps in one process with its local executor and
-its defaults: MinHash signatures (5-grams of words, 14 buckets of 8), buckets, clusters, filter. It
-runs twice: with its own English tokenizer (spaCy's), and with one that only splits at spaces.
-Each runs in a process of its own, of one thread; memory is what its peak added.
+The peer is datatrove's pipeline: its four steps in one process, with its local executor and default
+settings (MinHash signatures of 5-grams of words in 14 buckets of 8; buckets; clusters; filter). It
+runs twice: with its own English tokenizer (spaCy), and with one that only splits at spaces. Each
+system runs in a process of its own with one thread. Memory is the growth of its peak.
 
-Planted are copies of one edit, of two, and templates (`planted_texts.py`). datatrove removes all
-texts of a cluster but one, so all are judged by what they remove (we: the later text of each pair):
-a copy is found where it or its original is removed, and what is removed is right where it is a
-copy or an original. Recall and precision of our pairs are printed too.
+The texts contain planted copies with one edit and with two, and templates that are no copies (see
+`planted_texts.py`). datatrove removes all texts of a cluster except one, so all systems are judged
+by the texts that they remove; isotrope removes the later text of each pair. Recall is the share of
+copies of which the copy or its original is removed. Precision is the share of removed texts that
+are a copy or an original. Recall and precision of isotrope's pairs are printed too.
 """
 
 import argparse
@@ -33,26 +34,36 @@ from pipelines.duplicates.texts import minhash
 
 @dataclass(frozen=True)
 class Run:
-    found: Any
+    result: Any
     wall: float  # seconds
-    busy: float  # processor seconds
-    memory: float  # megabytes
+    cpu: float  # processor seconds
+    memory: float  # MB
 
 
-def measure(found: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
-    """Recall of copies of one edit, and precision, of pairs (a < b)."""
-    once, every = _pairs(texts.copies()), _pairs(texts.copies() | texts.twice)
-    return len(found & once) / len(once), len(found & every) / max(1, len(found))
+def measure(pairs: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
+    """Recall of the copies with one edit, and precision over all copies.
+
+    Args:
+        pairs: pairs (a, b) of text numbers, a < b.
+        texts: the texts with their planted copies.
+    """
+    once, all_copies = _pairs(texts.copies()), _pairs(texts.copies() | texts.twice)
+    return len(pairs & once) / len(once), len(pairs & all_copies) / max(1, len(pairs))
 
 
-def ours(texts: list[str]) -> set[tuple[int, int]]:
-    signed = minhash.signatures(texts)
-    found = minhash.pairs(signed, lambda rows: [texts[r] for r in rows], 0.7)
-    return set(zip(found.a.tolist(), found.b.tolist(), strict=True))
+def isotrope_pairs(texts: list[str]) -> set[tuple[int, int]]:
+    signatures = minhash.signatures(texts)
+    pairs = minhash.pairs(signatures, lambda rows: [texts[r] for r in rows], 0.7)
+    return set(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
 
 
 def datatrove(texts: list[str], splits: bool = False) -> set[int]:
-    """The texts that datatrove removes. Args: `splits` texts at spaces, without spaCy."""
+    """The numbers of the texts that datatrove removes.
+
+    Args:
+        texts: the texts.
+        splits: split texts at spaces, without spaCy.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return _datatrove(texts, Path(folder), splits)
 
@@ -103,29 +114,32 @@ def _datatrove(texts: list[str], folder: Path, splits: bool) -> set[int]:
 
 
 class Splitter:
+    """A tokenizer for datatrove that splits at spaces."""
+
     def word_tokenize(self, text: str) -> list[str]:
         return text.split()
 
 
-def alone(work: Callable[..., Any], *given: Any) -> Run:
-    """Run in a new process with threads of its own: none."""
+def run_in_process(work: Callable[..., Any], *arguments: Any) -> Run:
+    """Run `work` in a new process with one thread."""
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_timed, work, *given).result()
+        return pool.submit(_timed, work, *arguments).result()
 
 
-def _timed(work: Callable[..., Any], *given: Any) -> Run:
-    work([*given[0][:200]], *given[1:])  # imports, and models that are loaded once
-    before = _peak()
-    clock, busy = time.perf_counter(), time.process_time()
-    found = work(*given)
-    busy, clock = time.process_time() - busy, time.perf_counter() - clock
-    return Run(found, clock, busy, _peak() - before)
+def _timed(work: Callable[..., Any], texts: list[str], *arguments: Any) -> Run:
+    work(texts[:200], *arguments)  # warm-up: imports and models are loaded once
+    before = _peak_memory()
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work(texts, *arguments)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Run(result, wall, cpu, _peak_memory() - before)
 
 
-def _peak() -> float:
+def _peak_memory() -> float:
+    """Peak memory of this process, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -134,17 +148,17 @@ def _pairs(copies: dict[int, int]) -> set[tuple[int, int]]:
 
 
 def row(name: str, run: Run, removed: set[int], texts: Planted) -> str:
-    """A line of the table: speed, memory, recall by kind of edit, precision."""
+    """A row of the table: speed, memory, recall by kind of edit, precision."""
 
     def recall(copies: dict[int, int]) -> float:
         return sum(c in removed or o in removed for c, o in copies.items()) / len(copies)
 
     copies = texts.copies() | texts.twice
-    right = removed & {*copies, *copies.values()}
-    many = len(texts.texts)
-    figures = [f"{many / run.wall:,.0f}", f"{many / run.busy:,.0f}", f"{run.memory:,.0f}"]
+    correct = removed & {*copies, *copies.values()}
+    count = len(texts.texts)
+    figures = [f"{count / run.wall:,.0f}", f"{count / run.cpu:,.0f}", f"{run.memory:,.0f}"]
     shares = [recall(texts.copies()), *map(recall, texts.once.values()), recall(texts.twice)]
-    shares.append(len(right) / max(1, len(removed)))
+    shares.append(len(correct) / max(1, len(removed)))
     return f"| {' | '.join([name, *figures, *(f'{s:.4f}' for s in shares)])} |"
 
 
@@ -157,23 +171,24 @@ def main() -> None:
     mean = sum(map(len, texts.texts)) / len(texts.texts)
     print(f"\n{len(texts.texts):,} texts of {mean:.0f} characters", end=", ")
     print(f"{len(texts.copies()):,} copies of one edit, {len(texts.twice):,} of two\n")
-    kinds = ["", "texts a second", "a processor's second", "MB", "recall, one edit", *texts.once]
+    kinds = ["", "texts/s", "texts per processor second", "MB", "recall, one edit", *texts.once]
     print(f"| {' | '.join([*kinds, 'two edits', 'precision'])} |\n{'|---' * 11}|")
-    mine = alone(ours, texts.texts)
-    print(row("isotrope", mine, {b for _, b in mine.found}, texts), flush=True)
-    said = []
+    own = run_in_process(isotrope_pairs, texts.texts)
+    print(row("isotrope", own, {b for _, b in own.result}, texts), flush=True)
+    notes = []
     for name, splits in (("datatrove", False), ("datatrove, split at spaces", True)):
         try:
-            theirs = alone(datatrove, texts.texts, splits)
+            peer = run_in_process(datatrove, texts.texts, splits)
         except ImportError as error:
-            said.append(f"datatrove is left out: {error}; see the head of this file")
+            notes.append(f"datatrove is left out: {error}; the docstring of this script shows how"
+                         " to install it")  # fmt: skip
             break
-        print(row(name, theirs, theirs.found, texts), flush=True)
-        wall, busy = theirs.wall / mine.wall, theirs.busy / mine.busy
-        said.append(f"{name}: {busy:.1f} times our processor time, {wall:.1f} times our wall time")
-    recall, precision = measure(mine.found, texts)
-    said.append(f"our pairs: recall {recall:.4f}, precision {precision:.4f}")
-    print("\n" + "\n".join(said))
+        print(row(name, peer, peer.result, texts), flush=True)
+        wall, cpu = peer.wall / own.wall, peer.cpu / own.cpu
+        notes.append(f"{name}: {cpu:.1f} times the processor time, {wall:.1f} times the wall time")
+    recall, precision = measure(own.result, texts)
+    notes.append(f"pairs of isotrope: recall {recall:.4f}, precision {precision:.4f}")
+    print("\n" + "\n".join(notes))
 
 
 if __name__ == "__main__":

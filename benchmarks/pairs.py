@@ -1,10 +1,10 @@
-"""The stage `pairs` from Lance to Lance, beside the bare products that it cannot do without.
+"""Measure the stage `pairs`, from Lance to Lance, relative to the matrix products that it needs.
 
     python benchmarks/pairs.py                  # 200,000 pairs x 512, a bank of 1,024
 
-A corpus of images and texts is made up of random vectors. The peer multiplies as many rows by a
-bank of the same size, from memory, tile by tile, and looks at nothing. A sample of the
-values is compared with a dense computation.
+The corpus of images and texts has random vectors. The baseline multiplies the same number of rows
+by a bank of the same size, from memory, tile by tile, without using the products. The first 200
+values are compared with a dense computation.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from machine import peak, unit_rows
+from machine import peak_memory, unit_rows
 
 from pipelines.pairs.stage import measure_pairs
 from pipelines.stages.context import StageContext
@@ -36,7 +36,7 @@ _ROWS = 8192
 
 
 class Image:
-    """Stands for an encoder: the vectors are there already."""
+    """An encoder that is never called: the vectors are already stored."""
 
     name = fingerprint = "made-image"
     modality = "image"
@@ -55,50 +55,60 @@ class Text(Image):
 
 
 def fill(workspace: Workspace, rows: int, dim: int) -> dict[str, np.ndarray]:
-    """Samples of an image and a text each, and their vectors."""
-    made = {m: unit_rows(rows, dim, seed) for seed, m in enumerate(("image", "text"))}
-    made["text"] = made["text"] + made["image"]
-    made["text"] /= np.linalg.norm(made["text"], axis=1, keepdims=True)
-    ids = {m: [identity.part_id(m, str(n).encode()) for n in range(rows)] for m in made}
-    named = [identity.sample_id(i, None, t) for i, t in zip(*ids.values(), strict=True)]
+    """Write samples with an image and a text each, and their vectors.
+
+    Returns:
+        The vectors (rows, dim) by modality.
+    """
+    vectors = {m: unit_rows(rows, dim, seed) for seed, m in enumerate(("image", "text"))}
+    vectors["text"] = vectors["text"] + vectors["image"]
+    vectors["text"] /= np.linalg.norm(vectors["text"], axis=1, keepdims=True)
+    ids = {m: [identity.part_id(m, str(n).encode()) for n in range(rows)] for m in vectors}
+    sample_ids = [identity.sample_id(i, None, t) for i, t in zip(*ids.values(), strict=True)]
     tables = workspace.tables
     columns = {f: pa.nulls(rows, schema.SAMPLES.field(f).type) for f in schema.SAMPLES.names}
-    columns |= {"drop": ["made"] * rows, "source": ["made"] * rows, "key": named, "id": named}
-    columns |= {f"{m}_id": ids[m] for m in made}
+    columns |= {
+        "drop": ["made"] * rows,
+        "source": ["made"] * rows,
+        "key": sample_ids,
+        "id": sample_ids,
+    }
+    columns |= {f"{m}_id": ids[m] for m in vectors}
     samples = pa.table(columns, schema=schema.SAMPLES)
     tables.replace("samples", schema.SAMPLES, samples.to_batches(), None)
 
-    def vectors() -> Iterator[pa.RecordBatch]:
-        for m, x in made.items():
+    def batches() -> Iterator[pa.RecordBatch]:
+        for m, x in vectors.items():
             for start in range(0, rows, _ROWS):
-                some = x[start : start + _ROWS]
-                listed = pa.FixedSizeListArray.from_arrays(pa.array(some.reshape(-1)), dim)
-                names = [ids[m][start : start + _ROWS], [m] * len(some), [f"made-{m}"] * len(some)]
+                block = x[start : start + _ROWS]
+                column = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), dim)
+                n = len(block)
+                keys = [ids[m][start : start + _ROWS], [m] * n, [f"made-{m}"] * n]
                 yield pa.RecordBatch.from_arrays(
-                    [*(pa.array(n) for n in names), listed], schema=schema.vectors(dim)
+                    [*(pa.array(k) for k in keys), column], schema=schema.vectors(dim)
                 )
 
-    tables.replace("vectors__made", schema.vectors(dim), vectors(), None)
+    tables.replace("vectors__made", schema.vectors(dim), batches(), None)
     for stage in ("samples", "vectors"):
         with begin(tables, stage, "1", schema.SAMPLES, "made") as run:
             publish(tables, run, counts=Counts(), entries=[], write=int, output=lambda: "1")
-    return made
+    return vectors
 
 
-def check(workspace: Workspace, made: dict[str, np.ndarray], bank: int) -> None:
-    """The first rows against a dense computation."""
-    found = workspace.tables.open("pairs__made").head(200)
+def check(workspace: Workspace, vectors: dict[str, np.ndarray], bank: int) -> None:
+    """Compare the first rows with a dense computation."""
+    stored = workspace.tables.open("pairs__made").head(200)
     ids = workspace.tables.open("samples").to_table(columns=["id"])["id"].to_numpy()
-    place = {name: row for row, name in enumerate(ids)}
-    drawn = [place[name] for name in sorted(ids)[:bank]]
-    mine = [place[name] for name in found["id"].to_pylist()]
-    text, image = made["text"][mine], made["image"][mine]
-    own, hidden = (text * image).sum(1), np.equal.outer(mine, drawn)
-    others = np.where(hidden, -9, text @ made["image"][drawn].T)
-    near = np.sort(others, axis=1)[:, -10:].mean(axis=1)
-    rank = (others > own[:, None]).sum(1) / (~hidden).sum(1)
-    np.testing.assert_allclose(found["text_image_corrected"], own - near, atol=1e-5)
-    np.testing.assert_allclose(found["text_image_rank"], rank, atol=2 / bank)
+    row_of = {sample_id: row for row, sample_id in enumerate(ids)}
+    bank_rows = [row_of[sample_id] for sample_id in sorted(ids)[:bank]]
+    rows = [row_of[sample_id] for sample_id in stored["id"].to_pylist()]
+    text, image = vectors["text"][rows], vectors["image"][rows]
+    own, masked = (text * image).sum(1), np.equal.outer(rows, bank_rows)
+    others = np.where(masked, -9, text @ vectors["image"][bank_rows].T)
+    nearest = np.sort(others, axis=1)[:, -10:].mean(axis=1)
+    rank = (others > own[:, None]).sum(1) / (~masked).sum(1)
+    np.testing.assert_allclose(stored["text_image_corrected"], own - nearest, atol=1e-5)
+    np.testing.assert_allclose(stored["text_image_rank"], rank, atol=2 / bank)
 
 
 def main() -> None:
@@ -111,27 +121,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "corpus.yaml").write_text(CONFIG.format(bank=options.bank))
         workspace = Workspace.open(folder)
-        made = fill(workspace, options.rows, options.dim)
-        bank = made["image"][: options.bank]
+        vectors = fill(workspace, options.rows, options.dim)
+        bank = vectors["image"][: options.bank]
 
         def multiply(span: tuple[int, int]) -> None:
-            made["text"][slice(*span)] @ bank.T
+            vectors["text"][slice(*span)] @ bank.T
 
         start = time.perf_counter()
         each(multiply, options.rows, bank)
-        bare = time.perf_counter() - start
-        check_peak = peak()
+        products = time.perf_counter() - start
+        peak_before = peak_memory()
         start = time.perf_counter()
         measure_pairs(StageContext(workspace))
         stage = time.perf_counter() - start
-        check(workspace, made, options.bank)
+        check(workspace, vectors, options.bank)
         start = time.perf_counter()
         measure_pairs(StageContext(workspace))
-        again = time.perf_counter() - start
+        unchanged = time.perf_counter() - start
     print(f"{options.rows:,} pairs x {options.dim}, a bank of {options.bank:,}")
-    print(f"bare products: {options.rows / bare:,.0f} rows/s")
-    print(f"the stage:     {options.rows / stage:,.0f} rows/s, {bare / stage:.2f} of the bare")
-    print(f"where nothing has changed: {again:.1f} s; peak {peak() - check_peak:+.2f} GB")
+    print(f"products alone: {options.rows / products:,.0f} rows/s")
+    print(f"the stage:      {options.rows / stage:,.0f} rows/s, {products / stage:.2f} of that")
+    print(f"run again without changes: {unchanged:.1f} s")
+    print(f"peak memory: {peak_memory() - peak_before:+.2f} GB")
 
 
 if __name__ == "__main__":

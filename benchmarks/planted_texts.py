@@ -1,9 +1,10 @@
-"""Texts with planted copies, and templates that are none, for benchmarks and tests.
+"""Make texts with planted copies, and templates that are no copies, for benchmarks and tests.
 
-Half of the texts are plain: 12 to 44 words of CLIP's vocabulary, drawn by Zipf's law in its order,
-which is that of frequency. A quarter are copies of them. A quarter are eight templates filled in
-with other subjects, places and numbers, which are no copies of each other. Left out are subjects
-that are another's with a word more: by our rules these are copies.
+Half of the texts are plain: 12 to 44 words of CLIP's vocabulary, drawn by Zipf's law in the order
+of the vocabulary, which is that of frequency. A quarter of the texts are copies of plain texts. A
+quarter are eight templates, filled in with different subjects, places and numbers, which are no
+copies of each other. A subject whose words are part of another subject's is left out, because by
+the rules of `pipelines.duplicates` the two texts would be copies.
 """
 
 import gzip
@@ -25,7 +26,7 @@ TEMPLATES = (
     "how to draw a {subject} step by step for beginners page {number} of our free drawing course",
     "weather in {place} on day {number} of the year cloudy with some rain in the late afternoon",
 )
-_LOOKS = (
+_ADJECTIVES = (
     "broken tiny giant rusty shiny wooden ancient plastic painted dirty elegant sleepy angry "
     "colourful frozen knitted golden hungry lonely muddy noisy purple quiet round sunlit "
     "transparent ugly vintage wet young abandoned brass cardboard dusty enormous fluffy"
@@ -39,20 +40,26 @@ ONE_EDIT = ("typo", "word more or less", "case and punctuation", "other order")
 
 @dataclass(frozen=True)
 class Planted:
-    """Texts in no order; of copies (place: place of the original) those of one edit by its kind,
-    and those of two."""
+    """Texts in random order, and the copies among them.
+
+    Attributes:
+        texts: all texts.
+        once: the copies with one edit, by the kind of edit: index of the copy -> index of the
+            original.
+        twice: the copies with two edits: index of the copy -> index of the original.
+    """
 
     texts: list[str]
     once: dict[str, dict[int, int]]
     twice: dict[int, int]
 
     def copies(self) -> dict[int, int]:
-        """Those of one edit."""
+        """All copies with one edit."""
         return {copy: original for kind in self.once.values() for copy, original in kind.items()}
 
 
 def planted(count: int, seed: int = 0) -> Planted:
-    """About `count` texts. One copy in nine has two edits."""
+    """About `count` texts with copies. One copy in nine has two edits."""
     rng = np.random.default_rng(seed)
     draw = _Draw(rng)
     plain = [draw.text() for _ in range(count // 2)]
@@ -66,37 +73,37 @@ def planted(count: int, seed: int = 0) -> Planted:
         copies.append(edits[ONE_EDIT[one]](edits[ONE_EDIT[other]](plain[i], rng), rng))
     texts = [*plain, *copies, *filled(count // 4, rng)]
     shuffled = rng.permutation(len(texts))
-    place = np.argsort(shuffled)
-    pairs = [(int(place[len(plain) + i]), int(place[i])) for i in range(len(copies))]
+    index = np.argsort(shuffled)  # of each text after shuffling
+    pairs = [(int(index[len(plain) + i]), int(index[i])) for i in range(len(copies))]
     kinds = {kind: dict(pairs[i:once:4]) for i, kind in enumerate(ONE_EDIT)}
     return Planted([texts[i] for i in shuffled], kinds, dict(pairs[once:]))
 
 
 def filled(count: int, rng: np.random.Generator) -> list[str]:
-    """So many templates, filled in, each text once."""
+    """`count` distinct texts made from the templates."""
     names = list(
         dict.fromkeys(" ".join(re.findall("[a-z]+", n.lower())) for n in IMAGENET_CLASSNAMES)
     )
     sets = [set(n.split()) for n in names]
-    inside = [any(s <= o for o in sets if o is not s) for s in sets]
-    names = [n for n, part in zip(names, inside, strict=True) if not part]
-    said = {w for n in names for w in n.split()}
-    looks = [w for w in _LOOKS.split() if w not in said]
+    contained = [any(s <= o for o in sets if o is not s) for s in sets]
+    names = [n for n, is_contained in zip(names, contained, strict=True) if not is_contained]
+    used = {w for n in names for w in n.split()}
+    adjectives = [w for w in _ADJECTIVES.split() if w not in used]
     places = _PLACES.split()
     out: dict[str, None] = {}
     while len(out) < count:
-        out[
-            TEMPLATES[len(out) % len(TEMPLATES)].format(
-                subject=f"{looks[rng.integers(len(looks))]} {names[rng.integers(len(names))]}",
-                place=places[rng.integers(len(places))],
-                number=rng.integers(1, 100_000),
-            )
-        ] = None
+        adjective = adjectives[rng.integers(len(adjectives))]
+        text = TEMPLATES[len(out) % len(TEMPLATES)].format(
+            subject=f"{adjective} {names[rng.integers(len(names))]}",
+            place=places[rng.integers(len(places))],
+            number=rng.integers(1, 100_000),
+        )
+        out[text] = None
     return list(out)
 
 
 class _Draw:
-    """Words by Zipf's law."""
+    """Draws words of CLIP's vocabulary by Zipf's law."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -112,7 +119,7 @@ class _Draw:
         return " ".join(self.words[i] for i in drawn.tolist())
 
     def word_count(self, text: str, rng: np.random.Generator) -> str:
-        """A word more or less."""
+        """The text with one word removed or inserted."""
         split = text.split()
         at = int(rng.integers(len(split)))
         if rng.random() < 0.5:
@@ -123,24 +130,25 @@ class _Draw:
 
 
 def typo(text: str, rng: np.random.Generator) -> str:
-    """A letter less, more, another, or two swapped, anywhere."""
+    """The text with one letter removed, inserted or replaced, or two letters swapped."""
     at = int(rng.integers(1, len(text) - 2))
     letter = "abcdefghijklmnopqrstuvwxyz"[rng.integers(26)]
-    ways = (
+    variants = (
         text[:at] + text[at + 1 :],
         text[:at] + letter + text[at:],
         text[:at] + letter + text[at + 1 :],
         text[:at] + text[at + 1] + text[at] + text[at + 2 :],
     )
-    return ways[rng.integers(len(ways))]
+    return variants[rng.integers(len(variants))]
 
 
 def dressed(text: str, rng: np.random.Generator) -> str:
-    """In other case and punctuation."""
+    """The text with other case and punctuation."""
     return ", ".join(part.strip().capitalize() for part in text.split(" ", 2)) + "!"
 
 
 def reordered(text: str, rng: np.random.Generator) -> str:
+    """The text with its first words moved to the end."""
     split = text.split()
     at = int(rng.integers(1, len(split)))
     return " ".join(split[at:] + split[:at])

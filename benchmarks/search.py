@@ -1,9 +1,10 @@
-"""What a compiled correction costs when it is searched: corrected beside raw, in turn.
+"""Measure the cost of a compiled correction at search time, relative to raw search.
 
-    python benchmarks/search.py                 # 50,000 x 512, 30 queries a round
+    python benchmarks/search.py                 # 50,000 x 512, 30 queries
 
 One gallery holds raw vectors with a folded bias for text queries, and moved vectors for image
-queries. Answers are compared with brute force. Ratios are medians over rounds.
+queries. Raw and corrected searches take turns, and the results are compared with brute force. The
+table shows medians over the queries.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import lancedb
 import numpy as np
 import pyarrow as pa
-from fit import unit_rows
+from machine import unit_rows
 
 from store.corrections import Correction, fit
 from store.search.corrected_search import RankedRows, WeightedInput, search_corrected
@@ -26,21 +27,22 @@ DIM, TOP = 512, 10
 METHODS = {"text": "nnn", "image": "invgc_local+nnn"}
 
 
-def gallery(folder: str, fitted: dict[str, Correction], ways: dict[str, Direction]):
+def make_gallery(folder: str, fitted: dict[str, Correction], directions: dict[str, Direction]):
+    """A table with the columns that a corrected search reads."""
     columns = {"id": pa.array([str(i) for i in range(len(fitted["text"].bias))])}
-    centre = {m: d.centre for m, d in ways.items()}
+    centre = {m: d.centre for m, d in directions.items()}
     for m, c in fitted.items():
         columns[f"bias_{m}"] = pa.array(c.bias)
         rows = fold(c.vectors, {m: c.bias}, centre)
-        listed = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
-        columns["vector" if not ways[m].recipe.moves else f"vector_{m}"] = listed
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+        columns["vector" if not directions[m].recipe.moves else f"vector_{m}"] = vectors
     return lancedb.connect(folder).create_table("gallery", pa.table(columns))
 
 
 def timed(work: Callable[[], RankedRows]) -> tuple[float, RankedRows]:
     start = time.perf_counter()
-    found = work()
-    return time.perf_counter() - start, found
+    result = work()
+    return time.perf_counter() - start, result
 
 
 def main() -> None:
@@ -53,40 +55,40 @@ def main() -> None:
         m: fit(method, gallery=items, query_bank=bank, gallery_bank=items[:2_000])
         for m, method in METHODS.items()
     }
-    ways = {
+    directions = {
         m: Direction(m, "image", c.method, c.params, "", 0, centre=float(c.bias.mean()))
         for m, c in fitted.items()
     }
     queries = unit_rows(options.queries, DIM, 2)
     cases: dict[str, tuple[dict[str, float], dict[str, Direction]]] = {
         "raw": ({"text": 1.0}, {}),
-        "nnn, folded": ({"text": 1.0}, ways),
-        "invgc_local+nnn, moved": ({"image": 1.0}, ways),
-        "both mixed, over two columns": ({"text": 0.5, "image": 0.5}, ways),
+        "nnn, folded": ({"text": 1.0}, directions),
+        "invgc_local+nnn, moved": ({"image": 1.0}, directions),
+        "both mixed, over two columns": ({"text": 0.5, "image": 0.5}, directions),
     }
     with tempfile.TemporaryDirectory() as folder:
-        table = gallery(folder, fitted, ways)
-        took: dict[str, list[float]] = {name: [] for name in cases}
+        table = make_gallery(folder, fitted, directions)
+        seconds: dict[str, list[float]] = {name: [] for name in cases}
         for number, query in enumerate([queries[0], *queries]):
             for name, (weights, active) in cases.items():
                 inputs = [WeightedInput(m, query, w) for m, w in weights.items()]
-                seconds, found = timed(
+                elapsed, result = timed(
                     lambda i=inputs, a=active: search_corrected(table, i, a, ["id"], None, TOP)
                 )
-                total = sum(
+                scores = sum(
                     w * (fitted[m].vectors @ query - fitted[m].bias if active else items @ query)
                     for m, w in weights.items()
                 )
-                best = np.sort(total)[::-1][:TOP]
-                assert np.abs(found.rows["_score"].to_numpy() - best).max() < 1e-4, name
-                assert found.complete, name
-                if number:  # the first round warms up
-                    took[name].append(seconds)
-    print(f"\n{options.rows:,} x {DIM}, the best {TOP}, exact\n")
-    print("| search | milliseconds | time, to raw |\n|---|---|---|")
-    for name, seconds in took.items():
-        ratio = statistics.median(s / r for s, r in zip(seconds, took["raw"], strict=True))
-        print(f"| {name} | {1000 * statistics.median(seconds):.0f} | {ratio:.2f} |")
+                best = np.sort(scores)[::-1][:TOP]
+                assert np.abs(result.rows["_score"].to_numpy() - best).max() < 1e-4, name
+                assert result.complete, name
+                if number:  # the first round is a warm-up
+                    seconds[name].append(elapsed)
+    print(f"\n{options.rows:,} x {DIM}, top {TOP}, exact\n")
+    print("| search | milliseconds | time relative to raw |\n|---|---|---|")
+    for name, runs in seconds.items():
+        ratio = statistics.median(s / r for s, r in zip(runs, seconds["raw"], strict=True))
+        print(f"| {name} | {1000 * statistics.median(runs):.0f} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Signals of pictures: the pipeline on every core, against a bare loop in one process.
+"""Measure the signals of images: the pipeline on all cores, relative to a plain loop.
 
     python benchmarks/signals.py                      # 9,000 JPEGs of 640 x 480
-    python benchmarks/signals.py --engine beam        # by Beam's local runner instead of Ray tasks
+    python benchmarks/signals.py --engine beam        # Beam's local runner instead of Ray tasks
 
-The loop decodes the same bytes, held in memory, and computes the same values; the pipeline reads
-them from Lance and stages its rows there. Loop and pipeline take turns; their values are compared.
-The loop is run alone, and once in each of as many processes as there are cores, side by side: cores
-that share caches, or that others use, give less than one alone. Processor time is that of all
-processes, Ray's own among them; it hardly wavers where others use the machine.
+The loop decodes the same bytes from memory and computes the same values. The pipeline reads the
+images from Lance and writes its rows to staging. Both take turns, and their values are compared.
+The loop runs in one process, and then in as many parallel processes as there are cores: cores that
+share caches, or that other programs use, are slower than one core alone. Processor time is that of
+all processes, including those of Ray; it hardly varies if other programs use the machine.
 """
 
 import argparse
@@ -26,8 +26,8 @@ import ray
 from PIL import Image
 
 from embedders.pool.ray_cluster import cluster
-from pipelines.engine.beam import run_on_beam as by_beam
-from pipelines.engine.ray_tasks import run_on_ray as by_ray
+from pipelines.engine.beam import run_on_beam
+from pipelines.engine.ray_tasks import run_on_ray
 from pipelines.signals.decoded_image import measure_picture
 from pipelines.signals.incremental import EarlierSignals
 from pipelines.signals.registry import active
@@ -46,7 +46,7 @@ NAMES = ("image_sharpness", "image_entropy", "image_pdq", "image_pdq_quality")
 
 
 def jpeg(seed: int) -> bytes:
-    """Detail at every scale, as photographs have, in 60 to 90 kB."""
+    """A JPEG with detail at all scales, as photographs have, of 60 to 90 kB."""
     rng = np.random.default_rng(seed)
     total = np.zeros((480, 640, 3), np.float32)
     for cells, weight in ((4, 1.0), (12, 0.5), (40, 0.3), (160, 0.25)):
@@ -58,43 +58,44 @@ def jpeg(seed: int) -> bytes:
     return out.getvalue()
 
 
-def loop(pictures: list[bytes]) -> list[tuple]:
+def loop(images: list[bytes]) -> list[tuple]:
+    """The values of `NAMES` for each image, in one thread."""
     scorers = [s for s in active(Signals(), Path()) if isinstance(s, PictureScorer)]
-    found = [measure_picture(data, scorers)[0] for data in pictures]
-    return [tuple(values[n] for n in NAMES) for values in found]
+    results = [measure_picture(data, scorers)[0] for data in images]
+    return [tuple(values[n] for n in NAMES) for values in results]
 
 
-def timed_loop(pictures: list[bytes]) -> tuple[float, float]:
-    """Seconds by the clock, and of the processor's time."""
-    loop(pictures[:10])
-    clock, busy = time.perf_counter(), time.process_time()
-    loop(pictures)
-    return time.perf_counter() - clock, time.process_time() - busy
+def timed_loop(images: list[bytes]) -> tuple[float, float]:
+    """Wall-clock seconds and processor seconds of the loop, after a warm-up."""
+    loop(images[:10])
+    wall, cpu = time.perf_counter(), time.process_time()
+    loop(images)
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def busy() -> float:
-    """Seconds of processor time that this process and all that descend from it have had, those that
-    have ended among them."""
-    spent, parents = {}, {}
+def cpu_seconds() -> float:
+    """Processor time of this process and all of its descendants, also of those that have ended."""
+    seconds, parents = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         pid = int(stat.parent.name)
         parents[pid] = int(fields[1])
-        spent[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    ours = {os.getpid()}
-    while more := {p for p, parent in parents.items() if parent in ours} - ours:
-        ours |= more
-    return sum(spent.get(pid, 0.0) for pid in ours)
+        seconds[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    tree = {os.getpid()}
+    while more := {p for p, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return sum(seconds.get(pid, 0.0) for pid in tree)
 
 
-def store_samples(root: Path, pictures: list[bytes]) -> Workspace:
+def store_samples(root: Path, images: list[bytes]) -> Workspace:
+    """A workspace whose table of samples holds the images."""
     (root / "corpus.yaml").write_text(CONFIG)
     workspace = Workspace.open(root)
     rows = []
-    for number, data in enumerate(pictures):
+    for number, data in enumerate(images):
         part = identity.part_id("image", data)
         rows.append(
             {
@@ -118,19 +119,20 @@ def store_samples(root: Path, pictures: list[bytes]) -> Workspace:
 def pipeline(
     workspace: Workspace, engine: str, cores: int, name: str
 ) -> tuple[float, float, StageRun]:
+    """Wall-clock seconds and processor seconds of the stage, and its run with the staged rows."""
     samples = workspace.tables.open("samples")
-    here, known = "drop = 'a'", EarlierSignals(workspace.tables, "a")
+    drop_filter, earlier = "drop = 'a'", EarlierSignals(workspace.tables, "a")
     run = StageRun(workspace.tables.root, "signals", "a", name, schema.SIGNALS).open()
-    plan = _Plan(workspace, run, samples.version, 0, here, run_keys.scorers(workspace))
-    clock, spent = time.perf_counter(), busy()
-    units = list(list_units(samples, here, known))
+    plan = _Plan(workspace, run, samples.version, 0, drop_filter, run_keys.scorers(workspace))
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    units = list(list_units(samples, drop_filter, earlier))
     work = partial(UnitWork, plan)
     if engine == "ray":
-        by_ray(Ray(), run, units, work, _name)
+        run_on_ray(Ray(), run, units, work, _name)
     else:
         options = {"direct_num_workers": cores, "direct_running_mode": "multi_processing"}
-        by_beam(Beam(options=options), run, units, work, _name)
-    return time.perf_counter() - clock, busy() - spent, run
+        run_on_beam(Beam(options=options), run, units, work, _name)
+    return time.perf_counter() - wall, cpu_seconds() - cpu, run
 
 
 def main() -> None:
@@ -140,50 +142,55 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    os.environ["OMP_NUM_THREADS"] = "1"  # a loop on one core, as Ray grants each of its workers
+    os.environ["OMP_NUM_THREADS"] = "1"  # one thread per loop, as Ray sets it for its workers
     base = [jpeg(seed) for seed in range(min(200, options.pictures))]
-    pictures = [base[n % len(base)] + n.to_bytes(4) for n in range(options.pictures)]
-    some = pictures[:: max(1, len(pictures) // 400)]
+    images = [base[n % len(base)] + n.to_bytes(4) for n in range(options.pictures)]
+    sample = images[:: max(1, len(images) // 400)]
     rates: list[tuple[float, ...]] = []
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, cluster(), spawn.Pool(cores) as pool:
-        workspace = store_samples(Path(folder), pictures)
-        if options.engine == "ray":  # starting the workers is not what is measured
+        workspace = store_samples(Path(folder), images)
+        if options.engine == "ray":  # the start of the workers is not measured
             ray.get([_warm.remote(base[0]) for _ in range(4 * cores)])
-        pool.map(timed_loop, [some[:5]] * cores)
+        pool.map(timed_loop, [sample[:5]] * cores)
         for number in range(options.rounds + 1):
-            clock, work = pool.apply(timed_loop, (some,))
-            both = pool.map(timed_loop, [some] * cores, chunksize=1)
-            seconds, spent, run = pipeline(workspace, options.engine, cores, f"{number}")
-            if number:  # the first round warms up
-                beside = sum(len(some) / c for c, _ in both)
-                loops = [len(some) / clock, beside, len(some) / work]
-                rates.append((*loops, len(pictures) / seconds, len(pictures) / spent))
+            loop_wall, loop_cpu = pool.apply(timed_loop, (sample,))
+            parallel = pool.map(timed_loop, [sample] * cores, chunksize=1)
+            wall, cpu, run = pipeline(workspace, options.engine, cores, f"{number}")
+            if number:  # the first round is a warm-up
+                n = len(sample)
+                loops = [n / loop_wall, sum(n / seconds for seconds, _ in parallel), n / loop_cpu]
+                rates.append((*loops, len(images) / wall, len(images) / cpu))
         rows = run.staged(["id", *NAMES]).to_pylist()
         values = {row["id"]: tuple(row[n] for n in NAMES) for row in rows}
-        expected = loop(some)
-        assert len(values) == len(pictures)
-        for data, value in zip(some, expected, strict=True):
+        expected = loop(sample)
+        assert len(values) == len(images)
+        for data, value in zip(sample, expected, strict=True):
             own = values[identity.sample_id(identity.part_id("image", data), None, None)]
             assert own[2:] == value[2:]
             np.testing.assert_allclose(own[:2], value[:2], rtol=1e-6)
-    alone, beside, busily, piped, piped_busily = (
+    single, parallel_rate, loop_cpu_rate, stage, stage_cpu = (
         statistics.median(column) for column in zip(*rates, strict=True)
     )
-    ratios = [(p / (a * cores), p / b, q / w) for a, b, w, p, q in rates]
-    to_one, to_all, to_work = (statistics.median(column) for column in zip(*ratios, strict=True))
+    ratios = [
+        (stage / (single * cores), stage / parallel, stage_cpu / loop_cpu)
+        for single, parallel, loop_cpu, stage, stage_cpu in rates
+    ]
+    to_single, to_parallel, to_loop_cpu = (
+        statistics.median(column) for column in zip(*ratios, strict=True)
+    )
     print(f"\n{options.pictures:,} JPEGs of 640 x 480, {cores} cores, equal values\n")
-    print("| | images a second | a second of processor time |\n|---|---|---|")
-    print(f"| bare loop, one process alone | {alone:.0f} | {busily:.0f} |")
-    print(f"| bare loop, {cores} processes side by side | {beside:.0f} | |")
-    print(f"| pipeline by {options.engine} | {piped:.0f} | {piped_busily:.0f} |")
-    print(f"| pipeline to the loop alone times cores | {to_one:.2f} | {to_work:.2f} |")
-    print(f"| pipeline to the loops side by side | {to_all:.2f} | |")
+    print("| | images/s | images per processor second |\n|---|---|---|")
+    print(f"| loop, one process | {single:.0f} | {loop_cpu_rate:.0f} |")
+    print(f"| loop, {cores} parallel processes | {parallel_rate:.0f} | |")
+    print(f"| pipeline with {options.engine} | {stage:.0f} | {stage_cpu:.0f} |")
+    print(f"| pipeline relative to one loop times cores | {to_single:.2f} | {to_loop_cpu:.2f} |")
+    print(f"| pipeline relative to the parallel loops | {to_parallel:.2f} | |")
 
 
 @ray.remote(num_cpus=1)
 def _warm(data: bytes) -> tuple[float, float]:
-    time.sleep(0.5)  # so that every worker gets one
+    time.sleep(0.5)  # long enough for every worker to get a task
     return timed_loop([data])
 
 

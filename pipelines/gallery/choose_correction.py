@@ -12,7 +12,7 @@ from store.corrections import Prepared
 from store.corrections.evaluate import corrected
 from store.corrections.method import Params
 from store.corrections.recipe import recipe
-from store.corrections.select import select
+from store.corrections.select import choose_method
 from store.tables.banks import LEAST_BANK, Bank, Banks
 from store.tables.releases import Direction
 
@@ -59,7 +59,7 @@ def choose(
     if not asked.answered:
         why = "raw, because no held-out pairs are there to choose by"
         return made("none", {}, why)
-    chosen = select(
+    chosen = choose_method(
         gallery=gallery.vectors,
         query_bank=queries.vectors,
         gallery_bank=items.vectors,

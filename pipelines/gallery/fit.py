@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import ray
 
-from pipelines.engine.ray_tasks import in_order
 from store import identity
 from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
@@ -107,28 +106,6 @@ def apply_fits(ways: FitSpecs, vectors: np.ndarray, clusters: np.ndarray) -> dic
 
 
 _MEASURED: dict[str, list[tuple[list[str], Prepared]]] = {}
-
-
-def fit_rows(
-    rows: Rows, ways: FitSpecs, *, num_cpus: float = 1, num_gpus: float = 0, tile: int = TILE
-) -> Iterator[dict[str, Applied]]:
-    """Fit corrections to stored rows: tiles in their order, each with its values by name.
-
-    Vectors that nothing moved are left out (their array is empty): they are where they were.
-    """
-    shared = ray.put(ways)
-    task = _fit.options(num_cpus=num_cpus, num_gpus=num_gpus)
-    yield from in_order(task.remote(part, shared) for part in rows.tiles(tile))
-
-
-@ray.remote
-def _fit(rows: Rows, ways: FitSpecs) -> dict[str, Applied]:
-    vectors = rows.vectors()
-    made = apply_fits(ways, vectors, rows.clusters)
-    return {
-        name: applied._replace(vectors=vectors[:0]) if applied.vectors is vectors else applied
-        for name, applied in made.items()
-    }
 
 
 def _on_device(bank: np.ndarray) -> Any:

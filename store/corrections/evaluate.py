@@ -1,115 +1,23 @@
-"""The figures of one ranking of a gallery by one set of queries, in memory of a few tiles."""
+"""Measure how well a correction ranks a gallery for a set of queries, tile by tile."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from store.corrections.correction import Correction
-from store.corrections.kernels.arrays import as_matrix, to_numpy, unit
+from store.corrections.evaluation import INDUCTIVE, TRANSDUCTIVE, Evaluation
+from store.corrections.kernels.arrays import as_matrix, to_numpy, unit_rows
 from store.corrections.kernels.masks import IdIndex, as_ids
 from store.errors import InputError
-from store.metrics.hubness import anti_hub_share, hub_share, k_occurrence, robin_hood, skewness
-from store.metrics.intervals import Interval, bootstrap_many
-from store.metrics.retrieval import (
-    Relevant,
-    average_precision,
-    first_ranks,
-    median_rank,
-    ndcg,
-    recall_at,
-    reciprocal_rank,
-    right_ranks,
-)
+from store.metrics.hubness import k_occurrence
+from store.metrics.retrieval import Relevant, first_ranks, relevant_ranks
 
-INDUCTIVE, TRANSDUCTIVE = "inductive", "transductive"
-# Who is beside a part in its batch moves its vector by some 1e-7: captions that differ in capitals
-# alone would be told apart by that. So what is equal but for it is tied, and rows decide.
+# The vector of a part depends on the other parts of its batch by some 1e-7. Without rounding, this
+# noise would rank captions that differ only in capitals. Rounded scores are tied, and ties are
+# ordered by the row.
 TIE_DECIMALS = 6
-SCORES = 16_000_000  # scores held at a time: 64 MB of float32
-UNRELATED = 16  # other items that a query's right answers are compared with
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is known of m queries on n items; `figures` and `intervals` sum it up."""
-
-    first: np.ndarray  # (m,) rank of the best right answer, infinity where there is none
-    ranks: np.ndarray  # ranks of all right answers, in the order of `relevant`
-    relevant: Relevant
-    counts: np.ndarray  # (n,) k-occurrence
-    k: int
-    matching: np.ndarray  # scores of all right answers, in the order of `relevant`
-    unrelated: np.ndarray  # scores of queries and random items that are not right for them
-    groups: np.ndarray | None = None  # (m,) what is resampled together
-    protocol: str = INDUCTIVE
-
-    @property
-    def reciprocal_ranks(self) -> np.ndarray:
-        """(m,) reciprocal rank of each query."""
-        return reciprocal_rank(self.first)
-
-    def measures(self) -> dict[str, np.ndarray]:
-        """The measures that are means over queries, (m,) each: r@1, r@5, r@10, mrr, map, ndcg@10;
-        NaN in the last two for a query without right answers."""
-        return {
-            **{f"r@{k}": recall_at(self.first, k) for k in (1, 5, 10)},
-            "mrr": self.reciprocal_ranks,
-            "map": average_precision(self.ranks, self.relevant),
-            "ndcg@10": ndcg(self.ranks, self.relevant, 10),
-        }
-
-    def figures(self) -> dict[str, float]:
-        """The measures by name: r@1, r@5, r@10, mrr, map, ndcg@10, median_rank, k_skewness,
-        robin_hood, hub_share, anti_hub_share."""
-        return {
-            **{name: _mean(values) for name, values in self.measures().items()},
-            "median_rank": median_rank(self.first),
-            "k_skewness": skewness(self.counts),
-            "robin_hood": robin_hood(self.counts),
-            "hub_share": hub_share(self.counts),
-            "anti_hub_share": anti_hub_share(self.counts),
-        }
-
-    def intervals(self, **options: Any) -> dict[str, Interval]:
-        """Mean, low and high of each of `measures`, drawn by `groups`; options (level, resamples,
-        seed) as `store.metrics.bootstrap_many`."""
-        return bootstrap_many(self.measures(), groups=self.groups, **options)
-
-    def gains(self, other: "Evaluation", **options: Any) -> dict[str, Interval]:
-        """Intervals of the paired differences to another ranking for the same queries."""
-        if not np.array_equal(self.relevant.count, other.relevant.count):
-            raise InputError("gains are of two evaluations of the same queries")
-        before = other.measures()
-        changes = {name: values - before[name] for name, values in self.measures().items()}
-        return bootstrap_many(changes, groups=self.groups, **options)
-
-    def summary(self) -> dict[str, Any]:
-        """Everything as JSON values, null for what is not finite: `protocol`, `queries`,
-        `gallery`, `figures`, `intervals`."""
-        return {
-            "protocol": self.protocol,
-            "queries": len(self.first),
-            "gallery": len(self.counts),
-            "figures": _finite(self.figures()),
-            "intervals": {name: _finite(i._asdict()) for name, i in self.intervals().items()},
-        }
-
-    def show(self) -> None:
-        """Print the figures as a table, with their 95% intervals."""
-        from rich.console import Console
-        from rich.table import Table
-
-        title = f"{self.protocol}: {len(self.first):,} queries, {len(self.counts):,} items"
-        table = Table("measure", title=title, title_justify="left")
-        table.add_column("value", justify="right")
-        table.add_column("95% interval", justify="right")
-        intervals = self.intervals()
-        for name, value in self.figures().items():
-            ends = intervals.get(name)
-            said = f"{ends.low:.3f} to {ends.high:.3f}" if ends else ""
-            table.add_row(name, f"{value:.3f}", said)
-        Console().print(table)
+SCORES_AT_ONCE = 16_000_000  # 64 MB of float32
+UNRELATED_ITEMS = 16  # random items per query that its relevant items are compared with
 
 
 def evaluate(
@@ -123,60 +31,71 @@ def evaluate(
     query_ids: Any = None,
     protocol: str | None = None,
 ) -> Evaluation:
-    """Rank the whole gallery of a fitted correction for queries and measure it.
+    """Rank the whole gallery of a fitted correction for each query, and measure the rankings.
 
     Args:
-        correction: what `fit` gives; fit "none" for raw scores.
-        queries: (m, d), scaled to unit length where they are not.
-        relevant: the right gallery rows: an (m,) integer array, or a sequence of m lists of rows.
-        k: the length of the result lists that hubs are counted in.
-        exclude: (m,) integers, a gallery row that is left out of that query's ranking and lists,
-            or -1: the query itself, where it is searched for among its own kind.
-        groups: (m,) what is resampled together in intervals, such as the captions of one image.
-        query_ids: (m,) ids of samples or duplicate clusters, as the query bank's: where the bank
-            holds one of them, the evaluation is labelled transductive.
-        protocol: "inductive" or "transductive"; inductive by default, unless `query_ids` tell.
+        correction: the result of `fit`; fit "none" to measure raw scores.
+        queries: (m, d), scaled to unit length where necessary.
+        relevant: the relevant gallery rows of each query: an (m,) integer array, or a sequence of
+            m lists of rows.
+        k: length of the result lists that k-occurrence is counted in.
+        exclude: (m,) integers: a gallery row that is removed from that query's ranking, or -1.
+            Use it for a query that is itself an item of the gallery.
+        groups: (m,) group of each query; intervals resample a group as a unit. Use it for queries
+            that are not independent, such as the captions of one image.
+        query_ids: (m,) ids of samples or duplicate clusters, of the same kind as those of the query
+            bank. If the bank holds one of them, the evaluation is labelled transductive.
+        protocol: "inductive" or "transductive". By default it follows from `query_ids`, and is
+            inductive without them.
+
+    Returns:
+        Ranks, k-occurrence and scores, from which all figures and intervals are computed.
 
     Raises:
-        InputError: arguments differ in number, a row is not in the gallery, a right row is
-            excluded, or queries called inductive are in the bank.
+        InputError: numbers of arguments differ, a row is not in the gallery, a relevant row is
+            excluded, or the protocol is "inductive" but queries are in the bank.
     """
-    rows = to_numpy(unit(as_matrix(queries, "queries"), "queries"))
+    rows = to_numpy(unit_rows(as_matrix(queries, "queries"), "queries"))
     vectors, bias = to_numpy(correction.vectors), to_numpy(correction.bias)
     flag = None if correction.flag is None else to_numpy(correction.flag)
     items = len(vectors)
     right = Relevant.of(relevant, items)
     if len(right.count) != len(rows):
-        raise InputError(f"relevant has {len(right.count)} entries for {len(rows)} queries")
+        raise InputError(
+            f"relevant has {len(right.count)} entries for {len(rows)} queries: give the relevant"
+            " gallery rows of each query"
+        )
     if groups is not None and np.shape(groups) != (len(rows),):
-        raise InputError(f"groups must hold one name for each of {len(rows)} queries")
-    label = protocol_of(correction, query_ids, len(rows), protocol)
-    left_out = None if exclude is None else as_excluded(exclude, right, items)
-    others = np.random.default_rng(0).integers(0, max(items, 1), (len(rows), UNRELATED))
+        raise InputError(
+            f"groups must hold one name for each of {len(rows)} queries, not {np.shape(groups)}"
+        )
+    label = _protocol(correction, query_ids, len(rows), protocol)
+    excluded = None if exclude is None else check_exclude(exclude, right, items)
+    random_items = np.random.default_rng(0).integers(0, max(items, 1), (len(rows), UNRELATED_ITEMS))
     k = min(k, items)
     counts = np.zeros(items, dtype=np.int64)
     ranks, matching, unrelated = [], [], []
-    step = max(1, SCORES // max(items, 1))
+    step = max(1, SCORES_AT_ONCE // max(items, 1))
     for start in range(0, len(rows), step):
         stop = min(start + step, len(rows))
         scores = rows[start:stop] @ vectors.T
-        if left_out is not None:
-            without = np.flatnonzero(left_out[start:stop] >= 0)
-            scores[without, left_out[start:stop][without]] = -np.inf
+        if excluded is not None:
+            with_exclusion = np.flatnonzero(excluded[start:stop] >= 0)
+            scores[with_exclusion, excluded[start:stop][with_exclusion]] = -np.inf
         corrected(scores, bias, flag)
         np.round(scores, TIE_DECIMALS, out=scores)
         top = np.argpartition(scores, items - k, axis=1)[:, items - k :]
-        if left_out is not None:
-            top = np.where(top == left_out[start:stop, None], -1, top)
+        if excluded is not None:
+            top = np.where(top == excluded[start:stop, None], -1, top)
         counts += k_occurrence(top, items)
-        mine = right.part(start, stop)
-        ranks.append(right_ranks(scores, mine))
-        matching.append(scores[mine.query, mine.rows])
-        unrelated.append(_unrelated(scores, mine, others[start:stop]))
-    flat = np.concatenate([*ranks, np.empty(0)])
+        block = right.part(start, stop)
+        ranks.append(relevant_ranks(scores, block))
+        matching.append(scores[block.query, block.rows])
+        unrelated.append(_unrelated_scores(scores, block, random_items[start:stop]))
+    all_ranks = np.concatenate([*ranks, np.empty(0)])
     return Evaluation(
-        first_ranks(flat, right),
-        flat,
+        first_ranks(all_ranks, right),
+        all_ranks,
         right,
         counts,
         k,
@@ -187,25 +106,27 @@ def evaluate(
     )
 
 
-def _unrelated(scores: np.ndarray, right: Relevant, others: np.ndarray) -> np.ndarray:
-    """Scores (m, n) at `others` (m, c), flat, without right answers and what is left out."""
+def _unrelated_scores(scores: np.ndarray, right: Relevant, others: np.ndarray) -> np.ndarray:
+    """The scores (m, n) of the items `others` (m, c), flat, without relevant and excluded items."""
     items = scores.shape[1]
-    place = np.arange(len(scores))[:, None] * items + others
-    found = scores.ravel()[place[~np.isin(place, right.query * items + right.rows)]]
-    return found[np.isfinite(found)]
+    flat_index = np.arange(len(scores))[:, None] * items + others
+    is_relevant = np.isin(flat_index, right.query * items + right.rows)
+    unrelated = scores.ravel()[flat_index[~is_relevant]]
+    return unrelated[np.isfinite(unrelated)]
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: v if np.isfinite(v) else None for name, v in values.items()}
+def check_exclude(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
+    """`exclude` (m,) as int64, after validation; see `evaluate`.
 
+    Args:
+        exclude: (m,) integers.
+        relevant: the relevant gallery rows of the m queries.
+        items: number of gallery rows.
 
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-def as_excluded(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
-    """`exclude` (m,) as int64, checked against the queries' right rows and the gallery's size."""
+    Raises:
+        InputError: there is not one integer per query, a row is not in the gallery, or a relevant
+            row is excluded.
+    """
     rows = np.asarray(exclude)
     if rows.shape != relevant.count.shape or rows.dtype.kind not in "iu":
         raise InputError(
@@ -215,43 +136,47 @@ def as_excluded(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
     rows = rows.astype(np.int64)
     if rows.size and not -1 <= rows.min() <= rows.max() < items:
         raise InputError(
-            f"exclude names gallery rows {rows.min()} to {rows.max()},"
-            f" but the gallery has rows 0 to {items - 1}; -1 leaves nothing out"
+            f"exclude has gallery rows {rows.min()} to {rows.max()},"
+            f" but the gallery has rows 0 to {items - 1}; use -1 to exclude nothing"
         )
     both = np.flatnonzero(rows[relevant.query] == relevant.rows)
     if both.size:
         raise InputError(
             f"query {relevant.query[both[0]]} both excludes gallery row {relevant.rows[both[0]]}"
-            " and has it as a right answer; take it out of one of them"
+            " and has it as a relevant row; remove it from one of them"
         )
     return rows
 
 
 def corrected(scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None) -> None:
-    """Take the bias off scores (m, n) in place: of all queries, or of those behind a hub."""
+    """Subtract the bias from scores in place.
+
+    Args:
+        scores: (m, n), changed in place.
+        bias: (n,).
+        flag: (n,) bool, True for hubs. If given, only the queries whose top item is a hub are
+            corrected.
+    """
     if flag is None:
         scores -= bias
     else:
         scores -= flag[scores.argmax(axis=1)][:, None] * bias
 
 
-def protocol_of(
-    correction: Correction, query_ids: Any, queries: int, said: str | None = None
+def _protocol(
+    correction: Correction, query_ids: Any, queries: int, protocol: str | None = None
 ) -> str:
-    """ "transductive" where the query bank holds one of the queries' ids, or where it is `said` so.
-
-    Raises InputError where "inductive" is said of queries that the bank holds.
-    """
-    if said not in (None, INDUCTIVE, TRANSDUCTIVE):
-        raise InputError(f"protocol must be 'inductive' or 'transductive', not {said!r}")
+    """The protocol given, or by default "transductive" if the query bank holds a query's id."""
+    if protocol not in (None, INDUCTIVE, TRANSDUCTIVE):
+        raise InputError(f"protocol must be 'inductive' or 'transductive', not {protocol!r}")
     shared = 0
     if query_ids is not None:
         ids = as_ids(query_ids, queries, "query_ids")
         shared = len(set(IdIndex(correction.query_bank_ids).pairs(ids)[0].tolist()))
-    if shared and said == INDUCTIVE:
+    if shared and protocol == INDUCTIVE:
         raise InputError(
-            f"this is no inductive evaluation: {shared} of {queries} queries are in the query bank"
-            " that the correction was fitted on; take them out of the bank, or say"
+            f"the evaluation is not inductive: {shared} of {queries} queries are in the query bank"
+            " that the correction was fitted on; remove them from the bank, or pass"
             " protocol='transductive'"
         )
-    return said or (TRANSDUCTIVE if shared else INDUCTIVE)
+    return protocol or (TRANSDUCTIVE if shared else INDUCTIVE)

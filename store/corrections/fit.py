@@ -1,6 +1,6 @@
-"""Fit corrections: measure the banks once (`prepare`), then any gallery rows (`apply`).
+"""Fit corrections to banks (`prepare`), then apply them to gallery rows (`Prepared.apply`).
 
-`fit` is the two in one; a Ray job may prepare once and apply tile by tile.
+`fit` does both. A Ray job prepares once and applies the result tile by tile.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from store.corrections.correction import Applied, Correction
-from store.corrections.kernels.arrays import Array, as_bank, beside
+from store.corrections.kernels.arrays import Array, as_bank, convert_like
 from store.corrections.kernels.masks import as_ids
 from store.corrections.method import FitBanks, Params
 from store.corrections.prepared import Prepared
@@ -26,12 +26,18 @@ def prepare_many(
     query_bank_ids: Any = None,
     gallery_bank_ids: Any = None,
 ) -> Prepared:
-    """Measure the banks for several methods: names, or (name, parameters) pairs.
+    """Fit several methods to banks.
 
-    `query_bank` (m, d) and `gallery_bank` (l, d) are scaled to unit length where they are not;
-    ids (m,), (l,) are of samples or duplicate clusters. A bank may be None where no method needs
-    it. Raises InputError for unknown methods or parameters, and for banks that are empty, of
-    different widths, or hold a zero or non-finite row.
+    Args:
+        specs: names of methods, or (name, parameters) pairs.
+        query_bank: (m, d), scaled to unit length where necessary; None if no method needs it.
+        gallery_bank: (l, d), as `query_bank`.
+        query_bank_ids: (m,) ids of samples or duplicate clusters, or None.
+        gallery_bank_ids: (l,) ids of samples or duplicate clusters, or None.
+
+    Raises:
+        InputError: a method or parameter is unknown, a bank that is needed is None, or a bank is
+            empty, has another width, or holds a zero or non-finite row.
     """
     recipes = [recipe(spec) if isinstance(spec, str) else recipe(*spec) for spec in specs]
     query = None if query_bank is None else as_bank(query_bank, "query_bank")
@@ -39,14 +45,14 @@ def prepare_many(
     for r in recipes:
         for name, bank in (("query_bank", query), ("gallery_bank", gallery)):
             if bank is None and name in r.banks:
-                raise InputError(f"{r.name} is measured on a {name}, but it is None")
+                raise InputError(f"{r.name} is fitted on a {name}, but {name} is None: give one")
     if query is not None and gallery is not None:
         if query.shape[1] != gallery.shape[1]:
             raise InputError(
                 f"query_bank has {query.shape[1]} dims and gallery_bank {gallery.shape[1]}: "
                 "both must come from the same space"
             )
-        gallery = beside(gallery, query)
+        gallery = convert_like(gallery, query)
     query_ids = None if query is None else as_ids(query_bank_ids, query.shape[0], "query_bank_ids")
     gallery_ids = (
         None if gallery is None else as_ids(gallery_bank_ids, gallery.shape[0], "gallery_bank_ids")
@@ -63,7 +69,7 @@ def prepare(
     gallery_bank_ids: Any = None,
     **params: Any,
 ) -> Prepared:
-    """`prepare_many` for one method; `apply` of the result gives a list of one."""
+    """`prepare_many` for one method; `apply` of the result returns a list of one `Applied`."""
     return prepare_many(
         [(method, params)],
         query_bank=query_bank,
@@ -83,7 +89,7 @@ def fit_many(
     query_bank_ids: Any = None,
     gallery_bank_ids: Any = None,
 ) -> list[Correction]:
-    """Fit several methods in one pass over gallery and banks; see `fit`."""
+    """Fit several methods in one pass over gallery and banks; see `prepare_many` and `fit`."""
     prepared = prepare_many(
         specs,
         query_bank=query_bank,
@@ -114,13 +120,25 @@ def fit(
     gallery_bank_ids: Any = None,
     **params: Any,
 ) -> Correction:
-    """Fit a correction to gallery rows (n, d): vectors and biases that rank by q . g' - bias.
+    """Fit a correction to a gallery: vectors g' and biases that rank by q . g' - bias.
 
-    Rows are numpy or torch, scaled to unit length where they are not; nothing given is changed.
-    A bank row and a gallery row with equal ids are left out of each other's sums and
-    neighbourhoods. A k larger than the bank is clipped to it; a row with nothing left to measure
-    it by gets the mean of what the gallery bank's items measure. Raises InputError as
-    `prepare_many` and `Prepared.apply` do.
+    Arrays are numpy or torch, scaled to unit length where necessary; the inputs are never changed.
+    A bank row and a gallery row with equal ids are masked: they are left out of each other's sums
+    and neighbourhoods. A row whose bank rows are all masked gets the mean statistics of the items
+    of the gallery bank. A parameter k that is larger than the bank is reduced to its size.
+
+    Args:
+        method: name of a method, or of a composition such as "invgc_local+nnn".
+        gallery: (n, d) items.
+        query_bank: (m, d) a sample of queries; None if the method does not need it.
+        gallery_bank: (l, d) a sample of items; None if the method does not need it.
+        gallery_ids: (n,) ids of samples or duplicate clusters, or None.
+        query_bank_ids: (m,) ids of samples or duplicate clusters, or None.
+        gallery_bank_ids: (l,) ids of samples or duplicate clusters, or None.
+        **params: parameters of the method; the others keep their defaults.
+
+    Raises:
+        InputError: as `prepare_many` and `Prepared.apply` do.
     """
     return fit_many(
         [(method, params)],

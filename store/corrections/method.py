@@ -1,4 +1,4 @@
-"""What a correction method is: a name, parameters, what it must see of the banks, and a formula."""
+"""Types of a correction method: its name, parameters, the bank statistics it needs, its formula."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +13,13 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class FitBanks:
-    """The fixed samples that corrections are measured on: unit float32 rows.
+    """The fixed samples that corrections are fitted on: float32 rows of unit length.
 
-    `query` (B) is of the modality that asks, `gallery` (G-hat) of the one that is searched.
+    Attributes:
+        query: (m, d) the query bank B, of the modality of the queries.
+        gallery: (l, d) the gallery bank H, of the modality that is searched.
+        query_ids: (m,) ids of samples or duplicate clusters, or None.
+        gallery_ids: (l,) ids of samples or duplicate clusters, or None.
     """
 
     query: Array
@@ -25,14 +29,14 @@ class FitBanks:
 
 
 class BankStatistics(NamedTuple):
-    """What a block of gallery rows saw of each bank; None for a bank nobody needed."""
+    """Statistics of each bank for a block of gallery rows; None for a bank that is not needed."""
 
     query: ScanResult | None
     gallery: ScanResult | None
 
 
 class Compiled(NamedTuple):
-    """Gallery vectors (n, d), or None for unmoved, and bias (n,), or None for zero."""
+    """Gallery vectors (n, d), or None if they are unchanged; bias (n,), or None if it is zero."""
 
     vectors: Array | None = None
     bias: Array | None = None
@@ -40,24 +44,25 @@ class Compiled(NamedTuple):
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a parameter may take, ends included; `whole` for integers."""
+    """Allowed values of a parameter, ends included; `integer` allows whole numbers only."""
 
     low: float
     high: float
-    whole: bool = False
+    integer: bool = False
 
     def check(self, method: str, name: str, value: Any) -> float | int:
+        """`value` as a number. Raises InputError if it is not in the range."""
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = float("nan")
-        if not self.low <= number <= self.high or (self.whole and number != int(number)):
-            kind = "a whole number" if self.whole else "a number"
+        if not self.low <= number <= self.high or (self.integer and number != int(number)):
+            kind = "a whole number" if self.integer else "a number"
             raise InputError(
                 f"{name} of {method} must be {kind} from {self.low:g} to {self.high:g}, "
                 f"not {value!r}"
             )
-        return int(number) if self.whole else number
+        return int(number) if self.integer else number
 
 
 def no_needs(params: Params) -> Needs:
@@ -70,13 +75,23 @@ def no_state(params: Params, banks: FitBanks) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class Method:
-    """One correction. `compile` turns a block of gallery rows and what it saw into g' and bias.
+    """One correction method.
 
-    `compile(params, state, rows, look)` must depend on each row alone; `state(params, banks)` is
-    computed once from the banks. `dynamic` methods correct only the queries whose raw top item is
-    flagged as a hub, by the threshold rank `params["k"]`. `moves` is true where g' is not g, and
-    `composes` where a method for the moved vectors may follow after a "+". `banks` are the banks
-    it is measured on. `grid` are the settings that `select` tries.
+    Attributes:
+        name: its name in corpus.yaml and in tables.
+        compile: `compile(params, state, rows, statistics)` computes g' and bias of a block of
+            gallery rows (n, d). The values of a row depend on that row alone.
+        defaults: default values of all parameters.
+        ranges: allowed values of each parameter.
+        query_needs: the statistics of the query bank that it needs, from its parameters.
+        gallery_needs: the statistics of the gallery bank that it needs, from its parameters.
+        state: `state(params, banks)` computes arrays once from the banks.
+        dynamic: True if it corrects only the queries whose raw top item is flagged as a hub. The
+            threshold of the flag has the rank `params["k"]`.
+        moves: True if g' differs from g.
+        composes: True if a method for the moved vectors may follow after a "+".
+        banks: argument names of the banks that it is fitted on.
+        grid: the settings that `select` tries.
     """
 
     name: str
@@ -92,9 +107,13 @@ class Method:
     banks: tuple[str, ...] = ("query_bank",)
     grid: tuple[Params, ...] = ({},)
 
-    def resolve(self, given: Params) -> Params:
-        """Defaults overlaid with what was given; InputError for unknown names and bad values."""
-        unknown = sorted(set(given) - set(self.defaults))
+    def resolve(self, params: Params) -> Params:
+        """All parameters: the defaults, overridden by `params`.
+
+        Raises:
+            InputError: a parameter is unknown or its value is not allowed.
+        """
+        unknown = sorted(set(params) - set(self.defaults))
         if unknown:
             allowed = ", ".join(self.defaults) or "none"
             raise InputError(
@@ -102,11 +121,11 @@ class Method:
             )
         return {
             name: self.ranges[name].check(self.name, name, value)
-            for name, value in (self.defaults | given).items()
+            for name, value in (self.defaults | params).items()
         }
 
 
 BETA = Range(1e-3, 1e4)
-NEIGHBOURS = Range(1, 1e6, whole=True)
+NEIGHBOURS = Range(1, 1e6, integer=True)
 STRENGTH = Range(0, 10)
-BOTH = ("query_bank", "gallery_bank")
+BOTH_BANKS = ("query_bank", "gallery_bank")

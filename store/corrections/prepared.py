@@ -1,7 +1,7 @@
-"""Recipes measured on banks, ready for any gallery rows.
+"""Corrections fitted to banks, ready to be applied to any gallery rows.
 
-What is prepared knows the banks alone, so a row's values depend on that row and the banks, never
-on which other rows it came with.
+`Prepared` depends on the banks alone. So the values of a gallery row depend on that row and the
+banks, and not on the other rows of the same call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,83 +9,107 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from store.corrections.bank_statistics import Observer
+from store.corrections.bank_statistics import BankScanner
 from store.corrections.correction import Applied
-from store.corrections.kernels.arrays import Array, as_matrix, beside, empty_like, full_like, unit
+from store.corrections.kernels.arrays import (
+    Array,
+    as_matrix,
+    convert_like,
+    empty_like,
+    full_like,
+    unit_rows,
+)
 from store.corrections.kernels.masks import as_ids
 from store.corrections.kernels.threads import Span, each
 from store.corrections.method import FitBanks
-from store.corrections.recipe import Recipe
+from store.corrections.recipe import NONE, Recipe
 from store.errors import InputError
 
-FLAG_MARGIN = -1e-6  # a bank item must be flagged by its own threshold in spite of rounding
-UNMOVED = "none"
+# A bank item must be flagged by the threshold that was computed from itself, in spite of rounding.
+FLAG_MARGIN = -1e-6
 
+# Index of the recipe; vectors, bias and flag of a block of rows, None where nothing changes.
 Values = tuple[int, Array | None, Array | None, Array | None]
 
 
 class Group(NamedTuple):
-    """Recipes that move vectors alike, and so share what the moved rows see of the banks."""
+    """Recipes that move vectors in the same way, so the moved rows share their bank statistics.
+
+    Attributes:
+        mover: one of the recipes; all have the same first method with the same parameters.
+        state: state of the first method.
+        scanner: bank statistics of the moved rows.
+        members: for each recipe, its index and the state of its second method.
+    """
 
     mover: Recipe
     state: dict[str, Array]
-    observer: Observer
-    members: list[tuple[int, dict[str, Array]]]  # number of the recipe, state of its second part
+    scanner: BankScanner
+    members: list[tuple[int, dict[str, Array]]]
 
 
 class Prepared:
-    """Recipes with all that they need to know of the banks. Made by `prepare`."""
+    """Recipes with everything that they need from the banks. `prepare` makes it."""
 
     def __init__(self, recipes: Sequence[Recipe], banks: FitBanks):
         self.recipes = list(recipes)
         self.banks = banks
         by_key: dict[Any, list[int]] = {}
-        for number, r in enumerate(self.recipes):
-            by_key.setdefault(r.key, []).append(number)
-        unmoved = [r for r in self.recipes if r.first.name == UNMOVED]
-        self.raw = Observer(
+        for index, r in enumerate(self.recipes):
+            by_key.setdefault(r.key, []).append(index)
+        unmoved = [r for r in self.recipes if r.first.name == NONE.name]
+        self.raw_scanner = BankScanner(
             banks,
             [(r.first, r.first_params) for r in self.recipes]
             + [(r.second, r.second_params) for r in unmoved],
         )
-        self.groups = [self._group(numbers) for numbers in by_key.values()]
+        self.groups = [self._group(indices) for indices in by_key.values()]
 
-    def _group(self, numbers: list[int]) -> Group:
-        recipes = [self.recipes[i] for i in numbers]
+    def _group(self, indices: list[int]) -> Group:
+        recipes = [self.recipes[i] for i in indices]
         mover = recipes[0]
         state = mover.first.state(mover.first_params, self.banks)
-        observer = self.raw
-        if mover.first.name != UNMOVED and any(r.second.name != UNMOVED for r in recipes):
-            observer = Observer(
-                self._moved(mover, state), [(r.second, r.second_params) for r in recipes]
+        scanner = self.raw_scanner
+        if mover.first.name != NONE.name and any(r.second.name != NONE.name for r in recipes):
+            scanner = BankScanner(
+                self._moved_banks(mover, state), [(r.second, r.second_params) for r in recipes]
             )
         members = [
-            (i, self.recipes[i].second.state(self.recipes[i].second_params, observer.banks))
-            for i in numbers
+            (i, self.recipes[i].second.state(self.recipes[i].second_params, scanner.banks))
+            for i in indices
         ]
-        return Group(mover, state, observer, members)
+        return Group(mover, state, scanner, members)
 
-    def _moved(self, mover: Recipe, state: dict[str, Array]) -> FitBanks:
-        """The banks with the gallery bank moved as gallery rows are."""
+    def _moved_banks(self, mover: Recipe, state: dict[str, Array]) -> FitBanks:
+        """The banks, with the gallery bank moved in the same way as gallery rows."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
         moved = empty_like(items, tuple(items.shape), "float32")
 
-        def move(span: Span) -> None:
-            here = slice(*span)
-            look = self.raw.look(items[here], None if ids is None else ids[here])
-            made = mover.first.compile(mover.first_params, state, items[here], look)
-            moved[here] = made.vectors
+        def work(span: Span) -> None:
+            rows = slice(*span)
+            statistics = self.raw_scanner.statistics(
+                items[rows], None if ids is None else ids[rows]
+            )
+            compiled = mover.first.compile(mover.first_params, state, items[rows], statistics)
+            moved[rows] = compiled.vectors
 
-        each(move, items.shape[0], items)
+        each(work, items.shape[0], items)
         return FitBanks(self.banks.query, moved, self.banks.query_ids, ids)
 
     def apply(self, gallery: Array, ids: Any = None) -> list[Applied]:
-        """Vectors, bias and flag of gallery rows (n, d) under each recipe, in one pass.
+        """Vectors, bias and flag of gallery rows under each recipe, in one pass.
 
-        `ids` (n,) are sample or cluster ids, compared with those of the banks. Arrays are of the
-        gallery's kind; vectors are the gallery itself where nothing moved and its rows were unit
-        float32. Raises InputError for rows of another width than the banks, and for a row that
-        is zero or not finite.
+        Args:
+            gallery: (n, d), scaled to unit length where necessary.
+            ids: (n,) ids of samples or duplicate clusters; bank rows with the same id are masked.
+
+        Returns:
+            One `Applied` per recipe, with arrays of the kind of `gallery` (numpy or torch).
+            `vectors` is `gallery` itself if the recipe moves nothing and the rows were already
+            float32 of unit length.
+
+        Raises:
+            InputError: the rows have another width than the banks, or a row is zero or not finite.
         """
         rows = as_matrix(gallery, "gallery")
         for bank in (self.banks.query, self.banks.gallery):
@@ -94,50 +118,51 @@ class Prepared:
                     f"gallery has {rows.shape[1]} dims and a bank {bank.shape[1]}: "
                     "all must come from the same space"
                 )
-        known = as_ids(ids, rows.shape[0], "gallery_ids")
-        rows = unit(rows, "gallery")
-        home = rows if self.banks.query is None else self.banks.query
-        out = [_space(rows, r) for r in self.recipes]
+        row_ids = as_ids(ids, rows.shape[0], "gallery_ids")
+        rows = unit_rows(rows, "gallery")
+        computed_like = rows if self.banks.query is None else self.banks.query
+        out = [_allocate(rows, r) for r in self.recipes]
 
         def work(span: Span) -> None:
-            here = slice(*span)
-            block = beside(rows[here], home)
-            for number, *parts in self._compile(block, None if known is None else known[here]):
-                for whole, part in zip(out[number], parts, strict=True):
-                    if part is not None:
-                        whole[here] = beside(part, rows)
+            span_rows = slice(*span)
+            block = convert_like(rows[span_rows], computed_like)
+            block_ids = None if row_ids is None else row_ids[span_rows]
+            for index, *values in self._compile(block, block_ids):
+                for array, value in zip(out[index], values, strict=True):
+                    if value is not None:
+                        array[span_rows] = convert_like(value, rows)
 
-        each(work, rows.shape[0], home)
+        each(work, rows.shape[0], computed_like)
         return [
-            Applied(*(None if whole is None else beside(whole, gallery) for whole in applied))
+            Applied(*(None if array is None else convert_like(array, gallery) for array in applied))
             for applied in out
         ]
 
     def _compile(self, block: Array, ids: np.ndarray | None) -> Iterator[Values]:
-        """Each recipe's number and its values for a block of unit rows; None for unchanged."""
-        raw = self.raw.look(block, ids)
+        """The values of each recipe for a block of unit rows."""
+        raw = self.raw_scanner.statistics(block, ids)
         for group in self.groups:
             mover = group.mover
             moved = mover.first.compile(mover.first_params, group.state, block, raw).vectors
             rows = block if moved is None else moved
-            look = raw if group.observer is self.raw else group.observer.look(rows, ids)
-            for number, state in group.members:
-                r = self.recipes[number]
-                made = r.second.compile(r.second_params, state, rows, look)
-                vectors = moved if made.vectors is None else made.vectors
+            shared = group.scanner is self.raw_scanner
+            statistics = raw if shared else group.scanner.statistics(rows, ids)
+            for index, state in group.members:
+                r = self.recipes[index]
+                compiled = r.second.compile(r.second_params, state, rows, statistics)
+                vectors = moved if compiled.vectors is None else compiled.vectors
                 flag = None
                 if r.second.dynamic:
-                    assert look.query is not None
-                    flag = look.query.margins[r.second_params["k"]] >= FLAG_MARGIN
-                yield number, vectors, made.bias, flag
+                    assert statistics.query is not None
+                    flag = statistics.query.margins[r.second_params["k"]] >= FLAG_MARGIN
+                yield index, vectors, compiled.bias, flag
 
 
-def _space(rows: Array, r: Recipe) -> Applied:
-    """Room for the values of all rows; the rows themselves where the recipe moves nothing."""
+def _allocate(rows: Array, r: Recipe) -> Applied:
+    """Arrays for the values of all rows; `rows` itself if the recipe moves nothing."""
     n = rows.shape[0]
-    moves = r.first.moves or r.second.moves
     return Applied(
-        empty_like(rows, tuple(rows.shape), "float32") if moves else rows,
+        empty_like(rows, tuple(rows.shape), "float32") if r.moves else rows,
         full_like(rows, (n,), 0.0, "float32"),
-        full_like(rows, (n,), False, "bool") if r.second.dynamic else None,
+        full_like(rows, (n,), False, "bool") if r.dynamic else None,
     )

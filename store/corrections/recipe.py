@@ -1,4 +1,4 @@
-"""Names into methods: the table of all corrections, and compositions such as invgc_local+nnn."""
+"""The table of all correction methods, and compositions of two of them, such as invgc_local+nnn."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,35 +18,38 @@ from store.corrections.methods import (
 )
 from store.errors import InputError
 
-# No correction: g' = g and a bias of zero. Every other method is measured against it.
-NONE = Method("none", compile=lambda params, state, rows, look: Compiled(), banks=())
+# No correction: g' = g and a bias of zero. All other methods are measured against it.
+NONE = Method("none", compile=lambda params, state, rows, statistics: Compiled(), banks=())
 
 METHODS: dict[str, Method] = {
-    NONE.name: NONE,
-    **{
-        module.METHOD.name: module.METHOD
-        for module in (
-            inverted_softmax,
-            dynamic_inverted_softmax,
-            dual_inverted_softmax,
-            dynamic_dual_inverted_softmax,
-            nnn,
-            csls,
-            local_scaling,
-            invgc,
-            invgc_local,
-            centered,
-        )
-    },
+    method.name: method
+    for method in (
+        NONE,
+        inverted_softmax.METHOD,
+        dynamic_inverted_softmax.METHOD,
+        dual_inverted_softmax.METHOD,
+        dynamic_dual_inverted_softmax.METHOD,
+        nnn.METHOD,
+        csls.METHOD,
+        local_scaling.METHOD,
+        invgc.METHOD,
+        invgc_local.METHOD,
+        centered.METHOD,
+    )
 }
-JOIN = "__"  # invgc_local__k: the parameter k of invgc_local
+JOIN = "__"  # invgc_local__k is the parameter k of invgc_local
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method that may move vectors, then one that measures the bias of the moved vectors.
+    """A method that may move vectors, then a method that computes the bias of the moved vectors.
 
-    `first` is "none" where nothing moves; `second` is "none" where nothing follows.
+    Attributes:
+        name: name of the method, or both names joined by "+".
+        first: the method that moves vectors; `NONE` if there is none.
+        first_params: all parameters of `first`.
+        second: the method for the moved vectors; `NONE` if there is none.
+        second_params: all parameters of `second`.
     """
 
     name: str
@@ -57,7 +60,7 @@ class Recipe:
 
     @property
     def params(self) -> Params:
-        """Every parameter used; those of a composition are called method__parameter."""
+        """All parameters; in a composition their names are method__parameter."""
         if "+" not in self.name:
             return {**self.first_params, **self.second_params}
         parts = ((self.first, self.first_params), (self.second, self.second_params))
@@ -65,7 +68,7 @@ class Recipe:
 
     @property
     def moves(self) -> bool:
-        """Whether g' is not g."""
+        """Whether g' differs from g."""
         return self.first.moves or self.second.moves
 
     @property
@@ -75,66 +78,77 @@ class Recipe:
 
     @property
     def spec(self) -> tuple[str, Params]:
-        """What makes this recipe again."""
+        """Name and parameters, from which `recipe` makes this recipe again."""
         return self.name, self.params
 
     @property
     def banks(self) -> set[str]:
-        """The banks, by argument name, that it is measured on."""
+        """Argument names of the banks that it is fitted on."""
         return {*self.first.banks, *self.second.banks}
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        """What recipes that move vectors in the same way have in common."""
+        """Equal for recipes that move vectors in the same way."""
         return self.first.name, tuple(sorted(self.first_params.items()))
 
 
-def find(name: str) -> Method:
+def find_method(name: str) -> Method:
+    """The method of that name. Raises InputError if there is none."""
     if name not in METHODS:
         raise InputError(
-            f"there is no correction called {name!r}; there are {', '.join(METHODS)}; "
-            "one that moves vectors can be joined to another with '+', as in invgc_local+nnn"
+            f"there is no correction called {name!r}; the methods are {', '.join(METHODS)}; a "
+            "method that moves vectors can be joined to another with '+', as in invgc_local+nnn"
         )
     return METHODS[name]
 
 
 def recipe(name: str, params: Params | None = None) -> Recipe:
-    """The recipe of a method name and its parameters, validated.
+    """The recipe of a method, or of a composition of two, with validated parameters.
 
-    In a composition a parameter may be given by its plain name where only one part has it, and
-    else as method__parameter. Raises InputError for unknown names and bad values.
+    Args:
+        name: name of a method, or two names joined by "+".
+        params: parameters; the others keep their defaults. In a composition, a parameter that only
+            one of the methods has may be given by its plain name, any other as method__parameter.
+
+    Raises:
+        InputError: a name is unknown, a value is not allowed, or the methods cannot be composed.
     """
     params = dict(params or {})
-    parts = [find(part.strip()) for part in str(name).split("+")]
-    if len(parts) == 1:
-        method = parts[0]
-        nothing = METHODS["none"]
+    methods = [find_method(part.strip()) for part in str(name).split("+")]
+    if len(methods) == 1:
+        method = methods[0]
         if method.composes:
-            return Recipe(method.name, method, method.resolve(params), nothing, {})
-        return Recipe(method.name, nothing, {}, method, method.resolve(params))
-    if len(parts) != 2 or not parts[0].composes or parts[1].composes or parts[1].name == "none":
+            return Recipe(method.name, method, method.resolve(params), NONE, {})
+        return Recipe(method.name, NONE, {}, method, method.resolve(params))
+    composable = len(methods) == 2 and methods[0].composes
+    if not composable or methods[1].composes or methods[1].name == NONE.name:
         movers = " or ".join(m.name for m in METHODS.values() if m.composes)
-        raise InputError(
-            f"{name!r} cannot be composed: only {movers}, then '+', then a bias method"
-        )
-    given: tuple[Params, Params] = ({}, {})
-    for parameter, value in params.items():
-        owner, _, plain = parameter.rpartition(JOIN)
-        owners = [
-            i for i, part in enumerate(parts) if plain in part.defaults and owner in ("", part.name)
-        ]
-        if len(owners) != 1:
-            allowed = [f"{part.name}{JOIN}{p}" for part in parts for p in part.defaults]
-            raise InputError(
-                f"parameter {parameter!r} of {name} is {'ambiguous' if owners else 'unknown'}; "
-                f"its parameters: {', '.join(allowed)}"
-            )
-        given[owners[0]][plain] = value
-    first, second = parts
+        raise InputError(f"{name!r} cannot be composed: use {movers}, then '+', then a bias method")
+    first, second = methods
+    first_params, second_params = _split_params(first, second, params)
     return Recipe(
         f"{first.name}+{second.name}",
         first,
-        first.resolve(given[0]),
+        first.resolve(first_params),
         second,
-        second.resolve(given[1]),
+        second.resolve(second_params),
     )
+
+
+def _split_params(first: Method, second: Method, params: Params) -> tuple[Params, Params]:
+    """The parameters of a composition, by the method that each belongs to."""
+    methods = (first, second)
+    split: tuple[Params, Params] = ({}, {})
+    for parameter, value in params.items():
+        prefix, _, plain = parameter.rpartition(JOIN)
+        owners = [
+            i for i, m in enumerate(methods) if plain in m.defaults and prefix in ("", m.name)
+        ]
+        if len(owners) != 1:
+            allowed = [f"{m.name}{JOIN}{p}" for m in methods for p in m.defaults]
+            raise InputError(
+                f"parameter {parameter!r} of {first.name}+{second.name} is "
+                f"{'ambiguous' if owners else 'unknown'}; its parameters: {', '.join(allowed)}"
+            )
+        split[owners[0]][plain] = value
+    return split

@@ -1,9 +1,9 @@
-"""Choose a correction, and harm nobody: what `auto` stands for.
+"""Choose a correction on held-out pairs. This is the setting `auto` of a direction.
 
-Methods and parameters are compared by the mean reciprocal rank of held-out pairs, cross-fitted:
-what is chosen on nine folds is judged on the tenth. Among those that are nearly as good as the
-best, the one with the least skewed k-occurrence wins. Raw is the answer unless the choice has
-shown a gain over it that chance does not explain.
+Each candidate (a method with its parameters) is measured by its mean reciprocal rank on held-out
+pairs, with cross-fitting: the setting that is best on nine folds is judged on the tenth. Among the
+candidates that are within `NEAR_TIE` of the best, the one with the least skewed k-occurrence is
+chosen. Raw scores are kept unless the choice has a gain over raw that chance does not explain.
 """
 
 from collections.abc import Iterable
@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from store.corrections.correction import Correction
-from store.corrections.crossfit import Samples, Trial, run
-from store.corrections.evaluate import as_excluded
+from store.corrections.crossfit import Trial, cross_fit, sample_pairs
+from store.corrections.evaluate import check_exclude
 from store.corrections.fit import Spec, fit
-from store.corrections.kernels.arrays import Array, as_matrix, to_numpy
-from store.corrections.kernels.masks import as_ids
+from store.corrections.kernels.arrays import Array, as_matrix
 from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.method import Params
 from store.corrections.recipe import METHODS, Recipe, recipe
@@ -28,27 +27,45 @@ from store.metrics.retrieval import Relevant
 
 FOLDS = 10
 LEAST_PAIRS = 100
-NEAR_TIE = 0.005  # of mean reciprocal rank
-CONFIDENCE = 0.5  # of the interval that must lie above zero: three chances in four of a gain
-MOST_QUERIES, MOST_ITEMS = 2_000, 10_000  # beyond that a choice takes minutes and is no surer
+NEAR_TIE = 0.005  # difference in mean reciprocal rank
+CONFIDENCE = 0.5  # level of the interval that must lie above zero: a gain in 3 of 4 resamples
 
 CANDIDATES = (*(name for name in METHODS if name != "none"), "invgc_local+nnn",
               "invgc_local+inverted_softmax")  # fmt: skip
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A chosen method with its parameters, and why it was chosen.
+
+    Attributes:
+        method: name of the method or composition; "none" for raw scores.
+        params: all of its parameters.
+        gain: gain in reciprocal rank over raw of the choosing procedure, with its 95% interval.
+            None if there were too few pairs for a trial.
+        table: one row per candidate; see `select`.
+        reason: the reason in words.
+    """
+
+    method: str
+    params: Params
+    gain: Interval | None
+    table: list[dict[str, Any]]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Selection:
-    """The chosen correction, fitted to the whole gallery, and why it was chosen."""
+    """The chosen correction, fitted to the whole gallery, with the fields of `Choice`."""
 
     correction: Correction
     method: str
     params: Params
-    gain: Interval | None  # in reciprocal rank over raw, of choosing so; None without a trial
-    table: list[dict[str, Any]]  # every setting tried; see `select`
+    gain: Interval | None
+    table: list[dict[str, Any]]
     reason: str
 
 
-@one_blas_thread()  # hundreds of small products, which several threads each would only hold up
 def select(
     *,
     gallery: Array,
@@ -63,150 +80,178 @@ def select(
     methods: Iterable[Spec] | None = None,
     seed: int = 0,
 ) -> Selection:
-    """Choose method and parameters on pairs: queries (m, d) with their right gallery rows.
+    """Choose a method and its parameters on pairs, and fit them to the gallery.
 
-    `relevant` is an (m,) integer array or a sequence of m lists of rows; queries without a right
-    row are left out. Ids, of samples or duplicate clusters, let banks and pairs overlap: give
-    them wherever they might. `exclude` (m,) is a gallery row, or -1, that is left out of a query's
-    ranking: the query itself, where it is searched for among its own kind. `methods` are names,
-    each tried at its usual settings, or (name, parameters); all by default. On more than 2,000
-    queries or 10,000 items the choice is made on a random part of them. Deterministic by `seed`.
+    With more than 2,000 queries or 10,000 items, the choice is made on a random sample of them.
+    The result is deterministic for a `seed`.
 
-    Rows of `table`: method, params, mrr, r@1, k_skewness, gain (mean, low, high over raw at 95%).
-    Raises InputError as `fit` does, and where `relevant` does not fit queries and gallery.
+    Args:
+        gallery: items, (n, d).
+        query_bank: bank queries, (b, d).
+        gallery_bank: bank items, (h, d).
+        queries: queries of the pairs, (m, d).
+        relevant: the relevant gallery rows of each query: an (m,) integer array, or a sequence of
+            m lists of rows. Queries without relevant rows are left out.
+        gallery_ids: ids (n,) of samples or duplicate clusters. Give all ids if banks and pairs
+            may overlap: bank rows of a query's own sample are then masked.
+        query_bank_ids: ids (b,) of the bank queries.
+        gallery_bank_ids: ids (h,) of the bank items.
+        exclude: (m,) a gallery row that is removed from that query's ranking, or -1. Use it for
+            a query that is itself an item of the gallery.
+        methods: names, each tried with its grid of parameters, or (name, parameters) pairs.
+            All methods by default.
+        seed: seed of all random draws.
+
+    Returns:
+        The fitted correction and the reason for it. The rows of `table` have the keys method,
+        params, mrr, r@1, k_skewness and gain (mean, low and high over raw, at 95%).
+
+    Raises:
+        InputError: as `fit` does, and if `relevant` or `exclude` does not fit queries and gallery.
     """
-    banks = {
-        "query_bank": query_bank,
-        "gallery_bank": gallery_bank,
-        "query_bank_ids": query_bank_ids,
-        "gallery_bank_ids": gallery_bank_ids,
-    }
+    choice = choose_method(
+        gallery=gallery,
+        query_bank=query_bank,
+        gallery_bank=gallery_bank,
+        queries=queries,
+        relevant=relevant,
+        gallery_ids=gallery_ids,
+        query_bank_ids=query_bank_ids,
+        gallery_bank_ids=gallery_bank_ids,
+        exclude=exclude,
+        methods=methods,
+        seed=seed,
+    )
+    correction = fit(
+        choice.method,
+        gallery=gallery,
+        query_bank=query_bank,
+        gallery_bank=gallery_bank,
+        gallery_ids=gallery_ids,
+        query_bank_ids=query_bank_ids,
+        gallery_bank_ids=gallery_bank_ids,
+        **choice.params,
+    )
+    return Selection(correction=correction, **vars(choice))
 
-    def chosen(
-        method: str, params: Params, gain: Interval | None, table: list[dict[str, Any]], reason: str
-    ) -> Selection:
-        c = fit(method, gallery=gallery, gallery_ids=gallery_ids, **banks, **params)
-        return Selection(c, c.method, c.params, gain, table, reason)
 
-    specs = settings(CANDIDATES if methods is None else methods)
+@one_blas_thread()  # hundreds of small products: more threads would only slow them down
+def choose_method(
+    *,
+    gallery: Array,
+    query_bank: Array,
+    gallery_bank: Array,
+    queries: Array,
+    relevant: Any,
+    gallery_ids: Any = None,
+    query_bank_ids: Any = None,
+    gallery_bank_ids: Any = None,
+    exclude: Any = None,
+    methods: Iterable[Spec] | None = None,
+    seed: int = 0,
+) -> Choice:
+    """Choose a method and its parameters as `select` does, without fitting them to the gallery."""
+    candidates = candidate_recipes(CANDIDATES if methods is None else methods)
     rng = np.random.default_rng(seed)
     items = as_matrix(gallery, "gallery").shape[0]
     right = Relevant.of(relevant, items)
-    asked = as_matrix(queries, "queries")
-    if len(right.count) != asked.shape[0]:
-        raise InputError(f"relevant has {len(right.count)} entries for {asked.shape[0]} queries")
+    query_rows = as_matrix(queries, "queries")
+    if len(right.count) != query_rows.shape[0]:
+        raise InputError(
+            f"relevant has {len(right.count)} entries for {query_rows.shape[0]} queries: give the"
+            " relevant gallery rows of each query"
+        )
     pairs = int((right.count > 0).sum())
     if pairs < LEAST_PAIRS:
-        return chosen(
-            "none", {}, None, [],
-            f"raw, because {pairs} pairs are too few to choose on: it takes {LEAST_PAIRS}",
-        )  # fmt: skip
-    left_out = None if exclude is None else as_excluded(exclude, right, items)
-    samples = _sample(gallery, asked, right, gallery_ids, banks, left_out, rng)
-    trial = run([r.spec for r in specs], samples, FOLDS, rng)
-    table = _table(specs, trial, seed)
-    everything = np.ones(FOLDS, dtype=bool)
-    best = specs[choose(trial, everything)]
-    outcome = np.empty(trial.fold.size)
+        reason = f"raw, because {pairs} pairs are too few to choose on (at least {LEAST_PAIRS})"
+        return Choice("none", {}, None, [], reason)
+    samples = sample_pairs(
+        rng,
+        gallery=gallery,
+        query_bank=query_bank,
+        gallery_bank=gallery_bank,
+        queries=query_rows,
+        relevant=right,
+        gallery_ids=gallery_ids,
+        query_bank_ids=query_bank_ids,
+        gallery_bank_ids=gallery_bank_ids,
+        exclude=None if exclude is None else check_exclude(exclude, right, items),
+    )
+    trial = cross_fit([r.spec for r in candidates], samples, FOLDS, rng)
+    return _decide(candidates, trial, seed)
+
+
+def _decide(candidates: list[Recipe], trial: Trial, seed: int) -> Choice:
+    """The best candidate on all folds if choosing shows a gain over raw, else raw."""
+    table = _table(candidates, trial, seed)
+    best = candidates[best_candidate(trial, np.ones(FOLDS, dtype=bool))]
+    held_out = np.empty(trial.fold.size)  # reciprocal ranks of what the other nine folds choose
     for f in range(FOLDS):
-        mine = trial.fold == f
-        outcome[mine] = trial.reciprocal[choose(trial, np.arange(FOLDS) != f), mine]
-    gains = (outcome, trial.reciprocal[0])
-    gain = paired_bootstrap(*gains, groups=trial.groups, seed=seed)
-    sure = paired_bootstrap(*gains, groups=trial.groups, seed=seed, level=CONFIDENCE)
+        in_fold = trial.fold == f
+        held_out[in_fold] = trial.reciprocal_ranks[
+            best_candidate(trial, np.arange(FOLDS) != f), in_fold
+        ]
+    compared = (held_out, trial.reciprocal_ranks[0])
+    gain = paired_bootstrap(*compared, groups=trial.groups, seed=seed)
+    narrow = paired_bootstrap(*compared, groups=trial.groups, seed=seed, level=CONFIDENCE)
     figures = (
         f"{gain.mean:+.4f} in mean reciprocal rank on held-out pairs, "
         f"95% interval {gain.low:+.4f} to {gain.high:+.4f}, {trial.fold.size} pairs"
     )
     if best.name == "none":
-        return chosen("none", {}, gain, table, "raw, because no correction was better on the pairs")
-    if gain.high < 0:
-        return chosen("none", {}, gain, table, f"raw, because correcting does harm: {figures}")
-    if sure.low <= 0:
-        return chosen("none", {}, gain, table, f"raw, because there is no sure gain: {figures}")
-    return chosen(best.name, best.params, gain, table, f"{best.name} gains {figures}")
+        reason = "raw, because no correction was better on the pairs"
+    elif gain.high < 0:
+        reason = f"raw, because correcting makes the ranking worse: {figures}"
+    elif narrow.low <= 0:
+        reason = f"raw, because the gain is not certain: {figures}"
+    else:
+        return Choice(best.name, best.params, gain, table, f"{best.name} gains {figures}")
+    return Choice("none", {}, gain, table, reason)
 
 
-def settings(methods: Iterable[Spec]) -> list[Recipe]:
-    """Raw, then every setting to try: a bare name stands for the grid of its last part."""
+def candidate_recipes(methods: Iterable[Spec]) -> list[Recipe]:
+    """Raw, then every setting to try. A bare name gives one recipe per setting of its grid; a
+    composition takes the grid of its last method."""
     recipes = [recipe("none")]
     for spec in methods:
         if not isinstance(spec, str):
             recipes.append(recipe(*spec))
-        elif "+" in spec:
-            last = spec.split("+")[-1].strip()
-            grid = METHODS[last].grid if last in METHODS else ({},)
-            recipes += [recipe(spec, {f"{last}__{p}": v for p, v in s.items()}) for s in grid]
-        else:
-            recipes += [recipe(spec, s) for s in (METHODS[spec].grid if spec in METHODS else ({},))]
+            continue
+        last = spec.split("+")[-1].strip()
+        grid = METHODS[last].grid if last in METHODS else ({},)
+        prefix = f"{last}__" if "+" in spec else ""
+        recipes += [recipe(spec, {prefix + p: v for p, v in s.items()}) for s in grid]
     return recipes
 
 
-def choose(trial: Trial, folds: np.ndarray) -> int:
-    """The number of the best setting, judged on some folds alone."""
-    inside = folds[trial.fold]
-    mrr = trial.reciprocal[:, inside].mean(axis=1)
+def best_candidate(trial: Trial, folds: np.ndarray) -> int:
+    """The index of the best candidate.
+
+    Args:
+        trial: the results of all candidates.
+        folds: (folds,) bool, the folds that may be used.
+    """
+    used = folds[trial.fold]
+    mrr = trial.reciprocal_ranks[:, used].mean(axis=1)
     near = np.flatnonzero(mrr >= mrr.max() - NEAR_TIE)
-    skew = [skewness(trial.counts[i, folds].sum(axis=0)) for i in near]
+    skew = [skewness(trial.k_occurrence[i, folds].sum(axis=0)) for i in near]
     return int(near[np.argmin(skew)])
 
 
-def _table(specs: list[Recipe], trial: Trial, seed: int) -> list[dict[str, Any]]:
-    changes = {str(i): rr - trial.reciprocal[0] for i, rr in enumerate(trial.reciprocal)}
+def _table(candidates: list[Recipe], trial: Trial, seed: int) -> list[dict[str, Any]]:
+    raw = trial.reciprocal_ranks[0]
+    changes = {str(i): ranks - raw for i, ranks in enumerate(trial.reciprocal_ranks)}
     gains = bootstrap_many(changes, groups=trial.groups, seed=seed)
     return [
         {
             "method": r.name,
             "params": r.params,
-            "mrr": float(rr.mean()),
-            "r@1": float((rr == 1).mean()),
+            "mrr": float(ranks.mean()),
+            "r@1": float((ranks == 1).mean()),
             "k_skewness": skewness(counts.sum(axis=0)),
             "gain": gain,
         }
-        for r, rr, counts, gain in zip(
-            specs, trial.reciprocal, trial.counts, gains.values(), strict=True
+        for r, ranks, counts, gain in zip(
+            candidates, trial.reciprocal_ranks, trial.k_occurrence, gains.values(), strict=True
         )
     ]
-
-
-def _sample(
-    gallery: Array,
-    queries: Array,
-    right: Relevant,
-    gallery_ids: Any,
-    banks: dict[str, Any],
-    exclude: np.ndarray | None,
-    rng: np.random.Generator,
-) -> Samples:
-    """Queries that have right rows, and a gallery of those rows and others, bounded in size."""
-    asked = np.flatnonzero(right.count > 0)
-    if asked.size > MOST_QUERIES:
-        asked = np.sort(rng.choice(asked, MOST_QUERIES, replace=False))
-    inside = np.isin(right.query, asked)
-    answers = np.unique(right.rows[inside])
-    others = np.setdiff1d(np.arange(gallery.shape[0]), answers)
-    room = max(MOST_ITEMS - answers.size, 0)
-    if others.size > room:
-        others = rng.choice(others, room, replace=False)
-    items = np.sort(np.concatenate([answers, others]))
-    own = None
-    if exclude is not None:
-        own = np.searchsorted(items, exclude[asked])
-        own[items[np.minimum(own, items.size - 1)] != exclude[asked]] = -1
-    ids = as_ids(gallery_ids, gallery.shape[0], "gallery_ids")
-    query_bank, gallery_bank = (to_numpy(banks[n]) for n in ("query_bank", "gallery_bank"))
-    return Samples(
-        gallery=to_numpy(gallery[items]),
-        query_bank=query_bank,
-        gallery_bank=gallery_bank,
-        queries=to_numpy(queries[asked]),
-        relevant=Relevant(
-            np.searchsorted(asked, right.query[inside]),
-            np.searchsorted(items, right.rows[inside]),
-            right.count[asked],
-        ),
-        gallery_ids=None if ids is None else ids[items],
-        query_bank_ids=as_ids(banks["query_bank_ids"], len(query_bank), "query_bank_ids"),
-        gallery_bank_ids=as_ids(banks["gallery_bank_ids"], len(gallery_bank), "gallery_bank_ids"),
-        exclude=own,
-    )

@@ -1,6 +1,6 @@
-"""Figures of retrieval, hubs, scores and geometry, and their intervals, on plain numpy arrays.
+"""Measures of retrieval, hubness, scores and geometry, with intervals, on numpy arrays.
 
-`isotrope.evaluate` gives all figures of one correction on one set of queries.
+`isotrope.evaluate` computes all measures of one correction for one set of queries.
 """
 
 from store.metrics.geometry import alignment, mean_rank_variance, modality_gap, uniformity
@@ -10,12 +10,12 @@ from store.metrics.retrieval import (
     Relevant,
     average_precision,
     first_ranks,
-    listed_ranks,
+    list_ranks,
     median_rank,
     ndcg,
     recall_at,
     reciprocal_rank,
-    right_ranks,
+    relevant_ranks,
 )
 from store.metrics.scores import auc, histograms
 
@@ -32,7 +32,7 @@ __all__ = [
     "histograms",
     "hub_share",
     "k_occurrence",
-    "listed_ranks",
+    "list_ranks",
     "mean_rank_variance",
     "median_rank",
     "modality_gap",
@@ -40,7 +40,7 @@ __all__ = [
     "paired_bootstrap",
     "recall_at",
     "reciprocal_rank",
-    "right_ranks",
+    "relevant_ranks",
     "robin_hood",
     "skewness",
     "uniformity",

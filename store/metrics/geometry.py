@@ -1,18 +1,32 @@
-"""The shape of a space: how near pairs are, how evenly points spread, how far modalities part."""
+"""Measures of the geometry of a space: closeness of pairs, spread of points, modality gap."""
 
 import numpy as np
 
 
 def alignment(x: np.ndarray, y: np.ndarray, power: float = 2.0) -> float:
-    """Mean of |x - y|^power over matching unit rows (n, d); 0 is perfect (Wang and Isola 2020)."""
+    """Mean of |x - y|^power over matching rows; 0 is perfect (Wang and Isola 2020).
+
+    Args:
+        x: (n, d) rows of unit length.
+        y: (n, d) rows of unit length; row i matches row i of `x`.
+        power: exponent of the distance.
+    """
     return float((np.linalg.norm(x - y, axis=1) ** power).mean())
 
 
 def uniformity(x: np.ndarray, t: float = 2.0, rows: int = 4096, seed: int = 0) -> float:
-    """log of the mean of exp(-t |x - y|^2) over pairs of distinct unit rows (n, d): the lower,
-    the more evenly spread (Wang and Isola 2020). On a sample of `rows` rows where there are more.
+    """Logarithm of the mean of exp(-t |x - y|^2) over pairs of distinct rows (Wang and Isola 2020).
 
-    NaN for fewer than two rows.
+    The lower the value, the more evenly the rows are spread.
+
+    Args:
+        x: (n, d) rows of unit length.
+        t: factor of the squared distance.
+        rows: largest number of rows used; a random sample is drawn if there are more.
+        seed: seed of the sample.
+
+    Returns:
+        The uniformity; NaN for fewer than two rows.
     """
     if len(x) > rows:
         x = x[np.random.default_rng(seed).choice(len(x), rows, replace=False)]
@@ -22,8 +36,8 @@ def uniformity(x: np.ndarray, t: float = 2.0, rows: int = 4096, seed: int = 0) -
     squared = (x * x).sum(axis=1)
     total = 0.0
     for start in range(0, n, 1024):
-        part = slice(start, start + 1024)
-        distance = squared[part, None] + squared - 2 * (x[part] @ x.T)
+        block = slice(start, start + 1024)
+        distance = squared[block, None] + squared - 2 * (x[block] @ x.T)
         potential = np.exp(-t * np.maximum(distance, 0))
         total += float(potential.sum(dtype=np.float64)) - np.trace(potential, offset=start)
     return float(np.log(max(total, 1e-300) / (n * (n - 1))))
@@ -35,13 +49,17 @@ def modality_gap(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def mean_rank_variance(ranks: np.ndarray) -> float:
-    """Variance across languages of the rank of one item's right answer, averaged over items
-    (Nie et al. 2024, "Improving the consistency in cross-lingual cross-modal retrieval").
+    """Variance across languages of an item's rank, averaged over items.
 
-    `ranks` (languages, items), NaN where an item is not told of in a language; items told of in
-    fewer than two are left out, and NaN is the answer where none is left. 0 where every language
-    finds every item equally well; in squared ranks. Infinite ranks must be clipped by the caller,
-    who knows how long the lists were.
+    Source: Nie et al. 2024, "Improving the consistency in cross-lingual cross-modal retrieval".
+
+    Args:
+        ranks: (languages, items); NaN if there is no query for an item in a language. Infinite
+            ranks must be clipped by the caller, who knows the length of the result lists.
+
+    Returns:
+        The mean variance in squared ranks; 0 if all languages find every item equally well. Items
+        with a rank in fewer than two languages are left out; NaN if none remains.
     """
     table = np.asarray(ranks, dtype=float)
     compared = table[:, (~np.isnan(table)).sum(axis=0) >= 2]

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNK = 4_000_000  # weights drawn at a time
+WEIGHTS_AT_ONCE = 4_000_000  # bootstrap weights that are held in memory
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its bootstrap interval."""
+    """A mean, and the lower and upper end of its bootstrap interval."""
 
     mean: float
     low: float
@@ -26,9 +26,18 @@ def bootstrap_many(
 ) -> dict[str, Interval]:
     """Intervals of the means of several measures of the same m queries, on the same resamples.
 
-    Each of `values` is (m,); NaN stands for a query that the measure does not know, and is left
-    out. `groups` (m,) names what is drawn together, such as the captions of one image: values of a
-    group are not independent, and drawn singly they would make the interval too narrow.
+    Args:
+        values: (m,) values by name of the measure. NaN means that the measure has no value for a
+            query; such queries are left out.
+        groups: (m,) group of each query; a group is drawn as a unit. The values of a group, such as
+            the captions of one image, are not independent: drawn one by one, they would make the
+            interval too narrow.
+        level: the share of resampled means inside the interval.
+        resamples: number of resamples.
+        seed: seed of the resamples.
+
+    Returns:
+        An interval by name; NaN in all fields for a measure without values.
     """
     table = {name: np.asarray(v, dtype=float) for name, v in values.items()}
     queries = max((v.size for v in table.values()), default=0)
@@ -37,35 +46,37 @@ def bootstrap_many(
     group = np.arange(queries)
     if groups is not None:
         _, group = np.unique(np.asarray(groups), return_inverse=True)
-    known = {name: ~np.isnan(v) for name, v in table.items()}
-    sums = [np.bincount(group, np.where(known[name], v, 0)) for name, v in table.items()]
-    sizes = [np.bincount(group, there) for there in known.values()]
+    valid = {name: ~np.isnan(v) for name, v in table.items()}
+    sums = [np.bincount(group, np.where(valid[name], v, 0)) for name, v in table.items()]
+    sizes = [np.bincount(group, is_valid) for is_valid in valid.values()]
     rng = np.random.default_rng(seed)
     n = len(sums[0])
     means = np.empty((resamples, len(table)))
-    step = max(1, CHUNK // n)
+    step = max(1, WEIGHTS_AT_ONCE // n)
     for start in range(0, resamples, step):
         draws = min(step, resamples - start)
-        # Numbers counted are several times faster than numpy's multinomial, and the same draw.
+        # Counting drawn indices is several times faster than numpy's multinomial, with the same
+        # distribution.
         drawn = rng.integers(0, n, (draws, n))
         weights = np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(float)
         for i, (total, size) in enumerate(zip(sums, sizes, strict=True)):
-            counted = weights @ size
-            with np.errstate(invalid="ignore"):  # 0 / 0 where no query of the draw is known
-                means[start : start + draws, i] = (weights @ total) / counted
+            counts = weights @ size
+            with np.errstate(invalid="ignore"):  # 0 / 0 if no query of a resample has a value
+                means[start : start + draws, i] = (weights @ total) / counts
     return {
-        name: _interval(v[known[name]], means[:, i], level)
+        name: _interval(v[valid[name]], means[:, i], level)
         for i, (name, v) in enumerate(table.items())
     }
 
 
 def bootstrap(values: np.ndarray, **options: Any) -> Interval:
-    """Interval of the mean of `values` (m,); options as `bootstrap_many`."""
+    """Interval of the mean of `values` (m,); options as for `bootstrap_many`."""
     return bootstrap_many({"": values}, **options)[""]
 
 
 def paired_bootstrap(new: np.ndarray, old: np.ndarray, **options: Any) -> Interval:
-    """Interval of the mean of new - old (m,) over the same queries; options as `bootstrap`."""
+    """Interval of the mean of new - old (m,), both of the same queries; options as for
+    `bootstrap_many`."""
     return bootstrap(np.asarray(new, dtype=float) - np.asarray(old, dtype=float), **options)
 
 

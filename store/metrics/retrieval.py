@@ -1,8 +1,8 @@
-"""How well right answers are ranked, for queries with one or several of them.
+"""Measures of retrieval, for queries with one or several relevant items.
 
-Everything here is worked out from the 1-based ranks of the right answers: `right_ranks` finds
-them in full scores, `listed_ranks` in result lists, where an answer that is not listed has rank
-infinity.
+All measures are computed from the 1-based ranks of the relevant items. `relevant_ranks` computes
+them from full scores, `list_ranks` from result lists, where an item that is not in the list has an
+infinite rank.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,12 @@ from store.errors import InputError
 
 @dataclass(frozen=True)
 class Relevant:
-    """The right gallery rows of each of m queries, flat: `rows[i]` is right for `query[i]`.
+    """The relevant gallery rows of each of m queries, as flat arrays.
 
-    `query` ascends; `count` (m,) is the number of right rows of each query.
+    Attributes:
+        query: query of each relevant row, ascending.
+        rows: `rows[i]` is relevant for `query[i]`.
+        count: (m,) number of relevant rows of each query.
     """
 
     query: np.ndarray
@@ -27,79 +30,108 @@ class Relevant:
 
     @staticmethod
     def of(relevant: Any, gallery: int | None = None) -> "Relevant":
-        """From an (m,) integer array, one right row a query, or a sequence of m lists of rows.
+        """Make it from an array or from lists.
 
-        A row named twice counts once. Raises InputError for rows outside 0..gallery-1.
+        Args:
+            relevant: an (m,) integer array, one relevant row per query; a sequence of m lists of
+                rows, in which a repeated row counts once; or a `Relevant`, which is returned.
+            gallery: number of gallery rows, if rows are to be validated.
+
+        Raises:
+            InputError: a row is not in 0 to gallery - 1.
         """
         if isinstance(relevant, Relevant):
             return relevant
         if isinstance(relevant, np.ndarray) and relevant.dtype.kind in "iu" and relevant.ndim == 1:
             lists: Sequence[Any] = list(relevant[:, None])
         else:
-            lists = [np.unique(np.asarray(right, dtype=np.int64)) for right in relevant]
-        count = np.array([len(right) for right in lists], dtype=np.int64)
+            lists = [np.unique(np.asarray(rows, dtype=np.int64)) for rows in relevant]
+        count = np.array([len(rows) for rows in lists], dtype=np.int64)
         rows = np.concatenate([*lists, np.empty(0, np.int64)]).astype(np.int64)
         if gallery is not None and rows.size and not 0 <= rows.min() <= rows.max() < gallery:
             raise InputError(
-                f"relevant names gallery rows {rows.min()} to {rows.max()}, "
+                f"relevant has gallery rows {rows.min()} to {rows.max()}, "
                 f"but the gallery has rows 0 to {gallery - 1}"
             )
         return Relevant(np.repeat(np.arange(len(count)), count), rows, count)
 
     def part(self, start: int, stop: int) -> "Relevant":
-        """The right rows of queries start to stop - 1, renumbered from 0."""
+        """The relevant rows of queries start to stop - 1, with the queries renumbered from 0."""
         low, high = np.searchsorted(self.query, (start, stop))
         return Relevant(self.query[low:high] - start, self.rows[low:high], self.count[start:stop])
 
 
-def right_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
-    """Ranks of all right answers in scores (m, n), in the order of `relevant`; ties by index."""
+def relevant_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
+    """Ranks of all relevant items, in the order of `relevant`.
+
+    Args:
+        scores: (m, n), higher is better; equal scores are ordered by the lower column.
+        relevant: the relevant columns of each row of `scores`.
+    """
     ranks = np.empty(relevant.query.size)
     columns = np.arange(scores.shape[1])
-    # Answer by answer of each query: as many passes as the query with most right answers has.
+    # Each pass ranks one relevant item of every query. The query with the most relevant items
+    # determines the number of passes.
     first = np.cumsum(relevant.count) - relevant.count
     nth = np.arange(relevant.query.size) - first[relevant.query]
     for i in range(int(relevant.count.max(initial=0))):
-        at = np.flatnonzero(nth == i)
-        query, row = relevant.query[at], relevant.rows[at]
-        mine = scores if at.size == scores.shape[0] else scores[query]
+        index = np.flatnonzero(nth == i)
+        query, row = relevant.query[index], relevant.rows[index]
+        query_scores = scores if index.size == scores.shape[0] else scores[query]
         own = scores[query, row][:, None]
-        tied = (mine == own) & (columns < row[:, None])
-        ranks[at] = 1 + (mine > own).sum(axis=1) + tied.sum(axis=1)
+        tied = (query_scores == own) & (columns < row[:, None])
+        ranks[index] = 1 + (query_scores > own).sum(axis=1) + tied.sum(axis=1)
     return ranks
 
 
-def listed_ranks(lists: np.ndarray, relevant: Relevant) -> np.ndarray:
-    """Ranks of all right answers in result lists (m, k) of gallery rows, best first, -1 padding;
-    infinity for an answer that is not listed."""
-    found = np.asarray(lists)[relevant.query] == relevant.rows[:, None]
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1.0, np.inf)
+def list_ranks(lists: np.ndarray, relevant: Relevant) -> np.ndarray:
+    """Ranks of all relevant items in result lists, in the order of `relevant`.
+
+    Args:
+        lists: (m, k) gallery rows, best first; -1 is padding.
+        relevant: the relevant gallery rows of each query.
+
+    Returns:
+        Ranks; infinity for an item that is not in the list.
+    """
+    hits = np.asarray(lists)[relevant.query] == relevant.rows[:, None]
+    return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1.0, np.inf)
 
 
 def first_ranks(ranks: np.ndarray, relevant: Relevant) -> np.ndarray:
-    """(m,) rank of the best right answer of each query; infinity where it has none."""
+    """(m,) rank of the best relevant item of each query; infinity for a query that has none."""
     best = np.full(relevant.count.size, np.inf)
     np.minimum.at(best, relevant.query, ranks)
     return best
 
 
 def recall_at(first: np.ndarray, k: int) -> np.ndarray:
-    """(m,) 1 where some right answer is among the top k: R@k is its mean."""
+    """(m,) 1 if a relevant item is among the top k, else 0. Its mean is R@k.
+
+    Args:
+        first: (m,) the result of `first_ranks`.
+        k: length of the result lists.
+    """
     return (first <= k).astype(float)
 
 
 def reciprocal_rank(first: np.ndarray) -> np.ndarray:
-    """(m,) 1 / rank of the best right answer, 0 for infinity: MRR is its mean."""
+    """(m,) 1 / rank of the best relevant item, 0 for infinity. Its mean is MRR."""
     return 1 / first
 
 
 def median_rank(first: np.ndarray) -> float:
-    """Median over queries of the rank of the best right answer."""
+    """Median over queries of the rank of the best relevant item."""
     return float(np.median(first))
 
 
 def average_precision(ranks: np.ndarray, relevant: Relevant) -> np.ndarray:
-    """(m,) average precision, NaN for a query without right answers: mAP is its mean."""
+    """(m,) average precision; NaN for a query without relevant items. Its mean is mAP.
+
+    Args:
+        ranks: ranks of all relevant items, in the order of `relevant`.
+        relevant: the relevant gallery rows of each query.
+    """
     order = np.lexsort((ranks, relevant.query))
     first = np.cumsum(relevant.count) - relevant.count
     nth = np.arange(ranks.size) - first[relevant.query] + 1
@@ -110,8 +142,17 @@ def average_precision(ranks: np.ndarray, relevant: Relevant) -> np.ndarray:
 
 
 def ndcg(ranks: np.ndarray, relevant: Relevant, k: int | None = None) -> np.ndarray:
-    """(m,) normalised discounted cumulative gain over the top k (all where None), with a gain of
-    one for each right answer (Jarvelin and Kekalainen 2002); NaN without right answers."""
+    """(m,) normalised discounted cumulative gain, with a gain of 1 for each relevant item
+    (Jarvelin and Kekalainen 2002).
+
+    Args:
+        ranks: ranks of all relevant items, in the order of `relevant`.
+        relevant: the relevant gallery rows of each query.
+        k: only the top k count; all items if None.
+
+    Returns:
+        NDCG; NaN for a query without relevant items.
+    """
     limit = np.inf if k is None else k
     gain = np.where(ranks <= limit, 1 / np.log2(1 + ranks), 0)
     total = np.bincount(relevant.query, gain, relevant.count.size)

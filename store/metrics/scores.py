@@ -1,4 +1,4 @@
-"""How far the scores of matching pairs stand out from those of unrelated ones."""
+"""Compare the scores of matching pairs with those of unrelated pairs."""
 
 from typing import Any
 
@@ -6,8 +6,16 @@ import numpy as np
 
 
 def auc(matching: np.ndarray, unrelated: np.ndarray) -> float:
-    """The chance that a matching pair scores above an unrelated one, ties counting half: the area
-    under the ROC curve (Hanley and McNeil 1982). NaN where there are none of either."""
+    """Area under the ROC curve (Hanley and McNeil 1982): the probability that a matching pair has a
+    higher score than an unrelated one.
+
+    Args:
+        matching: (n,) scores of matching pairs.
+        unrelated: (m,) scores of unrelated pairs.
+
+    Returns:
+        The probability, with ties counted as one half; NaN if either array is empty.
+    """
     if not len(matching) or not len(unrelated):
         return float("nan")
     ordered = np.sort(unrelated)
@@ -17,10 +25,11 @@ def auc(matching: np.ndarray, unrelated: np.ndarray) -> float:
 
 
 def histograms(matching: np.ndarray, unrelated: np.ndarray, bins: int = 40) -> dict[str, Any]:
-    """Scores of pairs as counts in bins of equal width, as JSON values.
+    """Histograms of both kinds of scores over the same bins of equal width, as JSON values.
 
-    `low` and `high` are the ends of the first and the last bin; `matching` and `unrelated` are
-    `bins` counts each; `auc` is how well the two are told apart.
+    Returns:
+        `low` and `high`, the ends of the first and the last bin; `matching` and `unrelated`, lists
+        of `bins` counts; `auc`, the area under the ROC curve.
     """
     both = np.concatenate([matching, unrelated])
     edges = np.histogram_bin_edges(both, bins)

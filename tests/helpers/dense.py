@@ -1,7 +1,8 @@
-"""The plainest float64 references of the corrections: dense loops over whole matrices.
+"""Reference implementations of the corrections: float64 loops over full matrices.
 
-Written from the formulas alone and sharing nothing with `store.corrections`, so that agreement
-means something. Each returns (vectors, bias) for ranking by q . vectors - bias.
+They are written from the formulas and share no code with `store.corrections`, so that agreement of
+the two is evidence. Each function takes one gallery row g, the query bank B and the gallery bank H,
+and returns (vector, bias) for ranking by q . vector - bias.
 """
 
 import numpy as np
@@ -12,11 +13,9 @@ def norm(x):
     return x / np.where(length > 0, length, 1)
 
 
-def shown(bank, g, bank_ids=None, g_id=None):
-    """The bank rows that a gallery row is measured by."""
-    if bank_ids is None or g_id is None:
-        return bank
-    return np.array([b for b, i in zip(bank, bank_ids, strict=True) if i != g_id]).reshape(
+def unmasked(bank, bank_ids, row_id):
+    """The bank rows whose id differs from that of a gallery row."""
+    return np.array([b for b, i in zip(bank, bank_ids, strict=True) if i != row_id]).reshape(
         -1, bank.shape[1]
     )
 
@@ -27,15 +26,16 @@ def lse(x):
 
 
 def inverted_softmax(g, B, H, *, beta, size=None):
+    """`size` is the size of the bank before masking."""
     size = len(B) if size is None else size
     return g, (lse(beta * (B @ g)) + np.log(size / len(B))) / beta
 
 
 def dual_inverted_softmax(g, B, H, *, beta_query, beta_gallery, size=None, gallery_size=None):
     size, gallery_size = size or len(B), gallery_size or len(H)
-    both = lse(beta_query * (B @ g)) + np.log(size / len(B))
-    both += lse(beta_gallery * (H @ g)) + np.log(gallery_size / len(H))
-    return g, both / (beta_query + beta_gallery)
+    total = lse(beta_query * (B @ g)) + np.log(size / len(B))
+    total += lse(beta_gallery * (H @ g)) + np.log(gallery_size / len(H))
+    return g, total / (beta_query + beta_gallery)
 
 
 def nnn(g, B, H, *, alpha, k):
@@ -52,24 +52,26 @@ def local_scaling(g, B, H, *, k):
 
 
 def invgc_local(g, B, H, *, r_gallery, r_query, k):
-    def pull(X):
+    def neighbour_mean(X):
         near = np.argsort(-(X @ g), kind="stable")[:k]
         return ((X[near] @ g)[:, None] * X[near]).sum(0) / len(near) if len(near) else 0 * g
 
-    return norm(norm(g - r_gallery * pull(H)) / 2 + norm(g - r_query * pull(B)) / 2), 0.0
+    from_gallery = norm(g - r_gallery * neighbour_mean(H))
+    from_query = norm(g - r_query * neighbour_mean(B))
+    return norm(from_gallery / 2 + from_query / 2), 0.0
 
 
-def invgc(g, B, H, *, r_gallery, r_query, whole_B=None, whole_H=None):
-    whole_B, whole_H = B if whole_B is None else whole_B, H if whole_H is None else whole_H
+def invgc(g, B, H, *, r_gallery, r_query, full_B=None, full_H=None):
+    """`full_B` and `full_H` are the banks before masking."""
+    full_B, full_H = B if full_B is None else full_B, H if full_H is None else full_H
 
-    def pull(X, whole):
-        mean = (whole_H @ whole.T).mean()
-        return ((X @ g - mean)[:, None] * X).sum(0) / len(X) if len(X) else 0 * g
+    def bank_mean(X, full_X):
+        similarity = (full_H @ full_X.T).mean()
+        return ((X @ g - similarity)[:, None] * X).sum(0) / len(X) if len(X) else 0 * g
 
-    return (
-        norm(norm(g - r_gallery * pull(H, whole_H)) / 2 + norm(g - r_query * pull(B, whole_B)) / 2),
-        0.0,
-    )
+    from_gallery = norm(g - r_gallery * bank_mean(H, full_H))
+    from_query = norm(g - r_query * bank_mean(B, full_B))
+    return norm(from_gallery / 2 + from_query / 2), 0.0
 
 
 def centered(g, B, H):
@@ -82,5 +84,5 @@ def none(g, B, H):
 
 
 def top(scores, k):
-    """Best k columns of each row, equal scores by lower column."""
+    """The k best columns of each row; equal scores are ordered by the lower column."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]

@@ -1,4 +1,4 @@
-"""Corrections against dense references, their masks, their neutrality and their errors."""
+"""Corrections: agreement with dense references, masks, degenerate banks, ranking and errors."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ PARAMS = {
 
 
 def unit_rows(rng, rows, dims=12, tilt=1.0):
-    """Unit rows with a common direction, so that similarities are not all about zero."""
+    """Unit rows with a common direction, so that not all similarities are near zero."""
     return dense.norm(rng.normal(size=(rows, dims)) + tilt).astype(np.float32)
 
 
-def made(seed=0, n=40, m=30, h=25, dims=12):
+def arrays(seed=0, n=40, m=30, h=25, dims=12):
     rng = np.random.default_rng(seed)
     return {
         "gallery": unit_rows(rng, n, dims),
@@ -38,16 +38,18 @@ def made(seed=0, n=40, m=30, h=25, dims=12):
 
 
 def reference(method, gallery, query_bank, gallery_bank, params):
+    """Vectors and biases of the dense reference."""
     B, H = query_bank.astype(float), gallery_bank.astype(float)
-    pairs = [getattr(dense, method)(g, B, H, **params) for g in gallery.astype(float)]
-    return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    values = [getattr(dense, method)(g, B, H, **params) for g in gallery.astype(float)]
+    vectors, biases = zip(*values, strict=True)
+    return np.array(vectors), np.array(biases)
 
 
 @pytest.mark.parametrize("method", PARAMS)
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 40), m=st.integers(1, 30), h=st.integers(1, 30))
-def test_agrees_with_the_dense_reference(method, seed, n, m, h):
-    data = made(seed, n, m, h)
+def test_a_fit_equals_the_dense_reference(method, seed, n, m, h):
+    data = arrays(seed, n, m, h)
     c = fit(method, **data, **PARAMS[method])
     vectors, bias = reference(method, **data, params=PARAMS[method])
     scale = 1 + np.abs(bias).max()
@@ -57,61 +59,63 @@ def test_agrees_with_the_dense_reference(method, seed, n, m, h):
 
 
 @pytest.mark.parametrize("method", PARAMS)
-def test_masks_rows_of_the_same_sample(method):
-    data = made(3, n=20, m=30, h=25)
+def test_bank_rows_of_the_same_sample_are_masked(method):
+    data = arrays(3, n=20, m=30, h=25)
     ids = {
         "gallery_ids": np.arange(20),
-        "query_bank_ids": np.arange(30) // 2,  # two captions a sample
+        "query_bank_ids": np.arange(30) // 2,  # two captions per sample
         "gallery_bank_ids": np.arange(25),
     }
     c = fit(method, **data, **ids, **PARAMS[method])
     B, H = (data[name].astype(float) for name in ("query_bank", "gallery_bank"))
     for i, g in enumerate(data["gallery"].astype(float)):
-        shown_B = dense.shown(B, g, ids["query_bank_ids"], i)
-        shown_H = dense.shown(H, g, ids["gallery_bank_ids"], i)
-        whole = {
+        unmasked_B = dense.unmasked(B, ids["query_bank_ids"], i)
+        unmasked_H = dense.unmasked(H, ids["gallery_bank_ids"], i)
+        full_banks = {
             "inverted_softmax": {"size": 30},
             "dual_inverted_softmax": {"size": 30, "gallery_size": 25},
-            "invgc": {"whole_B": B, "whole_H": H},
+            "invgc": {"full_B": B, "full_H": H},
         }.get(method, {})
         if method == "centered":
-            shown_B, shown_H = B, H  # a mean over the whole bank hardly knows one sample
-        v, b = getattr(dense, method)(g, shown_B, shown_H, **PARAMS[method], **whole)
-        np.testing.assert_allclose(c.vectors[i], v, atol=3e-5)
-        np.testing.assert_allclose(c.bias[i], b, atol=3e-6)
+            unmasked_B, unmasked_H = B, H  # not masked: one sample hardly changes a bank's mean
+        reference_method = getattr(dense, method)
+        vector, bias = reference_method(g, unmasked_B, unmasked_H, **PARAMS[method], **full_banks)
+        np.testing.assert_allclose(c.vectors[i], vector, atol=3e-5)
+        np.testing.assert_allclose(c.bias[i], bias, atol=3e-6)
 
 
 @pytest.mark.parametrize("beta", [0.1, 1.0, 20.0, 1000.0])
-def test_inverted_softmax_neither_overflows_nor_drowns(beta):
-    data = made(1, n=50, m=300)
+def test_inverted_softmax_neither_overflows_nor_underflows(beta):
+    data = arrays(1, n=50, m=300)
     c = fit("inverted_softmax", **data, beta=beta)
     _, bias = reference("inverted_softmax", **data, params={"beta": beta})
     np.testing.assert_allclose(c.bias, bias, rtol=1e-6, atol=1e-6)
 
 
-EVERY = [*METHODS, "invgc_local+nnn", "invgc+inverted_softmax", "invgc_local+local_scaling",
-         "invgc_local+dynamic_dual_inverted_softmax"]  # fmt: skip
+ALL_METHODS = [*METHODS, "invgc_local+nnn", "invgc+inverted_softmax", "invgc_local+local_scaling",
+               "invgc_local+dynamic_dual_inverted_softmax"]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", EVERY)
-def test_new_rows_get_what_a_whole_fit_gives(method):
-    data = made(5, n=60, m=40, h=35)
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_new_rows_get_the_same_values_as_in_a_full_fit(method):
+    data = arrays(5, n=60, m=40, h=35)
     ids = np.arange(60)
     banks = {"query_bank_ids": np.arange(40), "gallery_bank_ids": np.arange(35)}
     c = fit(method, **data, gallery_ids=ids, **banks)
-    alone = c.apply(data["gallery"][17:18], ids[17:18])
-    np.testing.assert_allclose(alone.vectors[0], c.vectors[17], atol=1e-6)
-    np.testing.assert_allclose(alone.bias[0], c.bias[17], atol=1e-6)
+    single = c.apply(data["gallery"][17:18], ids[17:18])
+    np.testing.assert_allclose(single.vectors[0], c.vectors[17], atol=1e-6)
+    np.testing.assert_allclose(single.bias[0], c.bias[17], atol=1e-6)
     if c.flag is not None:
-        assert alone.flag[0] == c.flag[17]
+        assert single.flag[0] == c.flag[17]
     data.pop("gallery")
-    again = prepare(method, **data, **banks, **c.params).apply(made(5, 60, 40, 35)["gallery"], ids)
-    np.testing.assert_array_equal(again[0].bias, c.bias)
+    prepared = prepare(method, **data, **banks, **c.params)
+    (applied,) = prepared.apply(arrays(5, 60, 40, 35)["gallery"], ids)
+    np.testing.assert_array_equal(applied.bias, c.bias)
 
 
-@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_inputs_are_never_changed(method):
-    data = made(2)
+    data = arrays(2)
     before = {name: array.copy() for name, array in data.items()}
     c = fit(method, **data)
     c.rank(data["query_bank"], 5)
@@ -119,18 +123,18 @@ def test_inputs_are_never_changed(method):
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_many_fits_in_one_pass_equal_single_fits():
-    data = made(4)
-    together = fit_many(EVERY, **data)
-    for method, c in zip(EVERY, together, strict=True):
-        alone = fit(method, **data)
-        assert (c.method, c.params) == (alone.method, alone.params)
-        np.testing.assert_allclose(c.bias, alone.bias, atol=1e-6)
-        np.testing.assert_allclose(c.vectors, alone.vectors, atol=1e-6)
+def test_fits_in_one_pass_equal_single_fits():
+    data = arrays(4)
+    together = fit_many(ALL_METHODS, **data)
+    for method, c in zip(ALL_METHODS, together, strict=True):
+        single = fit(method, **data)
+        assert (c.method, c.params) == (single.method, single.params)
+        np.testing.assert_allclose(c.bias, single.bias, atol=1e-6)
+        np.testing.assert_allclose(c.vectors, single.vectors, atol=1e-6)
 
 
 def test_a_composition_fits_the_bias_on_moved_vectors():
-    data = made(6)
+    data = arrays(6)
     moved = fit("invgc_local", **data, k=3)
     c = fit("invgc_local+nnn", **data, invgc_local__k=3, nnn__k=7, alpha=0.6)
     _, bias = reference(
@@ -145,7 +149,7 @@ def test_a_composition_fits_the_bias_on_moved_vectors():
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 60))
 def test_rank_is_exact(method, seed, k):
-    data = made(seed)
+    data = arrays(seed)
     queries = unit_rows(np.random.default_rng(seed + 1), 9)
     c = fit(method, **data, **PARAMS[method])
     index, scores = c.rank(queries, k)
@@ -156,7 +160,7 @@ def test_rank_is_exact(method, seed, k):
     assert all(len(set(row)) == len(row) for row in index.tolist())
 
 
-def test_equal_scores_rank_by_index():
+def test_equal_scores_are_ordered_by_the_lower_row():
     gallery = np.ones((3000, 4), np.float32) / 2
     gallery[1234] = [1, 0, 0, 0]
     c = fit("none", gallery=gallery, query_bank=None, gallery_bank=None)
@@ -165,8 +169,8 @@ def test_equal_scores_rank_by_index():
 
 
 @pytest.mark.parametrize("method", ["dynamic_inverted_softmax", "dynamic_dual_inverted_softmax"])
-def test_dynamic_methods_correct_only_behind_a_hub(method):
-    data = made(7, n=50)
+def test_dynamic_methods_correct_only_queries_whose_top_item_is_a_hub(method):
+    data = arrays(7, n=50)
     queries = unit_rows(np.random.default_rng(8), 30, tilt=0.0)
     c = fit(method, **data)
     s = data["query_bank"].astype(float) @ data["gallery_bank"].astype(float).T
@@ -176,21 +180,21 @@ def test_dynamic_methods_correct_only_behind_a_hub(method):
     assert hub.any()
     assert not hub.all()
     raw, _ = fit("none", **data).rank(queries, 5)
-    base, _ = fit(method.removeprefix("dynamic_"), **data).rank(queries, 5)
-    expected = np.where(hub[raw[:, 0]][:, None], base, raw)
+    corrected, _ = fit(method.removeprefix("dynamic_"), **data).rank(queries, 5)
+    expected = np.where(hub[raw[:, 0]][:, None], corrected, raw)
     np.testing.assert_array_equal(c.rank(queries, 5)[0], expected)
-    # What is behind a filter decides: with every hub filtered out, nothing is corrected.
+    # The top item among the admitted ones decides: without hubs, nothing is corrected.
     index, _ = c.rank(queries, 3, where=~hub)
-    left = np.flatnonzero(~hub)
+    admitted = np.flatnonzero(~hub)
     np.testing.assert_array_equal(
-        index, left[dense.top(queries.astype(float) @ data["gallery"][left].T, 3)]
+        index, admitted[dense.top(queries.astype(float) @ data["gallery"][admitted].T, 3)]
     )
 
 
-@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("method", ALL_METHODS)
 @pytest.mark.parametrize("case", ["one", "constant", "k larger", "all masked"])
 def test_degenerate_banks_give_finite_values(method, case):
-    data = made(9, n=12, m=3, h=3)
+    data = arrays(9, n=12, m=3, h=3)
     ids = {}
     if case == "one":
         data = {name: array[:1] for name, array in data.items()}
@@ -208,8 +212,8 @@ def test_degenerate_banks_give_finite_values(method, case):
     assert c.rank(data["query_bank"], 100)[0].shape == (len(data["query_bank"]), len(c.bias))
 
 
-def test_a_wholly_masked_row_gets_the_mean_of_the_gallery_bank():
-    data = made(10, n=4, m=20, h=10)
+def test_a_row_with_all_bank_rows_masked_gets_the_mean_of_the_gallery_bank():
+    data = arrays(10, n=4, m=20, h=10)
     bank_ids = ["same"] * 20
     c = fit(
         "nnn", **data, gallery_ids=["same", "a", "b", "c"], query_bank_ids=bank_ids,
@@ -223,7 +227,7 @@ def test_a_wholly_masked_row_gets_the_mean_of_the_gallery_bank():
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"query_bank": np.empty((0, 12), np.float32)}, "query_bank is empty"),
         ({"gallery_bank": None}, "gallery_bank"),
@@ -241,40 +245,42 @@ def test_a_wholly_masked_row_gets_the_mean_of_the_gallery_bank():
         ({"method": "invgc_local+nnn", "k": 3}, "ambiguous"),
     ],
 )
-def test_wrong_input_says_what_is_wrong(change, says):
-    with pytest.raises(InputError, match=says):
-        fit(**{"method": "invgc_local", **made(), **change})
+def test_wrong_input_is_reported(change, message):
+    with pytest.raises(InputError, match=message):
+        fit(**{"method": "invgc_local", **arrays(), **change})
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-@pytest.mark.parametrize("where", ["gallery", "query_bank", "gallery_bank", "queries"])
-def test_bad_rows_are_named(bad, where):
-    data = made()
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("name", ["gallery", "query_bank", "gallery_bank", "queries"])
+def test_invalid_rows_are_named(value, name):
+    data = arrays()
     queries = unit_rows(np.random.default_rng(0), 9)
     c = fit("invgc_local", **data)
-    changed = {"queries": queries, **data}[where].copy()
-    changed[7] = bad
-    call = (
-        (lambda: c.rank(changed, 3))
-        if where == "queries"
-        else (lambda: fit("invgc_local", **{**data, where: changed}))
-    )
-    with pytest.raises(InputError, match=f"row 7 of {where}"):
-        call()
+    rows = {"queries": queries, **data}[name].copy()
+    rows[7] = value
+
+    def use_rows():
+        if name == "queries":
+            c.rank(rows, 3)
+        else:
+            fit("invgc_local", **{**data, name: rows})
+
+    with pytest.raises(InputError, match=f"row 7 of {name}"):
+        use_rows()
 
 
 def test_rows_are_scaled_to_unit_length():
-    data = made(11)
+    data = arrays(11)
     c = fit("nnn", **data)
     scaled = fit("nnn", **{name: 1e20 * array for name, array in data.items()})
     np.testing.assert_allclose(scaled.bias, c.bias, atol=1e-6)
     np.testing.assert_allclose(scaled.vectors, c.vectors, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", EVERY)
-def test_torch_in_torch_out_with_the_same_values(method):
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_torch_tensors_give_tensors_with_the_values_of_numpy(method):
     torch = pytest.importorskip("torch")
-    data = made(12)
+    data = arrays(12)
     tensors = {name: torch.from_numpy(array) for name, array in data.items()}
     c, t = fit(method, **data), fit(method, **tensors)
     assert isinstance(t.vectors, torch.Tensor)
@@ -283,9 +289,9 @@ def test_torch_in_torch_out_with_the_same_values(method):
     np.testing.assert_array_equal(index.numpy(), c.rank(data["query_bank"], 5)[0])
 
 
-def test_torch_path_of_a_scan_equals_numpy():
+def test_a_scan_in_torch_equals_one_in_numpy():
     torch = pytest.importorskip("torch")
-    data = made(13, n=50, m=400)
+    data = arrays(13, n=50, m=400)
     rows, bank = data["gallery"], data["query_bank"]
     masked = (np.array([3, 5, 3]), np.array([0, 64, 399]))
     tau = {1: np.linspace(0, 1, 400).astype(np.float32)}

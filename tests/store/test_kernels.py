@@ -1,4 +1,4 @@
-"""What runs over tiles, against plain float64: top k, log-sum-exps, threads."""
+"""The tiled kernels (top k, log-sum-exps, threads) against plain float64 computations."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from store.corrections import fit
 from store.corrections.kernels.bank_scan import BANK_TILE, Needs, scan
 from store.corrections.kernels.logsumexp import PLAIN_BETA
 from store.corrections.kernels.threads import _libraries, each, one_blas_thread
-from store.corrections.kernels.topk import TopK, kth_at_least
+from store.corrections.kernels.topk import TopK, kth_lower_bound
 from tests.helpers import dense
 
 
-def tiled(scores, k, width):
+def top_k_in_tiles(scores, k, width):
     top = TopK(scores, k)
     for start in range(0, scores.shape[1], width):
         top.add(np.ascontiguousarray(scores[:, start : start + width]), start)
@@ -23,14 +23,14 @@ def tiled(scores, k, width):
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6), columns=st.integers(1, 200), k=st.integers(1, 30),
-    width=st.integers(1, 120), levels=st.sampled_from([2, 5, 10**6]), hidden=st.floats(0, 1),
+    width=st.integers(1, 120), levels=st.sampled_from([2, 5, 10**6]), masked=st.floats(0, 1),
 )  # fmt: skip
-def test_running_top_k_is_a_stable_sort(seed, columns, k, width, levels, hidden):
+def test_running_top_k_is_a_stable_sort(seed, columns, k, width, levels, masked):
     rng = np.random.default_rng(seed)
     scores = (rng.integers(-levels, levels, (7, columns)) / levels).astype(np.float32)
-    scores[rng.random(scores.shape) < hidden] = -np.inf
+    scores[rng.random(scores.shape) < masked] = -np.inf
     k = min(k, columns)
-    values, index = tiled(scores, k, width)
+    values, index = top_k_in_tiles(scores, k, width)
     order = dense.top(scores, k)
     best = np.take_along_axis(scores, order, 1)
     np.testing.assert_array_equal(values, best)
@@ -38,10 +38,10 @@ def test_running_top_k_is_a_stable_sort(seed, columns, k, width, levels, hidden)
 
 
 @settings(max_examples=60)
-@given(seed=st.integers(0, 10**6), k=st.integers(1, 20), more=st.integers(1, 500))
-def test_the_first_floor_is_never_too_high(seed, k, more):
-    scores = np.random.default_rng(seed).normal(size=(9, k + more)).astype(np.float32)
-    assert (kth_at_least(scores, k) <= np.sort(scores, axis=1)[:, -k]).all()
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 20), others=st.integers(1, 500))
+def test_the_lower_bound_of_the_kth_score_is_never_too_high(seed, k, others):
+    scores = np.random.default_rng(seed).normal(size=(9, k + others)).astype(np.float32)
+    assert (kth_lower_bound(scores, k) <= np.sort(scores, axis=1)[:, -k]).all()
 
 
 BETAS = st.sampled_from([0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 40.0, 79.0, 80.0, 81.0, 160.0, 1000.0])
@@ -52,24 +52,24 @@ BETAS = st.sampled_from([0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 40.0, 79.0, 80.0, 81.0,
     seed=st.integers(0, 10**6), betas=st.sets(BETAS, min_size=1), tile=st.integers(1, 64),
     sign=st.sampled_from([-1, 0, 1]),
 )  # fmt: skip
-def test_log_sum_exps_are_those_of_float64(seed, betas, tile, sign):
-    """For near, far and opposite banks, and for betas that are doubles of each other."""
+def test_log_sum_exps_equal_those_in_float64(seed, betas, tile, sign):
+    """For near, far and opposite banks, and for betas of which one is twice another."""
     rng = np.random.default_rng(seed)
     rows = dense.norm(rng.normal(size=(5, 8))).astype(np.float32)
     spread = rng.normal(size=(50, 8)) * rng.choice([1e-3, 0.1, 1])
     bank = dense.norm(sign * rows[0] + spread).astype(np.float32)
-    seen = scan(rows, bank, Needs(betas=frozenset(betas)), tile=tile)
+    result = scan(rows, bank, Needs(betas=frozenset(betas)), tile=tile)
     s = rows.astype(float) @ bank.astype(float).T
     for beta in betas:
-        exact = [dense.lse(beta * one) for one in s]
-        np.testing.assert_allclose(seen.lse[beta], exact, rtol=1e-6, atol=3e-7 * (1 + beta))
+        exact = [dense.lse(beta * row) for row in s]
+        np.testing.assert_allclose(result.lse[beta], exact, rtol=1e-6, atol=3e-7 * (1 + beta))
 
 
-def test_torch_sums_as_numpy_does():
+def test_log_sum_exps_in_torch_equal_those_in_numpy():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     rows, bank = (dense.norm(rng.normal(size=(n, 8))).astype(np.float32) for n in (20, 100))
-    masked = (np.zeros(100, int), np.arange(100))  # the first row sees nothing
+    masked = (np.zeros(100, int), np.arange(100))  # the first row has no unmasked bank row
     needs = Needs(frozenset({5.0, 10.0, 30.0, 100.0, 200.0, 300.0}))
     a = scan(rows, bank, needs, masked=masked, tile=32)
     b = scan(torch.from_numpy(rows), torch.from_numpy(bank), needs, masked=masked, tile=32)
@@ -80,9 +80,9 @@ def test_torch_sums_as_numpy_does():
 
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("beta", [PLAIN_BETA / 2, PLAIN_BETA, np.nextafter(PLAIN_BETA, 100)])
-def test_the_longest_and_the_most_similar_rows_fit_float32(sign, beta):
+def test_the_largest_similarities_do_not_overflow_float32(sign, beta):
     row = np.zeros((1, 4), np.float32)
-    row[0, 0] = 1.0019  # passes for unit
+    row[0, 0] = 1.0019  # counts as a unit row
     bank = np.repeat(sign * row, 2 * BANK_TILE + 1, axis=0)
     with np.errstate(all="raise"):
         bias = fit(
@@ -92,22 +92,22 @@ def test_the_longest_and_the_most_similar_rows_fit_float32(sign, beta):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 100, 1000, 20_000])
-def test_each_row_is_worked_on_once(rows):
-    done = np.zeros(rows, dtype=int)
+def test_each_row_is_processed_once(rows):
+    calls = np.zeros(rows, dtype=int)
 
     def work(span):
-        done[slice(*span)] += 1
+        calls[slice(*span)] += 1
 
-    each(work, rows, done)
-    np.testing.assert_array_equal(done, 1)
+    each(work, rows, calls)
+    np.testing.assert_array_equal(calls, 1)
 
 
 def blas_threads():
-    """Of the libraries that were there when the first product ran, numpy's among them."""
-    return [one["num_threads"] for one in _libraries().info() if one["user_api"] == "blas"]
+    """Thread counts of the BLAS libraries that were loaded when the first product ran."""
+    return [lib["num_threads"] for lib in _libraries().info() if lib["user_api"] == "blas"]
 
 
-def test_blas_gets_its_threads_back_when_the_last_has_left():
+def test_blas_threads_are_restored_when_the_last_caller_leaves():
     before = blas_threads()
     first, second = one_blas_thread(), one_blas_thread()
     first.__enter__()
@@ -118,7 +118,7 @@ def test_blas_gets_its_threads_back_when_the_last_has_left():
     assert blas_threads() == before
 
 
-def test_a_failure_in_a_thread_is_raised_and_blas_gets_its_threads_back():
+def test_a_failure_in_a_thread_is_raised_and_blas_threads_are_restored():
     before = blas_threads()
 
     def work(span):

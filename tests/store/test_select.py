@@ -1,4 +1,4 @@
-"""`select`: it finds the gain where there is one, and leaves raw alone where there is none."""
+"""`select` chooses a correction if there is a gain, and raw scores if there is none."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store.corrections import evaluate, fit, select
-from store.corrections.crossfit import deal, group_queries
+from store.corrections import crossfit, evaluate, fit, select
+from store.corrections.crossfit import assign_folds, group_queries
 from store.errors import InputError
 from store.metrics import Relevant, paired_bootstrap
 from tests.helpers import dense
@@ -18,30 +18,31 @@ CLIP = Path(
 )
 
 
-def hubby(seed=0, pairs=300, dims=32, hub=0.6):
-    """Pairs in which some gallery rows lean towards where all queries are: hubs."""
+def pairs_with_hubs(seed=0, pairs=300, dims=32, hub=0.6):
+    """Queries and their items. Some items are moved towards the mean of the queries: hubs."""
     rng = np.random.default_rng(seed)
     centre = dense.norm(rng.normal(size=dims))
     core = dense.norm(rng.normal(size=(pairs, dims)))
     queries = dense.norm(core + 0.8 * dense.norm(rng.normal(size=(pairs, dims))) + centre)
-    lean = hub * rng.exponential(size=(pairs, 1))
-    gallery = dense.norm(core + 0.8 * dense.norm(rng.normal(size=(pairs, dims))) + lean * centre)
+    shift = hub * rng.exponential(size=(pairs, 1))
+    gallery = dense.norm(core + 0.8 * dense.norm(rng.normal(size=(pairs, dims))) + shift * centre)
     return queries.astype(np.float32), gallery.astype(np.float32)
 
 
-def chosen(queries, gallery, **options):
+def select_from(queries, gallery, **options):
+    """`select` with the pairs as banks; `options` override its arguments."""
     ids = np.arange(len(queries))
-    given = {
+    arguments = {
         "gallery": gallery, "query_bank": queries, "gallery_bank": gallery, "queries": queries,
         "relevant": ids, "gallery_ids": ids, "query_bank_ids": ids, "gallery_bank_ids": ids,
         "methods": ["nnn", "inverted_softmax"],
     }  # fmt: skip
-    return select(**{**given, **options})
+    return select(**{**arguments, **options})
 
 
 def test_hubs_are_corrected_and_the_gain_is_real():
-    queries, gallery = hubby()
-    best = chosen(queries[:200], gallery[:200])
+    queries, gallery = pairs_with_hubs()
+    best = select_from(queries[:200], gallery[:200])
     assert best.method != "none"
     assert best.gain.mean > 0
     assert "gains" in best.reason
@@ -58,27 +59,27 @@ def test_hubs_are_corrected_and_the_gain_is_real():
 
 
 def test_the_same_seed_gives_the_same_choice():
-    queries, gallery = hubby(1, pairs=150)
-    a, b = (chosen(queries, gallery, seed=5) for _ in range(2))
+    queries, gallery = pairs_with_hubs(1, pairs=150)
+    a, b = (select_from(queries, gallery, seed=5) for _ in range(2))
     assert (a.method, a.params, a.table, a.reason) == (b.method, b.params, b.table, b.reason)
 
 
 def test_too_few_pairs_mean_raw():
-    queries, gallery = hubby(2, pairs=99)
-    best = chosen(queries, gallery)
+    queries, gallery = pairs_with_hubs(2, pairs=99)
+    best = select_from(queries, gallery)
     assert best.method == "none"
     assert "99 pairs" in best.reason
     np.testing.assert_array_equal(best.correction.vectors, gallery)
-    unanswered = [[0], *([] for _ in range(98))]
-    assert "1 pairs" in chosen(queries, gallery, relevant=unanswered).reason
+    one_answer = [[0], *([] for _ in range(98))]
+    assert "1 pairs" in select_from(queries, gallery, relevant=one_answer).reason
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_banks_of_another_world_do_no_harm(seed):
-    queries, gallery = hubby(seed, hub=0.0)
+def test_unrelated_banks_do_no_harm(seed):
+    queries, gallery = pairs_with_hubs(seed, hub=0.0)
     rng = np.random.default_rng(seed)
     bank = dense.norm(rng.normal(size=(16, 32)))
-    best = chosen(
+    best = select_from(
         queries[:200], gallery[:200], query_bank=bank, gallery_bank=bank,
         query_bank_ids=None, gallery_bank_ids=None,
     )  # fmt: skip
@@ -89,46 +90,44 @@ def test_banks_of_another_world_do_no_harm(seed):
     assert paired_bootstrap(new.reciprocal_ranks, raw.reciprocal_ranks).high >= 0
 
 
-def test_samples_and_clusters_never_straddle_folds():
+def test_a_sample_or_cluster_is_never_in_two_folds():
     right = Relevant.of([[0], [1], [1, 2], [3], [2, 4], [5]])
     groups = group_queries(right, None)
     assert groups[1] == groups[2] == groups[4]
     assert len(set(groups.tolist())) == 4
     joined = group_queries(right, np.array(["a", "b", "c", "a", "c", "d"]))
     assert joined[0] == joined[3]
-    fold = deal(groups, 3, np.random.default_rng(0))
+    fold = assign_folds(groups, 3, np.random.default_rng(0))
     assert all(len(set(fold[groups == g].tolist())) == 1 for g in groups)
 
 
-def test_a_large_gallery_is_sampled_for_the_choice_and_fitted_whole(monkeypatch):
-    from store.corrections import select as module
-
-    monkeypatch.setattr(module, "MOST_ITEMS", 150)
-    monkeypatch.setattr(module, "MOST_QUERIES", 120)
-    queries, gallery = hubby(4)
-    best = chosen(queries, gallery, methods=["nnn"])
+def test_a_large_gallery_is_sampled_for_the_choice_and_fitted_in_full(monkeypatch):
+    monkeypatch.setattr(crossfit, "MOST_ITEMS", 150)
+    monkeypatch.setattr(crossfit, "MOST_QUERIES", 120)
+    queries, gallery = pairs_with_hubs(4)
+    best = select_from(queries, gallery, methods=["nnn"])
     assert len(best.correction.bias) == 300
     assert "120 pairs" in best.reason
 
 
-def test_wrong_input_is_refused():
-    queries, gallery = hubby(5, pairs=120)
+def test_wrong_input_is_reported():
+    queries, gallery = pairs_with_hubs(5, pairs=120)
     with pytest.raises(InputError, match="entries for"):
-        chosen(queries, gallery, relevant=[[0]])
+        select_from(queries, gallery, relevant=[[0]])
     with pytest.raises(InputError, match="rows"):
-        chosen(queries, gallery, relevant=np.arange(1, 121))
+        select_from(queries, gallery, relevant=np.arange(1, 121))
     with pytest.raises(InputError, match="no correction called"):
-        chosen(queries, gallery, methods=["magic"])
+        select_from(queries, gallery, methods=["magic"])
 
 
 @pytest.mark.skipif(not CLIP.exists(), reason="needs the CLIP features of 500 COCO pairs")
 @pytest.mark.parametrize("direction", ["text to image", "image to text"])
-def test_real_features_gain_and_never_lose(direction):
+def test_real_features_gain_and_do_not_lose(direction):
     images, captions = np.load(CLIP)
     queries, gallery = (captions, images) if direction == "text to image" else (images, captions)
     order = np.random.default_rng(0).permutation(500)
     bank, test = order[:250], order[250:]
-    best = chosen(queries[bank], gallery[bank], methods=None)
+    best = select_from(queries[bank], gallery[bank], methods=None)
     banks = {"query_bank": queries[bank], "gallery_bank": gallery[bank]}
     new = fit(best.method, gallery=gallery[test], **banks, **best.params)
     raw = fit("none", gallery=gallery[test], **banks)

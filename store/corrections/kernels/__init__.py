@@ -1,1 +1,1 @@
-"""Tiled matrix products and what they need."""
+"""Tiled matrix products of rows with a bank, and the running statistics computed from them."""

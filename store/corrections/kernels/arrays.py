@@ -1,8 +1,9 @@
-"""numpy and torch under one roof, without importing torch.
+"""One set of array functions for numpy arrays and torch tensors, without importing torch.
 
-A torch tensor can only be handed to us by someone who has imported torch, so it is taken from
-`sys.modules`. Tensors on the CPU are computed on as numpy arrays that share their memory: numpy's
-sparse candidate selection is faster there than torch's. Tensors on a device stay on it.
+A caller who passes a torch tensor has already imported torch, so the module is taken from
+`sys.modules`. Tensors on the CPU are processed as numpy arrays that share their memory, because the
+sparse selection of top-k candidates is faster in numpy than in torch. Tensors on a device stay
+there.
 """
 
 import sys
@@ -12,9 +13,9 @@ import numpy as np
 
 from store.errors import InputError
 
-Array = Any  # numpy.ndarray or torch.Tensor, shapes and dtypes are given where it is used
+Array = Any  # numpy.ndarray or torch.Tensor; each function states shapes and dtypes
 
-# Rows this near to unit length are taken as they are: half-precision storage is off by 1e-3.
+# A row this close to unit length is not scaled: storage in half precision changes lengths by 1e-3.
 UNIT_TOLERANCE = 2e-3
 BLOCK = 8192
 
@@ -24,12 +25,12 @@ def is_torch(x: Array) -> bool:
 
 
 def namespace(x: Array) -> Any:
-    """The module whose functions take `x`: numpy or torch."""
+    """The module whose functions accept `x`: numpy or torch."""
     return sys.modules["torch"] if is_torch(x) else np
 
 
-def on_host(x: Array) -> Array:
-    """`x` as numpy, sharing its memory, unless it is a tensor on a device: that stays there."""
+def numpy_if_cpu(x: Array) -> Array:
+    """`x` as a numpy array that shares its memory; a tensor on a device is returned as a tensor."""
     if is_torch(x):
         x = x.detach()
         return x.numpy() if x.device.type == "cpu" else x
@@ -37,11 +38,16 @@ def on_host(x: Array) -> Array:
 
 
 def as_matrix(x: Array, name: str) -> Array:
-    """`x` as a (rows, dims) array to compute on; nothing is copied unless its type demands it.
+    """`x` as a numeric (rows, dims) array, copied only if its type requires it.
 
-    Raises InputError, naming the argument, for anything but a matrix of numbers.
+    Args:
+        x: a numpy array, a torch tensor, or nested lists of numbers.
+        name: name of the argument, for error messages.
+
+    Raises:
+        InputError: `x` is not a matrix of numbers.
     """
-    x = on_host(x.float() if "bfloat16" in str(getattr(x, "dtype", "")) else x)
+    x = numpy_if_cpu(x.float() if "bfloat16" in str(getattr(x, "dtype", "")) else x)
     if not is_torch(x) and x.dtype.kind not in "fiu":
         raise InputError(f"{name} must hold numbers, but its dtype is {x.dtype}")
     if x.ndim != 2 or x.shape[1] == 0:
@@ -50,44 +56,50 @@ def as_matrix(x: Array, name: str) -> Array:
 
 
 def as_bank(x: Array, name: str) -> Array:
-    """A whole bank, validated, as unit float32 rows."""
+    """A bank as float32 rows of unit length. Raises InputError if it is empty or not valid."""
     matrix = as_matrix(x, name)
     if matrix.shape[0] == 0:
-        raise InputError(f"{name} is empty: give at least one row, and better a thousand or more")
-    return unit(matrix, name)
+        raise InputError(f"{name} is empty: give at least one row, and preferably 1,000 or more")
+    return unit_rows(matrix, name)
 
 
-def float32(x: Array) -> Array:
+def as_float32(x: Array) -> Array:
     return x.float() if is_torch(x) else np.asarray(x, dtype=np.float32)
 
 
-def lengths(x: Array) -> Array:
+def row_norms(x: Array) -> Array:
+    """(n,) Euclidean lengths of the rows of `x` (n, d)."""
     return namespace(x).einsum("ij,ij->i", x, x) ** 0.5
 
 
-def unit(rows: Array, name: str) -> Array:
-    """`rows` as float32 of unit length; a copy only where dtype or lengths call for one.
+def unit_rows(rows: Array, name: str) -> Array:
+    """`rows` as float32 of unit length, copied only if dtype or lengths require it.
 
-    Raises InputError naming the first row that is zero, NaN or infinite.
+    Args:
+        rows: (n, d), as `as_matrix` returns it.
+        name: name of the argument, for error messages.
+
+    Raises:
+        InputError: a row is zero, NaN or infinite; the message names the first such row.
     """
     xp = namespace(rows)
-    single = float32(rows)
-    near = abs(lengths(single) - 1) <= UNIT_TOLERANCE
-    if bool(near.all()):
+    single = as_float32(rows)
+    is_unit = abs(row_norms(single) - 1) <= UNIT_TOLERANCE
+    if bool(is_unit.all()):
         return single
     out = full_like(single, tuple(single.shape), 0.0, "float32")
-    for start in range(0, rows.shape[0], BLOCK):  # float64 of all rows at once is too much
+    for start in range(0, rows.shape[0], BLOCK):  # all rows in float64 would take too much memory
         double = rows[start : start + BLOCK]
         double = double.double() if is_torch(rows) else double.astype(np.float64)
-        length = lengths(double)
-        for problem, bad in (("NaN or infinite", ~xp.isfinite(length)), ("zero", length == 0)):
+        norms = row_norms(double)
+        for problem, bad in (("NaN or infinite", ~xp.isfinite(norms)), ("zero", norms == 0)):
             if bool(bad.any()):
                 row = start + int(to_numpy(bad).argmax())
                 raise InputError(
                     f"row {row} of {name} is {problem}; every row must be a finite, non-zero vector"
                 )
-        scale = xp.where(near[start : start + BLOCK], 1.0, length)
-        out[start : start + BLOCK] = float32(double / scale[:, None])
+        scale = xp.where(is_unit[start : start + BLOCK], 1.0, norms)
+        out[start : start + BLOCK] = as_float32(double / scale[:, None])
     return out
 
 
@@ -95,15 +107,18 @@ def to_numpy(x: Array) -> np.ndarray:
     return x.detach().cpu().numpy() if is_torch(x) else np.asarray(x)
 
 
-def beside(x: Array, other: Array) -> Array:
-    """`x` as an array of `other`'s kind and on its device."""
+def convert_like(x: Array, other: Array) -> Array:
+    """`x` as an array of the same kind as `other` (numpy or torch), on the same device."""
     if is_torch(other):
         return namespace(other).as_tensor(x, device=other.device)
     return to_numpy(x)
 
 
 def full_like(x: Array, shape: tuple[int, ...], value: float, dtype: str) -> Array:
-    """An array of `x`'s kind and device; `dtype` by name ("float32", "int64")."""
+    """An array filled with `value`, of the kind and on the device of `x`.
+
+    `dtype` is a name such as "float32" or "int64".
+    """
     if is_torch(x):
         torch = namespace(x)
         return torch.full(shape, value, dtype=getattr(torch, dtype), device=x.device)
@@ -111,7 +126,7 @@ def full_like(x: Array, shape: tuple[int, ...], value: float, dtype: str) -> Arr
 
 
 def empty_like(x: Array, shape: tuple[int, ...], dtype: str) -> Array:
-    """`full_like` without a value: memory is best touched first by the thread that fills it."""
+    """As `full_like`, but uninitialised: the thread that fills memory should touch it first."""
     if is_torch(x):
         torch = namespace(x)
         return torch.empty(shape, dtype=getattr(torch, dtype), device=x.device)

@@ -1,32 +1,39 @@
-"""Tiled products of rows with a bank, and what is seen of them: the only place that multiplies.
+"""Scan a bank in tiles of matrix products, and keep running statistics for each row.
 
-`scan` walks the bank in tiles and keeps, for every row, running log-sum-exps for any number of
-inverse temperatures, the running top k and the running largest margin over thresholds. All
-methods and parameters that look at one bank share one scan, and memory is bounded by the tile,
-never by rows x bank.
+`scan` multiplies rows with the bank tile by tile. For every row it keeps running log-sum-exps for
+any number of inverse temperatures, the running top k, and the running largest margin over
+thresholds. All methods and parameters that use a bank share one scan. Memory is bounded by the
+tile, never by rows x bank.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from store.corrections.kernels.arrays import Array, beside, empty_like, full_like, namespace
+from store.corrections.kernels.arrays import Array, convert_like, empty_like, full_like, namespace
 from store.corrections.kernels.logsumexp import LogSumExp
 from store.corrections.kernels.masks import NO_PAIRS, Pairs
-from store.corrections.kernels.threads import blocks
+from store.corrections.kernels.threads import spans
 from store.corrections.kernels.topk import TopK
 
-BANK_TILE = 2048  # bank rows of one product: with 1,024 rows 8 MB of float32
+BANK_TILE = 2048  # bank rows of one product: with 1,024 rows, 8 MB of float32
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method must see of a bank; `|` joins the needs of several methods."""
+    """The statistics of a bank that a method needs; `|` joins the needs of several methods.
+
+    Attributes:
+        betas: inverse temperatures whose log-sum-exps are needed.
+        k: number of nearest bank rows that are needed.
+        margins: values of k whose largest margin over the thresholds tau_b is needed.
+        masks: whether the masked bank rows are needed, even if no similarities are.
+    """
 
     betas: frozenset[float] = frozenset()
     k: int = 0
     margins: frozenset[int] = frozenset()
-    masks: bool = False  # only which bank rows are masked
+    masks: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
@@ -37,47 +44,57 @@ class Needs:
         )
 
     def __bool__(self) -> bool:
-        return self.scores or self.masks
+        return self.needs_scores or self.masks
 
     @property
-    def scores(self) -> bool:
+    def needs_scores(self) -> bool:
         """Whether similarities must be computed at all."""
         return bool(self.betas or self.k or self.margins)
 
 
 @dataclass
 class ScanResult:
-    """What n rows saw of a bank of `size` rows, of which `left` (n,) were not masked."""
+    """Statistics of a bank for n rows.
 
-    size: int
-    left: Array
+    Attributes:
+        bank_size: number of rows of the bank.
+        unmasked: (n,) float32, number of bank rows that were not masked for each row.
+        masked: coordinates (row, bank row) that were left out.
+        lse: beta -> (n,) log-sum-exp of beta * s over the unmasked bank rows.
+        top: (n, k) largest similarities, best first; -inf where there are fewer than k.
+        top_index: (n, k) bank rows of `top`; -1 where there are fewer than k.
+        margins: k -> (n,) maximum over b of s - tau_b.
+    """
+
+    bank_size: int
+    unmasked: Array
     masked: Pairs = NO_PAIRS
-    lse: dict[float, Array] = field(default_factory=dict)  # beta -> (n,) log-sum-exp of beta*s
-    top: Array | None = None  # (n, k) best similarities, best first, -inf where there are fewer
-    top_index: Array | None = None  # (n, k) bank rows of `top`, -1 where there are fewer
-    margins: dict[int, Array] = field(default_factory=dict)  # k -> (n,) max over b of s - tau_b
+    lse: dict[float, Array] = field(default_factory=dict)
+    top: Array | None = None
+    top_index: Array | None = None
+    margins: dict[int, Array] = field(default_factory=dict)
 
     def log_sum_exp(self, beta: float) -> Array:
-        """(n,) log sum over the bank of exp(beta*s).
+        """(n,) log of the sum over the bank of exp(beta * s).
 
-        Masked entries are replaced by the mean of the others rather than dropped: a sum over
-        fewer terms would be smaller for no reason but the mask.
+        Each masked term is replaced by the mean of the unmasked ones. Dropping it would make the
+        sum smaller only because of the mask.
         """
-        xp = namespace(self.left)
-        return self.lse[beta] + xp.log(self.size / xp.where(self.left > 0, self.left, 1.0))
+        xp = namespace(self.unmasked)
+        terms = xp.where(self.unmasked > 0, self.unmasked, 1.0)
+        return self.lse[beta] + xp.log(self.bank_size / terms)
 
     def top_mean(self, k: int) -> Array:
-        """(n,) mean of the best k similarities, or of as many as there are."""
+        """(n,) mean of the k largest similarities, or of all of them if there are fewer."""
         assert self.top is not None
         xp = namespace(self.top)
         best = self.top[:, :k]
-        there = best > -np.inf
-        return xp.where(there, best, 0.0).sum(axis=1) / xp.where(
-            there.any(axis=1), there.sum(axis=1), 1
-        )
+        exists = best > -np.inf
+        count = xp.where(exists.any(axis=1), exists.sum(axis=1), 1)
+        return xp.where(exists, best, 0.0).sum(axis=1) / count
 
     def kth(self, k: int) -> Array:
-        """(n,) the k-th best similarity, or the last one where there are fewer."""
+        """(n,) the k-th largest similarity, or the smallest one if there are fewer than k."""
         assert self.top is not None
         xp = namespace(self.top)
         best = self.top[:, :k]
@@ -94,11 +111,17 @@ def scan(
     bias: Array | None = None,
     tile: int = BANK_TILE,
 ) -> ScanResult:
-    """Look at a bank (m, d) from each of n rows (n, d), both float32.
+    """Compute the statistics of a bank for each of n rows.
 
-    `masked` are coordinates left out; `thresholds` gives tau_b (m,) for each k in
-    `needs.margins`; `bias` (m,) is taken off each similarity. n should be a block of at most a
-    few thousand rows: memory is about 3 * n * tile floats.
+    Args:
+        rows: (n, d) float32; at most a few thousand rows, because memory is about
+            3 * n * tile floats.
+        bank: (m, d) float32.
+        needs: the statistics to compute.
+        masked: coordinates (row, bank row) to leave out, sorted by bank row.
+        thresholds: tau_b (m,) for each k in `needs.margins`.
+        bias: (m,) subtracted from each similarity.
+        tile: bank rows of one product.
     """
     xp = namespace(rows)
     n, size = rows.shape[0], bank.shape[0]
@@ -107,16 +130,17 @@ def scan(
     sums = LogSumExp(rows, needs.betas)
     top = TopK(rows, min(needs.k, size))
     margins = {k: full_like(rows, (n,), -np.inf, "float32") for k in needs.margins}
-    space = empty_like(rows, (n * min(tile, size),), "float32")
-    for number, (start, stop) in enumerate(blocks(size if needs.scores else 0, tile)):
-        scores = space[: n * (stop - start)].reshape(n, stop - start)
+    buffer = empty_like(rows, (n * min(tile, size),), "float32")
+    for number, (start, stop) in enumerate(spans(size if needs.needs_scores else 0, tile)):
+        scores = buffer[: n * (stop - start)].reshape(n, stop - start)
         xp.matmul(rows, bank[start:stop].T, out=scores)
         if bias is not None:
             scores -= bias[start:stop]
-        here = slice(edges[number], edges[number + 1])
-        if here.start < here.stop:
+        in_tile = slice(edges[number], edges[number + 1])
+        if in_tile.start < in_tile.stop:
             scores[
-                beside(mask_rows[here], rows), beside(mask_columns[here] - start, rows)
+                convert_like(mask_rows[in_tile], rows),
+                convert_like(mask_columns[in_tile] - start, rows),
             ] = -np.inf
         top.add(scores, start)
         for k, margin in margins.items():
@@ -124,6 +148,8 @@ def scan(
             best = xp.amax(scores - thresholds[k][start:stop], axis=1)
             xp.maximum(margin, best, out=margin)
         sums.add(scores)
-    left = size - np.bincount(mask_rows, minlength=n).astype(np.float32)
+    unmasked = size - np.bincount(mask_rows, minlength=n).astype(np.float32)
     values, index = top.result() if needs.k else (None, None)
-    return ScanResult(size, beside(left, rows), masked, sums.result(), values, index, margins)
+    return ScanResult(
+        size, convert_like(unmasked, rows), masked, sums.result(), values, index, margins
+    )

@@ -1,8 +1,9 @@
 """Running log-sum-exps over tiles of similarities, for several inverse temperatures at once.
 
-Similarities of unit rows lie within one of zero, so exp(beta*s) fits float32 as it is, neither
-overflowing nor underflowing, up to a beta of 80: that takes three passes over a tile. Beyond, the
-running maximum is taken off first. A beta that is twice the one before squares what is there.
+Similarities of unit rows are between -1 and 1. So exp(beta * s) neither overflows nor underflows in
+float32 up to a beta of 80, and the plain formula takes three passes over a tile. For a larger beta,
+the running maximum is subtracted first. If a beta is twice the previous one, the exponentials of
+the previous one are squared instead of computed again.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ import numpy as np
 
 from store.corrections.kernels.arrays import Array, full_like, namespace
 
-# 1.004 is the largest similarity of rows that pass for unit: exp(80 * 1.004) is 8e34, so that a sum
-# over a tile's 2,048 columns stays below 2e38, and exp(-80 * 1.004) is far above the least float32.
+# Rows that count as unit rows have similarities up to 1.004: exp(80 * 1.004) is 8e34, so the sum
+# over the 2,048 columns of a tile stays below 2e38, and exp(-80 * 1.004) is far above the smallest
+# float32.
 PLAIN_BETA = 80.0
 
 
@@ -26,19 +28,19 @@ class LogSumExp:
         self.steep = sorted(beta for beta in betas if beta > PLAIN_BETA)
         self.sums = {beta: full_like(rows, (n,), 0.0, "float64") for beta in betas}
         self.largest = full_like(rows, (n,), -np.inf, "float32")
-        self.space: Array | None = None
+        self.buffer: Array | None = None
 
     def add(self, scores: Array) -> None:
-        """Take in a tile (n, w); masked scores are -inf."""
+        """Add a tile of scores (n, w); masked scores are -inf."""
         if not self.sums:
             return
         xp = self.xp
-        if self.space is None or self.space.shape != scores.shape:
-            self.space = xp.empty_like(scores)
+        if self.buffer is None or self.buffer.shape != scores.shape:
+            self.buffer = xp.empty_like(scores)
         self._add(scores, self.plain)
         if self.steep:
             largest = xp.maximum(self.largest, xp.amax(scores, axis=1))
-            # Where all is masked so far the maximum is -inf, and -inf - -inf would be NaN.
+            # While all scores of a row are masked, its maximum is -inf, and -inf - -inf is NaN.
             shift = xp.where(largest > -np.inf, largest, 0.0)
             for beta in self.steep:
                 self.sums[beta] *= xp.exp(beta * (self.largest - shift))
@@ -46,28 +48,28 @@ class LogSumExp:
             self._add(scores, self.steep, shift)
 
     def _add(self, scores: Array, betas: Sequence[float], shift: Array | None = None) -> None:
-        """Add exp(beta * (scores - shift)) for ascending betas; no shift is a shift of zero."""
-        xp, before = self.xp, 0.0
-        space: Array = self.space
+        """Add exp(beta * (scores - shift)) for ascending betas; without a shift it is zero."""
+        xp, previous = self.xp, 0.0
+        buffer: Array = self.buffer
         for beta in betas:
-            if beta == 2 * before:
-                xp.multiply(space, space, out=space)
+            if beta == 2 * previous:
+                xp.multiply(buffer, buffer, out=buffer)
             else:
                 if shift is None:
-                    xp.multiply(scores, beta, out=space)
+                    xp.multiply(scores, beta, out=buffer)
                 else:
-                    xp.subtract(scores, shift[:, None], out=space)
-                    space *= beta
-                xp.exp(space, out=space)
-            self.sums[beta] += space.sum(axis=1)
-            before = beta
+                    xp.subtract(scores, shift[:, None], out=buffer)
+                    buffer *= beta
+                xp.exp(buffer, out=buffer)
+            self.sums[beta] += buffer.sum(axis=1)
+            previous = beta
 
     def result(self) -> dict[float, Array]:
-        """beta -> (n,) log-sum-exp, -inf where all was masked."""
+        """beta -> (n,) log-sum-exp; -inf for a row whose scores were all masked."""
         xp, out = self.xp, {}
         for beta, total in self.sums.items():
-            there = total > 0
-            out[beta] = xp.where(there, xp.log(xp.where(there, total, 1.0)), -np.inf)
+            positive = total > 0
+            out[beta] = xp.where(positive, xp.log(xp.where(positive, total, 1.0)), -np.inf)
             if beta in self.steep:
-                out[beta] += beta * xp.where(there, self.largest, 0.0)
+                out[beta] += beta * xp.where(positive, self.largest, 0.0)
         return out

@@ -1,7 +1,7 @@
-"""Which bank rows belong to the same sample or duplicate cluster as a gallery row.
+"""Masks: which bank rows belong to the same sample or duplicate cluster as a gallery row.
 
-A bank caption must not penalise its own image, so their similarity is left out of sums and
-neighbourhoods. Equal pairs are few: they are kept as coordinates, never as a matrix.
+A caption in the bank must not penalise its own image, so their similarity is left out of sums and
+neighbourhoods. There are few such pairs, so they are stored as coordinates and not as a matrix.
 """
 
 from typing import Any
@@ -15,9 +15,15 @@ NO_PAIRS: Pairs = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def as_ids(ids: Any, rows: int, name: str) -> np.ndarray | None:
-    """Ids as a (rows,) array of integers or strings; None stays None: nothing is masked.
+    """Ids as a (rows,) array of integers or strings; None stays None and masks nothing.
 
-    Raises InputError when there is not one id a row.
+    Args:
+        ids: one id per row. In a sequence of objects, None is an unknown id that equals no other.
+        rows: the number of rows.
+        name: name of the argument, for error messages.
+
+    Raises:
+        InputError: the number of ids differs from `rows`, or they are not integers or strings.
     """
     if ids is None:
         return None
@@ -25,7 +31,7 @@ def as_ids(ids: Any, rows: int, name: str) -> np.ndarray | None:
     if array.shape != (rows,):
         raise InputError(f"{name} must hold one id for each of {rows} rows, not {array.shape}")
     if array.dtype.kind == "O":
-        # An unknown sample is nobody's twin: its stand-in equals no id of any other argument.
+        # The replacement of an unknown id contains `name`: it equals no id of another argument.
         array = np.array([f"\x00{name} {i}" if x is None else x for i, x in enumerate(array)])
     if array.dtype.kind not in "iuUS":
         raise InputError(f"{name} must hold integers or strings, but its dtype is {array.dtype}")
@@ -33,7 +39,7 @@ def as_ids(ids: Any, rows: int, name: str) -> np.ndarray | None:
 
 
 class IdIndex:
-    """Finds the rows of a bank by id: sorted once, looked up for many gallery blocks."""
+    """Finds the rows of a bank by id. It sorts the ids once for many look-ups."""
 
     def __init__(self, ids: np.ndarray | None):
         self.ids = ids
@@ -42,7 +48,11 @@ class IdIndex:
             self.sorted = ids[self.order]
 
     def pairs(self, ids: np.ndarray | None) -> Pairs:
-        """All (row of `ids`, row of the bank) with equal ids."""
+        """All coordinates (row of `ids`, row of the bank) with equal ids.
+
+        Raises:
+            InputError: one side has integers and the other has strings.
+        """
         if ids is None or self.ids is None:
             return NO_PAIRS
         if (ids.dtype.kind in "iu") != (self.ids.dtype.kind in "iu"):

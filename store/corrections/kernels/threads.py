@@ -1,9 +1,9 @@
-"""Work on spans of rows, in as many threads as there are cores to use.
+"""Process spans of rows in one thread per available core.
 
-On numpy each of our threads multiplies with a single BLAS thread. Threads of both kinds at once
-cost half the speed: a product waits for all of its threads, and those wait for the cores that our
-other threads hold. One thread a core, which multiplies and then looks at what it has multiplied,
-never waits.
+With numpy, each of these threads multiplies with a single BLAS thread. If both kinds of threads run
+at once, the speed drops by half: a product waits for all of its BLAS threads, and those wait for
+cores that the other threads use. With one thread per core, which multiplies and then processes the
+product, nothing waits.
 """
 
 import os
@@ -20,69 +20,74 @@ from store.corrections.kernels.arrays import Array, is_torch
 
 Span = tuple[int, int]  # (start, stop)
 
-ROWS = 1024  # of a span on numpy: its tiles of scores stay in the last-level cache
-DEVICE_ROWS = 2048  # and on a device, which wants few, large products
-SHARES = 8  # into which few rows are divided, so that every core gets some,
-LEAST_ROWS = 128  # but not into spans smaller than this, where products lose speed
+SPAN_ROWS = 1024  # of a span on numpy: its tiles of scores stay in the last-level cache
+DEVICE_SPAN_ROWS = 2048  # of a span on a device, where few large products are faster
+LEAST_SPANS = 8  # a small number of rows is divided into this many spans, so all cores get work,
+LEAST_SPAN_ROWS = 128  # but spans are not smaller than this, because products become slow
 
 
-def blocks(rows: int, size: int = DEVICE_ROWS) -> Iterator[Span]:
-    """(start, stop) of consecutive blocks."""
+def spans(rows: int, size: int = DEVICE_SPAN_ROWS) -> Iterator[Span]:
+    """(start, stop) of consecutive spans of at most `size` rows."""
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
 
 
 def each(work: Callable[[Span], None], rows: int, x: Array) -> None:
-    """Do work on every span of so many rows, in threads where it computes on numpy, as x is.
+    """Call `work` once for every span of `rows` rows, in threads if `x` is a numpy array.
 
-    Spans depend on the number of rows alone, not on the machine: results are the same everywhere.
+    Spans depend only on the number of rows, not on the machine, so results are the same on all
+    machines. An exception in a thread is raised again.
     """
     if is_torch(x):
-        for span in blocks(rows):
+        for span in spans(rows):
             work(span)
         return
-    spans = list(blocks(rows, min(ROWS, max(LEAST_ROWS, -(-rows // SHARES)))))
-    threads = min(workers(), len(spans))
+    size = min(SPAN_ROWS, max(LEAST_SPAN_ROWS, -(-rows // LEAST_SPANS)))
+    jobs = list(spans(rows, size))
+    threads = min(workers(), len(jobs))
     with one_blas_thread():
-        if threads < 2:  # small products, too, are faster than threads that wait for each other
-            for span in spans:
+        if threads < 2:  # one BLAS thread is faster for small products, too
+            for span in jobs:
                 work(span)
             return
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(work, spans):
+            for _ in pool.map(work, jobs):
                 pass
 
 
 def workers() -> int:
-    """Cores to use: what OMP_NUM_THREADS grants, as Ray sets it for its actors, or all of ours."""
-    granted = os.environ.get("OMP_NUM_THREADS", "")
-    if granted.isdigit() and int(granted):
-        return int(granted)
-    if hasattr(os, "sched_getaffinity"):  # Linux: a container or `taskset` may grant fewer
+    """Number of threads to use: OMP_NUM_THREADS, which Ray sets for its actors, or all cores that
+    this process may use."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    if limit.isdigit() and int(limit):
+        return int(limit)
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container or `taskset` may allow fewer cores
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 @cache
 def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # finding the libraries takes longer than limiting them
+    return ThreadpoolController()  # finding the BLAS libraries takes longer than limiting them
 
 
 _lock = threading.Lock()
-_inside: list[Any] = []  # one entry for each caller within `one_blas_thread`
+_limits: list[Any] = []  # one entry for each caller that is inside `one_blas_thread`
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Within, products use one thread each, in the whole process. The last of several callers at
-    once to leave puts back what the first one found."""
+    """Limit BLAS to one thread per product, in the whole process.
+
+    If several callers overlap, the last one to leave restores the limit that the first one found.
+    """
     with _lock:
-        limit = _inside[0] if _inside else _libraries().limit(limits=1, user_api="blas")
-        _inside.append(limit)
+        limit = _limits[0] if _limits else _libraries().limit(limits=1, user_api="blas")
+        _limits.append(limit)
     try:
         yield
     finally:
         with _lock:
-            _inside.pop()
-            if not _inside:
+            _limits.pop()
+            if not _limits:
                 limit.restore_original_limits()

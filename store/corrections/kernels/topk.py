@@ -1,65 +1,66 @@
-"""A running top k over tiles of scores, exact, with ties going to the lower index.
+"""A running, exact top k over tiles of scores; equal scores are ordered by the lower column.
 
-A score and its column are packed into one 64-bit key that sorts as (score, -column): order and
-tie-breaking then are plain integer order. On numpy only the scores above the running k-th best
-are packed at all, which after the first tiles are few.
+A score and its column are packed into one 64-bit integer key that sorts as (score, -column). So the
+order and the ties follow from integer comparison. With numpy, only scores above the running k-th
+best are packed; after the first tiles these are few.
 """
 
 import numpy as np
 
-from store.corrections.kernels.arrays import Array, beside, full_like, is_torch, namespace
+from store.corrections.kernels.arrays import Array, convert_like, full_like, is_torch, namespace
 
 EMPTY = np.iinfo(np.int64).min
-LOW = 0xFFFFFFFF
+LOW_BITS = 0xFFFFFFFF
 
 
 def pack(scores: Array, columns: Array) -> Array:
-    """int64 keys in the order of float32 scores, lower columns first among equals."""
-    bits = (scores + 0.0).view(bits_type(scores, "int32"))  # + 0.0 makes one zero of -0.0 and 0.0
+    """int64 keys that sort by float32 score, then by lower column."""
+    bits = (scores + 0.0).view(_dtype(scores, "int32"))  # + 0.0 turns -0.0 into 0.0
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     wide = ordered.long() if is_torch(scores) else ordered.astype(np.int64)
-    return wide * (LOW + 1) + (LOW - columns)
+    return wide * (LOW_BITS + 1) + (LOW_BITS - columns)
 
 
 def unpack(keys: Array) -> tuple[Array, Array]:
-    """Scores and columns of keys; (-inf, -1) for an empty place and for a masked score."""
+    """Scores and columns of keys; (-inf, -1) for an empty slot and for a masked score."""
     xp = namespace(keys)
-    columns = LOW - (keys & LOW)
+    columns = LOW_BITS - (keys & LOW_BITS)
     ordered = keys >> 32
     narrow = ordered.int() if is_torch(keys) else ordered.astype(np.int32)
-    scores = (narrow ^ ((narrow >> 31) & 0x7FFFFFFF)).view(bits_type(keys, "float32"))
-    there = (keys != EMPTY) & (scores > -np.inf)
-    return xp.where(there, scores, -np.inf), xp.where(there, columns, -1)
+    scores = (narrow ^ ((narrow >> 31) & 0x7FFFFFFF)).view(_dtype(keys, "float32"))
+    valid = (keys != EMPTY) & (scores > -np.inf)
+    return xp.where(valid, scores, -np.inf), xp.where(valid, columns, -1)
 
 
-def bits_type(x: Array, name: str) -> object:
+def _dtype(x: Array, name: str) -> object:
+    """The dtype of that name in the module of `x`."""
     return getattr(namespace(x), name)
 
 
-def kth_at_least(scores: np.ndarray, k: int) -> np.ndarray:
-    """(n,) a lower bound, and a good one, on the k-th best of each row of scores (n, w), w > k.
+def kth_lower_bound(scores: np.ndarray, k: int) -> np.ndarray:
+    """(n,) a close lower bound on the k-th largest value of each row of scores (n, w), w > k.
 
-    The larger of each pair of columns is a score too, so the k-th best of those will do, and so
-    on while many more than k are left: it is found among far fewer.
+    The larger value of two columns is a score of the row, so the k-th largest of such maxima is a
+    lower bound. Columns are halved in this way while many more than k are left.
     """
     while scores.shape[1] >= 8 * k:
         half = scores.shape[1] // 2
         scores = np.maximum(scores[:, :half], scores[:, half : 2 * half])
-    place = scores.shape[1] - k
-    return np.partition(scores, place, axis=1)[:, place]
+    kth = scores.shape[1] - k
+    return np.partition(scores, kth, axis=1)[:, kth]
 
 
 class TopK:
-    """The best k of each of n rows over all tiles added."""
+    """The k largest scores of each of n rows over all tiles that were added."""
 
     def __init__(self, rows: Array, k: int):
         self.k = k
         self.rows = rows
         self.keys = full_like(rows, (rows.shape[0], k), EMPTY, "int64")
-        self.floor = full_like(rows, (rows.shape[0],), -np.inf, "float32")
+        self.floor = full_like(rows, (rows.shape[0],), -np.inf, "float32")  # running k-th largest
 
     def add(self, scores: Array, start: int) -> None:
-        """Take in a tile (n, w) whose first column is number `start` of the whole."""
+        """Add a tile of scores (n, w) whose first column is column `start` of the full matrix."""
         if self.k == 0:
             return
         if is_torch(scores):
@@ -71,9 +72,10 @@ class TopK:
 
     def _add_candidates(self, scores: np.ndarray, start: int) -> None:
         n, width = scores.shape
-        least = np.nextafter(self.floor, np.float32(np.inf))  # equal scores: the lower column stays
+        # A score equal to the floor loses, because its column is higher.
+        least = np.nextafter(self.floor, np.float32(np.inf))
         if width > self.k and (self.floor == -np.inf).any():
-            np.maximum(least, kth_at_least(scores, self.k), out=least)
+            np.maximum(least, kth_lower_bound(scores, self.k), out=least)
         flat = np.flatnonzero(scores >= least[:, None])
         if flat.size == 0:
             return
@@ -82,17 +84,17 @@ class TopK:
         row = np.repeat(np.arange(n), count)
         keys = pack(scores.ravel()[flat], flat - row * width + start)
         touched = np.flatnonzero(count)
-        place = np.arange(flat.size) - edges[row]
+        within = np.arange(flat.size) - edges[row]
         joined = np.full((touched.size, self.k + count.max()), EMPTY)
         joined[:, : self.k] = self.keys[touched]
-        joined[np.repeat(np.arange(touched.size), count[touched]), self.k + place] = keys
+        joined[np.repeat(np.arange(touched.size), count[touched]), self.k + within] = keys
         best = np.partition(joined, joined.shape[1] - self.k, axis=1)[:, -self.k :]
         self.keys[touched] = best
         self.floor[touched] = unpack(best.min(axis=1))[0]
 
     def result(self) -> tuple[Array, Array]:
-        """(n, k) scores and (n, k) columns, best first; (-inf, -1) where there are fewer."""
+        """(n, k) scores and (n, k) columns, best first; (-inf, -1) if there are fewer than k."""
         if is_torch(self.keys):
             return unpack(self.keys.sort(dim=1, descending=True).values)
         scores, columns = unpack(np.sort(self.keys, axis=1)[:, ::-1])
-        return beside(scores, self.rows), columns
+        return convert_like(scores, self.rows), columns

@@ -1,1 +1,1 @@
-"""The correction methods, one file each."""
+"""The correction methods, one per file: `METHOD` with its paper and formula."""

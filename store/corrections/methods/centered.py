@@ -4,18 +4,19 @@ Suzuki, Hara, Shimbo, Saerens and Fukumizu 2013, EMNLP).
 
     cos(q - mu_q, g - mu_g), mu the mean of a bank
 
-The length of q - mu_q is the same for every item, so the order for a query is that of
+|q - mu_q| is the same for all items of a query, so the items rank in the same order by q . g' -
+bias(g) with
 
     g' = norm(g - mu_g), bias(g) = mu_q . g'
 
-It has no parameters.
+The method has no parameters.
 """
 
 from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array
-from store.corrections.method import BOTH, BankStatistics, Compiled, FitBanks, Method, Params
-from store.corrections.methods.invgc_local import norm
+from store.corrections.method import BOTH_BANKS, BankStatistics, Compiled, FitBanks, Method, Params
+from store.corrections.methods.invgc_local import normalise
 
 
 def state(params: Params, banks: FitBanks) -> dict[str, Array]:
@@ -23,10 +24,10 @@ def state(params: Params, banks: FitBanks) -> dict[str, Array]:
 
 
 def compile(
-    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+    params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
 ) -> Compiled:
-    vectors = norm(rows - state["gallery"])
+    vectors = normalise(rows - state["gallery"])
     return Compiled(vectors, vectors @ state["query"])
 
 
-METHOD = Method("centered", compile, state=state, moves=True, banks=BOTH)
+METHOD = Method("centered", compile, state=state, moves=True, banks=BOTH_BANKS)

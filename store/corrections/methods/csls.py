@@ -3,11 +3,11 @@ translation without parallel data", ICLR).
 
     2 s(q,g) - r(q) - r(g),  r(g) = mean of the k largest s(b,g) over the query bank B
 
-r(q) is the same for every item, so the order for a query is that of s(q,g) - r(g)/2:
+r(q) is the same for all items of a query, so the items rank in the same order by s(q,g) - r(g)/2:
 
     bias(g) = r(g) / 2
 
-`k` is 10 in the paper; 5 to 50 is sensible.
+`k` is 10 in the paper; sensible values are 5 to 50.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from store.corrections.methods import nnn
 
 
 def compile(
-    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+    params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
 ) -> Compiled:
-    return nnn.compile({**params, "alpha": 0.5}, state, rows, look)
+    return nnn.compile({**params, "alpha": 0.5}, state, rows, statistics)
 
 
 METHOD = replace(

@@ -3,9 +3,13 @@ orthogonal transformations and the inverted softmax", ICLR).
 
     exp(beta s(q,g)) / sum_B exp(beta s(b,g))
 
-Its logarithm over beta is q.g - bias with bias(g) = (1/beta) log sum_B exp(beta s(b,g)). `beta`,
-the inverse temperature, is sensible from 5 to 100 for unit vectors: small, it takes off the mean
-similarity of an item, large, its nearest bank query's.
+Its logarithm divided by beta is q.g - bias(g) with
+
+    bias(g) = (1/beta) log sum_B exp(beta s(b,g))
+
+Sensible values of `beta`, the inverse temperature, are 5 to 100 for unit vectors. With a small beta
+the bias is the mean similarity of an item to the bank, with a large beta the largest one (both up
+to a constant).
 """
 
 from collections.abc import Mapping
@@ -20,11 +24,11 @@ def query_needs(params: Params) -> Needs:
 
 
 def compile(
-    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+    params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
 ) -> Compiled:
-    assert look.query is not None
+    assert statistics.query is not None
     beta = params["beta"]
-    return Compiled(bias=look.query.log_sum_exp(beta) / beta)
+    return Compiled(bias=statistics.query.log_sum_exp(beta) / beta)
 
 
 METHOD = Method(

@@ -1,14 +1,14 @@
 """Local scaling (Zelnik-Manor and Perona 2004, "Self-tuning spectral clustering", NIPS; against
 hubness: Schnitzer, Flexer, Schedl and Widmer 2012, JMLR 13).
 
-    1 - exp(-d(q,g)^2 / (sigma_q sigma_g)), a dissimilarity; sigma_g = distance from g to its k-th
-    nearest bank query, d^2 = 2 - 2s
+    1 - exp(-d(q,g)^2 / (sigma_q sigma_g)),  d^2 = 2 - 2s
 
-For one query the order is that of (s - 1) / sigma_g:
+This is a dissimilarity; sigma_g is the distance from g to its k-th nearest bank query. The items of
+one query rank in the same order by (s - 1) / sigma_g:
 
     g' = g / sigma_g (not of unit length), bias(g) = 1 / sigma_g
 
-`k` is sensible from 5 to 50.
+Sensible values of `k` are 5 to 50.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ from store.corrections.kernels.arrays import Array, full_like, namespace
 from store.corrections.kernels.bank_scan import Needs
 from store.corrections.method import NEIGHBOURS, BankStatistics, Compiled, Method, Params
 
-# float32 knows squared distances of unit vectors to about 1e-6; below lies division by noise.
-SMALLEST = 1e-3
+# Smallest sigma_g. The squared distance of unit vectors in float32 is exact to about 1e-6, so a
+# smaller sigma_g would be rounding noise.
+LEAST_SIGMA = 1e-3
 
 
 def query_needs(params: Params) -> Needs:
@@ -26,11 +27,11 @@ def query_needs(params: Params) -> Needs:
 
 
 def compile(
-    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+    params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
 ) -> Compiled:
-    assert look.query is not None
-    squared = 2 - 2 * look.query.kth(params["k"])
-    floor = full_like(squared, tuple(squared.shape), SMALLEST**2, "float32")
+    assert statistics.query is not None
+    squared = 2 - 2 * statistics.query.kth(params["k"])
+    floor = full_like(squared, tuple(squared.shape), LEAST_SIGMA**2, "float32")
     sigma = namespace(rows).maximum(squared, floor) ** 0.5
     return Compiled(vectors=rows / sigma[:, None], bias=1 / sigma)
 

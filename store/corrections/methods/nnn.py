@@ -5,7 +5,7 @@
 
     bias(g) = alpha * mean top-k_B s(b,g)
 
-`alpha` is sensible from 0.25 to 1, `k` from 1 to 256 for banks of a thousand and more.
+Sensible values of `alpha` are 0.25 to 1, of `k` 1 to 256 for banks of 1,000 rows and more.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ def query_needs(params: Params) -> Needs:
 
 
 def compile(
-    params: Params, state: Mapping[str, Array], rows: Array, look: BankStatistics
+    params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
 ) -> Compiled:
-    assert look.query is not None
-    return Compiled(bias=params["alpha"] * look.query.top_mean(params["k"]))
+    assert statistics.query is not None
+    return Compiled(bias=params["alpha"] * statistics.query.top_mean(params["k"]))
 
 
 METHOD = Method(

@@ -154,7 +154,7 @@ def heard(samples: np.ndarray, encoding: tuple[str, str] | None = None) -> bytes
         soundfile.write(out, samples, 16_000, format=encoding[0], subtype=encoding[1])
         samples, _ = soundfile.read(io.BytesIO(out.getvalue()), dtype="float32")
     listener = Fingerprint(16_000, 1)
-    listener.hear(samples.reshape(-1, 1))
+    listener.add(samples.reshape(-1, 1))
     return listener.result()["audio_fingerprint"]
 
 

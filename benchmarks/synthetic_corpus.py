@@ -1,4 +1,4 @@
-"""A corpus for benchmarks, written straight into its tables: captions, and JPEGs that differ."""
+"""Write a synthetic corpus of captions and JPEGs directly into the tables, for benchmarks."""
 
 import io
 import shutil
@@ -33,7 +33,7 @@ _WORDS = [f"word{n}" for n in range(500)]
 
 
 def jpeg(number: int, side: int) -> bytes:
-    """Smooth noise, as large a file as a photograph of that size; every number its own."""
+    """A JPEG of smooth noise, as large as a photograph of `side` pixels. `number` is the seed."""
     rng = np.random.default_rng(number)
     coarse = rng.integers(0, 255, (side // 8, side // 8, 3), np.uint8)
     image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
@@ -47,37 +47,39 @@ def caption(number: int) -> str:
     return " ".join([*rng.choice(_WORDS, rng.integers(5, 20)), str(number)])
 
 
-def corpus(
+def make_corpus(
     root: Path, towers: dict[str, str], samples: int, side: int = 0, ray: str = ""
 ) -> Workspace:
-    """A workspace whose drop has its samples and signals.
+    """A workspace with one drop that has samples and signals.
 
     Args:
-        towers: the space's encoders.
-        side: of square images, pixels; 0 for captions alone. There are 2,000 different ones at
-            most, so that writing them takes no longer than embedding them: what follows the
-            JPEG's end makes each its own part.
+        root: folder of the corpus, which must not exist.
+        towers: the encoder of each modality of the space.
+        samples: number of samples.
+        side: side of the square images in pixels; 0 for captions alone. At most 2,000 different
+            images are made, so that writing takes no longer than embedding. Bytes after the end
+            of a JPEG make each image a part of its own.
         ray: settings of engine.ray, such as "num_cpus: 1".
     """
     root.mkdir(parents=True)
-    listed = ", ".join(f'{m}: "{spec}"' for m, spec in towers.items())
-    (root / "corpus.yaml").write_text(_CONFIG.format(towers=listed, ray=ray), encoding="utf-8")
+    encoders = ", ".join(f'{m}: "{spec}"' for m, spec in towers.items())
+    (root / "corpus.yaml").write_text(_CONFIG.format(towers=encoders, ray=ray), encoding="utf-8")
     workspace = Workspace.open(root)
-    pictures = [jpeg(n, side) for n in range(min(samples, 2000))] if side else []
-    _publish(workspace, "samples", schema.SAMPLES, _samples(samples, pictures), samples)
+    images = [jpeg(n, side) for n in range(min(samples, 2000))] if side else []
+    _publish(workspace, "samples", schema.SAMPLES, _samples(samples, images), samples)
     _publish(workspace, "signals", schema.SIGNALS, _signals(workspace), samples)
     return workspace
 
 
-def _samples(count: int, pictures: list[bytes]) -> Iterator[pa.RecordBatch]:
+def _samples(count: int, images: list[bytes]) -> Iterator[pa.RecordBatch]:
     for start in range(0, count, _ROWS):
         rows = []
         for number in range(start, min(start + _ROWS, count)):
             text = caption(number)
             row = {"drop": DROP, "source": DROP, "key": f"{number:08d}", "text": text}
             row |= {"text_id": identity.part_id("text", text.encode()), "image_id": None}
-            if pictures:
-                image = pictures[number % len(pictures)] + number.to_bytes(4, "big")
+            if images:
+                image = images[number % len(images)] + number.to_bytes(4, "big")
                 row |= {"image": image, "image_id": identity.part_id("image", image)}
                 row |= {"image_bytes": len(image), "image_format": "jpeg"}
             row["id"] = identity.sample_id(row["image_id"], None, row["text_id"])
@@ -95,29 +97,30 @@ def _signals(workspace: Workspace) -> Iterator[pa.RecordBatch]:
 def _publish(
     workspace: Workspace,
     stage: str,
-    columns: pa.Schema,
+    table_schema: pa.Schema,
     batches: Iterator[pa.RecordBatch],
     count: int,
 ) -> None:
+    """Write the table of a stage as if the stage had run."""
     tables = workspace.tables
-    with begin(tables, stage, "written", columns, DROP) as run:
+    with begin(tables, stage, "written", table_schema, DROP) as run:
         publish(
             tables,
             run,
             counts=Counts(count, count),
             entries=[],
-            write=lambda: tables.replace(stage, columns, batches, None),
+            write=lambda: tables.replace(stage, table_schema, batches, None),
             output=lambda: "written",
         )
 
 
-def forget_vectors(workspace: Workspace) -> None:
-    """As if nothing had been embedded."""
+def delete_vectors(workspace: Workspace) -> None:
+    """Delete the table of vectors, so that all parts are embedded again."""
     name = vectors_table(run_keys.corpus_space(workspace).name)
     shutil.rmtree(workspace.tables.uri(name), ignore_errors=True)
 
 
 def parts_of(workspace: Workspace, modality: str) -> dict[str, bytes | str]:
-    """The corpus's parts and their content."""
+    """The content of all parts of a modality, by part id."""
     rows = workspace.tables.open("samples").to_table(columns=[f"{modality}_id", modality])
     return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))

@@ -1,0 +1,137 @@
+"""The result of an evaluation: ranks, k-occurrence and scores, and the figures of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from store.errors import InputError
+from store.metrics.hubness import anti_hub_share, hub_share, robin_hood, skewness
+from store.metrics.intervals import Interval, bootstrap_many
+from store.metrics.retrieval import (
+    Relevant,
+    average_precision,
+    median_rank,
+    ndcg,
+    recall_at,
+    reciprocal_rank,
+)
+
+INDUCTIVE, TRANSDUCTIVE = "inductive", "transductive"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The results of m queries on a gallery of n items; `figures` and `intervals` summarise them.
+
+    Attributes:
+        first: (m,) rank of the best relevant item, infinity for a query that has none.
+        ranks: ranks of all relevant items, in the order of `relevant`.
+        relevant: the relevant gallery rows of each query.
+        counts: (n,) k-occurrence of each gallery row.
+        k: length of the result lists that `counts` is computed from.
+        matching: scores of all relevant items, in the order of `relevant`.
+        unrelated: scores of queries with random items that are not relevant for them.
+        groups: (m,) group of each query; the bootstrap draws a group as a unit.
+        protocol: "inductive" or "transductive".
+    """
+
+    first: np.ndarray
+    ranks: np.ndarray
+    relevant: Relevant
+    counts: np.ndarray
+    k: int
+    matching: np.ndarray
+    unrelated: np.ndarray
+    groups: np.ndarray | None = None
+    protocol: str = INDUCTIVE
+
+    @property
+    def reciprocal_ranks(self) -> np.ndarray:
+        """(m,) reciprocal rank of each query."""
+        return reciprocal_rank(self.first)
+
+    def measures(self) -> dict[str, np.ndarray]:
+        """The measures that have a value per query, (m,) each: r@1, r@5, r@10, mrr, map, ndcg@10.
+
+        The last two are NaN for a query without relevant items.
+        """
+        return {
+            **{f"r@{k}": recall_at(self.first, k) for k in (1, 5, 10)},
+            "mrr": self.reciprocal_ranks,
+            "map": average_precision(self.ranks, self.relevant),
+            "ndcg@10": ndcg(self.ranks, self.relevant, 10),
+        }
+
+    def figures(self) -> dict[str, float]:
+        """All figures by name: the means of `measures`, and median_rank, k_skewness, robin_hood,
+        hub_share and anti_hub_share."""
+        return {
+            **{name: _mean(values) for name, values in self.measures().items()},
+            "median_rank": median_rank(self.first),
+            "k_skewness": skewness(self.counts),
+            "robin_hood": robin_hood(self.counts),
+            "hub_share": hub_share(self.counts),
+            "anti_hub_share": anti_hub_share(self.counts),
+        }
+
+    def intervals(self, **options: Any) -> dict[str, Interval]:
+        """Bootstrap intervals of the means of `measures`, resampled by `groups`.
+
+        Args:
+            **options: level, resamples and seed of `store.metrics.bootstrap_many`.
+        """
+        return bootstrap_many(self.measures(), groups=self.groups, **options)
+
+    def gains(self, other: "Evaluation", **options: Any) -> dict[str, Interval]:
+        """Intervals of the gains over another evaluation of the same queries (paired differences).
+
+        Raises:
+            InputError: the other evaluation is of other queries.
+        """
+        if not np.array_equal(self.relevant.count, other.relevant.count):
+            raise InputError(
+                "gains compare two evaluations of the same queries, but their numbers of relevant"
+                " items differ"
+            )
+        baseline = other.measures()
+        changes = {name: values - baseline[name] for name, values in self.measures().items()}
+        return bootstrap_many(changes, groups=self.groups, **options)
+
+    def summary(self) -> dict[str, Any]:
+        """The results as JSON values: protocol, queries, gallery, figures and intervals.
+
+        Numbers that are not finite are null.
+        """
+        return {
+            "protocol": self.protocol,
+            "queries": len(self.first),
+            "gallery": len(self.counts),
+            "figures": _finite(self.figures()),
+            "intervals": {name: _finite(i._asdict()) for name, i in self.intervals().items()},
+        }
+
+    def show(self) -> None:
+        """Print the figures as a table, with their 95% intervals."""
+        from rich.console import Console
+        from rich.table import Table
+
+        title = f"{self.protocol}: {len(self.first):,} queries, {len(self.counts):,} items"
+        table = Table("measure", title=title, title_justify="left")
+        table.add_column("value", justify="right")
+        table.add_column("95% interval", justify="right")
+        intervals = self.intervals()
+        for name, value in self.figures().items():
+            interval = intervals.get(name)
+            text = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
+            table.add_row(name, f"{value:.3f}", text)
+        Console().print(table)
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: v if np.isfinite(v) else None for name, v in values.items()}
+
+
+def _mean(values: np.ndarray) -> float:
+    valid = values[~np.isnan(values)]
+    return float(valid.mean()) if valid.size else float("nan")
