@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.banks.query_files import BankQuery
-from store.tables.lance_tables import as_matrix, quote
+from store.arrays import as_matrix, ragged_ranges
+from store.tables.lance_tables import quote
 
 SAME = 1e-3  # distance of unit vectors; the size of a batch moves one by 1e-5, half floats more
 _PROBES = 4
@@ -88,13 +89,13 @@ def _parts_by_vector(
     for batch in known.vectors.to_batches(columns=["part_id", "vector"], filter=here):
         if not batch.num_rows:
             continue
-        items = as_matrix(pa.chunked_array([batch["vector"]]))
+        items = as_matrix(batch["vector"])
         seen = items @ probes
         low = np.searchsorted(projected[:, 0], seen[:, 0] - SAME, "left")
         high = np.searchsorted(projected[:, 0], seen[:, 0] + SAME, "right")
         many = high - low
         item = np.repeat(np.arange(len(items)), many)
-        row = np.arange(len(item)) - np.repeat(np.cumsum(many) - many, many) + np.repeat(low, many)
+        row = ragged_ranges(low, many)
         near = (np.abs(projected[row] - seen[item]) <= SAME).all(axis=1)
         item, row = item[near], row[near]
         near = np.linalg.norm(rows[row] - items[item], axis=1) <= SAME

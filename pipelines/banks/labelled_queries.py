@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from store.arrays import equal_range, lookup
 from store.tables.banks import Banks
 
 MOST_MATES = 16  # a cluster larger than that hangs together by a caption that says nothing
@@ -20,10 +21,8 @@ class Gallery:
 
     def rows(self, parts: set[str]) -> list[int]:
         """Rows of the given parts; those that are not in the gallery are left out."""
-        wanted = np.array(sorted(parts), dtype=str)
-        place = np.searchsorted(self.parts, wanted)
-        place[place == len(self.parts)] = 0
-        return [int(p) for p, part in zip(place, wanted, strict=True) if self.parts[p] == part]
+        index = lookup(self.parts, np.array(sorted(parts), dtype=str))
+        return index[index >= 0].tolist()
 
 
 class Questions(NamedTuple):
@@ -67,10 +66,10 @@ def questions(banks: Banks, split: str, query: str, searched: str, gallery: Gall
         return Questions(vectors, clusters, parts, answers, own)
     order = np.argsort(gallery.clusters, kind="stable")
     ordered = gallery.clusters[order]
-    low, high = (np.searchsorted(ordered, clusters, side) for side in ("left", "right"))
+    first, count = equal_range(ordered, clusters)
     answers = []
     for i, part in enumerate(parts):
-        members = order[low[i] : high[i]].tolist()
+        members = order[first[i] : first[i] + count[i]].tolist()
         own[i] = next((row for row in members if gallery.parts[row] == part), -1)
         mates = [row for row in members if row != own[i]]
         answers.append(mates if len(mates) < MOST_MATES else [])

@@ -19,11 +19,11 @@ from pipelines.engine.progress import watch
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
+from store.arrays import as_matrix, vector_column
 from store.config.corrections import Corrections
 from store.errors import EncoderError
 from store.identity import uniform
 from store.search import query_log
-from store.tables.lance_tables import as_matrix
 from store.tables.staging import Entry, StageRun, UnitOutcome
 
 LEAST_REFERENCE = 200  # queries, for a skewness to be compared with
@@ -200,7 +200,6 @@ def _batch(
     names = ("split", "modality", "part_id", "sample_id", "cluster", "origin")
     arrays = [pa.array([getattr(row, name) for row in rows], pa.string()) for name in names]
     arrays += [pa.array([value] * len(rows), pa.string()) for value in (fingerprint, draw_key)]
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     width = columns.field("vector").type.list_size
-    arrays.append(pa.FixedSizeListArray.from_arrays(flat, width))
+    arrays.append(vector_column(np.asarray(vectors, np.float32).reshape(-1, width)))
     return pa.RecordBatch.from_arrays(arrays, schema=columns)

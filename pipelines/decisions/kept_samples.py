@@ -8,9 +8,8 @@ pair is ever seen by a bank.
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from store.arrays import connected_components
 from store.tables import schema
 from store.workspace import Workspace
 
@@ -41,13 +40,11 @@ def clusters(samples: pa.Table) -> pa.Array:
     parts = pa.concat_arrays(
         [samples[c].combine_chunks().cast(pa.string()) for c in _PARTS]
     ).dictionary_encode()
-    code = parts.indices.to_numpy(zero_copy_only=False)
+    code = pc.fill_null(parts.indices, -1).to_numpy().astype(np.int64)
     sample = np.tile(np.arange(count), len(_PARTS))
-    present = ~np.isnan(code.astype(float))
+    present = code >= 0
     nodes = count + len(parts.dictionary)
-    edges = (sample[present], count + code[present].astype(np.int64))
-    graph = coo_matrix((np.ones(len(edges[0]), np.int8), edges), shape=(nodes, nodes))
-    component = connected_components(graph, directed=False)[1][:count]
+    component = connected_components(sample[present], count + code[present], nodes)[:count]
     ids = samples["id"].to_numpy(zero_copy_only=False)
     order = np.lexsort((ids, component))
     starts = np.r_[True, component[order][1:] != component[order][:-1]]

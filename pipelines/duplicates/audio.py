@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.duplicates.pair_joins import Pairs, collect, distinct, equal
 from pipelines.signals.scorers.audio_fingerprint import HOP, RATE, similarity
+from store.arrays import ragged_ranges
 
 _SHIFT = round(0.5 * RATE / HOP)  # codes by which `similarity` lets one begin later
 _STEP = _SHIFT + 1
@@ -63,7 +64,7 @@ def _codes(fingerprints: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.nd
     lengths = np.array([len(f) // 4 for f in fingerprints], np.int64)
     code = np.frombuffer(b"".join(fingerprints), "<u4").astype(np.uint64)
     row = np.repeat(np.arange(len(lengths)), lengths)
-    time = np.arange(len(code)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    time = ragged_ranges(0, lengths)
     held = np.zeros(len(code), bool)
     held[1:] = (code[1:] == code[:-1]) & (row[1:] == row[:-1])
     bits = np.bitwise_count(code)

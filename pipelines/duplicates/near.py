@@ -20,7 +20,8 @@ from pipelines.duplicates.texts import minhash
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.stages.context import StageContext
 from store import identity
-from store.tables.lance_tables import Tables, as_matrix, take
+from store.arrays import as_matrix
+from store.tables.lance_tables import Tables, take
 from store.tables.names import vectors_table
 
 VERSION = 3  # of what finds pairs: raise it where the same samples would give others

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from store.arrays import equal_range, ragged_ranges
+
 MOST = 1 << 21  # candidates of one block: some 100 MB with what is made of them
 _PROBES = 1 << 18
 
@@ -34,14 +36,12 @@ def equal(table: np.ndarray, probes: np.ndarray) -> Iterator[tuple[np.ndarray, n
     ordered = table[order]
     for start in range(0, len(probes), _PROBES):
         block = probes[start : start + _PROBES]
-        low = np.searchsorted(ordered, block, "left")
-        count = np.searchsorted(ordered, block, "right") - low
+        low, count = equal_range(ordered, block)
         found = np.flatnonzero(count)
         low, count = low[found], count[found]
         for here in spans(count):
             many = count[here]
-            before = np.repeat(np.cumsum(many) - many, many)
-            places = np.repeat(low[here], many) + np.arange(many.sum()) - before
+            places = ragged_ranges(low[here], many)
             yield order[places], start + np.repeat(found[here], many)
 
 

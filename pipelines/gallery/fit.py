@@ -14,11 +14,12 @@ import ray
 
 from pipelines.engine.ray_tasks import in_order
 from store import identity
+from store.arrays import as_matrix
 from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
 from store.corrections.recipe import Recipe, recipe
 from store.tables.banks import Bank
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 
 TILE = 8192  # gallery rows a task: 16 MB of vectors of 512 dims
 

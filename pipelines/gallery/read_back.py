@@ -4,9 +4,9 @@ import lance
 import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery
+from store.arrays import as_matrix
 from store.corrections import Correction
 from store.search.vector_layout import unfold
-from store.tables.lance_tables import as_matrix
 from store.tables.releases import Direction
 
 

@@ -17,10 +17,11 @@ from pipelines.engine import ray_tasks
 from pipelines.gallery import fit, k_occurrence
 from pipelines.gallery.fit import FitSpecs
 from pipelines.gallery.k_occurrence import CountedQueries
+from store.arrays import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 
 TILE = 1024  # parts a task: small enough that the pictures of a small corpus keep all cores busy
 _CHUNK = 64  # pictures held at a time
@@ -123,10 +124,10 @@ def _fitted(parts: pa.Table, compiled: Compiled, source: TableVersion) -> pa.Tab
     applied = fit.apply_fits(compiled.ways, vectors, clusters)
     bias = {m: np.asarray(a.bias, np.float32) for m, a in applied.items()}
     still = {m: b for m, b in bias.items() if m not in compiled.moved}
-    columns = {"vector": _served(fold(vectors, still, compiled.centre))}
+    columns = {"vector": vector_column(fold(vectors, still, compiled.centre))}
     for m in compiled.moved:
         moved = np.asarray(applied[m].vectors)
-        columns[f"vector_{m}"] = _served(fold(moved, {m: bias[m]}, compiled.centre))
+        columns[f"vector_{m}"] = vector_column(fold(moved, {m: bias[m]}, compiled.centre))
     nothing = np.zeros(len(vectors), np.float32)
     for m in schema.MODALITIES:
         columns[f"bias_{m}"] = pa.array(bias.get(m, nothing))
@@ -138,10 +139,6 @@ def _fitted(parts: pa.Table, compiled: Compiled, source: TableVersion) -> pa.Tab
             columns[f"occurrence_{m}"] = pa.array(counts)
     names = compiled.values.names
     return pa.table([columns[n] for n in names], schema=compiled.values)
-
-
-def _served(rows: np.ndarray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
 
 
 def _thumbnails(parts: pa.Table, samples: TableVersion, last: TableVersion | None) -> pa.Array:

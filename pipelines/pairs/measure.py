@@ -10,16 +10,16 @@ from pipelines.pairs.embedded_samples import Embedded
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.signals import alike, compare, cosine, gram_volume
 from store import spherical_kmeans
+from store.arrays import as_matrix, is_unit_length
 from store.config.signals import Pairs
 from store.corrections.kernels.masks import IdIndex
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 from store.tables.schema import MODALITIES
 from store.tables.staging import Entry
 
 PAIRS = (("text", "image"), ("text", "audio"), ("image", "audio"))
 RULE = "pairs.vector"
-_TOLERANCE = 1e-3  # of a vector's length
 _BLOCK = 8192  # vectors that are read at a time
 
 
@@ -40,8 +40,7 @@ class Vectors:
             some = rows.slice(start, _BLOCK).to_pylist()
             read = take(self.uri, self.version, some, ["vector"])["vector"]
             vectors[start : start + _BLOCK] = as_matrix(read)
-        length = np.linalg.norm(vectors, axis=1)
-        return vectors, np.abs(length - 1) <= _TOLERANCE  # which NaN is not
+        return vectors, is_unit_length(vectors)
 
 
 class ReferenceBank:

@@ -17,6 +17,7 @@ from pipelines.policy.row_rules import shown
 from pipelines.policy.signal_columns import at
 from pipelines.policy.verdicts import Explain, Verdicts
 from store import identity
+from store.arrays import ragged_ranges, splitmix64
 from store.config.policy import ROW, Cap, Policy, Rule
 from store.identity import words
 
@@ -134,7 +135,7 @@ def best(
     equal = equal[order(equal)]
     equal = equal[np.argsort(group[equal], kind="stable")]
     size = np.bincount(group[equal], minlength=len(quota))
-    rank = np.arange(len(equal)) - (np.cumsum(size) - size)[group[equal]]
+    rank = ragged_ranges(0, size)
     keep[equal[rank >= (size - over)[group[equal]]]] = False
     return keep, last
 
@@ -159,11 +160,8 @@ def drawn(ids: np.ndarray, salt: int) -> np.ndarray:
     SplitMix64 (Steele et al. 2014).
     """
     high, low = ids.T.astype(np.uint64)
-    z = (high ^ np.uint64(salt)) + low
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.maximum((z >> np.uint64(32)).astype(np.uint32), np.uint32(1))
+    hashed = splitmix64((high ^ np.uint64(salt)) + low)
+    return np.maximum((hashed >> np.uint64(32)).astype(np.uint32), np.uint32(1))
 
 
 def _scores(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:

@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 
 from pipelines.banks.query_origins import LEAST_REFERENCE
 from pipelines.gallery.read_back import read_compiled
+from store.arrays import as_matrix
 from store.metrics.hubness import k_occurrence, skewness
 from store.metrics.intervals import Interval
 from store.search import query_log
 from store.tables import releases, schema
 from store.tables.banks import Banks
 from store.tables.drift import Drift, drift_table
-from store.tables.lance_tables import Tables, as_matrix, one_of, quote
+from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.names import bank_table, vectors_table
 from store.tables.releases import Direction, Release
 from store.workspace import Workspace

@@ -18,6 +18,7 @@ from pipelines.engine.progress import watch
 from pipelines.vectors.pending_parts import PendingParts, pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
+from store.arrays import is_unit_length, vector_column
 from store.errors import InvariantError
 from store.tables.lance_tables import take
 from store.tables.staging import Entry, StageRun
@@ -26,7 +27,6 @@ from store.workspace import Workspace
 # What a unit holds at most: enough that its overhead is small, little enough to be redone.
 UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
 _UNIT_BYTES = 16 << 20
-_UNIT_LENGTH_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -112,22 +112,21 @@ def rows_of(
     """
     vectors = np.array(made, np.float32)
     _check_unit_length(ids, vectors)
-    count, dim = len(ids), columns.field("vector").type.list_size
+    count = len(ids)
     arrays = [
         pa.array(ids, pa.string()),
         pa.array([encoder.modality] * count, pa.string()),
         pa.array([encoder.fingerprint] * count, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim),
+        vector_column(vectors),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=columns)
 
 
 def _check_unit_length(ids: list[str], vectors: np.ndarray) -> None:
-    lengths = np.linalg.norm(vectors, axis=1)
-    off = ~(np.abs(lengths - 1) <= _UNIT_LENGTH_TOLERANCE)
+    off = ~is_unit_length(vectors)
     if off.any():
         row = int(np.argmax(off))
         raise InvariantError(
             f"{int(off.sum())} vectors of a batch are not of unit length, part {ids[row]} for one"
-            f" has length {lengths[row]:g}; nothing was published"
+            f" has length {np.linalg.norm(vectors[row]):g}; nothing was published"
         )

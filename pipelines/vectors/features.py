@@ -12,8 +12,9 @@ from pipelines.vectors.encode_parts import encode_parts, rows_of
 from pipelines.vectors.pending_parts import pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
+from store.arrays import as_matrix
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, quote
+from store.tables.lance_tables import quote
 from store.tables.names import vectors_table
 from store.tables.staging import Entry, StageRun, begin
 from store.workspace import Workspace
@@ -74,7 +75,7 @@ def project(
     ):
         for batch in parts.among(features.to_reader(), _ROWS):
             ids = batch["part_id"].to_pylist()
-            made = projection(as_matrix(pa.chunked_array([batch["vector"]])))
+            made = projection(as_matrix(batch["vector"]))
             unit = f"{modality}-{identity.run_key(ids)[:16]}"
             commits.add(unit, rows_of(ids, made, encoder, run.schema), [])
         return parts.total, parts.kept + commits.kept

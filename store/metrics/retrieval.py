@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from store.arrays import ragged_ranges
 from store.errors import InputError
 
 
@@ -57,8 +58,7 @@ def right_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
     ranks = np.empty(relevant.query.size)
     columns = np.arange(scores.shape[1])
     # Answer by answer of each query: as many passes as the query with most right answers has.
-    first = np.cumsum(relevant.count) - relevant.count
-    nth = np.arange(relevant.query.size) - first[relevant.query]
+    nth = ragged_ranges(0, relevant.count)
     for i in range(int(relevant.count.max(initial=0))):
         at = np.flatnonzero(nth == i)
         query, row = relevant.query[at], relevant.rows[at]
@@ -101,8 +101,7 @@ def median_rank(first: np.ndarray) -> float:
 def average_precision(ranks: np.ndarray, relevant: Relevant) -> np.ndarray:
     """(m,) average precision, NaN for a query without right answers: mAP is its mean."""
     order = np.lexsort((ranks, relevant.query))
-    first = np.cumsum(relevant.count) - relevant.count
-    nth = np.arange(ranks.size) - first[relevant.query] + 1
+    nth = ragged_ranges(0, relevant.count) + 1
     total = np.bincount(relevant.query, nth / ranks[order], relevant.count.size)
     return np.divide(
         total, relevant.count, out=np.full(total.shape, np.nan), where=relevant.count > 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from store.arrays import as_matrix
 from store.search.corrected_search import (
     ColumnQuery,
     Weighted,
@@ -16,7 +17,7 @@ from store.search.corrected_search import (
     vector_column,
 )
 from store.search.vector_layout import query_vector, unfold
-from store.tables.lance_tables import as_matrix, quote
+from store.tables.lance_tables import quote
 
 if TYPE_CHECKING:
     from store.search.corpus import Corpus

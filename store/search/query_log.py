@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.arrays import vector_column
 from store.config import corrections
 from store.errors import NotFoundError
 from store.tables import schema
@@ -182,12 +183,11 @@ def _kind(row: LoggedQuery) -> tuple[str, int]:
 
 def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     columns = schema.query_log(len(rows[0].vector))
-    flat = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
     arrays: list[Any] = [
         pa.array([getattr(row, field.name) for row in rows], field.type)
         for field in list(columns)[:-1]
     ]
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), len(rows[0].vector))
+    vectors = vector_column(np.stack([row.vector for row in rows]).astype(np.float32, copy=False))
     batch = pa.RecordBatch.from_arrays([*arrays, vectors], schema=columns)
     tables.replace(table_name(space), columns, [batch], "false")
 

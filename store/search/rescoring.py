@@ -9,12 +9,12 @@ from typing import Any
 import lancedb
 import numpy as np
 
+from store.arrays import as_matrix
 from store.corrections import Applied, prepare_many
 from store.errors import InputError
 from store.search.corrected_search import ColumnQuery, RankedRows, Weighted, combine, fetch, ranked
 from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import ReleaseBanks
-from store.tables.lance_tables import as_matrix
 from store.tables.releases import Release
 
 _CANDIDATES = 1_000

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
+from store.arrays import as_matrix
 from store.errors import EncoderError
 from store.tables import schema
-from store.tables.lance_tables import Tables, as_matrix, quote
+from store.tables.lance_tables import Tables, quote
 from store.tables.releases import Release
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from pipelines.duplicates.pair_joins import equal
-from pipelines.duplicates.texts.shingles import fold, runs
+from pipelines.duplicates.texts.shingles import fold
 from pipelines.duplicates.texts.spelling import spellings, used, words
+from store.arrays import lookup, ragged_ranges
 
 _TEXTS = 1 << 13
 
@@ -45,8 +46,8 @@ class Crowd:
         # All letters of a text count as one word more, asked for as they are and less one of them.
         contents, same = np.unique(content, return_inverse=True)
         here = np.arange(len(rows))
-        place = np.minimum(np.searchsorted(contents, less), len(contents) - 1)
-        there = contents[place] == less
+        place = lookup(contents, less)
+        there = place >= 0
         text, word = every.of(chosen)
         asks = np.r_[text, here, np.repeat(here, letters)[there]]
         asked = np.r_[word, len(vocabulary) + np.r_[same, place[there]]]
@@ -118,7 +119,7 @@ class _Lists:
         """Places in `owners`, and the keys of these."""
         many = self.many[owners]
         places = np.repeat(np.arange(len(owners)), many)
-        return places, self.keys[runs(self.start[owners], many)]
+        return places, self.keys[ragged_ranges(self.start[owners], many)]
 
 
 def _read(texts: Sequence[str]) -> tuple[np.ndarray, ...]:

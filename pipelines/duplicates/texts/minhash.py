@@ -17,9 +17,10 @@ import numpy as np
 
 from pipelines.duplicates.pair_joins import Pairs, collect, distinct, spans
 from pipelines.duplicates.texts.large_buckets import Crowd
-from pipelines.duplicates.texts.shingles import fold, runs, sets, shared, shingle
+from pipelines.duplicates.texts.shingles import fold, sets, shared, shingle
 from pipelines.duplicates.texts.spelling import words
 from pipelines.duplicates.texts.templates import same_template
+from store.arrays import ragged_ranges
 
 HASHES = 128
 RECALL = 0.99
@@ -170,7 +171,7 @@ def _in_groups(
     new = np.flatnonzero(rows >= first)
     for some in spans(size[group[new]]):
         here = new[some]
-        x = rows[runs(begin[here], size[group[here]])]
+        x = rows[ragged_ranges(begin[here], size[group[here]])]
         y = np.repeat(rows[here], size[group[here]])
         yield x[x < y], y[x < y]
     if crowd and band.many.any():

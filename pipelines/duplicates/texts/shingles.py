@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.duplicates.pair_joins import spans
+from store.arrays import lookup, ragged_ranges
 
 _MOST = 10_000
 _NO_WORD = re.compile(r"[^\w\0]+|_+")
@@ -90,13 +91,6 @@ def inside(
     codes = np.repeat(np.arange(len(sizes)), sizes) * len(distinct) + rank
     for here in spans(sizes[x]):
         many = sizes[x[here]]
-        members = runs(of.starts[x[here]], many)
+        members = ragged_ranges(of.starts[x[here]], many)
         wanted = np.repeat(y[here], many) * len(distinct) + rank[members]
-        place = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
-        yield np.repeat(np.arange(len(x))[here], many), members, codes[place] == wanted
-
-
-def runs(starts: np.ndarray, many: np.ndarray) -> np.ndarray:
-    """The numbers from each start on, as many as are asked for, one run after the other."""
-    before = np.repeat(np.cumsum(many) - many, many)
-    return np.repeat(starts, many) + np.arange(many.sum()) - before
+        yield np.repeat(np.arange(len(x))[here], many), members, lookup(codes, wanted) >= 0

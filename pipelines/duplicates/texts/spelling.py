@@ -12,7 +12,8 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.duplicates.texts.shingles import Shingles, letters, runs
+from pipelines.duplicates.texts.shingles import Shingles, letters
+from store.arrays import ragged_ranges, splitmix64
 
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = np.uint64(pow(_BASE, -1, 1 << 64))
@@ -60,7 +61,7 @@ def words(folded: Sequence[str]) -> Words:
     code, middle, bounds = letters(folded)
     first = middle[code[middle - 1] == ord(" ")]
     begin = np.r_[np.searchsorted(middle, first), len(middle)]
-    place = np.arange(len(middle)) - np.repeat(begin[:-1], np.diff(begin))
+    place = ragged_ranges(0, np.diff(begin))
     code = code[middle]
     alphabet = np.flatnonzero(np.bincount(code))
     rank = np.zeros(int(alphabet.max(initial=0)) + 1, np.int64)
@@ -87,7 +88,7 @@ def spellings(of: Words, which: np.ndarray) -> Spellings:
     begin, many = of.begin[which], of.begin[which + 1] - of.begin[which]
     many = np.where(of.fixed[which] | (many < 2), 0, many)
     less = np.repeat(np.arange(len(which)), many)
-    letter, word = runs(begin, many), which[less]
+    letter, word = ragged_ranges(begin, many), which[less]
     left = of.sums[letter] - of.sums[of.begin[word]]
     right = of.sums[of.begin[word + 1]] - of.sums[letter + 1]
     whole = np.arange(len(which))
@@ -122,11 +123,8 @@ def multisets(of: Words) -> tuple[Shingles, np.ndarray]:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Uint64 hashes of uint64 (the finaliser of splitmix64)."""
-    z = values * np.uint64(_BASE) + np.uint64(_BASE)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """Uint64 hashes of uint64."""
+    return splitmix64(values * np.uint64(_BASE) + np.uint64(_BASE))
 
 
 def _powers(many: int) -> np.ndarray:
