@@ -3,8 +3,11 @@
 Each function exists once, with its shapes and dtypes, and is tested against a plain loop.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # Rows this near to length 1 count as unit vectors. Half-precision models are off by up to 1e-3.
 LENGTH_TOLERANCE = 1e-3
@@ -56,6 +59,11 @@ def lookup(ordered: np.ndarray, keys: np.ndarray) -> np.ndarray:
     index = np.searchsorted(ordered, keys)
     index[index == len(ordered)] = 0
     return np.where(ordered[index] == keys, index, -1)
+
+
+def joined_keys(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """The key of each row as one string (n,): its values in string columns, joined by newlines."""
+    return pc.binary_join_element_wise(*(table[c] for c in columns), "\n").combine_chunks()
 
 
 def connected_components(a: np.ndarray, b: np.ndarray, nodes: int) -> np.ndarray:

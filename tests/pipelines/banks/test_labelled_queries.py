@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from pipelines.banks.labelled_queries import MOST_MATES, Gallery, questions
+from pipelines.banks.labelled_queries import MOST_MATES, Gallery, labelled_queries
 from store import corrections
 from store.corrections import Correction
 from store.tables.banks import Banks
@@ -30,13 +30,13 @@ def test_mates_within_a_modality() -> None:
     parts, clusters = [f"p{i}" for i in range(9)], [f"c{i // 3}" for i in range(9)]
     rows = [("text", p, f"s{i}", c) for i, (p, c) in enumerate(zip(parts, clusters, strict=True))]
     gallery = Gallery(vectors, np.array(clusters), np.array(parts))
-    asked = questions(banks(rows, vectors), "test", "text", "text", gallery)
-    assert asked.own.tolist() == list(range(9))
+    asked = labelled_queries(banks(rows, vectors), "test", "text", "text", gallery)
+    assert asked.own_rows.tolist() == list(range(9))
     assert [sorted(a) for a in asked.answers] == [
         [j for j in range(9) if j // 3 == i // 3 and j != i] for i in range(9)
     ]
     raw = Correction("none", {}, vectors, np.zeros(9, np.float32))
-    seen = corrections.evaluate(raw, asked.vectors, asked.answers, exclude=asked.own)
+    seen = corrections.evaluate(raw, asked.vectors, asked.answers, exclude=asked.own_rows)
     scores = vectors @ vectors.T
     np.fill_diagonal(scores, -np.inf)
     for i, answers in enumerate(asked.answers):
@@ -50,7 +50,7 @@ def test_a_cluster_that_hangs_together_by_chance_answers_nothing() -> None:
     parts = np.array([f"p{i:02d}" for i in range(count)])
     rows = [("text", p, f"s{p}", "c") for p in parts]
     gallery = Gallery(vectors, np.array(["c"] * count), parts)
-    asked = questions(banks(rows, vectors), "test", "text", "text", gallery)
+    asked = labelled_queries(banks(rows, vectors), "test", "text", "text", gallery)
     assert asked.answered == 0
     assert asked.with_answers().parts.size == 0
 
@@ -64,7 +64,7 @@ def test_pairs_between_modalities() -> None:
     ]  # fmt: skip
     made = banks(rows, vectors)
     gallery = Gallery(vectors[:2], np.array(["c0", "c1"]), np.array(["i0", "i1"]))
-    asked = questions(made, "test", "text", "image", gallery)
+    asked = labelled_queries(made, "test", "text", "image", gallery)
     assert dict(zip(asked.parts, asked.answers, strict=True)) == {"t0": [0], "t1": [0], "t2": []}
     assert asked.with_answers().parts.tolist() == ["t0", "t1"]
-    assert asked.own.tolist() == [-1, -1, -1]
+    assert asked.own_rows.tolist() == [-1, -1, -1]

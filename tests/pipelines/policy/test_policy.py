@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipelines.policy import duplicate_index
 from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
-from pipelines.policy.quotas import drawn
+from pipelines.policy.quotas import draw_numbers
 from pipelines.policy.row_rules import hash_of, policy_hash, prefilter, row_tests
-from pipelines.policy.signal_columns import at
+from pipelines.policy.signal_columns import take_rows
 from store import identity
 from store.config import presets
 from store.config.corpus_yaml import parse
@@ -140,9 +140,9 @@ def _judged(samples: list, duplicates: list, written: dict) -> dict[tuple, str |
 
 def _evidence(table: pa.Table, lost: pa.Table, firsts: pa.Table) -> Evidence:
     found = DuplicateRules(
-        duplicate_index.find(lost, table), lambda: lost, lambda: firsts, {"image": 31}
+        duplicate_index.build_index(lost, table), lambda: lost, lambda: firsts, {"image": 31}
     )
-    return Evidence(table, found, lambda rows: at(table["id"], rows))
+    return Evidence(table, found, lambda rows: take_rows(table["id"], rows))
 
 
 def _table(samples: list) -> pa.Table:
@@ -233,7 +233,7 @@ def test_numbers_are_drawn_as_if_at_random() -> None:
     text = pa.array([_id(n) for n in range(5000)])
     ids = identity.words(identity.pack(text))
     assert identity.unpack(identity.pack(text.slice(7, 20))).equals(text.slice(7, 20))
-    one, other = drawn(ids, 1) / 2**32, drawn(ids, 2) / 2**32
+    one, other = draw_numbers(ids, 1) / 2**32, draw_numbers(ids, 2) / 2**32
     assert abs(one.mean() - 0.5) < 0.02
     assert abs(np.histogram(one, 10, (0, 1))[0] - 500).max() < 120
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.06

@@ -102,7 +102,9 @@ def test_nothing_is_measured_of_an_empty_corpus(tmp_path: Path) -> None:
     helper_corpus.begin(tmp_path, CONFIG)
     workspace = Workspace.open(tmp_path)
     assert measured(workspace, ["text_language", "source", "text_image_rank"]).num_rows == 0
-    with pytest.raises(NotFoundError, match=r"no text_image_cosine yet.*'colours'"):
+    with pytest.raises(
+        NotFoundError, match=r"policy names text_image_cosine, but .* in the space 'colours' yet"
+    ):
         compare(workspace)
     assert compare(under(workspace, {"sample": {"share": 0.5}})).total == 0
 
@@ -112,7 +114,7 @@ def test_what_decisions_leave_is_of_their_tables_alone(corpus: Workspace, tmp_pa
     workspace = Workspace.open(tmp_path / "copy")
     changes = "image_min_side.min=0", "image_aesthetic.keep_top=0.4"
     expected = compare(workspace, changes, by="text_language")
-    assert duplicate_index.held(workspace.tables) is None
+    assert duplicate_index.read_cache(workspace.tables) is None
     decide(StageContext(workspace))
     policies = [changed_policy(workspace.config, changes)]
     assert "id" not in gather(workspace, policies).samples.column_names  # none is searched
@@ -124,7 +126,7 @@ def test_what_decisions_leave_is_of_their_tables_alone(corpus: Workspace, tmp_pa
         assert compare(workspace, changes, by="text_language") == expected
     file.write_bytes(whole)
     put(workspace, "duplicates", schema.DUPLICATES, [], EVERY_DROP)
-    assert duplicate_index.held(workspace.tables) is None
+    assert duplicate_index.read_cache(workspace.tables) is None
     assert "duplicate.image" not in compare(workspace, changes).rejected
 
 

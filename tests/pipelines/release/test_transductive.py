@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestration.cli import tables
-from pipelines.release.evaluate import evaluate
+from pipelines.release.evaluate import evaluate_directions
 from pipelines.release.transductive import evaluate_transductive
 from store import corrections
 from store.search.vector_layout import unfold
@@ -92,4 +92,4 @@ def test_without_pairs_nothing_is_said(squares, forced):
     banks = Banks(squares.tables.open("banks__colours").to_table())
     way = replace(forced.directions[NAME], query="image", gallery="image").raw("so")
     galleries = {"image": squares.tables.open("gallery__colours__image")}
-    assert evaluate(galleries, banks, {"image->image": way}, forced.dim) == {}
+    assert evaluate_directions(galleries, banks, {"image->image": way}, forced.dim) == {}
