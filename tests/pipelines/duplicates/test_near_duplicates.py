@@ -11,8 +11,8 @@ from PIL import Image
 
 from pipelines.duplicates import audio, semantic
 from pipelines.duplicates.images import copies, hamming
-from pipelines.duplicates.pair_joins import Pairs, equal
-from pipelines.duplicates.survivors import Near, elect, order
+from pipelines.duplicates.pair_joins import Pairs, equal_join
+from pipelines.duplicates.survivors import NearPairs, elect_survivors, rank_samples
 from pipelines.signals.decoded_image import open_picture
 from pipelines.signals.scorers.audio_fingerprint import Fingerprint
 from pipelines.signals.scorers.image_copies import CROPS, LOOK, score
@@ -177,7 +177,7 @@ def test_planted_recordings_are_found() -> None:
     assert some == [p for p in found if p[1] >= 120]
 
 
-def graph(rng: np.random.Generator, samples: int) -> list[Near]:
+def graph(rng: np.random.Generator, samples: int) -> list[NearPairs]:
     out = []
     for kind in ("image", "audio"):
         near = np.triu(rng.random((samples, samples)) < 0.15, 1)
@@ -186,11 +186,11 @@ def graph(rng: np.random.Generator, samples: int) -> list[Near]:
         nodes = np.where(rng.random(samples) < 0.2, -1, parts // 2)  # some parts have one node
         here = (a < samples // 2) & (b < samples // 2)
         similarity = rng.integers(70, 99, here.sum()).astype(np.float32) / 100
-        out.append(Near(kind, nodes, parts, Pairs(a[here], b[here], similarity)))
+        out.append(NearPairs(kind, nodes, parts, Pairs(a[here], b[here], similarity)))
     return out
 
 
-def is_near(n: Near, one: int, other: int) -> float:
+def is_near(n: NearPairs, one: int, other: int) -> float:
     x, y = n.nodes[one], n.nodes[other]
     if min(x, y) < 0 or n.parts[one] == n.parts[other]:
         return 0.0
@@ -207,7 +207,7 @@ def test_what_is_lost_is_near_its_survivor_and_survivors_are_apart(seed: int, co
     near = graph(rng, count)
     rank = rng.permutation(count)
     place = np.argsort(rank)
-    lost = elect(rank, near)
+    lost = elect_survivors(rank, near)
     gone = set(lost.sample.tolist())
     assert len(gone) == len(lost.sample)
     for sample, survivor, kind, similarity in zip(
@@ -220,8 +220,8 @@ def test_what_is_lost_is_near_its_survivor_and_survivors_are_apart(seed: int, co
     assert not any(is_near(n, a, b) for n in near for a in alive for b in alive if a != b)
     # Told in another order, the same samples are lost to the same survivors.
     shuffle = rng.permutation(count)
-    moved = [Near(n.kind, n.nodes[shuffle], n.parts[shuffle], n.pairs) for n in near]
-    again = elect(np.argsort(shuffle)[rank], moved)
+    moved = [NearPairs(n.kind, n.nodes[shuffle], n.parts[shuffle], n.pairs) for n in near]
+    again = elect_survivors(np.argsort(shuffle)[rank], moved)
     pairs = zip(shuffle[again.sample], shuffle[again.survivor], again.kind, strict=True)
     assert list(pairs) == list(zip(lost.sample, lost.survivor, lost.kind, strict=True))
 
@@ -229,12 +229,14 @@ def test_what_is_lost_is_near_its_survivor_and_survivors_are_apart(seed: int, co
 def test_the_longest_caption_ranks_best_then_the_largest_image_then_the_id() -> None:
     passes = np.array([True, True, True, True, False])
     caption, pixels = np.array([5, 9, 9, 9, 50]), np.array([900, 10, 20, 20, 9000])
-    assert order(passes, caption, pixels).tolist() == [2, 3, 1, 0, 4]
+    assert rank_samples(passes, caption, pixels).tolist() == [2, 3, 1, 0, 4]
 
 
 def test_equal_keys_are_found_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.duplicates.pair_joins.MOST", 7)
+    monkeypatch.setattr("pipelines.duplicates.pair_joins.BLOCK_PAIRS", 7)
     rng = np.random.default_rng(0)
     table, probes = rng.integers(0, 9, 40), rng.integers(0, 9, 50)
-    found = {(int(a), int(b)) for x, y in equal(table, probes) for a, b in zip(x, y, strict=True)}
+    found = {
+        (int(a), int(b)) for x, y in equal_join(table, probes) for a, b in zip(x, y, strict=True)
+    }
     assert found == {(int(a), int(b)) for a, b in np.argwhere(table[:, None] == probes)}

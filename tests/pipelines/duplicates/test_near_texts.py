@@ -12,8 +12,13 @@ from benchmarks.minhash import measure
 from benchmarks.planted_texts import filled, planted, reordered, typo
 from pipelines.duplicates.pair_joins import Pairs
 from pipelines.duplicates.texts import minhash
-from pipelines.duplicates.texts.shingles import fold, sets, shared, shingle
-from pipelines.duplicates.texts.spelling import words
+from pipelines.duplicates.texts.shingles import (
+    count_shared,
+    normalise_texts,
+    shingle,
+    shingle_sets,
+)
+from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
 
 seeds = st.integers(0, 2**31)
@@ -26,19 +31,19 @@ def listed(pairs: Pairs) -> list[tuple[int, int]]:
 @settings(max_examples=30)
 @given(st.lists(st.text(max_size=20), min_size=2, max_size=8))
 def test_shared_shingles_are_those_of_sets(texts: list[str]) -> None:
-    folded = fold(texts)
+    folded = normalise_texts(texts)
     assert len(folded) == len(texts)
     plain = [
         {f" {w} "[i : i + 3] for w in t.split(" ") if w for i in range(len(w))} for t in folded
     ]
     x, y = np.triu_indices(len(texts))
     expected = [len(plain[a] & plain[b]) for a, b in zip(x, y, strict=True)]
-    assert shared(sets(shingle(folded)), x, y).tolist() == expected
+    assert count_shared(shingle_sets(shingle(folded)), x, y).tolist() == expected
 
 
 def test_texts_are_compared_as_they_read() -> None:
     texts = ["A photo\tof Straße & CAFE\u0301!", "a photo of strasse café", "x", "x", ""]
-    assert fold(texts)[0] == fold(texts)[1]
+    assert normalise_texts(texts)[0] == normalise_texts(texts)[1]
     signed = minhash.signatures(texts)
     assert listed(minhash.pairs(signed, lambda rows: [texts[r] for r in rows], 0.7)) == [(0, 1)]
 
@@ -77,7 +82,7 @@ def one_edit(one: str, other: str) -> bool:
 
 
 def is_template(one: str, other: str) -> bool:
-    a, b = (Counter(text.split()) for text in fold([one, other]))
+    a, b = (Counter(text.split()) for text in normalise_texts([one, other]))
     mine, theirs = a - b, b - a
     if not mine or not theirs:
         return False
@@ -100,7 +105,7 @@ _WORDS = ["cat", "ca", "act", "car", "c", "dog", "12", "13", "dogcat", "catodg",
 def test_templates_are_those_of_the_words_of_one_side_only(said: list[list[str]]) -> None:
     texts = [" ".join(t) for t in said]
     x, y = (side.ravel() for side in np.indices((len(texts), len(texts))))
-    found = same_template(words(fold(texts)), x, y)
+    found = same_template(split_words(normalise_texts(texts)), x, y)
     expected = [is_template(texts[a], texts[b]) for a, b in zip(x, y, strict=True)]
     assert found.tolist() == expected
 
@@ -108,8 +113,11 @@ def test_templates_are_those_of_the_words_of_one_side_only(said: list[list[str]]
 def by_pair(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
     """Near texts by a look at each pair alone."""
     signed, rows = minhash.signatures(texts), minhash.rows_a_band(threshold)
-    least = minhash.least(threshold)
-    sets = [{f" {w} "[i : i + 3] for w in t.split() for i in range(len(w))} for t in fold(texts)]
+    least = minhash.least_equal(threshold)
+    sets = [
+        {f" {w} "[i : i + 3] for w in t.split() for i in range(len(w))}
+        for t in normalise_texts(texts)
+    ]
     out = {}
     for a, b in itertools.combinations(range(len(texts)), 2):
         agree = signed[a] == signed[b]
@@ -136,7 +144,7 @@ def test_crowds_are_compared_as_if_each_were_with_each(seed: int, most: int, fir
     def found(order: np.ndarray, crowd: int, first: int = 0) -> dict[tuple[int, int], float]:
         """Pairs of texts in this order, by their places before it."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(minhash, "CROWD", crowd)
+            patch.setattr(minhash, "LARGE_BUCKET", crowd)
             pairs = minhash.pairs(
                 signed[order], lambda rows: [texts[r] for r in order[rows]], 0.6, first
             )
