@@ -1,7 +1,7 @@
 """Hash words and their deletions, to find words that are spelled alike.
 
 Symmetric deletion (Garbe's SymSpell, 2012): two words within one edit become equal after deleting
-at most one letter from each. So words that share a hash here are candidates for a typo.
+at most one letter from each. So two words with a common hash may differ by a typo.
 
 A word is hashed as a polynomial of its letters' hashes modulo 2^64. The hash of each deletion is
 then a sum of two prefixes, and costs no pass over the word. The chance that two different words
