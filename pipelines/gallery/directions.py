@@ -18,7 +18,7 @@ from pipelines.gallery.fitted_directions import FittedDirection, read_fitted
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
-from store.tables.banks import Bank, Banks, check_encoders
+from store.tables.banks import Banks, check_encoders
 from store.tables.names import bank_table
 from store.tables.releases import Direction
 
@@ -50,7 +50,7 @@ def fit_directions(
     fitted = {}
     for gallery, gallery_rows in parts.items():
         queries = {
-            query: k_occurrence.counted_queries(Bank(*banks.queries(query)), query == gallery)
+            query: k_occurrence.counted_queries(banks.queries(query), query == gallery)
             for query in parts
             if len(banks.queries(query)[0])
         }
