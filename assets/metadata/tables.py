@@ -1,7 +1,7 @@
 """What is worth seeing of each table: metadata by name, read from the tables as they are."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -14,14 +14,13 @@ from assets.metadata.markdown import picture, table
 from assets.metadata.signals import excluded, spread
 from pipelines.reports.curation.report import PAGE
 from pipelines.reports.measures import GEOMETRY, ends, listed, plain, sides
+from pipelines.reports.outcomes import Outcomes, read_outcomes, total_by_rule
 from pipelines.reports.plots import contact_sheet, fates, similarities
 from pipelines.reports.retrieval_plots import ABOUT, draw
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.names import vectors_table
 from store.tables.releases import Release
-from store.tables.stages import EVERY_DROP
-from store.tables.staging import record
 from store.workspace import Workspace
 
 _MOST_RULES = 12
@@ -31,9 +30,7 @@ _MOST_PAIRS = 500
 
 def samples(corpus: Workspace, drop: str) -> dict[str, Any]:
     """By which rules records went."""
-    where = f"drop = {quote(drop)} AND stage = 'samples'"
-    gone = corpus.tables.scan("ledger", schema.LEDGER, ["outcome", "rule"], where)
-    return _lost(corpus, "samples", drop, zip(*gone.to_pydict().values(), strict=True))
+    return _outcomes(read_outcomes(corpus, drop), "samples")
 
 
 def signals(corpus: Workspace, drop: str) -> dict[str, Any]:
@@ -103,11 +100,9 @@ def duplicates(corpus: Workspace) -> dict[str, Any]:
 
 def decisions(corpus: Workspace) -> dict[str, Any]:
     """By which rules of the policy samples went, who they were, and where the limits lie."""
-    gone = corpus.tables.scan("decisions", schema.DECISIONS, ["rule"], "NOT keep")
-    rules = (("rejected", rule) for rule in gone["rule"].to_pylist())
     page = {"page, written by `curation`": dg.MetadataValue.path(corpus.root / PAGE)}
-    lost = _lost(corpus, "decisions", EVERY_DROP, rules)
-    return lost | excluded(corpus) | spread(corpus, limited=True) | page
+    outcomes = _outcomes(read_outcomes(corpus), "decisions")
+    return outcomes | excluded(corpus) | spread(corpus, limited=True) | page
 
 
 def banks(corpus: Workspace) -> dict[str, Any]:
@@ -197,20 +192,19 @@ def _languages(told: Mapping[str, Any], method: str) -> dg.MarkdownMetadataValue
     return table(heads, [*rows, ("mean rank variance", "", *variance)])
 
 
-def _lost(
-    corpus: Workspace, stage: str, drop: str, gone: Iterable[tuple[str, str]]
-) -> dict[str, Any]:
-    done = record(corpus.tables, stage, drop)
-    if done is None:
+def _outcomes(outcomes: Outcomes, stage: str) -> dict[str, Any]:
+    """The rules of a stage that records were lost to, as a table and as bars."""
+    counts = outcomes.totals().get(stage)
+    if counts is None:
         return {}
-    rules = Counter(gone).most_common(_MOST_RULES)
-    bars = [("in", done["input"], "in")]
-    bars += [(rule, count, outcome) for (outcome, rule), count in rules]
-    bars.append(("kept", done["kept"], "kept"))
-    rows = [(rule, outcome, count) for (outcome, rule), count in rules]
+    totals = total_by_rule(r for r in outcomes.reasons if r.stage == stage)[:_MOST_RULES]
+    bars = [("in", counts.input, "in")]
+    bars += [(total.rule, total.records, total.outcome) for total in totals]
+    bars.append(("kept", counts.kept, "kept"))
+    rows = [(total.rule, total.outcome, total.records) for total in totals]
     return {
         "lost": table(("rule", "outcome", "records"), rows),
-        "picture": picture(fates(bars), f"what became of the {done['input']} records"),
+        "picture": picture(fates(bars), f"what became of the {counts.input} records"),
     }
 
 

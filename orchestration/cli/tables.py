@@ -12,11 +12,10 @@ from rich.table import Table
 from pipelines.policy.whatif import Comparison
 from pipelines.reports.measures import GEOMETRY, MEASURES, ends, listed, plain, sides
 from pipelines.sources.drops import Drop
-from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.projections import Learned
 from store.tables.releases import Release
-from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL
+from store.tables.stages import EVERY_DROP
 
 
 def delivered(console: Console, counts: Mapping[Drop, int], folder: Path) -> None:
@@ -37,24 +36,28 @@ def step(console: Console) -> Callable[..., None]:
 
 
 def funnel(console: Console, tables: Tables) -> None:
-    """What went in and came out of every stage, and why records did not pass."""
-    stages = tables.scan("stages", schema.STAGES).to_pylist()
-    order = [*BY_DROP, *GLOBAL]
+    """Print the counts of every stage, and some of the records that were lost."""
+    # DuckDB takes 0.2 s to import, and most commands do without it.
+    from pipelines.reports.outcomes import COUNTS, read_lost, read_stages
+
     table = Table("stage", "drop", title="what became of it", title_justify="left")
     for name in ("in", "kept", "rejected", "failed", "seconds"):
         table.add_column(name, justify="right")
-    for row in sorted(stages, key=lambda s: (order.index(s["stage"]), s["drop"])):
-        drop = "all" if row["drop"] == EVERY_DROP else escape(row["drop"])
-        counts = [f"{row[n]:,}" for n in ("input", "kept", "rejected", "failed")]
-        table.add_row(row["stage"], drop, *counts, f"{row['seconds']:.1f}")
+    for counts in read_stages(tables):
+        drop = "all" if counts.drop == EVERY_DROP else escape(counts.drop)
+        numbers = [f"{getattr(counts, name):,}" for name in COUNTS]
+        table.add_row(counts.stage, drop, *numbers, f"{counts.seconds:.1f}")
     console.print(table)
-    lost = tables.scan("ledger", schema.LEDGER, ["key", "outcome", "rule", "value", "error"])
-    for row in lost.slice(0, 5).to_pylist():
+    lost, total = read_lost(tables, _MOST_LOST)
+    for row in lost:
         detail = row["error"] or row["value"] or ""
-        said = f"{row['outcome']}: {row['key']} ({row['rule']}: {detail})"
-        console.print(escape(said), style="dim")
-    if lost.num_rows > 5:
-        console.print(f"... and {lost.num_rows - 5} more in the ledger", style="dim")
+        line = f"{row['outcome']}: {row['key']} ({row['rule']}: {detail})"
+        console.print(escape(line), style="dim")
+    if total > len(lost):
+        console.print(f"... and {total - len(lost)} more in the ledger", style="dim")
+
+
+_MOST_LOST = 5
 
 
 def gains(console: Console, release: Release) -> None:

@@ -7,19 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipelines.reports.html import number, write
 from pipelines.reports.measures import GEOMETRY, Measure, ends, listed, sides
+from pipelines.reports.outcomes import StageCounts, read_outcomes, total_by_rule, with_keys
 from pipelines.reports.plots import Bar, funnel
 from pipelines.reports.retrieval_plots import ABOUT, draw
-from store.tables import releases, schema
-from store.tables.lance_tables import Tables, one_of
+from store.tables import releases
+from store.tables.lance_tables import Tables
 from store.tables.releases import Release
-from store.tables.stages import BY_DROP, EVERY_DROP, FUNNEL, GLOBAL, STAGES
+from store.tables.stages import FUNNEL, STAGES
 from store.workspace import Workspace
 
-COUNTS = ("input", "kept", "rejected", "failed")
 _MOST_RULES = 40
 
 
@@ -49,92 +47,43 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
     tables = workspace.tables
     published = releases.listed(tables)
     release = published[-1] if published else None
-    stages = tables.scan("stages", schema.STAGES).to_pylist()
-    by_drop, total = _funnels(tables, stages)
-    bars = [Bar(s["stage"], *(s[c] for c in COUNTS[1:])) for s in total if s["stage"] in FUNNEL]
+    outcomes = read_outcomes(workspace)
+    totals = outcomes.totals()
+    bars = [
+        Bar(c.stage, c.kept, c.rejected, c.failed) for c in totals.values() if c.stage in FUNNEL
+    ]
     return write(
         "report.html.j2",
         out,
         name=workspace.root.name,
         release=release,
-        changed=max((s["published_at"] for s in stages), default=None),
-        held=_held(tables, total, release),
-        drops=by_drop,
-        total=total,
+        changed=max((c.published_at for c in outcomes.stages if c.published_at), default=None),
+        held=_held(tables, totals, release),
+        drops=outcomes.by_drop(),
+        total=list(totals.values()),
         units={stage.name: stage.counts for stage in STAGES.values()},
         funnel=_both(partial(funnel, bars)) if bars else None,
-        reasons=_reasons(tables),
+        reasons=with_keys(tables, total_by_rule(outcomes.reasons)[:_MOST_RULES]),
         searches=searches,
         directions=_directions(release) if release else [],
         about=ABOUT,
     )
 
 
-def _funnels(
-    tables: Tables, stages: list[dict[str, Any]]
-) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Counts of each stage in the order of data: by drop, and over all drops."""
-    by_drop: dict[str, list[dict[str, Any]]] = {}
-    total = []
-    for stage in (*BY_DROP, *GLOBAL):
-        rows = [s for s in stages if s["stage"] == stage]
-        for row in rows:
-            if row["drop"] != EVERY_DROP:
-                by_drop.setdefault(row["drop"], []).append(row)
-        if rows:
-            sums = {c: sum(r[c] for r in rows) for c in (*COUNTS, "seconds")}
-            total.append({"stage": stage, **sums})
-    decided = _grouped(tables.scan("decisions", schema.DECISIONS), ["drop", "keep"], [])
-    found = {(d["drop"], d["keep"]): d["count_all"] for d in decided}
-    for drop, rows in by_drop.items():
-        keep, reject = found.get((drop, True), 0), found.get((drop, False), 0)
-        if keep or reject:
-            counts = dict(zip(COUNTS, (keep + reject, keep, reject, 0), strict=True))
-            rows.append({"stage": "decisions", **counts})
-    return dict(sorted(by_drop.items())), total
-
-
 def _held(
-    tables: Tables, total: list[dict[str, Any]], release: Release | None
+    tables: Tables, totals: dict[str, StageCounts], release: Release | None
 ) -> list[tuple[int, str]]:
     """The few numbers that say how large the corpus is."""
-    by_stage = {s["stage"]: s for s in total}
     held = []
-    if "samples" in by_stage:
-        held.append((by_stage["samples"]["input"], "samples delivered"))
-    if "decisions" in by_stage:
-        held.append((by_stage["decisions"]["kept"], "samples kept"))
+    if "samples" in totals:
+        held.append((totals["samples"].input, "samples delivered"))
+    if "decisions" in totals:
+        held.append((totals["decisions"].kept, "samples kept"))
     if release is not None:
         for modality in release.modalities:
             gallery = tables.open(release.gallery(modality), version=release.tag)
             held.append((gallery.count_rows(), f"{modality} parts to search"))
     return held
-
-
-def _reasons(tables: Tables) -> list[dict[str, Any]]:
-    """Why records were lost, the most frequent reason first, each with one example."""
-    lost = tables.scan("ledger", schema.LEDGER)
-    rows = _grouped(lost, ["stage", "outcome", "rule"], ["key", "value", "threshold", "error"])
-    decided = tables.scan("decisions", schema.DECISIONS, where="NOT keep")
-    rejected = _grouped(decided, ["rule"], ["id", "value", "threshold"])
-    known = tables.scan(
-        "samples", schema.SAMPLES, ["id", "key"], one_of("id", {r["id"] for r in rejected})
-    )
-    keys = dict(zip(known["id"].to_pylist(), known["key"].to_pylist(), strict=True))
-    for row in rejected:
-        key = keys.get(row["id"], row["id"])
-        rows.append({**row, "stage": "decisions", "outcome": "rejected", "key": key, "error": None})
-    return sorted(rows, key=lambda r: -r["count_all"])[:_MOST_RULES]
-
-
-def _grouped(rows: pa.Table, by: list[str], example: list[str]) -> list[dict[str, Any]]:
-    from pyarrow.compute import CountOptions, ScalarAggregateOptions
-
-    # The example's cells must be of one record, so a null first cell is not skipped.
-    first = ScalarAggregateOptions(skip_nulls=False)
-    wanted = [([], "count_all", CountOptions(mode="all")), *((c, "first", first) for c in example)]
-    found = rows.group_by(by, use_threads=False).aggregate(wanted).to_pylist()
-    return [{name.removesuffix("_first"): v for name, v in row.items()} for row in found]
 
 
 def _directions(release: Release) -> list[dict[str, Any]]:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.reports.curation import outcomes
 from pipelines.reports.curation.column_statistics import SampleRef
-from pipelines.reports.curation.data import Facts, facts
+from pipelines.reports.curation.data import PageData, read_page_data
 from pipelines.reports.curation.duplicates import Cluster
 from pipelines.reports.curation.exclusion import GROUPS, MOST, groups
 from pipelines.reports.curation.sample_cards import Samples
 from pipelines.reports.curation.signal_sections import Signal, signal
 from pipelines.reports.html import short, write
+from pipelines.reports.outcomes import FunnelStep, Outcomes, funnel, total_by_rule, with_keys
 from pipelines.reports.plots import said
 from store import identity
 from store.errors import NotFoundError
@@ -38,7 +38,7 @@ def write_curation(
         InputError: groups cannot be told by a column of `by`.
         NotFoundError: there is no such drop.
     """
-    found = facts(workspace, by, drop)
+    found = read_page_data(workspace, by, drop)
     if drop is not None:
         if drop not in found.drops:
             raise NotFoundError(f"no drop {drop!r} has been read; `isotrope run` reads them")
@@ -61,20 +61,20 @@ def page_of(out: Path, drop: str) -> Path:
 
 def _write(
     workspace: Workspace,
-    found: Facts,
+    found: PageData,
     by: Sequence[str],
     out: Path,
     drop: str | None,
     links: dict[str, str],
 ) -> Path:
-    fates = found.fates.of(drop)
+    outcomes = found.outcomes.of_drop(drop)
     measured = _signals(found, drop)
-    kinds, clusters = found.copies.get(drop, ([], []))
+    kinds, clusters = found.duplicates.get(drop, ([], []))
     samples = Samples(workspace)
-    reasons = _reasons(fates)
+    reasons = with_keys(workspace.tables, total_by_rule(outcomes.reasons)[:_MOST_RULES])
     places = {place for one in measured for place in one.places()}
     places |= {place for cluster in clusters for place in cluster.places}
-    samples.look_up(places | {(r["drop"], r["id"]) for r in reasons if r["id"]})
+    samples.look_up(places)
     wanted: dict[SampleRef, set[str]] = {}
     for one in measured:
         for place in one.choose(samples):
@@ -86,7 +86,7 @@ def _write(
     samples.draw(wanted)
     counted = [c for c in found.counts if drop in (None, c.drop)]
     tables = {name: groups(counted, name) for name in by}
-    steps = outcomes.funnel(fates)
+    steps = funnel(outcomes)
     return write(
         "curation.html.j2",
         out,
@@ -95,10 +95,10 @@ def _write(
         links=links,
         drops=found.drops if drop is None else [drop],
         steps=steps,
-        held=_held(fates, steps),
-        stale=found.stale,
-        reasons=[_reason(r, samples) for r in reasons if r["outcome"] == "rejected"],
-        broken=[_reason(r, samples) for r in reasons if r["outcome"] != "rejected"],
+        held=_held(outcomes, steps),
+        stale=found.is_stale,
+        reasons=[r for r in reasons if r.outcome == "rejected"],
+        broken=[r for r in reasons if r.outcome != "rejected"],
         groups={name: rows for name, rows in tables.items() if rows},
         most_groups=MOST,
         modalities=_by_modality(measured),
@@ -109,9 +109,9 @@ def _write(
     )
 
 
-def _signals(found: Facts, drop: str | None) -> list[Signal]:
+def _signals(found: PageData, drop: str | None) -> list[Signal]:
     """The columns that have values."""
-    tallies = found.whole if drop is None else found.by_drop.get(drop, {})
+    tallies = found.total if drop is None else found.by_drop.get(drop, {})
     total = max((t.rows for t in tallies.values()), default=0)
     return [
         signal(column, tallies[column.name], total, found.limits.get(column.name, ()))
@@ -128,27 +128,15 @@ def _by_modality(measured: Sequence[Signal]) -> dict[str, list[Signal]]:
     return found
 
 
-def _held(fates: outcomes.Fates, steps: Sequence[outcomes.FunnelStep]) -> list[tuple[int, str]]:
+def _held(outcomes: Outcomes, steps: Sequence[FunnelStep]) -> list[tuple[int, str]]:
     """The few numbers that say how large it is."""
     if not steps:
         return []
-    kept, failed = sum(fates.kept.values()), sum(r["failed"] for r in fates.read.values())
-    held = [(steps[0].left, "delivered"), (kept, "kept")]
-    return [*held, (steps[0].left - kept - failed, "rejected"), (failed, "failed")]
-
-
-def _reasons(fates: outcomes.Fates) -> list[dict[str, Any]]:
-    return outcomes.merged(fates.reasons)[:_MOST_RULES]
-
-
-def _reason(reason: dict[str, Any], samples: Samples) -> dict[str, Any]:
-    shown = samples.get((reason["drop"], reason["id"]))
-    several = len(reason["thresholds"]) > 1
-    return {
-        **reason,
-        "key": reason["key"] or (shown.key if shown else reason["id"]),
-        "threshold": f"{len(reason['thresholds'])} limits" if several else reason["threshold"],
-    }
+    read = outcomes.totals().get("samples")
+    delivered, kept, failed = steps[0].left, sum(outcomes.kept.values()), read.failed if read else 0
+    rejected = delivered - kept - failed
+    counts = (delivered, kept, rejected, failed)
+    return list(zip(counts, ("delivered", "kept", "rejected", "failed"), strict=True))
 
 
 def _shown(cluster: Cluster, samples: Samples) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from orchestration.cli.main import main
 from pipelines.decisions.stage import decide
 from pipelines.reports.curation.column_statistics import MOST, Ends, Numbers, bins, tally
 from pipelines.reports.curation.columns import columns
-from pipelines.reports.curation.data import facts
+from pipelines.reports.curation.data import read_page_data
 from pipelines.reports.curation.exclusion import GROUPS, Count, groups, wilson
-from pipelines.reports.curation.outcomes import funnel
 from pipelines.reports.curation.report import page_of, write_curation
 from pipelines.reports.curation.thresholds import Limit, limits
+from pipelines.reports.outcomes import funnel
 from pipelines.stages.context import StageContext
 from store.errors import InputError, NotFoundError
 from store.tables import schema
@@ -180,7 +180,7 @@ def test_the_funnel_goes_from_delivery_to_what_is_kept(planted, pages):
     assert "90 records were delivered" in text
     assert "85 could be read, each once: −5" in text
     kept = planted.tables.open("decisions").count_rows("keep")
-    steps = funnel(facts(planted, GROUPS).fates)
+    steps = funnel(read_page_data(planted, GROUPS).outcomes)
     assert [step.left for step in steps] == [90, 85, 74, 73, 72, 72]
     assert kept == 72
     assert "image_min_side.min rejected in decisions 9 shard/sample-0 one 20 30" in text
@@ -196,7 +196,7 @@ def test_rules_of_any_name_have_their_step(tmp_path):
     ):
         row.update(keep=False, rule=rule, value="v", threshold="0.5")
     put(workspace, "decisions", schema.DECISIONS, rows)
-    step = funnel(facts(workspace, GROUPS).fates)[-2]
+    step = funnel(read_page_data(workspace, GROUPS).outcomes)[-2]
     assert (step.left, len(step.lost)) == (68, 4)
 
 
