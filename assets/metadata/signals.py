@@ -14,8 +14,9 @@ from pipelines.engine.duckdb_scratch import load, scratch
 from pipelines.reports.curation.column_statistics import Numbers, tally
 from pipelines.reports.curation.columns import columns
 from pipelines.reports.curation.exclusion import GROUPS, MOST, counts, groups
+from pipelines.reports.curation.signal_sections import marks_of
 from pipelines.reports.curation.thresholds import limits
-from pipelines.reports.plots import Panel, histograms
+from pipelines.reports.histograms import Panel, histograms
 from store.tables import schema
 from store.tables.names import pairs_table
 from store.workspace import Workspace
@@ -47,19 +48,18 @@ def spread(
     for name, found in whole.items():
         if not isinstance(found, Numbers) or not found.valid:
             continue
-        at = {limit.operator: limit.at for limit in cut.get(name, ()) if limit.at is not None}
         said = ", ".join(str(limit) for limit in cut.get(name, ()))
         mean, missing = found.sum / found.valid, found.rows - found.valid
         outside = sum(found.beyond.values()) if said else None
         rows.append((name, found.low, mean, found.high, missing, said, outside))
         if found.low < found.high:
-            panels.append(Panel(name, found.counts, found.edges, at))
+            panels.append(Panel(name, found.counts, found.edges, marks_of(cut.get(name, ()))))
     if not rows:
         return {}
     heads = ("signal", "least", "mean", "most", "without a value", "limits", "outside")
     shown = {"spread": table(heads, rows)}
     if panels:
-        sheet = histograms(sorted(panels, key=lambda p: not p.limits))
+        sheet = histograms(sorted(panels, key=lambda p: not p.marks))
         shown["picture, spread"] = picture(sheet, "spread of signals")
     return shown
 

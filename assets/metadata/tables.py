@@ -15,7 +15,7 @@ from assets.metadata.signals import excluded, spread
 from pipelines.reports.curation.report import PAGE
 from pipelines.reports.measures import GEOMETRY, ends, listed, plain, sides
 from pipelines.reports.outcomes import Outcomes, read_outcomes, total_by_rule
-from pipelines.reports.plots import contact_sheet, fates, similarities
+from pipelines.reports.plots import contact_sheet, outcome_bars, similarities
 from pipelines.reports.retrieval_plots import ABOUT, draw
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, one_of, quote
@@ -204,7 +204,7 @@ def _outcomes(outcomes: Outcomes, stage: str) -> dict[str, Any]:
     rows = [(total.rule, total.outcome, total.records) for total in totals]
     return {
         "lost": table(("rule", "outcome", "records"), rows),
-        "picture": picture(fates(bars), f"what became of the {counts.input} records"),
+        "picture": picture(outcome_bars(bars), f"what became of the {counts.input} records"),
     }
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.reports.canvas import KEPT, REJECTED, Ink, canvas, full_number, png
 from pipelines.reports.measures import sides
-from pipelines.reports.plots import KEPT, REJECTED, Ink, canvas, plain, png
 from store.tables.releases import Direction, Release
 
 SIDES = {"raw": REJECTED, "corrected": KEPT}
@@ -84,7 +84,7 @@ def k_occurrence(counts: Mapping[str, Sequence[int]], dark: bool = False) -> byt
     axes.set_xlim(0.5, 1.25 * longest + 1)
     axes.set_ylim(0.6, 1.6 * highest)
     for axis, most in ((axes.xaxis, longest), (axes.yaxis, highest)):
-        axis.set_major_formatter(plain)
+        axis.set_major_formatter(full_number)
         axis.set_minor_locator(NullLocator())
         axis.set_ticks(_ticks(most))
     axes.set_xlabel("top tens in which an item stands, at least", color=ink.text)

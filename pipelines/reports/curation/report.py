@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.reports.canvas import short_number
 from pipelines.reports.curation.column_statistics import SampleRef
 from pipelines.reports.curation.data import PageData, read_page_data
 from pipelines.reports.curation.duplicates import Cluster
 from pipelines.reports.curation.exclusion import GROUPS, MOST, groups
 from pipelines.reports.curation.sample_cards import Samples
 from pipelines.reports.curation.signal_sections import Signal, signal
+from pipelines.reports.histograms import page_histograms
 from pipelines.reports.html import short, write
 from pipelines.reports.outcomes import FunnelStep, Outcomes, funnel, total_by_rule, with_keys
-from pipelines.reports.plots import said
 from store import identity
 from store.errors import NotFoundError
 from store.tables import schema
@@ -105,7 +106,7 @@ def _write(
         empty=[c.name for c in found.columns if c.name not in {m.column.name for m in measured}],
         kinds=kinds,
         clusters=[_shown(cluster, samples) for cluster in clusters],
-        said=said,
+        short_number=short_number,
     )
 
 
@@ -113,11 +114,15 @@ def _signals(found: PageData, drop: str | None) -> list[Signal]:
     """The columns that have values."""
     tallies = found.total if drop is None else found.by_drop.get(drop, {})
     total = max((t.rows for t in tallies.values()), default=0)
-    return [
+    measured = [
         signal(column, tallies[column.name], total, found.limits.get(column.name, ()))
         for column in found.columns
         if column.name in tallies and tallies[column.name].valid
     ]
+    panels = {index: one.panel for index, one in enumerate(measured) if one.panel is not None}
+    for index, drawn in zip(panels, page_histograms(list(panels.values())), strict=True):
+        measured[index].histogram = drawn
+    return measured
 
 
 def _by_modality(measured: Sequence[Signal]) -> dict[str, list[Signal]]:

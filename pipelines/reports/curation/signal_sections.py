@@ -1,15 +1,15 @@
 """The signals of the page: what their values are, what a limit cuts, the samples at both ends."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from pipelines.reports.canvas import short_number
 from pipelines.reports.curation.column_statistics import MOST, Numbers, SampleRef, Tally, Words
 from pipelines.reports.curation.columns import Column
-from pipelines.reports.curation.histograms import Histogram, histogram
 from pipelines.reports.curation.sample_cards import Samples, Shown
 from pipelines.reports.curation.thresholds import Limit
-from pipelines.reports.plots import said
+from pipelines.reports.histograms import Mark, Panel
 
 SHOWN, TIED = 10, 5  # samples at an end, and where many more of them are equal
 _NAMES = 12
@@ -34,11 +34,11 @@ class Signal:
     tally: Tally
     samples: int
     limits: Sequence[Limit]
-    histogram: Histogram | None
     beyond: list[tuple[str, int, float]]
     names: list[tuple[str, int, float, bool]]
     more_names: int
     ends: list[End]
+    histogram: str | None = None
 
     @property
     def missing(self) -> int:
@@ -54,8 +54,21 @@ class Signal:
         if isinstance(self.tally, Words):
             count = len(self.tally.counts)
             return f"{count:,} value{'s' if count > 1 else ''}"
-        low, high = said(self.tally.low), said(self.tally.high)
+        low, high = short_number(self.tally.low), short_number(self.tally.high)
         return f"always {low}" if low == high else f"{low} to {high}"
+
+    @property
+    def fullest(self) -> int:
+        """Samples in the fullest bin of the histogram."""
+        return int(self.tally.counts.max(initial=0)) if isinstance(self.tally, Numbers) else 0
+
+    @property
+    def panel(self) -> Panel | None:
+        """What its histogram shows; None where that would be one bar without a limit."""
+        if not isinstance(self.tally, Numbers) or not (self.ends or self.limits):
+            return None
+        marks = marks_of(self.limits)
+        return Panel(self.column.name, self.tally.counts, self.tally.edges, marks)
 
     @property
     def draws(self) -> set[str]:
@@ -80,11 +93,16 @@ class Signal:
         return [shown.place for end in self.ends for shown, _ in end.shown]
 
 
+def marks_of(limits: Iterable[Limit]) -> list[Mark]:
+    """The limits that have a place in a histogram, lowest first."""
+    marks = [Mark(str(limit), limit.at, limit.cuts) for limit in limits if limit.at is not None]
+    return sorted(marks, key=lambda mark: mark.at)
+
+
 def signal(column: Column, found: Tally, samples: int, limits: Sequence[Limit]) -> Signal:
     """A column as the page shows it; `samples` counts all, measured or not."""
     if isinstance(found, Words):
         return _of_words(column, found, samples, limits)
-    drawn = histogram(found, limits) if found.valid else None
     beyond = [
         (str(limit), count, count / found.valid)
         for limit in limits
@@ -92,7 +110,7 @@ def signal(column: Column, found: Tally, samples: int, limits: Sequence[Limit]) 
         for count in [found.beyond[limit]]
         if found.valid
     ]
-    return Signal(column, found, samples, limits, drawn, beyond, [], 0, _ends(found, limits))
+    return Signal(column, found, samples, limits, beyond, [], 0, _ends(found, limits))
 
 
 def _ends(found: Numbers, limits: Sequence[Limit]) -> list[End]:
@@ -109,8 +127,8 @@ def _ends(found: Numbers, limits: Sequence[Limit]) -> list[End]:
     for name, (end, other) in zip(names, sides, strict=True):
         rows = [row for row in end.rows() if row[1] != other]
         tied = len(rows) == MOST and rows[0][1] == rows[-1][1]
-        title = f"{name}: some of those at {said(rows[0][1])}" if tied else name
-        told = [(place, said(value)) for place, value in rows]
+        title = f"{name}: some of those at {short_number(rows[0][1])}" if tied else name
+        told = [(place, short_number(value)) for place, value in rows]
         made.append(End(title, told, TIED if tied else SHOWN))
     return made[::-1] if high and not low else made
 
@@ -128,7 +146,7 @@ def _of_words(column: Column, found: Words, samples: int, limits: Sequence[Limit
         ends.append(End("Refused", _first(found, bad)))
     if len(rare) > 1:
         ends.append(End("The rarest", _first(found, rare)))
-    return Signal(column, found, samples, limits, None, [], names, len(common) - len(names), ends)
+    return Signal(column, found, samples, limits, [], names, len(common) - len(names), ends)
 
 
 def _first(found: Words, values: Sequence[str]) -> list[tuple[SampleRef, str]]:

@@ -37,6 +37,7 @@ policy:
   text_boilerplate: {not_in: [placeholder]}
 """
 ONE, TWO = 60, 25
+LIMIT_LABEL = r"<text [^>]*fill: var\(--broken\)[^>]*>"
 
 
 def put(workspace: Workspace, name: str, table_schema: pa.Schema, rows: list[dict]) -> None:
@@ -164,8 +165,10 @@ def test_where_a_rule_cuts_the_high_end_that_is_the_worst(pages):
 
 def test_limits_are_drawn_and_what_lies_beyond_is_counted(pages):
     drawn = part_of(pages[None], "image_min_side")
-    assert re.search(r'<text class="said"[^>]*>min 30</text>', drawn)
-    assert 'rect class="cut"' in drawn
+    assert re.search(LIMIT_LABEL + "min 30</text>", drawn)
+    assert re.search(r'<path [^>]*style="fill: var\(--lost\)', drawn)  # the bars below it
+    assert 'aria-label="histogram of image_min_side"' in drawn
+    assert drawn.count("histogram-image_min_side") == 2  # drawn once, and shown again in small
     text = Tags(drawn).text
     assert "84 of 85 samples measured, 1.2% without a value" in text
     assert "Beyond min 30: 9 (10.7%)." in text
@@ -260,7 +263,8 @@ def test_a_corpus_without_policy_or_tables_has_a_page(tmp_path):
     write_curation(plant(bare, "policy: {}\n"), bare / "p.html")
     page = (bare / "p.html").read_text()
     assert list(ends(page, "image_min_side")) == ["The lowest", "The highest"]
-    assert 'class="said"' not in page
+    assert 'id="histogram-image_min_side"' in page
+    assert not re.search(LIMIT_LABEL, page)
     (tmp_path / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
     write_curation(Workspace.open(tmp_path), tmp_path / "p.html")
     assert "Nothing has been read or decided yet." in (tmp_path / "p.html").read_text()

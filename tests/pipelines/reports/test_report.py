@@ -4,13 +4,14 @@ import io
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipelines.reports import plots, retrieval_plots
+from pipelines.reports import histograms, plots, retrieval_plots
 from pipelines.reports.corpus_report import Search, write_report
 from store import metrics
 from store.tables import releases, schema
@@ -250,8 +251,13 @@ def test_the_best_setting_of_each_method_is_drawn():
 
 SKEWED = [90_000, *np.arange(900, 0, -1).tolist(), *[0] * 5000, 1]
 PANELS = [
-    plots.Panel("a_$b", np.array([3, 0, 9]), np.array([0.0, 1, 10, 100]), {"min": 5, "max": 999}),
-    *(plots.Panel(f"c{i}", np.array([i]), np.array([0.0, 1]), {}) for i in range(4)),
+    histograms.Panel(
+        "a_$b",
+        np.array([3, 0, 9]),
+        np.array([0.0, 1, 10, 100]),
+        [histograms.Mark("min 5", 5, "low"), histograms.Mark("max 999", 999, "high")],
+    ),
+    *(histograms.Panel(f"c{i}", np.array([i]), np.array([0.0, 1])) for i in range(4)),
 ]
 DRAWN = {
     "funnel": lambda dark: plots.funnel([plots.Bar("$x", 10**9, 5, 1), plots.Bar("b", 3)], dark),
@@ -267,8 +273,8 @@ DRAWN = {
         {"raw": metrics.histograms(np.empty(0), np.empty(0))}, dark
     ),
     "methods": lambda dark: retrieval_plots.methods(TRIED, "nnn", dark),
-    "histograms": lambda dark: plots.histograms(PANELS, dark),
-    "histograms of nothing": lambda dark: plots.histograms([], dark),
+    "histograms": lambda dark: histograms.histograms(PANELS, dark),
+    "histograms of nothing": lambda dark: histograms.histograms([], dark),
 }
 
 
@@ -283,6 +289,23 @@ def test_pictures_are_small_pngs(name, dark):
         assert corner < 60 if dark else corner > 200
         blank = len(image.convert("RGB").getcolors(1 << 20)) == 1
         assert blank == (name in ("empty funnel", "histograms of nothing"))
+
+
+def test_a_histogram_of_a_page_has_bars_limits_and_labels():
+    label = 'keep_top 5 of <script>\x07$a_b$ "\u4e2d"'
+    marks = [histograms.Mark(label, 5, "low"), histograms.Mark("max 999", 999, "high")]
+    panel = histograms.Panel('a"<b>', np.array([3, 0, 9]), np.array([0.0, 1, 10, 100]), marks)
+    (markup, again) = histograms.page_histograms([panel, panel._replace(marks=[])])
+    drawn = ElementTree.fromstring(markup)  # a parser of XML refuses what is not escaped
+    assert drawn.attrib["aria-label"] == 'histogram of a"<b>'
+    assert [g.attrib["id"] for g in drawn] == ['histogram-a"<b>']
+    texts = [text.text for text in drawn.iter("text")]
+    assert texts == [label.replace("\x07", " "), "max 999 →", "0", "1", "10", "100"]
+    styles = [path.attrib["style"] for path in drawn.iter("path")]
+    for variable, count in (("kept", 1), ("lost", 1), ("soft", 1), ("broken", 2)):
+        assert sum(f"var(--{variable})" in style for style in styles) == count
+    assert "var(--broken)" not in again
+    assert "var(--lost)" not in again
 
 
 def test_pictures_change_with_what_they_show():
