@@ -122,7 +122,7 @@ def test_what_is_up_to_date_is_reported_but_not_made_again(made, instance):
     seen = metadata(materialise(workspace, "samples", "first", instance), "samples")
     assert seen["up_to_date"] is True
     assert (seen["input"], seen["kept"], seen["failed"]) == (71, 70, 1)
-    assert "image/png;base64" in seen["picture"]
+    assert "image/png;base64" in seen["outcomes"]
     assert "| image.broken | failed | 1 |" in seen["lost"]
     assert workspace.tables.version("samples") == before
 
@@ -160,7 +160,7 @@ def test_decisions_tell_who_is_excluded_and_curation_writes_the_page(made, insta
     workspace, _ = made
     seen = metadata(materialise(workspace, "decisions", None, instance), "decisions")
     assert "| second | 10 | 5 | 0.5 |" in seen["kept by drop"]
-    assert "| image_min_side | 24 | 24 | 24 | 0 | min 16 | 0 |" in seen["spread"]
+    assert "| image_min_side | 24 | 24 | 24 | 0 | min 16 | 0 |" in seen["signals"]
     written = metadata(materialise(workspace, "curation", None, instance), "curation")
     assert written["page"] == str(workspace.root / "reports" / "curation.html")
     assert "image_min_side" in Path(written["page"]).read_text()
@@ -251,9 +251,9 @@ run_missing(Workspace.open({str(untouched.root)!r}))
 def test_a_lost_log_learns_from_the_tables_what_is_there(made, tmp_path):
     lost = replace(made[0], root=tmp_path)
     with dagster_home.instance(lost) as opened:
-        dagster_home.register(lost, opened)
-        assert dagster_home.catch_up(lost, opened) == 2 * len(BY_DROP) + len(GLOBAL)
-        assert dagster_home.catch_up(lost, opened) == 0
+        dagster_home.add_partitions(lost, opened)
+        assert dagster_home.report_tables(lost, opened) == 2 * len(BY_DROP) + len(GLOBAL)
+        assert dagster_home.report_tables(lost, opened) == 0
         vectors = dg.AssetKey("vectors")
         assert opened.get_materialized_partitions(vectors) == {"first", "second"}
 

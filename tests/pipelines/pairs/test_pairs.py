@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from assets.checks import pairs_sound
 from assets.metadata import signals as shown
+from assets.table_checks import pairs_sound
 from pipelines.pairs import stage
 from pipelines.pairs.measure import PAIRS
 from pipelines.pairs.stage import Meter, measure_pairs
@@ -152,7 +152,7 @@ def test_values_are_those_of_a_dense_reference(corpus: Workspace) -> None:
         assert told == pytest.approx({n: row[n] for n in told}, abs=2e-5)
     assert sum(bool(told) for told in expected.values()) > 40
     assert pairs_sound(corpus, "*")[1] == []
-    assert {"spread", "picture, spread"} <= set(shown.show(corpus))
+    assert {"signals", "histograms"} <= set(shown.pairs(corpus))
 
 
 def test_the_order_of_arrival_changes_nothing(corpus: Workspace, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_drift_asks_for_a_refit_and_a_refit_mends_it(workspace: Workspace) -> No
         assert not checked.passed
         assert checked.severity == dg.AssetCheckSeverity.WARN
         assert "| text->image |" in checked.metadata["k-skewness"].value
-        assert "image/png;base64" in checked.metadata["picture, text->image"].value
+        assert "image/png;base64" in checked.metadata["k-occurrence, text->image"].value
         refit = tick(workspace, opened)
         assert refit.job_name == "refit"
         assert refit.tags["isotrope/drifted"] == "text->image"
