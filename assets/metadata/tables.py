@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from assets.metadata.markdown import picture, table
 from assets.metadata.signals import distributions, excluded
 from pipelines.reports.curation.report import PAGE
-from pipelines.reports.measures import GEOMETRY, ends, listed, plain, sides
+from pipelines.reports.measures import GEOMETRY, ends, measures_of, plain, sides
 from pipelines.reports.outcomes import Outcomes, read_outcomes, total_by_rule
 from pipelines.reports.plots import contact_sheet, outcome_bars, similarities
 from pipelines.reports.retrieval_plots import ABOUT, draw
@@ -162,7 +162,7 @@ def _measures(figures: Mapping[str, Any], method: str) -> dg.MarkdownMetadataVal
     heads = [f"{figures['queries']} queries", "raw"]
     heads += [f"corrected: {method}", "gain"] if len(compared) > 1 else []
     rows = []
-    for measure in listed(figures):
+    for measure in measures_of(figures):
         row = [measure.label]
         for side in compared:
             interval = figures.get("intervals", {}).get(side, {}).get(measure.key)

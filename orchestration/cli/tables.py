@@ -10,7 +10,7 @@ from rich.table import Table
 
 from orchestration.cli.console import console
 from pipelines.policy.whatif import Comparison
-from pipelines.reports.measures import GEOMETRY, MEASURES, ends, listed, plain, sides
+from pipelines.reports.measures import GEOMETRY, MEASURES, ends, measures_of, plain, sides
 from pipelines.sources.drops import Drop
 from store.lineage import Event
 from store.tables.drift import HEADS, Drift, row
@@ -157,7 +157,7 @@ def _measures_table(figures: Mapping[str, Any], method: str) -> Table:
     for head in [*compared, *(["gain"] if len(compared) > 1 else [])]:
         table.add_column(head, justify="right")
         table.add_column("95%", justify="right", style="dim", no_wrap=True)
-    for measure in listed(figures):
+    for measure in measures_of(figures):
         cells = []
         for side in compared:
             interval = figures.get("intervals", {}).get(side, {}).get(measure.key)

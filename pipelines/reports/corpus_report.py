@@ -1,14 +1,14 @@
-"""The page about a corpus: what it is, what was kept and why, searches, the release's figures."""
+"""Writes the corpus report: counts of every stage, searches, and the release's evaluation."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipelines.reports.html import number, write
-from pipelines.reports.measures import GEOMETRY, Measure, ends, listed, sides
+from pipelines.reports.measures import GEOMETRY, Measure, ends, measures_of, sides
 from pipelines.reports.outcomes import StageCounts, read_outcomes, total_by_rule, with_keys
 from pipelines.reports.plots import Bar, funnel
 from pipelines.reports.retrieval_plots import ABOUT, draw
@@ -23,15 +23,15 @@ _MOST_RULES = 40
 
 @dataclass(frozen=True)
 class Search:
-    """A search to show.
+    """An example search of the report.
 
-    Args:
-        title: what it is.
-        query_text: the text asked for, or None.
-        query_image: encoded thumbnail of the image asked for, or None.
-        rows: hits, best first, with the columns key, caption and thumbnail after the scores.
+    Attributes:
+        title: its heading.
+        query_text: the text of the query, or None.
+        query_image: encoded thumbnail of the query's image, or None.
+        rows: results, best first, with scores, key, caption and thumbnail.
         method: the correction that ranked them.
-        complete: whether they are proven the best.
+        complete: whether they are proven to be the best.
     """
 
     title: str
@@ -43,7 +43,7 @@ class Search:
 
 
 def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Path:
-    """Write the page of a corpus to `out`, from its tables and its newest release if it has one."""
+    """Write the report of a corpus to the file `out`; a corpus without a release has one too."""
     tables = workspace.tables
     published = releases.listed(tables)
     release = published[-1] if published else None
@@ -58,11 +58,11 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
         name=workspace.root.name,
         release=release,
         changed=max((c.published_at for c in outcomes.stages if c.published_at), default=None),
-        held=_held(tables, totals, release),
+        sizes=_sizes(tables, totals, release),
         drops=outcomes.by_drop(),
-        total=list(totals.values()),
+        totals=list(totals.values()),
         units={stage.name: stage.counts for stage in STAGES.values()},
-        funnel=_both(partial(funnel, bars)) if bars else None,
+        funnel=_light_and_dark(partial(funnel, bars)) if bars else None,
         reasons=with_keys(tables, total_by_rule(outcomes.reasons)[:_MOST_RULES]),
         searches=searches,
         directions=_directions(release) if release else [],
@@ -70,55 +70,57 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
     )
 
 
-def _held(
-    tables: Tables, totals: dict[str, StageCounts], release: Release | None
+def _sizes(
+    tables: Tables, totals: Mapping[str, StageCounts], release: Release | None
 ) -> list[tuple[int, str]]:
-    """The few numbers that say how large the corpus is."""
-    held = []
+    """(number, what it counts): how large the corpus is."""
+    sizes = []
     if "samples" in totals:
-        held.append((totals["samples"].input, "samples delivered"))
+        sizes.append((totals["samples"].input, "samples delivered"))
     if "decisions" in totals:
-        held.append((totals["decisions"].kept, "samples kept"))
+        sizes.append((totals["decisions"].kept, "samples kept"))
     if release is not None:
         for modality in release.modalities:
             gallery = tables.open(release.gallery(modality), version=release.tag)
-            held.append((gallery.count_rows(), f"{modality} parts to search"))
-    return held
+            sizes.append((gallery.count_rows(), f"searchable {modality} parts"))
+    return sizes
 
 
 def _directions(release: Release) -> list[dict[str, Any]]:
-    """Each direction's choice, and where it was evaluated, its figures and pictures."""
+    """The choice, measures and plots of each direction; evaluated directions first."""
     shown = []
     for name, direction in release.directions.items():
-        found = release.evaluation.get(name, {})
-        compared = sides(found, direction.method)
-        light, dark = (draw(direction, found, dark) for dark in (False, True))
+        figures = release.evaluation.get(name, {})
+        compared = sides(figures, direction.method)
+        light, dark = (draw(direction, figures, dark) for dark in (False, True))
         shown.append(
             {
-                "way": direction,
-                "found": found,
+                "choice": direction,
+                "figures": figures,
                 "sides": compared,
-                "rows": [_figure(found, m, compared) for m in listed(found)],
-                "geometry": {GEOMETRY[g]: found[g] for g in GEOMETRY if g in found},
-                "drawn": {what: {"light": light[what], "dark": dark[what]} for what in light},
+                "rows": [_measure_row(figures, m, compared) for m in measures_of(figures)],
+                "geometry": {GEOMETRY[g]: figures[g] for g in GEOMETRY if g in figures},
+                "plots": {name: {"light": light[name], "dark": dark[name]} for name in light},
             }
         )
     return sorted(shown, key=lambda d: not d["rows"])
 
 
-def _figure(found: dict[str, Any], measure: Measure, compared: list[str]) -> dict[str, Any]:
-    """One measure's cells: text, whether it is the better one, and its interval."""
-    values = [found[side].get(measure.key) for side in compared]
-    comparable = [v for v in values if v is not None and math.isfinite(v)]
-    best = max((v * measure.better for v in comparable), default=None)
-    tied = len(set(comparable)) < 2
+def _measure_row(
+    figures: Mapping[str, Any], measure: Measure, compared: list[str]
+) -> dict[str, Any]:
+    """A row of the table of measures: (text, whether it is the better one, interval) by side."""
+    values = [figures[side].get(measure.key) for side in compared]
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    best = max((v * measure.better for v in finite), default=None)
+    is_tie = len(set(finite)) < 2
     cells = []
     for side, value in zip(compared, values, strict=True):
-        wins = not tied and value in comparable and value * measure.better == best
-        interval = found.get("intervals", {}).get(side, {}).get(measure.key)
-        cells.append((number(value, measure.form), wins, ends(interval, measure.form)))
+        is_best = not is_tie and value in finite and value * measure.better == best
+        interval = figures.get("intervals", {}).get(side, {}).get(measure.key)
+        cells.append((number(value, measure.form), is_best, ends(interval, measure.form)))
     return {"label": measure.label, "cells": cells}
 
 
-def _both(draw: Callable[..., bytes]) -> dict[str, bytes]:
+def _light_and_dark(draw: Callable[..., bytes]) -> dict[str, bytes]:
     return {"light": draw(), "dark": draw(dark=True)}

@@ -22,9 +22,9 @@ COUNTS = ("input", "kept", "rejected", "failed")
 # kind belongs to one of them.
 STEPS = {
     "rules": "pass the rules for single samples",
-    "duplicates": "are no copies of what is kept",
-    "contamination": "are not near to evaluation samples",
-    "selection": "are taken: best shares, caps, draws",
+    "duplicates": "are not duplicates of a kept sample",
+    "contamination": "are not near an evaluation sample",
+    "selection": "are selected: best shares, caps, random draws",
 }
 _TESTS = ("min", "max", "in", "not_in", "null")
 _ERROR_CHARS = 300
@@ -255,7 +255,7 @@ def funnel(outcomes: Outcomes) -> list[FunnelStep]:
     if read is not None:
         steps.append(FunnelStep("records were delivered", read.input, []))
         lost = _lost_by_rule(r for r in outcomes.reasons if r.stage == "samples")
-        steps.append(FunnelStep("could be read, each once", read.kept, lost))
+        steps.append(FunnelStep("could be read, without repeats", read.kept, lost))
     decided = [r for r in outcomes.reasons if r.stage == "decisions"]
     kept = sum(outcomes.kept.values())
     left = kept + sum(r.records for r in decided)

@@ -143,22 +143,22 @@ def ends(page: str, signal: str) -> dict[str, list[tuple[str, str]]]:
 
 def test_the_ends_of_a_signal_are_its_planted_extremes_in_order(pages):
     found = ends(pages[None], "image_min_side")
-    assert list(found) == ["Worst, the lowest", "Best, the highest"]
+    assert list(found) == ["Worst: lowest values", "Best: highest values"]
     # The fifth has no picture; the sixth's is the seventh's, which is not shown twice.
     low = [0, 1, 2, 3, 5, 7, 8, 9, 10, 11]
-    worst = found["Worst, the lowest"]
+    worst = found["Worst: lowest values"]
     assert [value for value, _ in worst] == [str(20 + n) for n in low]
     assert [key for _, key in worst if key.startswith("sample")] == [
         f"sample-{n}" for n in low if n != 3
     ]
     best = [ONE + TWO - 1 - n for n in range(10)]
-    assert found["Best, the highest"] == [(str(20 + n), f"sample-{n}") for n in best]
+    assert found["Best: highest values"] == [(str(20 + n), f"sample-{n}") for n in best]
 
 
 def test_where_a_rule_cuts_the_high_end_that_is_the_worst(pages):
     found = ends(pages["one"], "image_bytes")
-    assert next(iter(found)) == "Worst, the highest"
-    assert [key for _, key in found["Worst, the highest"]][:3] == [
+    assert next(iter(found)) == "Worst: highest values"
+    assert [key for _, key in found["Worst: highest values"]][:3] == [
         "sample-21", "sample-20", "sample-19",
     ]  # fmt: skip
 
@@ -174,14 +174,14 @@ def test_limits_are_drawn_and_what_lies_beyond_is_counted(pages):
     assert "Beyond min 30: 9 (10.7%)." in text
     assert "max 1e+06" in part_of(pages[None], "image_bytes")
     words = Tags(part_of(pages[None], "text_boilerplate")).text
-    assert "placeholder 1 refused" in words
+    assert "placeholder 1 rejected" in words
     assert "words 7 one, shard/sample-7 image_min_side.min" in words
 
 
 def test_the_funnel_goes_from_delivery_to_what_is_kept(planted, pages):
     text = Tags(pages[None]).text
     assert "90 records were delivered" in text
-    assert "85 could be read, each once: −5" in text
+    assert "85 could be read, without repeats: −5" in text
     kept = planted.tables.open("decisions").count_rows("keep")
     steps = funnel(read_page_data(planted, GROUPS).outcomes)
     assert [step.left for step in steps] == [90, 85, 74, 73, 72, 72]
@@ -206,8 +206,8 @@ def test_rules_of_any_name_have_their_step(tmp_path):
 def test_duplicates_stand_beside_what_stands_for_them(pages):
     text = Tags(pages[None]).text
     assert "image 1 1 0.875 to 0.875" in text
-    assert "image, 1 lost stands sample-40 kept 0.875 sample-41 duplicate.image" in text
-    assert f"evaluation:coco, 1 lost to {HOSTILE[:60]}" in text
+    assert "image, 1 removed first sample-40 kept 0.875 sample-41 duplicate.image" in text
+    assert f"evaluation:coco, 1 removed for {HOSTILE[:60]}" in text
     assert "0.750 sample-42 decontamination.coco" in text
 
 
@@ -248,12 +248,12 @@ def test_recordings_are_drawn(planted, tmp_path):
 
 def test_signals_without_values_and_drops_without_samples_have_their_words(pages):
     text = Tags(pages[None]).text
-    without = text.partition("Without any value here:")[2]
+    without = text.partition("Signals without values:")[2]
     assert "image_nsfw" in without
     assert "image_entropy" in without  # its only value is no number
     empty = Tags(pages["empty"]).text
     assert "3 records were delivered 0 could be read" in empty
-    assert "None have been measured yet." in empty
+    assert "No signal has been measured yet." in empty
     assert "image.broken failed in samples 3" in empty
 
 
@@ -262,7 +262,7 @@ def test_a_corpus_without_policy_or_tables_has_a_page(tmp_path):
     bare.mkdir()
     write_curation(plant(bare, "policy: {}\n"), bare / "p.html")
     page = (bare / "p.html").read_text()
-    assert list(ends(page, "image_min_side")) == ["The lowest", "The highest"]
+    assert list(ends(page, "image_min_side")) == ["Lowest values", "Highest values"]
     assert 'id="histogram-image_min_side"' in page
     assert not re.search(LIMIT_LABEL, page)
     (tmp_path / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
@@ -280,7 +280,7 @@ def test_pairs_are_shown_where_they_were_measured(tmp_path):
     put(workspace, "pairs__local", pairs, rows)
     write_curation(workspace, tmp_path / "p.html")
     page = (tmp_path / "p.html").read_text()
-    keys = [key for _, key in ends(page, "text_image_cosine")["The lowest"]]
+    keys = [key for _, key in ends(page, "text_image_cosine")["Lowest values"]]
     assert keys[:2] == ["sample-1", "sample-2"]
     # Drop "two" has no row of pairs at all: these samples lack the value like the first.
     assert "59 of 85 samples measured" in Tags(part_of(page, "text_image_cosine")).text

@@ -185,7 +185,7 @@ def test_searches_show_scores(released):
     _, found = _page(released, _searches())
     assert "0.250 raw 0.750" in found.text
     assert "Corrected by csls; the best of the candidates that were fetched." in found.text
-    assert "nothing was found" in found.text
+    assert "no results" in found.text
 
 
 def test_a_corpus_without_release_or_stages_has_a_page(workspace, tmp_path):
@@ -196,7 +196,7 @@ def test_a_corpus_without_release_or_stages_has_a_page(workspace, tmp_path):
     empty.mkdir()
     (empty / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
     _, found = _page(Workspace.open(empty))
-    assert "None was." in found.text
+    assert "No record was lost." in found.text
 
 
 PAIRS = {"low": -0.2, "high": 0.8, "matching": [0, 1, 5], "unrelated": [9, 2, 0], "auc": 0.9}
