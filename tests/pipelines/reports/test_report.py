@@ -1,4 +1,4 @@
-"""The report of a corpus whose texts are hostile, and the pictures in it."""
+"""The corpus report, of a corpus with hostile texts, and its plots."""
 
 import io
 import re
@@ -26,9 +26,9 @@ BETTER = {**FIGURES, "r@1": 0.25, "mrr": 0.325, "median_rank": float("nan"), "k_
 
 
 def _thumbnail() -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(made, "jpeg")
-    return made.getvalue()
+    encoded = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(encoded, "jpeg")
+    return encoded.getvalue()
 
 
 def _put(tables, name, table_schema, rows):
@@ -51,7 +51,7 @@ def _direction(query, gallery, method, reason):
 @pytest.fixture
 def workspace(tmp_path):
     (tmp_path / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
-    made = Workspace.open(tmp_path)
+    corpus = Workspace.open(tmp_path)
     stages = [
         _stage("one", "samples", 5, 2, 1),
         _stage("one", "signals", 5),
@@ -60,26 +60,27 @@ def workspace(tmp_path):
         _stage("*", "duplicates", 9),
         _stage("*", "decisions", 7, 2),
     ]
-    _put(made.tables, "stages", schema.STAGES, stages)
-    gone = {"drop": "one", "stage": "samples", "source": "s"}
+    _put(corpus.tables, "stages", schema.STAGES, stages)
+    lost = {"drop": "one", "stage": "samples", "source": "s"}
     small = {"outcome": "rejected", "rule": "image_pixels", "value": None, "threshold": "9"}
     ledger = [
-        {**gone, **small, "key": HOSTILE},
-        {**gone, **small, "key": "later", "value": "another record's"},
-        {**gone, "key": "k3", "outcome": "failed", "rule": "unreadable", "error": HOSTILE},
+        {**lost, **small, "key": HOSTILE},
+        {**lost, **small, "key": "later", "value": "another record's"},
+        {**lost, "key": "k3", "outcome": "failed", "rule": "unreadable", "error": HOSTILE},
     ]
-    _put(made.tables, "ledger", schema.LEDGER, ledger)
+    _put(corpus.tables, "ledger", schema.LEDGER, ledger)
     samples = [
         {"drop": "one" if i < 5 else HOSTILE, "id": f"id{i}", "source": "s", "key": f"key-{i}"}
         for i in range(9)
     ]
-    _put(made.tables, "samples", schema.SAMPLES, samples)
-    why = {"rule": "text_chars.max", "value": "2001", "threshold": "2000"}
+    _put(corpus.tables, "samples", schema.SAMPLES, samples)
+    reason = {"rule": "text_chars.max", "value": "2001", "threshold": "2000"}
     decided = [
-        {**s, "keep": i < 7, "policy": "p", **({} if i < 7 else why)} for i, s in enumerate(samples)
+        {**s, "keep": i < 7, "policy": "p", **({} if i < 7 else reason)}
+        for i, s in enumerate(samples)
     ]
-    _put(made.tables, "decisions", schema.DECISIONS, decided)
-    return made
+    _put(corpus.tables, "decisions", schema.DECISIONS, decided)
+    return corpus
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def released(workspace):
         name = f"gallery__local__{modality}"
         _put(workspace.tables, name, wide, [row])
         versions[name] = workspace.tables.version(name)
-    ways = [
+    directions = [
         _direction("text", "image", "none", "raw, because nothing was better"),
         _direction("image", "text", "nnn", "nnn gains on held-out pairs"),
         _direction("image", "image", "none", "there are no pairs"),
@@ -109,7 +110,7 @@ def released(workspace):
         fingerprints={"image": "a@1", "text": "b@1"},
         banks={},
         versions=versions,
-        directions={w.name: w for w in ways},
+        directions={d.name: d for d in directions},
         evaluation={"text->image": figures, "image->text": better},
         policy="p",
     )
@@ -118,12 +119,12 @@ def released(workspace):
 
 def _searches():
     hit = {"id": "i", "_score": 0.25, "_raw_score": 0.75, "_bias": 0.5, "key": "k"}
-    shown = {**hit, "rank": 1, "modality": "image", "caption": HOSTILE, "thumbnail": _thumbnail()}
-    told = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000}
-    svg = {**told, "caption": None, "thumbnail": b"<svg onload=alert(3)>"}
+    image = {**hit, "rank": 1, "modality": "image", "caption": HOSTILE, "thumbnail": _thumbnail()}
+    text = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000}
+    svg = {**text, "caption": None, "thumbnail": b"<svg onload=alert(3)>"}
     return [
-        Search(HOSTILE, HOSTILE, None, [shown, told], "nnn", True),
-        Search("by image", None, _thumbnail(), [told, svg], "csls", False),
+        Search(HOSTILE, HOSTILE, None, [image, text], "nnn", True),
+        Search("by image", None, _thumbnail(), [text, svg], "csls", False),
         Search("nothing", "a cat", b"not an image", [], "none", True),
     ]
 
@@ -135,7 +136,7 @@ def _page(workspace, searches=()) -> tuple[str, Tags]:
     return page, Tags(page)
 
 
-def test_hostile_texts_are_shown_as_texts(released):
+def test_hostile_texts_are_escaped(released):
     page, found = _page(released, _searches())
     names = {tag for tag, _ in found.tags}
     assert not names & {"script", "iframe", "object", "link", "svg", "form", "base"}
@@ -144,11 +145,11 @@ def test_hostile_texts_are_shown_as_texts(released):
     assert len(page) < 400_000
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(released):
+def test_the_page_loads_nothing(released):
     page, found = _page(released, _searches())
-    asked = [attrs[n] for _, attrs in found.tags for n in ("src", "srcset", "href") if n in attrs]
-    assert len(asked) > 5
-    assert all(url.startswith("data:image/") for url in asked)
+    urls = [attrs[n] for _, attrs in found.tags for n in ("src", "srcset", "href") if n in attrs]
+    assert len(urls) > 5
+    assert all(url.startswith("data:image/") for url in urls)
     assert not re.search(r"url\(|@import", page)
     policy = [a["content"] for t, a in found.tags if a.get("http-equiv")]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
@@ -170,7 +171,7 @@ def test_reasons_come_with_one_record_as_example(released):
     assert "another record's" not in found.text
 
 
-def test_figures_stand_side_by_side_where_there_is_a_correction(released):
+def test_raw_and_corrected_measures_are_compared(released):
     _, found = _page(released)
     assert "R@1 10.0% 25.0%" in found.text
     assert "Median rank 9.0 –" in found.text
@@ -209,7 +210,7 @@ TRIED = [
 ]
 
 
-def test_intervals_languages_and_all_pictures_are_shown_where_there_are_any(released):
+def test_intervals_languages_and_plots_are_shown_if_there_are_any(released):
     last = releases.latest(released.tables)
     found = dict(last.evaluation["image->text"])
     found["intervals"] = {"raw": {"r@1": {"mean": 0.1, "low": 0.05, "high": 0.15}}}
@@ -244,7 +245,7 @@ def test_intervals_languages_and_all_pictures_are_shown_where_there_are_any(rele
     assert page.count("<figure>") == 3
 
 
-def test_the_best_setting_of_each_method_is_drawn():
+def test_best_settings_has_one_row_for_each_method():
     best = retrieval_plots.best_settings([*TRIED, {"method": "broken"}])
     assert [row["mrr"] for row in best] == [0.3, 0.25, 0.2, 0.1]
 
@@ -280,7 +281,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("name", DRAWN)
-def test_pictures_are_small_pngs(name, dark):
+def test_plots_are_small_pngs(name, dark):
     drawn = DRAWN[name](dark)
     assert len(drawn) < 60_000
     with Image.open(io.BytesIO(drawn)) as image:
@@ -308,7 +309,7 @@ def test_a_histogram_of_a_page_has_bars_limits_and_labels():
     assert "var(--lost)" not in again
 
 
-def test_pictures_change_with_what_they_show():
+def test_plots_change_with_their_data():
     def occurrence(**counts):
         return retrieval_plots.k_occurrence(counts)
 
@@ -333,8 +334,8 @@ def test_pictures_change_with_what_they_show():
     assert len(set(drawn)) == len(drawn)
 
 
-def test_hubs_reach_as_far_as_they_stand():
-    """The axis is logarithmic: an item a thousand times in top tens is not drawn at the edge."""
+def test_a_hub_is_drawn_far_to_the_right():
+    """An item in a thousand top tens is drawn near the right end of the logarithmic axis."""
     counts = [10] * 3 + [0] * 996 + [1]
     with Image.open(io.BytesIO(retrieval_plots.k_occurrence({"raw": counts}))) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
