@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from embedders import media
-from embedders.media import image
+from embedders.media.image import read_image
 from pipelines.engine import ray_tasks
 from pipelines.engine.crash_markers import CrashMarkers, blame, may_die_again, were_left
+from pipelines.samples import sample_row as sample_row_module
 from pipelines.samples import stage as samples_stage
 from pipelines.samples.error_budget import Budget
 from pipelines.samples.sample_row import sample_row
@@ -144,9 +144,10 @@ def test_a_record_that_was_deadly_twice_is_not_decoded_again(
     """A third death is blamed on the reader, and nothing after that position is read."""
     workspace = deliver(tmp_path, poison=(4,))
     decoded: list[bytes] = []
-    read_image = image.read_image
     monkeypatch.setattr(
-        media, "read_image", lambda data, limits: decoded.append(data) or read_image(data, limits)
+        sample_row_module,
+        "read_image",
+        lambda data, limits: decoded.append(data) or read_image(data, limits),
     )
     (drop,) = staleness.drops(workspace).values()
     unit = next(u for u in list_units(drop) if u.name == "0.tar")

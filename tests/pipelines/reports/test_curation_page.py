@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from orchestration.cli.main import main
 from pipelines.decisions.stage import decide
-from pipelines.reports.curation.column_statistics import MOST, Ends, Numbers, bins, tally
+from pipelines.reports.curation.bins import bins
+from pipelines.reports.curation.column_statistics import MOST, Ends, Numbers, tally
 from pipelines.reports.curation.columns import columns
 from pipelines.reports.curation.data import read_page_data
 from pipelines.reports.curation.exclusion import GROUPS, Count, groups, wilson
