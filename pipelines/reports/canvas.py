@@ -62,12 +62,18 @@ def canvas(
     return figure, drawn
 
 
-def bare_canvas(width: float, height: float) -> "tuple[Figure, Axes]":
-    """A figure for `svg` that is filled by axes without spines and ticks; sizes in points."""
+def bare_canvas(width: float, height: float, above: float) -> "tuple[Figure, Axes]":
+    """A figure for `svg` with axes without spines and ticks.
+
+    Args:
+        width: of figure and axes, in points.
+        height: of the axes, in points.
+        above: room above the axes, in points. Matplotlib cuts off lines outside of a figure.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width / _POINTS, height / _POINTS), dpi=_POINTS)
-    axes = figure.add_axes((0, 0, 1, 1))
+    figure = Figure(figsize=(width / _POINTS, (height + above) / _POINTS), dpi=_POINTS)
+    axes = figure.add_axes((0, 0, 1, height / (height + above)))
     axes.set_axis_off()
     return figure, axes
 

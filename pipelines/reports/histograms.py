@@ -66,24 +66,30 @@ def page_histograms(panels: Sequence[Panel]) -> list[str]:
     """
     from markupsafe import escape
 
-    figure, axes = bare_canvas(WIDTH, HEIGHT)
+    room = _above(max((_rows_of_labels(panel, _LETTERS) for panel in panels), default=0))
+    figure, axes = bare_canvas(WIDTH, HEIGHT, room)
     drawn = []
     for panel in panels:
         _draw_histogram(axes, panel, Ink.of(dark=False), _LETTERS, _ROW / HEIGHT)
         for place, label in _ticks(panel.edges, _LETTERS):
             transform = axes.get_xaxis_transform()
             axes.text(place, -0.04, label, ha="center", va="top", transform=transform)
-        name, above = escape(panel.name), 6 + _ROW * _rows_of_labels(panel, _LETTERS)
+        name, above = escape(panel.name), _above(_rows_of_labels(panel, _LETTERS))
         box = (-_SIDE, -above, WIDTH + 2 * _SIDE, HEIGHT + above + _BELOW)
         drawn.append(
             f'<svg class="histogram" viewBox="{" ".join(map(str, box))}" role="img"'
             f' aria-label="histogram of {name}">'
-            f'<g class="bars" id="histogram-{name}">{svg(figure)}</g></svg>'
+            f'<g class="bars" id="histogram-{name}" transform="translate(0 {-room})">'
+            f"{svg(figure)}</g></svg>"
         )
         # Making axes takes longer than drawing in them, and a page has some fifty histograms.
         for artist in (*axes.patches, *axes.lines, *axes.texts):
             artist.remove()
     return drawn
+
+
+def _above(rows_of_labels: int) -> int:
+    return 6 + _ROW * rows_of_labels
 
 
 def histograms(panels: Sequence[Panel], dark: bool = False) -> bytes:
