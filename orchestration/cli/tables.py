@@ -13,7 +13,7 @@ from pipelines.policy.whatif import Comparison
 from pipelines.reports.measures import GEOMETRY, MEASURES, ends, measures_of, plain, sides
 from pipelines.sources.drops import Drop
 from store.lineage import Event
-from store.tables.drift import DRIFT_HEADERS, Drift
+from store.tables.drift import DRIFT_HEADERS, Drift, drift_cells
 from store.tables.lance_tables import Tables
 from store.tables.projections import Learned
 from store.tables.releases import Release
