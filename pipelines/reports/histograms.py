@@ -6,6 +6,7 @@ values they hold, since the bins of a heavy tail are of one ratio.
 
 import math
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -64,7 +65,6 @@ def page_histograms(panels: Sequence[Panel]) -> list[str]:
     Each is a group with the id `histogram-NAME`, which a page can show again in small. Its bars
     fill the rectangle from (0, 0) to (WIDTH, HEIGHT).
     """
-    from markupsafe import escape
 
     room = _above(max((_rows_of_labels(panel, _LETTERS) for panel in panels), default=0))
     figure, axes = bare_canvas(WIDTH, HEIGHT, room)
