@@ -13,16 +13,16 @@ from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store import spherical_kmeans
+from store.arrays import as_matrix, is_unit_length
 from store.config.signals import Pairs
 from store.corrections.kernels.masks import IdIndex
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 from store.tables.schema import MODALITIES
 from store.tables.staging import Entry
 
 MODALITY_PAIRS = (("text", "image"), ("text", "audio"), ("image", "audio"))
 RULE = "pairs.vector"
-_LENGTH_TOLERANCE = 1e-3  # by which the length of a vector may differ from 1
 _READ_ROWS = 8192  # vectors that are read at a time
 
 
@@ -50,8 +50,7 @@ class VectorTable:
             block = row_ids.slice(start, _READ_ROWS).to_pylist()
             column = take(self.uri, self.version, block, ["vector"])["vector"]
             vectors[start : start + _READ_ROWS] = as_matrix(column)
-        lengths = np.linalg.norm(vectors, axis=1)
-        return vectors, np.abs(lengths - 1) <= _LENGTH_TOLERANCE  # False for NaN
+        return vectors, is_unit_length(vectors)
 
 
 class ReferenceBank:

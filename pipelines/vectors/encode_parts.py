@@ -18,6 +18,7 @@ from pipelines.engine.progress import watch
 from pipelines.vectors.pending_parts import PendingParts, pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
+from store.arrays import is_unit_length
 from store.errors import InvariantError
 from store.tables.lance_tables import take
 from store.tables.staging import Entry, StageRun
@@ -26,7 +27,6 @@ from store.workspace import Workspace
 # The largest unit: large enough that its overhead is small, small enough that it is soon redone.
 UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
 _UNIT_BYTES = 16 << 20
-_UNIT_LENGTH_TOLERANCE = 1e-3
 
 
 def encode_parts(
@@ -153,11 +153,10 @@ def _entries(unit: pa.RecordBatch, result: UnitResult) -> list[Entry]:
 
 
 def _check_unit_length(ids: list[str], vectors: np.ndarray) -> None:
-    lengths = np.linalg.norm(vectors, axis=1)
-    wrong = ~(np.abs(lengths - 1) <= _UNIT_LENGTH_TOLERANCE)  # True for NaN
+    wrong = ~is_unit_length(vectors)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InvariantError(
             f"{int(wrong.sum())} vectors of a batch are not of unit length; for example, that of"
-            f" part {ids[row]} has length {lengths[row]:g}; nothing was published"
+            f" part {ids[row]} has length {np.linalg.norm(vectors[row]):g}; nothing was published"
         )

@@ -12,8 +12,9 @@ from pipelines.vectors.encode_parts import encode_parts, vector_rows
 from pipelines.vectors.pending_parts import pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
+from store.arrays import as_matrix
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, quote
+from store.tables.lance_tables import quote
 from store.tables.names import features_table, vectors_table
 from store.tables.staging import Entry, StageRun, begin
 from store.workspace import Workspace
@@ -92,7 +93,7 @@ def project(
     ):
         for batch in parts.with_features(features.to_reader(), _ROWS):
             ids = batch["part_id"].to_pylist()
-            vectors = projection(as_matrix(pa.chunked_array([batch["vector"]])))
+            vectors = projection(as_matrix(batch["vector"]))
             unit = f"{modality}-{identity.run_key(ids)[:16]}"
             writer.add(unit, vector_rows(ids, vectors, encoder, run.schema), [])
         return parts.total, parts.kept + writer.kept

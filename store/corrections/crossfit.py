@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from store.arrays import connected_components
 from store.corrections.correction import Correction
 from store.corrections.evaluate import evaluate
 from store.corrections.fit import Spec, fit_many
@@ -149,15 +150,9 @@ def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:
         codes = relevant.rows
     else:
         codes = np.unique(ids, return_inverse=True)[1][relevant.rows]
-    label = np.arange(relevant.count.size)
-    while True:
-        least = np.full(codes.max(initial=-1) + 1, relevant.count.size)
-        np.minimum.at(least, codes, label[relevant.query])
-        joined = label.copy()
-        np.minimum.at(joined, relevant.query, least[codes])
-        if (joined == label).all():
-            return label
-        label = joined
+    queries = relevant.count.size
+    nodes = queries + int(codes.max(initial=-1)) + 1
+    return connected_components(relevant.query, queries + codes, nodes)[:queries]
 
 
 def assign_folds(groups: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
+from store.arrays import as_matrix
 from store.errors import EncoderError
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, quote
+from store.tables.lance_tables import quote
 
 LEAST_BANK = 16  # queries; a correction cannot be fitted on fewer
 _DESCRIBED = ["split", "modality", "part_id", "origin", "encoder"]
