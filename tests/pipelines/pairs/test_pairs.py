@@ -211,7 +211,7 @@ def test_clusters_hold_near_vectors(tmp_path: Path) -> None:
     again = deliver(tmp_path / "again", rows[::-1], dict(zip(part_ids, vectors, strict=True)))
     measure_pairs(StageContext(configured(again, clusters=4)))
     assert pair_rows(again).equals(measured)
-    assert signal_metadata.show(configured(corpus, clusters=4))["clusters"]
+    assert signal_metadata.pairs(configured(corpus, clusters=4))["clusters"]
 
 
 def test_a_linear_head_must_fit_the_space(corpus: Workspace) -> None:

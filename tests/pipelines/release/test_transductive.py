@@ -68,10 +68,11 @@ def test_stored_figures_stay_inductive(squares, forced):
     assert {f["protocol"] for f in forced.evaluation.values()} == {"inductive"}
 
 
-def test_the_table_fits_eighty_columns(squares, forced):
+def test_the_table_fits_eighty_columns(squares, forced, monkeypatch):
     evaluation = evaluate_transductive(squares.tables, forced)
     printed = io.StringIO()
-    tables.figures(Console(width=80, file=printed), forced, evaluation)
+    monkeypatch.setattr(tables, "console", Console(width=80, file=printed))
+    tables.print_evaluation(forced, evaluation)
     lines = printed.getvalue().splitlines()
     assert f"{NAME} by nnn, transductive: " in printed.getvalue()
     heads = ["raw", "95%", "corrected", "95%", "gain", "95%"]
