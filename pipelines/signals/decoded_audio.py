@@ -1,15 +1,11 @@
 """Decodes a recording once, block by block, for all scorers that measure audio."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import soundfile
-
+from embedders.media.audio import blocks, open_sound
 from pipelines.signals.scorer import AudioMeter, SoundScorer, Values
-
-_BLOCK_VALUES = 1 << 18  # frames times channels
+from store.errors import RecordError
 
 
 def measure_sound(
@@ -36,16 +32,14 @@ def measure_sound(
             meters.pop(name, None)
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate, channels = file.samplerate, file.channels
+        with open_sound(data) as sound:
             for scorer in scorers:
-                if meter := attempt(scorer.name, scorer.start, rate, channels):
+                if meter := attempt(scorer.name, scorer.start, sound.samplerate, sound.channels):
                     meters[scorer.name] = meter
-            buffer = np.empty((max(1, _BLOCK_VALUES // channels), channels), np.float32)
-            while len(block := file.read(out=buffer)):
+            for block in blocks(sound):
                 for name, meter in list(meters.items()):
                     attempt(name, meter.add, block)
-    except (soundfile.SoundFileError, OSError, ValueError, OverflowError) as error:
+    except RecordError as error:
         return {}, {scorer.name: error for scorer in scorers}
     for name, meter in list(meters.items()):
         values |= attempt(name, meter.result) or {}
