@@ -73,6 +73,10 @@ def no_state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {}
 
 
+def keep_queries(params: Params, state: Mapping[str, Array], queries: Array) -> tuple[Array, float]:
+    return queries, 1.0
+
+
 @dataclass(frozen=True)
 class Method:
     """One correction method.
@@ -86,6 +90,9 @@ class Method:
         query_needs: the statistics of the query bank that it needs, from its parameters.
         gallery_needs: the statistics of the gallery bank that it needs, from its parameters.
         state: `state(params, banks)` computes arrays once from the banks.
+        move_queries: `move_queries(params, state, queries)` returns the bank queries that a second
+            method is fitted on, unit rows (m, d), and a scale: one unit of their scores against
+            g' is `scale` units of q . g'.
         dynamic: True if it corrects only the queries whose raw top item is flagged as a hub. The
             threshold of the flag has the rank `params["k"]`.
         moves: True if g' differs from g.
@@ -101,6 +108,7 @@ class Method:
     query_needs: Callable[[Params], Needs] = no_needs
     gallery_needs: Callable[[Params], Needs] = no_needs
     state: Callable[[Params, FitBanks], dict[str, Array]] = no_state
+    move_queries: Callable[[Params, Mapping[str, Array], Array], tuple[Array, float]] = keep_queries
     dynamic: bool = False
     moves: bool = False
     composes: bool = False
