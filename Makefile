@@ -4,6 +4,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 UV_VERSION := 0.13.8
 
+# Runs a command, and prints what it printed only where it failed.
+silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
+
 .PHONY: demo test test-slow heads check format lock clean
 
 demo: $(READY)
@@ -23,6 +26,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(call silent,$(BIN)/lint-imports --no-logo --no-cache)
+	$(BIN)/vulture
+	$(call silent,$(BIN)/deptry .)
+	$(BIN)/python tools/check_licences.py
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -36,7 +43,7 @@ $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/uv || $(PYTHON) -m venv .venv \
 	  || { echo "python3 cannot make environments here: apt install python3-venv"; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -18,7 +18,7 @@ from assets.drift_check import no_drift
 from assets.materialise import DROPS
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
-from store.tables.names import pairs_table, vectors_table
+from store.tables.names import bank_table, gallery_table, pairs_table, vectors_table
 from store.tables.stages import EVERY_DROP
 from store.tables.staging import record
 from store.workspace import Workspace
@@ -153,10 +153,10 @@ def decisions_conserved(corpus: Workspace, drop: str) -> tuple[dict[str, Any], l
 def gallery_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]]:
     """As many rows as were counted, each part once, vectors of length 1, biases finite."""
     columns = ["part_id", "vector", *(f"bias_{m}" for m in schema.MODALITIES)]
-    dim = corpus.tables.open(f"banks__{corpus.config.space}").schema.field("vector").type.list_size
+    dim = corpus.tables.open(bank_table(corpus.config.space)).schema.field("vector").type.list_size
     rows, parts, off = 0, set(), 0
     for modality in schema.MODALITIES:
-        name = f"gallery__{corpus.config.space}__{modality}"
+        name = gallery_table(corpus.config.space, modality)
         if not corpus.tables.exists(name):
             continue
         dataset = corpus.tables.open(name)

@@ -40,15 +40,15 @@ class Run:
     memory: float  # MB
 
 
-def measure(found: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
+def measure(pairs: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
     """Recall of the copies with one edit, and precision over all copies.
 
     Args:
-        found: pairs (a, b) of text numbers, a < b.
+        pairs: pairs (a, b) of text numbers, a < b.
         texts: the texts with their planted copies.
     """
     once, all_copies = _pairs(texts.copies()), _pairs(texts.copies() | texts.twice)
-    return len(found & once) / len(once), len(found & all_copies) / max(1, len(found))
+    return len(pairs & once) / len(once), len(pairs & all_copies) / max(1, len(pairs))
 
 
 def isotrope_pairs(texts: list[str]) -> set[tuple[int, int]]:

@@ -18,7 +18,7 @@ from pipelines.reports.plots import contact_sheet, fates, similarities
 from pipelines.reports.retrieval_plots import ABOUT, draw
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, one_of, quote
-from store.tables.names import vectors_table
+from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.releases import Release
 from store.tables.stages import EVERY_DROP
 from store.tables.staging import record
@@ -112,7 +112,7 @@ def decisions(corpus: Workspace) -> dict[str, Any]:
 
 def banks(corpus: Workspace) -> dict[str, Any]:
     """How many parts each split has, of what origin; why queries of other origin are not in it."""
-    name = f"banks__{corpus.config.space}"
+    name = bank_table(corpus.config.space)
     columns = ["split", "modality", "origin"]
     found = corpus.tables.open(name).to_table(columns=[*columns, "part_id"])
     counts = found.group_by(columns).aggregate([("part_id", "count_distinct")])
@@ -130,7 +130,7 @@ def gallery(corpus: Workspace) -> dict[str, Any]:
     """How many parts each gallery shows, and the first pictures of it."""
     rows, shown = [], []
     for modality in schema.MODALITIES:
-        name = f"gallery__{corpus.config.space}__{modality}"
+        name = gallery_table(corpus.config.space, modality)
         if corpus.tables.exists(name):
             opened = corpus.tables.open(name)
             rows.append((modality, opened.count_rows(), *_spread(corpus.tables, name)))

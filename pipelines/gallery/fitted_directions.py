@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from store.tables.lance_tables import Tables
+from store.tables.names import directions_table
 from store.tables.releases import Direction
 
 
@@ -34,10 +35,6 @@ _SCHEMA = pa.schema(
         pa.field("floor", pa.list_(pa.float32())),
     ]
 )
-
-
-def directions_table(space: str) -> str:
-    return f"directions__{space}"
 
 
 def forget_fitted(tables: Tables, space: str) -> None:

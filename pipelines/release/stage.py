@@ -1,7 +1,7 @@
 """release: the versions that belong together, evaluated, tagged and listed."""
 
 from embedders.corpus_space import space_config
-from pipelines.gallery.fitted_directions import directions_table, read_fitted
+from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate, harmed
 from pipelines.release.languages import read_translated
@@ -9,7 +9,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe
-from store.tables.names import bank_table, gallery_table
+from store.tables.names import bank_table, directions_table, gallery_table
 from store.tables.releases import Release
 from store.tables.staging import Counts, begin, publish
 

@@ -45,11 +45,17 @@ ALWAYS: tuple[Scorer, ...] = (
 )
 
 
+def check_models(signals: Signals) -> None:
+    """Raises EncoderError if corpus.yaml turns on a model whose package is not installed."""
+    if signals.nsfw is True:
+        image_nsfw.packaged_model()
+
+
 def active(signals: Signals, root: Path) -> tuple[Scorer, ...]:
     """The scorers that corpus.yaml asks for; `root` is the corpus's folder."""
     return (
         *ALWAYS,
-        *((image_nsfw.NSFW,) if signals.nsfw else ()),
+        *((image_nsfw.nsfw(signals.nsfw_model(root)),) if signals.nsfw else ()),
         *((audio_speech.SPEECH,) if signals.speech else ()),
         *(classifier(n, c, c.path(root)) for n, c in signals.classifiers().items()),
     )

@@ -22,7 +22,7 @@ from pipelines.signals.incremental import (
     standing,
     written,
 )
-from pipelines.signals.registry import active
+from pipelines.signals.registry import active, check_models
 from pipelines.signals.scoring import Scored, score_carefully
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -68,6 +68,7 @@ def measure(context: StageContext) -> Counts:
     """
     workspace, tables, config = context.workspace, context.tables, context.config
     drop = context.drop_name
+    check_models(config.signals)
     key, versions = run_keys.signals(context), run_keys.scorers(workspace)
     here = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:

@@ -111,21 +111,6 @@ def listing_hash(drop: Drop) -> str:
     return digest.hexdigest()
 
 
-def latest_change(drop: Drop) -> float:
-    """The latest modification time of the drop's files and folders, in seconds since the epoch.
-
-    Raises:
-        SourceError: the drop cannot be listed.
-    """
-    fs = file_system(drop.root)
-    times = (
-        _info(drop, fs, path).changed
-        for path, is_folder, _ in _walk(drop, fs)
-        if not is_folder or "://" not in drop.root  # an object store's folders have no time
-    )
-    return max(times, default=0.0)
-
-
 def drop_files(drop: Drop) -> Iterator[str]:
     """The paths of a drop's files and links, relative to its root.
 

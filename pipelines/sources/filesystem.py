@@ -8,7 +8,6 @@ import io
 import os
 import stat
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from posixpath import basename, join
 from typing import Any, BinaryIO, Protocol, cast
@@ -31,13 +30,11 @@ class FolderEntry:
 class FileInfo:
     """What changes when a file changes.
 
-    `size` is in bytes. `stamp` is the modification time in ns, or an object's ETag. `changed` is
-    the modification time in seconds since the epoch.
+    `size` is in bytes. `stamp` is the modification time in ns, or an object's ETag.
     """
 
     size: int
     stamp: str
-    changed: float
 
 
 class FileSystem(Protocol):
@@ -110,7 +107,7 @@ class _Local:
 
     def info(self, path: str) -> FileInfo:
         status = os.lstat(join(self.root, path))
-        return FileInfo(status.st_size, str(status.st_mtime_ns), status.st_mtime)
+        return FileInfo(status.st_size, str(status.st_mtime_ns))
 
     def open(self, path: str) -> BinaryIO:
         full = Path(self.root, path)
@@ -185,9 +182,7 @@ class _Remote:
                 raise OSError(error_text(error)) from error
         stamp = next((details[k] for k in _STAMP_KEYS if details.get(k)), "")
         time = next((details[k] for k in _TIME_KEYS if details.get(k)), 0.0)
-        seconds = time.timestamp() if isinstance(time, datetime) else time
-        changed = float(seconds) if isinstance(seconds, int | float) else 0.0
-        return FileInfo(details.get("size") or 0, str(stamp or time), changed)
+        return FileInfo(details.get("size") or 0, str(stamp or time))
 
     def open(self, path: str) -> BinaryIO:
         full = join(self.base, path)

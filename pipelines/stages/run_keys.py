@@ -126,15 +126,19 @@ KEYS: dict[str, Callable[[StageContext], str]] = {
 def scorers(workspace: Workspace) -> dict[str, str]:
     """The versions of the scorers that corpus.yaml turns on, by name.
 
-    The version of a classifier includes a digest of its weights and settings.
+    The version of a classifier, or of a model by path, includes a digest of its weights and
+    settings.
 
-    Raises NotFoundError if a classifier's file is missing.
+    Raises NotFoundError if a model's file is missing.
     """
     config = workspace.config.signals
     versions = {name: str(version) for name, version in SCORERS.items()}
     for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
         if is_on:
             versions[name] = str(OPTIONAL[name])
+    if (model := config.nsfw_model(workspace.root)) is not None:
+        content = identity.content(workspace.file("signals.nsfw", str(model))).hex()
+        versions["image_nsfw"] += f"-{identity.run_key('image_nsfw', content)[:12]}"
     for name, classifier in config.classifiers().items():
         path = workspace.file(f"signals.{name}.model", str(classifier.path(workspace.root)))
         settings = classifier.model_dump(), identity.content(path).hex()

@@ -14,7 +14,7 @@ from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
 from store.tables import schema
 from store.tables.lance_tables import as_matrix, quote
-from store.tables.names import vectors_table
+from store.tables.names import features_table, vectors_table
 from store.tables.staging import Entry, StageRun, begin
 from store.workspace import Workspace
 
@@ -24,7 +24,7 @@ _ROWS = 4096
 def source(space: Space, modality: str) -> tuple[str, str]:
     """The table and the encoder of a tower's vectors as they are before any projection."""
     if modality in space.aligned:
-        return f"features__{space.name}__{modality}", space.aligned[modality].encoder
+        return features_table(space.name, modality), space.aligned[modality].encoder
     return vectors_table(space.name), space.towers[modality]
 
 

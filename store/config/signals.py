@@ -50,18 +50,26 @@ class Signals(Section):
     """Optional signals that models compute. Each takes longer than all other signals together.
 
     Attributes:
-        nsfw: `image_nsfw`, by NudeNet.
+        nsfw: `image_nsfw`: true for the model of the package nudenet (AGPL-3.0, the extra
+            `nsfw-agpl`), or the path of an ONNX file of the same signature; a relative path starts
+            at the corpus's folder.
         speech: `audio_speech`, by Silero.
         aesthetic: a classifier for `image_aesthetic`.
         watermark: a classifier for `image_watermark`.
         other: a classifier for `image_class`. The key in corpus.yaml is `class`.
     """
 
-    nsfw: bool = False
+    nsfw: bool | Annotated[str, Field(min_length=1)] = False
     speech: bool = False
     aesthetic: Classifier | None = None
     watermark: Classifier | None = None
     other: Classifier | None = Field(default=None, alias="class")
+
+    def nsfw_model(self, root: Path) -> Path | None:
+        """The file that `nsfw` names, if any; `root` is the corpus's folder."""
+        if isinstance(self.nsfw, bool):
+            return None
+        return (root / Path(self.nsfw).expanduser()).resolve()
 
     def classifiers(self) -> dict[str, Classifier]:
         """The configured classifiers by the name of their signal."""

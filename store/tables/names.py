@@ -6,6 +6,11 @@ def vectors_table(space: str) -> str:
     return f"vectors__{space}"
 
 
+def features_table(space: str, modality: str) -> str:
+    """The vectors of a frozen encoder for the parts of a modality, before projection."""
+    return f"features__{space}__{modality}"
+
+
 def pairs_table(space: str) -> str:
     """Signals that compare the parts of a sample."""
     return f"pairs__{space}"
@@ -16,13 +21,18 @@ def bank_table(space: str) -> str:
     return f"banks__{space}"
 
 
+def directions_table(space: str) -> str:
+    """The fitted corrections of the last gallery build, by direction."""
+    return f"directions__{space}"
+
+
 def gallery_table(space: str, modality: str) -> str:
     """The items of one modality that search reads."""
     return f"gallery__{space}__{modality}"
 
 
 def drift_table(space: str) -> str:
-    """Measurements of how fresh queries differ from those of a release."""
+    """The drift measurements of releases."""
     return f"drift__{space}"
 
 

@@ -34,7 +34,10 @@ GOOD = "sources:\n  photos:\n    path: drops\n"
         (GOOD + "corrections:\n  query_bank: file\n", r":4: .*file and queries: PATH go together"),
         (GOOD + "corrections: {queries: a.txt}\n", r":4: .*file and queries: PATH go together"),
         (GOOD + "corrections: {query_bank: [corpus, log]}\n", r"log needs a log: add `query_log: "),
-        (GOOD + "corrections:\n  methods: [magic]\n", r":5: .*no correction called 'magic'; there"),
+        (
+            GOOD + "corrections:\n  methods: [magic]\n",
+            r":5: .*no correction called 'magic'; the methods are",
+        ),
         (
             GOOD + 'corrections:\n  directions: {"text->film": nnn}\n',
             r":5: .*'text->film': not a direction such as text->image;"

@@ -3,14 +3,13 @@
 Steps after reading are told by the rules' names alone, so that rules of any kind have their place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import duckdb
 
 from pipelines.engine.duckdb_scratch import listed
-from pipelines.reports.curation.column_statistics import SampleRef
 
 _TESTS = ("min", "max", "in", "not_in", "null")
 STEPS = {
@@ -134,11 +133,6 @@ def merged(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
         row["records"] += reason.records
         row["thresholds"].add(reason.threshold)
     return sorted(found.values(), key=lambda row: -row["records"])
-
-
-def examples(reasons: Sequence[Reason]) -> set[SampleRef]:
-    """The samples by which reasons of `decisions` are told."""
-    return {(r.drop, r.id) for r in reasons if r.stage == "decisions" and r.id is not None}
 
 
 def _by_rule(reasons: Iterable[Reason]) -> list[tuple[str, int]]:

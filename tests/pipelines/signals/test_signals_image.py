@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 
 from pipelines.signals.decoded_image import measure_picture, open_picture
 from pipelines.signals.scorer import Picture
-from pipelines.signals.scorers import image_hash, image_nsfw, image_pixels
+from pipelines.signals.scorers import image_hash, image_pixels
 from pipelines.signals.scorers.image_classifier import classifier
 from store.config.signals import Classifier
 from store.errors import EncoderError
@@ -146,24 +146,6 @@ def test_a_hash_of_nothing_says_so() -> None:
 
 
 # Models
-
-NUDE = {"BUTTOCKS_EXPOSED", "ANUS_EXPOSED"} | {
-    f"{who}_EXPOSED" for who in ("FEMALE_BREAST", "FEMALE_GENITALIA", "MALE_GENITALIA")
-}
-
-
-def test_the_nsfw_model_sees_what_its_package_shows_it() -> None:
-    import nudenet
-
-    image = scene(3, (320, 200))
-    bgr = np.ascontiguousarray(np.asarray(image)[..., ::-1])
-    theirs, *_ = nudenet.nudenet._read_image(bgr)
-    np.testing.assert_allclose(image_nsfw.network_input(image), theirs, atol=1e-6)
-    score = image_nsfw.score(Picture(image, animated=False))["image_nsfw"]
-    found = nudenet.NudeDetector().detect(bgr)
-    exposed = [f["score"] for f in found if f["class"] in NUDE]
-    assert exposed, "a scene is needed in which the model sees something"
-    assert score == pytest.approx(max(exposed), abs=1e-4)
 
 
 def test_a_classifier_by_path(tmp_path) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from pipelines.sources.drops import find_drops, latest_change, listing_hash
+from pipelines.sources.drops import find_drops, listing_hash
 from pipelines.sources.units import list_units
 from store.config.limits import Limits
 from store.errors import SourceError
@@ -141,7 +141,7 @@ def test_an_emptied_drop_is_refused(tmp_path):
     with pytest.raises(SourceError, match="no files"):
         list_units(drop)
     (tmp_path / "d").rmdir()
-    for function in (list_units, listing_hash, latest_change):
+    for function in (list_units, listing_hash):
         with pytest.raises(SourceError):
             function(drop)
 
@@ -156,5 +156,3 @@ def test_the_listing_hash_depends_on_files_and_times_but_not_on_the_root(tmp_pat
     assert listing_hash(one) == listing_hash(two)
     os.utime(second / "d" / "a.png", ns=(10**18, 10**18 + 1))
     assert listing_hash(one) != listing_hash(two)
-    (first / "d" / "b.png").write_bytes(b"P")
-    assert latest_change(one) == pytest.approx((first / "d" / "b.png").stat().st_mtime, abs=0.1)
