@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from assets import corpus_assets, drop_assets
 from assets.drift_check import no_drift
 from assets.materialise import DROPS
+from store.arrays import LENGTH_TOLERANCE, is_unit_length
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
 from store.tables.names import bank_table, gallery_table, pairs_table, vectors_table
@@ -23,7 +24,6 @@ from store.tables.stages import EVERY_DROP
 from store.tables.staging import record
 from store.workspace import Workspace
 
-TOLERANCE = 1e-3  # of a vector's length
 _ROWS = 8192
 
 # (corpus, drop or "*") -> what was found, and what of it breaks the promise
@@ -95,7 +95,7 @@ def pairs_sound(corpus: Workspace, drop: str) -> tuple[dict[str, Any], list[str]
         for name in off:
             values = pc.drop_null(batch[name]).to_numpy()
             ends = _ENDS.get(name.rpartition("_")[2], (-np.inf, np.inf))
-            within = (values >= ends[0] - TOLERANCE) & (values <= ends[1] + TOLERANCE)
+            within = (values >= ends[0] - LENGTH_TOLERANCE) & (values <= ends[1] + LENGTH_TOLERANCE)
             off[name] += int((~(within & np.isfinite(values))).sum())
     found, broken = _conserved(corpus, "pairs", drop, rows)
     if rows != samples:
@@ -213,7 +213,7 @@ def _count(tables: Tables, name: str, where: str | None) -> int:
 
 def _off_unit_length(rows: Any, dim: int | None = None) -> np.ndarray:
     """(n,) whether the first `dim` dimensions (None: all) of a row's vector are not of length 1."""
-    return ~(np.abs(np.linalg.norm(_numbers(rows["vector"])[:, :dim], axis=1) - 1) <= TOLERANCE)
+    return ~is_unit_length(_numbers(rows["vector"])[:, :dim])
 
 
 def _finite(rows: Any, columns: list[str]) -> np.ndarray:

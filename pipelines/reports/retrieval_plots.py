@@ -27,7 +27,7 @@ def draw(direction: Direction, found: Mapping[str, Any], dark: bool = False) -> 
 
     Args:
         direction: what the release says of it.
-        found: its figures, as `pipelines.release.evaluate.evaluate` gives them.
+        found: its figures, as `pipelines.release.evaluate.evaluate_directions` gives them.
     """
     shown = sides(found, direction.method)
     pictures = {}

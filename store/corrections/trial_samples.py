@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from store.arrays import connected_components
 from store.corrections.kernels.arrays import Array, to_numpy
 from store.corrections.kernels.masks import as_ids
 from store.metrics.retrieval import Relevant
@@ -111,15 +112,9 @@ def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:
         codes = relevant.rows
     else:
         codes = np.unique(ids, return_inverse=True)[1][relevant.rows]
-    label = np.arange(relevant.count.size)
-    while True:
-        least = np.full(codes.max(initial=-1) + 1, relevant.count.size)
-        np.minimum.at(least, codes, label[relevant.query])
-        joined = label.copy()
-        np.minimum.at(joined, relevant.query, least[codes])
-        if (joined == label).all():
-            return label
-        label = joined
+    queries = relevant.count.size
+    nodes = queries + int(codes.max(initial=-1)) + 1
+    return connected_components(relevant.query, queries + codes, nodes)[:queries]
 
 
 def renumber(rows: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from store.arrays import as_matrix
 from store.tables import schema
-from store.tables.lance_tables import as_matrix
 from store.tables.staging import record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, begin, deliver
