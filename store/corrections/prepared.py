@@ -21,7 +21,7 @@ from store.corrections.kernels.arrays import (
 )
 from store.corrections.kernels.masks import as_ids
 from store.corrections.kernels.threads import Span, each
-from store.corrections.method import FitBanks
+from store.corrections.method import FitBanks, MovedQueries
 from store.corrections.recipe import NONE, Recipe
 from store.errors import InputError
 
@@ -39,14 +39,14 @@ class Group(NamedTuple):
         mover: one of the recipes; all have the same first method with the same parameters.
         state: state of the first method.
         scanner: bank statistics of the moved rows.
-        scale: factor of the second method's bias; see `Method.move_queries`.
+        moved: the bank queries that the second method is fitted on.
         members: for each recipe, its index and the state of its second method.
     """
 
     mover: Recipe
     state: dict[str, Array]
     scanner: BankScanner
-    scale: float
+    moved: MovedQueries
     members: list[tuple[int, dict[str, Array]]]
 
 
@@ -71,18 +71,18 @@ class Prepared:
         recipes = [self.recipes[i] for i in indices]
         mover = recipes[0]
         state = mover.first.state(mover.first_params, self.banks)
-        scanner, scale = self.raw_scanner, 1.0
+        scanner, moved = self.raw_scanner, MovedQueries(self.banks.query)
         if mover.first.name != NONE.name and any(r.second.name != NONE.name for r in recipes):
-            queries, scale = mover.first.move_queries(mover.first_params, state, self.banks.query)
+            moved = mover.first.move_queries(mover.first_params, state, self.banks.query)
             scanner = BankScanner(
-                self._moved_banks(mover, state, queries),
+                self._moved_banks(mover, state, moved.rows),
                 [(r.second, r.second_params) for r in recipes],
             )
         members = [
             (i, self.recipes[i].second.state(self.recipes[i].second_params, scanner.banks))
             for i in indices
         ]
-        return Group(mover, state, scanner, scale, members)
+        return Group(mover, state, scanner, moved, members)
 
     def _moved_banks(self, mover: Recipe, state: dict[str, Array], queries: Array) -> FitBanks:
         """Moved bank queries, and the gallery bank moved in the same way as gallery rows."""
@@ -155,17 +155,16 @@ class Prepared:
                 r = self.recipes[index]
                 compiled = r.second.compile(r.second_params, state, rows, statistics)
                 vectors = moved if compiled.vectors is None else compiled.vectors
+                bias = compiled.bias
+                if r.second.name == NONE.name:
+                    bias = own_bias
+                elif group.moved.offset is not None:
+                    bias = vectors @ group.moved.offset + group.moved.scale * bias
                 flag = None
                 if r.second.dynamic:
                     assert statistics.query is not None
                     flag = statistics.query.margins[r.second_params["k"]] >= FLAG_MARGIN
-                yield index, vectors, _sum_biases(own_bias, compiled.bias, group.scale), flag
-
-
-def _sum_biases(first: Array | None, second: Array | None, scale: float) -> Array | None:
-    if second is None:
-        return first
-    return scale * second if first is None else first + scale * second
+                yield index, vectors, bias, flag
 
 
 def _allocate(rows: Array, r: Recipe) -> Applied:

@@ -32,6 +32,8 @@ from store.corrections.methods import centered
 from store.corrections.methods.invgc_local import normalise
 from store.errors import InputError
 
+LEAST_VARIANCE = 1e-12  # of a dimension: banks of equal rows have none, and no inverse
+
 
 def paired_ids(query_ids: np.ndarray | None, gallery_ids: np.ndarray | None) -> np.ndarray:
     """The ids that both banks have, sorted; empty if a bank has no ids."""
@@ -71,7 +73,8 @@ def _pair_means(rows: np.ndarray, row_ids: np.ndarray, ids: np.ndarray) -> np.nd
 def _covariance(rows: np.ndarray, ridge: float) -> np.ndarray:
     covariance = rows.T @ rows / len(rows)
     dims = len(covariance)
-    return covariance + ridge * np.trace(covariance) / dims * np.eye(dims)
+    variance = max(np.trace(covariance) / dims, LEAST_VARIANCE)
+    return covariance + ridge * variance * np.eye(dims)
 
 
 def compile(

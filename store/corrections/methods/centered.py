@@ -10,14 +10,22 @@ bias(g) with
     g' = norm(g - mu_g), bias(g) = mu_q . g'
 
 The method has no parameters. In a composition such as centered+nnn, the second method is fitted on
-the queries norm(b - mu_q). A score q . g' is |q - mu_q| times the score of the centred
-query, plus mu_q . g', so the second bias is multiplied by the mean of |b - mu_q|.
+the queries norm(b - mu_q). A score q . g' is |q - mu_q| times the score of the centred query, plus
+mu_q . g', so the second bias is multiplied by the mean of |b - mu_q|.
 """
 
 from collections.abc import Mapping
 
 from store.corrections.kernels.arrays import Array, row_norms
-from store.corrections.method import BOTH_BANKS, BankStatistics, Compiled, FitBanks, Method, Params
+from store.corrections.method import (
+    BOTH_BANKS,
+    BankStatistics,
+    Compiled,
+    FitBanks,
+    Method,
+    MovedQueries,
+    Params,
+)
 from store.corrections.methods.invgc_local import normalise
 
 
@@ -32,10 +40,10 @@ def compile(
     return Compiled(vectors, vectors @ state["query"])
 
 
-def move_queries(params: Params, state: Mapping[str, Array], queries: Array) -> tuple[Array, float]:
-    """norm(b - mu_q), and the mean length of b - mu_q."""
+def move_queries(params: Params, state: Mapping[str, Array], queries: Array) -> MovedQueries:
+    """norm(b - mu_q), the mean length of b - mu_q, and mu_q."""
     centred = queries - state["query"]
-    return normalise(centred), float(row_norms(centred).mean())
+    return MovedQueries(normalise(centred), float(row_norms(centred).mean()), state["query"])
 
 
 METHOD = Method(
