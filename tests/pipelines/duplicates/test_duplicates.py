@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from assets.checks import duplicates_sound
 from assets.metadata import tables as metadata_tables
+from assets.table_checks import duplicates_sound
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.policy.judge import gather, judge
@@ -111,7 +111,7 @@ def test_each_kind_is_found_with_its_survivor(corpus: Workspace) -> None:
         ("quoted", "b"): ("evaluation:held-out", "test-2"),
     }
     assert duplicates_sound(corpus, "*")[1] == []
-    assert metadata_tables.duplicates(corpus)["lost"]
+    assert metadata_tables.duplicates(corpus)["duplicates"]
     details = {s.detail for s in why(corpus.tables, "text") if s.drop == "a"}
     edited = next(i for i, n in name.items() if n == "edited")
     assert any(d.startswith(f"is represented by {edited}, similarity 0.") for d in details)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from assets.checks import pairs_sound
 from assets.metadata import signals as signal_metadata
+from assets.table_checks import pairs_sound
 from pipelines.pairs import stage
 from pipelines.pairs.measure import PairScorer, TileVectors
 from pipelines.pairs.stage import measure_pairs
@@ -55,7 +55,7 @@ def test_values_are_those_of_a_dense_reference(corpus: Workspace) -> None:
         assert signals == pytest.approx({n: row[n] for n in signals}, abs=2e-5)
     assert sum(bool(signals) for signals in expected.values()) > 40
     assert pairs_sound(corpus, "*")[1] == []
-    assert {"spread", "picture, spread"} <= set(signal_metadata.show(corpus))
+    assert {"signals", "histograms"} <= set(signal_metadata.pairs(corpus))
 
 
 def test_values_do_not_depend_on_the_order_of_arrival(corpus: Workspace, tmp_path: Path) -> None:
