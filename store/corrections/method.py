@@ -87,6 +87,10 @@ class MovedQueries(NamedTuple):
     scale: float = 1.0
     offset: Array | None = None
 
+    def fold(self, vectors: Array | None, bias: Array) -> Array:
+        """A bias (n,) for scores of the moved queries, as a bias for q . g'. `vectors` are g'."""
+        return bias if self.offset is None else vectors @ self.offset + self.scale * bias
+
 
 def keep_queries(params: Params, state: Mapping[str, Array], queries: Array) -> MovedQueries:
     return MovedQueries(queries)

@@ -155,11 +155,9 @@ class Prepared:
                 r = self.recipes[index]
                 compiled = r.second.compile(r.second_params, state, rows, statistics)
                 vectors = moved if compiled.vectors is None else compiled.vectors
-                bias = compiled.bias
-                if r.second.name == NONE.name:
-                    bias = own_bias
-                elif group.moved.offset is not None:
-                    bias = vectors @ group.moved.offset + group.moved.scale * bias
+                bias = own_bias
+                if compiled.bias is not None:
+                    bias = group.moved.fold(vectors, compiled.bias)
                 flag = None
                 if r.second.dynamic:
                     assert statistics.query is not None

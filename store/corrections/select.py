@@ -243,7 +243,8 @@ def best_candidate(trial: Trial, default: int, used: np.ndarray) -> int:
     ranks, groups = trial.reciprocal_ranks[:, used], trial.groups[used]
     scores = [_score(candidate - ranks[default], groups) for candidate in ranks]
     best = int(np.argmax(scores)) if max(scores) > 0 else default
-    return 0 if _score(ranks[0] - ranks[best], groups) > 0 else best
+    # Zero means that every query has the same rank, so there is nothing to correct.
+    return 0 if _score(ranks[0] - ranks[best], groups) >= 0 else best
 
 
 def _score(differences: np.ndarray, groups: np.ndarray) -> float:
