@@ -81,33 +81,42 @@ def centered(g, B, H):
 
 
 def potentials(B, H, beta, same, iterations=10):
-    """log of the column scales v (m,) of Sinkhorn's iteration on exp(beta H B'), largest one 0.
+    """u (h,) and v (m,) of Sinkhorn's iteration on K = exp(beta H B'), and K.
 
     `same` (h, m) is True for pairs that are left out. Rows or columns without any pair get the
-    mean of the logs of the others.
+    geometric mean of the others. The columns of u K v sum to one.
     """
 
-    def log_scale(sums):
+    def inverse(sums):
         logs = -np.log(np.where(sums > 0, sums, 1))
         return np.exp(np.where(sums > 0, logs, logs[sums > 0].mean() if sums.any() else 0))
 
     K = np.where(same, 0, np.exp(beta * (H @ B.T)))
     u = np.ones(len(H))
-    for _ in range(iterations):
-        v = log_scale(u @ K)
-        u = log_scale(K @ v)
-    return np.log(v / v.max())
+    v = inverse(u @ K)
+    for _ in range(iterations - 1):
+        u = inverse(K @ v)
+        v = inverse(u @ K)
+    return u, v, K
 
 
 def sinkhorn(g, B, H, *, beta, query_ids=None, gallery_ids=None, row_id=None):
+    """A row with the id of a bank item gets the potentials v that the other items give."""
     same = np.zeros((len(H), len(B)), bool)
-    keep = np.ones(len(B), bool)
+    keep, others = np.ones(len(B), bool), np.ones(len(H), bool)
     if query_ids is not None:
         same = gallery_ids[:, None] == query_ids[None, :]
-        keep = query_ids != row_id
-    v = potentials(B, H, beta, same)
-    total = np.log(np.exp(v).sum() / np.exp(v[keep]).sum())
-    return g, (lse(beta * (B[keep] @ g) + v[keep]) + total) / beta
+        keep, others = query_ids != row_id, gallery_ids != row_id
+    u, v, K = potentials(B, H, beta, same)
+    factor = np.log((v / v.max()).sum() / (v / v.max())[keep].sum())
+    own = 1 / np.maximum(v * (u[others] @ K[others]), 0.1) if not others.all() else np.ones(len(v))
+    terms = beta * (B[keep] @ g) + np.log(v / v.max())[keep]
+    change = 0
+    if not others.all():
+        h = H[~others][0]
+        at_item = beta * (B[keep] @ h) + np.log(v / v.max())[keep]
+        change = lse(at_item + np.log(own[keep])) - lse(at_item)
+    return g, (lse(terms) + factor + change) / beta
 
 
 def canonical(g, B, H, *, mix, ridge, query_ids, gallery_ids, row_id=None):
