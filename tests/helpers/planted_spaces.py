@@ -33,6 +33,11 @@ KINDS = {
 }
 
 
+def families(rng: np.random.Generator, rows: int, members: int, detail: float = 0.3) -> np.ndarray:
+    """(members, rows, d) contents: the members of a row are alike and differ in details."""
+    return rng.normal(size=(rows, DIMS)) + detail * rng.normal(size=(members, rows, DIMS))
+
+
 class Pairs(NamedTuple):
     """n items, and of each a query and another caption, which may be in the bank; all (n, d)."""
 
@@ -41,11 +46,21 @@ class Pairs(NamedTuple):
     captions: np.ndarray
 
 
-def draw(kind: str, rng: np.random.Generator, rows: int, noise: float = 0.7) -> Pairs:
-    """Draw pairs of a planted space. The common direction is the same for all draws."""
+def draw(
+    kind: str,
+    rng: np.random.Generator,
+    rows: int,
+    noise: float = 0.7,
+    content: np.ndarray | None = None,
+) -> Pairs:
+    """Draw pairs of a planted space. The common direction is the same for all draws.
+
+    Args:
+        content: (rows, d) of the items; random by default.
+    """
     spread, of_queries, of_bank = KINDS[kind]
     direction = np.eye(DIMS)[0] * np.sqrt(DIMS)
-    content = rng.normal(size=(rows, DIMS))
+    content = rng.normal(size=(rows, DIMS)) if content is None else content
 
     def view(share: np.ndarray | float) -> np.ndarray:
         noisy = content + noise * rng.normal(size=(rows, DIMS)) + share * direction

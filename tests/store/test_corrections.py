@@ -64,6 +64,17 @@ def test_rank_is_exact(method, seed, k):
     assert all(len(set(row)) == len(row) for row in index.tolist())
 
 
+def test_queries_are_searched_as_unit_rows():
+    data = arrays(17)
+    c = fit("centered+nnn", **data)
+    queries = unit_rows(np.random.default_rng(17), 5)
+    mapped = c.map_queries(3 * queries)
+    np.testing.assert_allclose(mapped, queries, atol=1e-6)
+    scores = c.rank(3 * queries, 1)[1]
+    best = (mapped @ c.vectors.T - c.bias).max(axis=1)
+    np.testing.assert_allclose(scores[:, 0], best, atol=1e-6)
+
+
 def test_equal_scores_are_ordered_by_the_lower_row():
     gallery = np.ones((3000, 4), np.float32) / 2
     gallery[1234] = [1, 0, 0, 0]
