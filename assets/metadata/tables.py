@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from assets.metadata.markdown import picture, table
 from assets.metadata.signals import distributions, excluded
 from pipelines.reports.curation.report import PAGE
-from pipelines.reports.measures import GEOMETRY, ends, measures_of, plain, sides
+from pipelines.reports.measures import GEOMETRY, ends, measures_of, plain, searched, sides
 from pipelines.reports.outcomes import Outcomes, read_outcomes, total_by_rule
 from pipelines.reports.plots import contact_sheet, outcome_bars, similarities
 from pipelines.reports.retrieval_plots import ABOUT, draw
@@ -147,6 +147,7 @@ def release(corpus: Workspace) -> dict[str, Any]:
         if "raw" in figures:
             metadata[title] = _measures(figures, direction.method)
             geometry = [(GEOMETRY[name], figures[name]) for name in GEOMETRY if name in figures]
+            metadata[f"searched, {title}"] = searched(figures)
             metadata[f"geometry, {title}"] = table(("geometry", "raw vectors"), geometry)
             if "languages" in figures:
                 metadata[f"languages, {title}"] = _languages(figures["languages"], direction.method)

@@ -10,7 +10,15 @@ from rich.table import Table
 
 from orchestration.cli.console import console
 from pipelines.policy.whatif import Comparison
-from pipelines.reports.measures import GEOMETRY, MEASURES, ends, measures_of, plain, sides
+from pipelines.reports.measures import (
+    GEOMETRY,
+    MEASURES,
+    ends,
+    measures_of,
+    plain,
+    searched,
+    sides,
+)
 from pipelines.sources.drops import Drop
 from store.lineage import Event
 from store.tables.drift import DRIFT_HEADERS, Drift, drift_cells
@@ -86,7 +94,7 @@ def _cell(value: Any) -> str:
 
 def print_gains(release: Release) -> None:
     """Print the main measures of all directions, raw and corrected, in one table."""
-    title = f"release {release.number}: test pairs, against the whole gallery"
+    title = f"release {release.number}: test pairs, against the items that are not in the bank"
     table = Table("direction", "scores", title=title, title_justify="left", pad_edge=False)
     measures = [m for m in MEASURES if m.key in _MAIN_MEASURES]
     for measure in measures:
@@ -121,7 +129,7 @@ def print_alignment(learned: Sequence[Learned]) -> None:
 
 def print_evaluation(release: Release, evaluation: Mapping[str, Any]) -> None:
     """Print all measures, raw and corrected side by side, by direction, with 95% intervals."""
-    console.print(f"release {release.number}: test pairs, against the whole gallery")
+    console.print(f"release {release.number}: test pairs, against items that are not in the bank")
     if not evaluation:
         console.print("no direction is corrected, so there is nothing to fit on the test queries")
     for name, direction in release.directions.items():
@@ -133,7 +141,7 @@ def print_evaluation(release: Release, evaluation: Mapping[str, Any]) -> None:
             console.print(f"{name}: no test pairs")
             continue
         protocol = figures.get("protocol", "inductive")
-        counts = f"{figures['queries']:,} queries, {figures['gallery']:,} items"
+        counts = f"{figures['queries']:,} queries, {searched(figures)}"
         title = f"{name} by {direction.method}, {protocol}: {counts}"
         console.print(escape(title), style="bold")
         console.print(_measures_table(figures, direction.method))

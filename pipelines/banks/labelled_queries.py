@@ -26,6 +26,14 @@ class Gallery:
     clusters: np.ndarray
     parts: np.ndarray
 
+    def without(self, clusters: np.ndarray) -> np.ndarray:
+        """(n,) bool, False for the items of these clusters."""
+        return ~np.isin(self.clusters, clusters)
+
+    def take(self, mask: np.ndarray) -> "Gallery":
+        """The items where `mask` (n,) is True."""
+        return Gallery(self.vectors[mask], self.clusters[mask], self.parts[mask])
+
     def rows(self, parts: set[str]) -> list[int]:
         """The rows of parts, ascending; parts that are not in the gallery are left out."""
         index = lookup(self.parts, np.array(sorted(parts), dtype=str))

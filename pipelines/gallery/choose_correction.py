@@ -109,6 +109,7 @@ def _choose(
         gallery_bank_ids=items.clusters,
         exclude=validation.own_rows,
         methods=settings.methods,
+        own_bank=banks.is_own(query),
         seed=settings.seed,
     )
     return _Choice(

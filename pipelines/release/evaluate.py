@@ -1,7 +1,9 @@
 """Evaluate the galleries of a release on test pairs, raw and corrected side by side.
 
 The protocol is inductive: corrections were fitted on the pairs of the bank and chosen on the
-validation pairs; the test pairs are neither. The whole gallery is searched.
+validation pairs; the test pairs are neither. The gallery is searched without the items whose pairs
+are in the bank: a correction knows their captions and not those of the test items, which would
+place the test items lower than new items of a growing corpus are placed.
 """
 
 from typing import Any
@@ -39,8 +41,9 @@ def evaluate_directions(
 
     Returns:
         JSON values by direction; directions within one modality only if they have test queries.
-        Each has `protocol`, `method`, `params`, `reason`, `queries` and `gallery` (numbers of
-        queries and items). With test queries it also has:
+        Each has `protocol`, `method`, `params`, `reason`, `queries`, `gallery` (numbers of queries
+        and of items that are searched) and `left_out` (items of the bank). With test queries it
+        also has:
 
         - `raw`, `corrected`: the figures of `store.corrections.Evaluation`;
         - `intervals` of both (mean, low and high at 95%), `gains` (intervals of the paired
@@ -59,6 +62,26 @@ def evaluate_directions(
         for name, f in figures.items()
         if f["queries"] or directions[name].query != directions[name].gallery
     }
+
+
+def read_unseen(
+    dataset: lance.LanceDataset, banks: Banks, direction: Direction, dim: int
+) -> tuple[Gallery, Correction, int]:
+    """A gallery and its correction (`read_compiled`) without the items whose clusters are in the
+    bank, and the number of these items."""
+    gallery, compiled = read_compiled(dataset, direction, dim)
+    in_bank = np.concatenate(
+        [banks.items(direction.gallery).clusters, banks.queries(direction.query).clusters]
+    )
+    unseen = gallery.without(in_bank)
+    correction = Correction(
+        compiled.method,
+        compiled.params,
+        compiled.vectors[unseen],
+        compiled.bias[unseen],
+        None if compiled.flag is None else compiled.flag[unseen],
+    )
+    return gallery.take(unseen), correction, int((~unseen).sum())
 
 
 def labelled_test_queries(banks: Banks, direction: Direction, gallery: Gallery) -> LabelledQueries:
@@ -106,7 +129,7 @@ def _evaluate(
     dim: int,
     translated: TranslatedQueries,
 ) -> dict[str, Any]:
-    gallery, compiled = read_compiled(dataset, direction, dim)
+    gallery, compiled, left_out = read_unseen(dataset, banks, direction, dim)
     queries = labelled_test_queries(banks, direction, gallery)
     figures: dict[str, Any] = {
         "protocol": corrections.INDUCTIVE,
@@ -115,6 +138,7 @@ def _evaluate(
         "reason": direction.reason,
         "queries": queries.answered,
         "gallery": len(gallery.parts),
+        "left_out": left_out,
     }
     if not queries.answered:
         return figures

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.gallery.read_back import read_compiled
-from pipelines.release.evaluate import labelled_test_queries, measure, side_by_side
+from pipelines.release.evaluate import (
+    labelled_test_queries,
+    measure,
+    read_unseen,
+    side_by_side,
+)
 from store.corrections import TRANSDUCTIVE, fit
 from store.tables.banks import Banks
 from store.tables.lance_tables import Tables
@@ -39,7 +43,7 @@ def _evaluate(
     tables: Tables, release: Release, banks: Banks, direction: Direction
 ) -> dict[str, Any]:
     dataset = tables.open(release.gallery(direction.gallery), version=release.tag)
-    gallery, _ = read_compiled(dataset, direction, release.dim)
+    gallery, _, left_out = read_unseen(dataset, banks, direction, release.dim)
     test = labelled_test_queries(banks, direction, gallery)
     if not test.answered:
         return {}
@@ -61,5 +65,6 @@ def _evaluate(
         "params": direction.params,
         "queries": test.answered,
         "gallery": len(gallery.parts),
+        "left_out": left_out,
         **side_by_side(before, after),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.reports.html import number, write
-from pipelines.reports.measures import GEOMETRY, Measure, ends, measures_of, sides
+from pipelines.reports.measures import GEOMETRY, Measure, ends, measures_of, searched, sides
 from pipelines.reports.outcomes import StageCounts, read_outcomes, total_by_rule, with_keys
 from pipelines.reports.plots import Bar, funnel
 from pipelines.reports.retrieval_plots import ABOUT, draw
@@ -98,6 +98,7 @@ def _directions(release: Release) -> list[dict[str, Any]]:
                 "choice": direction,
                 "figures": figures,
                 "sides": compared,
+                "searched": searched(figures) if "gallery" in figures else "",
                 "rows": [_measure_row(figures, m, compared) for m in measures_of(figures)],
                 "geometry": {GEOMETRY[g]: figures[g] for g in GEOMETRY if g in figures},
                 "plots": {name: {"light": light[name], "dark": dark[name]} for name in light},

@@ -58,6 +58,13 @@ def sides(figures: Mapping[str, Any], method: str) -> list[str]:
     return ["raw"] if method == "none" else [s for s in ("raw", "corrected") if s in figures]
 
 
+def searched(figures: Mapping[str, Any]) -> str:
+    """What was ranked, such as "409 items (searched without the 475 items of the bank)"."""
+    left_out = figures.get("left_out", 0)  # releases of older versions searched all items
+    without = f" (searched without the {left_out:,} items of the bank)" if left_out else ""
+    return f"{figures['gallery']:,} items{without}"
+
+
 def plain(value: Any, form: str = ".3f") -> str:
     """A number as text; a dash for None, NaN and infinity."""
     return format(value, form) if value is not None and math.isfinite(value) else "–"

@@ -79,6 +79,12 @@ class Banks:
         `bank`."""
         return "queries" if modality in self._modalities_of_queries else "bank"
 
+    def is_own(self, modality: str) -> bool:
+        """Whether the query bank of a modality is drawn from the corpus alone."""
+        split = self.query_split(modality)
+        rows = self.select(["origin"], split=split, modality=modality)
+        return set(rows["origin"].to_pylist()) <= {"corpus"}
+
     @cached_property
     def _modalities_of_queries(self) -> set[str]:
         return set(self.select(["modality"], split="queries")["modality"].to_pylist())

@@ -42,9 +42,14 @@ def test_the_bank_holds_the_test_queries_and_the_protocol_is_transductive(square
     clusters, parts = (rows[c].to_numpy(zero_copy_only=False) for c in ("cluster", "part_id"))
     bank, bank_ids, _ = banks.part("bank", "text")
     queries, ids, query_parts = banks.part("test", "text")
+    items, item_ids, _ = banks.part("bank", "image")
+    unseen = ~np.isin(clusters.astype(str), np.concatenate([bank_ids, item_ids]))
+    assert result["gallery"] == stored["gallery"] == unseen.sum()
+    assert result["left_out"] == stored["left_out"] == (~unseen).sum() > 0
+    gallery, clusters, parts = gallery[unseen], clusters[unseen], parts[unseen]
     pairs = banks.pairs("test", "text", "image")
     right = [[i for i, part in enumerate(parts) if part in pairs[p]] for p in query_parts]
-    common = {"gallery": gallery, "gallery_bank": banks.part("bank", "image")[0]}
+    common = {"gallery": gallery, "gallery_bank": items}
 
     def figures(query_bank, query_bank_ids):
         c = corrections.fit(
@@ -75,6 +80,9 @@ def test_the_table_fits_eighty_columns(squares, forced, monkeypatch):
     tables.print_evaluation(forced, evaluation)
     lines = printed.getvalue().splitlines()
     assert f"{NAME} by nnn, transductive: " in printed.getvalue()
+    left_out = evaluation[NAME]["left_out"]
+    words = " ".join(printed.getvalue().split())
+    assert f"(searched without the {left_out} items of the bank)" in words
     heads = ["raw", "95%", "corrected", "95%", "gain", "95%"]
     start = next(i for i, line in enumerate(lines) if line.split() == heads)
     rows = [line.split() for line in lines[start + 2 : start + 13]]
