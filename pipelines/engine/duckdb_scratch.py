@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import quote
 from store.workspace import Workspace
 
@@ -69,15 +70,22 @@ def load(
     drop: str | None = None,
 ) -> None:
     """Some columns of a Lance table as a table of the database, of the same name; without rows
-    where the corpus has no such table yet, or one from before it had these columns."""
+    where the corpus has no such table yet. Columns that the table lacks are null."""
     tables = workspace.tables
     there = tables.open(table) if tables.exists(table) else None
-    if there is not None and set(columns) <= set(there.schema.names):
+    fields = pa.schema([schema.field(c) for c in columns])
+    if there is not None:
+        absent = {field.name for field in missing(table, there.schema, schema, columns)}
+        present = [c for c in columns if c not in absent]
         where = None if drop is None else f"drop = {quote(drop)}"
-        scanner = there.scanner(columns=list(columns), filter=where, batch_size=ROWS)
-        stream = scanner.to_reader()
+        scanner = there.scanner(columns=present, filter=where, batch_size=ROWS)
+        if absent:
+            batches = (with_nulls(batch, schema, columns) for batch in scanner.to_batches())
+            stream = pa.RecordBatchReader.from_batches(fields, batches)
+        else:
+            stream = scanner.to_reader()
     else:
-        stream = pa.schema([schema.field(c) for c in columns]).empty_table().to_reader()
+        stream = fields.empty_table().to_reader()
     execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream)
 
 

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from store.corrections.kernels.threads import workers
 from store.identity import pack, unpack
-from store.tables import schema
+from store.tables import damage, schema
+from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table
 from store.workspace import Workspace
@@ -69,14 +70,17 @@ def _scan(tables: Tables, name: str, known: pa.Schema, wanted: list[str]) -> pa.
     fields = pa.schema([known.field(c) for c in wanted])
     none = _coded(pa.RecordBatch.from_pylist([], schema=fields))
     dataset = tables.open(name) if tables.exists(name) else None
-    if dataset is None or not set(wanted) <= set(dataset.schema.names):
+    if dataset is None:
         return pa.Table.from_batches([none])
+    absent = missing(name, dataset.schema, known, wanted)
+    present = [c for c in wanted if c not in {field.name for field in absent}]
 
     def read(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
-        return [
-            _coded(batch)
-            for batch in fragment.scanner(columns=wanted, batch_size=_ROWS).to_batches()
-        ]
+        with damage.detected(dataset.uri, dataset.version):
+            return [
+                _coded(with_nulls(batch, known, wanted))
+                for batch in fragment.scanner(columns=present, batch_size=_ROWS).to_batches()
+            ]
 
     with ThreadPoolExecutor(workers()) as pool:
         parts = chain.from_iterable(pool.map(read, dataset.get_fragments()))

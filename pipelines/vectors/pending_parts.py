@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, value
 from pipelines.policy.row_rules import passes, prefilter
+from store.tables.columns import differ_in_width
 from store.tables.lance_tables import Tables, quote
 from store.tables.staging import StageRun
 from store.workspace import Workspace
@@ -113,7 +114,7 @@ def _passed(workspace: Workspace, drop: str) -> pa.RecordBatchReader:
 
 
 def _embedded(tables: Tables, table: str, columns: pa.Schema, encoder: str) -> pa.RecordBatchReader:
-    if not tables.exists(table) or not tables.open(table).schema.equals(columns):
+    if not tables.exists(table) or differ_in_width(tables.open(table).schema, columns):
         return _PART.empty_table().to_reader()
     here = f"encoder = {quote(encoder)}"
     return tables.open(table).scanner(columns=["part_id"], filter=here).to_reader()

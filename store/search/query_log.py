@@ -208,7 +208,7 @@ def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     ]
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), len(rows[0].vector))
     batch = pa.RecordBatch.from_arrays([*arrays, vectors], schema=columns)
-    tables.replace(query_log_table(space), columns, [batch], "false")
+    tables.replace(query_log_table(space), columns, [batch], "false", other_width=True)
 
 
 def _cutoff(settings: corrections.QueryLog | None) -> datetime:
