@@ -28,9 +28,9 @@ from machine import unit_rows
 
 from pipelines.gallery.fit import FitSpec, FitSpecs
 from pipelines.gallery.rows import TILE, Compiled, TableVersion, gallery_rows
+from store.arrays import as_matrix
 from store.corrections import fit
 from store.tables.banks import Bank
-from store.tables.lance_tables import as_matrix
 
 DIM, EQUAL = 512, 1e-6
 SPECS = {  # one correction for each query modality

@@ -24,6 +24,21 @@ class NotFoundError(IsotropeError, LookupError):
     """Something named does not exist: a table, a release, a key, a column or a file."""
 
 
+class DamagedTableError(IsotropeError):
+    """A table exists, but its files cannot be read: one is missing, torn or has wrong bytes."""
+
+
+class SchemaError(IsotropeError):
+    """A table has other columns than this version of isotrope reads or writes.
+
+    Nothing was written.
+    """
+
+
+class FormatError(IsotropeError):
+    """The format of a table is newer than this version of isotrope, or must be migrated first."""
+
+
 class ConservationError(IsotropeError):
     """input = kept + rejected + failed does not hold, so nothing was published."""
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from store.corrections.kernels.threads import workers
 from store.identity import pack, unpack
-from store.tables import schema
+from store.tables import damage, schema
+from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table
 from store.workspace import Workspace
@@ -78,12 +79,17 @@ def _scan(tables: Tables, name: str, columns_schema: pa.Schema, columns: list[st
     fields = pa.schema([columns_schema.field(c) for c in columns])
     empty = _encoded(pa.RecordBatch.from_pylist([], schema=fields))
     dataset = tables.open(name) if tables.exists(name) else None
-    if dataset is None or not set(columns) <= set(dataset.schema.names):
+    if dataset is None:
         return pa.Table.from_batches([empty])
+    absent = missing(name, dataset.schema, columns_schema, columns)
+    present = [c for c in columns if c not in {field.name for field in absent}]
 
     def read(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
-        scanner = fragment.scanner(columns=columns, batch_size=_BATCH_ROWS)
-        return [_encoded(batch) for batch in scanner.to_batches()]
+        with damage.detected(dataset.uri, dataset.version):
+            return [
+                _encoded(with_nulls(batch, columns_schema, columns))
+                for batch in fragment.scanner(columns=present, batch_size=_BATCH_ROWS).to_batches()
+            ]
 
     with ThreadPoolExecutor(workers()) as pool:
         batches = chain.from_iterable(pool.map(read, dataset.get_fragments()))

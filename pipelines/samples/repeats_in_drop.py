@@ -76,7 +76,7 @@ def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
         _REPEATS,
         lambda p: (
             p
-            | "Staged" >> ReadLance(run.rows_uri, list(_LOCATION))
+            | "Staged" >> ReadLance(run.commit_rows(), list(_LOCATION))
             | "ById" >> beam.Map(lambda r: (r["id"], (r["source"], r["key"])))
             | "Group" >> beam.GroupByKey()
             | "Repeats" >> beam.FlatMap(repeats)

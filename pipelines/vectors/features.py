@@ -48,7 +48,9 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> lis
     key = identity.run_key("features", table, drop, encoder.fingerprint)
     with begin(workspace.tables, table, key, columns, drop) as run:
         encode_parts(workspace, run, drop, table, spec, modality)
-        workspace.tables.upsert(table, columns, run.batches(rows=_ROWS), "part_id")
+        workspace.tables.upsert(
+            table, columns, run.batches(rows=_ROWS), "part_id", other_width=True
+        )
         failed = list(run.entries())
         run.close()
     return failed

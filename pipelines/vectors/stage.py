@@ -51,7 +51,9 @@ def embed(context: StageContext) -> Counts:
             run,
             counts=counts,
             entries=run.entries(),
-            write=lambda: tables.upsert(name, columns, run.batches(rows=4096), "part_id"),
+            write=lambda: tables.upsert(
+                name, columns, run.batches(rows=4096), "part_id", other_width=True
+            ),
             output=lambda: key,
             resumed=resumed,
         )

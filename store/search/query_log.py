@@ -208,7 +208,7 @@ def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     ]
     vectors = vector_column(np.stack([row.vector for row in rows]).astype(np.float32, copy=False))
     batch = pa.RecordBatch.from_arrays([*arrays, vectors], schema=columns)
-    tables.replace(query_log_table(space), columns, [batch], "false")
+    tables.replace(query_log_table(space), columns, [batch], "false", other_width=True)
 
 
 def _cutoff(settings: corrections.QueryLog | None) -> datetime:

@@ -117,10 +117,8 @@ def kill_driver_and_embed(root: Path, share: float) -> None:
     driver = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     staging = root / "tables" / "_staging"
     try:
-        # A data file is written before its commit, so versions are counted. The first one is the
-        # empty table.
-        versions = "vectors-*/*/units.lance/_versions/*.manifest"
-        while len(list(staging.glob(versions))) < 2 + int(4 * share):
+        # A data file is written before its unit is complete, so records are counted.
+        while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 1 + int(4 * share):
             assert driver.poll() is None
             time.sleep(0.01)
     finally:
