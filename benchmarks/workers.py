@@ -26,7 +26,7 @@ import pyarrow as pa
 import ray
 from machine import unit_rows
 
-from pipelines.gallery.fit import FitSpec, FitSpecs
+from pipelines.gallery.fit import FitPlan, FitSpec
 from pipelines.gallery.rows import TILE, Compiled, TableVersion, gallery_rows
 from store.arrays import as_matrix
 from store.corrections import fit
@@ -117,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         vectors = store_vectors(Path(folder), options.rows)
         specs = fit_specs(options.bank)
-        compiled = Compiled("text", DIM, FitSpecs.of(specs), dict.fromkeys(specs, 0.0), {})
+        compiled = Compiled("text", DIM, FitPlan.of(specs), dict.fromkeys(specs, 0.0), {})
         parts = gallery_parts(vectors, compiled)
         peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds: dict[int, list[float]] = {n: [] for n in options.workers}
