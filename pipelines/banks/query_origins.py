@@ -19,7 +19,7 @@ from pipelines.engine.progress import watch
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
-from store.arrays import as_matrix, vector_column
+from store.columns import as_matrix, vector_column
 from store.config.corrections import Corrections
 from store.errors import EncoderError
 from store.identity import uniform

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from store.arrays import as_matrix
+from store.columns import as_matrix
 from store.tables import schema
 from store.tables.staging import record
 from store.workspace import Workspace
