@@ -7,7 +7,7 @@ from pathlib import Path
 import lance
 import numpy as np
 
-from store.columns import as_matrix
+from store.arrow import as_matrix
 from store.tables.names import bank_table
 
 SPLITS = ("bank", "validation", "test")

@@ -28,6 +28,21 @@ class MissingPackageError(IsotropeError, ImportError):
     """A package that an extra of isotrope installs is not there."""
 
 
+class DamagedTableError(IsotropeError):
+    """A table exists, but its files cannot be read: one is missing, torn or has wrong bytes."""
+
+
+class SchemaError(IsotropeError):
+    """A table has other columns than this version of isotrope reads or writes.
+
+    Nothing was written.
+    """
+
+
+class FormatError(IsotropeError):
+    """The format of a table is newer than this version of isotrope, or must be migrated first."""
+
+
 class ConservationError(IsotropeError):
     """input = kept + rejected + failed does not hold, so nothing was published."""
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines.banks.query_files import BankQuery
 from store.arrays import ragged_ranges
-from store.columns import as_matrix
+from store.arrow import as_matrix
 from store.tables.lance_tables import quote
 
 # Unit vectors at most this far apart are the same. The size of the encoded batch moves a vector by

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.arrays import connected_components
-from store.columns import joined_keys
+from store.arrow import joined_keys
 from store.tables import schema
 from store.workspace import Workspace
 

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import quote
 from store.workspace import Workspace
 
@@ -49,7 +50,7 @@ def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyCon
 
 
 @contextmanager
-def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
+def temporary_database() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an empty database in a temporary folder, which is removed at the end."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -58,7 +59,7 @@ def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def load(
+def load_table(
     connection: duckdb.DuckDBPyConnection,
     workspace: Workspace,
     table: str,
@@ -68,8 +69,7 @@ def load(
 ) -> None:
     """Copy columns of a Lance table into a table of the database with the same name.
 
-    The copy has no rows if the corpus has no such table yet, or if its table lacks one of the
-    columns because it was written before they were added.
+    The copy has no rows if the corpus has no such table yet. Columns that the table lacks are null.
 
     Args:
         schema: of the Lance table; gives the types of the columns where it does not exist.
@@ -77,12 +77,19 @@ def load(
     """
     tables = workspace.tables
     dataset = tables.open(table) if tables.exists(table) else None
-    if dataset is not None and set(columns) <= set(dataset.schema.names):
+    fields = pa.schema([schema.field(c) for c in columns])
+    if dataset is not None:
+        absent = {field.name for field in missing(table, dataset.schema, schema, columns)}
+        present = [c for c in columns if c not in absent]
         where = None if drop is None else f"drop = {quote(drop)}"
-        scanner = dataset.scanner(columns=list(columns), filter=where, batch_size=ROWS)
-        stream = scanner.to_reader()
+        scanner = dataset.scanner(columns=present, filter=where, batch_size=ROWS)
+        if absent:
+            batches = (with_nulls(batch, schema, columns) for batch in scanner.to_batches())
+            stream = pa.RecordBatchReader.from_batches(fields, batches)
+        else:
+            stream = scanner.to_reader()
     else:
-        stream = pa.schema([schema.field(c) for c in columns]).empty_table().to_reader()
+        stream = fields.empty_table().to_reader()
     execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream)
 
 
@@ -101,11 +108,11 @@ def execute(
         connection.unregister(name)
 
 
-def value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+def query_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
     """The single value of a query that returns one row of one column."""
     return connection.sql(query).fetchall()[0][0]
 
 
-def listed(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+def query_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
     """The rows of a query as dictionaries from column name to value, all in memory."""
     return connection.sql(query).to_arrow_table().to_pylist()

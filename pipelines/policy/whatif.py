@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.policy.judge import gather, judge
+from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.quotas import group_rows
 from pipelines.policy.verdicts import Verdicts
 from store.config.corpus_yaml import CorpusConfig, parse
@@ -35,7 +35,7 @@ class Comparison:
     groups: dict[str | None, tuple[int, int, int]]
 
 
-def compare(
+def compare_policies(
     workspace: Workspace,
     settings: tuple[str, ...] = (),
     preset: str | None = None,
@@ -59,7 +59,7 @@ def compare(
         raise InputError(
             f"--by {by}: samples cannot be grouped by it; allowed: {', '.join(Policy.groups())}"
         )
-    evidence = gather(workspace, [current, changed], [by])
+    evidence = gather_evidence(workspace, [current, changed], [by])
     group, names = group_rows(evidence.samples[by])
     counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
     kept, rejected = [], []

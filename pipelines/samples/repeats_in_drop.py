@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.beam import ReadLance, gather
+from pipelines.engine.beam import ReadLance, collect_table
 from store.config.engine import Beam
 from store.tables.staging import Entry, StageRun
 
@@ -70,13 +70,13 @@ def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
             row = dict(zip(_LOCATION, (sample, *location), strict=True))
             yield row | {"survivor": "/".join(first), "same_location": location == first}
 
-    return gather(
+    return collect_table(
         engine,
         run.folder / "repeats",
         _REPEATS,
         lambda p: (
             p
-            | "Staged" >> ReadLance(run.rows_uri, list(_LOCATION))
+            | "Staged" >> ReadLance(run.commit_rows(), list(_LOCATION))
             | "ById" >> beam.Map(lambda r: (r["id"], (r["source"], r["key"])))
             | "Group" >> beam.GroupByKey()
             | "Repeats" >> beam.FlatMap(repeats)

@@ -1,19 +1,15 @@
 """Decodes a recording once, block by block, for all scorers that measure audio."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import soundfile
-
-from pipelines.signals.scorer import AudioMeter, SoundScorer, Values
-
-_BLOCK_VALUES = 1 << 18  # frames times channels
+from embedders.media.audio import open_audio, read_blocks
+from pipelines.signals.scorer import AudioMeter, AudioScorer, Values
+from store.errors import RecordError
 
 
-def measure_sound(
-    data: bytes, scorers: Sequence[SoundScorer]
+def measure_audio(
+    data: bytes, scorers: Sequence[AudioScorer]
 ) -> tuple[Values, dict[str, Exception]]:
     """Measure one recording.
 
@@ -36,16 +32,14 @@ def measure_sound(
             meters.pop(name, None)
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate, channels = file.samplerate, file.channels
+        with open_audio(data) as sound:
             for scorer in scorers:
-                if meter := attempt(scorer.name, scorer.start, rate, channels):
+                if meter := attempt(scorer.name, scorer.start, sound.samplerate, sound.channels):
                     meters[scorer.name] = meter
-            buffer = np.empty((max(1, _BLOCK_VALUES // channels), channels), np.float32)
-            while len(block := file.read(out=buffer)):
+            for block in read_blocks(sound):
                 for name, meter in list(meters.items()):
                     attempt(name, meter.add, block)
-    except (soundfile.SoundFileError, OSError, ValueError, OverflowError) as error:
+    except RecordError as error:
         return {}, {scorer.name: error for scorer in scorers}
     for name, meter in list(meters.items()):
         values |= attempt(name, meter.result) or {}

@@ -12,8 +12,9 @@ from itertools import islice
 import duckdb
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, value
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from pipelines.policy.row_rules import passes, prefilter
+from store.tables.columns import differ_in_width
 from store.tables.lance_tables import Tables, quote
 from store.tables.staging import StageRun
 from store.workspace import Workspace
@@ -103,7 +104,7 @@ def pending_parts(
         execute(connection, "CREATE TABLE failed AS FROM entries", entries=_failed(run))
         embedded = _embedded(tables, table, run.schema, encoder)
         execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))
-        total, kept, left = (value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
+        total, kept, left = (query_value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
         yield PendingParts(total, kept, left, connection)
 
 
@@ -134,8 +135,8 @@ def _passed(workspace: Workspace, drop: str) -> pa.RecordBatchReader:
 
 
 def _embedded(tables: Tables, table: str, columns: pa.Schema, encoder: str) -> pa.RecordBatchReader:
-    """The parts that have a vector of the encoder; none if the table has another schema."""
-    if not tables.exists(table) or not tables.open(table).schema.equals(columns):
+    """The parts that have a vector of the encoder; none if the table has another width."""
+    if not tables.exists(table) or differ_in_width(tables.open(table).schema, columns):
         return _PART.empty_table().to_reader()
     where = f"encoder = {quote(encoder)}"
     return tables.open(table).scanner(columns=["part_id"], filter=where).to_reader()

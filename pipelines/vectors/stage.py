@@ -1,7 +1,7 @@
 """Makes the table `vectors__{space}`: a vector for each part that passes the prefilter."""
 
 from embedders.encoder import Encoder
-from embedders.registry import load
+from embedders.registry import load_encoder
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from pipelines.vectors.encode_parts import encode_parts
@@ -31,7 +31,7 @@ def embed(context: StageContext) -> Counts:
     workspace, tables, space = context.workspace, context.tables, context.space
     drop, key = context.drop_name, run_keys.vectors(context)
     towers = dict(sorted(space.towers.items()))
-    columns = schema.vectors(_common_dim({m: load(spec) for m, spec in towers.items()}))
+    columns = schema.vectors(_common_dim({m: load_encoder(spec) for m, spec in towers.items()}))
     name = vectors_table(space.name)
     with begin(tables, STAGE, key, columns, drop) as run:
         resumed = len(run.done())
@@ -51,7 +51,9 @@ def embed(context: StageContext) -> Counts:
             run,
             counts=counts,
             entries=run.entries(),
-            write=lambda: tables.upsert(name, columns, run.batches(rows=4096), "part_id"),
+            write=lambda: tables.upsert(
+                name, columns, run.batches(rows=4096), "part_id", other_width=True
+            ),
             output=lambda: key,
             resumed=resumed,
         )

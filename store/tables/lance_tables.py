@@ -14,8 +14,11 @@ import numpy as np
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from store.errors import BusyError, InputError, NotFoundError
+from store.errors import BusyError, InputError, NotFoundError, SchemaError
+from store.tables import commits, damage
+from store.tables.columns import differ_in_width, missing, with_nulls
 from store.tables.key_lookup import KeyLookup
+from store.tables.migrations import check_format, with_format
 
 # Lance warns about every fork. Starting a program forks and execs at once, which is safe.
 warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
@@ -23,7 +26,7 @@ warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
 # Scanner options: by default, Lance reads up to 2 GB ahead of a slow consumer.
-LITTLE_AHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
+SMALL_READAHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
 
 
 class Tables:
@@ -48,30 +51,48 @@ class Tables:
         """The address of a table."""
         return f"{self.root}/{name}.lance"
 
+    def names(self) -> list[str]:
+        """The names of the tables in a local folder, sorted."""
+        return sorted(
+            folder.name.removesuffix(".lance")
+            for folder in Path(self.root).glob("*.lance")
+            if damage.has_content(folder)
+        )
+
     def exists(self, name: str) -> bool:
-        """Whether there is such a table."""
+        """Whether there is such a table.
+
+        Raises:
+            DamagedTableError, FormatError: there is one, but it cannot be read.
+        """
         try:
             self.open(name)
         except NotFoundError:
             return False
         return True
 
-    def open(self, name: str, version: int | str | None = None) -> lance.LanceDataset:
-        """Open a table.
+    def open(
+        self, name: str, version: int | str | None = None, any_format: bool = False
+    ) -> lance.LanceDataset:
+        """Open a table. Reads of the dataset raise DamagedTableError if files are damaged.
 
         Args:
             name: of the table.
             version: a version number or a tag. None: the newest version.
+            any_format: do not check the format of the table.
 
         Raises:
             NotFoundError: there is no such table or version.
+            DamagedTableError: the table exists, but it cannot be opened.
+            FormatError: this version of the code cannot read the table.
         """
-        if self.is_local and not Path(self.uri(name), "_versions").is_dir():
+        uri = self.uri(name)
+        if self.is_local and not damage.has_content(Path(uri)):
             raise NotFoundError(f"no table {name!r} in {self.root}; `isotrope run` makes it")
-        try:
-            return lance.dataset(self.uri(name), version=version)
-        except (ValueError, OSError) as error:
-            raise NotFoundError(f"no table {name!r} in {self.root}: {error}") from error
+        dataset = damage.open_dataset(uri, version, self.is_local)
+        if not any_format:
+            check_format(name, dataset.schema, version)
+        return dataset
 
     def version(self, name: str) -> int:
         """The newest version of a table.
@@ -90,23 +111,25 @@ class Tables:
     ) -> pa.Table:
         """Read rows of a table into memory.
 
-        A table that does not exist, or that lacks one of the columns because an older version of
-        the code wrote it, counts as empty: it returns no rows.
+        A table that does not exist counts as empty. Columns that may be null, and that the table
+        lacks because an older version of the code wrote it, are null.
 
         Args:
             name: of the table.
             schema: of the table.
             columns: the columns to read. None: all columns of `schema`.
-            where: an SQL condition on the rows.
+            where: an SQL condition on the rows, on columns that the table has.
+
+        Raises:
+            SchemaError: the table lacks a column that cannot be null, or one has another type.
+            DamagedTableError: the table cannot be read.
         """
         names = list(columns) if columns is not None else schema.names
         try:
             dataset = self.open(name)
         except NotFoundError:
-            dataset = None
-        if dataset is None or not set(names) <= set(dataset.schema.names):
             return pa.schema([schema.field(c) for c in names]).empty_table()
-        return dataset.to_table(columns=names, filter=where)
+        return read(dataset, name, schema, names, where)
 
     @contextmanager
     def lock(self, name: str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
@@ -141,34 +164,40 @@ class Tables:
         schema: pa.Schema,
         batches: Iterable[pa.RecordBatch],
         where: str | None,
+        other_width: bool = False,
     ) -> int:
         """Remove rows and add others, in one commit. The table is created if it does not exist.
 
+        If all rows are removed, the columns of the table may change.
+
         Args:
             name: of the table.
-            schema: of the table. If the table has other columns, see `_open_or_create`.
+            schema: of the table.
             batches: the rows to add.
             where: an SQL condition on the rows to remove. None: remove all rows.
+            other_width: if the table has vectors of another width, remove all rows.
 
         Returns:
             The new version of the table, or the current one if nothing changed.
+
+        Raises:
+            SchemaError: rows would be lost or wrong, because the columns of the table differ.
+                Nothing was written.
         """
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
-            reader = pa.RecordBatchReader.from_batches(schema, batches)
-            added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
-            removed, updated = [], []
-            for fragment in dataset.get_fragments():
-                # None: no row of the fragment is left.
-                remaining = fragment.delete(where) if where is not None else None
-                if remaining is None:
-                    removed.append(fragment.fragment_id)
-                elif remaining.deletion_file != fragment.metadata.deletion_file:
-                    updated.append(remaining)
-            return _commit(dataset, added, removed, updated)
+            if where is None or (other_width and differ_in_width(dataset.schema, schema)):
+                return commits.overwrite(dataset, schema, batches)
+            dataset = self._prepared(dataset, name, schema)
+            return commits.exchange(dataset, schema, batches, commits.delete_where(dataset, where))
 
     def upsert(
-        self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], key: str
+        self,
+        name: str,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        key: str,
+        other_width: bool = False,
     ) -> int:
         """Add rows in one commit, replacing the rows that have the same keys.
 
@@ -177,41 +206,36 @@ class Tables:
             schema: of the table.
             batches: the rows to add. Keys must be unique. The batches are streamed.
             key: the column of keys.
+            other_width: if the table has vectors of another width, remove all rows.
 
         Returns:
             The new version of the table, or the current one if nothing changed.
+
+        Raises:
+            SchemaError: rows would be lost or wrong, because the columns of the table differ.
+                Nothing was written.
         """
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
+            if other_width and differ_in_width(dataset.schema, schema):
+                return commits.overwrite(dataset, schema, batches)
+            dataset = self._prepared(dataset, name, schema)
             lookup = KeyLookup(dataset, key)
-            reader = pa.RecordBatchReader.from_batches(schema, lookup.observe(batches))
-            added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
-            removed, updated = lookup.delete_matches()
-            return _commit(dataset, added, removed, updated)
+            return commits.exchange(dataset, schema, lookup.observe(batches), lookup.delete_matches)
 
     def _open_or_create(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
-        """Open a table and give it the columns of `schema`.
-
-        Missing nullable columns are added. If columns differ in any other way, all rows are
-        removed: the rows and the run keys of the old schema are not valid for the new one.
-        """
         try:
-            dataset = self.open(name)
+            return self.open(name)
         except NotFoundError:
             Path(self.root).mkdir(parents=True, exist_ok=True)
-            return lance.write_dataset(schema.empty_table(), self.uri(name), schema=schema)
-        if dataset.schema.equals(schema):
-            return dataset
-        current = set(dataset.schema.names)
-        added = [field for field in schema if field.name not in current]
-        if all(field in schema for field in dataset.schema) and all(f.nullable for f in added):
-            if not added:  # only the order differs, and rows are written by column name
-                return dataset
-            dataset.add_columns(pa.schema(added))
+            new = with_format(schema)
+            lance.write_dataset(new.empty_table(), self.uri(name), schema=new)
             return self.open(name)
-        return lance.write_dataset(
-            schema.empty_table(), self.uri(name), schema=schema, mode="overwrite"
-        )
+
+    def _prepared(
+        self, dataset: lance.LanceDataset, name: str, schema: pa.Schema
+    ) -> lance.LanceDataset:
+        return self.open(name) if commits.prepare(dataset, name, schema) else dataset
 
     def compact(self, name: str) -> None:
         """Merge small fragments and delete versions older than an hour that have no tag."""
@@ -223,18 +247,28 @@ class Tables:
             )
 
 
-def _commit(dataset: lance.LanceDataset, added: list, removed: list, updated: list) -> int:
-    """Commit changed fragments; return the new version, or the current one without changes."""
-    if not (added or removed or updated):
-        return int(dataset.version)
-    operation = lance.LanceOperation.Update(
-        removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
-    )
-    committed = lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
-    return int(committed.version)
+def read(
+    dataset: lance.LanceDataset,
+    name: str,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    where: str | None = None,
+) -> pa.Table:
+    """Read columns of an open table into memory. See `Tables.scan`."""
+    absent = {field.name for field in missing(name, dataset.schema, schema, columns)}
+    present = [column for column in columns if column not in absent]
+    try:
+        rows = dataset.to_table(columns=present, filter=where, with_row_id=not present)
+    except ValueError as error:
+        if "No field named" in str(error):
+            raise SchemaError(
+                f"table {name!r} lacks a column of the condition {where!r}: {error}"
+            ) from error
+        raise
+    return with_nulls(rows, schema, columns) if absent else rows
 
 
-def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+def take_rows(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
     """Read rows of a version of a table by their row ids.
 
     Args:
@@ -249,10 +283,11 @@ def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) ->
     import lancedb  # slow to import, and stages that only read columns do not need it
 
     folder, _, name = uri.rpartition("/")
-    table = lancedb.connect(folder).open_table(name.removesuffix(".lance"))
-    table.checkout(version)
     row_ids, index = np.unique(np.asarray(rows, np.uint64), return_inverse=True)
-    taken = table.take_row_ids(row_ids.tolist()).select(list(columns)).with_row_id().to_arrow()
+    with damage.detected(uri, version):
+        table = lancedb.connect(folder).open_table(name.removesuffix(".lance"))
+        table.checkout(version)
+        taken = table.take_row_ids(row_ids.tolist()).select(list(columns)).with_row_id().to_arrow()
     order = np.argsort(taken["_rowid"].to_numpy())
     return taken.select(list(columns)).take(pa.array(order[index]))
 

@@ -1,9 +1,9 @@
 """One run of a stage: resumable work in staging tables, then one publication.
 
-The work of a stage is divided into named units. When a unit is complete, its rows, its ledger
-entries and its counts are committed to staging. A rerun with the same run key skips these units.
-When all units are staged and every record is accounted for, the rows replace the old ones in the
-main table in one transaction.
+The work of a stage is divided into named units. A unit's rows are written to data files, then its
+counts and its ledger entries are recorded (`store.tables.staged_units`), which completes it. A
+rerun with the same run key skips complete units. When all units are staged and every record is
+accounted for, the rows replace the old ones in the main table in one transaction.
 
 A publication first deletes the stage's record, then writes the ledger and the table, then writes
 the new record. If the process dies in between, there is no record, so the stage counts as missing
@@ -12,10 +12,9 @@ and runs again. Its staged units are still there, so nothing is computed twice.
 
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -23,26 +22,16 @@ from typing import Any
 
 import lance
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from store import identity
-from store.tables import schema
-from store.tables.lance_tables import LITTLE_AHEAD, Tables, one_of, quote
+from store.errors import DamagedTableError
+from store.tables import schema, staged_units
+from store.tables.damage import CheckedDataset
+from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stages import EVERY_DROP
 
 _LEDGER_ROWS = 4096
-_UNIT = pa.field("_unit", pa.string(), nullable=False)
-_ENTRY = pa.struct([f for f in schema.LEDGER if f.name not in ("drop", "stage")])
-_UNITS = pa.schema(
-    [
-        _UNIT,
-        pa.field("input", pa.int64()),
-        pa.field("kept", pa.int64()),
-        pa.field("broken", pa.int64()),
-        pa.field("entries", pa.list_(_ENTRY)),
-    ]
-)
 
 
 @dataclass
@@ -67,33 +56,42 @@ class StageRun:
 
     @property
     def rows_uri(self) -> str:
-        """The staging table of rows."""
+        """The staging table of rows. `commit_rows` updates it."""
         return str(self.folder / "rows.lance")
 
     @property
-    def _units_uri(self) -> str:
-        return str(self.folder / "units.lance")
+    def _units(self) -> Path:
+        return self.folder / "units"
 
     def open(self) -> "StageRun":
-        """Create the staging tables, or open those of an interrupted run with the same key.
+        """Create the staging, or open that of an interrupted run with the same key.
 
-        Staging tables of other keys, and rows of units that were not completed, are deleted.
+        Staging of other keys is deleted, and so are units that cannot be read. The staging table
+        is always made anew, because an interruption can leave it torn.
         """
         if self.folder.parent.is_dir():
             for other in self.folder.parent.iterdir():
                 if other.name != self.run_key:
                     shutil.rmtree(other)
-        if not Path(self._units_uri, "_versions").is_dir():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            staged = self.schema.append(_UNIT)
-            lance.write_dataset(staged.empty_table(), self.rows_uri, schema=staged)
-            lance.write_dataset(_UNITS.empty_table(), self._units_uri, schema=_UNITS)
-        lance.dataset(self.rows_uri).delete(f"NOT ({one_of('_unit', self.done())})")
+        self._units.mkdir(parents=True, exist_ok=True)
+        staged_units.discard_broken(self._units, Path(self.rows_uri, "data"))
+        for folder in ("_versions", "_transactions"):
+            shutil.rmtree(Path(self.rows_uri, folder), ignore_errors=True)
+        self.commit_rows()
         return self
+
+    def commit_rows(self) -> str:
+        """Commit the rows of the complete units to the staging table; return its address."""
+        units = staged_units.read(self._units)
+        fragments = [fragment for unit in units for fragment in unit.metadata()]
+        lance.LanceDataset.commit(
+            self.rows_uri, lance.LanceOperation.Overwrite(self.schema, fragments)
+        )
+        return self.rows_uri
 
     def done(self) -> list[str]:
         """Names of the complete units."""
-        return lance.dataset(self._units_uri).to_table(columns=["_unit"])["_unit"].to_pylist()
+        return [unit.unit for unit in staged_units.read(self._units)]
 
     def append(
         self, unit: str, batches: Iterable[pa.RecordBatch], outcome: Callable[[], UnitOutcome]
@@ -105,69 +103,56 @@ class StageRun:
             batches: its rows, which are streamed.
             outcome: called when `batches` is exhausted.
         """
-        staged = self.schema.append(_UNIT)
-
-        def with_unit() -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                column = pa.array([unit] * batch.num_rows, pa.string())
-                yield pa.RecordBatch.from_arrays([*batch.columns, column], schema=staged)
-
-        reader = pa.RecordBatchReader.from_batches(staged, with_unit())
-        lance.write_dataset(reader, self.rows_uri, mode="append")
-        result = outcome()
-        row = {
-            "_unit": unit,
-            "input": result.input,
-            "kept": result.kept,
-            "broken": result.broken,
-            "entries": [asdict(e) for e in result.entries],
-        }
-        lance.write_dataset(
-            pa.Table.from_pylist([row], schema=_UNITS), self._units_uri, mode="append"
-        )
+        reader = pa.RecordBatchReader.from_batches(self.schema, batches)
+        fragments = lance.fragment.write_fragments(reader, self.rows_uri, schema=self.schema)
+        staged_units.write(self._units, unit, outcome(), list(fragments))
 
     def staged(self, columns: list[str] | None = None) -> pa.Table:
         """The staged rows, or some of their columns, in memory."""
-        names = columns if columns is not None else self.schema.names
-        return lance.dataset(self.rows_uri).to_table(columns=names)
+        with self._intact() as rows:
+            return rows.to_table(columns=columns)
 
     def scan(self, columns: list[str]) -> pa.RecordBatchReader:
         """Stream columns of the staged rows."""
-        return lance.dataset(self.rows_uri).scanner(columns=columns).to_reader()
+        with self._intact() as rows:
+            return rows.scanner(columns=columns).to_reader()
 
     def entries(self) -> Iterator[Entry]:
         """Stream the ledger entries of the complete units."""
-        units = lance.dataset(self._units_uri).scanner(columns=["entries"], batch_size=64)
-        for batch in units.to_batches():
-            for entries in batch["entries"].to_pylist():
-                yield from (Entry(**e) for e in entries)
+        return staged_units.entries(self._units)
 
     def counts(self) -> Counts:
         """The counts of the complete units."""
-        units = lance.dataset(self._units_uri).to_table(columns=["input", "kept"])
-        outcomes = Counter(e.outcome for e in self.entries())
-        return Counts(
-            input=pc.sum(units["input"]).as_py() or 0,
-            kept=pc.sum(units["kept"]).as_py() or 0,
-            rejected=outcomes["rejected"],
-            failed=outcomes["failed"],
-        )
+        counts = [astuple(unit.counts) for unit in staged_units.read(self._units)]
+        return Counts(*map(sum, zip(*counts, strict=True)))
 
     def tallies(self) -> pa.Table:
         """`input` and `broken` of each complete unit."""
-        return lance.dataset(self._units_uri).to_table(columns=["input", "broken"])
+        units = staged_units.read(self._units)
+        columns = [[unit.counts.input for unit in units], [unit.broken for unit in units]]
+        return pa.table([pa.array(column, pa.int64()) for column in columns], ["input", "broken"])
 
     def batches(
         self, keep: Callable[[pa.RecordBatch], pa.RecordBatch] | None = None, rows: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """Stream the staged rows for publication, `rows` at a time, filtered by `keep`."""
-        scanner = lance.dataset(self.rows_uri).scanner(
-            columns=self.schema.names, batch_size=rows, **LITTLE_AHEAD
-        )
-        for batch in scanner.to_batches():
-            batch = keep(batch) if keep else batch
-            if batch.num_rows:
-                yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+        with self._intact() as staged:
+            for batch in staged.scanner(batch_size=rows, **SMALL_READAHEAD).to_batches():
+                batch = keep(batch) if keep else batch
+                if batch.num_rows:
+                    yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+
+    @contextmanager
+    def _intact(self) -> Iterator[CheckedDataset]:
+        """The staged rows. If they turn out to be damaged, the staging is deleted."""
+        try:
+            yield CheckedDataset(self.commit_rows())
+        except DamagedTableError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise DamagedTableError(
+                f"the staging of {self.stage} of drop {self.drop!r} was damaged ({error.__cause__})"
+                " and has been deleted; run again, and its units are done anew"
+            ) from error
 
     def close(self) -> None:
         """Delete the staging tables."""
@@ -248,7 +233,7 @@ def _ledger(run: StageRun, entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]
         yield pa.RecordBatch.from_pylist(rows, schema=schema.LEDGER)
 
 
-def record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str, Any] | None:
+def stage_record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str, Any] | None:
     """The record of a stage of a drop (a row of `stages`), or None if it was not published."""
     rows = tables.scan("stages", schema.STAGES, where=_of_stage(stage, drop)).to_pylist()
     return rows[0] if rows else None

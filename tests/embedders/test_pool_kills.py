@@ -22,10 +22,10 @@ from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
-from store.columns import as_matrix
-from store.tables.staging import Counts, record
+from store.arrow import as_matrix
+from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import CONFIG, begin, deliver
+from tests.helpers.corpus import CONFIG, deliver, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 160
@@ -45,7 +45,7 @@ stage.embed(Workspace.open(Path("{root}")), "a")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Path]:
     """A corpus with samples and signals, and beside it a copy that has vectors too."""
     root = tmp_path_factory.mktemp("kills") / "curated"
-    begin(root, STEADY)
+    write_config(root, STEADY)
     deliver(root / "drops" / "a", SAMPLES)
     workspace = Workspace.open(root)
     for name, drop in staleness.drops(workspace).items():
@@ -117,18 +117,16 @@ def kill_driver_and_embed(root: Path, share: float) -> None:
     driver = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     staging = root / "tables" / "_staging"
     try:
-        # A data file is written before its commit, so versions are counted. The first one is the
-        # empty table.
-        versions = "vectors-*/*/units.lance/_versions/*.manifest"
-        while len(list(staging.glob(versions))) < 2 + int(4 * share):
+        # A data file is written before its unit is complete, so records are counted.
+        while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 1 + int(4 * share):
             assert driver.poll() is None
             time.sleep(0.01)
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    assert record(Workspace.open(root).tables, "vectors", "a") is None
+    assert stage_record(Workspace.open(root).tables, "vectors", "a") is None
     assert embed(StageContext(Workspace.open(root), "a")) == Counts(2 * SAMPLES, 2 * SAMPLES)
-    row = record(Workspace.open(root).tables, "vectors", "a")
+    row = stage_record(Workspace.open(root).tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 1
 

@@ -14,7 +14,7 @@ from store.arrays import (
     ragged_ranges,
     splitmix64,
 )
-from store.columns import as_matrix, joined_keys, vector_column
+from store.arrow import as_matrix, joined_keys, vector_column
 
 small = st.integers(0, 9)
 

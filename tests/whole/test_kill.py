@@ -8,17 +8,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import lance
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
-from store.columns import as_matrix
+from store.arrow import as_matrix
 from store.tables import schema
-from store.tables.staging import record
+from store.tables.staging import StageRun, stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import CONFIG, begin, deliver
+from tests.helpers.corpus import CONFIG, DIM, deliver, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
@@ -48,30 +45,29 @@ def vectors(root: Path) -> dict[str, np.ndarray]:
 @pytest.mark.timeout(900)
 def test_killed_while_embedding(tmp_path: Path) -> None:
     for name in ("killed", "undisturbed"):
-        begin(tmp_path / name, SLOW)
+        write_config(tmp_path / name, SLOW)
         deliver(tmp_path / name / "drops" / "a", 320)
     log = tmp_path / "encoded.log"
     run = start_run(tmp_path / "killed", log)
     staging = tmp_path / "killed" / "tables" / "_staging"
     deadline = time.monotonic() + 240
-    # Three versions: the empty table, and two finished units. Data files exist before a commit.
-    while len(list(staging.glob("vectors-*/*/units.lance/_versions/*.manifest"))) < 3:
+    # A data file exists before its unit is complete.
+    while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 2:
         assert run.poll() is None, run.stderr and run.stderr.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     tables = Workspace.open(tmp_path / "killed").tables
-    assert record(tables, "vectors", "a") is None
-    (units,) = staging.glob("vectors-*/*/units.lance")
-    done = lance.dataset(str(units)).to_table(columns=["_unit"])["_unit"].to_pylist()
-    rows = lance.dataset(str(units.with_name("rows.lance"))).to_table(columns=["part_id", "_unit"])
-    finished_parts = rows.filter(pc.is_in(rows["_unit"], pa.array(done)))["part_id"].to_pylist()
+    assert stage_record(tables, "vectors", "a") is None
+    (folder,) = staging.glob("vectors-*/*")
+    unfinished = StageRun(tables.root, "vectors", "a", folder.name, schema.vectors(DIM))
+    finished_parts = unfinished.staged(["part_id"])["part_id"].to_pylist()
     assert len(finished_parts) >= 2 * 64
 
     resumed = start_run(tmp_path / "killed", log)
     assert resumed.wait() == 0, resumed.stderr and resumed.stderr.read().decode()
-    row = record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
+    row = stage_record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 2
     assert row["input"] == row["kept"] == 640

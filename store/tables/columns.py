@@ -1,0 +1,100 @@
+"""Compares the columns of a table with the columns that the code expects.
+
+Tables outlive versions of the code, and other tools add columns to them. Three cases are handled
+without losing rows:
+
+- The table has columns that the code does not know: they belong to the user and are kept.
+- The table lacks a column that may be null: it is read as nulls and added when rows are written.
+- Any other difference raises `SchemaError`.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+
+from store.errors import SchemaError
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+
+
+def missing(
+    table: str, actual: pa.Schema, expected: pa.Schema, columns: Sequence[str] | None = None
+) -> list[pa.Field]:
+    """The expected columns that a table lacks, all of which may be null.
+
+    Args:
+        table: its name, for the error message.
+        actual: the columns of the table.
+        expected: the columns that the code knows.
+        columns: compare only these. None: all columns of `expected`.
+
+    Raises:
+        SchemaError: a column has another type, or the table lacks a column that cannot be null.
+    """
+    absent = []
+    for name in expected.names if columns is None else columns:
+        field = expected.field(name)
+        if name in actual.names:
+            if not actual.field(name).type.equals(field.type):
+                raise _error(table, name, f"has the type {actual.field(name).type}", field)
+        elif field.nullable:
+            absent.append(field)
+        else:
+            raise _error(table, name, "is missing", field)
+    return absent
+
+
+def check_nulls(table: str, actual: pa.Schema, expected: pa.Schema) -> None:
+    """Raise SchemaError if the code may write nulls into a column that cannot be null."""
+    for field in expected:
+        if field.nullable and field.name in actual.names and not actual.field(field.name).nullable:
+            raise _error(table, field.name, "cannot be null", field)
+
+
+def unknown(actual: pa.Schema, expected: pa.Schema) -> list[pa.Field]:
+    """The columns of a table that the code does not know."""
+    return [field for field in actual if field.name not in expected.names]
+
+
+def same_columns(actual: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether both have the same columns, in any order, which may be null in the same places."""
+    return len(actual) == len(expected) and all(
+        f.name in actual.names and actual.field(f.name).equals(f) for f in expected
+    )
+
+
+def differ_in_width(actual: pa.Schema, expected: pa.Schema) -> bool:
+    """Whether a column of vectors has another number of dimensions. All else must be equal.
+
+    Vectors of another width were made by another encoder and cannot be compared with new ones.
+    """
+    pairs = [(actual.field(f.name).type, f.type) for f in expected if f.name in actual.names]
+    different = [(a, b) for a, b in pairs if not a.equals(b)]
+    return bool(different) and all(
+        pa.types.is_fixed_size_list(a)
+        and pa.types.is_fixed_size_list(b)
+        and a.value_type.equals(b.value_type)
+        for a, b in different
+    )
+
+
+def with_nulls(rows: Rows, expected: pa.Schema, columns: Sequence[str]) -> Rows:
+    """Rows with exactly these columns, in this order. Those that `rows` lacks are null."""
+    present = rows.schema.names
+    fields = [rows.schema.field(n) if n in present else expected.field(n) for n in columns]
+    arrays = [
+        rows.column(f.name) if f.name in present else pa.nulls(rows.num_rows, f.type)
+        for f in fields
+    ]
+    return type(rows).from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _error(table: str, column: str, problem: str, expected: pa.Field) -> SchemaError:
+    null = "may be null" if expected.nullable else "cannot be null"
+    return SchemaError(
+        f"table {table!r}: column {column!r} {problem}, but this version of isotrope expects the"
+        f" type {expected.type} ({null}). Nothing was written. Use the version of isotrope that"
+        " wrote the table, or undo the change with the tool that made it: Lance keeps earlier"
+        " versions (`checkout_version` and `restore`)"
+    )

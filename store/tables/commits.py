@@ -1,0 +1,106 @@
+"""Commits to one open Lance table. The caller holds the lock of the table."""
+
+from collections.abc import Callable, Iterable
+
+import lance
+import pyarrow as pa
+
+from store.tables import damage
+from store.tables.columns import check_nulls, missing, same_columns, unknown
+from store.tables.migrations import with_format
+
+Delete = Callable[[], tuple[list[int], list[lance.FragmentMetadata]]]
+
+
+def prepare(dataset: lance.LanceDataset, name: str, schema: pa.Schema) -> bool:
+    """Prepare a table for rows of `schema`.
+
+    Columns that the table lacks are added as nulls. Columns that the code does not know may be
+    null from then on.
+
+    Returns:
+        Whether the table was changed, so that it must be opened again.
+
+    Raises:
+        SchemaError: columns differ in any other way. Nothing was changed.
+    """
+    absent = missing(name, dataset.schema, schema)
+    check_nulls(name, dataset.schema, schema)
+    strict = [f.name for f in unknown(dataset.schema, schema) if not f.nullable]
+    if strict:
+        dataset.alter_columns(*({"path": column, "nullable": True} for column in strict))
+    if absent:
+        dataset.add_columns(pa.schema(absent))
+    return bool(absent or strict)
+
+
+def exchange(
+    dataset: lance.LanceDataset,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    delete: Delete,
+) -> int:
+    """Add rows and delete others in one commit.
+
+    Args:
+        dataset: the table, at its newest version.
+        schema: of the batches.
+        batches: the rows to add.
+        delete: called after `batches` is exhausted. Deletes rows from fragments without a commit.
+            Returns the ids of the fragments that have no rows left, and the metadata of the others.
+
+    Returns:
+        The new version, or the current one if nothing changed.
+    """
+    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
+    with damage.detected(dataset.uri, dataset.version):
+        removed, updated = delete()
+    if not (added or removed or updated):
+        return int(dataset.version)
+    operation = lance.LanceOperation.Update(
+        removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
+    )
+    return _commit(dataset, operation)
+
+
+def overwrite(
+    dataset: lance.LanceDataset, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> int:
+    """Replace all rows in one commit, and the columns if they differ.
+
+    Columns that the code does not know are kept if they may be null. Their values are removed
+    with the rows.
+
+    Returns:
+        The new version, or the current one if nothing changed.
+    """
+    kept = [field for field in unknown(dataset.schema, schema) if field.nullable]
+    columns = pa.schema([*schema, *kept])
+    if same_columns(dataset.schema, columns):
+        fragments = [fragment.fragment_id for fragment in dataset.get_fragments()]
+        return exchange(dataset, schema, batches, lambda: (fragments, []))
+    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    added = lance.fragment.write_fragments(reader, dataset.uri, schema=schema, mode="overwrite")
+    return _commit(dataset, lance.LanceOperation.Overwrite(with_format(columns), list(added)))
+
+
+def delete_where(dataset: lance.LanceDataset, where: str) -> Delete:
+    """Delete the rows that match an SQL condition. See `exchange`."""
+
+    def delete() -> tuple[list[int], list[lance.FragmentMetadata]]:
+        removed, updated = [], []
+        for fragment in dataset.get_fragments():
+            remaining = fragment.delete(where)
+            if remaining is None:  # no row of the fragment is left
+                removed.append(fragment.fragment_id)
+            elif remaining.deletion_file != fragment.metadata.deletion_file:
+                updated.append(remaining)
+        return removed, updated
+
+    return delete
+
+
+def _commit(dataset: lance.LanceDataset, operation: lance.LanceOperation.BaseOperation) -> int:
+    committed = lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
+    return int(committed.version)
