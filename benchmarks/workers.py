@@ -28,7 +28,7 @@ from machine import unit_rows
 
 from pipelines.gallery.fit import FitPlan, FitSpec
 from pipelines.gallery.rows import TILE, Compiled, TableVersion, gallery_rows
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.corrections import fit
 from store.tables.banks import Bank
 

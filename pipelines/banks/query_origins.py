@@ -19,7 +19,7 @@ from pipelines.engine.progress import show_progress
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
-from store.arrays import as_matrix, vector_column
+from store.arrow import as_matrix, vector_column
 from store.config.corrections import Corrections
 from store.errors import EncoderError
 from store.identity import uniform_number

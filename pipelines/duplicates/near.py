@@ -21,7 +21,7 @@ from pipelines.duplicates.texts import minhash
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.stages.context import StageContext
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables.lance_tables import Tables, take_rows
 from store.tables.names import vectors_table
 

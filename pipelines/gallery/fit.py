@@ -13,7 +13,7 @@ import numpy as np
 import ray
 
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
 from store.corrections.recipe import Recipe, recipe

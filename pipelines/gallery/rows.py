@@ -16,7 +16,7 @@ from pipelines.engine import ray_tasks
 from pipelines.gallery import fit, k_occurrence
 from pipelines.gallery.fit import FitPlan
 from pipelines.gallery.k_occurrence import CountedQueries
-from store.arrays import as_matrix, vector_column
+from store.arrow import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema

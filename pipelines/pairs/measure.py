@@ -13,7 +13,8 @@ from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store import spherical_kmeans
-from store.arrays import as_matrix, is_unit_length
+from store.arrays import is_unit_length
+from store.arrow import as_matrix
 from store.config.signals import Pairs
 from store.corrections.kernels.masks import IdIndex
 from store.tables import schema

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipelines.banks.query_origins import LEAST_REFERENCE
 from pipelines.gallery.read_back import read_compiled
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.metrics.hubness import k_occurrence, skewness
 from store.metrics.intervals import Interval
 from store.search import query_log

@@ -20,7 +20,7 @@ from embedders.spaces import Space, alignment_steps, open_space
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.stages import staleness
 from pipelines.vectors import features
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import InputError
 from store.tables import projections
 from store.tables.lance_tables import quote, take_rows

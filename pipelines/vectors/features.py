@@ -12,7 +12,7 @@ from pipelines.vectors.encode_parts import encode_parts, vector_rows
 from pipelines.vectors.pending_parts import pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.names import features_table, vectors_table

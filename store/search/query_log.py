@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.arrays import vector_column
+from store.arrow import vector_column
 from store.config import corrections
 from store.errors import NotFoundError
 from store.tables import schema

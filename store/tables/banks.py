@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import EncoderError
 from store.tables import schema
 from store.tables.lance_tables import quote

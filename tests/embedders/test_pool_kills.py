@@ -22,7 +22,7 @@ from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config

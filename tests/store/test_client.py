@@ -10,7 +10,7 @@ import pytest
 
 import isotrope
 from isotrope import errors
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.search.vector_layout import unfold
 from store.workspace import Workspace
 from tests.helpers.corpus import COLOURS, DIM, ColourImage, ColourText, picture, write_config

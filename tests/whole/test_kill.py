@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables import schema
 from store.tables.staging import StageRun, stage_record
 from store.workspace import Workspace

@@ -16,7 +16,7 @@ from pipelines.stages.context import StageContext
 from pipelines.vectors import encode_parts, staging_writer
 from pipelines.vectors.stage import embed
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import InvariantError
 from store.tables import schema
 from store.tables.staging import Counts, begin, stage_record
