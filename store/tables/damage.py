@@ -19,8 +19,8 @@ from store.errors import DamagedTableError, IsotropeError, NotFoundError
 # Errors that say nothing about the files: a wrong query, limits and permissions of the operating
 # system (but 2 is a missing file and 5 a failing disk), a store that did not answer, a conflict.
 _NOT_DAMAGE = re.compile(
-    r"^Invalid user input|os error (?!2\b|5\b)\d+|Generic (S3|GCS|MicrosoftAzure|HTTP)"
-    r"|onflict|Resources exhausted"
+    r"^Invalid user input(?!.*/lance-(file|io|encoding)/)|os error (?!2\b|5\b)\d+"
+    r"|Generic (S3|GCS|MicrosoftAzure|HTTP)|onflict|Resources exhausted"
 )
 _MOST = 300  # characters of Lance's message that are shown
 
