@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := .venv/docs
 UV_VERSION := 0.13.8
 
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow heads check format lock clean
+.PHONY: demo test test-slow heads check docs format lock clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -31,6 +32,10 @@ check: $(READY)
 	$(call silent,$(BIN)/deptry .)
 	$(BIN)/python tools/check_licences.py
 
+# README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
+docs: $(READY) $(DOCS)/.ready
+	PYTHONPATH=$(DOCS) $(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env -c docs . build/docs
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -38,6 +43,8 @@ format: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --extra dev --no-annotate pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --group docs --no-annotate -c requirements.txt -o docs/requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/uv || $(PYTHON) -m venv .venv \
@@ -47,5 +54,12 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+# Beside the environment, so that the environment holds what its lock names and nothing else.
+$(DOCS)/.ready: $(READY) docs/requirements.txt
+	rm -rf $(DOCS)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(DOCS) --require-hashes \
+	  -r docs/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

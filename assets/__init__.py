@@ -1,1 +1,1 @@
-"""Floor 4: what exists. Dagster assets and checks; each calls one pipeline and reports on it."""
+"""Layer 4: Dagster assets and checks. An asset calls one pipeline and reports on its table."""

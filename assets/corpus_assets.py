@@ -12,7 +12,7 @@ pairs = stage_asset(
     "pairs",
     "How well the parts of every sample fit each other, and compared with random others.",
     "pipelines.pairs.stage:measure_pairs",
-    signals.show,
+    signals.pairs,
 )
 
 duplicates = stage_asset(

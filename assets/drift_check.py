@@ -1,4 +1,4 @@
-"""The check `no_drift` of a release: does it still fit what is asked? It blocks nothing."""
+"""The check `no_drift`: whether the corrections still fit recent queries. It is not blocking."""
 
 from typing import Any
 
@@ -12,27 +12,29 @@ from store.workspace import Workspace
 
 @dg.asset_check(asset=release, blocking=False)
 def no_drift(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
-    """Fresh queries find no more hubs than the release's own did, up to corrections.drift_bound."""
+    """Recent queries find no more hubs than the release's own, up to corrections.drift_bound."""
     from pipelines.release.drift import measure_drift
 
-    found = measure_drift(corpus)
-    drifted = [d for d in found if d.drifted]
-    said = drifted or [d for d in found if d.drifted is None] or found
+    measured = measure_drift(corpus)
+    drifted = [d for d in measured if d.drifted]
+    reported = drifted or [d for d in measured if d.drifted is None] or measured
     return dg.AssetCheckResult(
         passed=not drifted,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(f"{d.direction}: {d.note}" for d in said),
-        metadata=_shown(found),
+        description="; ".join(f"{d.direction}: {d.note}" for d in reported),
+        metadata=_metadata(measured),
     )
 
 
-def _shown(found: list[Drift]) -> dict[str, Any]:
+def _metadata(measured: list[Drift]) -> dict[str, Any]:
     from pipelines.reports.retrieval_plots import k_occurrence
 
-    shown: dict[str, Any] = {"k-skewness": table(DRIFT_HEADERS, [drift_cells(d) for d in found])}
-    for d in found:
+    metadata: dict[str, Any] = {
+        "k-skewness": table(DRIFT_HEADERS, [drift_cells(d) for d in measured])
+    }
+    for d in measured:
         if d.occurrence:
             png = k_occurrence(d.occurrence)
-            about = f"k-occurrence, {d.direction}, of the release's own queries and of fresh ones"
-            shown[f"picture, {d.direction}"] = picture(png, about)
-    return shown
+            alt = f"k-occurrence, {d.direction}: the release's own queries and recent ones"
+            metadata[f"k-occurrence, {d.direction}"] = picture(png, alt)
+    return metadata

@@ -26,7 +26,7 @@ from synthetic_corpus import make_corpus, parts_of
 
 from embedders.pool.ray_cluster import cluster
 from embedders.registry import load
-from store.tables.lance_tables import as_matrix
+from store.arrays import as_matrix
 from store.tables.names import vectors_table
 
 MODELS = {"ViT-B-32": ("python:encoders:b32", 1800), "ViT-L-14": ("python:encoders:l14", 312)}

@@ -36,7 +36,7 @@ from embedders.registry import load
 from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
 from pipelines.vectors.staging_writer import StagingWriter
-from store.tables.lance_tables import as_matrix
+from store.arrays import as_matrix
 from store.tables.names import vectors_table
 from store.workspace import Workspace
 

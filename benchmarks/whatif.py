@@ -126,7 +126,7 @@ def make(root: Path, rows: int) -> None:
     workspace = Workspace.open(root)
     evidence = gather(workspace, [workspace.config.policy])
     duplicate_index.hold(
-        tables, evidence.lost.rows, duplicate_index.files(tables)
+        tables, evidence.duplicates.index, duplicate_index.files(tables)
     )  # as decisions do
 
 

@@ -1,1 +1,1 @@
-"""Floor 5: Dagster definitions, resources, jobs, schedules and sensors; the command line."""
+"""Layer 5: Dagster's definitions, jobs, schedules and sensors, and the command line."""

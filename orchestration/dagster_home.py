@@ -1,5 +1,7 @@
-"""Dagster's home of a corpus: <corpus>/.dagster, with its log of runs. The tables are the truth,
-so the folder can be lost; and runs that were killed are cleared from it, lest they hold up others.
+"""The Dagster home of a corpus, `<corpus>/.dagster`: settings, log of runs, partitions.
+
+The tables are the source of truth, so the folder can be deleted: the next run makes it again. Runs
+whose process was killed are marked as failed, because they would block later runs.
 """
 
 import uuid
@@ -19,14 +21,14 @@ from store.tables import schema
 from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
 
-ALIVE = "isotrope/alive"  # tag: the lock that the run's process holds for as long as it lives
+ALIVE = "isotrope/alive"  # run tag: name of the lock that the run's process holds while it lives
 
 _SETTINGS = {
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},
-    # The stages of a corpus lock each other out: a second run would only wait.
+    # Stages of a corpus lock each other, so a second run would only wait.
     "concurrency": {"runs": {"max_concurrent_runs": 1}},
-    # Kept logs would come by way of `tail` processes, and leave progress bars no terminal.
+    # Captured logs go through `tail` processes, and progress bars would see no terminal.
     "compute_logs": {
         "module": "dagster._core.storage.noop_compute_log_manager",
         "class": "NoOpComputeLogManager",
@@ -42,7 +44,7 @@ _UNFINISHED = [
 
 
 def prepare(workspace: Workspace) -> Path:
-    """The corpus's Dagster home, with its settings written."""
+    """Create the corpus's Dagster home, write its settings, and return its path."""
     home = workspace.root / ".dagster"
     home.mkdir(exist_ok=True)
     settings = home / "dagster.yaml"
@@ -61,70 +63,76 @@ def instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def alive(workspace: Workspace) -> Iterator[str]:
-    """The name of a lock that is held until the block ends, or the process dies."""
+    """Hold a new lock until the block ends or the process dies; yields the lock's name."""
     name = uuid.uuid4().hex
-    path = _lock(workspace, name)
+    path = _lock_path(workspace, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield name
     path.unlink(missing_ok=True)
 
 
-def bury(workspace: Workspace, opened: dg.DagsterInstance, *, page: bool = False) -> int:
-    """Mark runs as failed whose process is gone, and free what they hold; returns how many.
+def fail_dead_runs(workspace: Workspace, opened: dg.DagsterInstance, *, page: bool = False) -> int:
+    """Mark runs whose process is gone as failed, and free their concurrency slots.
 
     Args:
-        page: also those that were launched from the page: say so only where none is served.
+        workspace: the corpus.
+        opened: its Dagster instance.
+        page: include runs that were launched from the web page, which hold no lock. Set it only
+            if no process serves the page.
+
+    Returns:
+        The number of these runs.
     """
-    buried = 0
+    count = 0
     for run in opened.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        name = run.tags.get(ALIVE)
-        dead = page if name is None else _is_free(workspace, name)
-        if dead:
+        lock = run.tags.get(ALIVE)
+        is_dead = page if lock is None else _is_free(workspace, lock)
+        if is_dead:
             opened.report_run_failed(run, message="the process of this run is gone")
             opened.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            buried += 1
-    return buried
+            count += 1
+    return count
 
 
-def register(workspace: Workspace, opened: dg.DagsterInstance) -> None:
-    """Make partitions of the drops that the tables know or the sources deliver."""
-    names = set(staleness.known_drops(workspace))
-    with suppress(IsotropeError):  # a source that is away must not hide what was made of it
-        names |= set(staleness.drops(workspace))
-    added = sorted(names - set(opened.get_dynamic_partitions(str(DROPS.name))))
+def add_partitions(workspace: Workspace, opened: dg.DagsterInstance) -> None:
+    """Add a partition for every drop that has tables or that a source delivers."""
+    drops = set(staleness.known_drops(workspace))
+    with suppress(IsotropeError):  # while a source is unavailable, drops with tables still count
+        drops |= set(staleness.drops(workspace))
+    added = sorted(drops - set(opened.get_dynamic_partitions(str(DROPS.name))))
     if added:
         opened.add_dynamic_partitions(str(DROPS.name), added)
 
 
-def catch_up(workspace: Workspace, opened: dg.DagsterInstance) -> int:
-    """Tell Dagster of what the tables hold and its log does not; returns of how many stages.
+def report_tables(workspace: Workspace, opened: dg.DagsterInstance) -> int:
+    """Report tables to Dagster that its log does not have; returns the number of stages.
 
-    Its log can be lost, or the corpus may have been copied from where it was made.
+    The log may have been deleted, or the corpus may be a copy.
     """
-    told = 0
-    for made in workspace.tables.scan("stages", schema.STAGES).to_pylist():
-        partition = None if made["drop"] == EVERY_DROP else made["drop"]
-        key = dg.AssetKey(made["stage"])
-        known = opened.fetch_materializations(
+    count = 0
+    for done in workspace.tables.scan("stages", schema.STAGES).to_pylist():
+        partition = None if done["drop"] == EVERY_DROP else done["drop"]
+        key = dg.AssetKey(done["stage"])
+        logged = opened.fetch_materializations(
             dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None), limit=1
         )
-        last = known.records[0].asset_materialization if known.records else None
-        if last is None or last.metadata["run_key"].value != made["run_key"]:
-            metadata = {"up_to_date": True, **summary(made)}
+        last = logged.records[0].asset_materialization if logged.records else None
+        if last is None or last.metadata["run_key"].value != done["run_key"]:
+            metadata = {"up_to_date": True, **summary(done)}
             opened.report_runless_asset_event(
                 dg.AssetMaterialization(key, metadata=metadata, partition=partition)
             )
-            told += 1
-    return told
+            count += 1
+    return count
 
 
-def _lock(workspace: Workspace, name: str) -> Path:
+def _lock_path(workspace: Workspace, name: str) -> Path:
     return workspace.root / ".dagster" / "alive" / f"{name}.lock"
 
 
 def _is_free(workspace: Workspace, name: str) -> bool:
-    path = _lock(workspace, name)
+    path = _lock_path(workspace, name)
     if not path.is_file():
         return True
     try:

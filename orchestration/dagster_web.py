@@ -1,4 +1,4 @@
-"""What `isotrope dev` does: Dagster's web page on one corpus, with its daemon."""
+"""Runs Dagster's web page and daemon for one corpus: `isotrope dev`."""
 
 import fcntl
 import os
@@ -12,36 +12,37 @@ from store.workspace import Workspace
 
 
 def serve(workspace: Workspace, host: str, port: int) -> None:
-    """Serve the page until it is stopped; this process becomes Dagster's.
+    """Serve the page until it is stopped. The current process is replaced by Dagster's.
 
     Raises:
         BusyError: another process serves the page of this corpus.
     """
     folder = dagster_home.prepare(workspace)
-    _hold(folder / "page.lock")
+    _hold_lock(folder / "page.lock")
     with dagster_home.instance(workspace) as instance:
-        dagster_home.bury(workspace, instance, page=True)
-        dagster_home.register(workspace, instance)
-        dagster_home.catch_up(workspace, instance)
+        dagster_home.fail_dead_runs(workspace, instance, page=True)
+        dagster_home.add_partitions(workspace, instance)
+        dagster_home.report_tables(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}
-    print(f"Dagster on {workspace.root}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
-    os.chdir(folder)  # Python looks for modules where it stands: nothing there may pass for one
+    print(f"Dagster for {workspace.root}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
+    os.chdir(folder)  # Python imports from the working folder first; this one has no modules
     os.execv(sys.executable, [sys.executable, *command(host, port)])
 
 
-def _hold(path: Path) -> None:
-    """Lock a file for as long as this process lives, whatever program it runs."""
+def _hold_lock(path: Path) -> None:
+    """Lock a file for the lifetime of this process, also after `exec`."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BusyError(f"another process serves the page of {path.parents[1]} already") from None
+        corpus = path.parents[1]
+        raise BusyError(f"another process serves the page of {corpus}: stop it first") from None
     os.set_inheritable(descriptor, True)
 
 
 def command(host: str, port: int) -> list[str]:
-    """Python's arguments for the page, the daemon and their code server."""
-    here = Path(__file__).resolve().parents[1]
-    quiet = ["-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
-    module = ["-m", "orchestration.definitions", "--working-directory", str(here)]
-    return [*quiet, *module, "-h", host, "-p", str(port)]
+    """Arguments of Python for the page, the daemon and their code server."""
+    root = Path(__file__).resolve().parents[1]
+    dagster = ["-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
+    module = ["-m", "orchestration.definitions", "--working-directory", str(root)]
+    return [*dagster, *module, "-h", host, "-p", str(port)]

@@ -1,4 +1,4 @@
-"""What Dagster loads: `dagster dev -m orchestration.definitions`, or `isotrope dev`."""
+"""What Dagster loads, by `dagster dev -m orchestration.definitions` or `isotrope dev`."""
 
 import os
 
@@ -14,9 +14,9 @@ from store.workspace import Workspace
 VARIABLE = "ISOTROPE_CORPUS"
 
 
-@dg.resource(description=f"The corpus in the folder that the environment's {VARIABLE} names.")
+@dg.resource(description=f"The corpus in the folder that the environment variable {VARIABLE} names")
 def corpus(context: dg.InitResourceContext) -> Workspace:
-    """The corpus, opened anew for each run: corpus.yaml may have changed.
+    """The corpus. It is opened for each run, because corpus.yaml may have changed.
 
     Raises:
         ConfigError: the variable is not set, or corpus.yaml is not valid.
@@ -25,8 +25,8 @@ def corpus(context: dg.InitResourceContext) -> Workspace:
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise ConfigError(
-            f"{VARIABLE} is not set: it must name a corpus's folder, the one with corpus.yaml in"
-            " it (`isotrope dev` sets it)"
+            f"the environment variable {VARIABLE} is not set: set it to the folder of a corpus,"
+            " which contains corpus.yaml (`isotrope dev` sets it)"
         )
     return Workspace.open(folder)
 
@@ -39,7 +39,7 @@ definitions = dg.Definitions(
     jobs=JOBS,
     schedules=SCHEDULES,
     sensors=SENSORS,
-    # Steps share a process: one import of Beam, Ray and the models a run, not one a step. The
-    # run itself is a process that was spawned, never forked, which Lance needs.
+    # The steps of a run share one process, so that Beam, Ray and the models are imported once.
+    # The process of a run is spawned, never forked, since Lance is not fork-safe.
     executor=dg.in_process_executor,
 )

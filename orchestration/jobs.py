@@ -1,5 +1,5 @@
-"""Jobs and schedules: the tables of a drop, the tables of all drops, everything; fitting anew,
-aligning, exporting, and what becomes of the query log.
+"""Dagster's jobs and schedules: making tables, refitting corrections, measuring drift, learning
+projections, exporting, and deleting old rows of the query log.
 """
 
 from pathlib import Path
@@ -20,53 +20,53 @@ drop_job = dg.define_asset_job(
     "drop",
     selection=_BY_DROP,
     partitions_def=DROPS,
-    description="Samples, signals and vectors of one drop.",
+    description="Make the samples, signals and vectors of one drop.",
 )
 
 corpus_job = dg.define_asset_job(
     "corpus",
     selection=_CORPUS,
-    description="Pairs, duplicates, decisions, banks, gallery and a release, from all drops.",
+    description="Make pairs, duplicates, decisions, banks, gallery and a release from all drops.",
 )
 
 everything_job = dg.define_asset_job(
     "everything",
     selection=_BY_DROP | _CORPUS,
     partitions_def=DROPS,
-    description="One drop, and after it the corpus.",
+    description="Make the tables of one drop, then those of all drops.",
 )
 
 refit_job = dg.define_asset_job(
     "refit",
     selection=dg.AssetSelection.assets("banks", "gallery", "release"),
     tags={FORCE: "banks"},
-    description="Banks drawn anew from today's corpus and queries; where they came out otherwise, a"
-    " gallery fitted to them, and a release.",
+    description="Draw the banks again from the present corpus and queries. If they differ, fit the"
+    " corrections to them and make a gallery and a release.",
 )
 
 drift_job = dg.define_asset_job(
     "measure_drift",
     selection=dg.AssetSelection.checks(no_drift),
-    description="Whether fresh queries find more hubs than the release's own did.",
+    description="Test whether recent queries find more hubs than the release's own did.",
 )
 
 
 @dg.op
 def forget(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
-    """Delete what the query log may not keep any longer, from the disk too."""
-    gone = query_log.forget(corpus.tables, corpus.config.space, corpus.config.query_log)
-    context.log.info(f"{gone} rows of the query log were deleted")
+    """Delete the rows of the query log whose retention has ended, from the disk too."""
+    deleted = query_log.forget(corpus.tables, corpus.config.space, corpus.config.query_log)
+    context.log.info(f"deleted {deleted} rows of the query log")
 
 
 @dg.job
 def retention() -> None:
-    """Delete what the query log may not keep any longer."""
+    """Delete the rows of the query log whose retention has ended."""
     forget()
 
 
 @dg.op
 def learn(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
-    """Learn the projections of the space's aligned towers, from samples that decisions keep."""
+    """Learn the projections of the space's aligned towers, from samples that are kept."""
     from pipelines.vectors.align import align_space
 
     for learned in align_space(corpus, say=context.log.info):
@@ -75,12 +75,12 @@ def learn(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -
 
 @dg.job
 def align() -> None:
-    """Learn the projections of the space's aligned towers; vectors are out of date after it."""
+    """Learn the projections of the space's aligned towers. Vectors are out of date afterwards."""
     learn()
 
 
 class Target(dg.Config):
-    """Where to, and what is written; see `pipelines.export.stage.Options`."""
+    """The folder and the options of an export; see `pipelines.export.stage.Options`."""
 
     folder: str
     to: str = "webdataset"
@@ -93,7 +93,7 @@ class Target(dg.Config):
 def write(
     context: dg.OpExecutionContext, config: Target, corpus: dg.ResourceParam[Workspace]
 ) -> None:
-    """Write the samples that the decisions keep to a folder; a killed run is gone on with."""
+    """Write the kept samples to a folder. An export that was killed is resumed."""
     from pipelines.export.stage import Options
     from pipelines.export.stage import export as write_out
 
@@ -105,7 +105,7 @@ def write(
 
 @dg.job
 def export() -> None:
-    """Write the samples that the decisions keep to a folder."""
+    """Write the kept samples to a folder."""
     write()
 
 
@@ -113,15 +113,14 @@ nightly = dg.ScheduleDefinition(
     name="nightly",
     job=corpus_job,
     cron_schedule="0 3 * * *",
-    description="Makes what is out of date of the corpus at night; off until it is switched on.",
+    description="Update the tables of all drops every night. Off by default.",
 )
 
 refresh = dg.ScheduleDefinition(
     name="refresh",
     job=refit_job,
     cron_schedule="0 4 * * 0",
-    description="Draws the banks anew every week and fits what they change; off until it is"
-    " switched on.",
+    description="Draw the banks again every week, and fit the corrections to them. Off by default.",
 )
 
 
@@ -129,13 +128,13 @@ refresh = dg.ScheduleDefinition(
     job=retention,
     cron_schedule="30 2 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Keeps the query log's promise every night, also where nothing is asked or logged"
-    " any more; idle where there is no log.",
+    description="Delete old rows of the query log every night, even if nothing is logged any more."
+    " Skipped if there is no log.",
 )
 def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
-    """Requests `retention` where there is a log."""
+    """Request `retention` if there is a query log."""
     if not corpus.tables.exists(query_log_table(corpus.config.space)):
-        return dg.SkipReason("nothing has been logged")
+        return dg.SkipReason("there is no query log")
     return dg.RunRequest()
 
 

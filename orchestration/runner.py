@@ -1,6 +1,7 @@
-"""What `isotrope run` does: materialise what is missing, here and now, with Dagster's record of it.
+"""Makes the tables that are missing or out of date, in this process: `isotrope run`.
 
-Dagster, Ray and Beam are imported only where something is to be done.
+Runs are recorded in the corpus's Dagster home. Dagster, Ray and Beam are imported only if there is
+something to do.
 """
 
 import time
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One stage that was made, of a drop or (drop: None) of the corpus."""
+    """A stage that was made.
+
+    Attributes:
+        stage: its name.
+        drop: the drop that it was made of; None for a global stage.
+        counts: of its record.
+        seconds: wall-clock time.
+    """
 
     stage: str
     drop: str | None
@@ -37,61 +45,65 @@ def run_missing(
     select: str | Iterable[str] | None = None,
     on_step: Callable[[str, str | None], None] = lambda stage, drop: None,
 ) -> list[Step]:
-    """Materialise the stages that are missing or out of date; return those that were made.
+    """Make the stages that are missing or out of date.
 
     Args:
-        drop: look at this drop alone (the global stages follow all the same).
-        select: only this stage, or these.
-        on_step: called with stage and drop (None: a global stage) when one begins.
+        workspace: the corpus.
+        drop: restricts the stages by drop to this drop; the global stages are made too.
+        select: restricts the stages to this one, or to these.
+        on_step: called with stage and drop (None for a global stage) before a stage is made.
+
+    Returns:
+        The stages that were made, in order.
 
     Raises:
         InputError: there is no such drop or stage.
-        InvariantError: a check of a table failed; what is downstream of it was not made.
+        InvariantError: a check of a table failed; the stages after it were not made.
         DamagedTableError: a table cannot be opened.
-        IsotropeError: a pipeline failed; its table stays as it was.
+        IsotropeError: a pipeline failed; its table is unchanged.
     """
     migrations.migrate_all(workspace.tables)
     drops = staleness.drops(workspace)
     if drop is not None and drop not in drops:
         raise InputError(f"no source delivers a drop {drop!r}; delivered: {', '.join(drops)}")
     chosen = drops if drop is None else {drop: drops[drop]}
-    made: list[Step] = []
-    with ExitStack() as until_the_end:
+    steps: list[Step] = []
+    with ExitStack() as stack:
         runner: _Runner | None = None
         for stage, name in _missing(workspace, chosen, _stages(select)):
-            runner = runner or _Runner(workspace, until_the_end)
+            runner = runner or _Runner(workspace, stack)
             on_step(stage, name)
             started = time.monotonic()
             runner.make(stage, name)
             counts = _counts(workspace, stage, name)
-            made.append(Step(stage, name, counts, time.monotonic() - started))
-    return made
+            steps.append(Step(stage, name, counts, time.monotonic() - started))
+    return steps
 
 
 def _missing(
-    workspace: Workspace, drops: Mapping[str, Drop], wanted: list[str]
+    workspace: Workspace, drops: Mapping[str, Drop], selected: list[str]
 ) -> Iterator[tuple[str, str | None]]:
-    """Stages and their drops, in order. Whoever iterates makes each before asking for the next."""
+    """(stage, drop) in order. The caller must make each before it takes the next."""
     for name, drop in drops.items():
-        for stage in _stale(workspace, drop, BY_DROP, wanted):
+        for stage in _stale(workspace, drop, BY_DROP, selected):
             yield stage, name
-    for stage in _stale(workspace, None, GLOBAL, wanted):
+    for stage in _stale(workspace, None, GLOBAL, selected):
         yield stage, None
 
 
 def _stale(
-    workspace: Workspace, drop: Drop | None, stages: Iterable[str], wanted: list[str]
+    workspace: Workspace, drop: Drop | None, stages: Iterable[str], selected: list[str]
 ) -> Iterator[str]:
-    found = staleness.stale(workspace, drop)
+    stale = staleness.stale(workspace, drop)
     for stage in stages:
-        if stage in wanted and stage in found:
+        if stage in selected and stage in stale:
             yield stage
-            # A stage that came out the same as before leaves those after it up to date.
-            found = staleness.stale(workspace, drop)
+            # If the output of the stage is the same as before, the stages after it are up to date.
+            stale = staleness.stale(workspace, drop)
 
 
 class _Runner:
-    """Dagster, ready to make stages in this process; Ray joins it when it is first needed."""
+    """Dagster in this process. A Ray cluster is started when a stage first needs it."""
 
     def __init__(self, workspace: Workspace, stack: ExitStack):
         from assets import checks, corpus_assets, drop_assets
@@ -106,11 +118,16 @@ class _Runner:
         self.checks = checks.CHECKS
         self.alive = {dagster_home.ALIVE: stack.enter_context(dagster_home.alive(workspace))}
         self.instance: dg.DagsterInstance = stack.enter_context(dagster_home.instance(workspace))
-        dagster_home.bury(workspace, self.instance)
-        dagster_home.register(workspace, self.instance)
+        dagster_home.fail_dead_runs(workspace, self.instance)
+        dagster_home.add_partitions(workspace, self.instance)
 
     def make(self, stage: str, drop: str | None) -> None:
-        """Raises what the pipeline raised, or InvariantError where a check failed."""
+        """Make one stage.
+
+        Raises:
+            InvariantError: a check failed.
+            IsotropeError: the pipeline raised it.
+        """
         import dagster as dg
 
         if STAGES[stage].needs_ray:
@@ -128,14 +145,14 @@ class _Runner:
                 tags=self.alive,
             )
         except dg.DagsterError:
-            if not (broken := self._broken_promises()):
+            if not (problems := self._failed_checks()):
                 raise
-            where = f"{stage} of drop {drop!r}" if drop else stage
-            raise InvariantError(f"{where} broke a promise of its table: {broken}") from None
+            name = f"{stage} of drop {drop!r}" if drop else stage
+            raise InvariantError(f"a check of {name} failed: {problems}") from None
         except dg.DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
 
-    def _broken_promises(self) -> str:
+    def _failed_checks(self) -> str:
         import dagster as dg
 
         (run,) = self.instance.get_runs(limit=1)
@@ -146,13 +163,13 @@ class _Runner:
 
 
 def _stages(select: str | Iterable[str] | None) -> list[str]:
-    known = [*BY_DROP, *GLOBAL]
-    wanted = known if select is None else [select] if isinstance(select, str) else list(select)
-    if unknown := [s for s in wanted if s not in known]:
-        raise InputError(f"{unknown[0]!r} is not a stage; stages are {', '.join(known)}")
-    return wanted
+    names = [*BY_DROP, *GLOBAL]
+    selected = names if select is None else [select] if isinstance(select, str) else list(select)
+    if unknown := [stage for stage in selected if stage not in names]:
+        raise InputError(f"{unknown[0]!r} is not a stage; stages are {', '.join(names)}")
+    return selected
 
 
 def _counts(workspace: Workspace, stage: str, drop: str | None) -> Counts:
-    found = record(workspace.tables, stage, drop or EVERY_DROP) or {}
-    return Counts(*(found.get(n, 0) for n in ("input", "kept", "rejected", "failed")))
+    done = record(workspace.tables, stage, drop or EVERY_DROP) or {}
+    return Counts(*(done.get(n, 0) for n in ("input", "kept", "rejected", "failed")))

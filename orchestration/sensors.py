@@ -1,8 +1,8 @@
-"""Sensors: new or changed drops are ingested, the corpus follows, and corrections are fitted anew
-when what is asked has drifted from what they were fitted to.
+"""Dagster's sensors: they request the tables of new or changed drops, the tables of all drops, and
+a refit of the corrections after recent queries have drifted from the release's own.
 
-All look at the tables and the sources, never at Dagster's log, so that work done from the
-command line is not done again.
+They read the tables and the sources, not Dagster's log. So they do not repeat what the command line
+has done.
 """
 
 import json
@@ -39,9 +39,9 @@ _UNFINISHED = [
 def deliveries(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Requests a drop's tables once its files have stayed as they are for two ticks.
+    """Request the tables of a drop once its files have not changed for two ticks.
 
-    The cursor holds each drop's listing hash as it was at the last tick.
+    The cursor has the listing hash of each drop at the last tick.
     """
     try:
         drops = staleness.drops(corpus)
@@ -55,8 +55,8 @@ def deliveries(
         for name in settled
         if staleness.stale(corpus, drops[name])
     ]
-    known = set(context.instance.get_dynamic_partitions(str(DROPS.name)))
-    added = sorted(set(now) - known)
+    partitions = set(context.instance.get_dynamic_partitions(str(DROPS.name)))
+    added = sorted(set(now) - partitions)
     return dg.SensorResult(
         run_requests=requests,
         dynamic_partitions_requests=[DROPS.build_add_request(added)] if added else [],
@@ -68,19 +68,19 @@ def deliveries(
 def changes(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """Requests the tables of the corpus when they are out of date and no drop is being made."""
+    """Request the tables of all drops if they are out of date and no drop is being made."""
     if not staleness.known_drops(corpus):
         return dg.SkipReason("no drop has been read yet")
     running = context.instance.get_runs_count(
         dg.RunsFilter(job_name=drop_job.name, statuses=_UNFINISHED)
     )
     if running:
-        return dg.SkipReason(f"{running} runs of drops come first")
+        return dg.SkipReason(f"waiting for {running} runs of drops")
     if not (stages := staleness.stale(corpus, None)):
         return dg.SkipReason("everything is up to date")
     columns, by_drop = ["drop", "stage", "output"], one_of("stage", BY_DROP)
-    read = corpus.tables.scan("stages", schema.STAGES, columns, by_drop)
-    rows = sorted(zip(*read.to_pydict().values(), strict=True))
+    outputs = corpus.tables.scan("stages", schema.STAGES, columns, by_drop)
+    rows = sorted(zip(*outputs.to_pydict().values(), strict=True))
     return dg.RunRequest(
         run_key=f"{identity.run_key(rows)}:{_settings(corpus)}",
         tags={"isotrope/stale": ",".join(stages)},
@@ -91,35 +91,34 @@ def changes(
 def drift(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """Requests a measurement when enough was asked, or a day has passed; after one that says that
-    the release has drifted, a refit.
+    """Request a measurement of drift after enough queries or a day, and a refit after drift.
 
-    Measuring is a run of its own: it may take longer than a sensor may, and its table and picture
-    are seen with the release's checks.
+    Drift is measured in a run, because it may take longer than a sensor is allowed to. Its table
+    and plots are then shown with the checks of the release.
     """
     try:
         release = releases.latest(corpus.tables)
     except NotFoundError as error:
         return dg.SkipReason(str(error))
-    found = last_measured(corpus.tables, release)
-    since = found[0].measured_at if found else release.created_at
-    asked = query_log.count(corpus.tables, release.space, since)
+    measured = last_measured(corpus.tables, release)
+    since = measured[0].measured_at if measured else release.created_at
+    queries = query_log.count(corpus.tables, release.space, since)
     moment = f"{release.number}:{since.isoformat()}"
-    if asked >= _QUERIES or datetime.now(UTC) - since >= timedelta(days=1):
+    if queries >= _QUERIES or datetime.now(UTC) - since >= timedelta(days=1):
         return dg.RunRequest(job_name=drift_job.name, run_key=f"measure:{moment}")
-    if drifted := [d for d in found if d.drifted]:
-        said = "; ".join(f"{d.direction}: {d.note}" for d in drifted)
-        context.log.info(f"release {release.number} has drifted: {said}")
+    if drifted := [d for d in measured if d.drifted]:
+        notes = "; ".join(f"{d.direction}: {d.note}" for d in drifted)
+        context.log.info(f"release {release.number} has drifted: {notes}")
         tags = {"isotrope/drifted": ",".join(d.direction for d in drifted)}
         return dg.RunRequest(job_name=refit_job.name, run_key=f"refit:{moment}", tags=tags)
     return dg.SkipReason(
-        f"release {release.number}: {asked} queries were logged since {since:%Y-%m-%d %H:%M}; it is"
-        f" measured after {_QUERIES}, or a day"
+        f"release {release.number}: {queries} queries logged since {since:%Y-%m-%d %H:%M}; drift"
+        f" is measured after {_QUERIES} queries or a day"
     )
 
 
 def _settings(corpus: Workspace) -> str:
-    # A run key is asked for once: what failed is tried again when files or corpus.yaml change.
+    # Dagster runs a run key once: a failed run is repeated when files or corpus.yaml change.
     return identity.run_key(corpus.config.model_dump())
 
 

@@ -1,4 +1,4 @@
-"""What many tests share: one corpus, made once by the real engines."""
+"""Fixtures that many tests share: a Ray cluster, and one corpus that is made once."""
 
 import os
 from collections.abc import Iterator
@@ -15,19 +15,20 @@ from tests.helpers.stages import make
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("isotrope", deadline=None)  # tests are not timed
 settings.load_profile("isotrope")
-os.environ["COLUMNS"] = "200"  # tables are read by tests, not by people on narrow terminals
+os.environ["COLUMNS"] = "200"  # tests read printed tables, which must not be cut
 os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
+    """Ray, started once."""
     with cluster():
         yield
 
 
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Workspace:
-    """Two drops of coloured squares, made up to a release. Not to be changed."""
+    """Two drops of coloured squares with all stages up to a release. Tests must not change it."""
     root = tmp_path_factory.mktemp("squares")
     begin(root)
     deliver(root / "drops" / "first", 500, languages=True)

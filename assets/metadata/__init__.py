@@ -1,1 +1,1 @@
-"""What Dagster's page shows of a materialisation."""
+"""The metadata that Dagster's page shows of a materialised asset."""

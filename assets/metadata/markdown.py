@@ -1,4 +1,4 @@
-"""How a stage's result is written down for Dagster's page: counts, tables, pictures."""
+"""Formats results for Dagster's page: counts, Markdown tables, images."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ import dagster as dg
 
 
 def summary(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the store knows of a stage, as metadata; Dagster draws the numbers over time."""
+    """The record of a stage as metadata. Dagster plots its numbers over time."""
     counts = {name: record[name] for name in ("input", "kept", "rejected", "failed")}
     return {
         **counts,
@@ -21,31 +21,31 @@ def summary(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:
-    """Rows as a Markdown table, numbers to the right."""
-    listed = [[_shown(value) for value in row] for row in rows]
-    numeric = [
-        bool(listed) and all(_is_number(row[column]) for row in listed)
+    """Rows as a Markdown table, with columns of numbers aligned to the right."""
+    cells = [[_text(value) for value in row] for row in rows]
+    is_numeric = [
+        bool(cells) and all(_is_number(row[column]) for row in cells)
         for column in range(len(heads))
     ]
-    lines = [heads, ["---:" if n else "---" for n in numeric], *listed]
+    lines = [heads, ["---:" if numeric else "---" for numeric in is_numeric], *cells]
     return dg.MetadataValue.md("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 
-def picture(png: bytes, about: str) -> dg.MarkdownMetadataValue:
-    """A PNG inside Markdown; `about` is read out where it cannot be seen."""
+def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
+    """A PNG inside Markdown, with its alternative text."""
     encoded = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![{about}](data:image/png;base64,{encoded})")
+    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{encoded})")
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _is_number(shown: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
-        float(shown)
+        float(text)
     except ValueError:
-        return shown == ""
+        return text == ""
     return True

@@ -14,6 +14,7 @@ import numpy as np
 
 from embedders.alignment.settings import Settings
 from embedders.projection import Projection
+from store.arrays import connected_components
 from store.corrections import fit
 from store.corrections.evaluate import evaluate
 from store.errors import InputError
@@ -146,26 +147,21 @@ def components(groups: np.ndarray | Sequence[np.ndarray] | None, pairs: int) -> 
     Raises:
         InputError: an array is not (n,) integers.
     """
-    label = np.arange(pairs)
     if groups is None:
-        return label
+        return np.arange(pairs)
     columns = [groups] if isinstance(groups, np.ndarray) else list(groups)
-    inverses = []
+    values, nodes = [np.empty(0, np.int64)], pairs  # a node a pair, then a node a distinct value
     for column in map(np.asarray, columns):
         if column.shape != (pairs,) or column.dtype.kind not in "iu":
             raise InputError(
                 f"groups must be integers, one for each of {pairs} pairs,"
                 f" not {column.shape} of {column.dtype}"
             )
-        inverses.append(np.unique(column, return_inverse=True)[1])
-    while True:
-        previous = label
-        for inverse in inverses:
-            smallest = np.full(inverse.max(initial=-1) + 1, pairs)
-            np.minimum.at(smallest, inverse, label)
-            label = smallest[inverse]
-        if np.array_equal(label, previous):
-            return label
+        distinct, inverse = np.unique(column, return_inverse=True)
+        values.append(nodes + inverse)
+        nodes += len(distinct)
+    pair = np.tile(np.arange(pairs), len(columns))
+    return connected_components(pair, np.concatenate(values), nodes)[:pairs]
 
 
 def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The command line, one file a group of commands."""
+"""The command `isotrope`, one file for each group of subcommands."""

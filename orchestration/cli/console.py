@@ -1,4 +1,4 @@
-"""The terminal that the commands print to."""
+"""The terminal that every command prints to."""
 
 from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""`isotrope export`: the kept samples as files."""
+"""The command `isotrope export`: writes the kept samples as files."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,39 @@ from store.workspace import Workspace
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--to", type=click.Choice(["webdataset", "parquet", "lance"]), required=True)
-@click.option("--signals", is_flag=True, help="With all that was measured of them.")
-@click.option("--mask", is_flag=True, help="URLs, e-mail addresses and telephone numbers masked.")
-@click.option("--shard-samples", type=click.IntRange(1), default=10_000, show_default=True)
-@click.option("--shard-bytes", type=click.IntRange(1), default=1 << 30, show_default=True)
-@click.option("--overwrite", is_flag=True, help="Remove another export that is in TARGET.")
+@click.option(
+    "--to",
+    type=click.Choice(["webdataset", "parquet", "lance"]),
+    required=True,
+    help="The format of the files.",
+)
+@click.option("--signals", is_flag=True, help="Include the signals of every sample.")
+@click.option(
+    "--mask",
+    is_flag=True,
+    help="Mask URLs, e-mail addresses and telephone numbers in captions.",
+)
+@click.option(
+    "--shard-samples",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="The most samples in a shard.",
+)
+@click.option(
+    "--shard-bytes",
+    type=click.IntRange(1),
+    default=1 << 30,
+    show_default=True,
+    help="The most bytes in a shard.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace another export in TARGET.")
 @CORPUS
 def export(target: Path, folder: str, overwrite: bool, **options: Any) -> None:
-    """Write the kept samples of all drops to TARGET: original bytes, captions and keys.
+    """Write the kept samples to a folder.
 
-    A killed export goes on where it stopped.
+    Original bytes, captions and keys of all drops are written to TARGET. If an export was
+    interrupted, the same command resumes it.
     """
     from pipelines.export.stage import Options
     from pipelines.export.stage import export as write
@@ -31,7 +53,7 @@ def export(target: Path, folder: str, overwrite: bool, **options: Any) -> None:
 
     workspace = Workspace.open(folder)
     if "decisions" in staleness.stale(workspace, None):
-        console.print("the decisions are out of date: `isotrope run` makes them", style="yellow")
+        console.print("the decisions are out of date; `isotrope run` updates them", style="yellow")
     done = write(workspace, target.expanduser().resolve(), Options(**options), overwrite)
-    said = f"{done.samples:,} samples in {done.shards:,} shards, {done.bytes:,} bytes"
-    console.print(f"{said}: {escape(str(done.folder))}")
+    counts = f"{done.samples:,} samples in {done.shards:,} shards, {done.bytes:,} bytes"
+    console.print(f"{counts}: {escape(str(done.folder))}")

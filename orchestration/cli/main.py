@@ -1,4 +1,4 @@
-"""The command line. Errors that isotrope raises on purpose are printed, never as a traceback."""
+"""The entry point of the command line. An `IsotropeError` is printed without a traceback."""
 
 import sys
 from typing import Any
@@ -22,15 +22,22 @@ class _Group(click.Group):
             click.echo(str(error), err=True)
             ctx.exit(1)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a corpus's life, instead of the alphabet's."""
+        return list(self.commands)
+
 
 @click.group(cls=_Group)
 @click.version_option(package_name="isotrope")
 def main() -> None:
-    """Curate image-text-audio corpora and search them in a space without hubs."""
+    """Curate image, text and audio corpora, and search them with hubness corrections.
+
+    Start with `isotrope init`, or try `isotrope demo`.
+    """
 
 
 for command in (
-    init, run, align, search, evaluate, drift, why, report, dev, demo, export, policy, whatif
+    init, run, why, report, policy, whatif, search, evaluate, drift, align, export, dev, demo
 ):  # fmt: skip
     main.add_command(command)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from orchestration.cli import tables as cli_tables
+from orchestration.cli import tables
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
 from store.tables.stages import FUNNEL
@@ -14,46 +14,53 @@ from store.workspace import Workspace
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--from", "source", required=True, help="The folder (or s3://...) of the data.")
-@click.option("--preset", help="A published recipe for the policy, such as datacomp-basic.")
+@click.option("--from", "source", required=True, help="The data: a folder, or an s3:// address.")
+@click.option("--preset", help="Start the policy from a published recipe, such as datacomp-basic.")
 def init(folder: Path, source: str, preset: str | None) -> None:
-    """Write FOLDER/corpus.yaml for a source, and look at what it delivers."""
-    from orchestration.cli.new_corpus import begin
+    """Start a corpus: write FOLDER/corpus.yaml for a source.
 
-    cli_tables.delivered(console, begin(folder, source, preset), folder)
+    Also counts the records that the source delivers.
+    """
+    from orchestration.cli.new_corpus import create
+
+    counts = create(folder, source, preset)
+    tables.print_delivered(counts, folder)
 
 
 @click.command()
 @CORPUS
-@click.option("--drop", help="Look at this drop alone; the global stages follow.")
-@click.option("--select", "stage", help="Only this stage.")
+@click.option("--drop", help="Of the stages that are made by drop, update only those of this one.")
+@click.option("--select", "stage", help="Update only this stage.")
 def run(folder: str, drop: str | None, stage: str | None) -> None:
-    """Make what is missing or out of date."""
+    """Make or update the tables that are missing or out of date."""
     materialise(Workspace.open(folder), drop, stage)
 
 
 def materialise(workspace: Workspace, drop: str | None = None, stage: str | None = None) -> None:
-    """Run what is stale and print what it did."""
+    """Run the stages that are out of date, and print the counts of every stage."""
     from orchestration.runner import run_missing
 
-    done = run_missing(workspace, drop=drop, select=stage, on_step=cli_tables.step(console))
-    if not done:
+    steps = run_missing(workspace, drop=drop, select=stage, on_step=tables.print_step)
+    if not steps:
         console.print("everything is up to date")
-    cli_tables.funnel(console, workspace.tables)
+    tables.print_funnel(workspace.tables)
 
 
 @click.command()
 @CORPUS
-@click.option("--modality", "modalities", multiple=True, help="Only the tower of this modality.")
+@click.option("--modality", "modalities", multiple=True, help="Only this modality's projection.")
 def align(folder: str, modalities: tuple[str, ...]) -> None:
-    """Learn the projections of the space's aligned towers from the corpus's own pairs."""
+    """Learn the projections of the space's aligned towers.
+
+    They are learned from the pairs that the corpus keeps.
+    """
     from orchestration.runner import run_missing
     from pipelines.vectors.align import align_space
 
     workspace = Workspace.open(folder)
-    run_missing(workspace, select=FUNNEL, on_step=cli_tables.step(console))
+    run_missing(workspace, select=FUNNEL, on_step=tables.print_step)
     learned = align_space(
-        workspace, modalities or None, lambda said: console.print(f"  {escape(said)}")
+        workspace, modalities or None, lambda message: console.print(f"  {escape(message)}")
     )
-    cli_tables.alignment(console, learned)
-    console.print("next: isotrope run, which projects what is embedded already")
+    tables.print_alignment(learned)
+    console.print("next: `isotrope run` projects the vectors that are stored already")

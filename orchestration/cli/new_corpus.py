@@ -1,4 +1,4 @@
-"""Beginning a corpus: a corpus.yaml for a source, after a look at what it delivers."""
+"""Writes the corpus.yaml of a new corpus, after counting what its source delivers."""
 
 import json
 import os
@@ -13,18 +13,18 @@ from store.config.corpus_yaml import FILE, parse
 from store.errors import InputError, SourceError
 
 _TEMPLATE = """\
-# A corpus of isotrope. Every key is optional but `sources`.
+# The configuration of an isotrope corpus. Only `sources` is required.
 
 sources:
   {name}:
     path: {path}
-    drop_by: {drop_by}       # entry: each folder or tar is a drop; source: all is one drop
+    drop_by: {drop_by}       # entry: every folder or tar file is a drop; source: all is one drop
 
-# What a sample must be to be kept. Change it and run again: no model runs twice.
+# Which samples are kept. After a change, `isotrope run` decides again; no model runs.
 policy:
 {policy}
 
-space: local               # needs no model hub
+space: local               # this space needs no model hub
 spaces:
   local: {{preset: local}}
 
@@ -43,30 +43,35 @@ _RULES = """\
   text_chars: {max: 2000}"""
 
 
-def begin(folder: Path, source: str, preset: str | None = None) -> dict[Drop, int]:
-    """Write FOLDER/corpus.yaml and count what the source delivers: records by drop.
+def create(folder: Path, source: str, preset: str | None = None) -> dict[Drop, int]:
+    """Write `folder`/corpus.yaml for a source.
 
     Args:
-        preset: the policy's; a few mild rules where there is none.
+        folder: of the corpus; it is created.
+        source: a folder, or an address such as s3://bucket/folder.
+        preset: a published policy; without one, the policy has a few mild rules.
+
+    Returns:
+        The number of records that the source delivers, by drop.
 
     Raises:
-        SourceError: the source is missing, empty or of no known format; nothing is written.
+        SourceError: the source is missing, empty or of an unknown format; nothing is written.
         InputError: there is a corpus.yaml already.
         ConfigError: there is no such preset, or it was made for another space.
     """
     target = folder / FILE
     if target.exists():
-        raise InputError(f"{target} is there already: edit it, or choose another folder")
+        raise InputError(f"{target} exists already: edit it, or choose another folder")
     is_remote = "://" in source
-    place = source.rstrip("/") if is_remote else str(Path(source).expanduser().resolve())
-    if not is_remote and not os.path.isdir(place):
-        raise SourceError(f"{source} is not a folder: --from takes the folder with your data")
-    name = _name(place)
-    drop_by: Literal["entry", "source"] = "source" if _belongs_together(name, place) else "entry"
-    drops = find_drops(name, place, drop_by).values()
-    counts = {d: sum(count_records(u) for u in list_units(d)) for d in drops}
+    root = source.rstrip("/") if is_remote else str(Path(source).expanduser().resolve())
+    if not is_remote and not os.path.isdir(root):
+        raise SourceError(f"{source} is not a folder: --from expects the folder with your data")
+    name = _source_name(root)
+    drop_by: Literal["entry", "source"] = "source" if _is_one_drop(name, root) else "entry"
+    drops = find_drops(name, root, drop_by).values()
+    counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
-    path = _quoted(place) if is_remote else _relative(Path(place), folder)
+    path = _quoted(root) if is_remote else _quoted(_path_from(folder, Path(root)))
     text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, policy=policy)
     parse(text)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,25 +79,28 @@ def begin(folder: Path, source: str, preset: str | None = None) -> dict[Drop, in
     return counts
 
 
-def _belongs_together(name: str, place: str) -> bool:
-    """Where files lie loose beside folders, the folders are categories, not deliveries; so are
-    folders beside a manifest that may name their files."""
-    drops = find_drops(name, place)
-    manifests = any(file_kinds.is_manifest(d.entries[0]) for d in drops.values())
-    return name in drops or (manifests and any(d.entries == ("",) for d in drops.values()))
+def _is_one_drop(name: str, root: str) -> bool:
+    """Whether the folders of a source belong together, instead of being deliveries.
+
+    If there are files beside the folders, the folders are categories. If there is a manifest
+    beside them, it may name files in them.
+    """
+    drops = find_drops(name, root)
+    has_manifest = any(file_kinds.is_manifest(drop.entries[0]) for drop in drops.values())
+    return name in drops or (has_manifest and any(d.entries == ("",) for d in drops.values()))
 
 
-def _name(place: str) -> str:
-    last = place.rpartition("/")[2]
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in last)
-    return kept.strip("-") or "source"
+def _source_name(root: str) -> str:
+    """The last part of the path, with letters that are safe as a key of corpus.yaml."""
+    last = root.rpartition("/")[2]
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in last)
+    return safe.strip("-") or "source"
 
 
-def _relative(place: Path, folder: Path) -> str:
-    """Relative where the source lies in the corpus's folder, so that both can move together."""
-    here = folder.expanduser().resolve()
-    path = os.path.relpath(place, here) if place.is_relative_to(here) else str(place)
-    return _quoted(path)
+def _path_from(folder: Path, root: Path) -> str:
+    """Relative if the source is inside the corpus's folder, so that both can be moved together."""
+    corpus = folder.expanduser().resolve()
+    return os.path.relpath(root, corpus) if root.is_relative_to(corpus) else str(root)
 
 
 def _quoted(path: str) -> str:

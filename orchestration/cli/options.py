@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Command-line options that several commands share."""
 
 import click
 
@@ -8,5 +8,5 @@ CORPUS = click.option(
     default=".",
     envvar="ISOTROPE_CORPUS",
     show_default="the current folder, or ISOTROPE_CORPUS",
-    help="The folder of corpus.yaml.",
+    help="The corpus: the folder that contains corpus.yaml.",
 )

@@ -13,19 +13,28 @@ from store.workspace import Workspace
 @click.command()
 @click.argument("what", type=click.Choice(["corpus", "curation"]), default="corpus")
 @CORPUS
-@click.option("--out", type=click.Path(path_type=Path), help="Default: in the corpus's folder.")
-@click.option("--drop", help="Curation of this drop alone.")
-@click.option("--by", multiple=True, help="Tell groups by this: drop, source, text_language ...")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The file to write; by default in the corpus's folder.",
+)
+@click.option("--drop", help="Report on the curation of this drop alone.")
+@click.option(
+    "--by",
+    multiple=True,
+    help="Compare groups by this column: drop, source, text_language or another text signal.",
+)
 def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple[str, ...]) -> None:
-    """Write a page of pictures.
+    """Write an HTML report about the corpus or its curation.
 
-    "corpus" is the funnel, searches, hubs before and after correction; "curation" is what was
-    rejected and why, every signal's values and extremes, duplicates, and who is excluded.
+    "corpus" shows the counts of every stage, example searches, and retrieval before and after
+    correction. "curation" shows what was rejected and why, the values and extremes of every
+    signal, duplicates, and the share of each group that is kept.
     """
     workspace = Workspace.open(folder)
     if what == "corpus":
         if drop or by:
-            raise InputError("--drop and --by go with `isotrope report curation`")
+            raise InputError("--drop and --by belong to `isotrope report curation`")
         from orchestration.cli.demo import write_page
 
         pages = [write_page(workspace, out or workspace.root / "report.html")]
@@ -33,19 +42,19 @@ def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple
         from pipelines.reports.curation.exclusion import GROUPS
         from pipelines.reports.curation.report import PAGE, page_of, write_curation
 
-        whole = workspace.root / PAGE
-        place = out or (whole if drop is None else page_of(whole, drop))
-        pages = write_curation(workspace, place, drop, by or GROUPS)
+        all_drops = workspace.root / PAGE
+        path = out or (all_drops if drop is None else page_of(all_drops, drop))
+        pages = write_curation(workspace, path, drop, by or GROUPS)
     for page in pages:
         console.print(f"written: {page}", soft_wrap=True)
 
 
 @click.command()
 @CORPUS
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=3000, show_default=True, help="The port to listen on.")
 def dev(folder: str, host: str, port: int) -> None:
-    """Dagster's web page on this corpus."""
+    """Serve Dagster's web page for the corpus."""
     from orchestration.dagster_web import serve
 
     serve(Workspace.open(folder), host, port)
@@ -54,7 +63,7 @@ def dev(folder: str, host: str, port: int) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
 def demo(folder: Path) -> None:
-    """Build the demonstration corpus, run every stage, search it, and write its page."""
+    """Build a demonstration corpus, search it, and write its report."""
     from orchestration.cli.demo import demonstrate
 
-    demonstrate(folder, console)
+    demonstrate(folder)

@@ -1,11 +1,10 @@
-"""`isotrope policy` and `isotrope whatif`: what is kept, and what would be."""
+"""Commands about the policy: policy, whatif."""
 
 import json
 from dataclasses import asdict
 
 import click
 import yaml
-from rich.console import Console
 
 from orchestration.cli.options import CORPUS
 from store.workspace import Workspace
@@ -16,31 +15,41 @@ from store.workspace import Workspace
     "--set",
     "settings",
     multiple=True,
-    help="Such as image_min_side.min=256, image_aesthetic.keep_top=0.3 or caps.text_language=1000.",
+    metavar="KEY=VALUE",
+    help="Change one rule: image_min_side.min=256, image_aesthetic.keep_top=0.3,"
+    " caps.text_language=1000. Can be repeated.",
 )
-@click.option("--preset", help="Begin with this preset instead of today's policy.")
-@click.option("--by", default="drop", show_default=True, help="Count by it: text_language, source.")
+@click.option("--preset", help="Start from this preset instead of the present policy.")
+@click.option(
+    "--by",
+    default="drop",
+    show_default=True,
+    help="Count the kept samples by this: drop, source or text_language.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @CORPUS
 def whatif(
     settings: tuple[str, ...], preset: str | None, by: str, as_json: bool, folder: str
 ) -> None:
-    """How many samples another policy would keep. Nothing is written, no model runs."""
+    """Count the samples that another policy would keep.
+
+    No model runs and no table is changed.
+    """
     from orchestration.cli import tables
     from pipelines.engine.memory import keep_all
     from pipelines.policy.whatif import compare
 
     keep_all()
-    found = compare(Workspace.open(folder), settings, preset, by)
+    comparison = compare(Workspace.open(folder), settings, preset, by)
     if as_json:
-        click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(asdict(comparison), ensure_ascii=False, indent=2))
     else:
-        tables.comparison(Console(), found)
+        tables.print_comparison(comparison)
 
 
 @click.command()
 @CORPUS
 def policy(folder: str) -> None:
-    """The policy of corpus.yaml, its presets spelled out."""
+    """Print the policy of corpus.yaml with its presets written out."""
     written = Workspace.open(folder).config.policy.written()
     click.echo(yaml.safe_dump(written, sort_keys=False, default_flow_style=None), nl=False)

@@ -4,12 +4,10 @@ import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.table import Table
 
-from orchestration.cli import tables as cli_tables
+from orchestration.cli import tables
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
 from store.errors import InputError
@@ -18,17 +16,24 @@ from store.workspace import Workspace
 
 @click.command()
 @click.argument("text", required=False)
-@click.option("--image", type=click.Path(), help="A picture to search with.")
-@click.option("--audio", type=click.Path(), help="A recording to search with.")
-@click.option("--weights", help="One number an input, such as 0.7,0.3.")
-@click.option("--among", default="image", show_default=True, help="image, text, audio or any.")
-@click.option("--correct", default="auto", show_default=True, help="auto, none or a method.")
-@click.option("--where", help="An SQL condition, such as 'image_width >= 256'.")
-@click.option("--limit", default=10, show_default=True)
-@click.option("--explain", type=int, default=0, help="Explain the best hits, so many of them.")
+@click.option("--image", type=click.Path(), help="An image file to search with.")
+@click.option("--audio", type=click.Path(), help="An audio file to search with.")
+@click.option("--weights", help="The weights of text, image and audio, such as 0.7,0.3.")
+@click.option(
+    "--among", default="image", show_default=True, help="What to find: image, text, audio or any."
+)
+@click.option(
+    "--correct",
+    default="auto",
+    show_default=True,
+    help="The hubness correction: auto, none or the name of a method.",
+)
+@click.option("--where", help="An SQL condition on the results, such as 'image_width >= 256'.")
+@click.option("--limit", default=10, show_default=True, help="The most results.")
+@click.option("--explain", type=int, default=0, help="Explain the scores of the first N results.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--space", help="Search the newest release of this space.")
-@click.option("--release", type=int, help="Search the release of this number.")
+@click.option("--release", type=int, help="Search the release with this number.")
 @CORPUS
 def search(
     text: str | None,
@@ -45,26 +50,26 @@ def search(
     release: int | None,
     folder: str,
 ) -> None:
-    """Search by TEXT, a picture, a recording, or a mix of them."""
+    """Search by text, image, audio, or a mix of them."""
     import isotrope
 
-    shares = _numbers(weights) if weights else None
+    numbers = _numbers(weights) if weights else None
     corpus = isotrope.connect(folder, space=space, release=release)
-    query = corpus.search(text, image, audio, weights=shares)
+    query = corpus.search(text, image, audio, weights=numbers)
     query = query.among(among).correct(correct).limit(limit)
     result = (query.where(where) if where else query).run()
-    explained = [hit.explain() for hit in islice(result, explain)]
+    explanations = [hit.explain() for hit in islice(result, explain)]
     if not as_json:
         result.show()
-        for found in explained:
+        for explanation in explanations:
             console.print()
-            found.show()
+            explanation.show()
         return
     answer = {
         "complete": result.complete,
         "notes": result.notes,
         "hits": result.rows.to_pylist(),
-        "explained": [asdict(found) for found in explained],
+        "explained": [asdict(explanation) for explanation in explanations],
     }
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
 
@@ -73,34 +78,40 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--weights {text!r}: numbers with commas between are expected") from None
+        message = f"--weights {text!r} is not valid: expected numbers with commas between them"
+        raise InputError(message) from None
 
 
 @click.command()
 @CORPUS
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON: every figure, all that was tried."
+    "--json", "as_json", is_flag=True, help="Print JSON, with every setting that was tried."
 )
-@click.option("--pictures", type=click.Path(path_type=Path), help="Draw them into this folder.")
-@click.option("--transductive", is_flag=True, help="As if the test queries had been in the bank.")
+@click.option("--pictures", type=click.Path(path_type=Path), help="Write plots into this folder.")
+@click.option(
+    "--transductive",
+    is_flag=True,
+    help="Fit the corrections on the test queries, as some papers do.",
+)
 def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bool) -> None:
-    """The newest release's figures, raw and corrected side by side."""
+    """Show retrieval of the newest release, raw and corrected."""
     from store.tables.releases import latest
 
-    tables = Workspace.open(folder).tables
-    release = latest(tables)
+    workspace = Workspace.open(folder)
+    release = latest(workspace.tables)
     evaluation = release.evaluation
     if transductive:
         from pipelines.release.transductive import evaluate_transductive
 
-        evaluation = evaluate_transductive(tables, release)
+        evaluation = evaluate_transductive(workspace.tables, release)
     if as_json:
-        told = {
-            n: {**found, "tried": release.directions[n].tried} for n, found in evaluation.items()
+        answer = {
+            name: {**figures, "tried": release.directions[name].tried}
+            for name, figures in evaluation.items()
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(answer, indent=2))
     else:
-        cli_tables.figures(console, release, evaluation)
+        tables.print_evaluation(release, evaluation)
     if pictures:
         from pipelines.reports.retrieval_plots import write_pictures
 
@@ -111,32 +122,20 @@ def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bo
 @click.command()
 @CORPUS
 def drift(folder: str) -> None:
-    """Whether today's queries find more hubs than those that the release was made with."""
+    """Test whether recent queries find more hubs than before."""
     from pipelines.release.drift import measure_drift
-    from store.tables.drift import DRIFT_HEADERS, drift_cells
 
-    found = measure_drift(Workspace.open(folder))
-    said = "k-occurrence skewness: the release's own queries, fresh ones, the difference"
-    table = Table(*DRIFT_HEADERS, title=said, title_justify="left", pad_edge=False)
-    for measured in found:
-        table.add_row(*(_cell(value) for value in drift_cells(measured)))
-    console.print(table)
-    for measured in found:
-        console.print(f"{measured.direction}: {measured.note}", style="dim")
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+    tables.print_drift(measure_drift(Workspace.open(folder)))
 
 
 @click.command()
 @click.argument("name")
 @CORPUS
 def why(name: str, folder: str) -> None:
-    """What became of a record, and by which rule. NAME is a key, a sample's id or a part's."""
-    from store.lineage import why as story
+    """Show what became of a record at every stage.
 
-    table = Table("drop", "key", "stage", "outcome", "detail")
-    for step in story(Workspace.open(folder).tables, name):
-        table.add_row(step.drop, step.key, step.stage, step.outcome, step.detail)
-    console.print(table)
+    NAME is a key, the id of a sample, or the id of a part.
+    """
+    from store.lineage import why as events_of
+
+    tables.print_events(events_of(Workspace.open(folder).tables, name))

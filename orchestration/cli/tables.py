@@ -1,199 +1,231 @@
-"""How the command line says things: tables for what people compare."""
+"""Tables that the commands print to the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orchestration.cli.console import console
 from pipelines.policy.whatif import Comparison
-from pipelines.reports.measures import GEOMETRY, MEASURES, ends, listed, plain, sides
+from pipelines.reports.measures import (
+    GEOMETRY,
+    MEASURES,
+    ends,
+    measures_of,
+    plain,
+    searched,
+    sides,
+)
 from pipelines.sources.drops import Drop
-from store.tables import schema
+from store.lineage import Event
+from store.tables.drift import DRIFT_HEADERS, Drift, drift_cells
 from store.tables.lance_tables import Tables
 from store.tables.projections import Learned
 from store.tables.releases import Release
-from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL
+from store.tables.stages import EVERY_DROP
+
+_MOST_LOST = 5
+_MOST_GROUPS = 30
+_MAIN_MEASURES = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")
 
 
-def delivered(console: Console, counts: Mapping[Drop, int], folder: Path) -> None:
+def print_delivered(counts: Mapping[Drop, int], folder: Path) -> None:
+    """Print the records of each drop of a new corpus."""
     table = Table("drop", "records")
     for drop, count in counts.items():
         table.add_row(escape(drop.name), f"{count:,}")
     console.print(table)
-    console.print(f"{folder}/corpus.yaml is written; next: isotrope run --corpus {folder}")
+    console.print(f"written: {folder}/corpus.yaml; next: isotrope run --corpus {folder}")
 
 
-def step(console: Console) -> Callable[..., None]:
-    """A callback that says which stage is run."""
-
-    def say(stage: str, drop: str | None) -> None:
-        console.print(f"  {stage}" + (f" of {escape(drop)}" if drop else ""))
-
-    return say
+def print_step(stage: str, drop: str | None) -> None:
+    """Print which stage begins; a callback of `run_missing`."""
+    console.print(f"  {stage}" + (f" of {escape(drop)}" if drop else ""))
 
 
-def funnel(console: Console, tables: Tables) -> None:
-    """What went in and came out of every stage, and why records did not pass."""
-    stages = tables.scan("stages", schema.STAGES).to_pylist()
-    order = [*BY_DROP, *GLOBAL]
-    table = Table("stage", "drop", title="what became of it", title_justify="left")
+def print_funnel(tables: Tables) -> None:
+    """Print the counts of every stage, and some of the records that were lost."""
+    # DuckDB takes 0.2 s to import, and most commands do without it.
+    from pipelines.reports.outcomes import COUNTS, read_lost, read_stages
+
+    table = Table("stage", "drop", title="records of each stage", title_justify="left")
     for name in ("in", "kept", "rejected", "failed", "seconds"):
         table.add_column(name, justify="right")
-    for row in sorted(stages, key=lambda s: (order.index(s["stage"]), s["drop"])):
-        drop = "all" if row["drop"] == EVERY_DROP else escape(row["drop"])
-        counts = [f"{row[n]:,}" for n in ("input", "kept", "rejected", "failed")]
-        table.add_row(row["stage"], drop, *counts, f"{row['seconds']:.1f}")
+    for counts in read_stages(tables):
+        drop = "all" if counts.drop == EVERY_DROP else escape(counts.drop)
+        numbers = [f"{getattr(counts, name):,}" for name in COUNTS]
+        table.add_row(counts.stage, drop, *numbers, f"{counts.seconds:.1f}")
     console.print(table)
-    lost = tables.scan("ledger", schema.LEDGER, ["key", "outcome", "rule", "value", "error"])
-    for row in lost.slice(0, 5).to_pylist():
-        detail = row["error"] or row["value"] or ""
-        said = f"{row['outcome']}: {row['key']} ({row['rule']}: {detail})"
-        console.print(escape(said), style="dim")
-    if lost.num_rows > 5:
-        console.print(f"... and {lost.num_rows - 5} more in the ledger", style="dim")
+    lost, total = read_lost(tables, _MOST_LOST)
+    for record in lost:
+        detail = record["error"] or record["value"] or ""
+        line = f"{record['outcome']}: {record['key']} ({record['rule']}: {detail})"
+        console.print(escape(line), style="dim")
+    if total > len(lost):
+        console.print(f"... and {total - len(lost)} more in the table `ledger`", style="dim")
 
 
-def gains(console: Console, release: Release) -> None:
-    """The few figures that tell what correction does, all directions in one table."""
-    title = f"release {release.number}, test pairs, the whole gallery searched"
+def print_events(events: Iterable[Event]) -> None:
+    """Print what happened to a record, stage by stage."""
+    table = Table("drop", "key", "stage", "outcome", "detail")
+    for event in events:
+        cells = (event.drop, event.key, event.stage, event.outcome, event.detail)
+        table.add_row(*map(escape, cells))
+    console.print(table)
+
+
+def print_drift(measured: Sequence[Drift]) -> None:
+    """Print k-occurrence skewness of the release's own and of fresh queries, by direction."""
+    title = "k-occurrence skewness: the release's own queries, fresh queries, the difference"
+    table = Table(*DRIFT_HEADERS, title=title, title_justify="left", pad_edge=False)
+    for one in measured:
+        table.add_row(*(_cell(value) for value in drift_cells(one)))
+    console.print(table)
+    for one in measured:
+        console.print(f"{one.direction}: {one.note}", style="dim")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def print_gains(release: Release) -> None:
+    """Print the main measures of all directions, raw and corrected, in one table."""
+    title = f"release {release.number}: test pairs, against the items that are not in the bank"
     table = Table("direction", "scores", title=title, title_justify="left", pad_edge=False)
-    few = [m for m in MEASURES if m.key in _FEW]
-    for measure in few:
+    measures = [m for m in MEASURES if m.key in _MAIN_MEASURES]
+    for measure in measures:
         table.add_column(measure.short, justify="right")
-    for name, found in release.evaluation.items():
-        if "raw" not in found:
+    for name, figures in release.evaluation.items():
+        if "raw" not in figures:
             continue
-        for side in sides(found, found["method"]):
-            shown = [plain(found[side][m.key], m.decimal) for m in few]
-            label = found["method"] if side == "corrected" else "raw"
-            table.add_row(name if side == "raw" else "", label, *shown)
+        for side in sides(figures, figures["method"]):
+            values = [plain(figures[side][m.key], m.decimal) for m in measures]
+            label = figures["method"] if side == "corrected" else "raw"
+            table.add_row(name if side == "raw" else "", label, *values)
     console.print(table)
-    console.print("intervals, languages and the rest: isotrope evaluate", style="dim")
+    console.print("all measures, intervals and languages: isotrope evaluate", style="dim")
 
 
-def alignment(console: Console, learned: Sequence[Learned]) -> None:
-    """How well projections do on the pairs that were held out to stop by, chance beside it."""
+def print_alignment(learned: Sequence[Learned]) -> None:
+    """Print how well projections retrieve the pairs held out from training, and chance."""
     table = Table("projection", "direction", "pairs", "held out", "R@1", "R@10", "R@10 by chance")
     for column in table.columns[2:]:
         column.justify = "right"
-    for each in learned:
-        held = each.figures["validation_pairs"]
-        for direction, found in each.figures.items():
-            if "->" in direction and each.modality in direction.split("->"):
-                shown = (f"{found[name]:.3f}" for name in ("r@1", "r@10"))
-                counts = f"{each.figures['pairs']:,}", f"{held:,}"
-                table.add_row(each.modality, direction, *counts, *shown, f"{10 / held:.3f}")
+    for projection in learned:
+        held_out = projection.figures["validation_pairs"]
+        pairs = projection.figures["pairs"]
+        for direction, figures in projection.figures.items():
+            if "->" in direction and projection.modality in direction.split("->"):
+                recalls = (f"{figures[name]:.3f}" for name in ("r@1", "r@10"))
+                counts = f"{pairs:,}", f"{held_out:,}"
+                chance = f"{10 / held_out:.3f}"
+                table.add_row(projection.modality, direction, *counts, *recalls, chance)
     console.print(table)
 
 
-_FEW = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")
-
-
-def figures(console: Console, release: Release, evaluation: Mapping[str, Any]) -> None:
-    """Raw and corrected side by side, direction by direction, with 95% intervals."""
-    console.print(f"release {release.number}, test pairs, the whole gallery searched")
+def print_evaluation(release: Release, evaluation: Mapping[str, Any]) -> None:
+    """Print all measures, raw and corrected side by side, by direction, with 95% intervals."""
+    console.print(f"release {release.number}: test pairs, against items that are not in the bank")
     if not evaluation:
         console.print("no direction is corrected, so there is nothing to fit on the test queries")
     for name, direction in release.directions.items():
-        found = evaluation.get(name)
-        if found is None:
+        figures = evaluation.get(name)
+        if figures is None:
             continue
         console.print()
-        if "raw" not in found:
+        if "raw" not in figures:
             console.print(f"{name}: no test pairs")
             continue
-        label, counts = found.get("protocol", "inductive"), (found["queries"], found["gallery"])
-        said = f"{name} by {direction.method}, {label}: {counts[0]:,} queries, {counts[1]:,} items"
-        console.print(escape(said), style="bold")
-        console.print(_measured(found, direction.method))
-        shape = [f"{GEOMETRY[g]} {found[g]:.3f}" for g in GEOMETRY if g in found]
-        if "similarities" in found:
-            compared = sides(found, direction.method)
-            aucs = (f"{found['similarities'][side]['auc']:.3f} {side}" for side in compared)
-            shape.append(f"AUC {' and '.join(aucs)}")
-        for line in (", ".join(shape), found.get("reason")):
+        protocol = figures.get("protocol", "inductive")
+        counts = f"{figures['queries']:,} queries, {searched(figures)}"
+        title = f"{name} by {direction.method}, {protocol}: {counts}"
+        console.print(escape(title), style="bold")
+        console.print(_measures_table(figures, direction.method))
+        values = [f"{GEOMETRY[g]} {figures[g]:.3f}" for g in GEOMETRY if g in figures]
+        if "similarities" in figures:
+            compared = sides(figures, direction.method)
+            aucs = (f"{figures['similarities'][side]['auc']:.3f} {side}" for side in compared)
+            values.append(f"AUC {' and '.join(aucs)}")
+        for line in (", ".join(values), figures.get("reason")):
             if line:
                 console.print(escape(line), style="dim")
-        if "languages" in found:
+        if "languages" in figures:
             console.print("the same texts in other languages")
-            console.print(_spoken(found["languages"], direction.method))
+            console.print(_languages_table(figures["languages"], direction.method))
 
 
-def _measured(found: Mapping[str, Any], method: str) -> Table:
-    """One direction's measures: a value, its interval, and what the correction gained."""
-    shown = sides(found, method)
-    table = _narrow("")
-    for head in [*shown, *(["gain"] if len(shown) > 1 else [])]:
+def _measures_table(figures: Mapping[str, Any], method: str) -> Table:
+    """One direction's measures: values, intervals, and the gain of the correction."""
+    compared = sides(figures, method)
+    table = _compact_table("")
+    for head in [*compared, *(["gain"] if len(compared) > 1 else [])]:
         table.add_column(head, justify="right")
         table.add_column("95%", justify="right", style="dim", no_wrap=True)
-    for measure in listed(found):
+    for measure in measures_of(figures):
         cells = []
-        for side in shown:
-            interval = found.get("intervals", {}).get(side, {}).get(measure.key)
-            cells += [plain(found[side][measure.key], measure.decimal), _span(interval)]
-        if len(shown) > 1:
-            gain = found.get("gains", {}).get(measure.key)
-            cells += [plain(gain["mean"], "+.3f"), _span(gain, "+.3f")] if gain else ["", ""]
+        for side in compared:
+            interval = figures.get("intervals", {}).get(side, {}).get(measure.key)
+            cells += [plain(figures[side][measure.key], measure.decimal), _interval(interval)]
+        if len(compared) > 1:
+            gain = figures.get("gains", {}).get(measure.key)
+            cells += [plain(gain["mean"], "+.3f"), _interval(gain, "+.3f")] if gain else ["", ""]
         table.add_row(measure.short, *cells)
     return table
 
 
-def _spoken(told: Mapping[str, Any], method: str) -> Table:
+def _languages_table(languages: Mapping[str, Any], method: str) -> Table:
     """R@10 of the same texts in several languages."""
-    shown = sides(told, method)
-    table = _narrow("language")
+    compared = sides(languages, method)
+    table = _compact_table("language")
     table.add_column("texts", justify="right")
-    for side in shown:
+    for side in compared:
         table.add_column(f"R@10, {side}", justify="right")
-    for code, queries in told["queries"].items():
-        scores = (f"{told[side]['r@10'][code]:.3f}" for side in shown)
-        table.add_row(escape(code), f"{queries:,}", *scores)
-    variance = (f"{told[side]['mean_rank_variance']:,.0f}" for side in shown)
-    table.add_row("mean rank variance", "", *variance)
+    for code, queries in languages["queries"].items():
+        recalls = (f"{languages[side]['r@10'][code]:.3f}" for side in compared)
+        table.add_row(escape(code), f"{queries:,}", *recalls)
+    variances = (f"{languages[side]['mean_rank_variance']:,.0f}" for side in compared)
+    table.add_row("mean rank variance", "", *variances)
     return table
 
 
-def _narrow(head: str) -> Table:
+def _compact_table(head: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(head, no_wrap=True)
     return table
 
 
-def _span(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
+def _interval(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
     return ends(interval, form).replace(" to ", "…")
 
 
-def comparison(console: Console, found: Comparison) -> None:
-    """A policy beside today's: what is kept and by which rules the rest goes, then by group."""
-    table = _counted("")
-    table.add_row("kept", *_changed(*found.kept))
-    for rule, counts in found.rejected.items():
-        table.add_row(escape(f"rejected by {rule}"), *_changed(*counts))
+def print_comparison(comparison: Comparison) -> None:
+    """Print another policy beside the present one: samples kept, by rule, and by group."""
+    table = _comparison_table("")
+    table.add_row("kept", *_change(*comparison.kept))
+    for rule, counts in comparison.rejected.items():
+        table.add_row(escape(f"rejected by {rule}"), *_change(*counts))
     console.print(table)
-    table = _counted(f"kept, by {found.by}", "of")
-    most = sorted(found.groups.items(), key=lambda g: (-g[1][0], g[0] or ""))
-    for name, (total, today, then) in most[:_MOST_GROUPS]:
+    table = _comparison_table(f"kept, by {comparison.by}", "of")
+    groups = sorted(comparison.groups.items(), key=lambda g: (-g[1][0], g[0] or ""))
+    for name, (total, today, then) in groups[:_MOST_GROUPS]:
         label = "none" if name is None else escape(name)
-        table.add_row(label, f"{total:,}", *_changed(today, then))
+        table.add_row(label, f"{total:,}", *_change(today, then))
     console.print(table)
-    if len(most) > _MOST_GROUPS:
-        console.print(f"... and {len(most) - _MOST_GROUPS:,} smaller ones", style="dim")
-    console.print(f"of {found.total:,} samples; nothing was changed", style="dim")
+    if len(groups) > _MOST_GROUPS:
+        console.print(f"... and {len(groups) - _MOST_GROUPS:,} smaller groups", style="dim")
+    console.print(f"{comparison.total:,} samples in all; nothing was changed", style="dim")
 
 
-_MOST_GROUPS = 30
-
-
-def _counted(*heads: str) -> Table:
+def _comparison_table(*heads: str) -> Table:
     table = Table(*heads, "today", "then", "change")
     for column in table.columns[1:]:
         column.justify = "right"
     return table
 
 
-def _changed(today: int, then: int) -> tuple[str, str, str]:
+def _change(today: int, then: int) -> tuple[str, str, str]:
     return f"{today:,}", f"{then:,}", f"{then - today:+,}"

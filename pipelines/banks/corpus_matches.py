@@ -1,7 +1,8 @@
-"""Which queries are parts of the corpus: by their content, or by their vector.
+"""Find the queries that are parts of the corpus, by their content or by their vector.
 
-Such a query has that part's id and cluster, so that it is masked against its own sample, and is
-known where that sample is held out. Any other query has ids of its own that equal none.
+Such a query gets the ids and the cluster of that part. So it is masked against its own sample, and
+it is left out of the bank if that sample is held out. Any other query gets ids of its own, which
+are equal to none of the corpus.
 """
 
 from dataclasses import dataclass
@@ -12,21 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.banks.query_files import BankQuery
-from store.tables.lance_tables import as_matrix, quote
+from store.arrays import as_matrix, ragged_ranges
+from store.tables.lance_tables import quote
 
-SAME = 1e-3  # distance of unit vectors; the size of a batch moves one by 1e-5, half floats more
-_PROBES = 4
+# Unit vectors at most this far apart are the same. The size of the encoded batch moves a vector by
+# about 1e-5, storage as half-precision floats by more.
+SAME = 1e-3
+_PROBES = 4  # random directions that vectors are projected on before they are compared
 
 
 @dataclass(frozen=True)
 class CorpusIndex:
-    """The corpus, as far as queries need to know it.
+    """The columns and tables of the corpus that queries are matched with.
 
     Attributes:
-        samples: kept samples: id, cluster, and the part ids.
-        vectors: the space's vectors.
+        samples: kept samples: id, cluster and the part ids.
+        vectors: the table of the space's vectors.
         fingerprints: of the space's encoders, by modality.
-        held_out: clusters of validation and test pairs.
+        held_out: the clusters of validation and test pairs.
     """
 
     samples: pa.Table
@@ -37,7 +41,7 @@ class CorpusIndex:
 
 @dataclass(frozen=True)
 class MatchedQuery:
-    """A query and its row in the banks."""
+    """A query and its values in the table of banks."""
 
     query: BankQuery
     part_id: str
@@ -51,53 +55,57 @@ class MatchedQuery:
         return self.query.modality
 
 
-def match(known: CorpusIndex, modality: str, asked: list[BankQuery]) -> list[MatchedQuery]:
-    """Queries of one modality, each with the ids that it has in the corpus, or its own."""
-    same = _parts_by_vector(known, modality, [q for q in asked if q.vector is not None])
-    names = [(q.part_id, *q.alike, *same.get(q.key, ())) for q in asked]
+def match_corpus(
+    corpus: CorpusIndex, modality: str, queries: list[BankQuery]
+) -> list[MatchedQuery]:
+    """Give each query of one modality the ids of its part in the corpus, or ids of its own."""
+    by_vector = _parts_by_vector(corpus, modality, [q for q in queries if q.vector is not None])
+    names = [(q.part_id, *q.aliases, *by_vector.get(q.key, ())) for q in queries]
+    all_names = pa.array(sorted({name for several in names for name in several}), pa.string())
     column = f"{modality}_id"
-    wanted = pa.array(sorted({name for several in names for name in several}), pa.string())
-    there = known.samples.filter(pc.is_in(known.samples[column], value_set=wanted))
-    rows = zip(*(there[c].to_pylist() for c in (column, "id", "cluster")), strict=True)
-    corpus = {part: (part, sample, cluster) for part, sample, cluster in rows}
-    placed = []
-    for query, several in zip(asked, names, strict=True):
-        own = (query.part_id,) * 3
-        placed.append(MatchedQuery(query, *next((corpus[n] for n in several if n in corpus), own)))
-    return placed
+    samples = corpus.samples.filter(pc.is_in(corpus.samples[column], value_set=all_names))
+    rows = zip(*(samples[c].to_pylist() for c in (column, "id", "cluster")), strict=True)
+    ids_by_part = {part: (part, sample, cluster) for part, sample, cluster in rows}
+    matches = []
+    for query, several in zip(queries, names, strict=True):
+        own_ids = (query.part_id,) * 3
+        ids = next((ids_by_part[name] for name in several if name in ids_by_part), own_ids)
+        matches.append(MatchedQuery(query, *ids))
+    return matches
 
 
 def _parts_by_vector(
-    known: CorpusIndex, modality: str, asked: list[BankQuery]
+    corpus: CorpusIndex, modality: str, queries: list[BankQuery]
 ) -> dict[str, list[str]]:
-    """For the keys of queries, the parts of the corpus whose vector is theirs.
+    """The parts of the corpus with the same vector as a query, by the query's key.
 
-    The table's vectors pass once. Vectors nearer than `SAME` have projections on any unit vector
-    nearer than `SAME`: sorted by one, and narrowed down by others, few are left to compare.
+    The table of vectors is read once, batch by batch. Vectors at most `SAME` apart have projections
+    on any unit vector at most `SAME` apart. So queries are sorted by one projection, candidates
+    are found by bisection and filtered by the other projections, and only few are compared in full.
     """
-    found: dict[str, list[str]] = {}
-    if not asked:
-        return found
-    rows = np.array([query.vector for query in asked], np.float32)
+    matches: dict[str, list[str]] = {}
+    if not queries:
+        return matches
+    rows = np.array([query.vector for query in queries], np.float32)
     probes = np.random.default_rng(0).normal(size=(rows.shape[1], _PROBES)).astype(np.float32)
     probes /= np.linalg.norm(probes, axis=0)
     order = np.argsort(rows @ probes[:, 0], kind="stable")
     rows = rows[order]
-    projected = rows @ probes
-    here = f"modality = {quote(modality)} AND encoder = {quote(known.fingerprints[modality])}"
-    for batch in known.vectors.to_batches(columns=["part_id", "vector"], filter=here):
+    projected_rows = rows @ probes
+    encoder = corpus.fingerprints[modality]
+    condition = f"modality = {quote(modality)} AND encoder = {quote(encoder)}"
+    for batch in corpus.vectors.to_batches(columns=["part_id", "vector"], filter=condition):
         if not batch.num_rows:
             continue
-        items = as_matrix(pa.chunked_array([batch["vector"]]))
-        seen = items @ probes
-        low = np.searchsorted(projected[:, 0], seen[:, 0] - SAME, "left")
-        high = np.searchsorted(projected[:, 0], seen[:, 0] + SAME, "right")
-        many = high - low
-        item = np.repeat(np.arange(len(items)), many)
-        row = np.arange(len(item)) - np.repeat(np.cumsum(many) - many, many) + np.repeat(low, many)
-        near = (np.abs(projected[row] - seen[item]) <= SAME).all(axis=1)
+        items = as_matrix(batch["vector"])
+        projected = items @ probes
+        low = np.searchsorted(projected_rows[:, 0], projected[:, 0] - SAME, "left")
+        high = np.searchsorted(projected_rows[:, 0], projected[:, 0] + SAME, "right")
+        item = np.repeat(np.arange(len(items)), high - low)
+        row = ragged_ranges(low, high - low)
+        near = (np.abs(projected_rows[row] - projected[item]) <= SAME).all(axis=1)
         item, row = item[near], row[near]
         near = np.linalg.norm(rows[row] - items[item], axis=1) <= SAME
         for i, r in zip(item[near], row[near], strict=True):
-            found.setdefault(asked[order[r]].key, []).append(batch["part_id"][int(i)].as_py())
-    return found
+            matches.setdefault(queries[order[r]].key, []).append(batch["part_id"][int(i)].as_py())
+    return matches

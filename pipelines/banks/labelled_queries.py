@@ -1,77 +1,107 @@
-"""Questions with known answers: pairs set aside, and where their answers are in a gallery."""
+"""Queries with known answers: pairs that were set aside, with their rows in a gallery."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from store.arrays import equal_range, lookup
 from store.tables.banks import Banks
 
-MOST_MATES = 16  # a cluster larger than that hangs together by a caption that says nothing
+# Larger clusters are usually joined by a generic caption ("photo"), which labels no right answer.
+MOST_MATES = 16
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What is searched: unit vectors (n, d), clusters (n,), part ids (n,) sorted."""
+    """The items that are searched.
+
+    Attributes:
+        vectors: (n, d) unit rows.
+        clusters: (n,) strings.
+        parts: (n,) part ids, sorted.
+    """
 
     vectors: np.ndarray
     clusters: np.ndarray
     parts: np.ndarray
 
+    def without(self, clusters: np.ndarray) -> np.ndarray:
+        """(n,) bool, False for the items of these clusters."""
+        return ~np.isin(self.clusters, clusters)
+
+    def take(self, mask: np.ndarray) -> "Gallery":
+        """The items where `mask` (n,) is True."""
+        return Gallery(self.vectors[mask], self.clusters[mask], self.parts[mask])
+
     def rows(self, parts: set[str]) -> list[int]:
-        """Rows of the given parts; those that are not in the gallery are left out."""
-        wanted = np.array(sorted(parts), dtype=str)
-        place = np.searchsorted(self.parts, wanted)
-        place[place == len(self.parts)] = 0
-        return [int(p) for p, part in zip(place, wanted, strict=True) if self.parts[p] == part]
+        """The rows of parts, ascending; parts that are not in the gallery are left out."""
+        index = lookup(self.parts, np.array(sorted(parts), dtype=str))
+        return index[index >= 0].tolist()
 
 
-class Questions(NamedTuple):
-    """Unit vectors (m, d), clusters (m,) and part ids (m,) of queries; the gallery rows that are
-    right for each; and the row (m,) that a query itself has, -1 for none, which does not count."""
+class LabelledQueries(NamedTuple):
+    """Queries with their right answers.
+
+    Attributes:
+        vectors: (m, d) unit rows.
+        clusters: (m,) strings.
+        parts: (m,) part ids.
+        answers: m lists of gallery rows, the right answers; empty if a query has none.
+        own_rows: (m,) the gallery row of the query itself, which does not count; -1 if none.
+    """
 
     vectors: np.ndarray
     clusters: np.ndarray
     parts: np.ndarray
     answers: list[list[int]]
-    own: np.ndarray
+    own_rows: np.ndarray
 
     @property
     def answered(self) -> int:
-        """How many have an answer."""
-        return sum(bool(a) for a in self.answers)
+        """The number of queries with an answer."""
+        return sum(bool(rows) for rows in self.answers)
 
-    def with_answers(self) -> "Questions":
-        """Those that have an answer."""
-        some = np.array([i for i, answer in enumerate(self.answers) if answer], np.int64)
-        return Questions(
-            self.vectors[some],
-            self.clusters[some],
-            self.parts[some],
-            [self.answers[i] for i in some],
-            self.own[some],
+    def with_answers(self) -> "LabelledQueries":
+        """Only the queries with an answer."""
+        kept = np.array([i for i, rows in enumerate(self.answers) if rows], np.int64)
+        return LabelledQueries(
+            self.vectors[kept],
+            self.clusters[kept],
+            self.parts[kept],
+            [self.answers[i] for i in kept],
+            self.own_rows[kept],
         )
 
 
-def questions(banks: Banks, split: str, query: str, searched: str, gallery: Gallery) -> Questions:
-    """The queries of one modality in a split, with their right answers in a gallery of another.
+def labelled_queries(
+    banks: Banks, split: str, query: str, gallery_modality: str, gallery: Gallery
+) -> LabelledQueries:
+    """The queries of one modality in a split, with their right answers in a gallery.
 
-    A pair's parts answer each other. Within one modality the other parts of a query's cluster do:
-    the five captions of a picture, the pictures of a caption.
+    Between two modalities, the parts of a sample answer each other. Within one modality, the right
+    answers are the other parts of the query's cluster, such as the five captions of an image or
+    the images of a caption. A query with `MOST_MATES` or more of them counts as unanswered.
+
+    Args:
+        banks: the banks of the space.
+        split: "validation" or "test".
+        query: modality of the queries.
+        gallery_modality: modality of the gallery.
+        gallery: its items.
     """
     vectors, clusters, parts = banks.part(split, query)
-    own = np.full(len(parts), -1)
-    if query != searched:
-        pairs = banks.pairs(split, query, searched)
+    own_rows = np.full(len(parts), -1)
+    if query != gallery_modality:
+        pairs = banks.pairs(split, query, gallery_modality)
         answers = [gallery.rows(pairs.get(part, set())) for part in parts]
-        return Questions(vectors, clusters, parts, answers, own)
+        return LabelledQueries(vectors, clusters, parts, answers, own_rows)
     order = np.argsort(gallery.clusters, kind="stable")
-    ordered = gallery.clusters[order]
-    low, high = (np.searchsorted(ordered, clusters, side) for side in ("left", "right"))
+    first, count = equal_range(gallery.clusters[order], clusters)
     answers = []
     for i, part in enumerate(parts):
-        members = order[low[i] : high[i]].tolist()
-        own[i] = next((row for row in members if gallery.parts[row] == part), -1)
-        mates = [row for row in members if row != own[i]]
+        members = order[first[i] : first[i] + count[i]].tolist()
+        own_rows[i] = next((row for row in members if gallery.parts[row] == part), -1)
+        mates = [row for row in members if row != own_rows[i]]
         answers.append(mates if len(mates) < MOST_MATES else [])
-    return Questions(vectors, clusters, parts, answers, own)
+    return LabelledQueries(vectors, clusters, parts, answers, own_rows)

@@ -1,4 +1,4 @@
-"""A file of queries, corpus.yaml's `corrections.queries`, read for the query bank.
+"""Read a file of queries for the query bank: the file that `corrections.queries` names.
 
     .txt       one text a line
     .jsonl     one {"text": ...}, {"image": path} or {"audio": path} a line; relative paths start
@@ -6,7 +6,7 @@
     .parquet   vectors, in the query log's columns: space, fingerprint, modality, vector
     .npy       vectors (n, d); a .json beside it names their space, fingerprint and modality
 
-A query of one's own has the id that the same content has in the corpus.
+A query gets the id that the same content has in the corpus.
 """
 
 import json
@@ -27,14 +27,21 @@ from store.tables.staging import Entry
 
 SUFFIXES = (".txt", ".jsonl", ".parquet", ".npy")
 _ROLES: tuple[Role, ...] = ("image", "text", "audio")
-_LINE_ENDS = ("\n", "\r\n")  # a caption's file often ends in one, and it is part of its identity
+# Caption files often end in a line end, which is part of the caption's identity in the corpus.
+_LINE_ENDS = ("\n", "\r\n")
 
 
 @dataclass(frozen=True)
 class BankQuery:
-    """One query: what is to be encoded (`raw`: a text or a file), or its unit vector (d,).
+    """One query.
 
-    `alike` are further ids under which the corpus may know it.
+    Attributes:
+        key: names the query in the ledger.
+        modality: image, text or audio.
+        part_id: the hash of its content.
+        raw: what is encoded, a text or the path of a file; None for a query with a vector.
+        vector: its unit vector (d,); None for a query that has yet to be encoded.
+        aliases: further ids that the same content may have in the corpus.
     """
 
     key: str
@@ -42,25 +49,31 @@ class BankQuery:
     part_id: str
     raw: str | Path | None = None
     vector: np.ndarray | None = None
-    alike: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass
-class Queries:
-    """Queries of one origin: input = those that are asked, or were rejected, or failed.
+class OriginQueries:
+    """The queries of one origin: input = len(queries) + rejected + failed.
 
-    An entry for the ledger may stand for many queries.
+    Attributes:
+        origin: its name, such as "file:queries.txt" or "log".
+        input: the number of queries that it has.
+        queries: those that may be used.
+        entries: for the ledger; one entry may be about many queries.
+        rejected: the number of queries that were rejected.
+        failed: the number of queries that could not be read.
     """
 
     origin: str
     input: int = 0
-    asked: list[BankQuery] = field(default_factory=list)
+    queries: list[BankQuery] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     rejected: int = 0
     failed: int = 0
 
-    def lose(self, entry: Entry, count: int = 1) -> None:
-        """Count queries out that were not, or are no longer, among `asked`."""
+    def exclude(self, entry: Entry, count: int = 1) -> None:
+        """Count queries as rejected or failed, as the entry's outcome says, and keep the entry."""
         self.entries.append(entry)
         if entry.outcome == "failed":
             self.failed += count
@@ -68,78 +81,86 @@ class Queries:
             self.rejected += count
 
 
-def read_queries(path: Path, space: Space, limits: Limits, dim: int) -> Queries:
-    """Every query of a file; those that cannot be used become entries for the ledger.
+def read_queries(path: Path, space: Space, limits: Limits, dim: int) -> OriginQueries:
+    """Read every query of a file; those that cannot be used become entries for the ledger.
+
+    Args:
+        path: the file.
+        space: the space of the corpus.
+        limits: of the size of texts, images and recordings.
+        dim: of the space's vectors.
 
     Raises:
-        ConfigError: the file is of no known kind.
-        InputError: it is not what its kind says, or its vectors are not of width `dim`.
-        EncoderError: its vectors were made in another space, or by another model.
+        ConfigError: the suffix is none of `SUFFIXES`.
+        InputError: the file does not have the format of its suffix, or vectors of another width.
+        EncoderError: its vectors were made in another space, or by another encoder.
     """
-    found = Queries(f"file:{path.name}")
+    result = OriginQueries(f"file:{path.name}")
     if path.suffix in (".txt", ".jsonl"):
-        _read_lines(found, path, space, limits)
+        _add_lines(result, path, space, limits)
     elif path.suffix == ".parquet":
-        _add_vectors(found, path, _parquet(path), space, dim)
+        _add_vectors(result, path, _read_parquet(path), space, dim)
     elif path.suffix == ".npy":
-        _add_vectors(found, path, _npy(path), space, dim)
+        _add_vectors(result, path, _read_npy(path), space, dim)
     else:
         allowed = ", ".join(SUFFIXES)
-        raise ConfigError(f"corrections.queries: {path.name} is none of {allowed}")
-    return found
+        raise ConfigError(f"corrections.queries: the suffix of {path.name} is none of {allowed}")
+    return result
 
 
 def vector_query(key: str, modality: str, vector: np.ndarray) -> BankQuery:
-    """A query of which there is only a unit vector (d,) float32: that is its identity."""
+    """A query with nothing but its unit vector (d,) float32, which identifies it."""
     return BankQuery(
         key, modality, identity.part_id(f"{modality}-vector", vector.tobytes()), vector=vector
     )
 
 
-def _read_lines(found: Queries, path: Path, space: Space, limits: Limits) -> None:
+def _add_lines(result: OriginQueries, path: Path, space: Space, limits: Limits) -> None:
     lines = path.read_bytes().split(b"\n")
     if not lines[-1]:
         lines.pop()
-    found.input = len(lines)
+    result.input = len(lines)
     for number, line in enumerate(lines, 1):
         key = f"{path.name}:{number}"
         try:
             if path.suffix == ".txt":
-                query = _text(key, line.removesuffix(b"\r"), limits)
+                query = _text_query(key, line.removesuffix(b"\r"), limits)
             else:
-                query = _json(key, line, path.parent, limits)
+                query = _json_query(key, line, path.parent, limits)
             if query.modality not in space.towers:
-                has = ", ".join(sorted(space.towers))
+                towers = ", ".join(sorted(space.towers))
                 raise RecordError(
-                    "query.modality", f"space {space.name!r} has no {query.modality}, only {has}"
+                    "query.modality", f"space {space.name!r} has no {query.modality}, only {towers}"
                 )
         except RecordError as error:
-            found.lose(Entry.of(found.origin, key, error))
+            result.exclude(Entry.of(result.origin, key, error))
         else:
-            found.asked.append(query)
+            result.queries.append(query)
 
 
-def _text(key: str, data: bytes, limits: Limits) -> BankQuery:
+def _text_query(key: str, data: bytes, limits: Limits) -> BankQuery:
     text = read_text(data, limits)
     if text is None:
-        raise RecordError("text.empty", "nothing but white space")
-    own, *alike = (identity.part_id("text", f"{text}{end}".encode()) for end in ("", *_LINE_ENDS))
-    return BankQuery(key, "text", own, text, alike=tuple(alike))
+        raise RecordError("text.empty", "only white space")
+    part_id, *aliases = (
+        identity.part_id("text", f"{text}{end}".encode()) for end in ("", *_LINE_ENDS)
+    )
+    return BankQuery(key, "text", part_id, text, aliases=tuple(aliases))
 
 
-def _json(key: str, line: bytes, folder: Path, limits: Limits) -> BankQuery:
+def _json_query(key: str, line: bytes, folder: Path, limits: Limits) -> BankQuery:
     allowed = '{"text": ...}, {"image": path} or {"audio": path} is expected'
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise RecordError("query.json", f"{str(error)[:200]}; {allowed}") from error
-    named = [m for m in _ROLES if m in record] if isinstance(record, dict) else []
-    if len(named) != 1 or not isinstance(record[named[0]], str):
+    roles = [m for m in _ROLES if m in record] if isinstance(record, dict) else []
+    if len(roles) != 1 or not isinstance(record[roles[0]], str):
         raise RecordError("query.json", allowed)
-    modality, value = named[0], record[named[0]]
+    modality, value = roles[0], record[roles[0]]
     if modality == "text":
         try:
-            return _text(key, value.encode(), limits)
+            return _text_query(key, value.encode(), limits)
         except UnicodeEncodeError as error:
             raise RecordError("text.encoding", str(error)) from error
     path = folder / value
@@ -153,7 +174,12 @@ def _json(key: str, line: bytes, folder: Path, limits: Limits) -> BankQuery:
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Rows (n, d) float32 of one kind, and their numbers in the file."""
+    """Vectors of one space, encoder and modality.
+
+    Attributes:
+        numbers: (n,) their row numbers in the file, from 0.
+        rows: (n, d) float32, of any length.
+    """
 
     space: str
     fingerprint: str
@@ -162,7 +188,7 @@ class _Vectors:
     rows: np.ndarray
 
 
-def _parquet(path: Path) -> Iterator[_Vectors]:
+def _read_parquet(path: Path) -> Iterator[_Vectors]:
     names = ["space", "fingerprint", "modality"]
     try:
         table = pq.read_table(path, columns=[*names, "vector"])
@@ -185,50 +211,51 @@ def _parquet(path: Path) -> Iterator[_Vectors]:
         ) from error
 
 
-def _npy(path: Path) -> Iterator[_Vectors]:
-    beside = path.with_suffix(".json")
+def _read_npy(path: Path) -> Iterator[_Vectors]:
+    sidecar = path.with_suffix(".json")
     try:
-        named = json.loads(beside.read_bytes())
-        space, fingerprint, modality = (str(named[n]) for n in ("space", "fingerprint", "modality"))
+        record = json.loads(sidecar.read_bytes())
+        space, fingerprint, modality = (
+            str(record[n]) for n in ("space", "fingerprint", "modality")
+        )
         rows = np.asarray(np.load(path), np.float32)
         if rows.ndim != 2:
             raise ValueError(f"the array has the shape {rows.shape}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path.name}: vectors (n, d) are expected, and beside them {beside.name} with"
+            f"{path.name}: vectors (n, d) are expected, and beside them {sidecar.name} with"
             f' {{"space": ..., "fingerprint": ..., "modality": ...}}: {error}'
         ) from error
     yield _Vectors(space, fingerprint, modality, range(len(rows)), rows)
 
 
 def _add_vectors(
-    found: Queries, path: Path, kinds: Iterable[_Vectors], space: Space, dim: int
+    result: OriginQueries, path: Path, kinds: Iterable[_Vectors], space: Space, dim: int
 ) -> None:
     for kind in kinds:
         if kind.modality not in space.towers:
-            has = ", ".join(sorted(space.towers))
+            towers = ", ".join(sorted(space.towers))
             raise InputError(
-                f"{path.name}: {kind.modality!r} is no modality of space {space.name!r}: {has}"
+                f"{path.name}: space {space.name!r} has no modality {kind.modality!r},"
+                f" only {towers}"
             )
-        made, expected = (
-            (kind.space, kind.fingerprint),
-            (space.name, space.fingerprint(kind.modality)),
-        )
-        if made != expected:
+        fingerprint = space.fingerprint(kind.modality)
+        if (kind.space, kind.fingerprint) != (space.name, fingerprint):
             raise EncoderError(
-                f"{path.name}: its {kind.modality} vectors were made in space {made[0]!r} by"
-                f" {made[1]}; this corpus needs those of space {expected[0]!r} by {expected[1]}"
+                f"{path.name}: its {kind.modality} vectors were made in space {kind.space!r} by"
+                f" {kind.fingerprint}; this corpus needs those of space {space.name!r} by"
+                f" {fingerprint}"
             )
         if kind.rows.shape[1] != dim:
             raise InputError(
                 f"{path.name}: vectors have {kind.rows.shape[1]} dimensions, the space has {dim}"
             )
-        found.input += len(kind.rows)
+        result.input += len(kind.rows)
         lengths = np.linalg.norm(kind.rows, axis=1)
         for number, row, length in zip(kind.numbers, kind.rows, lengths, strict=True):
             key = f"{path.name}:{number + 1}"
             if np.isfinite(length) and length > 0:
-                found.asked.append(vector_query(key, kind.modality, row / length))
+                result.queries.append(vector_query(key, kind.modality, row / length))
             else:
                 error = RecordError("vector.broken", f"a vector of length {length:g}")
-                found.lose(Entry.of(found.origin, key, error))
+                result.exclude(Entry.of(result.origin, key, error))

@@ -1,9 +1,13 @@
-"""Banks that stay as they were drawn while the corpus grows: new rows then cost what they cost.
+"""Reuse the last banks while the corpus grows, so that new samples cost what they cost.
 
-Corrections are measured on fixed samples, so a bank that is drawn anew is a fit of everything. The
-banks are kept until their settings change, until something in them is gone, until what was apart
-has come to belong together, or until the corpus would fill a bank twice as large: rows that
-arrive one by one are fitted anew a number of times that grows with the logarithm of their number.
+All corrections are measured on the banks: banks that are drawn anew mean that everything is fitted
+anew. The last banks are kept until one of these happens:
+
+- their settings change;
+- a sample in them is no longer kept;
+- samples of the bank and of a held-out split now belong to one cluster;
+- the corpus could fill a bank twice as large. So while rows arrive one by one, the number of fits
+  grows with the logarithm of the number of rows.
 """
 
 import pyarrow as pa
@@ -18,49 +22,51 @@ HELD_OUT = ("validation", "test")
 
 
 def last_banks(tables: Tables, name: str) -> pa.Table | None:
-    """The banks as they were drawn last, or None."""
+    """The rows of the table of banks, or None if there is none yet."""
     try:
         return tables.open(name).to_table()
     except NotFoundError:
         return None
 
 
-def hold(last: pa.Table | None, draw: str, samples: pa.Table, pairs: int) -> pa.Table | None:
-    """The last banks with today's clusters, or None where they are to be drawn anew.
+def reusable_banks(
+    last: pa.Table | None, draw_key: str, samples: pa.Table, pairs: int
+) -> pa.Table | None:
+    """The last banks with the current clusters, or None if banks have to be drawn anew.
 
     Args:
         last: rows of `banks__{space}`.
-        draw: what today's banks would be drawn by.
+        draw_key: the hash of the current settings, as stored in the column `draw`.
         samples: kept samples (`pipelines.decisions.kept_samples`).
-        pairs: how many pairs today's bank would have.
+        pairs: the number of pairs that a bank drawn now would have.
     """
     if last is None or not last.num_rows or "draw" not in last.schema.names:
         return None
-    if pc.unique(last["draw"]).to_pylist() != [draw]:
+    if pc.unique(last["draw"]).to_pylist() != [draw_key]:
         return None
     of_corpus = pc.equal(last["origin"], "corpus").to_pylist()
     splits, ids = last["split"].to_pylist(), last["sample_id"].to_pylist()
-    held = {i for i, split in zip(ids, splits, strict=True) if split == "bank"}
+    bank_ids = {i for i, split in zip(ids, splits, strict=True) if split == "bank"}
     by_sample = _clusters(samples, "id")
-    gone = any(mine and i not in by_sample for mine, i in zip(of_corpus, ids, strict=True))
-    if gone or pairs >= GROWTH * len(held):
+    is_missing = any(mine and i not in by_sample for mine, i in zip(of_corpus, ids, strict=True))
+    if is_missing or pairs >= GROWTH * len(bank_ids):
         return None
     by_part: dict[str, str] = {}
     for modality in schema.MODALITIES:
         by_part |= _clusters(samples, f"{modality}_id")
     clusters = [
-        by_sample[i] if mine else by_part.get(part, old)
-        for mine, i, part, old in zip(
+        by_sample[i] if mine else by_part.get(part, last_cluster)
+        for mine, i, part, last_cluster in zip(
             of_corpus, ids, last["part_id"].to_pylist(), last["cluster"].to_pylist(), strict=True
         )
     ]
     sides: dict[str, str] = {}
     for split, cluster in zip(splits, clusters, strict=True):
         side = split if split in HELD_OUT else "bank"
-        if sides.setdefault(cluster, side) != side:  # a bank would see what it is tested by
+        if sides.setdefault(cluster, side) != side:  # a bank would contain what it is tested with
             return None
-    place = last.schema.get_field_index("cluster")
-    return last.set_column(place, last.schema.field("cluster"), pa.array(clusters, pa.string()))
+    column = last.schema.get_field_index("cluster")
+    return last.set_column(column, last.schema.field("cluster"), pa.array(clusters, pa.string()))
 
 
 def _clusters(samples: pa.Table, column: str) -> dict[str, str]:

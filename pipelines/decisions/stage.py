@@ -1,8 +1,7 @@
-"""decisions: which samples are kept, by the policy and over all drops. Seconds, and no model.
+"""Decide which samples are kept, by the policy of corpus.yaml and over all drops.
 
-Three phases: rules that look at one sample alone, of signals and of pairs' signals; duplicates and
-contamination among those that pass them; selection among those that are left. The first that
-rejects a sample is the one named.
+It reads signals and the table `duplicates`, and runs no model, so a changed threshold costs
+seconds. The phases of a policy are described in `pipelines.policy.judge`.
 """
 
 from collections.abc import Iterator
@@ -20,22 +19,24 @@ from store.tables import schema
 from store.tables.staging import Counts, begin, publish
 
 STAGE = "decisions"
-_ROWS = 1 << 16
+_BATCH_ROWS = 1 << 16
 
 
 def decide(context: StageContext) -> Counts:
-    """Make the `decisions` table under the policy of corpus.yaml.
+    """Make the table `decisions`, and cache the index of duplicates for `isotrope whatif`.
 
     Raises:
-        NotFoundError: duplicates, or signals of pairs that the policy names, are yet to be made.
+        NotFoundError: duplicates, or signals of pairs that the policy names, do not exist yet.
         ConservationError: a sample has no decision; nothing was published.
     """
     tables, policy = context.tables, context.config.policy
     key = run_keys.decisions(context)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
-        files = duplicate_index.files(tables)
+        digest = duplicate_index.files(
+            tables
+        )  # computed first, so that it is never newer than the index
         evidence = gather(context.workspace, [policy], ["id"])
-        duplicate_index.hold(tables, evidence.lost.rows, files)
+        duplicate_index.hold(tables, evidence.duplicates.index, digest)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())
         total = tables.open("samples").count_rows()
@@ -54,13 +55,13 @@ def decide(context: StageContext) -> Counts:
 def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.RecordBatch]:
     """Rows of `decisions`, in the order of `samples`."""
     kept = verdicts.kept
-    for start in range(0, samples.num_rows, _ROWS):
-        some = samples.slice(start, _ROWS)
+    for start in range(0, samples.num_rows, _BATCH_ROWS):
+        batch = samples.slice(start, _BATCH_ROWS)
         columns = [
-            some["drop"].cast(pa.string()).combine_chunks(),
-            identity.unpack(some["id"].combine_chunks()),
-            pa.array(kept[start : start + _ROWS]),
-            *verdicts.reasons(start, start + some.num_rows),
-            pa.array([policy] * some.num_rows, pa.string()),
+            batch["drop"].cast(pa.string()).combine_chunks(),
+            identity.unpack(batch["id"].combine_chunks()),
+            pa.array(kept[start : start + _BATCH_ROWS]),
+            *verdicts.reasons(start, start + batch.num_rows),
+            pa.array([policy] * batch.num_rows, pa.string()),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema.DECISIONS)

@@ -1,1 +1,1 @@
-"""duplicates: samples that another one stands for, and those that must not be in the corpus."""
+"""The table `duplicates`: samples that another one represents, and contaminated samples."""

@@ -1,7 +1,7 @@
-"""Exact duplicates: samples whose content is in more than one drop (Apache Beam).
+"""Find exact duplicates: samples with the same content in several drops (Apache Beam).
 
-Of equal samples the one whose drop's name comes first represents the others. (Within one drop,
-repeats never become rows of `samples`: the ledger has them.)
+The drop whose name comes first represents the others. Repeats within a drop never become rows of
+`samples`: they are in the ledger.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ from store.tables.staging import StageRun
 from store.workspace import Workspace
 
 
-def exact(workspace: Workspace, run: StageRun) -> pa.Table:
-    """Rows of `duplicates` of all samples that are in several drops."""
+def find_exact(workspace: Workspace, run: StageRun) -> pa.Table:
+    """Rows of `duplicates` for all samples that are in several drops, the representatives too."""
     samples = workspace.tables.open("samples")
     return gather(
         workspace.config.engine.beam,

@@ -1,7 +1,7 @@
-"""Equal keys of two arrays, and pairs of rows: what every search for near-duplicates is made of.
+"""Joins on equal keys, and pairs of rows: the building blocks of every near-duplicate search.
 
-Rows stand in one array, those that were compared before first. A search takes `first`, the place
-of the first new row, and leaves out pairs of two rows before it.
+A search compares rows of one array. Rows that were compared before come first. `first` is the
+index of the first new row, and pairs of two rows before it are left out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,13 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST = 1 << 21  # candidates of one block: some 100 MB with what is made of them
+from store.arrays import equal_range, ragged_ranges
+
+BLOCK_PAIRS = 1 << 21  # candidate pairs of a block: about 100 MB with what is computed from them
 _PROBES = 1 << 18
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows a < b, int64 (k,), sorted and each pair once, and their similarity, float32 (k,)."""
+    """Pairs of rows, sorted, each pair once.
+
+    Attributes:
+        a: (k,) int64, the smaller row.
+        b: (k,) int64, the larger row.
+        similarity: (k,) float32.
+    """
 
     a: np.ndarray
     b: np.ndarray
@@ -25,28 +33,36 @@ class Pairs:
         return len(self.a)
 
 
-def equal(table: np.ndarray, probes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places in `table` and in `probes` of all equal values, in blocks of bounded size.
+def equal_join(table: np.ndarray, probes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Find all pairs of equal values in two arrays.
 
-    A block is larger than `MOST` only where one probe has more equals than that.
+    Args:
+        table: (n,) keys in any order.
+        probes: (m,) keys of the same type, in any order.
+
+    Returns:
+        Blocks of int64 indices into `table` and into `probes`, (k,) each. A block has at most
+        `BLOCK_PAIRS` pairs, unless a single probe has more.
     """
     order = np.argsort(table)
     ordered = table[order]
     for start in range(0, len(probes), _PROBES):
-        block = probes[start : start + _PROBES]
-        low = np.searchsorted(ordered, block, "left")
-        count = np.searchsorted(ordered, block, "right") - low
-        found = np.flatnonzero(count)
-        low, count = low[found], count[found]
-        for here in spans(count):
-            many = count[here]
-            before = np.repeat(np.cumsum(many) - many, many)
-            places = np.repeat(low[here], many) + np.arange(many.sum()) - before
-            yield order[places], start + np.repeat(found[here], many)
+        first, count = equal_range(ordered, probes[start : start + _PROBES])
+        matched = np.flatnonzero(count)
+        first, count = first[matched], count[matched]
+        for block in bounded_slices(count):
+            rows = order[ragged_ranges(first[block], count[block])]
+            yield rows, start + np.repeat(matched[block], count[block])
 
 
-def collect(blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Pairs:
-    """Pairs (one row, another, similarity) as they come; of a pair found twice the best."""
+def collect_pairs(blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Pairs:
+    """Collect blocks of pairs (one row, another row, similarity), (k,) each.
+
+    Of a pair that comes several times, the highest similarity is kept.
+
+    Args:
+        rows: the number of rows that are compared.
+    """
     parts = [(np.minimum(x, y) * rows + np.maximum(x, y), s) for x, y, s in blocks if len(x)]
     if not parts:
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
@@ -54,22 +70,26 @@ def collect(blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: i
     similarity = np.concatenate([s for _, s in parts]).astype(np.float32)
     order = np.lexsort((-similarity, code))
     code = code[order]
-    once = order[np.r_[True, code[1:] != code[:-1]]]
-    code = np.unique(code)
-    return Pairs(code // rows, code % rows, similarity[once])
+    is_first = np.r_[True, code[1:] != code[:-1]]
+    code = code[is_first]
+    return Pairs(code // rows, code % rows, similarity[order[is_first]])
 
 
-def distinct(x: np.ndarray, y: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs each once, the lesser row first."""
+def distinct_pairs(x: np.ndarray, y: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct pairs among (k,) rows x and y, sorted, the smaller row first."""
     code = np.unique(np.minimum(x, y) * rows + np.maximum(x, y))
     return code // rows, code % rows
 
 
-def spans(count: np.ndarray) -> Iterator[slice]:
-    """Slices of so many items whose counts add up to `MOST`, or of one that has more."""
+def bounded_slices(count: np.ndarray) -> Iterator[slice]:
+    """Cut items into slices whose counts add up to at most `BLOCK_PAIRS`.
+
+    Args:
+        count: (n,) of each item. An item with more gets a slice of its own.
+    """
     ends, start = np.cumsum(count), 0
     while start < len(count):
-        most = (ends[start - 1] if start else 0) + MOST
+        most = (ends[start - 1] if start else 0) + BLOCK_PAIRS
         stop = max(start + 1, int(np.searchsorted(ends, most, "right")))
         yield slice(start, stop)
         start = stop

@@ -1,7 +1,7 @@
-"""What is known of every sample that near-duplicates are found by, and ranked by.
+"""Read the facts about every sample that near-duplicates are found and ranked by.
 
-In memory: a row a sample, some 900 bytes, fingerprints of recordings (up to 5 kB) included only
-where there are any.
+They are held in memory: about 900 bytes a sample, and up to 5 kB more for the fingerprint of a
+recording.
 """
 
 import pyarrow as pa
@@ -19,41 +19,43 @@ _SIGNALS = ["image_width", "image_height", *_FINGERPRINTS]
 
 
 def sample_facts(workspace: Workspace) -> pa.Table:
-    """One row a sample, whatever drops it is in, sorted by id.
+    """One row a sample, sorted by id; a sample in several drops is listed under the first of them.
 
-    Columns: id, drop (the first), image_id, audio_id, text_id, `row` (its row id in `samples`),
-    `measured` (in `signals`), `passes` (the policy's tests of rows), `caption` (characters),
-    `pixels`, image_copies, image_pdq_quality, audio_fingerprint.
+    Returns:
+        Columns id, drop, image_id, audio_id, text_id; `row` and `measured` (row ids in `samples`
+        and in `signals`); `passes` (whether it passes the policy's tests of single samples);
+        `caption` (characters); `pixels`; image_copies, image_pdq_quality, audio_fingerprint.
 
-    Raises InvariantError where `signals` has other rows than `samples`.
+    Raises:
+        InvariantError: `signals` has other rows than `samples`.
     """
     tables, tests = workspace.tables, row_tests(workspace.config.policy)
     columns = ["drop", "id", *(f"{p}_id" for p in PARTS)]
     samples = tables.open("samples").to_table(columns=columns, with_row_id=True)
     samples = samples.rename_columns([*columns, "row"]).sort_by(_KEY)
-    wanted = dict.fromkeys([*_SIGNALS, "text_chars", *(test.signal for test in tests)])
-    signals = measured(workspace, list(wanted))
+    names = dict.fromkeys([*_SIGNALS, "text_chars", *(test.signal for test in tests)])
+    signals = measured(workspace, list(names))
     signals = signals.set_column(0, "drop", signals["drop"].cast("string")).sort_by(_KEY)
-    places = tables.open("signals").to_table(columns=["drop", "id"], with_row_id=True)
-    places = places.sort_by(_KEY)
-    if not all(t[c].equals(samples[c]) for t in (signals, places) for c in ("drop", "id")):
+    signal_rows = tables.open("signals").to_table(columns=["drop", "id"], with_row_id=True)
+    signal_rows = signal_rows.sort_by(_KEY)
+    if not all(t[c].equals(samples[c]) for t in (signals, signal_rows) for c in ("drop", "id")):
         raise InvariantError(
-            "signals lacks columns, or has other rows than samples; `isotrope run` measures every"
-            " drop first"
+            "signals lacks columns, or has other rows than samples; `isotrope run` measures the"
+            " signals of every drop"
         )
     pixels = pc.multiply(signals["image_width"].cast("int64"), signals["image_height"])
-    more = {
-        "measured": places["_rowid"],
+    added = {
+        "measured": signal_rows["_rowid"],
         "passes": pa.array(passes(tests, signals)),
         "caption": pc.fill_null(signals["text_chars"], 0).cast("int64"),
         "pixels": pc.fill_null(pixels, 0),
         **{c: signals[c] for c in _FINGERPRINTS},
     }
-    for name, column in more.items():
+    for name, column in added.items():
         samples = samples.append_column(name, column)
     samples = samples.sort_by([("id", "ascending"), ("drop", "ascending")])
     ids = samples["id"].combine_chunks()
     if len(ids) < 2:
         return samples
-    first = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    return samples.filter(pa.concat_arrays([pa.array([True]), first]))
+    is_new_id = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    return samples.filter(pa.concat_arrays([pa.array([True]), is_new_id]))

@@ -1,9 +1,12 @@
-"""Which of near-duplicates survives: the longest caption, then the largest image, then the id.
+"""Choose the survivors of near-duplicates: by longest caption, then largest image, then id.
 
-Samples are taken in the order of that rank. One is lost if a survivor is directly near to it, and
-survives otherwise. So everything that is lost is within the threshold of what it is lost to (no
-chain of small steps costs a sample that no survivor looks like), no two survivors are near to each
-other, and the order of arrival has no part in it.
+Samples are visited in this order. A sample is lost if a survivor is directly near to it; otherwise
+it survives. So three things hold:
+
+- Every lost sample is within the threshold of the sample it is lost to. A chain of small steps
+  costs no sample that no survivor resembles.
+- No two survivors are near to each other.
+- The order of arrival does not matter.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,14 +18,17 @@ from pipelines.duplicates.pair_joins import Pairs
 
 
 @dataclass(frozen=True)
-class Near:
-    """What is near to what, in one kind of comparison.
+class NearPairs:
+    """The near pairs of one kind of comparison.
 
-    Args:
-        kind: how it is called.
-        nodes: (samples,) the row in `pairs` of what was compared of a sample, -1 for nothing.
-        parts: (samples,) the part that it was made of, as numbers. Samples with one part (five
-            captions of one image) are not near to each other; parts with one node are, by 1.
+    What is compared is a node, such as the hash of an image; several samples may share it.
+
+    Attributes:
+        kind: the name of the kind.
+        nodes: (samples,) the node of each sample, a row in `pairs`; -1 if it has none.
+        parts: (samples,) the number of the part that the node was made from. Samples with the same
+            part (five captions of one image) are not near to each other. Different parts with the
+            same node are, with a similarity of 1.
         pairs: near nodes.
     """
 
@@ -34,8 +40,14 @@ class Near:
 
 @dataclass(frozen=True)
 class LostSamples:
-    """Samples (k,) that are lost, the survivors that they are lost to, by which kind (its place),
-    and how similar they are."""
+    """Samples that are lost to a survivor.
+
+    Attributes:
+        sample: (k,) int64.
+        survivor: (k,) int64, the sample that each is lost to.
+        kind: (k,) int64, the index of the kind of comparison.
+        similarity: (k,) float32.
+    """
 
     sample: np.ndarray
     survivor: np.ndarray
@@ -43,80 +55,87 @@ class LostSamples:
     similarity: np.ndarray
 
 
-def elect(rank: np.ndarray, near: Sequence[Near]) -> LostSamples:
-    """Who is lost to whom.
+def elect_survivors(rank: np.ndarray, near: Sequence[NearPairs]) -> LostSamples:
+    """Decide which samples survive, and which are lost to which survivor.
 
-    Of several survivors near to a sample it is lost to the most similar, of these to the one that
-    ranks best; the kind named first counts before others.
+    A sample is lost to the most similar of the survivors that are near to it, of equally similar
+    ones to the one that ranks best. Kinds that come first in `near` count first.
 
     Args:
         rank: (samples,) all samples, the best first.
+        near: the near pairs of each kind.
     """
     touched = [_touched(n) for n in near]
     neighbours = [_neighbours(n) for n in near]
-    some = np.any(touched, axis=0) if near else np.zeros(len(rank), bool)
-    alive: list[dict[int, int]] = [{} for _ in near]  # by kind: node -> its survivor
-    place = np.empty(len(rank), np.int64)
-    place[rank] = np.arange(len(rank))
+    any_touched = np.any(touched, axis=0) if near else np.zeros(len(rank), bool)
+    survivor_of: list[dict[int, int]] = [{} for _ in near]  # by kind: node -> a surviving sample
+    position = np.empty(len(rank), np.int64)
+    position[rank] = np.arange(len(rank))
     lost = []
-    for sample in rank[some[rank]].tolist():
+    for sample in rank[any_touched[rank]].tolist():
         for kind, n in enumerate(near):
             if not touched[kind][sample]:
                 continue
-            node, there = int(n.nodes[sample]), alive[kind]
-            found = [
-                (-s, place[there[m]], there[m]) for m, s in neighbours[kind](node) if m in there
+            node, survivors = int(n.nodes[sample]), survivor_of[kind]
+            candidates = [
+                (-similarity, position[survivors[other]], survivors[other])
+                for other, similarity in neighbours[kind](node)
+                if other in survivors
             ]
-            own = there.get(node)
-            if own is not None and n.parts[own] != n.parts[sample]:
-                found.append((-1.0, place[own], own))
-            if found:
-                similarity, _, survivor = min(found)
-                lost.append((sample, survivor, kind, -similarity))
+            same_node = survivors.get(node)
+            if same_node is not None and n.parts[same_node] != n.parts[sample]:
+                candidates.append((-1.0, position[same_node], same_node))
+            if candidates:
+                distance, _, survivor = min(candidates)
+                lost.append((sample, survivor, kind, -distance))
                 break
         else:
             for kind, n in enumerate(near):
                 if n.nodes[sample] >= 0:
-                    alive[kind].setdefault(int(n.nodes[sample]), sample)
+                    survivor_of[kind].setdefault(int(n.nodes[sample]), sample)
     columns = zip(*lost, strict=True) if lost else ((), (), (), ())
-    kinds = (np.int64, np.int64, np.int64, np.float32)
-    return LostSamples(*(np.array(c, t) for c, t in zip(columns, kinds, strict=True)))
+    dtypes = (np.int64, np.int64, np.int64, np.float32)
+    return LostSamples(*(np.array(c, t) for c, t in zip(columns, dtypes, strict=True)))
 
 
-def order(eligible: np.ndarray, caption: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """(samples,) by rank, the best first; those that are not eligible come last.
+def rank_samples(eligible: np.ndarray, caption: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Rank samples: by longest caption, then largest image; those not eligible come last.
 
     Args:
-        caption: characters; `pixels`: width times height; 0 where there is none. Of equal samples
-            the one that stands first is better: they are sorted by id.
+        eligible: (samples,) bool.
+        caption: (samples,) characters, 0 without a caption.
+        pixels: (samples,) width times height, 0 without an image.
+
+    Returns:
+        (samples,) the samples, the best first. Equal samples keep their order, which is by id.
     """
     return np.lexsort((-pixels, -caption, ~eligible))
 
 
-def _touched(near: Near) -> np.ndarray:
-    """(samples,) those whose node is near to another, or is made of several parts."""
-    there = near.nodes >= 0
+def _touched(near: NearPairs) -> np.ndarray:
+    """(samples,) bool: those whose node is near to another node, or is that of several parts."""
+    has_node = near.nodes >= 0
     count = int(near.nodes.max(initial=-1)) + 1
-    paired = np.zeros(count, bool)
+    is_paired = np.zeros(count, bool)
     for side in (near.pairs.a, near.pairs.b):
-        paired[side[side < count]] = True
-    made = np.unique(np.stack([near.nodes[there], near.parts[there]]), axis=1)[0]
-    several = np.bincount(made, minlength=count) > 1
-    out = np.zeros(len(near.nodes), bool)
-    out[there] = (paired | several)[near.nodes[there]]
-    return out
+        is_paired[side[side < count]] = True
+    nodes = np.unique(np.stack([near.nodes[has_node], near.parts[has_node]]), axis=1)[0]
+    has_several_parts = np.bincount(nodes, minlength=count) > 1
+    touched = np.zeros(len(near.nodes), bool)
+    touched[has_node] = (is_paired | has_several_parts)[near.nodes[has_node]]
+    return touched
 
 
-def _neighbours(near: Near) -> Callable[[int], list[tuple[int, float]]]:
-    """node -> (node, similarity) of all near to it."""
-    one = np.concatenate([near.pairs.a, near.pairs.b])
+def _neighbours(near: NearPairs) -> Callable[[int], list[tuple[int, float]]]:
+    """A function: node -> (node, similarity) of all nodes near to it."""
+    node = np.concatenate([near.pairs.a, near.pairs.b])
     other = np.concatenate([near.pairs.b, near.pairs.a])
     similarity = np.tile(near.pairs.similarity, 2)
-    by = np.argsort(one, kind="stable")
-    one, other, similarity = one[by], other[by], similarity[by]
+    order = np.argsort(node, kind="stable")
+    node, other, similarity = node[order], other[order], similarity[order]
 
-    def of(node: int) -> list[tuple[int, float]]:
-        low, high = np.searchsorted(one, (node, node + 1))
+    def neighbours(of: int) -> list[tuple[int, float]]:
+        low, high = np.searchsorted(node, (of, of + 1))
         return list(zip(other[low:high].tolist(), similarity[low:high].tolist(), strict=True))
 
-    return of
+    return neighbours

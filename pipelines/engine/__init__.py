@@ -1,1 +1,1 @@
-"""How work is run: Beam, Ray tasks, DuckDB, crash markers. Knows no table."""
+"""How work is run: Beam, Ray tasks, DuckDB, crash markers. Reads and writes no table by name."""

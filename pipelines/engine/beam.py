@@ -1,4 +1,4 @@
-"""What the Beam pipelines share: running one, doing units of a stage, reading Lance tables."""
+"""Apache Beam pipelines: run one, do the units of a stage, read Lance tables, collect results."""
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,11 @@ from store.tables.staging import StageRun
 
 
 def execute(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
-    """Build a pipeline and run it to its end on the configured runner."""
+    """Build a pipeline and run it to its end on the configured runner.
+
+    Args:
+        build: adds the transforms to an empty pipeline.
+    """
     options = PipelineOptions.from_dictionary({"runner": engine.runner, **engine.options})
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
@@ -26,12 +30,12 @@ def execute(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
 
 
 class DoUnits(beam.DoFn):
-    """Does units of a stage and commits each to staging.
+    """Does units of a stage, commits each to staging, and outputs its name.
 
     Args:
         run: the stage's staging.
         work: makes the work of a unit; picklable.
-        name: a unit's name.
+        name: returns a unit's name; picklable.
     """
 
     def __init__(self, run: StageRun, work: Callable[[Any], Work], name: Callable[[Any], str]):
@@ -41,7 +45,7 @@ class DoUnits(beam.DoFn):
 
     def process(self, unit: Any) -> Iterator[str]:
         name = self.name(unit)
-        if name in self.run.done():  # the runner retried a bundle that had been committed
+        if name in self.run.done():  # the runner retried a bundle after the unit was committed
             return
         limit_retained_memory()
         work = self.work(unit)
@@ -56,7 +60,13 @@ def run_on_beam(
     work: Callable[[Any], Work],
     name: Callable[[Any], str],
 ) -> None:
-    """Do units, none of which staging has."""
+    """Do units in a Beam pipeline.
+
+    Args:
+        run: the stage's staging, which has none of the units.
+        work: makes the work of a unit; picklable.
+        name: returns a unit's name; picklable.
+    """
     execute(
         engine,
         lambda p: (
@@ -71,26 +81,32 @@ def run_on_beam(
 def gather(
     engine: Beam, folder: Path, columns: pa.Schema, build: Callable[[beam.Pipeline], Any]
 ) -> pa.Table:
-    """Run a pipeline whose last collection holds dictionaries; return them as a table.
+    """Run a pipeline and return its output as a table.
 
-    They pass through Parquet files in `folder`, which is emptied first: a rerun may make fewer.
+    The rows pass through Parquet files. The folder is emptied first, because a rerun may write
+    fewer files.
+
+    Args:
+        folder: where the Parquet files are written.
+        columns: the schema of the table.
+        build: adds the transforms; returns a collection of dictionaries with these columns.
     """
     shutil.rmtree(folder, ignore_errors=True)
     execute(
         engine,
         lambda p: build(p) | "Write" >> beam.io.WriteToParquet(str(folder / "part"), columns),
     )
-    parts = [pq.read_table(f, schema=columns) for f in sorted(folder.glob("part*"))]
-    return pa.concat_tables([columns.empty_table(), *parts])
+    tables = [pq.read_table(file, schema=columns) for file in sorted(folder.glob("part*"))]
+    return pa.concat_tables([columns.empty_table(), *tables])
 
 
 class ReadLance(beam.PTransform):
-    """Rows of a Lance table as dictionaries, read fragment by fragment.
+    """Reads the rows of a Lance table as dictionaries, one fragment at a time.
 
     Args:
-        uri: the table.
-        columns: those to read; media columns are large, name few.
-        version: read this version, so that every worker sees the same rows.
+        uri: of the table.
+        columns: to read. Leave out media columns that are not needed: they are large.
+        version: to read; None: the newest. All workers read the same version.
     """
 
     def __init__(self, uri: str, columns: list[str], version: int | None = None):
@@ -101,12 +117,12 @@ class ReadLance(beam.PTransform):
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
         dataset = lance.dataset(self.uri, version=self.version)
-        fragments = [f.fragment_id for f in dataset.get_fragments()]
+        fragments = [fragment.fragment_id for fragment in dataset.get_fragments()]
         uri, columns, version = self.uri, self.columns, dataset.version
 
-        def read(fragment: int) -> Iterator[dict[str, Any]]:
-            opened = lance.dataset(uri, version=version).get_fragment(fragment)
-            for batch in opened.to_batches(columns=columns):
+        def read(fragment_id: int) -> Iterator[dict[str, Any]]:
+            fragment = lance.dataset(uri, version=version).get_fragment(fragment_id)
+            for batch in fragment.to_batches(columns=columns):
                 yield from batch.to_pylist()
 
         return (

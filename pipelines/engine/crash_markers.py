@@ -1,9 +1,10 @@
-"""Crumbs: where a unit's work is, written down as it goes, so that a death tells its culprit.
+"""Crash markers: which record a unit was working on when its process died.
 
-A decoder may take its whole process down (a segmentation fault, memory) and nothing is left to
-catch it. What is left is the crumb: the place the unit was at. Who outlives the process blames that
-place; a run that dies as a whole, such as by `kill -9`, blames nothing. Whoever does the unit again
-goes past a place that was deadly twice.
+A broken file can kill the process of its decoder (segmentation fault, out of memory), and no
+exception can be caught. So a worker writes the name of the current record into a small file, the
+crash marker. When a worker process has died, the driver counts the death for the record in the
+marker. A record at which processes have died twice is skipped when the unit is done again.
+A run that dies as a whole, such as by `kill -9`, counts no death.
 """
 
 import json
@@ -13,31 +14,41 @@ from pathlib import Path
 from store import identity
 from store.tables.staging import StageRun
 
-BLAMED = 2  # deaths at one place, after which it is passed over: one may be somebody's kill
-_MOST_DEATHS = 64  # of one unit
-_LENGTH = 128
+BLAMED = 2  # deaths at one record before it is skipped: a single one may be somebody's kill
+_FOLDER = "crash_markers"  # in the staging of the run
+_MAX_UNIT_DEATHS = 64
+_MAX_UNMARKED_DEATHS = 2  # of a unit that writes no markers
+_MARKER_BYTES = 128
 
 
 class CrashMarkers:
-    """A unit's crumbs, and `deaths`: how often processes have died at its places."""
+    """The marker of one unit, held by the worker that does the unit.
+
+    Attributes:
+        deaths: how many processes have died at each record of the unit, by record.
+    """
 
     def __init__(self, run: StageRun, unit: str):
-        at, deaths = _files(run, unit)
-        at.parent.mkdir(parents=True, exist_ok=True)
+        marker, deaths = _files(run, unit)
+        marker.parent.mkdir(parents=True, exist_ok=True)
         self.deaths = _read_deaths(deaths)
-        self._file = os.open(at, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        self.at("")  # what a run that died as a whole has left
+        self._file = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self.at("")  # clears the marker of a run that died as a whole
 
-    def at(self, place: str) -> None:
-        """The unit is now at this place (at most 128 bytes); at none, where it is empty."""
-        os.pwrite(self._file, place.encode()[:_LENGTH].ljust(_LENGTH), 0)
+    def at(self, record: str) -> None:
+        """Mark this record as the current one.
 
-    def is_deadly(self, place: str) -> bool:
-        """Whether processes have died at this place often enough to pass it over."""
-        return self.deaths.get(place, 0) >= BLAMED
+        Args:
+            record: its first 128 bytes are kept; "" means that no record is in work.
+        """
+        os.pwrite(self._file, record.encode()[:_MARKER_BYTES].ljust(_MARKER_BYTES), 0)
+
+    def is_deadly(self, record: str) -> bool:
+        """Whether so many processes have died at this record that it must be skipped."""
+        return self.deaths.get(record, 0) >= BLAMED
 
     def close(self) -> None:
-        """The unit has ended in an orderly way: the place it is at is nobody's fault."""
+        """Clear the marker: the unit has ended, with or without an exception."""
         if self._file >= 0:
             self.at("")
             os.close(self._file)
@@ -45,43 +56,48 @@ class CrashMarkers:
 
 
 def blame(run: StageRun, unit: str) -> None:
-    """A process has died over this unit, and this one has not: count it for the place."""
-    at, counted = _files(run, unit)
-    if place := _read_place(at):
-        deaths = _read_deaths(counted)
-        deaths[place] = deaths.get(place, 0) + 1
-        counted.write_text(json.dumps(deaths), encoding="utf-8")
+    """Count a death for the record in a unit's marker; called when the unit's process has died."""
+    marker, deaths_file = _files(run, unit)
+    if record := _read_record(marker):
+        deaths = _read_deaths(deaths_file)
+        deaths[record] = deaths.get(record, 0) + 1
+        deaths_file.write_text(json.dumps(deaths), encoding="utf-8")
 
 
 def were_left(run: StageRun) -> bool:
-    """Whether a process has died over a unit of this run before, or the run as a whole."""
-    folder = run.folder / "crumbs"
+    """Whether this run has markers of a crash: a worker process died, or the run as a whole."""
+    folder = run.folder / _FOLDER
     return folder.is_dir() and any(
-        _read_place(at) or at.with_suffix(".deaths").exists() for at in folder.glob("*.at")
+        _read_record(marker) or marker.with_suffix(".deaths").exists()
+        for marker in folder.glob("*.at")
     )
 
 
 def may_die_again(run: StageRun, unit: str, deaths: int) -> bool:
-    """Whether to redo a unit that has taken down `deaths` processes in a row: once for one that
-    leaves no crumbs, and for others as long as they can be on their way past their culprits."""
-    at, _ = _files(run, unit)
-    return deaths < (_MOST_DEATHS if at.exists() else 2)
+    """Whether to retry a unit that has killed `deaths` processes in a row.
+
+    A unit without markers is retried once. A unit with markers is retried more often, since each
+    retry can get past one more deadly record.
+    """
+    marker, _ = _files(run, unit)
+    return deaths < (_MAX_UNIT_DEATHS if marker.exists() else _MAX_UNMARKED_DEATHS)
 
 
 def _files(run: StageRun, unit: str) -> tuple[Path, Path]:
-    stem = run.folder / "crumbs" / identity.run_key(unit)
+    """The unit's marker, and its count of deaths."""
+    stem = run.folder / _FOLDER / identity.run_key(unit)
     return stem.with_suffix(".at"), stem.with_suffix(".deaths")
 
 
-def _read_place(at: Path) -> str:
+def _read_record(marker: Path) -> str:
     try:
-        return at.read_bytes().rstrip(b" ").decode(errors="replace")
-    except OSError:  # none yet
+        return marker.read_bytes().rstrip(b" ").decode(errors="replace")
+    except OSError:  # no marker yet
         return ""
 
 
 def _read_deaths(path: Path) -> dict[str, int]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or a death while they were written
+    except (OSError, ValueError):  # no deaths yet, or the process died while it wrote them
         return {}

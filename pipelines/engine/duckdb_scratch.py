@@ -1,4 +1,8 @@
-"""DuckDB over streams of the tables: joins, groups and orders of more rows than memory holds."""
+"""Scratch databases of DuckDB: joins, groups and orders of more rows than memory holds.
+
+Rows are streamed from Lance into a database file, queried there, and streamed out in batches. The
+file and what DuckDB spills are local and temporary: no table of the corpus is stored here.
+"""
 
 import shutil
 import tempfile
@@ -15,45 +19,39 @@ from store.tables.lance_tables import quote
 from store.workspace import Workspace
 
 ROWS = 8192  # of a batch that is streamed in or out
-_MEMORY = "256MB"
-_SCRATCH_MEMORY = "1GB"
+_MEMORY = "256MB"  # of a stage, which streams
+_SCRATCH_MEMORY = "1GB"  # of a report, whose queries group and sort
+_THREADS = 2
 
 
 @contextmanager
 def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty database in a file in `folder`, where it also spills.
+    """Open an empty database in a file in `folder`, where it also spills.
 
-    Files are removed at the end, and at the beginning what a run that was killed left.
+    The files are removed at the end. Files that a killed run left there are removed first.
+
+    Args:
+        folder: any folder; the database takes its subfolder `duckdb`.
+        memory: DuckDB's memory limit.
     """
-    place = folder / "duckdb"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    settings: dict[str, Any] = {"memory_limit": memory, "temp_directory": str(place / "spilled")}
-    with duckdb.connect(place / "rows.duckdb", config={**settings, "threads": 2}) as connection:
+    path = folder / "duckdb"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    config: dict[str, Any] = {
+        "memory_limit": memory,
+        "temp_directory": str(path / "spilled"),
+        "threads": _THREADS,
+    }
+    with duckdb.connect(path / "rows.duckdb", config=config) as connection:
         connection.execute("SET enable_progress_bar = false")
         yield connection
-    shutil.rmtree(place, ignore_errors=True)  # with its folder, where publishing ends a staging
-
-
-def execute(
-    connection: duckdb.DuckDBPyConnection, query: str, **streams: pa.RecordBatchReader
-) -> None:
-    """Run a query that reads streams by the names they are given."""
-    for name, stream in streams.items():
-        connection.register(name, stream)
-    connection.execute(query)
-    for name in streams:
-        connection.unregister(name)
-
-
-def value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
-    """The only value of a query's only row."""
-    return connection.sql(query).fetchall()[0][0]
+    # Ignores errors: publishing a stage removes its staging, and this folder with it.
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty database in a folder that goes with it."""
+    """Open an empty database in a temporary folder, which is removed at the end."""
     with (
         tempfile.TemporaryDirectory() as folder,
         database(Path(folder), _SCRATCH_MEMORY) as connection,
@@ -69,16 +67,23 @@ def load(
     columns: Sequence[str],
     drop: str | None = None,
 ) -> None:
-    """Some columns of a Lance table as a table of the database, of the same name; without rows
-    where the corpus has no such table yet. Columns that the table lacks are null."""
+    """Copy columns of a Lance table into a table of the database with the same name.
+
+    The copy has no rows if the corpus has no such table yet. Columns that the table lacks, because
+    it was written before they were added, are null.
+
+    Args:
+        schema: of the Lance table; gives the types of the columns where it does not exist.
+        drop: copy the rows of this drop; None: all rows.
+    """
     tables = workspace.tables
-    there = tables.open(table) if tables.exists(table) else None
+    dataset = tables.open(table) if tables.exists(table) else None
     fields = pa.schema([schema.field(c) for c in columns])
-    if there is not None:
-        absent = {field.name for field in missing(table, there.schema, schema, columns)}
+    if dataset is not None:
+        absent = {field.name for field in missing(table, dataset.schema, schema, columns)}
         present = [c for c in columns if c not in absent]
         where = None if drop is None else f"drop = {quote(drop)}"
-        scanner = there.scanner(columns=present, filter=where, batch_size=ROWS)
+        scanner = dataset.scanner(columns=present, filter=where, batch_size=ROWS)
         if absent:
             batches = (with_nulls(batch, schema, columns) for batch in scanner.to_batches())
             stream = pa.RecordBatchReader.from_batches(fields, batches)
@@ -89,6 +94,26 @@ def load(
     execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream)
 
 
+def execute(
+    connection: duckdb.DuckDBPyConnection, query: str, **streams: pa.RecordBatchReader
+) -> None:
+    """Run a query that reads Arrow streams.
+
+    Args:
+        streams: by the names under which the query reads them. Each is read once.
+    """
+    for name, stream in streams.items():
+        connection.register(name, stream)
+    connection.execute(query)
+    for name in streams:
+        connection.unregister(name)
+
+
+def value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+    """The single value of a query that returns one row of one column."""
+    return connection.sql(query).fetchall()[0][0]
+
+
 def listed(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    """The rows of a query, by the names of its columns."""
+    """The rows of a query as dictionaries from column name to value, all in memory."""
     return connection.sql(query).to_arrow_table().to_pylist()

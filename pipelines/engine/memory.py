@@ -1,7 +1,8 @@
-"""When memory that was freed goes back to the system. GNU's malloc alone; others stay as they are.
+"""When freed memory is returned to the operating system.
 
-A page that comes back costs a fault: 40% of the time in which pictures are measured, if each gives
-its pages back, and a third of the time in which ten million samples are judged.
+Only GNU's malloc can be set; with another C library the functions change Arrow's allocator alone.
+Memory that was returned costs page faults when it is needed again: 40% of the time of measuring
+images if each image returns its pages, and a third of the time of judging ten million samples.
 """
 
 import ctypes
@@ -10,29 +11,36 @@ from contextlib import suppress
 import pyarrow as pa
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_BLOCK, _LOOSE, _MOST = 4 << 20, 8 << 20, 1 << 30  # bytes
+_MMAP_BYTES, _TRIM_BYTES, _MAX_BYTES = 4 << 20, 8 << 20, 1 << 30
 
 
 def limit_retained_memory() -> None:
-    """For what streams media: what is free goes back now, and from now on large blocks do at once.
+    """Return free memory now, and large blocks as soon as they are freed; for streams of media.
 
-    By itself, malloc raises its threshold for such blocks where they come and go, and keeps them
-    from then on, in a heap for each thread; Arrow's own allocator, where batches of other sizes
-    follow each other, holds more of them with every unit.
+    By default malloc raises its threshold for large blocks when they are allocated and freed in
+    turn. Later blocks then stay in a heap for each thread. Arrow's own allocator grows with every
+    unit when batches of different sizes follow each other, so malloc replaces it.
     """
-    _malloc(_BLOCK, _LOOSE, trim=True)
+    _set_malloc(_MMAP_BYTES, _TRIM_BYTES, trim=True)
 
 
 def keep_all() -> None:
-    """For a process that lives for seconds: nothing goes back."""
-    _malloc(_MOST, _MOST)
+    """Return no freed memory; for a process that lives for seconds."""
+    _set_malloc(_MAX_BYTES, _MAX_BYTES)
 
 
-def _malloc(block: int, loose: int, trim: bool = False) -> None:
+def _set_malloc(mmap_bytes: int, trim_bytes: int, trim: bool = False) -> None:
+    """Let Arrow use malloc, and set malloc's thresholds.
+
+    Args:
+        mmap_bytes: blocks of this size or more get their own mapping, which is returned when freed.
+        trim_bytes: free memory at the end of the heap that is kept.
+        trim: return all free memory now.
+    """
     pa.set_memory_pool(pa.system_memory_pool())
     with suppress(OSError, AttributeError):  # another C library has no such calls
         library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, block)
-        library.mallopt(_M_TRIM_THRESHOLD, loose)
+        library.mallopt(_M_MMAP_THRESHOLD, mmap_bytes)
+        library.mallopt(_M_TRIM_THRESHOLD, trim_bytes)
         if trim:
             library.malloc_trim(0)

@@ -1,4 +1,7 @@
-"""Progress of a stage, read from its staging: it works whatever engine does the work."""
+"""The progress bar of a stage.
+
+It is read from the stage's staging, so it works with every engine.
+"""
 
 import sys
 import threading
@@ -20,10 +23,11 @@ from rich.text import Text
 from store.tables.staging import StageRun
 
 console = Console(stderr=True)
+_POLL_SECONDS = 0.5
 
 
 class Rate(ProgressColumn):
-    """How many a second of late."""
+    """The recent rate, per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -34,11 +38,14 @@ class Rate(ProgressColumn):
 def watch(
     run: StageRun, total: int, what: str = "units", done: Callable[[], int] | None = None
 ) -> Iterator[None]:
-    """Show how many of `total` are done, how fast and how much longer, until the block ends;
-    silent off a terminal.
+    """Show a progress bar with rate and remaining time while the block runs.
+
+    Shows nothing if standard error is not a terminal.
 
     Args:
-        done: how many; the staged units where it is not given.
+        total: how many items there are.
+        what: the name of the items.
+        done: returns how many items are done. Default: the number of staged units.
     """
     if not sys.stderr.isatty():
         yield
@@ -57,7 +64,7 @@ def watch(
         task = bar.add_task(f"{run.stage} {run.drop}", total=total)
 
         def poll() -> None:
-            while not stop.wait(0.5):
+            while not stop.wait(_POLL_SECONDS):
                 bar.update(task, completed=count())
 
         thread = threading.Thread(target=poll, daemon=True)

@@ -1,7 +1,8 @@
-"""Units of a stage as Ray tasks: a process a core, each with its decoders and models loaded once.
+"""Runs the units of a stage as Ray tasks.
 
-Beam's local runner passes every element through its own protocol and keeps its workers waiting for
-bundles; a unit here is one task, and what comes back is nothing.
+Ray keeps one worker process per core, which loads its decoders and models once. One unit is one
+task; its rows go to staging, and the task returns None. (Beam's local runner serialises every
+element, and its workers wait for bundles.)
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from store.errors import CrashError, IsotropeError
 from store.tables.staging import StageRun
 
 _DEATHS = (WorkerCrashedError, OutOfMemoryError)
-_AHEAD = 2  # tasks a core that are handed over: none waits for the driver
+_TASKS_PER_CORE = 2  # submitted at a time, so that no core waits for the driver
 
 
 def run_on_ray(
@@ -30,16 +31,26 @@ def run_on_ray(
     work: Callable[[Any], Work],
     name: Callable[[Any], str],
 ) -> None:
-    """Do units, none of which staging has. Those whose process died are done again: once, or, where
-    they leave crumbs, until they are past what takes their processes down.
+    """Do units as Ray tasks. A unit whose process dies is done again.
 
-    Raises whatever the work raises, and CrashError where a unit kills time and again.
+    A unit that writes crash markers is retried until it is past its deadly records; any other unit
+    is retried once.
+
+    Args:
+        run: the stage's staging, which has none of the units.
+        work: makes the work of a unit; picklable.
+        name: returns a unit's name; picklable.
+
+    Raises:
+        CrashError: a unit killed its process too often.
+        IsotropeError: the error of the work, as it was raised there. An exception of another type
+            is raised as a `RayTaskError`.
     """
     deaths = Counter[str]()
     with cluster(engine.address):
         while died := _attempt(run, units, work, name):
-            run.open()  # drops the rows that they left
-            done = set(run.done())  # one may have died after its last word
+            run.open()  # removes the rows that the dead processes have staged
+            done = set(run.done())  # a process may have died just after it had staged its unit
             units = [unit for unit in died if name(unit) not in done]
             for unit in map(name, units):
                 deaths[unit] += 1
@@ -57,12 +68,12 @@ def _attempt(
     work: Callable[[Any], Work],
     name: Callable[[Any], str],
 ) -> list[Any]:
-    """Do units side by side; returns those whose process died."""
+    """Do units in parallel; returns those whose process died."""
     shared = ray.put((run, work, name))
-    most = _AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    max_running = _max_running()
     waiting, running, died = iter(units), dict[Any, Any](), list[Any]()
     while True:
-        while len(running) < most and (unit := next(waiting, None)) is not None:
+        while len(running) < max_running and (unit := next(waiting, None)) is not None:
             running[_do.remote(shared, unit)] = unit
         if not running:
             return died
@@ -81,20 +92,28 @@ def _attempt(
 
 @ray.remote(num_cpus=1, max_retries=0)
 def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], unit: Any) -> None:
-    run, make, name = shared
+    run, make_work, name = shared
     limit_retained_memory()
-    work = make(unit)
+    work = make_work(unit)
     run.append(name(unit), work, work.outcome)
 
 
 def in_order(replies: Iterable[Any]) -> Iterator[Any]:
-    """The results of Ray tasks in the order of their submission, no more tasks under way than
-    keep the cluster busy."""
-    ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    """The results of Ray tasks, in the order in which the tasks were submitted.
+
+    Args:
+        replies: object references, from an iterator that submits a task for each. It is read only
+            so far ahead as keeps the cluster busy.
+    """
+    max_running = _max_running()
     waiting: list[Any] = []
     for reply in replies:
         waiting.append(reply)
-        if len(waiting) >= ahead:
+        if len(waiting) >= max_running:
             yield ray.get(waiting.pop(0))
     while waiting:
         yield ray.get(waiting.pop(0))
+
+
+def _max_running() -> int:
+    return _TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -1,4 +1,4 @@
-"""Units of a stage, done by Beam or by Ray tasks: as corpus.yaml says, or as many as there are."""
+"""Runs the units of a stage on Beam or on Ray, as corpus.yaml says."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from pipelines.engine.work import Work
 from store.config.engine import Engine
 from store.tables.staging import StageRun
 
-_WORTH_RAY = 4  # units; Ray takes three seconds to start
+_MIN_UNITS_FOR_RAY = 4  # Ray takes three seconds to start
 
 
 def run_units(
@@ -19,17 +19,28 @@ def run_units(
     work: Callable[[Any], Work],
     name: Callable[[Any], str] = str,
 ) -> None:
-    """Do the units that staging does not have yet; `work` is picklable and makes one's work."""
-    limit_retained_memory()  # here, where all of it is published from, as in the workers
+    """Do the units that staging does not have yet.
+
+    `engine.signals: auto` takes Beam for few units. If an earlier attempt crashed, it takes Ray,
+    which outlives the death of a worker.
+
+    Args:
+        run: the stage's staging.
+        units: picklable.
+        work: makes the work of a unit; picklable.
+        name: returns a unit's name, unique within the run; picklable.
+
+    Raises:
+        IsotropeError: the error of the work. `CrashError`: a unit killed its process too often.
+    """
+    limit_retained_memory()  # this process publishes all rows, so its memory is limited too
     done = set(run.done())
     todo = [unit for unit in units if name(unit) not in done]
     if not todo:
         return
-    few = len(todo) < _WORTH_RAY and not crash_markers.were_left(
-        run
-    )  # Ray outlives a worker's death
+    few = len(todo) < _MIN_UNITS_FOR_RAY and not crash_markers.were_left(run)
     if engine.signals == "beam" or (engine.signals == "auto" and few):
-        from pipelines.engine import beam  # Ray's workers have no need of Beam
+        from pipelines.engine import beam  # Ray's workers do not need to import Beam
 
         beam.run_on_beam(engine.beam, run, todo, work, name)
     else:

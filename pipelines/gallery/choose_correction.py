@@ -1,11 +1,15 @@
-"""Which correction each direction gets: chosen on held-out pairs, or raw with the reason why."""
+"""Choose the correction of one direction on held-out pairs, and put its scores on a common scale.
+
+The result is a `Direction`: a method with its parameters and the reason for it, and the numbers by
+which its scores are centred in the served vectors and compared with those of other galleries.
+"""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.banks.labelled_queries import Gallery, questions
+from pipelines.banks.labelled_queries import Gallery, labelled_queries
 from pipelines.gallery.fit import FitSpec, FitSpecs
 from store.config.corrections import Corrections
 from store.corrections import Prepared
@@ -16,63 +20,105 @@ from store.corrections.select import choose_method
 from store.tables.banks import LEAST_BANK, Bank, Banks
 from store.tables.releases import Direction
 
+CALIBRATION_ROWS = 1_000  # queries, and items, that scores are calibrated on
+CALIBRATION_QUANTILE = 0.98
 
-def choose(
+
+class _Choice(NamedTuple):
+    method: str
+    params: Params
+    reason: str
+    pairs: int = 0  # validation pairs that the choice was made on
+    tried: Any = ()  # one row a setting that was compared
+
+
+def choose_correction(
     banks: Banks,
     query: str,
     gallery_modality: str,
     gallery: Gallery,
     settings: Corrections,
 ) -> Direction:
-    """The correction of one direction, chosen on validation pairs or named by corpus.yaml.
+    """Choose the correction of one direction, measure it on the banks and calibrate its scores.
 
-    `gallery` may be a sample that has the pairs' right answers in it.
+    Args:
+        banks: the banks of the space.
+        query: modality of the queries.
+        gallery_modality: modality of the gallery.
+        gallery: the items that validation queries are ranked against. It may be a sample of the
+            gallery that contains the right answers of the validation pairs.
+        settings: the section `corrections` of corpus.yaml.
     """
     queries = banks.queries(query)
     items = banks.items(gallery_modality)
-    name = f"{query}->{gallery_modality}"
-    named = settings.directions.get(name, "auto")
+    choice = _choose(banks, query, gallery_modality, gallery, settings, queries, items)
+    prepared = None
+    if choice.method != "none":
+        prepared = _prepare(FitSpec(choice.method, dict(choice.params), queries, items))
+    zero, unit = calibrate(queries, items, prepared)
+    # Parameters and figures are numpy values; the release stores them as JSON.
+    params, tried = json.loads(json.dumps([dict(choice.params), list(choice.tried)], default=float))
+    return Direction(
+        query=query,
+        gallery=gallery_modality,
+        method=choice.method,
+        params=params,
+        reason=choice.reason,
+        pairs=choice.pairs,
+        zero=zero,
+        unit=unit,
+        centre=0.0 if prepared is None else _mean_bias(items, prepared),
+        tried=tried,
+    )
 
-    def made(
-        method: str, params: Params, reason: str, pairs: int = 0, tried: Any = ()
-    ) -> Direction:
-        fitted = None if method == "none" else FitSpec(method, dict(params), queries, items)
-        prepared = None if fitted is None else _prepare(fitted)
-        zero, unit = calibrate(queries, items, prepared)
-        centre = 0.0 if prepared is None else _mean_bias(items, prepared)
-        plain = json.loads(
-            json.dumps({"params": dict(params), "tried": list(tried)}, default=float)
-        )
-        return Direction(
-            query, gallery_modality, method, plain["params"], reason, pairs, zero, unit, centre,
-            tried=plain["tried"],
-        )  # fmt: skip
 
-    if named == "none":
-        return made("none", {}, "raw, because corpus.yaml says so")
+def _choose(
+    banks: Banks,
+    query: str,
+    gallery_modality: str,
+    gallery: Gallery,
+    settings: Corrections,
+    queries: Bank,
+    items: Bank,
+) -> _Choice:
+    """The method that corpus.yaml names, else the best on validation pairs, else raw scores."""
+    configured = settings.directions.get(f"{query}->{gallery_modality}", "auto")
+    if configured == "none":
+        return _Choice("none", {}, "raw, because corpus.yaml says so")
     if len(queries.parts) < LEAST_BANK or len(items.parts) < LEAST_BANK:
-        few = f"raw, because the bank has {len(queries.parts)} queries and {len(items.parts)} items"
-        return made("none", {}, f"{few}: it takes {LEAST_BANK} of each")
-    if named != "auto":
-        return made(named, recipe(named).params, f"{named}, because corpus.yaml says so")
-    asked = questions(banks, "validation", query, gallery_modality, gallery)
-    if not asked.answered:
-        why = "raw, because no held-out pairs are there to choose by"
-        return made("none", {}, why)
-    chosen = choose_method(
+        sizes = f"{len(queries.parts)} queries and {len(items.parts)} items"
+        return _Choice(
+            "none",
+            {},
+            f"raw, because the bank has {sizes}; at least {LEAST_BANK} of each are needed",
+        )
+    if configured != "auto":
+        params = recipe(configured).params
+        return _Choice(configured, params, f"{configured}, because corpus.yaml says so")
+    validation = labelled_queries(banks, "validation", query, gallery_modality, gallery)
+    if not validation.answered:
+        return _Choice("none", {}, "raw, because there are no validation pairs to choose on")
+    selection = choose_method(
         gallery=gallery.vectors,
         query_bank=queries.vectors,
         gallery_bank=items.vectors,
-        queries=asked.vectors,
-        relevant=asked.answers,
+        queries=validation.vectors,
+        relevant=validation.answers,
         gallery_ids=gallery.clusters,
         query_bank_ids=queries.clusters,
         gallery_bank_ids=items.clusters,
-        exclude=asked.own,
+        exclude=validation.own_rows,
         methods=settings.methods,
+        own_bank=banks.is_own(query),
         seed=settings.seed,
     )
-    return made(chosen.method, chosen.params, chosen.reason, asked.answered, chosen.table)
+    return _Choice(
+        selection.method,
+        selection.params,
+        selection.reason,
+        validation.answered,
+        selection.table,
+    )
 
 
 def fit_spec(banks: Banks, direction: Direction) -> FitSpec:
@@ -81,34 +127,44 @@ def fit_spec(banks: Banks, direction: Direction) -> FitSpec:
     return FitSpec(direction.method, direction.params, banks.queries(direction.query), items)
 
 
-def _prepare(fitted: FitSpec) -> Prepared:
-    ((_, prepared),) = FitSpecs.of({"": fitted}).prepare()
+def calibrate(queries: Bank, items: Bank, prepared: Prepared | None) -> tuple[float, float]:
+    """Find the scale of a direction's scores, on bank queries and unrelated bank items.
+
+    Result lists of several galleries are merged by (score - zero) / unit: 0 is the score of an
+    average unrelated item, and 1 that of a query's most similar unrelated items.
+
+    Args:
+        prepared: the correction; None for raw scores.
+
+    Returns:
+        `zero`, the mean over queries of the mean score of unrelated items, and `unit`, the mean
+        over queries of their 98% quantile, less `zero`; (0, 1) if the banks have no unrelated
+        pairs, and a unit of 1 if it would not be positive.
+    """
+    query_rows, item_rows = queries.vectors[:CALIBRATION_ROWS], items.vectors[:CALIBRATION_ROWS]
+    if not len(query_rows) or not len(item_rows):
+        return 0.0, 1.0
+    if prepared is None:
+        scores = query_rows @ item_rows.T
+    else:
+        applied = prepared.apply(item_rows, items.clusters[:CALIBRATION_ROWS])[0]
+        scores = query_rows @ applied.vectors.T
+        corrected(scores, applied.bias, applied.flag)
+    is_unrelated = (
+        queries.clusters[:CALIBRATION_ROWS, None] != items.clusters[None, :CALIBRATION_ROWS]
+    )
+    unrelated = [row[mask] for row, mask in zip(scores, is_unrelated, strict=True) if mask.any()]
+    if not unrelated:
+        return 0.0, 1.0
+    zero = float(np.mean([row.mean() for row in unrelated]))
+    unit = float(np.mean([np.quantile(row, CALIBRATION_QUANTILE) for row in unrelated])) - zero
+    return zero, unit if unit > 0 else 1.0
+
+
+def _prepare(spec: FitSpec) -> Prepared:
+    ((_, prepared),) = FitSpecs.of({"": spec}).prepare()
     return prepared
 
 
 def _mean_bias(items: Bank, prepared: Prepared) -> float:
     return float(np.mean(prepared.apply(items.vectors, items.clusters)[0].bias))
-
-
-MOST = 1_000
-QUANTILE = 0.98
-
-
-def calibrate(queries: Bank, items: Bank, prepared: Prepared | None) -> tuple[float, float]:
-    """Zero and unit of a direction's (corrected) scores; 0 and 1 where the banks cannot tell."""
-    asks, found = queries.vectors[:MOST], items.vectors[:MOST]
-    if not len(asks) or not len(found):
-        return 0.0, 1.0
-    if prepared is None:
-        scores = asks @ found.T
-    else:
-        applied = prepared.apply(found, items.clusters[:MOST])[0]
-        scores = asks @ applied.vectors.T
-        corrected(scores, applied.bias, applied.flag)
-    apart = queries.clusters[:MOST, None] != items.clusters[None, :MOST]
-    strangers = [row[there] for row, there in zip(scores, apart, strict=True) if there.any()]
-    if not strangers:
-        return 0.0, 1.0
-    zero = float(np.mean([s.mean() for s in strangers]))
-    unit = float(np.mean([np.quantile(s, QUANTILE) for s in strangers])) - zero
-    return zero, unit if unit > 0 else 1.0

@@ -1,7 +1,7 @@
-"""fit: corrections fitted to stored vectors, tile by tile, on the workers of a Ray cluster.
+"""Fit corrections to stored vectors, tile by tile, on the workers of a Ray cluster.
 
-A worker measures the banks once and keeps them; then tiles of the gallery stream past them. What is
-never made is the gallery-by-bank matrix, and what is never held is the gallery.
+A worker measures the corrections on the banks once and keeps the result. Tiles of the gallery then
+pass through. So the gallery-by-bank matrix is never built, and no process holds the whole gallery.
 """
 
 import hashlib
@@ -13,11 +13,12 @@ import numpy as np
 import ray
 
 from store import identity
+from store.arrays import as_matrix
 from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
 from store.corrections.recipe import Recipe, recipe
 from store.tables.banks import Bank
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 
 TILE = 8192  # gallery rows a task: 16 MB of vectors of 512 dims
 
@@ -38,43 +39,58 @@ class FitSpec:
 
 @dataclass(frozen=True)
 class FitSpecs:
-    """Corrections of one gallery by name; those that share their banks are fitted in one pass."""
+    """The corrections of one gallery by name.
+
+    Attributes:
+        by_name: those with the same banks are fitted in one pass over them.
+        key: a hash of the corrections and their banks; workers cache what they measured under it.
+    """
 
     by_name: Mapping[str, FitSpec]
-    key: str  # what workers know them by
+    key: str
 
     @staticmethod
     def of(by_name: Mapping[str, FitSpec]) -> "FitSpecs":
         facts = [
-            (name, way.method, way.params, _digest(way.queries), _digest(way.items))
-            for name, way in by_name.items()
+            (name, spec.method, spec.params, _digest(spec.queries), _digest(spec.items))
+            for name, spec in by_name.items()
         ]
         return FitSpecs(by_name, identity.run_key(facts))
 
     def prepare(self) -> list[tuple[list[str], Prepared]]:
-        """The names that share banks, and their corrections measured on these: on a GPU where
-        the worker was given one, else on the CPU."""
-        shared: dict[tuple[int, int], list[str]] = {}
-        for name, way in self.by_name.items():
-            shared.setdefault((id(way.queries.vectors), id(way.items.vectors)), []).append(name)
-        prepared = []
-        for names in shared.values():
-            way = self.by_name[names[0]]
-            specs = [(self.by_name[n].method, self.by_name[n].params) for n in names]
-            made = prepare_many(
-                specs,
-                query_bank=_on_device(way.queries.vectors),
-                gallery_bank=_on_device(way.items.vectors),
-                query_bank_ids=way.queries.clusters,
-                gallery_bank_ids=way.items.clusters,
+        """Measure the corrections on their banks, on the task's GPU if it has one.
+
+        Returns:
+            For each pair of banks: the names of its corrections, and these, prepared together.
+        """
+        names_by_banks: dict[tuple[int, int], list[str]] = {}
+        for name, spec in self.by_name.items():
+            banks = (id(spec.queries.vectors), id(spec.items.vectors))
+            names_by_banks.setdefault(banks, []).append(name)
+        results = []
+        for names in names_by_banks.values():
+            first = self.by_name[names[0]]
+            prepared = prepare_many(
+                [(self.by_name[name].method, self.by_name[name].params) for name in names],
+                query_bank=_on_device(first.queries.vectors),
+                gallery_bank=_on_device(first.items.vectors),
+                query_bank_ids=first.queries.clusters,
+                gallery_bank_ids=first.items.clusters,
             )
-            prepared.append((names, made))
-        return prepared
+            results.append((names, prepared))
+        return results
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table's version, by their row ids, and the clusters that they are of."""
+    """Rows of one version of a table of vectors.
+
+    Attributes:
+        uri: the table.
+        version: its version.
+        ids: (n,) row ids.
+        clusters: (n,) the cluster of each row.
+    """
 
     uri: str
     version: int
@@ -86,26 +102,35 @@ class Rows:
         return as_matrix(take(self.uri, self.version, self.ids.tolist(), ["vector"])["vector"])
 
     def tiles(self, size: int) -> Iterator["Rows"]:
-        """The same rows, a bounded number at a time."""
+        """The same rows in their order, `size` at a time."""
         for start in range(0, len(self.ids), size):
-            here = slice(start, start + size)
-            yield Rows(self.uri, self.version, self.ids[here], self.clusters[here])
+            tile = slice(start, start + size)
+            yield Rows(self.uri, self.version, self.ids[tile], self.clusters[tile])
 
 
-def apply_fits(ways: FitSpecs, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:
-    """What each correction makes of gallery rows (n, d), by name. Called in workers, which
-    measure the banks on the first call and remember them."""
-    if ways.key not in _MEASURED:
-        _MEASURED.clear()
-        _MEASURED[ways.key] = ways.prepare()
+def apply_fits(specs: FitSpecs, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:
+    """Apply each correction to gallery rows; to be called in a worker.
+
+    The first call in a worker measures the corrections on the banks; later calls reuse that.
+
+    Args:
+        vectors: (n, d) unit rows.
+        clusters: (n,) the cluster of each row; bank rows of the same cluster are masked.
+
+    Returns:
+        The corrected rows by the name of the correction.
+    """
+    if specs.key not in _PREPARED:
+        _PREPARED.clear()
+        _PREPARED[specs.key] = specs.prepare()
     return {
         name: applied
-        for names, prepared in _MEASURED[ways.key]
+        for names, prepared in _PREPARED[specs.key]
         for name, applied in zip(names, prepared.apply(vectors, clusters), strict=True)
     }
 
 
-_MEASURED: dict[str, list[tuple[list[str], Prepared]]] = {}
+_PREPARED: dict[str, list[tuple[list[str], Prepared]]] = {}  # a worker's cache, of one gallery
 
 
 def _on_device(bank: np.ndarray) -> Any:

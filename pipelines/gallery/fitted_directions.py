@@ -1,7 +1,7 @@
-"""The `directions__{space}` table: how the last galleries' directions stand, beside the galleries.
+"""The table `directions__{space}`: the fitted directions of the galleries as they are stored now.
 
-It is emptied before a gallery is written and filled after the last, so what it says of a gallery
-is true of it whenever a run was stopped.
+It is emptied before a gallery is written and filled after the last one. So a row in it is true of
+the stored galleries, even if a run was stopped in between.
 """
 
 import json
@@ -17,8 +17,15 @@ from store.tables.releases import Direction
 
 
 class FittedDirection(NamedTuple):
-    """A direction, the key of what it was fitted by, the version of the banks' table then, and the
-    floors of its k-occurrence (`pipelines.gallery.k_occurrence`; None without queries)."""
+    """A direction and what it was fitted on.
+
+    Attributes:
+        direction: the correction and the scale of its scores.
+        fit_key: the hash of everything that the fit depended on (`run_keys.fit_settings`).
+        banks_version: the version of the table of banks.
+        floor: (m,) float32, the bank queries' K-th best raw scores, by which k-occurrence is
+            counted (`pipelines.gallery.k_occurrence`); None if there are no bank queries.
+    """
 
     direction: Direction
     fit_key: str
@@ -38,26 +45,28 @@ _SCHEMA = pa.schema(
 
 
 def forget_fitted(tables: Tables, space: str) -> None:
+    """Empty the table."""
     tables.replace(directions_table(space), _SCHEMA, [], None)
 
 
-def write_fitted(tables: Tables, space: str, stands: Iterable[FittedDirection]) -> None:
+def write_fitted(tables: Tables, space: str, fitted: Iterable[FittedDirection]) -> None:
+    """Replace the rows of the table."""
     rows = [
         {
-            "direction": s.direction.name,
-            "fit_key": s.fit_key,
-            "banks_version": s.banks_version,
-            "detail": json.dumps(vars(s.direction)),
-            "floor": s.floor,
+            "direction": f.direction.name,
+            "fit_key": f.fit_key,
+            "banks_version": f.banks_version,
+            "detail": json.dumps(vars(f.direction)),
+            "floor": f.floor,
         }
-        for s in stands
+        for f in fitted
     ]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     tables.replace(directions_table(space), _SCHEMA, table.to_batches(), None)
 
 
 def read_fitted(tables: Tables, space: str) -> dict[str, FittedDirection]:
-    """How the directions of the last galleries stand, by their names."""
+    """The fitted directions of the stored galleries by name, such as "text->image"."""
     return {
         row["direction"]: FittedDirection(
             Direction(**json.loads(row["detail"])),

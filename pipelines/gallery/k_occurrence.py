@@ -1,8 +1,8 @@
-"""k-occurrence: in how many of the bank queries' top tens an item of the gallery stands.
+"""k-occurrence: how many of the bank's queries have an item among their K best results.
 
-Counted by raw scores: it says how much of a hub an item is before any correction. Each query's
-tenth best score over the gallery is fixed when the gallery is fitted, so the count of an item that
-comes later depends on that item alone.
+It is counted by raw scores, so it says how much of a hub an item is before any correction. The
+K-th best score of each query over the gallery (its floor) is fixed when the gallery is fitted. So
+the count of an item that is added later depends on that item alone.
 """
 
 from collections.abc import Mapping
@@ -19,55 +19,79 @@ from store.tables.banks import Bank
 
 K = 10
 MOST_QUERIES = 1_000
-ROUNDING = 1e-6  # products of other shapes differ in their last digits
+ROUNDING = 1e-6  # matrix products of other shapes differ in their last digits
 
 
 class CountedQueries(NamedTuple):
-    """Queries of one modality: unit vectors (m, d), the clusters (m,) whose items they may not
-    count (None where they may count all), and their K-th best scores (m,) over the gallery."""
+    """Bank queries of one modality whose result lists are counted.
+
+    Attributes:
+        vectors: (m, d) unit rows.
+        clusters: (m,) clusters whose items a query does not count; None if it counts all items.
+        floor: (m,) float32, the K-th best score over the gallery; None before it is known.
+    """
 
     vectors: np.ndarray
     clusters: np.ndarray | None
     floor: np.ndarray | None = None
 
 
-def counted_queries(bank: Bank, own_kind: bool) -> CountedQueries:
-    """The queries of a bank that are counted; among their own kind they do not count themselves."""
-    clusters = bank.clusters[:MOST_QUERIES] if own_kind else None
+def counted_queries(bank: Bank, within_modality: bool) -> CountedQueries:
+    """The queries of a bank that are counted.
+
+    Args:
+        within_modality: queries and items are of one modality. The items of a query's own cluster
+            are then not counted, since the query itself is among them.
+    """
+    clusters = bank.clusters[:MOST_QUERIES] if within_modality else None
     return CountedQueries(bank.vectors[:MOST_QUERIES], clusters)
 
 
-def with_floors(rows: Rows, asked: Mapping[str, CountedQueries]) -> dict[str, CountedQueries]:
-    """The queries by modality with their K-th best scores over a gallery's rows (Ray)."""
-    shared = ray.put(dict(asked))
-    best = {name: np.full((len(a.vectors), K), -np.inf, np.float32) for name, a in asked.items()}
-    for found in in_order(_best.remote(tile, shared) for tile in rows.tiles(TILE)):
-        for name, scores in found.items():
-            both = np.concatenate([best[name], scores], axis=1)
-            best[name] = np.partition(both, both.shape[1] - K, axis=1)[:, -K:]
-    return {name: a._replace(floor=best[name].min(axis=1)) for name, a in asked.items()}
+def with_floors(rows: Rows, queries: Mapping[str, CountedQueries]) -> dict[str, CountedQueries]:
+    """Find the floors of queries over the rows of a gallery, on a Ray cluster.
+
+    Args:
+        queries: by modality.
+    """
+    shared = ray.put(dict(queries))
+    best = {m: np.full((len(q.vectors), K), -np.inf, np.float32) for m, q in queries.items()}
+    for scores_by_modality in in_order(_best.remote(tile, shared) for tile in rows.tiles(TILE)):
+        for m, scores in scores_by_modality.items():
+            joined = np.concatenate([best[m], scores], axis=1)
+            best[m] = np.partition(joined, joined.shape[1] - K, axis=1)[:, -K:]
+    return {m: q._replace(floor=best[m].min(axis=1)) for m, q in queries.items()}
 
 
 @ray.remote
-def _best(rows: Rows, asked: dict[str, CountedQueries]) -> dict[str, np.ndarray]:
+def _best(rows: Rows, queries: dict[str, CountedQueries]) -> dict[str, np.ndarray]:
     """The best scores (m, at most K) of each query in one tile."""
     vectors = rows.vectors()
-    found = {}
-    for name, a in asked.items():
-        masked = _own(rows.clusters, a)
-        seen = scan(a.vectors, vectors, Needs(k=K), masked=masked)
-        found[name] = np.asarray(seen.top)
-    return found
+    best = {}
+    for m, q in queries.items():
+        result = scan(q.vectors, vectors, Needs(k=K), masked=_not_counted(rows.clusters, q))
+        best[m] = np.asarray(result.top)
+    return best
 
 
-def count(vectors: np.ndarray, clusters: np.ndarray, asked: CountedQueries) -> np.ndarray:
-    """(n,) int32: how many queries have each of these items (n, d) among their best K."""
-    assert asked.floor is not None
-    scores = asked.vectors @ vectors.T
-    scores[_own(clusters, asked)] = -np.inf
-    return (scores >= asked.floor[:, None] - ROUNDING).sum(axis=0, dtype=np.int32)
+def count_occurrence(
+    vectors: np.ndarray, clusters: np.ndarray, queries: CountedQueries
+) -> np.ndarray:
+    """Count the queries that have each item among their K best.
+
+    Args:
+        vectors: (n, d) unit rows of items.
+        clusters: (n,) their clusters.
+        queries: with their floors.
+
+    Returns:
+        (n,) int32.
+    """
+    assert queries.floor is not None
+    scores = queries.vectors @ vectors.T
+    scores[_not_counted(clusters, queries)] = -np.inf
+    return (scores >= queries.floor[:, None] - ROUNDING).sum(axis=0, dtype=np.int32)
 
 
-def _own(clusters: np.ndarray, asked: CountedQueries) -> Pairs:
+def _not_counted(clusters: np.ndarray, queries: CountedQueries) -> Pairs:
     """(query, item) coordinates that are not counted."""
-    return NO_PAIRS if asked.clusters is None else IdIndex(clusters).pairs(asked.clusters)
+    return NO_PAIRS if queries.clusters is None else IdIndex(clusters).pairs(queries.clusters)

@@ -1,47 +1,49 @@
-"""What a gallery shows: the parts of kept samples, each once, with what can be filtered on."""
+"""The parts that a gallery holds: those of kept samples, each once, with columns to filter by."""
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.stages.context import StageContext
+from store.arrays import joined_keys
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import vectors_table
 
 _SIGNALS = list(schema.SIGNAL_TYPES)
+_OF_FIRST_SAMPLE = ["id", "drop", "row", "cluster", "key", "text"]
 
 
 def gallery_parts(context: StageContext, modality: str, samples: pa.Table) -> pa.Table:
-    """One row a part of `modality` that is kept and embedded, sorted by part id.
+    """The parts of one modality that are kept and embedded, one row a part, sorted by part id.
 
-    Columns: part_id, `vector_row` and `sample_row` (row ids in the vectors' table and in
-    `samples`), id, sample_ids, drops, cluster, key, caption, and the signals of the first of its
-    samples, by drop and key.
+    Args:
+        samples: as `kept_samples` returns them, sorted by drop and key.
+
+    Returns:
+        Columns part_id, `vector_row` and `sample_row` (row ids in the table of vectors and in
+        `samples`), sample_ids and drops (of all samples with the part); and of the first of these
+        samples: id, drop, cluster, key, caption and the signals.
     """
     tables, space, column = context.tables, context.space.name, f"{modality}_id"
-    kept = samples.filter(pc.is_valid(samples[column]))
-    listed = kept.group_by(column, use_threads=False).aggregate(
-        [("id", "list"), ("drop", "list"), *((c, "first") for c in _FIRST)]
+    with_part = samples.filter(pc.is_valid(samples[column]))
+    grouped = with_part.group_by(column, use_threads=False).aggregate(
+        [("id", "list"), ("drop", "list"), *((c, "first") for c in _OF_FIRST_SAMPLE)]
     )
-    named = {
-        "part_id": listed[column],
-        "id": listed["id_first"],
-        "drop": listed["drop_first"],
-        "sample_row": listed["row_first"],
-        "sample_ids": listed["id_list"],
-        "drops": _distinct(listed["drop_list"]),
-        "cluster": listed["cluster_first"],
-        "key": listed["key_first"],
-        "caption": listed["text_first"],
+    columns = {
+        "part_id": grouped[column],
+        "id": grouped["id_first"],
+        "drop": grouped["drop_first"],
+        "sample_row": grouped["row_first"],
+        "sample_ids": grouped["id_list"],
+        "drops": _distinct(grouped["drop_list"]),
+        "cluster": grouped["cluster_first"],
+        "key": grouped["key_first"],
+        "caption": grouped["text_first"],
     }
     embedded = _embedded(tables, space, context.fingerprints[modality])
-    parts = _merge(pa.table(named), embedded, ["part_id"])
+    parts = _inner_join(pa.table(columns), embedded, ["part_id"])
     signals = tables.scan("signals", schema.SIGNALS, ["drop", "id", *_SIGNALS])
-    return _merge(parts, signals, ["drop", "id"]).sort_by("part_id")
-
-
-_FIRST = ["id", "drop", "row", "cluster", "key", "text"]
+    return _inner_join(parts, signals, ["drop", "id"]).sort_by("part_id")
 
 
 def _embedded(tables: Tables, space: str, fingerprint: str) -> pa.Table:
@@ -52,25 +54,19 @@ def _embedded(tables: Tables, space: str, fingerprint: str) -> pa.Table:
     return pa.table({"part_id": current["part_id"], "vector_row": current["_rowid"]})
 
 
-def _merge(left: pa.Table, right: pa.Table, keys: list[str]) -> pa.Table:
-    """Rows of `left` that have their row in `right`, with its columns. Keys are unique there.
+def _inner_join(left: pa.Table, right: pa.Table, keys: list[str]) -> pa.Table:
+    """The rows of `left` with a row in `right`, and its columns. Keys are unique in `right`.
 
     Arrow's own join does not carry lists.
     """
-    place = {
-        key: row for row, key in enumerate(zip(*(right[k].to_pylist() for k in keys), strict=True))
-    }
-    found = np.array(
-        [place.get(key, -1) for key in zip(*(left[k].to_pylist() for k in keys), strict=True)],
-        np.int64,
-    )
-    there = found >= 0
-    merged = left.filter(pa.array(there, pa.bool_()))
-    taken = right.take(pa.array(found[there]))
+    index = pc.index_in(joined_keys(left, keys), value_set=joined_keys(right, keys))
+    matched = pc.is_valid(index)
+    joined = left.filter(matched)
+    rows = right.take(index.filter(matched))
     for name in right.schema.names:
         if name not in keys:
-            merged = merged.append_column(name, taken[name])
-    return merged
+            joined = joined.append_column(name, rows[name])
+    return joined
 
 
 def _distinct(lists: pa.ChunkedArray) -> pa.Array:

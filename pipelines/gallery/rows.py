@@ -1,8 +1,7 @@
-"""The rows of a gallery, made tile by tile on the workers of a Ray cluster.
+"""Make the rows of a gallery, tile by tile, on the workers of a Ray cluster.
 
-What the last gallery has of a part is taken over where it would come out the same: the thumbnail,
-which costs a decoded picture, and the fitted values, which depend on the part, its cluster and the
-banks alone.
+A part that is in the last gallery keeps its thumbnail, which is expensive to make, and its fitted
+values, if they are still valid (`pipelines.gallery.reuse`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,54 +16,61 @@ from pipelines.engine import ray_tasks
 from pipelines.gallery import fit, k_occurrence
 from pipelines.gallery.fit import FitSpecs
 from pipelines.gallery.k_occurrence import CountedQueries
+from store.arrays import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 
-TILE = 1024  # parts a task: small enough that the pictures of a small corpus keep all cores busy
-_CHUNK = 64  # pictures held at a time
+TILE = 1024  # parts a task: small enough that the images of a small corpus keep all cores busy
+_IMAGES = 64  # encoded images that a task holds at a time
+_FITTED = ("vector", "bias", "hub", "occurrence")  # first words of the names of fitted columns
 
 
 @dataclass(frozen=True)
 class TableVersion:
-    """A table at a version, so that every task sees the same rows."""
+    """A table at a version, so that every task reads the same rows."""
 
     uri: str
     version: int
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """What is compiled into one gallery, by query modality."""
+class GallerySpec:
+    """What is compiled into one gallery.
+
+    Attributes:
+        modality: of its parts.
+        dim: of the space's vectors.
+        fits: the corrections, by query modality; raw directions are left out.
+        centres: what biases are centred by, by query modality.
+        queries: bank queries for k-occurrence with their floors, by query modality.
+    """
 
     modality: str
     dim: int
-    ways: FitSpecs
-    centre: Mapping[str, float]
-    asked: Mapping[str, CountedQueries]
+    fits: FitSpecs
+    centres: Mapping[str, float]
+    queries: Mapping[str, CountedQueries]
 
     @property
     def moved(self) -> list[str]:
         """The query modalities whose correction moves vectors."""
-        return [m for m, way in self.ways.by_name.items() if way.recipe.moves]
+        return [m for m, spec in self.fits.by_name.items() if spec.recipe.moves]
 
     @property
     def schema(self) -> pa.Schema:
         return schema.gallery(self.dim, self.moved)
 
     @property
-    def values(self) -> pa.Schema:
-        """The columns that come of fitting."""
+    def fitted_schema(self) -> pa.Schema:
+        """The columns that are fitted."""
         return pa.schema([f for f in self.schema if f.name.partition("_")[0] in _FITTED])
-
-
-_FITTED = ("vector", "bias", "hub", "occurrence")
 
 
 def gallery_rows(
     parts: pa.Table,
-    compiled: Compiled,
+    spec: GallerySpec,
     vectors: TableVersion,
     samples: TableVersion,
     last: TableVersion | None,
@@ -73,10 +79,15 @@ def gallery_rows(
 ) -> Iterator[pa.RecordBatch]:
     """The gallery's rows in the order of `parts`.
 
-    `parts` is of `gallery_parts`, with `last_row` (the part's row id in the last
-    gallery, or null) and `same` (whether its fitted values there still hold).
+    Args:
+        parts: as `mark_reusable` returns them.
+        spec: what is compiled into the gallery.
+        vectors: the table of vectors.
+        samples: the table of samples.
+        last: the last gallery, if there is one.
+        num_gpus: GPUs that each task asks for.
     """
-    shared = ray.put(compiled)
+    shared = ray.put(spec)
     task = _tile.options(num_gpus=num_gpus)
     replies = (
         task.remote(parts.slice(start, TILE).combine_chunks(), shared, vectors, samples, last)
@@ -89,83 +100,80 @@ def gallery_rows(
 @ray.remote
 def _tile(
     parts: pa.Table,
-    compiled: Compiled,
+    spec: GallerySpec,
     vectors: TableVersion,
     samples: TableVersion,
     last: TableVersion | None,
 ) -> pa.Table:
     same = parts["same"].to_numpy()
-    values = []
+    blocks = []  # first the reused rows, then those fitted anew
     if last is not None and same.any():
         rows = parts["last_row"].filter(parts["same"]).to_pylist()
-        values.append(
-            take(last.uri, last.version, rows, compiled.values.names).cast(compiled.values)
-        )
+        reused = take(last.uri, last.version, rows, spec.fitted_schema.names)
+        blocks.append(reused.cast(spec.fitted_schema))
     if not same.all():
-        values.append(_fitted(parts.filter(pa.array(~same)), compiled, vectors))
-    place = np.empty(len(same), np.int64)  # those taken over come first in `values`
-    place[np.argsort(~same, kind="stable")] = np.arange(len(same))
-    made = pa.concat_tables(values).take(pa.array(place))
-    columns = {name: made[name] for name in made.schema.names}
+        blocks.append(_fit(parts.filter(pa.array(~same)), spec, vectors))
+    row_of_part = np.empty(len(same), np.int64)
+    row_of_part[np.argsort(~same, kind="stable")] = np.arange(len(same))
+    fitted = pa.concat_tables(blocks).take(pa.array(row_of_part))
+    columns = {name: fitted[name] for name in fitted.schema.names}
     columns |= {name: parts[name] for name in parts.schema.names}
     columns["thumbnail"] = pa.nulls(parts.num_rows, pa.binary())
-    if compiled.modality == "image":
+    if spec.modality == "image":
         columns["thumbnail"] = _thumbnails(parts, samples, last)
-    names = compiled.schema.names
-    return pa.table([columns[n] for n in names], names=names).cast(compiled.schema)
+    names = spec.schema.names
+    return pa.table([columns[n] for n in names], names=names).cast(spec.schema)
 
 
-def _fitted(parts: pa.Table, compiled: Compiled, source: TableVersion) -> pa.Table:
-    """The fitted columns of some parts."""
+def _fit(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:
+    """The fitted columns of parts, from their vectors."""
     rows = take(source.uri, source.version, parts["vector_row"].to_pylist(), ["vector"])
     vectors = as_matrix(rows["vector"])
     clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
-    applied = fit.apply_fits(compiled.ways, vectors, clusters)
+    applied = fit.apply_fits(spec.fits, vectors, clusters)
     bias = {m: np.asarray(a.bias, np.float32) for m, a in applied.items()}
-    still = {m: b for m, b in bias.items() if m not in compiled.moved}
-    columns = {"vector": _served(fold(vectors, still, compiled.centre))}
-    for m in compiled.moved:
+    unmoved = {m: b for m, b in bias.items() if m not in spec.moved}
+    columns = {"vector": vector_column(fold(vectors, unmoved, spec.centres))}
+    for m in spec.moved:
         moved = np.asarray(applied[m].vectors)
-        columns[f"vector_{m}"] = _served(fold(moved, {m: bias[m]}, compiled.centre))
-    nothing = np.zeros(len(vectors), np.float32)
+        columns[f"vector_{m}"] = vector_column(fold(moved, {m: bias[m]}, spec.centres))
+    zeros = np.zeros(len(vectors), np.float32)
     for m in schema.MODALITIES:
-        columns[f"bias_{m}"] = pa.array(bias.get(m, nothing))
+        columns[f"bias_{m}"] = pa.array(bias.get(m, zeros))
         flag = applied[m].flag if m in applied else None
-        columns[f"hub_{m}"] = pa.array(nothing > 0 if flag is None else np.asarray(flag))
+        columns[f"hub_{m}"] = pa.array(zeros > 0 if flag is None else np.asarray(flag))
         columns[f"occurrence_{m}"] = pa.nulls(len(vectors), pa.int32())
-        if m in compiled.asked:
-            counts = k_occurrence.count(vectors, clusters, compiled.asked[m])
+        if m in spec.queries:
+            counts = k_occurrence.count_occurrence(vectors, clusters, spec.queries[m])
             columns[f"occurrence_{m}"] = pa.array(counts)
-    names = compiled.values.names
-    return pa.table([columns[n] for n in names], schema=compiled.values)
-
-
-def _served(rows: np.ndarray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+    names = spec.fitted_schema.names
+    return pa.table([columns[n] for n in names], schema=spec.fitted_schema)
 
 
 def _thumbnails(parts: pa.Table, samples: TableVersion, last: TableVersion | None) -> pa.Array:
-    before = parts["last_row"].to_pylist()
-    made: dict[int, bytes | None] = {}
-    old = [row for row in before if row is not None]
+    """A thumbnail a part, (n,) binary: the last gallery's, or made from the sample's image."""
+    last_rows, sample_rows = parts["last_row"].to_pylist(), parts["sample_row"].to_pylist()
+    reused: dict[int, bytes | None] = {}
+    old = [row for row in last_rows if row is not None]
     if last is not None and old:
-        taken = take(last.uri, last.version, old, ["thumbnail"])["thumbnail"]
-        made = dict(zip(old, taken.to_pylist(), strict=True))
-    sample_rows = parts["sample_row"].to_pylist()
-    fresh = [row for row, was in zip(sample_rows, before, strict=True) if was is None]
-    shown: dict[int, bytes | None] = {}
-    for start in range(0, len(fresh), _CHUNK):
-        chunk = fresh[start : start + _CHUNK]
-        images = take(samples.uri, samples.version, chunk, ["image"])["image"]
-        for row, image in zip(chunk, images.to_pylist(), strict=True):
+        stored = take(last.uri, last.version, old, ["thumbnail"])["thumbnail"]
+        reused = dict(zip(old, stored.to_pylist(), strict=True))
+    new = [row for row, old_row in zip(sample_rows, last_rows, strict=True) if old_row is None]
+    made: dict[int, bytes | None] = {}
+    for start in range(0, len(new), _IMAGES):
+        rows = new[start : start + _IMAGES]
+        images = take(samples.uri, samples.version, rows, ["image"])["image"]
+        for row, image in zip(rows, images.to_pylist(), strict=True):
             try:
-                shown[row] = thumbnail(image)
-            except RecordError:  # it was decoded when it was read: a row without is still a hit
-                shown[row] = None
+                made[row] = thumbnail(image)
+            except (
+                RecordError
+            ):  # it could be decoded once; a hit without a thumbnail is still a hit
+                made[row] = None
     return pa.array(
         [
-            shown[row] if was is None else made[was]
-            for row, was in zip(sample_rows, before, strict=True)
+            made[row] if old_row is None else reused[old_row]
+            for row, old_row in zip(sample_rows, last_rows, strict=True)
         ],
         pa.binary(),
     )

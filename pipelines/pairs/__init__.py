@@ -1,1 +1,1 @@
-"""pairs: how well the parts of every sample fit each other, in the corpus's space."""
+"""The table `pairs__{space}`: how well the parts of each sample fit each other in a space."""

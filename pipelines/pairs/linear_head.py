@@ -1,7 +1,7 @@
-"""A linear head over vectors, by path: LAION's aesthetic predictor v1 (Schuhmann et al. 2022,
-LAION-5B), which is one layer over CLIP's image vectors.
+"""A linear head over vectors, read from a file.
 
-A head means something in the space that it was trained in, and nowhere else.
+It is made for LAION's aesthetic predictor v1 (Schuhmann et al. 2022, LAION-5B), which is one linear
+layer over the image vectors of CLIP. A head is valid only in the space in which it was trained.
 """
 
 from pathlib import Path
@@ -15,27 +15,41 @@ class LinearHead:
     """x . weight + bias, from a file.
 
     Args:
-        path: a safetensors file, an .npz, or a state dict of torch (.pt, .pth) of one
-            `torch.nn.Linear` with one output: `weight` (1, d) and `bias` (1,), whatever is put
-            before these names.
+        path: a file of one `torch.nn.Linear` with one output: safetensors, .npz, or a state dict
+            of torch (.pt, .pth). It holds `weight` (1, d) and `bias` (1,). The names may have a
+            prefix that ends with a dot.
 
-    Raises EncoderError: the file holds something else, or what is no number.
+    Raises:
+        EncoderError: the file cannot be read, holds other tensors, or has values that are not
+            finite.
     """
 
     def __init__(self, path: Path):
         tensors = {name.rpartition(".")[2]: values for name, values in _read(path).items()}
         if set(tensors) != {"weight", "bias"} or tensors["bias"].size != 1:
-            shown = ", ".join(f"{n} {v.shape}" for n, v in tensors.items())
-            raise EncoderError(f"{path}: a weight (1, d) and a bias (1,) are needed, found {shown}")
+            shapes = ", ".join(f"{n} {v.shape}" for n, v in tensors.items())
+            raise EncoderError(
+                f"{path}: must hold a weight (1, d) and a bias (1,), but holds {shapes}"
+            )
         self.weight = tensors["weight"].astype(np.float32).reshape(-1)
         self.bias = float(tensors["bias"].reshape(()))
         if not np.isfinite([*self.weight, self.bias]).all():
             raise EncoderError(f"{path}: a weight or the bias is not a finite number")
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """(n,) float32 scores of unit rows (n, d). Raises InputError for another width."""
+        """Score vectors.
+
+        Args:
+            vectors: unit rows (n, d).
+
+        Returns:
+            Float32 (n,).
+
+        Raises:
+            InputError: the vectors have another dimension than the head.
+        """
         if vectors.ndim != 2 or vectors.shape[1] != len(self.weight):
-            raise InputError(f"the head takes (n, {len(self.weight)}), not {vectors.shape}")
+            raise InputError(f"the head takes vectors (n, {len(self.weight)}), not {vectors.shape}")
         return (vectors @ self.weight + self.bias).astype(np.float32)
 
 
@@ -52,5 +66,5 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.float().numpy() for name, tensor in state.items()}
-    except Exception as error:  # each format raises its own
-        raise EncoderError(f"{path}: no linear head can be read: {error}") from error
+    except Exception as error:  # each format raises its own types
+        raise EncoderError(f"{path}: cannot read a linear head from it: {error}") from error

@@ -1,4 +1,7 @@
-"""Measures samples tile by tile: what is drawn at random once, and then any rows beside it."""
+"""Measures the signals of pairs of samples, one tile of samples at a time.
+
+Reference banks and cluster centroids are made once, from random samples of the whole corpus.
+"""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -6,102 +9,136 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
-from pipelines.pairs.embedded_samples import Embedded
+from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.linear_head import LinearHead
-from pipelines.pairs.signals import alike, compare, cosine, gram_volume
+from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store import spherical_kmeans
+from store.arrays import as_matrix, is_unit_length
 from store.config.signals import Pairs
 from store.corrections.kernels.masks import IdIndex
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, take
+from store.tables.lance_tables import take
 from store.tables.schema import MODALITIES
 from store.tables.staging import Entry
 
-PAIRS = (("text", "image"), ("text", "audio"), ("image", "audio"))
+MODALITY_PAIRS = (("text", "image"), ("text", "audio"), ("image", "audio"))
 RULE = "pairs.vector"
-_TOLERANCE = 1e-3  # of a vector's length
-_BLOCK = 8192  # vectors that are read at a time
+_READ_ROWS = 8192  # vectors that are read at a time
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """A table of vectors at a version, and another of samples, which is asked for names alone."""
+class VectorTable:
+    """A version of a space's table of vectors, and of `samples`.
+
+    `samples` is read only for source and key of samples with a broken vector.
+    """
 
     uri: str
     version: int
     dim: int
-    samples: str
+    samples_uri: str
     samples_version: int
 
-    def read(self, rows: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (n, d) by row ids, and which of them are finite and of length 1 (n,)."""
-        vectors = np.empty((len(rows), self.dim), np.float32)
-        for start in range(0, len(rows), _BLOCK):
-            some = rows.slice(start, _BLOCK).to_pylist()
-            read = take(self.uri, self.version, some, ["vector"])["vector"]
-            vectors[start : start + _BLOCK] = as_matrix(read)
-        length = np.linalg.norm(vectors, axis=1)
-        return vectors, np.abs(length - 1) <= _TOLERANCE  # which NaN is not
+    def read(self, row_ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Read vectors by row id.
+
+        Returns:
+            Vectors float32 (n, d), and bool (n,): which are finite and of length 1.
+        """
+        vectors = np.empty((len(row_ids), self.dim), np.float32)
+        for start in range(0, len(row_ids), _READ_ROWS):
+            block = row_ids.slice(start, _READ_ROWS).to_pylist()
+            column = take(self.uri, self.version, block, ["vector"])["vector"]
+            vectors[start : start + _READ_ROWS] = as_matrix(column)
+        return vectors, is_unit_length(vectors)
 
 
 class ReferenceBank:
-    """The parts b of random samples that have vectors in both modalities, a and b."""
+    """Random other partners for pairs of two modalities, a and b.
 
-    def __init__(self, drawn: pa.Table, a: str, b: str, vectors: Vectors):
-        rows, sound = vectors.read(drawn[f"{b}_row"])
-        self.rows = rows[sound]
-        self.alike = [(f"{m}_id", IdIndex(_ids(drawn[f"{m}_id"])[sound])) for m in (a, b)]
+    Attributes:
+        vectors: float32 (m, d), the parts b of random samples that have vectors in both modalities.
+    """
 
-    def compare(self, a: np.ndarray, b: np.ndarray, rows: pa.Table) -> dict[str, np.ndarray]:
-        """Signals of pairs, (n,) each. What shares a part with a row is left out of its bank, and
-        so is the sample itself."""
-        masked = alike(*(index.pairs(_ids(rows[column])) for column, index in self.alike))
-        others = compare(a, b, bank=self.rows, masked=masked)
-        return {"cosine": cosine(a, b), **others._asdict()}
+    def __init__(self, drawn: pa.Table, a: str, b: str, table: VectorTable):
+        vectors, valid = table.read(drawn[f"{b}_row"])
+        self.vectors = vectors[valid]
+        self._indexes = [(f"{m}_id", IdIndex(_ids(drawn[f"{m}_id"])[valid])) for m in (a, b)]
+
+    def compare(self, a: np.ndarray, b: np.ndarray, tile: pa.Table) -> dict[str, np.ndarray]:
+        """The signals of pairs, by their suffix: `cosine`, `corrected`, `rank`; float32 (n,) each.
+
+        A row's own sample is masked in the bank, and so is every sample that shares a part with it.
+
+        Args:
+            a, b: unit rows (n, d) of the two modalities.
+            tile: the samples of these rows.
+        """
+        masked = union(*(index.pairs(_ids(tile[column])) for column, index in self._indexes))
+        comparison = compare(a, b, bank=self.vectors, masked=masked)
+        return {"cosine": cosine(a, b), **comparison._asdict()}
 
 
 @dataclass(frozen=True)
-class Read:
-    """Vectors (n, d) of samples by modality, zeros where there are none, and which have one (n,);
-    a vector that cannot be measured counts as none, and is among the entries."""
+class TileVectors:
+    """The vectors of a tile of n samples, by modality.
+
+    Attributes:
+        vectors: float32 (n, d); zeros where a sample has none.
+        present: bool (n,), which samples have a valid vector.
+        entries: for the ledger, one for each vector that is not valid.
+    """
 
     vectors: dict[str, np.ndarray]
-    there: dict[str, np.ndarray]
+    present: dict[str, np.ndarray]
     entries: list[Entry]
 
 
 class PairScorer:
-    """Gives samples their rows of `pairs`.
+    """Measures the signals of pairs for any samples of the corpus.
 
     Args:
-        head: over image vectors of this space, or None.
+        samples: the samples from which the banks and centroids are drawn.
+        table: of their vectors.
+        settings: the section `pairs` of corpus.yaml.
+        head: over the image vectors of this space, or None.
     """
 
     def __init__(
-        self, samples: Embedded, vectors: Vectors, asked: Pairs, head: LinearHead | None
+        self,
+        samples: EmbeddedSamples,
+        table: VectorTable,
+        settings: Pairs,
+        head: LinearHead | None,
     ) -> None:
-        self.vectors = vectors
+        self.table = table
         self.head = head
         self.banks = {
-            (a, b): ReferenceBank(samples.both(a, b, asked.bank), a, b, vectors) for a, b in PAIRS
+            (a, b): ReferenceBank(samples.draw_pairs(a, b, settings.bank), a, b, table)
+            for a, b in MODALITY_PAIRS
         }
         self.centroids: dict[str, np.ndarray] = {}
-        for modality in MODALITIES if asked.clusters else ():
-            drawn = samples.parts(modality, spherical_kmeans.SAMPLE * asked.clusters)
-            rows, sound = vectors.read(drawn[f"{modality}_row"])
-            if sound.any():
-                self.centroids[modality] = spherical_kmeans.train(rows[sound], asked.clusters)
+        for modality in MODALITIES if settings.clusters else ():
+            drawn = samples.draw_parts(modality, spherical_kmeans.SAMPLE * settings.clusters)
+            vectors, valid = table.read(drawn[f"{modality}_row"])
+            if valid.any():
+                self.centroids[modality] = spherical_kmeans.train(vectors[valid], settings.clusters)
 
-    def read(self, tile: pa.Table) -> Read:
-        """The vectors of some samples, as `Embedded.tiles` gives these."""
-        found = {m: self._read(tile, m) for m in MODALITIES}
-        entries = [e for m in MODALITIES for e in self._entries(tile, found[m][2], m)]
-        vectors, there = ({m: found[m][n] for m in MODALITIES} for n in (0, 1))
-        return Read(vectors, there, entries)
+    def read(self, tile: pa.Table) -> TileVectors:
+        """Read the vectors of a tile, as `EmbeddedSamples.tiles` gives it."""
+        vectors, present, entries = {}, {}, []
+        for m in MODALITIES:
+            vectors[m], present[m], broken = self._read(tile, m)
+            entries += self._entries(tile, broken, m)
+        return TileVectors(vectors, present, entries)
 
-    def __call__(self, tile: pa.Table, read: Read) -> pa.RecordBatch:
-        """Rows of `pairs` of some samples, of which `read` are the vectors."""
-        made, there = read.vectors, read.there
+    def score(self, tile: pa.Table, tile_vectors: TileVectors) -> pa.RecordBatch:
+        """The rows of `pairs` of a tile.
+
+        Args:
+            tile_vectors: what `read` returned for the tile.
+        """
+        vectors, present = tile_vectors.vectors, tile_vectors.present
         columns: dict[str, np.ndarray] = {}
 
         def put(name: str, rows: np.ndarray, values: np.ndarray) -> None:
@@ -109,45 +146,50 @@ class PairScorer:
             columns[name][rows] = values
 
         for (a, b), bank in self.banks.items():
-            rows = np.flatnonzero(there[a] & there[b])
+            rows = np.flatnonzero(present[a] & present[b])
             if len(rows):
-                found = bank.compare(made[a][rows], made[b][rows], tile.take(pa.array(rows)))
-                for what, values in found.items():
-                    put(f"{a}_{b}_{what}", rows, values)
-        rows = np.flatnonzero(there["text"] & there["image"] & there["audio"])
+                paired = tile.take(pa.array(rows))
+                signals = bank.compare(vectors[a][rows], vectors[b][rows], paired)
+                for suffix, values in signals.items():
+                    put(f"{a}_{b}_{suffix}", rows, values)
+        rows = np.flatnonzero(present["text"] & present["image"] & present["audio"])
         if len(rows):
-            parts = (made[m][rows] for m in MODALITIES)
+            parts = (vectors[m][rows] for m in MODALITIES)
             put("text_image_audio_volume", rows, gram_volume(*parts))
         if self.head is not None:
-            rows = np.flatnonzero(there["image"])
-            put("image_laion_aesthetic", rows, self.head(made["image"][rows]))
+            rows = np.flatnonzero(present["image"])
+            put("image_laion_aesthetic", rows, self.head(vectors["image"][rows]))
         for m, centroids in self.centroids.items():
-            rows = np.flatnonzero(there[m])
-            put(f"{m}_cluster", rows, spherical_kmeans.nearest(made[m][rows], centroids)[0])
+            rows = np.flatnonzero(present[m])
+            put(f"{m}_cluster", rows, spherical_kmeans.nearest(vectors[m][rows], centroids)[0])
         return _batch(tile, columns)
 
     def _read(self, tile: pa.Table, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vectors (n, d), which rows have one, and whose is broken."""
-        places = tile[f"{modality}_row"]
-        there = places.is_valid().to_numpy()
-        vectors = np.zeros((tile.num_rows, self.vectors.dim), np.float32)
+        """Vectors (n, d), and bool (n,) each: which rows have a valid one, and a broken one."""
+        row_ids = tile[f"{modality}_row"]
+        embedded = row_ids.is_valid().to_numpy()
+        vectors = np.zeros((tile.num_rows, self.table.dim), np.float32)
         broken = np.zeros(tile.num_rows, bool)
-        if there.any():
-            vectors[there], sound = self.vectors.read(places.drop_null())
-            broken[there] = ~sound
-        return vectors, there & ~broken, broken
+        if embedded.any():
+            vectors[embedded], valid = self.table.read(row_ids.drop_null())
+            broken[embedded] = ~valid
+        return vectors, embedded & ~broken, broken
 
     def _entries(self, tile: pa.Table, broken: np.ndarray, modality: str) -> list[Entry]:
         rows = np.flatnonzero(broken)
         if not len(rows):
             return []
-        named = tile.take(pa.array(rows))
-        at, version = self.vectors.samples, self.vectors.samples_version
-        known = take(at, version, named["row"].to_pylist(), ["source", "key"]).to_pylist()
-        said = f"the {modality}'s vector is not of length 1, or has what is no number"
+        samples = tile.take(pa.array(rows))
+        names = take(
+            self.table.samples_uri,
+            self.table.samples_version,
+            samples["row"].to_pylist(),
+            ["source", "key"],
+        ).to_pylist()
+        message = f"the vector of the {modality} is not of length 1, or a value is not a number"
         return [
-            Entry(k["source"], k["key"], RULE, "unmeasured", sample, error=said)
-            for k, sample in zip(known, named["id"].to_pylist(), strict=True)
+            Entry(n["source"], n["key"], RULE, "unmeasured", sample, error=message)
+            for n, sample in zip(names, samples["id"].to_pylist(), strict=True)
         ]
 
 
@@ -156,6 +198,7 @@ def _ids(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _batch(tile: pa.Table, columns: dict[str, np.ndarray]) -> pa.RecordBatch:
+    """Rows of `pairs`; NaN becomes null."""
     arrays = [tile["drop"].combine_chunks(), tile["id"].combine_chunks()]
     for field in islice(schema.PAIRS, 2, None):
         values = columns.get(field.name)

@@ -1,1 +1,1 @@
-"""What a policy decides, on columns in memory; writes nothing."""
+"""Apply a policy to the signals of samples: columns in memory, nothing is written."""

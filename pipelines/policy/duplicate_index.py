@@ -1,7 +1,8 @@
-"""Where the samples lie that `duplicates` names, lost ones and those that stand for them.
+"""Find the samples that `duplicates` names: those that are lost, and their survivors.
 
-Finding them among tens of millions of ids takes seconds, so decisions leave a file of what they
-found, by which other policies are judged: it holds for the files of the two tables that it names.
+To find them among tens of millions of ids takes seconds. So the stage `decisions` caches the index
+in a file beside the tables, and other policies are judged by it. The cache names the data files of
+the tables it was built from, and is ignored if these changed.
 """
 
 import os
@@ -17,88 +18,102 @@ from store.identity import PACKED, pack, words
 from store.tables import schema
 from store.tables.lance_tables import Tables
 
-COLUMNS = ["drop", "id", "cluster", "kind"]
-LOST = "NOT representative"
-_FILE, _OF = "_lost.arrow", b"of"
+COLUMNS = ["drop", "id", "cluster", "kind"]  # of `duplicates`
+LOST = "NOT representative"  # SQL for the rows of lost samples
+_FILE, _BUILT_FROM = "_lost.arrow", b"of"
 _BITS = 24
-_FOUND = pa.schema(
+_INDEX = pa.schema(
     [
-        ("row", pa.int64()),  # of the samples, in ascending order
-        ("name", pa.int32()),  # a number for its id
-        ("place", pa.int32()),  # its row among those of `duplicates` that are lost; null: it is not
-        ("survivor", pa.int32()),  # the name of what it is lost to, -1 where that is no sample
+        ("row", pa.int64()),  # of the samples, ascending
+        ("name", pa.int32()),  # a number for the sample's id
+        ("place", pa.int32()),  # its row among the lost rows of `duplicates`; null: it is not lost
+        ("survivor", pa.int32()),  # name of the sample it is lost to; -1 if that is no sample
         ("kind", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
 
 
-def find(found: pa.Table, samples: pa.Table) -> pa.Table:
-    """A row of `_FOUND` for each sample that is named.
+def build_index(lost: pa.Table, samples: pa.Table) -> pa.Table:
+    """The index: a row for each sample that `duplicates` names.
 
     Args:
-        found: the rows of `duplicates` that are lost, `COLUMNS` of them.
+        lost: the rows of `duplicates` with `LOST`, their `COLUMNS`.
         samples: `drop` and `id`, as `pipelines.policy.signal_columns.packed` gives them.
+
+    Returns:
+        Columns row, name, place, survivor, kind.
     """
-    own, cluster = _packed(found["id"]), pa.nulls(found.num_rows, PACKED)
-    near = pc.invert(_stands_anyway(found["kind"])).combine_chunks()
-    cluster = pc.replace_with_mask(cluster, near, _packed(found["cluster"].filter(near)))
-    rows, ids = _likely(samples["id"], [own, cluster.drop_null()])
-    # Those that `found` names come first.
-    number = _numbered(pa.concat_arrays([own, cluster, ids]))
-    own_name, survivor, name = np.split(number, [len(own), 2 * len(own)])
-    known = name <= max(own_name.max(initial=-1), survivor.max(initial=-1))
-    rows, name = rows[known], name[known]
+    ids, survivors = _packed(lost["id"]), pa.nulls(lost.num_rows, PACKED)
+    is_near = pc.invert(_has_no_survivor(lost["kind"])).combine_chunks()
+    survivors = pc.replace_with_mask(survivors, is_near, _packed(lost["cluster"].filter(is_near)))
+    rows, row_ids = _candidate_rows(samples["id"], [ids, survivors.drop_null()])
+    # Ids are numbered in the order of their appearance: those that `duplicates` names come first.
+    number = _numbered(pa.concat_arrays([ids, survivors, row_ids]))
+    lost_name, survivor, name = np.split(number, [len(ids), 2 * len(ids)])
+    is_named = name <= max(lost_name.max(initial=-1), survivor.max(initial=-1))
+    rows, name = rows[is_named], name[is_named]
     # An id may be in several drops, and lost in some of them only.
     drops = samples["drop"].combine_chunks()
-    drop = pc.index_in(found["drop"], value_set=drops.dictionary.cast(pa.string()))
-    drop = pc.fill_null(drop, -1).to_numpy().astype(np.int64)
+    lost_drop = pc.index_in(lost["drop"], value_set=drops.dictionary.cast(pa.string()))
+    lost_drop = pc.fill_null(lost_drop, -1).to_numpy().astype(np.int64)
     count = len(drops.dictionary) + 1
-    there = pa.array(own_name * count + drop)
-    place = pc.index_in(pa.array(name * count + drops.indices.to_numpy()[rows]), value_set=there)
-    lost_to = pa.array(survivor, pa.int32()).take(place)
-    kinds = found["kind"].combine_chunks().dictionary_encode().take(place)
-    return pa.table([pa.array(rows), pa.array(name, pa.int32()), place, lost_to, kinds], _FOUND)
+    lost_keys = pa.array(lost_name * count + lost_drop)
+    keys = pa.array(name * count + drops.indices.to_numpy()[rows])
+    place = pc.index_in(keys, value_set=lost_keys)
+    survivor_of = pa.array(survivor, pa.int32()).take(place)
+    kinds = lost["kind"].combine_chunks().dictionary_encode().take(place)
+    columns = [pa.array(rows), pa.array(name, pa.int32()), place, survivor_of, kinds]
+    return pa.table(columns, _INDEX)
 
 
-def hold(tables: Tables, found: pa.Table, of: bytes) -> None:
-    """Leave what was found; `of` are the tables' `files`, asked for before it was looked for: what
-    is published meanwhile leaves it of no use, and not wrong."""
-    place = Path(tables.root, _FILE)
-    part = place.with_suffix(".part")
-    told = found.replace_schema_metadata({_OF: of})
-    feather.write_feather(told, str(part), compression="uncompressed")
-    os.replace(part, place)
+def hold(tables: Tables, index: pa.Table, digest: bytes) -> None:
+    """Cache the index beside the tables.
+
+    Args:
+        digest: `files(tables)`, computed before the index was built. If a table was published in
+            between, the cache does not match the tables and is ignored.
+    """
+    path = Path(tables.root, _FILE)
+    part = path.with_suffix(".part")
+    marked = index.replace_schema_metadata({_BUILT_FROM: digest})
+    feather.write_feather(marked, str(part), compression="uncompressed")
+    os.replace(part, path)
 
 
-def held(tables: Tables) -> pa.Table | None:
-    """What was left, where it was found among these tables."""
+def read_cache(tables: Tables) -> pa.Table | None:
+    """The cached index, memory-mapped; None if there is none for the current tables."""
     try:
-        found = feather.read_table(f"{tables.root}/{_FILE}", memory_map=True)
+        index = feather.read_table(f"{tables.root}/{_FILE}", memory_map=True)
     except (OSError, pa.ArrowInvalid):
         return None
-    told = (found.schema.metadata or {}).get(_OF)
-    return found if told == files(tables) and found.schema.equals(_FOUND) else None
+    digest = (index.schema.metadata or {}).get(_BUILT_FROM)
+    return index if digest == files(tables) and index.schema.equals(_INDEX) else None
 
 
 def files(tables: Tables) -> bytes:
-    """A digest of the files that the rows are in, and of what says which of these are deleted."""
-    found = [
+    """A digest of the names of the data files and deletion files of `signals` and `duplicates`."""
+    names = [
         [str(fragment.metadata.files), str(fragment.metadata.deletion_file)]
         for name in ("signals", "duplicates")
         if tables.exists(name)
         for fragment in tables.open(name).get_fragments()
     ]
-    return identity.run_key(found).encode()
+    return identity.run_key(names).encode()
 
 
 def _numbered(ids: pa.Array) -> np.ndarray:
-    """(n,) int64, one number for each id in the order in which they come; -1 where one is null."""
+    """Number distinct packed ids in the order of their appearance.
+
+    Returns:
+        (n,) int64, -1 for null.
+    """
     high, low = words(ids).T
-    numbered = _encoded(pa.array(high.astype(np.uint64), mask=np.asarray(ids.is_null())))
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(numbered), prepend=-1))
-    # Half of an id tells it from others, unless somebody takes pains.
-    if (low[first[numbered]] == low)[numbered >= 0].all():
-        return numbered
+    number = _encoded(pa.array(high.astype(np.uint64), mask=np.asarray(ids.is_null())))
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
+    # Half of an id nearly always identifies it, and is faster to encode; ids that were crafted to
+    # collide are encoded in full.
+    if (low[first[number]] == low)[number >= 0].all():
+        return number
     return _encoded(ids)
 
 
@@ -110,25 +125,31 @@ def _packed(ids: pa.ChunkedArray) -> pa.Array:
     return pack(ids.combine_chunks())
 
 
-def _likely(ids: pa.ChunkedArray, names: list[pa.Array]) -> tuple[np.ndarray, pa.Array]:
-    """Rows whose id may be among names, and these ids: by the first bits, every one whose is, and
-    few others."""
-    wanted = np.zeros(1 << _BITS, bool)
-    for some in names:
-        wanted[_first_bits(some)] = True
-    start, rows, likely = 0, [np.zeros(0, np.int64)], [pa.array([], PACKED)]
+def _candidate_rows(ids: pa.ChunkedArray, names: list[pa.Array]) -> tuple[np.ndarray, pa.Array]:
+    """Rows whose id has the same first bits as one of `names`, and their ids.
+
+    These are all rows whose id is one of `names`, and few others.
+    """
+    is_named = np.zeros(1 << _BITS, bool)
+    for packed in names:
+        is_named[_first_bits(packed)] = True
+    start, rows, candidates = 0, [np.zeros(0, np.int64)], [pa.array([], PACKED)]
     for chunk in ids.chunks:
-        places = np.flatnonzero(wanted[_first_bits(chunk)])
-        rows.append(places + start)
-        likely.append(chunk.take(pa.array(places)))
+        chunk_rows = np.flatnonzero(is_named[_first_bits(chunk)])
+        rows.append(chunk_rows + start)
+        candidates.append(chunk.take(pa.array(chunk_rows)))
         start += len(chunk)
-    return np.concatenate(rows), pa.concat_arrays(likely)
+    return np.concatenate(rows), pa.concat_arrays(candidates)
 
 
 def _first_bits(ids: pa.Array) -> np.ndarray:
     return (words(ids, ">u4")[:, 0] >> np.uint32(32 - _BITS)).astype(np.int32)
 
 
-def _stands_anyway(kind: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Equal content has equal signals, and evaluation samples are never judged."""
+def _has_no_survivor(kind: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether a row is lost whatever the policy decides of the sample that it is lost to.
+
+    Exact copies have the same signals as their representative, so they pass or fail together.
+    Samples of an evaluation are not judged.
+    """
     return pc.or_(pc.equal(kind, "exact"), pc.starts_with(kind, schema.EVALUATION))

@@ -1,4 +1,4 @@
-"""The policy's second phase: samples that another one stands for, and contaminated ones."""
+"""The policy's second phase: reject duplicates and contaminated samples."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,66 +17,83 @@ from store.workspace import Workspace
 
 @dataclass(frozen=True)
 class DuplicateRules:
-    """What `duplicates` says of samples.
+    """The rows of `duplicates`, as rules about samples.
 
-    Args:
-        rows: of the samples that it names, lost ones and survivors, as `lost_rows.find` gives them.
-        found: gives the rows of `duplicates` that are lost.
-        exact: gives, of each content that is in several drops, the drop that stands for the others.
-        limits: how near is near, by kind.
+    Attributes:
+        index: the samples that `duplicates` names (`duplicate_index.build_index`).
+        lost: reads the rows of `duplicates` that are lost.
+        exact: reads, for each content that is in several drops, the drop that represents it.
+        limits: the threshold of each kind, as in the section `duplicates` of corpus.yaml.
     """
 
-    rows: pa.Table
-    found: Callable[[], pa.Table]
+    index: pa.Table
+    lost: Callable[[], pa.Table]
     exact: Callable[[], pa.Table]
     limits: dict[str, Any]
 
     def rejected(self, kept: np.ndarray) -> Iterator[tuple[str, np.ndarray, Explain]]:
-        """Rule, rows and how to tell why, of what is lost among those that are `kept`, (n,) bool.
+        """The samples that are lost, among those that are kept so far.
 
-        What is near to a sample that is not kept itself has lost its survivor, and stays.
+        A sample that is near to one that is not kept has no survivor any more, and is not lost.
+
+        Args:
+            kept: (samples,) bool.
+
+        Returns:
+            For each kind: the name of the rule, the rows that it rejects, and how to explain them.
         """
-        gone = self.rows.filter(pc.is_valid(self.rows["place"])).combine_chunks()
-        named, names = (self.rows[c].to_numpy() for c in ("row", "name"))
-        rows, survivor, place = (gone[c].to_numpy() for c in ("row", "survivor", "place"))
-        alive = np.zeros(max(names.max(initial=-1), survivor.max(initial=-1)) + 2, bool)
-        alive[names[kept[named]]] = True  # the last one is nobody
-        alive, eligible = alive[survivor], kept[rows]
-        kinds = gone["kind"].combine_chunks()
+        lost = self.index.filter(pc.is_valid(self.index["place"])).combine_chunks()
+        named_rows, names = (self.index[c].to_numpy() for c in ("row", "name"))
+        rows, survivor, place = (lost[c].to_numpy() for c in ("row", "survivor", "place"))
+        # The last element stands for survivor -1, which is no sample, and stays False.
+        is_alive = np.zeros(max(names.max(initial=-1), survivor.max(initial=-1)) + 2, bool)
+        is_alive[names[kept[named_rows]]] = True
+        survives, eligible = is_alive[survivor], kept[rows]
+        kinds = lost["kind"].combine_chunks()
         code = kinds.indices.to_numpy()
         for number, kind in sorted(enumerate(kinds.dictionary.to_pylist()), key=lambda k: k[1]):
-            lost = (code == number) & eligible
+            is_rejected = (code == number) & eligible
             if _is_near(kind):
-                lost &= alive
-            yield _rule(kind), rows[lost], self._explain(kind, rows, place)
+                is_rejected &= survives
+            yield _rule(kind), rows[is_rejected], self._explain(kind, rows, place)
 
-    def _explain(self, kind: str, lost: np.ndarray, place: np.ndarray) -> Explain:
+    def _explain(self, kind: str, lost_rows: np.ndarray, place: np.ndarray) -> Explain:
+        """Explain rows of a kind: the value is the survivor's id, or drop, or the evaluation's key.
+
+        Args:
+            lost_rows: (k,) all lost samples, ascending.
+            place: (k,) their rows in `lost()`.
+        """
         limit = None if kind == "exact" else self.limits.get(kind)
 
         def explain(rows: np.ndarray) -> tuple[pa.Array, pa.Array]:
-            there = pa.array(place[np.searchsorted(lost, rows)])
-            value = self.found()["cluster"].take(there).combine_chunks()
+            duplicates_rows = pa.array(place[np.searchsorted(lost_rows, rows)])
+            value = self.lost()["cluster"].take(duplicates_rows).combine_chunks()
             if kind == "exact":
-                firsts = self.exact()
-                first = pc.index_in(value, value_set=firsts["cluster"].combine_chunks())
-                value = firsts["drop"].combine_chunks().take(first)
-            told = None if limit is None else str(limit)
-            return value, pa.array([told] * len(rows), pa.string())
+                representatives = self.exact()
+                index = pc.index_in(value, value_set=representatives["cluster"].combine_chunks())
+                value = representatives["drop"].combine_chunks().take(index)
+            threshold = None if limit is None else str(limit)
+            return value, pa.array([threshold] * len(rows), pa.string())
 
         return explain
 
 
-def lost(workspace: Workspace, rows: pa.Table | None, samples: pa.Table) -> DuplicateRules:
-    """What is lost among `samples`.
+def duplicate_rules(
+    workspace: Workspace, index: pa.Table | None, samples: pa.Table
+) -> DuplicateRules:
+    """The rules of the table `duplicates` for `samples`.
 
     Args:
-        rows: what `lost_rows` holds of it; without it, `samples` has `drop` and `id`.
+        index: as cached (`duplicate_index.read_cache`); None to build it.
+        samples: as `pipelines.policy.signal_columns.packed` gives them, with `drop` and `id` if
+            there is no index.
     """
     scan = partial(workspace.tables.scan, "duplicates", schema.DUPLICATES)
-    found = cache(lambda: scan(duplicate_index.COLUMNS, duplicate_index.LOST))
+    lost = cache(lambda: scan(duplicate_index.COLUMNS, duplicate_index.LOST))
     return DuplicateRules(
-        duplicate_index.find(found(), samples) if rows is None else rows,
-        found,
+        duplicate_index.build_index(lost(), samples) if index is None else index,
+        lost,
         cache(lambda: scan(["drop", "cluster"], "representative AND kind = 'exact'")),
         workspace.config.duplicates.model_dump(),
     )

@@ -1,4 +1,9 @@
-"""Apply a policy to all samples: gather the columns it needs, then decide."""
+"""Apply a policy to all samples: gather the columns that it needs, then decide.
+
+The policy has three phases: rules that look at one sample alone, duplicates and contamination
+among the samples that pass, and quotas among those that are left. The first rule that rejects a
+sample is the one that is recorded.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.policy import duplicate_index
-from pipelines.policy.duplicate_rules import DuplicateRules, lost
-from pipelines.policy.quotas import Ids, draws, select
-from pipelines.policy.row_rules import RowTest, pair_signals, row_tests, shown
-from pipelines.policy.signal_columns import at, packed
+from pipelines.policy.duplicate_rules import DuplicateRules, duplicate_rules
+from pipelines.policy.quotas import Ids, apply_quotas, draws_numbers
+from pipelines.policy.row_rules import RowTest, as_text, pair_signals, row_tests
+from pipelines.policy.signal_columns import packed, take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store import identity
 from store.config.policy import Policy
@@ -21,11 +26,17 @@ from store.workspace import Workspace
 
 @dataclass(frozen=True)
 class Evidence:
-    """What policies judge by: the samples' columns that they name, what `duplicates` says, and who
-    the samples are. `broken` has what each test has found, as policies have many in common."""
+    """What policies judge samples by. It can be used for several policies.
+
+    Attributes:
+        samples: the columns that the policies name, one row a sample.
+        duplicates: the rules of the table `duplicates`.
+        ids: the packed ids of given rows.
+        broken: a cache of the rows (samples,) bool that break each test: policies share tests.
+    """
 
     samples: pa.Table
-    lost: DuplicateRules
+    duplicates: DuplicateRules
     ids: Ids
     broken: dict[RowTest, np.ndarray] = field(default_factory=dict)
 
@@ -33,49 +44,55 @@ class Evidence:
 def gather(
     workspace: Workspace, policies: Sequence[Policy], columns: Sequence[str] = ()
 ) -> Evidence:
-    """The evidence for some policies, with more columns of `signal_columns` if asked.
+    """Read the evidence that some policies need.
 
-    Raises NotFoundError where one names signals of pairs and none have been measured.
+    Args:
+        policies: the policies that will be applied.
+        columns: further columns to read, as `signal_columns.packed` takes them.
+
+    Raises:
+        NotFoundError: a policy names signals of pairs, and the space has none yet.
     """
-    wanted = [*columns, *(name for policy in policies for name in policy.columns())]
-    pairs = pair_signals(wanted)
+    names = [*columns, *(name for policy in policies for name in policy.columns())]
+    pairs = pair_signals(names)
     if pairs and not workspace.tables.exists(pairs_table(workspace.config.space)):
         raise NotFoundError(
-            f"the corpus has no {pairs[0]} yet, nor any signals of pairs in the space"
-            f" {workspace.config.space!r}; `isotrope run` makes them"
+            f"the policy names {pairs[0]}, but no signals of pairs have been measured in the space"
+            f" {workspace.config.space!r} yet; `isotrope run` measures them"
         )
-    found = duplicate_index.held(workspace.tables)
-    if found is None or any(draws(policy) for policy in policies):
-        wanted.append("id")
-    samples = packed(workspace, wanted)
-    return Evidence(samples, lost(workspace, found, samples), _ids(workspace, samples))
+    index = duplicate_index.read_cache(workspace.tables)
+    if index is None or any(draws_numbers(policy) for policy in policies):
+        names.append("id")
+    samples = packed(workspace, names)
+    return Evidence(samples, duplicate_rules(workspace, index, samples), _ids(workspace, samples))
 
 
 def judge(evidence: Evidence, policy: Policy) -> Verdicts:
-    """What a policy decides of every sample; nothing is written."""
+    """Apply a policy to every sample; nothing is written."""
     samples = evidence.samples
     verdicts = Verdicts(samples.num_rows)
     for test in row_tests(policy):
-        column, known = samples[test.signal], evidence.broken
-        if test not in known:
-            known[test] = test.broken(column)
-        rows = np.flatnonzero(known[test] & verdicts.kept)
+        column, broken = samples[test.signal], evidence.broken
+        if test not in broken:
+            broken[test] = test.broken(column)
+        rows = np.flatnonzero(broken[test] & verdicts.kept)
         verdicts.reject(test.name, rows, _explain(test, column))
-    for rule, rows, explain in evidence.lost.rejected(verdicts.kept):
+    for rule, rows, explain in evidence.duplicates.rejected(verdicts.kept):
         verdicts.reject(rule, rows, explain)
-    select(policy, samples, evidence.ids, verdicts)
+    apply_quotas(policy, samples, evidence.ids, verdicts)
     return verdicts
 
 
 def _ids(workspace: Workspace, samples: pa.Table) -> Ids:
     if "id" in samples.column_names:
-        return lambda rows: at(samples["id"], rows)
+        return lambda rows: take_rows(samples["id"], rows)
     signals = workspace.tables.open("signals")
     return lambda rows: identity.pack(signals.take(rows, ["id"])["id"].combine_chunks())
 
 
 def _explain(test: RowTest, column: pa.ChunkedArray) -> Explain:
     def explain(rows: np.ndarray) -> tuple[pa.Array, pa.Array]:
-        return shown(at(column, rows)), pa.array([test.threshold] * len(rows), pa.string())
+        values = as_text(take_rows(column, rows))
+        return values, pa.array([test.threshold] * len(rows), pa.string())
 
     return explain

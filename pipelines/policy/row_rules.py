@@ -1,7 +1,8 @@
-"""The policy's first phase: rules that look at one sample alone. No model runs.
+"""The policy's first phase: rules about one sample alone. No model runs.
 
-Rules of signals are tried before those of pairs' signals, which what they reject does not have;
-within each, in the order of corpus.yaml. The first that a sample breaks is the one named.
+Rules about signals come first, then those about signals of pairs, since samples that the former
+reject have none; within each, in the order of corpus.yaml. The first rule that a sample breaks is
+the one that is recorded.
 """
 
 import json
@@ -22,7 +23,13 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class RowTest:
-    """One test of one signal: `min`, `max`, `in`, `not_in` or `null`."""
+    """One test of one signal.
+
+    Attributes:
+        signal: the column.
+        operator: `min`, `max`, `in`, `not_in` or `null`.
+        limit: what the value is compared with.
+    """
 
     signal: str
     operator: str
@@ -30,42 +37,43 @@ class RowTest:
 
     @property
     def name(self) -> str:
+        """The name of the rule, such as `image_min_side.min`."""
         return f"{self.signal}.{self.operator}"
 
     @property
     def threshold(self) -> str:
-        """The limit as it is told."""
+        """The limit as text."""
         if isinstance(self.limit, tuple):
             return json.dumps(self.limit)
         return self.limit if isinstance(self.limit, str) else f"{self.limit:g}"
 
     def broken(self, column: Column) -> np.ndarray:
-        """(n,) bool, which values break it. What is no number counts as null."""
+        """Which values break the test, (n,) bool. NaN counts as null, which only `null` rejects."""
         if self.operator == "min":
             breaks = pc.less(column, self.limit)
         elif self.operator == "max":
             breaks = pc.greater(column, self.limit)
         elif self.operator == "in":
-            breaks = pc.invert(_among(column, self.limit))
+            breaks = pc.invert(_is_among(column, self.limit))
         elif self.operator == "not_in":
-            breaks = _among(column, self.limit)
+            breaks = _is_among(column, self.limit)
         else:
             breaks = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
         return np.asarray(pc.fill_null(breaks, False))
 
 
 def prefilter(policy: Policy) -> list[RowTest]:
-    """The tests of signals, which exist before models run: what breaks them gets no vectors."""
+    """The tests of signals, which run before any model. Samples that break one get no vectors."""
     return _tests(policy, schema.SIGNAL_TYPES)
 
 
 def row_tests(policy: Policy) -> list[RowTest]:
-    """The tests of the first phase, in order: what passes them is eligible for the others."""
+    """The tests of the first phase, in order. The later phases see the samples that pass them."""
     return prefilter(policy) + _tests(policy, schema.PAIR_TYPES)
 
 
 def passes(tests: list[RowTest], columns: pa.Table | pa.RecordBatch) -> np.ndarray:
-    """(n,) bool, the rows that break none of the tests."""
+    """Which rows pass all tests, (n,) bool."""
     keep = np.ones(columns.num_rows, bool)
     for test in tests:
         keep &= ~test.broken(columns[test.signal])
@@ -73,21 +81,22 @@ def passes(tests: list[RowTest], columns: pa.Table | pa.RecordBatch) -> np.ndarr
 
 
 def policy_hash(policy: Policy) -> str:
-    """What decisions depend on: all of the policy, its order included."""
+    """A hash of everything that decisions depend on: the whole policy, with its order."""
     return identity.run_key("policy", list(policy.written().items()))
 
 
 def hash_of(tests: list[RowTest]) -> str:
+    """A hash of tests in their order."""
     return identity.run_key("tests", [[t.signal, t.operator, t.limit] for t in tests])
 
 
 def pair_signals(names: list[str]) -> list[str]:
-    """Those among signals that are of pairs."""
+    """The names that are signals of pairs."""
     return [name for name in names if name in schema.PAIR_TYPES]
 
 
-def shown(column: Column) -> Column:
-    """Values as they are told, text of the same length."""
+def as_text(column: Column) -> Column:
+    """The values of a column as strings, floats rounded to four digits."""
     if pa.types.is_floating(column.type):
         column = pc.round(column, ndigits=4)
     return column.cast(pa.string())
@@ -98,10 +107,10 @@ def _tests(policy: Policy, signals: Mapping[str, pa.DataType]) -> list[RowTest]:
     return [RowTest(name, op, v) for name, rule in rules for op, v in rule.limits() if op in ROW]
 
 
-def _among(column: Column, values: tuple[str, ...]) -> Column:
-    """Whether each is one of the values; null where it is null."""
+def _is_among(column: Column, values: tuple[str, ...]) -> Column:
+    """Whether each value is one of `values`; null for null."""
     if pa.types.is_dictionary(column.type):
-        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        return _among(whole.dictionary, values).take(whole.indices)
+        combined = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        return _is_among(combined.dictionary, values).take(combined.indices)
     within = pc.is_in(column, value_set=pa.array(values, column.type))
     return pc.if_else(pc.is_valid(column), within, None)

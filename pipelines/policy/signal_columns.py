@@ -1,6 +1,7 @@
-"""What is known of every sample: its signals, those of its pairs, where it came from.
+"""Read columns of all samples: their signals, the signals of their pairs, and their source.
 
-Made for tens of millions of rows: columns are streamed in, and text that repeats is kept once.
+Made for tens of millions of rows: fragments are read in parallel, ids are packed into 16 bytes,
+and strings are dictionary-encoded.
 """
 
 from collections.abc import Sequence
@@ -21,74 +22,86 @@ from store.tables.names import pairs_table
 from store.workspace import Workspace
 
 _KEY = ("drop", "id")
-_ROWS = 1 << 16  # of a batch
+_BATCH_ROWS = 1 << 16
 
 
 def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
-    """`drop`, `id` and the asked columns, a row a sample, in the order of `signals`.
+    """Columns of all samples, one row a sample, in the order of the table `signals`.
 
-    Columns are those of `signals`, `schema.PAIR_TYPES` of the corpus's space, and the samples'
-    `source`; null where there is no row. Text but for `id` is dictionary-encoded.
+    Args:
+        columns: names in `signals`, in `schema.PAIR_TYPES` (of the corpus's space), or `source` of
+            `samples`.
+
+    Returns:
+        `drop`, `id` and the columns; null if a sample has no row in the table of a column. String
+        columns other than `id` are dictionary-encoded.
     """
-    found = packed(workspace, ["id", *columns])
-    ids = pa.chunked_array([unpack(chunk) for chunk in found["id"].chunks], pa.string())
-    return found.set_column(1, "id", ids)
+    table = packed(workspace, ["id", *columns])
+    ids = pa.chunked_array([unpack(chunk) for chunk in table["id"].chunks], pa.string())
+    return table.set_column(1, "id", ids)
 
 
 def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
-    """The same for tens of millions of rows: `id` only if it is asked for, and as
-    `store.identity.pack` makes it."""
-    asked = [c for c in dict.fromkeys(columns) if c != "drop"]
-    own = [c for c in asked if c in schema.SIGNALS.names]
+    """As `measured`, for tens of millions of rows.
+
+    `id` is read only if it is in `columns`, and is packed (`store.identity.pack`).
+    """
+    names = [c for c in dict.fromkeys(columns) if c != "drop"]
+    own = [c for c in names if c in schema.SIGNALS.names]
     others = {pairs_table(workspace.config.space): schema.PAIRS, "samples": schema.SAMPLES}
     joined = {
-        name: wanted
-        for name, known in others.items()
-        if (wanted := [c for c in asked if c not in own and c in known.names])
+        table_name: theirs
+        for table_name, columns_schema in others.items()
+        if (theirs := [c for c in names if c not in own and c in columns_schema.names])
     }
-    keys = _KEY if joined or "id" in asked else ("drop",)
+    keys = _KEY if joined or "id" in names else ("drop",)
     own = list(dict.fromkeys([*keys, *own]))
     table = _scan(workspace.tables, "signals", schema.SIGNALS, own)
-    for name, wanted in joined.items():
-        other = _scan(workspace.tables, name, others[name], [*_KEY, *wanted])
-        place = _places(table, other)
-        for column in wanted:
-            table = table.append_column(column, other[column].combine_chunks().take(place))
-    return table.select(["drop", *asked])
+    for table_name, theirs in joined.items():
+        other = _scan(workspace.tables, table_name, others[table_name], [*_KEY, *theirs])
+        rows = _matching_rows(table, other)
+        for column in theirs:
+            table = table.append_column(column, other[column].combine_chunks().take(rows))
+    return table.select(["drop", *names])
 
 
-def at(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
-    """The values at some rows; cheap where these lie near to each other."""
+def take_rows(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
+    """The values of a column at some rows; fast if these are close to each other."""
     if not len(rows):
         return pa.array([], column.type)
     first = rows.min()
-    near = column.slice(first, rows.max() - first + 1).combine_chunks()
-    return near.take(pa.array(rows - first))
+    span = column.slice(first, rows.max() - first + 1).combine_chunks()
+    return span.take(pa.array(rows - first))
 
 
-def _scan(tables: Tables, name: str, known: pa.Schema, wanted: list[str]) -> pa.Table:
-    fields = pa.schema([known.field(c) for c in wanted])
-    none = _coded(pa.RecordBatch.from_pylist([], schema=fields))
+def _scan(tables: Tables, name: str, columns_schema: pa.Schema, columns: list[str]) -> pa.Table:
+    """Columns of a table, encoded. No rows if there is no such table; nulls for lacking columns."""
+    fields = pa.schema([columns_schema.field(c) for c in columns])
+    empty = _encoded(pa.RecordBatch.from_pylist([], schema=fields))
     dataset = tables.open(name) if tables.exists(name) else None
     if dataset is None:
-        return pa.Table.from_batches([none])
-    absent = missing(name, dataset.schema, known, wanted)
-    present = [c for c in wanted if c not in {field.name for field in absent}]
+        return pa.Table.from_batches([empty])
+    absent = {f.name for f in missing(name, dataset.schema, columns_schema, columns)}
+    present = [column for column in columns if column not in absent]
 
     def read(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
+        scanner = fragment.scanner(columns=present, batch_size=_BATCH_ROWS)
         with damage.detected(dataset.uri, dataset.version):
             return [
-                _coded(with_nulls(batch, known, wanted))
-                for batch in fragment.scanner(columns=present, batch_size=_ROWS).to_batches()
+                _encoded(with_nulls(batch, columns_schema, columns))
+                for batch in scanner.to_batches()
             ]
 
     with ThreadPoolExecutor(workers()) as pool:
-        parts = chain.from_iterable(pool.map(read, dataset.get_fragments()))
-        return pa.Table.from_batches([none, *parts]).unify_dictionaries()
+        batches = chain.from_iterable(pool.map(read, dataset.get_fragments()))
+        return pa.Table.from_batches([empty, *batches]).unify_dictionaries()
 
 
-def _coded(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """As `packed` gives it, and all of it copied: one column would keep a whole batch in memory."""
+def _encoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Pack ids, encode strings and copy the rest.
+
+    Without the copy, one column that is kept would keep the memory of the whole batch.
+    """
     columns: dict[str, pa.Array] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "id":
@@ -100,25 +113,25 @@ def _coded(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _places(rows: pa.Table, other: pa.Table) -> pa.Array:
-    """For each of `rows` the row of `other` with its drop and id; null where there is none.
+def _matching_rows(rows: pa.Table, other: pa.Table) -> pa.Array:
+    """For each row, the row of `other` with the same drop and id; null if there is none.
 
-    Drop by drop, so that what is searched is no larger than one.
+    It is done drop by drop, so that no hash table is larger than a drop.
     """
     if all(rows[c].equals(other[c]) for c in _KEY):
         return pa.array(np.arange(rows.num_rows))
-    found, theirs = np.full(rows.num_rows, -1, np.int64), _by_drop(other)
-    for drop, mine in _by_drop(rows).items():
-        if drop in theirs:
-            there = _some(other["id"], theirs[drop]).combine_chunks()
-            place = pc.fill_null(pc.index_in(_some(rows["id"], mine), value_set=there), -1)
-            place = place.to_numpy()
-            found[mine] = np.where(place < 0, -1, theirs[drop][place])
-    return pa.array(found, mask=found < 0)
+    match, other_by_drop = np.full(rows.num_rows, -1, np.int64), _rows_by_drop(other)
+    for drop, drop_rows in _rows_by_drop(rows).items():
+        if drop in other_by_drop:
+            other_ids = _slice_or_take(other["id"], other_by_drop[drop]).combine_chunks()
+            ids = _slice_or_take(rows["id"], drop_rows)
+            index = pc.fill_null(pc.index_in(ids, value_set=other_ids), -1).to_numpy()
+            match[drop_rows] = np.where(index < 0, -1, other_by_drop[drop][index])
+    return pa.array(match, mask=match < 0)
 
 
-def _by_drop(table: pa.Table) -> dict[str, np.ndarray]:
-    """The rows of each drop."""
+def _rows_by_drop(table: pa.Table) -> dict[str, np.ndarray]:
+    """The rows of each drop, ascending."""
     drops = table["drop"].combine_chunks()
     codes = drops.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
@@ -126,7 +139,8 @@ def _by_drop(table: pa.Table) -> dict[str, np.ndarray]:
     return dict(zip(drops.dictionary.to_pylist(), np.split(order, ends)[:-1], strict=True))
 
 
-def _some(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+def _slice_or_take(column: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """The values at ascending rows; without a copy if they follow one another."""
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
         return column.slice(rows[0], len(rows))
     return column.take(pa.array(rows))

@@ -1,4 +1,4 @@
-"""What another policy would keep: today's policy and the changed one, by rule and by group."""
+"""Compare the current policy with a changed one: what each keeps, by rule and by group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pipelines.policy.judge import gather, judge
-from pipelines.policy.quotas import groups
+from pipelines.policy.quotas import group_rows
 from pipelines.policy.verdicts import Verdicts
 from store.config.corpus_yaml import CorpusConfig, parse
 from store.config.policy import Policy
@@ -17,15 +17,15 @@ from store.workspace import Workspace
 
 @dataclass(frozen=True)
 class Comparison:
-    """Samples under today's policy and the changed one.
+    """Numbers of samples under the current policy and a changed one, in this order.
 
-    Args:
-        total: samples in all.
-        kept: how many are kept, today and then.
-        rejected: how many each rule rejects.
-        by: what `groups` are of.
-        groups: how many samples each has, and how many of them are kept; None is of those that
-            have no such group.
+    Attributes:
+        total: all samples.
+        kept: those that each policy keeps.
+        rejected: those that each policy rejects, by rule.
+        by: the column that names the groups.
+        groups: all samples of each group, and those that each policy keeps. The key None is for
+            samples without a value in the column.
     """
 
     total: int
@@ -41,96 +41,106 @@ def compare(
     preset: str | None = None,
     by: str = "drop",
 ) -> Comparison:
-    """Judge every sample twice; nothing is written.
+    """Apply both policies to every sample; nothing is written.
 
     Args:
-        settings: as `changed_policy` takes them, and `preset` too.
-        by: `drop`, `source`, a text signal or a cluster.
+        settings: changes, as `changed_policy` takes them.
+        preset: a preset to start from, as `changed_policy` takes it.
+        by: the column that names the groups: `drop`, `source`, or a text signal or cluster.
 
     Raises:
-        InputError: a setting is not of that form, or `by` is no group.
+        InputError: a setting is not of the form `signal.operator=value`, or `by` is not a group.
         ConfigError: a signal or an operator is unknown, or a value is not allowed.
-        NotFoundError: signals of pairs are asked for that are yet to be measured.
+        NotFoundError: a policy names signals of pairs that have not been measured yet.
     """
-    today = workspace.config.policy
-    then = changed_policy(workspace.config, settings, preset)
+    current = workspace.config.policy
+    changed = changed_policy(workspace.config, settings, preset)
     if by not in Policy.groups():
-        raise InputError(f"--by {by}: not a group; allowed: {', '.join(Policy.groups())}")
-    evidence = gather(workspace, [today, then], [by])
-    group, names = groups(evidence.samples[by])
-    counts = [Verdicts(len(group)).by(group, len(names))]
+        raise InputError(
+            f"--by {by}: samples cannot be grouped by it; allowed: {', '.join(Policy.groups())}"
+        )
+    evidence = gather(workspace, [current, changed], [by])
+    group, names = group_rows(evidence.samples[by])
+    counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
     kept, rejected = [], []
-    for policy in (today, then):
+    for policy in (current, changed):
         verdicts = judge(evidence, policy)
-        counts.append(verdicts.by(group, len(names)))
+        counts.append(verdicts.kept_by(group, len(names)))
         kept.append(int(counts[-1].sum()))
         rejected.append(verdicts.counts())
     before, after = rejected
-    found = zip(names, *(c.tolist() for c in counts), strict=True)
+    by_group = zip(names, *(c.tolist() for c in counts), strict=True)
     return Comparison(
         len(group),
         (kept[0], kept[1]),
         {rule: (before.get(rule, 0), after.get(rule, 0)) for rule in sorted({*before, *after})},
         by,
-        {name: (n, one, two) for name, n, one, two in found if n},
+        {name: (n, first, second) for name, n, first, second in by_group if n},
     )
 
 
 def changed_policy(
     config: CorpusConfig, settings: tuple[str, ...] = (), preset: str | None = None
 ) -> Policy:
-    """Today's policy, or a preset, with settings laid over it, validated like the file.
+    """Change the current policy, or a preset; the result is validated like corpus.yaml.
 
     Args:
         settings: `signal.operator=value`, such as "image_min_side.min=256", `caps.GROUP=most` or
-            `sample.share=0.1`; an empty value removes the test.
+            `sample.share=0.1`. An empty value removes the test.
+        preset: the preset to start from; None for the current policy.
+
+    Raises:
+        InputError: a setting is not of that form.
+        ConfigError: a signal, an operator or a preset is unknown, or a value is not allowed.
     """
     written: dict[str, Any] = {"preset": [preset]} if preset else config.policy.written()
     if preset:
         written = _parsed(config, written).written()
     for setting in settings:
-        name, found, value = setting.partition("=")
+        name, equals, value = setting.partition("=")
         section, dot, operator = name.strip().rpartition(".")
-        if not found or not dot:
+        if not equals or not dot:
             raise InputError(
                 f"--set {setting!r}: signal.operator=value is expected, such as"
                 " image_min_side.min=256"
             )
         try:
-            given = yaml.safe_load(value)
+            parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise InputError(f"--set {setting!r}: {value!r} is not YAML: {error}") from None
         if section == "caps":
-            _cap(written, operator, given)
+            _set_cap(written, operator, parsed)
             continue
         tests = written.setdefault(section, {})
         tests.pop(operator, None)
-        if given is not None:
-            tests[operator] = given
+        if parsed is not None:
+            tests[operator] = parsed
         if not tests:
             del written[section]
     return _parsed(config, written)
 
 
-def _cap(written: dict[str, Any], by: str, most: Any) -> None:
+def _set_cap(written: dict[str, Any], by: str, most: Any) -> None:
+    """Set the cap of a group, or remove it if `most` is None."""
     caps = written.setdefault("caps", [])
-    known = [cap for cap in caps if cap["by"] == by]
-    for cap in known:
+    matches = [cap for cap in caps if cap["by"] == by]
+    for cap in matches:
         cap["most"] = most
-    if not known:
+    if not matches:
         caps.append({"by": by, "most": most})
     written["caps"] = [cap for cap in caps if cap["most"] is not None]
 
 
 def _parsed(config: CorpusConfig, written: Mapping[str, Any]) -> Policy:
-    plain = {
+    """Validate a policy within a minimal corpus.yaml. Errors name no lines: there is no file."""
+    minimal = {
         "sources": {"any": {"path": "."}},
         "space": config.space,
         "spaces": {config.space: config.spaces[config.space]},
         "policy": dict(written),
     }
     try:
-        return parse(yaml.safe_dump(plain, sort_keys=False), name="--set").policy
+        return parse(yaml.safe_dump(minimal, sort_keys=False), name="--set").policy
     except ConfigError as error:
         lines = str(error).splitlines()
         raise ConfigError("\n".join(line.partition(": ")[2] for line in lines)) from None

@@ -1,1 +1,1 @@
-"""The table `releases`: table versions that belong together, evaluated."""
+"""The table `releases`: table versions that belong together, with their evaluation."""

@@ -1,10 +1,10 @@
-"""Drift: is what is asked today still like what the release's corrections were fitted to?
+"""Measure drift: whether today's queries are still like those that corrections were fitted on.
 
-A correction evens out how often items stand in result lists, for queries like those of its bank.
-Where today's queries are others, hubs come back: the k-occurrence of the released gallery, under
-the compiled corrections, is more skewed for fresh queries than for the release's own. Neither
-side of the comparison was fitted to, and both have equally many queries, because skewness falls
-with their number.
+A correction evens out the k-occurrence of items for queries like those of its bank. For other
+queries the hubs come back: the k-occurrence of the released gallery, under the compiled
+corrections, is then more skewed for fresh queries than for the release's own. No correction was
+fitted on either side of this comparison. Both sides have equally many queries, because skewness
+falls with their number.
 """
 
 from dataclasses import asdict
@@ -17,124 +17,128 @@ import pyarrow.compute as pc
 
 from pipelines.banks.query_origins import LEAST_REFERENCE
 from pipelines.gallery.read_back import read_compiled
+from store.arrays import as_matrix
 from store.metrics.hubness import k_occurrence, skewness
 from store.metrics.intervals import Interval
 from store.search import query_log
 from store.tables import releases, schema
 from store.tables.banks import Banks
 from store.tables.drift import Drift
-from store.tables.lance_tables import Tables, as_matrix, one_of, quote
+from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.names import bank_table, drift_table, vectors_table
 from store.tables.releases import Direction, Release
 from store.workspace import Workspace
 
-K = 10
-LEAST = LEAST_REFERENCE  # queries; from fewer, skewness says little
+K = 10  # length of the result lists that k-occurrence is counted in
+LEAST = LEAST_REFERENCE  # queries; skewness over fewer is too noisy
 _MOST = 1_000
 _RESAMPLES = 200
 _LEVEL = 0.95
 
 
 def measure_drift(workspace: Workspace) -> list[Drift]:
-    """Measure the newest release's directions between modalities, and keep what was found.
+    """Measure the directions of the newest release between modalities, and store the result.
 
-    It is kept in `drift__{space}`, not in Dagster's log alone: the sensor, the page and the command
-    line then see the same history, and a lost log loses none of it.
+    It is appended to the table `drift__{space}`, so that the sensor, the web page and the command
+    line read the same history, and it survives the loss of Dagster's event log.
 
     Raises:
         NotFoundError: there is no release yet.
     """
     tables, settings = workspace.tables, workspace.config.corrections
     release, now = releases.latest(tables), datetime.now(UTC)
-    asked = {d.query: _fresh(workspace, release, d.query) for d in release.directions.values()}
-    name = bank_table(release.space)
-    banks = Banks(tables.open(name, version=release.versions[name]).to_table())
-    found = []
+    modalities = {direction.query for direction in release.directions.values()}
+    fresh_queries = {m: _fresh_queries(workspace, release, m) for m in sorted(modalities)}
+    bank_name = bank_table(release.space)
+    banks = Banks(tables.open(bank_name, version=release.versions[bank_name]).to_table())
+    results = []
     for direction in release.directions.values():
         if direction.query == direction.gallery:
-            continue  # the release's own queries are in that gallery: they find themselves first
-        source, fresh = asked[direction.query]
-        own = _own(banks, direction.query)
-        about: dict[str, Any] = {
+            continue  # the release's own queries are in that gallery and rank themselves first
+        source, fresh = fresh_queries[direction.query]
+        own = _own_queries(banks, direction.query)
+        common: dict[str, Any] = {
             "measured_at": now,
             "release": release.number,
             "direction": direction.name,
             "bound": settings.drift_bound,
         }
         if min(len(fresh), len(own)) < LEAST:
-            found.append(_no_verdict(about, len(fresh), len(own)))
-            continue
-        found.append(_compare(workspace, release, direction, about, source, fresh, own))
-    rows = [{k: v for k, v in asdict(d).items() if k != "occurrence"} for d in found]
+            results.append(_no_verdict(common, len(fresh), len(own)))
+        else:
+            results.append(_compare(workspace, release, direction, common, source, fresh, own))
+    rows = [{k: v for k, v in asdict(d).items() if k != "occurrence"} for d in results]
     batches = pa.Table.from_pylist(rows, schema=schema.DRIFT).to_batches()
     tables.replace(drift_table(release.space), schema.DRIFT, batches, "false")
-    return found
+    return results
 
 
-def _fresh(workspace: Workspace, release: Release, modality: str) -> tuple[str, np.ndarray]:
-    """Distinct queries that the release has not seen (n, d): logged since it was made, or else, if
-    these are too few, the parts of samples that have come in since."""
-    logged = _logged(workspace, release, modality)
+def _fresh_queries(workspace: Workspace, release: Release, modality: str) -> tuple[str, np.ndarray]:
+    """Distinct queries that are newer than the release, and their source, "log" or "corpus".
+
+    These are the logged queries; if there are fewer than `LEAST` of them, the parts of samples
+    that arrived since, unless those are fewer still. Vectors (n, d) float32.
+    """
+    logged = _logged_queries(workspace, release, modality)
     if len(logged) >= LEAST:
         return "log", logged
-    arrived = _arrived(workspace.tables, release, modality)
+    arrived = _new_parts(workspace.tables, release, modality)
     return ("corpus", arrived) if len(arrived) >= len(logged) else ("log", logged)
 
 
-def _logged(workspace: Workspace, release: Release, modality: str) -> np.ndarray:
+def _logged_queries(workspace: Workspace, release: Release, modality: str) -> np.ndarray:
     rows = query_log.read(
         workspace.tables, release.space, workspace.config.query_log, since=release.created_at
     )
-    mine = pc.and_(
+    comparable = pc.and_(
         pc.equal(rows["modality"], modality),
         pc.equal(rows["fingerprint"], release.fingerprints.get(modality, "")),
     )
-    # One that is asked a hundred times makes its answers no hubs.
-    return np.unique(as_matrix(rows.filter(mine)["vector"]), axis=0)
+    # A query counts once however often it was logged: repeats would make hubs of its answers.
+    return np.unique(as_matrix(rows.filter(comparable)["vector"]), axis=0)
 
 
-def _arrived(tables: Tables, release: Release, modality: str) -> np.ndarray:
-    """Vectors of embedded parts of drops read since, that neither gallery nor banks have."""
+def _new_parts(tables: Tables, release: Release, modality: str) -> np.ndarray:
+    """Vectors of embedded parts of drops read since the release, not in its gallery or banks."""
     since = pc.field("published_at") > pa.scalar(release.created_at)
     stages = tables.open("stages").to_table(columns=["drop", "stage"], filter=since)
     drops = stages.filter(pc.equal(stages["stage"], "samples"))["drop"].to_pylist()
     column = f"{modality}_id"
     parts = tables.scan("samples", schema.SAMPLES, [column], one_of("drop", drops))[column]
-    known = [release.gallery(modality), bank_table(release.space)]
-    seen = [
+    released = [
         tables.open(name, version=release.versions[name]).to_table(columns=["part_id"])["part_id"]
-        for name in known
+        for name in (release.gallery(modality), bank_table(release.space))
     ]
-    new = set(parts.to_pylist()) - {None}.union(*(ids.to_pylist() for ids in seen))
+    new = set(parts.to_pylist()) - {None}.union(*(ids.to_pylist() for ids in released))
     vectors = tables.open(vectors_table(release.space))
-    made = f"encoder = {quote(release.fingerprints.get(modality, ''))}"
+    encoder = f"encoder = {quote(release.fingerprints.get(modality, ''))}"
     rows = vectors.to_table(
-        columns=["vector"], filter=f"{made} AND {one_of('part_id', sorted(new))}"
+        columns=["vector"], filter=f"{encoder} AND {one_of('part_id', sorted(new))}"
     )
     return as_matrix(rows["vector"])
 
 
-def _own(banks: Banks, modality: str) -> np.ndarray:
-    """Queries like those of the release's bank, which its corrections were not fitted to."""
+def _own_queries(banks: Banks, modality: str) -> np.ndarray:
+    """Queries like those of the release's bank that no correction was fitted on, (n, d)."""
     reference = banks.part("reference", modality)[0]
     return reference if len(reference) >= LEAST else banks.part("test", modality)[0]
 
 
-def _no_verdict(about: dict[str, Any], fresh: int, own: int) -> Drift:
-    few = (
+def _no_verdict(common: dict[str, Any], fresh: int, own: int) -> Drift:
+    available = (
         f"{fresh} fresh queries so far"
         if fresh < LEAST
         else f"the release has {own} queries to compare with"
     )
-    note = f"no verdict: {few}, it takes {LEAST}"
-    return Drift(**about, queries=fresh, note=note)
+    note = f"no verdict: {available}, at least {LEAST} are needed"
+    return Drift(**common, queries=fresh, note=note)
 
 
 def _compare(
     workspace: Workspace,
     release: Release,
     direction: Direction,
-    about: dict[str, Any],
+    common: dict[str, Any],
     source: str,
     fresh: np.ndarray,
     own: np.ndarray,
@@ -144,20 +148,20 @@ def _compare(
     gallery, correction = read_compiled(dataset, direction, release.dim)
     count, seed = min(len(fresh), len(own), _MOST), workspace.config.corrections.seed
     rng, items = np.random.default_rng(seed), len(gallery.parts)
-    sides = {}
+    lists = {}
     for side, queries in (("release's own", own), ("fresh", fresh)):
-        some = queries[rng.choice(len(queries), count, replace=False)]
-        sides[side] = np.asarray(correction.rank(some, K)[0])
-    difference = _difference(sides["fresh"], sides["release's own"], items, rng)
-    counts = {side: k_occurrence(lists, items) for side, lists in sides.items()}
-    drifted = difference.low > about["bound"]
-    note = "as skewed as the release's own queries, or nearly so"
+        sample = queries[rng.choice(len(queries), count, replace=False)]
+        lists[side] = np.asarray(correction.rank(sample, K)[0])
+    difference = _difference(lists["fresh"], lists["release's own"], items, rng)
+    counts = {side: k_occurrence(rows, items) for side, rows in lists.items()}
+    drifted = difference.low > common["bound"]
+    note = "about as skewed as for the release's own queries"
     if drifted:
         note = f"hubs come back: {difference.mean:+.2f} in skewness"
         if source == "log" and "log" not in workspace.config.corrections.query_bank:
-            note += "; a refit learns from the log only with corrections.query_bank: [corpus, log]"
+            note += "; a refit uses the log only with corrections.query_bank: [corpus, log]"
     return Drift(
-        **about,
+        **common,
         source=source,
         queries=count,
         fresh=skewness(counts["fresh"]),
@@ -173,8 +177,14 @@ def _compare(
 def _difference(
     fresh: np.ndarray, own: np.ndarray, items: int, rng: np.random.Generator
 ) -> Interval:
-    """Skewness of the k-occurrence of lists (m, k), less that of others; queries are resampled on
-    both sides (percentile bootstrap)."""
+    """The difference in skewness of k-occurrence between fresh and own queries.
+
+    Both sides are resampled by query (percentile bootstrap).
+
+    Args:
+        fresh, own: (m, k) result lists of gallery rows.
+        items: the size of the gallery.
+    """
 
     def resampled(lists: np.ndarray) -> float:
         return skewness(k_occurrence(lists[rng.integers(len(lists), size=len(lists))], items))

@@ -1,15 +1,15 @@
-"""How evenly a space understands languages: test captions in several of them, and their ranks.
+"""Compare how well a space understands several languages, on test captions and their translations.
 
 A corpus brings captions in other languages in a sample's `meta`, under `captions`, by language
-code: {"captions": {"de": "Ein Frosch.", "pt_BR": "Um sapo."}}. The sample's own text is not among
-them. What is there of them is bounded: this is a sample, and encoding takes time.
+code: {"captions": {"de": "Ein Frosch.", "pt_BR": "Um sapo."}}. The sample's own text is not in it.
+The number of texts and languages is bounded, because encoding takes time and a sample is enough.
 """
 
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow.compute as pc
@@ -28,19 +28,25 @@ from store.tables.lance_tables import Tables, one_of
 
 META_KEY = "captions"
 MOST_TEXTS, MOST_LANGUAGES = 200, 10
-OWN = "own"  # the language of the samples' own texts, where it has not been recognised
+OWN = "own"  # stands for the language of the samples' own texts if it was not recognised
 _BATCH = 128
 
-TranslatedQueries = dict[
-    str, dict[str, np.ndarray]
-]  # language -> text part -> unit vector (d,) float32
+# language code -> part id of the text -> unit vector (d,) float32
+TranslatedQueries: TypeAlias = dict[str, dict[str, np.ndarray]]
 
 
 def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQueries:
-    """Vectors of test texts and of what they are in other languages; empty where there are none.
+    """Encode the translations of test texts.
 
-    At most 200 texts, in the order of their part ids, and the 10 languages that tell of most of
-    them, one for each of a language's varieties. The texts' own language comes first.
+    Args:
+        tables: the tables of the corpus.
+        banks: the banks of the space.
+        space: its tower of text encodes the translations.
+
+    Returns:
+        Vectors of at most `MOST_TEXTS` texts, the first by part id, in their own language, which
+        comes first, and in the `MOST_LANGUAGES` languages with most translations. Of varieties
+        of a language (pt, pt_BR) only one is used. Empty if there are no translations.
     """
     if "text" not in space.towers:
         return {}
@@ -51,92 +57,104 @@ def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQue
         return {}
     own = _own_language(tables, texts)
     others = _languages([captions[p] for p in texts], own)
-    wanted = {(code, p): captions[p][code] for code in others for p in texts if code in captions[p]}
-    encoded = _encode(space.towers["text"], set(wanted.values()))
+    translations = {
+        (code, p): captions[p][code] for code in others for p in texts if code in captions[p]
+    }
+    encoded = _encode(space.towers["text"], set(translations.values()))
     vector_of = dict(zip(parts.tolist(), vectors, strict=True))
-    spoken: TranslatedQueries = {own: {p: vector_of[p] for p in texts}}
-    for (code, part), text in wanted.items():
+    translated: TranslatedQueries = {own: {p: vector_of[p] for p in texts}}
+    for (code, part), text in translations.items():
         if text in encoded:
-            spoken.setdefault(code, {})[part] = encoded[text]
-    return spoken
+            translated.setdefault(code, {})[part] = encoded[text]
+    return translated
 
 
 def compare_languages(
-    spoken: TranslatedQueries,
+    translated: TranslatedQueries,
     answers: Mapping[str, Sequence[int]],
     rankings: Mapping[str, Correction],
 ) -> dict[str, Any] | None:
-    """Ranks of the texts' answers (gallery rows, by text part), asked for in every language.
+    """Rank the answers of texts, with queries in every language.
 
-    `queries` by language; for each ranking its `mean_rank_variance` (a rank is at most the
-    gallery's size) and `r@10` and `median_rank` by language. None where fewer than two languages
-    tell of any text that has answers.
+    Args:
+        translated: as `read_translated` returns it.
+        answers: gallery rows, by part id of the text.
+        rankings: corrections fitted to the gallery, by name.
+
+    Returns:
+        `queries` (their number, by language); and by the name of each ranking
+        `mean_rank_variance` (a rank counts at most as the gallery's size), and `r@10` and
+        `median_rank` by language. None if fewer than two languages have texts with answers.
     """
-    texts = [p for p in next(iter(spoken.values()), {}) if answers.get(p)]
-    asked = {code: [i for i, p in enumerate(texts) if p in said] for code, said in spoken.items()}
-    asked = {code: rows for code, rows in asked.items() if rows}
-    if len(asked) < 2:
+    texts = [p for p in next(iter(translated.values()), {}) if answers.get(p)]
+    text_rows = {
+        code: [i for i, part in enumerate(texts) if part in vectors]
+        for code, vectors in translated.items()
+    }
+    text_rows = {code: rows for code, rows in text_rows.items() if rows}
+    if len(text_rows) < 2:
         return None
-    figures: dict[str, Any] = {"queries": {code: len(rows) for code, rows in asked.items()}}
+    figures: dict[str, Any] = {"queries": {code: len(rows) for code, rows in text_rows.items()}}
     for side, ranking in rankings.items():
-        ranks = np.full((len(asked), len(texts)), np.nan)
-        found: dict[str, dict[str, float]] = {"r@10": {}, "median_rank": {}}
-        for place, (code, rows) in enumerate(asked.items()):
-            queries = np.stack([spoken[code][texts[i]] for i in rows])
-            seen = corrections.evaluate(ranking, queries, [answers[texts[i]] for i in rows])
-            ranks[place, rows] = np.minimum(seen.first, len(seen.counts))
-            told = seen.figures()
-            for measure, by_language in found.items():
-                by_language[code] = told[measure]
-        figures[side] = {"mean_rank_variance": mean_rank_variance(ranks), **found}
+        ranks = np.full((len(text_rows), len(texts)), np.nan)
+        measures: dict[str, dict[str, float]] = {"r@10": {}, "median_rank": {}}
+        for number, (code, rows) in enumerate(text_rows.items()):
+            queries = np.stack([translated[code][texts[i]] for i in rows])
+            result = corrections.evaluate(ranking, queries, [answers[texts[i]] for i in rows])
+            ranks[number, rows] = np.minimum(result.first, len(result.counts))
+            values = result.figures()
+            for measure, by_language in measures.items():
+                by_language[code] = values[measure]
+        figures[side] = {"mean_rank_variance": mean_rank_variance(ranks), **measures}
     return figures
 
 
 def _captions(tables: Tables, banks: Banks) -> dict[str, dict[str, str]]:
-    """Captions by language of each test text: those of the first of its samples that has any."""
-    tested = pc.and_(
+    """Translations by language of each test text, from the first of its samples that has any."""
+    is_test = pc.and_(
         pc.equal(banks.table["split"], "test"), pc.equal(banks.table["modality"], "text")
     )
-    samples = banks.table.filter(tested).select(["sample_id", "part_id"]).to_pydict()
+    samples = banks.table.filter(is_test).select(["sample_id", "part_id"]).to_pydict()
     part_of = dict(zip(*samples.values(), strict=True))
     rows = tables.scan("samples", schema.SAMPLES, ["id", "drop", "meta"], one_of("id", part_of))
-    found: dict[str, dict[str, str]] = {}
+    captions: dict[str, dict[str, str]] = {}
     for row in rows.sort_by([("id", "ascending"), ("drop", "ascending")]).to_pylist():
-        said = json.loads(row["meta"]).get(META_KEY) if row["meta"] else None
-        if isinstance(said, dict):
-            texts = {c: t for c, t in said.items() if isinstance(t, str) and t.strip()}
+        value = json.loads(row["meta"]).get(META_KEY) if row["meta"] else None
+        if isinstance(value, dict):
+            texts = {c: t for c, t in value.items() if isinstance(t, str) and t.strip()}
             if texts:
-                found.setdefault(part_of[row["id"]], texts)
-    return found
+                captions.setdefault(part_of[row["id"]], texts)
+    return captions
 
 
 def _own_language(tables: Tables, texts: Sequence[str]) -> str:
-    """The language that most of the texts were recognised to be in."""
-    of_texts = tables.scan("samples", schema.SAMPLES, ["id"], one_of("text_id", texts))
-    ids = set(of_texts["id"].to_pylist())
-    found = tables.scan("signals", schema.SIGNALS, ["text_language"], one_of("id", ids))
-    known = Counter(c for c in found["text_language"].to_pylist() if c)
-    return min(known, key=lambda code: (-known[code], code)) if known else OWN
+    """The language that was recognised in most of the texts; `OWN` if in none."""
+    samples = tables.scan("samples", schema.SAMPLES, ["id"], one_of("text_id", texts))
+    ids = set(samples["id"].to_pylist())
+    signals = tables.scan("signals", schema.SIGNALS, ["text_language"], one_of("id", ids))
+    counts = Counter(code for code in signals["text_language"].to_pylist() if code)
+    return min(counts, key=lambda code: (-counts[code], code)) if counts else OWN
 
 
 def _languages(captions: Sequence[Mapping[str, str]], own: str) -> list[str]:
-    """The codes that tell of most texts; of a language's varieties (pt, pt_BR) the best one."""
-    told = Counter(code for said in captions for code in said)
-    chosen: dict[str, str] = {}
-    for code in sorted(told, key=lambda c: (-told[c], c)):
+    """The codes with most translations, one a language: of pt and pt_BR the more frequent one."""
+    counts = Counter(code for translations in captions for code in translations)
+    code_of: dict[str, str] = {}
+    for code in sorted(counts, key=lambda c: (-counts[c], c)):
         language = re.split("[_@-]", code)[0].lower()
         if language != own:
-            chosen.setdefault(language, code)
-    return list(chosen.values())[:MOST_LANGUAGES]
+            code_of.setdefault(language, code)
+    return list(code_of.values())[:MOST_LANGUAGES]
 
 
 def _encode(tower: str, texts: set[str]) -> dict[str, np.ndarray]:
+    """Vectors of texts; texts that the encoder rejects are left out."""
     encoder = load(tower)
     prepared = []
-    for text in sorted(texts, key=lambda t: (len(t), t)):  # alike in length: little is padded
+    for text in sorted(texts, key=lambda t: (len(t), t)):  # by length, so that little is padded
         try:
             prepared.append((text, encoder.prepare(text)))
-        except RecordError:  # it cannot be asked for in these words: the others still can
+        except RecordError:
             continue
     vectors: dict[str, np.ndarray] = {}
     starts = range(0, len(prepared), _BATCH)
@@ -148,6 +166,6 @@ def _encode(tower: str, texts: set[str]) -> dict[str, np.ndarray]:
         disable=not console.is_terminal,
     ):
         batch = prepared[start : start + _BATCH]
-        rows = encoder.encode([ready for _, ready in batch])
+        rows = encoder.encode([inputs for _, inputs in batch])
         vectors |= {text: row for (text, _), row in zip(batch, rows, strict=True)}
     return vectors

@@ -1,9 +1,9 @@
-"""release: the versions that belong together, evaluated, tagged and listed."""
+"""Make a release: evaluate the current tables together, tag their versions and list them."""
 
 from embedders.corpus_space import space_config
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
-from pipelines.release.evaluate import evaluate, harmed
+from pipelines.release.evaluate import evaluate_directions, harmed_directions
 from pipelines.release.languages import read_translated
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -19,35 +19,34 @@ STAGE = "release"
 def make_release(context: StageContext) -> Release:
     """Evaluate the galleries on test pairs and publish them as the newest release.
 
-    A direction that does harm on the test pairs is released raw, and its reason says so.
+    A direction whose correction does harm on the test pairs is released raw, and says so as its
+    reason; the release is then evaluated again.
+
+    Raises:
+        NotFoundError: a table of the release has not been made yet.
+        EncoderError: the banks hold vectors of other encoders.
     """
     workspace, tables, space = context.workspace, context.tables, context.space
     key = run_keys.release(context)
-    names = [
-        *(gallery_table(space.name, m) for m in sorted(space.towers)),
-        bank_table(space.name),
-        directions_table(space.name),
-        "decisions",
-    ]
+    gallery_names = {m: gallery_table(space.name, m) for m in sorted(space.towers)}
+    bank_name = bank_table(space.name)
+    names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
     versions = {name: tables.version(name) for name in names}
-    galleries = {
-        m: tables.open(gallery_table(space.name, m), version=versions[gallery_table(space.name, m)])
-        for m in sorted(space.towers)
-    }
-    drawn = tables.open(bank_table(space.name), version=versions[bank_table(space.name)])
-    banks, named = Banks(drawn.to_table()), describe(drawn)
+    galleries = {m: tables.open(name, version=versions[name]) for m, name in gallery_names.items()}
+    bank_dataset = tables.open(bank_name, version=versions[bank_name])
+    banks = Banks(bank_dataset.to_table())
     fingerprints = context.fingerprints
     check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
-    directions = {n: s.direction for n, s in read_fitted(tables, space.name).items()}
-    spoken = read_translated(tables, banks, space)
-    figures = evaluate(galleries, banks, directions, dim, spoken)
-    for name in harmed(figures):
-        way = directions[name]
-        reason = f"{way.method} was chosen on validation pairs but did harm on test pairs"
-        directions[name] = way.raw(reason)
-    if harmed(figures):
-        figures = evaluate(galleries, banks, directions, dim, spoken)
+    directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
+    translated = read_translated(tables, banks, space)
+    figures = evaluate_directions(galleries, banks, directions, dim, translated)
+    if harmed := harmed_directions(figures):
+        for name in harmed:
+            method = directions[name].method
+            reason = f"{method} was chosen on validation pairs but did harm on test pairs"
+            directions[name] = directions[name].raw(reason)
+        figures = evaluate_directions(galleries, banks, directions, dim, translated)
     published: list[Release] = []
 
     def write() -> None:
@@ -58,7 +57,7 @@ def make_release(context: StageContext) -> Release:
                 space_config=space_config(workspace),
                 dim=dim,
                 fingerprints=fingerprints,
-                banks=named,
+                banks=describe(bank_dataset),
                 versions=versions,
                 directions=directions,
                 evaluation=figures,
@@ -67,7 +66,7 @@ def make_release(context: StageContext) -> Release:
         )
 
     with begin(tables, STAGE, key, schema.RELEASES) as run:
-        rows = sum(g.count_rows() for g in galleries.values())
+        rows = sum(gallery.count_rows() for gallery in galleries.values())
         publish(
             tables,
             run,

@@ -1,7 +1,7 @@
-"""Pages of HTML: templates of this folder, every value escaped, pictures inline.
+"""Renders HTML pages from the templates of this folder, with images inline.
 
-A page asks for nothing from anywhere. All of its text comes from data and is hostile until
-escaped, so the templates escape every value, and pages forbid themselves scripts.
+A page loads nothing from anywhere and forbids scripts by a content security policy. Its texts come
+from the data and may be hostile, so the templates escape every value.
 """
 
 import base64
@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-LONGEST = 300  # characters of one value: a caption may be a megabyte
+LONGEST = 300  # characters of one value: a caption may have a megabyte
 _RASTER = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"RIFF": "webp"}
 
 
 def write(template: str, out: Path, **values: Any) -> Path:
-    """Render a template of this folder to `out`, whose folder is made where it is missing."""
+    """Render a template of this folder to the file `out`; its folder is created."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -34,23 +34,25 @@ def write(template: str, out: Path, **values: Any) -> Path:
 
 
 def number(value: Any, form: str = ",") -> str:
-    """A number as it is read; a dash where there is none."""
+    """A number as text; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return "–"
     return format(value, form).replace("-", "−")
 
 
 def day(moment: datetime) -> str:
+    """A moment as text, to the minute."""
     return moment.strftime("%-d %B %Y, %H:%M UTC")
 
 
 def short(value: Any, longest: int = LONGEST) -> str:
+    """A value as text of at most `longest` characters; None as ""."""
     text = "" if value is None else str(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def inline(data: bytes | None) -> str | None:
-    """A raster image as a data URL; None for anything else."""
+    """An encoded raster image as a data URL; None for anything else."""
     for magic, kind in _RASTER.items():
         if data and data.startswith(magic):
             return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The measures of an evaluation as they are listed wherever figures are shown."""
+"""The measures of an evaluation: their order, names and formats in terminal, pages and Dagster."""
 
 import math
 from collections.abc import Mapping
@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 
 
 class Measure(NamedTuple):
-    """A figure of `store.corrections.Evaluation`; `better` is 1 where more is better, else -1."""
+    """A measure of `store.corrections.Evaluation`.
+
+    Attributes:
+        key: its key in an evaluation.
+        short: its name in narrow tables.
+        label: its name elsewhere.
+        form: its format.
+        better: 1 if more is better, else -1.
+    """
 
     key: str
     short: str
@@ -16,7 +24,7 @@ class Measure(NamedTuple):
 
     @property
     def decimal(self) -> str:
-        """The form for tables of plain numbers: a share as 0.125, not as 12.5%."""
+        """The format for tables of plain numbers: a share as 0.125 instead of 12.5%."""
         return ".3f" if self.form.endswith("%") else self.form
 
 
@@ -40,23 +48,30 @@ GEOMETRY = {
 }
 
 
-def listed(found: Mapping[str, Any]) -> list[Measure]:
-    """The measures that one direction's figures hold: those of an older release are fewer."""
-    return [m for m in MEASURES if m.key in found.get("raw", {})]
+def measures_of(figures: Mapping[str, Any]) -> list[Measure]:
+    """The measures in the evaluation of one direction; that of an older release has fewer."""
+    return [m for m in MEASURES if m.key in figures.get("raw", {})]
 
 
-def sides(found: Mapping[str, Any], method: str) -> list[str]:
-    """What there is to compare: where no correction was taken, raw is all there is."""
-    return ["raw"] if method == "none" else [s for s in ("raw", "corrected") if s in found]
+def sides(figures: Mapping[str, Any], method: str) -> list[str]:
+    """What to compare: "raw" and "corrected", or "raw" alone if nothing was corrected."""
+    return ["raw"] if method == "none" else [s for s in ("raw", "corrected") if s in figures]
+
+
+def searched(figures: Mapping[str, Any]) -> str:
+    """What was ranked, such as "409 items (searched without the 475 items of the bank)"."""
+    left_out = figures.get("left_out", 0)  # releases of older versions searched all items
+    without = f" (searched without the {left_out:,} items of the bank)" if left_out else ""
+    return f"{figures['gallery']:,} items{without}"
 
 
 def plain(value: Any, form: str = ".3f") -> str:
-    """A figure as text; a dash where there is none."""
+    """A number as text; a dash for None, NaN and infinity."""
     return format(value, form) if value is not None and math.isfinite(value) else "–"
 
 
 def ends(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
-    """The ends of an interval as text, "" where there is none."""
+    """The ends of an interval as text; "" without an interval."""
     if interval is None:
         return ""
     return f"{plain(interval['low'], form)} to {plain(interval['high'], form)}"

@@ -1,5 +1,5 @@
-"""signals: measurements of every sample of a drop, stored once.
+"""The table `signals`: measurements of every sample of a drop, stored once.
 
-A signal is a fact; thresholds live in the policy. One file holds one scorer, or a few that belong
-together; `registry` lists them, `stage` runs them.
+A signal is a measured value; thresholds are in the policy. Each file of `scorers` has one scorer,
+`registry` lists the scorers, and `stage` runs them.
 """

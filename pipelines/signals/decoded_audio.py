@@ -1,44 +1,46 @@
-"""Recordings of a batch, each decoded once, block by block, for all scorers that listen."""
+"""Decodes a recording once, block by block, for all scorers that measure audio."""
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import soundfile
-
-from pipelines.signals.scorer import Listener, SoundScorer, Values
-
-_BLOCK_SAMPLES = 1 << 18
+from embedders.media.audio import blocks, open_sound
+from pipelines.signals.scorer import AudioMeter, SoundScorer, Values
+from store.errors import RecordError
 
 
 def measure_sound(
     data: bytes, scorers: Sequence[SoundScorer]
 ) -> tuple[Values, dict[str, Exception]]:
-    """The values of one recording, and what went wrong by scorer."""
-    failed: dict[str, Exception] = {}
-    listening: dict[str, Listener] = {}
-    values: dict = {}
+    """Measure one recording.
+
+    Args:
+        data: the encoded file.
+
+    Returns:
+        The values by column, and the exceptions by the name of the scorer that failed. If the
+        recording cannot be decoded to its end, there are no values and every scorer failed.
+    """
+    values: dict[str, Any] = {}
+    failures: dict[str, Exception] = {}
+    meters: dict[str, AudioMeter] = {}
 
     def attempt(name: str, work: Callable[..., Any], *args: Any) -> Any:
         try:
             return work(*args)
-        except Exception as error:  # whatever a scorer raises costs this record alone
-            failed[name] = error
-            listening.pop(name, None)
+        except Exception as error:  # a scorer may raise anything; the others go on
+            failures[name] = error
+            meters.pop(name, None)
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            rate, channels = sound.samplerate, sound.channels
-            for s in scorers:
-                if listener := attempt(s.name, s.listen, rate, channels):
-                    listening[s.name] = listener
-            room = np.empty((max(1, _BLOCK_SAMPLES // channels), channels), np.float32)
-            while len(block := sound.read(out=room)):
-                for name, listener in list(listening.items()):
-                    attempt(name, listener.hear, block)
-    except (soundfile.SoundFileError, OSError, ValueError, OverflowError) as error:
-        return {}, {s.name: error for s in scorers}
-    for name, listener in list(listening.items()):
-        values |= attempt(name, listener.result) or {}
-    return values, failed
+        with open_sound(data) as sound:
+            for scorer in scorers:
+                if meter := attempt(scorer.name, scorer.start, sound.samplerate, sound.channels):
+                    meters[scorer.name] = meter
+            for block in blocks(sound):
+                for name, meter in list(meters.items()):
+                    attempt(name, meter.add, block)
+    except RecordError as error:
+        return {}, {scorer.name: error for scorer in scorers}
+    for name, meter in list(meters.items()):
+        values |= attempt(name, meter.result) or {}
+    return values, failures

@@ -1,6 +1,7 @@
-"""Pictures of a batch, each decoded once for all scorers that look at pixels."""
+"""Decodes an image once for all scorers that measure pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 
@@ -8,20 +9,23 @@ from embedders.media.image import load_rgb, open_image
 from pipelines.signals.scorer import Picture, PictureScorer, Values
 from store.errors import RecordError
 
-# Pixels are measured at this size: sharpness and hashes of a picture and of its smaller copy are
-# comparable only there, and a JPEG decodes faster to it.
+# Pixels are measured at this size. Sharpness and hashes of an image and of a smaller copy are
+# comparable only at one size, and a JPEG is decoded faster to a small size.
 SHORT_SIDE, LONG_SIDE = 256, 1024
+_UNLIMITED = 1 << 62  # pixels
 
 
 def open_picture(data: bytes) -> Picture:
-    """A picture as RGB, upright, at most 256 pixels on its short and 1,024 on its long side.
+    """Decode an image to RGB, upright, at most 256 pixels on the short and 1,024 on the long side.
 
-    Samples were checked against the limits when they were read: no limit is set here.
-    Raises RecordError as `embedders.media.image.open_image` does.
+    There is no limit on pixels: samples were checked against the limits when they were read.
+
+    Raises:
+        RecordError: as `embedders.media.image.open_image`.
     """
-    _, image = open_image(data, max_pixels=1 << 62)
+    _, image = open_image(data, max_pixels=_UNLIMITED)
     animated = bool(getattr(image, "is_animated", False))
-    rgb = load_rgb(image, SHORT_SIDE, max_pixels=1 << 62)
+    rgb = load_rgb(image, SHORT_SIDE, max_pixels=_UNLIMITED)
     scale = min(1.0, SHORT_SIDE / min(rgb.size), LONG_SIDE / max(rgb.size))
     if scale < 1:
         size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
@@ -32,16 +36,24 @@ def open_picture(data: bytes) -> Picture:
 def measure_picture(
     data: bytes, scorers: Sequence[PictureScorer]
 ) -> tuple[Values, dict[str, Exception]]:
-    """The values of one picture, and what went wrong by scorer."""
-    values: dict = {}
-    failed: dict[str, Exception] = {}
+    """Measure one image.
+
+    Args:
+        data: the encoded file.
+
+    Returns:
+        The values by column, and the exceptions by the name of the scorer that failed. If the
+        image cannot be decoded, there are no values and every scorer failed.
+    """
+    values: dict[str, Any] = {}
+    failures: dict[str, Exception] = {}
     try:
-        picture = open_picture(data)
+        image = open_picture(data)
     except RecordError as error:
-        return {}, {s.name: error for s in scorers}
+        return {}, {scorer.name: error for scorer in scorers}
     for scorer in scorers:
         try:
-            values |= scorer.score(picture)
-        except Exception as error:  # whatever a scorer raises costs this record alone
-            failed[scorer.name] = error
-    return values, failed
+            values |= scorer.score(image)
+        except Exception as error:  # a scorer may raise anything; the others go on
+            failures[scorer.name] = error
+    return values, failures

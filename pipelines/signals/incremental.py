@@ -1,7 +1,7 @@
-"""What is known of samples already: rows that were measured before, and by which versions.
+"""Signals that were measured before: which of them are still valid, and how they are read.
 
-A row's columns stand for as long as the scorer that gave them has the same version, so that a new
-scorer costs what it costs, and nothing else is measured again.
+Each row records the versions of the scorers that measured it. A scorer's columns stay valid while
+its version is unchanged. So a new scorer measures its own columns, and the others are copied.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,86 +11,110 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.signals.registry import ALWAYS
 from store.tables import schema
-from store.tables.lance_tables import Tables, quote
+from store.tables.lance_tables import Tables, one_of, quote
+from store.tables.signals import SCORERS
 from store.tables.staging import Entry
 
-Versions = Mapping[str, str]
+Versions = Mapping[str, str]  # of scorers, by name
 
 
-def written(versions: Versions) -> str:
-    """Versions as a row's `scorers` has them."""
+def format_versions(versions: Versions) -> str:
+    """Versions as the column `scorers` of a row has them: `name@version name@version`."""
     return " ".join(f"{name}@{version}" for name, version in sorted(versions.items()))
 
 
-def read(scorers: str | None) -> dict[str, str]:
-    """What `written` wrote; nothing for rows of before there were versions."""
+def parse_versions(scorers: str | None) -> dict[str, str]:
+    """Versions from the column `scorers`; none for rows that were written before it was added."""
     pairs = (word.rpartition("@") for word in (scorers or "").split())
     return {name: version for name, _, version in pairs}
 
 
-def standing(before: Versions, now: Versions) -> dict[str, str]:
-    """The scorers whose columns stand: unchanged ones, and those that nobody asks for any more."""
+def valid_versions(before: Versions, now: Versions) -> dict[str, str]:
+    """The scorers of a row whose columns stay: unchanged ones, and those that are now turned off.
+
+    Args:
+        before: of the scorers that measured the row.
+        now: of the scorers that the corpus uses.
+    """
     return {name: v for name, v in before.items() if now.get(name, v) == v}
 
 
-def columns_of(names: Iterable[str]) -> list[str]:
-    """The columns that scorers give, by their names; an optional one's name is its column's."""
-    gives = {s.name: s.gives for s in ALWAYS}
-    return [c for name in names for c in gives.get(name, (name,)) if c in schema.SIGNALS.names]
+def columns_of(scorers: Iterable[str]) -> list[str]:
+    """The columns that scorers give. A classifier is named after its column."""
+    columns = (
+        column
+        for name in scorers
+        for column in (SCORERS[name].names if name in SCORERS else (name,))
+    )
+    return [column for column in columns if column in schema.SIGNALS.names]
 
 
 class EarlierSignals:
-    """The rows of `signals` that a drop has from before.
+    """Where the rows of `signals` are that a drop has from earlier runs.
 
-    Holds ids and row ids of the drop's old rows while units are listed, some 40 bytes a sample.
+    Holds the ids and row ids of all of them, about 40 bytes per sample, while units are listed.
+
+    Attributes:
+        version: of the table, to which the row ids belong; 0 if there are no such rows.
     """
 
     def __init__(self, tables: Tables, drop: str):
-        self.version, self.ids = 0, pa.array([], pa.string())
-        self.rows = np.empty(0, np.int64)
+        self.version, self._ids = 0, pa.array([], pa.string())
+        self._rows = np.empty(0, np.int64)
         if not tables.exists("signals"):
             return
         dataset = tables.open("signals")
         if "scorers" not in dataset.schema.names:
             return
         where = f"drop = {quote(drop)} AND scorers IS NOT NULL"
-        found = dataset.to_table(columns=["id"], filter=where, with_row_id=True)
+        table = dataset.to_table(columns=["id"], filter=where, with_row_id=True)
         self.version = dataset.version
-        self.ids = found["id"].combine_chunks()
-        self.rows = found["_rowid"].to_numpy().astype(np.int64)
+        self._ids = table["id"].combine_chunks()
+        self._rows = table["_rowid"].to_numpy().astype(np.int64)
 
-    def of(self, ids: pa.Array) -> np.ndarray:
-        """The row ids (n,) in `signals` of samples, -1 where there is none."""
-        if not len(self.rows):
+    def row_ids(self, ids: pa.Array) -> np.ndarray:
+        """The row ids, int64 (n,), of samples in `signals`; -1 where a sample has no row."""
+        if not len(self._rows):
             return np.full(len(ids), -1)
-        places = pc.fill_null(pc.index_in(ids, value_set=self.ids), -1).to_numpy()
-        return np.where(places < 0, -1, self.rows[places])
+        positions = pc.fill_null(pc.index_in(ids, value_set=self._ids), -1).to_numpy()
+        return np.where(positions < 0, -1, self._rows[positions])
 
 
-def old_rows(uri: str, version: int, rows: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
-    """Rows of `signals` by row id, in this order; ids are unique."""
+def read_rows(uri: str, version: int, row_ids: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
+    """Rows of `signals` in the order of their row ids, which must exist and be unique.
+
+    Lance reads only these rows for a filter on `_rowid`. `lance_tables.take` would do the same,
+    but it imports lancedb, which takes each worker two seconds.
+
+    Args:
+        names: of the columns; those that the version does not have are left out.
+    """
     dataset = lance.dataset(uri, version=version)
-    there = [n for n in names if n in dataset.schema.names]
-    found = dataset._take_rows(rows.tolist(), columns=there).combine_chunks()
-    return found.to_batches()[0]
+    table = dataset.to_table(
+        columns=[name for name in names if name in dataset.schema.names],
+        filter=f"_rowid IN ({', '.join(map(str, row_ids.tolist()))})",
+        with_row_id=True,
+    )
+    order = pc.index_in(pa.array(row_ids, pa.uint64()), value_set=table["_rowid"].combine_chunks())
+    return table.drop_columns("_rowid").take(order).combine_chunks().to_batches()[0]
 
 
-def old_entries(tables: Tables, drop: str, now: Versions) -> list[Entry]:
-    """The drop's rows of the ledger whose scorer is unchanged, and whose sample is there still.
+def valid_entries(tables: Tables, drop: str, now: Versions) -> list[Entry]:
+    """The ledger's failures of scorers that stay: version unchanged, sample still in the drop.
 
-    A failure's `value` is the version that failed.
+    The `value` of such an entry is the version of the scorer that failed.
     """
     where = f"drop = {quote(drop)} AND stage = 'signals'"
-    rows = tables.scan("ledger", schema.LEDGER, where=where).to_pylist()
     rows = [
-        r for r in rows if now.get(r["rule"].removeprefix("signals."), r["value"]) == r["value"]
+        row
+        for row in tables.scan("ledger", schema.LEDGER, where=where).to_pylist()
+        if now.get(row["rule"].removeprefix("signals."), row["value"]) == row["value"]
     ]
     if not rows:
         return []
-    listed = ", ".join(quote(r["id"]) for r in rows)
-    here = f"drop = {quote(drop)} AND id IN ({listed})"
-    there = set(tables.open("samples").to_table(columns=["id"], filter=here)["id"].to_pylist())
+    where = f"drop = {quote(drop)} AND {one_of('id', [row['id'] for row in rows])}"
+    samples = tables.open("samples").to_table(columns=["id"], filter=where)
+    present = set(samples["id"].to_pylist())
     names = [f.name for f in schema.LEDGER if f.name not in ("drop", "stage")]
-    return [Entry(**{n: r[n] for n in names}) for r in rows if r["id"] in there]
+    return [Entry(**{n: row[n] for n in names}) for row in rows if row["id"] in present]

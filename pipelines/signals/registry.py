@@ -1,4 +1,4 @@
-"""Which scorers there are, and which of them a corpus asks for."""
+"""The list of scorers, and which of them a corpus uses."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from pipelines.signals.scorers import (
 from pipelines.signals.scorers.image_classifier import classifier
 from store.config.signals import Signals
 
-# Cheap enough for every sample.
+# The scorers that are cheap enough to run on every corpus.
 ALWAYS: tuple[Scorer, ...] = (
     image_size.SIZE,
     image_pixels.PIXELS,
@@ -38,8 +38,8 @@ ALWAYS: tuple[Scorer, ...] = (
     text_flagged.FLAGGED,
     text_boilerplate.BOILERPLATE,
     audio_length.LENGTH,
-    audio_levels.LEVELS,
     audio_loudness.LOUDNESS,
+    audio_levels.LEVELS,
     audio_bandwidth.BANDWIDTH,
     audio_fingerprint.FINGERPRINT,
 )
@@ -52,7 +52,12 @@ def check_models(signals: Signals) -> None:
 
 
 def active(signals: Signals, root: Path) -> tuple[Scorer, ...]:
-    """The scorers that corpus.yaml asks for; `root` is the corpus's folder."""
+    """The scorers that a corpus uses: `ALWAYS`, and those that corpus.yaml turns on.
+
+    Args:
+        signals: the section `signals` of corpus.yaml.
+        root: the folder of the corpus, where relative paths of classifiers start.
+    """
     return (
         *ALWAYS,
         *((image_nsfw.nsfw(signals.nsfw_model(root)),) if signals.nsfw else ()),

@@ -1,4 +1,4 @@
-"""What a scorer is: a named function that measures parts of samples, and the columns it gives."""
+"""The kinds of scorers: named functions that measure parts of samples and give signal columns."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-Columns = Mapping[str, pa.Array]  # as many rows as the batch
-Values = Mapping[str, Any]  # of one part
+Columns = Mapping[str, pa.Array]  # by column name; as many rows as the batch
+Values = Mapping[str, Any]  # of one part, by column name
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """What all scorers have; versions are listed in `pipelines.stages.run_keys`.
+    """What all scorers have in common. Versions and types are in `store.tables.signals`.
 
-    Args:
-        name: in `keys`, in a row's `scorers` and in the ledger, as `signals.NAME`.
-        gives: columns of `schema.SIGNALS`.
-        reads: columns of `samples`.
+    Attributes:
+        name: in run keys, in the column `scorers` of a row, and in the ledger, as `signals.NAME`.
+        gives: the columns of `schema.SIGNALS` that it fills.
+        reads: the columns of `samples` that it needs.
     """
 
     name: str
@@ -29,17 +29,22 @@ class Scorer:
 
 @dataclass(frozen=True)
 class BatchScorer(Scorer):
-    """Measures a batch of rows by its columns, all at once."""
+    """Measures a batch of rows at once, from columns of `samples`.
+
+    Attributes:
+        score: takes a batch with the columns `reads`; returns the columns `gives`.
+    """
 
     score: Callable[[pa.RecordBatch], Columns]
 
 
 class Picture:
-    """A decoded picture in the size in which pixels are measured.
+    """A decoded image, reduced to the size at which pixels are measured.
 
-    Args:
-        rgb: upright, 8 bits; see `pictures.open_picture`.
-        animated: whether the file holds more than this first frame.
+    Attributes:
+        rgb: the image, upright, 8 bits per channel.
+        animated: whether the file has more frames than this first one.
+        luma: uint8 (height, width), ITU-R BT.601.
     """
 
     def __init__(self, rgb: Image.Image, animated: bool):
@@ -50,25 +55,34 @@ class Picture:
 
 @dataclass(frozen=True)
 class PictureScorer(Scorer):
-    """Measures one decoded picture; every picture is decoded once for all of them."""
+    """Measures one decoded image. Each image is decoded once for all scorers of this kind.
+
+    Attributes:
+        score: takes the image; returns a value for each of `gives`.
+    """
 
     score: Callable[[Picture], Values]
 
 
-class Listener(Protocol):
-    """Measures a recording as it is decoded, in memory that does not grow with its blocks."""
+class AudioMeter(Protocol):
+    """Measures one recording, block by block as it is decoded.
 
-    def hear(self, block: np.ndarray) -> None:
-        """Float32 (frames, channels), full scale at 1."""
+    Its memory must not grow with the length of a block.
+    """
 
-    def result(self) -> Values: ...
+    def add(self, block: np.ndarray) -> None:
+        """Measure the next block, float32 (frames, channels) with full scale at 1."""
+
+    def result(self) -> Values:
+        """The values of the whole recording; called once, after the last block."""
 
 
 @dataclass(frozen=True)
 class SoundScorer(Scorer):
-    """Measures recordings; every one is decoded once for all of them.
+    """Measures recordings. Each recording is decoded once for all scorers of this kind.
 
-    `listen` is called with the sample rate in Hz and the number of channels.
+    Attributes:
+        start: takes the sample rate in Hz and the number of channels; returns a new meter.
     """
 
-    listen: Callable[[int, int], Listener]
+    start: Callable[[int, int], AudioMeter]

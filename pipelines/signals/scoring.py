@@ -1,4 +1,4 @@
-"""Scoring a batch of samples: every part decoded once, and what goes wrong costs its row alone."""
+"""Scores a batch of samples: each part is decoded once, and a failure costs only its own row."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,33 +16,81 @@ from store.isolate import isolate_failures
 from store.tables import schema
 
 _TYPES = {f.name: f.type for f in schema.SIGNALS}
+_MAX_ERROR = 300  # characters of a message in the ledger
 
 
 @dataclass
 class Scored:
-    """Columns of `schema.SIGNALS`, and the failures: row, scorer's name, what it raised."""
+    """The scores of a batch.
+
+    Attributes:
+        columns: of `schema.SIGNALS`, by name, as many rows as the batch.
+        failed: for each failure the row, the scorer's name and the error.
+    """
 
     columns: dict[str, pa.Array] = field(default_factory=dict)
     failed: list[tuple[int, str, RecordError]] = field(default_factory=list)
 
 
 def score(batch: pa.RecordBatch, scorers: Sequence[Scorer]) -> Scored:
-    """Every scorer's columns for a batch of `samples` rows.
+    """Run scorers on a batch.
 
-    Raises EncoderError where a scorer's model does not work at all; whatever else it raises for a
-    row leaves that row's columns null.
+    If a scorer raises for a row, its columns are null in that row.
+
+    Args:
+        batch: rows of `samples`, with the columns that the scorers read.
+
+    Raises:
+        EncoderError: the model of a scorer does not work at all.
     """
     done = Scored()
     for scorer in scorers:
         if isinstance(scorer, BatchScorer):
             _by_columns(scorer, batch, done)
-    pictures = [s for s in scorers if isinstance(s, PictureScorer)]
-    sounds = [s for s in scorers if isinstance(s, SoundScorer)]
-    if pictures:
-        _by_parts("image", batch, pictures, measure_picture, done)
-    if sounds:
-        _by_parts("audio", batch, sounds, measure_sound, done)
+    image_scorers = [s for s in scorers if isinstance(s, PictureScorer)]
+    audio_scorers = [s for s in scorers if isinstance(s, SoundScorer)]
+    if image_scorers:
+        _by_parts("image", batch, image_scorers, measure_picture, done)
+    if audio_scorers:
+        _by_parts("audio", batch, audio_scorers, measure_sound, done)
     return done
+
+
+def score_carefully(
+    batch: pa.RecordBatch, scorers: Sequence[Scorer], markers: CrashMarkers
+) -> Scored:
+    """Run scorers on a batch, and skip the rows at which processes have died.
+
+    If no process has died over the unit yet, the batch is scored as a whole. Otherwise each scorer
+    runs on each row by itself, with a crash marker, so that a further death is counted for this
+    scorer and row. A row that is skipped has failed.
+
+    Raises:
+        EncoderError: as `score`.
+    """
+    if not markers.deaths:
+        markers.at("a batch")
+        return score(batch, scorers)
+    done = Scored()
+    for scorer in scorers:
+        pieces: list[dict[str, pa.Array]] = []
+        for row in range(batch.num_rows):
+            piece = _one_row(batch.slice(row, 1), scorer, markers)
+            pieces.append(piece.columns)
+            done.failed += [(row, name, error) for _, name, error in piece.failed]
+        for name in scorer.gives:
+            done.columns[name] = pa.concat_arrays([piece[name] for piece in pieces])
+    return done
+
+
+def _one_row(row: pa.RecordBatch, scorer: Scorer, markers: CrashMarkers) -> Scored:
+    record = f"{scorer.name} {row['id'][0].as_py()}"
+    if not markers.is_deadly(record):
+        markers.at(record)
+        return score(row, [scorer])
+    message = "crashed: the process of the scorer died repeatedly at this sample"
+    error = RecordError(f"signals.{scorer.name}", message)
+    return Scored({n: pa.nulls(1, _TYPES[n]) for n in scorer.gives}, [(0, scorer.name, error)])
 
 
 def _by_columns(scorer: BatchScorer, batch: pa.RecordBatch, done: Scored) -> None:
@@ -69,59 +117,26 @@ def _by_parts(
     measure: Callable[[bytes, Any], tuple[Values, dict[str, Exception]]],
     done: Scored,
 ) -> None:
-    """The columns of scorers that look at one part; a part that rows share is looked at once."""
-    rows: list[Values] = [{}] * batch.num_rows
-    encoded = batch[f"{part}_id"].dictionary_encode().indices.fill_null(-1).to_numpy()
-    for code in range(encoded.max(initial=-1) + 1):
-        places = np.flatnonzero(encoded == code).tolist()
-        values, failed = measure(batch[part][places[0]].as_py(), scorers)
-        for error in failed.values():
+    """Run the scorers of one modality. A part that several rows share is measured once."""
+    values: list[Values] = [{}] * batch.num_rows
+    codes = batch[f"{part}_id"].dictionary_encode().indices.fill_null(-1).to_numpy()
+    for code in range(codes.max(initial=-1) + 1):
+        rows = np.flatnonzero(codes == code).tolist()
+        measured, failures = measure(batch[part][rows[0]].as_py(), scorers)
+        for error in failures.values():
             if isinstance(error, EncoderError):
                 raise error
-        for place in places:
-            rows[place] = values
-            done.failed += [(place, name, _failure(name, e)) for name, e in failed.items()]
+        for row in rows:
+            values[row] = measured
+            done.failed += [(row, name, _failure(name, e)) for name, e in failures.items()]
     for name in (name for s in scorers for name in s.gives):
-        done.columns[name] = pa.array([r.get(name) for r in rows], _TYPES[name])
+        done.columns[name] = pa.array([v.get(name) for v in values], _TYPES[name])
 
 
 def _failure(name: str, error: Exception) -> RecordError:
-    said = str(error) if isinstance(error, RecordError) else f"{type(error).__name__}: {error}"
-    return RecordError(f"signals.{name}", said[:300])
+    message = str(error) if isinstance(error, RecordError) else f"{type(error).__name__}: {error}"
+    return RecordError(f"signals.{name}", message[:_MAX_ERROR])
 
 
 def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def score_carefully(
-    batch: pa.RecordBatch, scorers: Sequence[Scorer], crumbs: CrashMarkers
-) -> Scored:
-    """As `score` does; one by one where processes have died over this unit.
-
-    Raises EncoderError as `score` does.
-    """
-    if not crumbs.deaths:
-        crumbs.at("a batch")
-        return score(batch, scorers)
-    done = Scored()
-    for scorer in scorers:
-        pieces: list[dict[str, pa.Array]] = []
-        for row in range(batch.num_rows):
-            piece = _one(batch.slice(row, 1), scorer, crumbs)
-            pieces.append(piece.columns)
-            done.failed += [(row, name, error) for _, name, error in piece.failed]
-        for name in scorer.gives:
-            done.columns[name] = pa.concat_arrays([piece[name] for piece in pieces])
-    return done
-
-
-def _one(row: pa.RecordBatch, scorer: Scorer, crumbs: CrashMarkers) -> Scored:
-    place = f"{scorer.name} {row['id'][0].as_py()}"
-    if not crumbs.is_deadly(place):
-        crumbs.at(place)
-        return score(row, [scorer])
-    said = "crashed: its process died over it, time and again"
-    error = RecordError(f"signals.{scorer.name}", said)
-    nulls = {name: pa.nulls(1, schema.SIGNALS.field(name).type) for name in scorer.gives}
-    return Scored(nulls, [(0, scorer.name, error)])

@@ -1,4 +1,7 @@
-"""The stage: a drop's samples in units, each measured by the scorers that do not know it yet."""
+"""Makes the table `signals`: measures a drop's samples, in units, by the scorers that are missing.
+
+Columns that a scorer of the same version has measured before are copied.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +19,11 @@ from pipelines.signals.incremental import (
     EarlierSignals,
     Versions,
     columns_of,
-    old_entries,
-    old_rows,
-    read,
-    standing,
-    written,
+    format_versions,
+    parse_versions,
+    read_rows,
+    valid_entries,
+    valid_versions,
 )
 from pipelines.signals.registry import active, check_models
 from pipelines.signals.scoring import Scored, score_carefully
@@ -34,21 +37,25 @@ from store.workspace import Workspace
 STAGE = "signals"
 
 _UNIT_ROWS, _UNIT_BYTES = 4096, 64 << 20
-_BATCH_ROWS = 256
-_SCAN_ROWS = 65_536
+_BATCH_ROWS = 256  # of a unit that are measured at a time
+_SCAN_ROWS = 65_536  # without media, when units are listed
 
 
 @dataclass(frozen=True)
 class Unit:
-    """Neighbouring rows of a drop in one fragment of `samples`, by address, last included.
+    """Neighbouring rows of a drop in one fragment of `samples`.
 
-    `known` has the row ids of their old rows in `signals`, -1 where there is none.
+    Attributes:
+        fragment: its id.
+        first, last: row addresses, both included.
+        earlier_rows: int64 (rows,), the row ids of these samples' earlier rows in `signals`; -1
+            where there is none.
     """
 
     fragment: int
     first: int
     last: int
-    known: np.ndarray
+    earlier_rows: np.ndarray
 
     @property
     def name(self) -> str:
@@ -58,57 +65,73 @@ class Unit:
 def measure(context: StageContext) -> Counts:
     """Make the `signals` rows of a drop from its `samples`.
 
-    Columns that a scorer of the same version has measured before are copied. A sample that a
-    scorer cannot measure keeps null there and has a row in the ledger.
+    A sample that a scorer cannot measure keeps null in that scorer's columns and gets a row in the
+    ledger.
 
     Raises:
-        NotFoundError: the drop has no samples yet, or a classifier's file is missing.
-        EncoderError: a scorer's model cannot be loaded.
+        NotFoundError: the drop has no samples yet, or the file of a classifier is missing.
+        EncoderError: the model of a scorer cannot be loaded.
         ConservationError: rows were lost; nothing was published.
     """
     workspace, tables, config = context.workspace, context.tables, context.config
     drop = context.drop_name
     check_models(config.signals)
     key, versions = run_keys.signals(context), run_keys.scorers(workspace)
-    here = f"drop = {quote(drop)}"
+    drop_filter = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")
-        known = EarlierSignals(tables, drop)
-        units = list(list_units(samples, here, known))
-        plan = _Plan(workspace, run, samples.version, known.version, here, versions)
+        earlier = EarlierSignals(tables, drop)
+        units = list(list_units(samples, drop_filter, earlier))
+        plan = _Plan(workspace, run, samples.version, earlier.version, drop_filter, versions)
         resumed = len(run.done())
         with watch(run, len(units)):
             run_units(config.engine, run, units, partial(UnitWork, plan), _name)
-        entries = {*run.entries(), *old_entries(tables, drop, versions)}
+        entries = {*run.entries(), *valid_entries(tables, drop, versions)}
         counts = run.counts()
         return publish(
             tables,
             run,
-            counts=Counts(input=samples.count_rows(here), kept=counts.kept),
+            counts=Counts(input=samples.count_rows(drop_filter), kept=counts.kept),
             entries=sorted(entries, key=lambda e: (e.source, e.key, e.rule)),
-            write=lambda: tables.replace(STAGE, schema.SIGNALS, run.batches(rows=4096), here),
+            write=lambda: tables.replace(
+                STAGE, schema.SIGNALS, run.batches(rows=4096), drop_filter
+            ),
             output=lambda: key,
             resumed=resumed,
         )
 
 
-def list_units(samples: lance.LanceDataset, here: str, known: EarlierSignals) -> Iterator[Unit]:
-    """A drop's rows, cut where they reach 64 MB of media or 4,096 rows."""
+def list_units(
+    samples: lance.LanceDataset, drop_filter: str, earlier: EarlierSignals
+) -> Iterator[Unit]:
+    """A drop's rows in units of at most 64 MB of media and 4,096 rows.
+
+    Args:
+        drop_filter: SQL that selects the drop.
+    """
     columns = ["id", "image_bytes", "audio_bytes"]
     for fragment in samples.get_fragments():
         batches = fragment.to_batches(
-            columns=columns, filter=here, with_row_address=True, batch_size=_SCAN_ROWS
+            columns=columns, filter=drop_filter, with_row_address=True, batch_size=_SCAN_ROWS
         )
         for batch in batches:
             sizes = [pc.fill_null(batch[c], 0).to_numpy() for c in columns[1:]]
-            rows, places = known.of(batch["id"]), batch["_rowaddr"].to_numpy()
+            earlier_rows = earlier.row_ids(batch["id"])
+            addresses = batch["_rowaddr"].to_numpy()
             for start, stop in cut(sum(sizes)):
-                first, last = int(places[start]), int(places[stop - 1])
-                yield Unit(fragment.fragment_id, first, last, rows[start:stop])
+                first, last = int(addresses[start]), int(addresses[stop - 1])
+                yield Unit(fragment.fragment_id, first, last, earlier_rows[start:stop])
 
 
 def cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Spans that cover rows of these bytes; only a span of one row is larger than a unit may be."""
+    """Cut rows into spans of at most 64 MB and 4,096 rows; a larger row gets a span of its own.
+
+    Args:
+        sizes: bytes of each row, int (n,).
+
+    Returns:
+        (start, stop) of each span, in order; together they cover all rows.
+    """
     start, ends = 0, np.cumsum(sizes)
     while start < len(sizes):
         full = int(np.searchsorted(ends, (ends[start - 1] if start else 0) + _UNIT_BYTES, "right"))
@@ -119,18 +142,18 @@ def cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What workers need to know of the run."""
+    """What the workers must know of the run; picklable."""
 
     workspace: Workspace
     run: StageRun
-    samples: int  # versions of the tables
-    signals: int
-    here: str
-    versions: Versions
+    samples_version: int
+    signals_version: int
+    drop_filter: str
+    versions: Versions  # of the scorers that the corpus uses
 
 
 class UnitWork:
-    """Measures one unit: batches of rows, then what became of its records."""
+    """Measures one unit; iterating over it gives the rows of `signals`."""
 
     def __init__(self, plan: _Plan, unit: Unit):
         self.plan, self.unit = plan, unit
@@ -140,72 +163,83 @@ class UnitWork:
         self.entries: list[Entry] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        uri, known = self.tables.uri(STAGE), self.unit.known
-        before = np.array([""] * len(known), object)
-        if (old := known >= 0).any():
-            found = old_rows(uri, self.plan.signals, known[old], ["scorers"])
-            before[old] = found["scorers"].to_pylist()
-        crumbs = CrashMarkers(self.plan.run, self.unit.name)
+        earlier_rows = self.unit.earlier_rows
+        measured_by = np.array([""] * len(earlier_rows), object)  # the column `scorers`
+        if (has_row := earlier_rows >= 0).any():
+            rows = self._read_signals(earlier_rows[has_row], ["scorers"])
+            measured_by[has_row] = rows["scorers"].to_pylist()
+        markers = CrashMarkers(self.plan.run, self.unit.name)
         try:
-            # Rows that were measured by the same scorers lack the same ones.
-            for scorers in sorted(set(before)):
-                yield from self._measured(scorers, before == scorers, crumbs)
+            # Rows that were measured by the same scorers need the same new ones.
+            for scorers in sorted(set(measured_by)):
+                yield from self._measure_group(scorers, measured_by == scorers, markers)
         finally:
-            crumbs.close()
+            markers.close()
 
-    def _measured(
-        self, scorers: str, mine: np.ndarray, crumbs: CrashMarkers
+    def outcome(self) -> UnitOutcome:
+        return UnitOutcome(self.rows, self.rows, self.entries)
+
+    def _measure_group(
+        self, scorers: str, selected: np.ndarray, markers: CrashMarkers
     ) -> Iterator[pa.RecordBatch]:
-        stand = standing(read(scorers), self.plan.versions)
-        missing = [s for s in self.scorers if s.name not in stand]
-        copied = columns_of(stand)
+        """Measure the rows of the unit that the same scorers measured before.
+
+        Args:
+            scorers: the column `scorers` of their earlier rows; "" if there are none.
+            selected: bool (rows of the unit,).
+        """
+        valid = valid_versions(parse_versions(scorers), self.plan.versions)
+        missing = [s for s in self.scorers if s.name not in valid]
+        copied = columns_of(valid)
         columns = {"drop", "id", "source", "key"}.union(*(s.reads for s in missing))
-        seen = 0
-        for batch in self._samples(sorted(columns)):
-            here = mine[seen : seen + batch.num_rows]
-            rows = self.unit.known[seen : seen + batch.num_rows][here]
-            seen += batch.num_rows
-            batch = batch.filter(pa.array(here))
+        start = 0
+        for batch in self._read_samples(sorted(columns)):
+            stop = start + batch.num_rows
+            mask = selected[start:stop]
+            earlier_rows = self.unit.earlier_rows[start:stop][mask]
+            start = stop
+            batch = batch.filter(pa.array(mask))
             if not batch.num_rows:
                 continue
-            done = score_carefully(batch, missing, crumbs)
+            done = score_carefully(batch, missing, markers)
             if copied:
-                old = old_rows(self.tables.uri(STAGE), self.plan.signals, rows, copied)
-                done.columns |= {n: old[n] for n in old.schema.names}
+                earlier = self._read_signals(earlier_rows, copied)
+                done.columns |= {n: earlier[n] for n in earlier.schema.names}
             self.rows += batch.num_rows
-            self.entries += self._unmeasured(batch, done)
-            yield self._rows(batch, done, stand)
+            self.entries += self._failures(batch, done)
+            yield self._signal_rows(batch, done, valid)
 
-    def _samples(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        dataset = lance.dataset(self.tables.uri("samples"), version=self.plan.samples)
+    def _read_samples(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        uri, version = self.tables.uri("samples"), self.plan.samples_version
         span = f"_rowaddr >= {self.unit.first} AND _rowaddr <= {self.unit.last}"
-        yield from dataset.get_fragment(self.unit.fragment).to_batches(
+        fragment = lance.dataset(uri, version=version).get_fragment(self.unit.fragment)
+        yield from fragment.to_batches(
             columns=columns,
-            filter=f"{self.plan.here} AND {span}",
+            filter=f"{self.plan.drop_filter} AND {span}",
             batch_size=_BATCH_ROWS,
             batch_readahead=1,
         )
 
-    def _rows(self, batch: pa.RecordBatch, done: Scored, stand: Versions) -> pa.RecordBatch:
-        scorers = written({**stand, **self.plan.versions})
+    def _read_signals(self, row_ids: np.ndarray, columns: list[str]) -> pa.RecordBatch:
+        return read_rows(self.tables.uri(STAGE), self.plan.signals_version, row_ids, columns)
+
+    def _signal_rows(self, batch: pa.RecordBatch, done: Scored, valid: Versions) -> pa.RecordBatch:
+        scorers = format_versions({**valid, **self.plan.versions})
         columns = {
             "drop": batch["drop"],
             "id": batch["id"],
             **done.columns,
             "scorers": pa.array([scorers] * batch.num_rows, pa.string()),
         }
-        missing = pa.nulls(batch.num_rows)
-        arrays = [columns.get(f.name, missing).cast(f.type) for f in schema.SIGNALS]
+        nulls = pa.nulls(batch.num_rows)
+        arrays = [columns.get(f.name, nulls).cast(f.type) for f in schema.SIGNALS]
         return pa.RecordBatch.from_arrays(arrays, schema=schema.SIGNALS)
 
-    def _unmeasured(self, batch: pa.RecordBatch, done: Scored) -> Iterator[Entry]:
+    def _failures(self, batch: pa.RecordBatch, done: Scored) -> Iterator[Entry]:
         for row, name, error in done.failed:
             source, key, sample = (batch[c][row].as_py() for c in ("source", "key", "id"))
             version = self.plan.versions[name]
             yield Entry(source, key, error.rule, "unmeasured", sample, version, error=error.error)
-
-    def outcome(self) -> UnitOutcome:
-        return UnitOutcome(self.rows, self.rows, self.entries)
 
 
 def _name(unit: Unit) -> str:

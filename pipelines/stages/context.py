@@ -1,4 +1,4 @@
-"""The context of one stage run: the corpus, its space, and the drop.
+"""The context of one run of a stage: the corpus, its space, and the drop.
 
 It is made once for a run of a stage and handed down, so that the space is resolved once.
 """

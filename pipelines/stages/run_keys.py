@@ -2,7 +2,7 @@
 
 A stage whose recorded key differs from its current key is out of date. A stage depends on its
 inputs through their recorded `output`: a drop that is read again with equal content makes no later
-stage run again. Each function computes the key of the stage it is named after, and raises
+stage run again. Each function of `KEYS` computes the key of the stage it is named after, and raises
 NotFoundError if an input has not been made yet. Light to import: it runs before any work.
 """
 
@@ -16,27 +16,36 @@ from pipelines.stages.context import StageContext
 from store import identity
 from store.errors import NotFoundError
 from store.tables import schema
-from store.tables.signals import OPTIONAL, SCORERS
+from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
 from store.tables.staging import record
 from store.workspace import Workspace
 
 
 def samples(context: StageContext) -> str:
-    """Raises InputError if the context has the drop's name without its files."""
+    """The run key of `samples`.
+
+    Raises:
+        InputError: the context has the drop's name without its files.
+    """
     drop = context.delivery
     settings = context.config.limits.model_dump(), drop.columns.model_dump()
     return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *settings)
 
 
 def signals(context: StageContext) -> str:
+    """The run key of `signals`."""
     drop = context.drop_name
     output = _output(context, "samples", drop)
     return _key("signals", str(schema.SIGNALS), drop, output, scorers(context.workspace))
 
 
 def vectors(context: StageContext) -> str:
-    """Raises NotAlignedError if a tower has no projection yet."""
+    """The run key of `vectors`.
+
+    Raises:
+        NotAlignedError: a tower has no projection yet.
+    """
     drop = context.drop_name
     return _key(
         "vectors",
@@ -50,7 +59,11 @@ def vectors(context: StageContext) -> str:
 
 
 def pairs(context: StageContext) -> str:
-    """Raises NotFoundError if there are no vectors yet, or no file of the linear head."""
+    """The run key of `pairs`.
+
+    Raises:
+        NotFoundError: there are no vectors yet, or the file of the linear head is missing.
+    """
     embedded = _outputs(context, "vectors")
     if not embedded:
         raise NotFoundError("the corpus has no vectors yet; `isotrope run` makes them")
@@ -58,7 +71,11 @@ def pairs(context: StageContext) -> str:
 
 
 def duplicates(context: StageContext) -> str:
-    """Raises SourceError if an evaluation set that corpus.yaml names is missing."""
+    """The run key of `duplicates`.
+
+    Raises:
+        SourceError: an evaluation set that corpus.yaml names is missing.
+    """
     config = context.config
     evaluation_sets = []
     if config.decontaminate:
@@ -80,6 +97,7 @@ def duplicates(context: StageContext) -> str:
 
 
 def decisions(context: StageContext) -> str:
+    """The run key of `decisions`."""
     return _key(
         "decisions",
         str(schema.DECISIONS),
@@ -91,12 +109,17 @@ def decisions(context: StageContext) -> str:
 
 
 def banks(context: StageContext) -> str:
-    """Raises NotFoundError if the file of queries is missing."""
+    """The run key of `banks`.
+
+    Raises:
+        NotFoundError: the file of queries is missing.
+    """
     inputs = _output(context, "decisions"), _outputs(context, "vectors")
     return _key("banks", *inputs, bank_settings(context))
 
 
 def gallery(context: StageContext) -> str:
+    """The run key of `gallery`."""
     return _key(
         "gallery",
         str(schema.gallery(1)),
@@ -107,6 +130,7 @@ def gallery(context: StageContext) -> str:
 
 
 def release(context: StageContext) -> str:
+    """The run key of `release`."""
     return _key("release", _output(context, "gallery"))
 
 
@@ -129,26 +153,29 @@ def scorers(workspace: Workspace) -> dict[str, str]:
     The version of a classifier, or of a model by path, includes a digest of its weights and
     settings.
 
-    Raises NotFoundError if a model's file is missing.
+    Raises:
+        NotFoundError: the file of a model is missing.
     """
     config = workspace.config.signals
-    versions = {name: str(version) for name, version in SCORERS.items()}
+    versions = {
+        name: str(scorer.version) for name, scorer in SCORERS.items() if not scorer.optional
+    }
     for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
         if is_on:
-            versions[name] = str(OPTIONAL[name])
+            versions[name] = str(SCORERS[name].version)
     if (model := config.nsfw_model(workspace.root)) is not None:
         content = identity.content(workspace.file("signals.nsfw", str(model))).hex()
         versions["image_nsfw"] += f"-{identity.run_key('image_nsfw', content)[:12]}"
     for name, classifier in config.classifiers().items():
         path = workspace.file(f"signals.{name}.model", str(classifier.path(workspace.root)))
         settings = classifier.model_dump(), identity.content(path).hex()
-        version = OPTIONAL["image_classifier"]
+        version = SCORERS["image_classifier"].version
         versions[name] = f"{version}-{identity.run_key(name, *settings)[:12]}"
     return versions
 
 
 def pair_settings(context: StageContext) -> str:
-    """What the signals of pairs depend on beside the vectors."""
+    """A hash of what the signals of pairs depend on beside the vectors."""
     head = []
     if (path := pair_head(context.workspace)) is not None:
         head = [identity.content(path).hex()]
@@ -165,7 +192,8 @@ def pair_settings(context: StageContext) -> str:
 def pair_head(workspace: Workspace) -> Path | None:
     """The file that `pairs.image_laion_aesthetic` names, if any.
 
-    Raises NotFoundError if it does not exist.
+    Raises:
+        NotFoundError: it does not exist.
     """
     path = workspace.config.pairs.image_laion_aesthetic
     return None if path is None else workspace.file("pairs.image_laion_aesthetic", path)
@@ -183,7 +211,7 @@ def names_pairs(workspace: Workspace, stage: str) -> bool:
 
 
 def bank_settings(context: StageContext) -> str:
-    """What the banks are drawn by.
+    """A hash of what the banks depend on beside their inputs.
 
     Does not depend on the query log, which always changes: a refit draws from it again.
     """
@@ -203,12 +231,16 @@ def bank_settings(context: StageContext) -> str:
 
 
 def queries_file(workspace: Workspace) -> Path:
-    """The file that `corrections.queries` names. Raises NotFoundError if it does not exist."""
+    """The file that `corrections.queries` names.
+
+    Raises:
+        NotFoundError: it does not exist.
+    """
     return workspace.file("corrections.queries", workspace.config.corrections.queries or "")
 
 
-# Settings that the gallery sees through the banks' output, or that change no fit.
-_NOT_OF_THE_FIT = {
+# Settings that change the output of `banks`, which is hashed, or that do not change a fit.
+_NOT_IN_FIT = {
     "query_bank",
     "queries",
     "bank_rows",
@@ -219,12 +251,12 @@ _NOT_OF_THE_FIT = {
 
 
 def fit_settings(context: StageContext) -> str:
-    """What a gallery's corrections depend on. While it is unchanged, fitted values stay valid."""
+    """A hash of what the corrections depend on. While it is equal, fitted values stay valid."""
     return _key(
         "gallery",
         _output(context, "banks"),
         context.fingerprints,
-        context.config.corrections.model_dump(exclude=_NOT_OF_THE_FIT),
+        context.config.corrections.model_dump(exclude=_NOT_IN_FIT),
     )
 
 

@@ -1,1 +1,1 @@
-"""The tables `vectors__{space}`: every part embedded once."""
+"""The tables `vectors__{space}`: the vector of each part, embedded once."""

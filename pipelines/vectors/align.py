@@ -1,7 +1,8 @@
-"""align: learns the projections of a space's aligned towers, from the corpus's own pairs.
+"""Learns the projections of a space's aligned towers, from pairs of the corpus itself.
 
-Pairs are the kept samples that have both parts. Samples that share a part or a duplicate are on
-one side of the validation split, and are no wrong answers to one another.
+Pairs are the kept samples that have both parts. Samples that share a part or are duplicates form a
+cluster. A cluster is on one side of the validation split, and its samples are never negatives of
+each other.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +20,10 @@ from embedders.spaces import Space, in_order, open_space
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.stages import staleness
 from pipelines.vectors import features
+from store.arrays import as_matrix
 from store.errors import InputError
 from store.tables import projections
-from store.tables.lance_tables import as_matrix, quote, take
+from store.tables.lance_tables import quote, take
 from store.tables.projections import Learned
 from store.workspace import Workspace
 
@@ -34,12 +36,13 @@ def align_space(
     modalities: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> list[Learned]:
-    """Learn the projections of the space's aligned towers, one after another, and put them in
-    force.
+    """Learn the projections of the space's aligned towers, one after another.
+
+    Each projection is recorded as the current one as soon as it is learned.
 
     Args:
-        modalities: learn those alone; the others' stand.
-        say: told what is being done.
+        modalities: learn only the towers of these; None: all. The other projections are kept.
+        say: called with a message at the start of each step.
 
     Raises:
         InputError: no tower is aligned, or there are too few pairs to learn from.
@@ -47,12 +50,12 @@ def align_space(
         EncoderError: an encoder cannot be loaded.
     """
     name = workspace.config.space
-    bare = open_space(name, workspace.config.spaces[name])
-    steps = [s for s in in_order(bare) if modalities is None or set(s) & set(modalities)]
+    unaligned = open_space(name, workspace.config.spaces[name])
+    steps = [s for s in in_order(unaligned) if modalities is None or set(s) & set(modalities)]
     if not steps:
-        asked = "" if modalities is None else f" among {', '.join(modalities)}"
+        among = "" if modalities is None else f" among {', '.join(modalities)}"
         raise InputError(
-            f"space {name!r} has no tower to align{asked}: one looks like"
+            f"space {name!r} has no tower to align{among}: an aligned tower is configured like"
             " audio: {encoder: clap:..., aligned_by: text}"
         )
     kept = kept_samples(workspace)
@@ -71,31 +74,36 @@ def align_space(
 def _learn(
     workspace: Workspace, space: Space, kept: pa.Table, step: tuple[str, ...]
 ) -> list[Learned]:
-    """Learn one step and put it in force."""
+    """Learn one step and record its projections.
+
+    Args:
+        kept: the kept samples.
+        step: a modality, or two that are aligned by each other.
+    """
     modality, *others = step
     tower = space.aligned[modality]
     pairs = _pairs(kept, modality, tower.by)
-    x = _rows(workspace, space, modality, pairs[f"{modality}_id"])
-    anchors = [_rows(workspace, space, m, pairs[f"{m}_id"]) for m in tower.by]
+    x = _features(workspace, space, modality, pairs[f"{modality}_id"])
+    anchors = [_features(workspace, space, m, pairs[f"{m}_id"]) for m in tower.by]
     if not others:
         anchors = [_projected(space, m, rows) for m, rows in zip(tower.by, anchors, strict=True)]
-    there = np.isfinite(x).all(axis=1)
-    there &= np.any([np.isfinite(a).all(axis=1) for a in anchors], axis=0)
-    if there.sum() < MIN_PAIRS:
+    usable = np.isfinite(x).all(axis=1)
+    usable &= np.any([np.isfinite(a).all(axis=1) for a in anchors], axis=0)
+    if usable.sum() < MIN_PAIRS:
         raise InputError(
-            f"{there.sum()} pairs of {modality} with {' or '.join(tower.by)} are too few to align"
+            f"{usable.sum()} pairs of {modality} with {' or '.join(tower.by)} are too few to align"
             f" by: at least {MIN_PAIRS} are needed, and thousands are better"
         )
     clusters = pc.dictionary_encode(pairs["cluster"].combine_chunks()).indices.to_numpy()
-    found = align(
-        x[there],
-        [a[there] for a in anchors],
-        groups=clusters[there].astype(np.int64),
+    aligned = align(
+        x[usable],
+        [a[usable] for a in anchors],
+        groups=clusters[usable].astype(np.int64),
         two_sided=bool(others),
         **tower.settings,
     )
-    heads = [found.x] if found.y is None else [found.x, found.y]
-    figures = _named(found, modality, tower.by)
+    heads = [aligned.x] if aligned.y is None else [aligned.x, aligned.y]
+    figures = _named_figures(aligned, modality, tower.by)
     learned = [
         _save(workspace, space, step, m, head, figures) for m, head in zip(step, heads, strict=True)
     ]
@@ -104,42 +112,47 @@ def _learn(
 
 
 def _pairs(kept: pa.Table, modality: str, anchors: Sequence[str]) -> pa.Table:
-    """Samples that have the part and one to align it by, at most `MAX_PAIRS`, drawn by their id."""
-    some = pc.is_valid(kept[f"{anchors[0]}_id"])
+    """Samples that have the part and at least one anchor.
+
+    At most `MAX_PAIRS`, those of the smallest ids. Ids are hashes, so this is a random draw.
+    """
+    anchored_rows = pc.is_valid(kept[f"{anchors[0]}_id"])
     for anchor in anchors[1:]:
-        some = pc.or_(some, pc.is_valid(kept[f"{anchor}_id"]))
-    pairs = kept.filter(pc.and_(pc.is_valid(kept[f"{modality}_id"]), some))
+        anchored_rows = pc.or_(anchored_rows, pc.is_valid(kept[f"{anchor}_id"]))
+    pairs = kept.filter(pc.and_(pc.is_valid(kept[f"{modality}_id"]), anchored_rows))
     return pairs.sort_by("id").slice(0, MAX_PAIRS)
 
 
-def _rows(workspace: Workspace, space: Space, modality: str, parts: pa.ChunkedArray) -> np.ndarray:
-    """Float32 (n, d) of parts as their encoder made them, NaN where there is none."""
+def _features(
+    workspace: Workspace, space: Space, modality: str, parts: pa.ChunkedArray
+) -> np.ndarray:
+    """The encoder's output for parts, before any projection: float32 (n, d), NaN where missing."""
     tables = workspace.tables
     table, spec = features.source(space, modality)
     encoder = load(spec)
     dataset = tables.open(table)
-    known = dataset.to_table(
+    stored = dataset.to_table(
         columns=["part_id"], filter=f"encoder = {quote(encoder.fingerprint)}", with_row_id=True
     )
-    place = pc.index_in(parts, value_set=known["part_id"].combine_chunks())
-    there = pc.is_valid(place).to_numpy(zero_copy_only=False)
+    positions = pc.index_in(parts, value_set=stored["part_id"].combine_chunks())
+    present = pc.is_valid(positions).to_numpy(zero_copy_only=False)
     rows = np.full((len(parts), encoder.dim), np.nan, np.float32)
-    if there.any():
-        ids = known["_rowid"].take(place.drop_null()).to_numpy()
-        found = take(dataset.uri, dataset.version, ids.tolist(), ["vector"])
-        rows[there] = as_matrix(found["vector"])
+    if present.any():
+        row_ids = stored["_rowid"].take(positions.drop_null()).to_numpy()
+        vectors = take(dataset.uri, dataset.version, row_ids.tolist(), ["vector"])
+        rows[present] = as_matrix(vectors["vector"])
     return rows
 
 
 def _projected(space: Space, modality: str, rows: np.ndarray) -> np.ndarray:
-    """Rows of an encoder as they stand in the space."""
+    """An encoder's output projected into the space; unchanged for a tower without a projection."""
     if modality not in space.aligned:
         return rows
     projection: Projection = load(space.towers[modality]).projection  # type: ignore[attr-defined]
-    there = np.isfinite(rows).all(axis=1)
-    placed = np.full((len(rows), projection.dim), np.nan, np.float32)
-    placed[there] = projection(rows[there])
-    return placed
+    present = np.isfinite(rows).all(axis=1)
+    projected = np.full((len(rows), projection.dim), np.nan, np.float32)
+    projected[present] = projection(rows[present])
+    return projected
 
 
 def _save(
@@ -158,13 +171,13 @@ def _save(
     return Learned(space.name, modality, encoder, anchors, file, figures, projections.now())
 
 
-def _named(found: Aligned, modality: str, anchors: Sequence[str]) -> dict[str, Any]:
-    """The figures with modalities for x and y: `audio->text` for `x->y`."""
+def _named_figures(aligned: Aligned, modality: str, anchors: Sequence[str]) -> dict[str, Any]:
+    """The figures with names of modalities instead of x and y: `audio->text` for `x->y`."""
     names = {"x": modality, "y": anchors[0]}
     names |= {f"y{number}": anchor for number, anchor in enumerate(anchors)}
 
-    def said(direction: str) -> str:
-        query, arrow, searched = direction.partition("->")
-        return f"{names[query]}->{names[searched]}" if arrow else direction
+    def name(key: str) -> str:
+        query, arrow, searched = key.partition("->")
+        return f"{names[query]}->{names[searched]}" if arrow else key
 
-    return {said(key): value for key, value in found.figures.items()}
+    return {name(key): value for key, value in aligned.figures.items()}

@@ -1,7 +1,7 @@
-"""Fills a table of vectors with what an encoder makes of a drop's parts (Ray actor pool).
+"""Embeds a drop's parts with an encoder, on the Ray actor pool, and stages their vectors.
 
-A part is embedded once however many samples and drops it is in. What comes out of the pool is
-committed to staging as it comes, so an interrupted run goes on after the last commit.
+A part is embedded once, however many samples and drops have it. Results are committed to staging as
+they arrive, so an interrupted run goes on after the last commit.
 """
 
 from collections.abc import Iterator
@@ -18,21 +18,66 @@ from pipelines.engine.progress import watch
 from pipelines.vectors.pending_parts import PendingParts, pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
+from store.arrays import is_unit_length
 from store.errors import InvariantError
 from store.tables.lance_tables import take
 from store.tables.staging import Entry, StageRun
 from store.workspace import Workspace
 
-# What a unit holds at most: enough that its overhead is small, little enough to be redone.
+# The largest unit: large enough that its overhead is small, small enough that it is soon redone.
 UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
 _UNIT_BYTES = 16 << 20
-_UNIT_LENGTH_TOLERANCE = 1e-3
+
+
+def encode_parts(
+    workspace: Workspace, run: StageRun, drop: str, table: str, spec: str, modality: str
+) -> tuple[int, int]:
+    """Embed and stage the parts of a drop that have no vector of this encoder yet.
+
+    Args:
+        run: the staging, with the schema of `table`: `schema.vectors`.
+        table: the table of vectors, of which parts are skipped that it has from this encoder.
+        spec: the encoder, as in the configuration of a space.
+
+    Returns:
+        How many parts pass the prefilter, and how many of them have a vector now. The parts that
+        failed are in the entries of `run`.
+
+    Raises:
+        EncoderError: the encoder cannot be loaded, or the cluster lacks the CPUs or GPUs that the
+            actors need.
+        InvariantError: a vector is not of unit length.
+    """
+    limit_retained_memory()
+    encoder, ray = load(spec), workspace.config.engine.ray
+    with pending_parts(workspace, run, drop, table, modality, encoder.fingerprint) as parts:
+        if not parts.left:
+            return parts.total, parts.kept
+        in_progress: dict[str, pa.RecordBatch] = {}
+        units = _units(workspace, parts, modality, in_progress)
+        with (
+            StagingWriter(run) as writer,
+            watch(run, parts.left, f"parts, {modality}", lambda: writer.parts),
+            Pool(spec, **ray.model_dump()) as pool,
+        ):
+            for result in pool.map(units):
+                entries = _entries(in_progress.pop(result.name), result)
+                rows = vector_rows(result.ids, result.vectors, encoder, run.schema)
+                writer.add(result.name, rows, entries)
+        return parts.total, parts.kept + writer.kept
 
 
 @dataclass(frozen=True)
 class LoadParts:
-    """Reads parts from `samples`: (part id, bytes or text) for each of `ids`, which are in `rows`
-    of that version."""
+    """Reads the parts of one unit from `samples`; runs in the pool.
+
+    Attributes:
+        root: of the tables.
+        version: of `samples`.
+        column: of the part: image, text or audio.
+        ids: of the parts.
+        rows: the row ids of the samples that hold these parts, one for each.
+    """
 
     root: str
     version: int
@@ -41,49 +86,52 @@ class LoadParts:
     rows: tuple[int, ...]
 
     def __call__(self) -> list[tuple[str, bytes | str]]:
-        found = take(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
-        return list(zip(self.ids, found[self.column].to_pylist(), strict=True))
+        """(part id, bytes or text) of each part."""
+        table = take(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
+        return list(zip(self.ids, table[self.column].to_pylist(), strict=True))
 
 
-def encode_parts(
-    workspace: Workspace, run: StageRun, drop: str, table: str, spec: str, modality: str
-) -> tuple[int, int]:
-    """Stage what an encoder makes of a drop's parts, but for those that `table` has from it.
+def vector_rows(
+    ids: list[str], vectors: np.ndarray, encoder: Encoder, columns: pa.Schema
+) -> pa.RecordBatch:
+    """Rows of a table of vectors.
+
+    The vectors are copied, since those of a pool's result lie in Ray's object store, which must be
+    freed soon.
 
     Args:
-        run: its schema is that of `table`, as `schema.vectors` has it.
-        spec: the encoder, as spaces name it.
-
-    Returns how many parts pass the prefilter, and how many of them have their vector now. Parts
-    that have none are in the entries of `run`.
+        ids: of the parts.
+        vectors: unit rows (n, d).
+        columns: the schema of the table: `schema.vectors`.
 
     Raises:
-        EncoderError: the encoder cannot be loaded, or the cluster has not what it asks for.
         InvariantError: a vector is not of unit length.
     """
-    limit_retained_memory()
-    encoder, ray = load(spec), workspace.config.engine.ray
-    with pending_parts(workspace, run, drop, table, modality, encoder.fingerprint) as parts:
-        if not parts.left:
-            return parts.total, parts.kept
-        under_way: dict[str, pa.RecordBatch] = {}
-        units = _units(workspace, parts, modality, under_way)
-        with (
-            StagingWriter(run) as commits,
-            watch(run, parts.left, f"parts, {modality}", lambda: commits.parts),
-            Pool(spec, **ray.model_dump()) as pool,
-        ):
-            for result in pool.map(units):
-                entries = _entries(under_way.pop(result.name), result)
-                rows = rows_of(result.ids, result.vectors, encoder, run.schema)
-                commits.add(result.name, rows, entries)
-        return parts.total, parts.kept + commits.kept
+    copied = np.array(vectors, np.float32)
+    _check_unit_length(ids, copied)
+    count, dim = len(ids), columns.field("vector").type.list_size
+    arrays = [
+        pa.array(ids, pa.string()),
+        pa.array([encoder.modality] * count, pa.string()),
+        pa.array([encoder.fingerprint] * count, pa.string()),
+        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), dim),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=columns)
 
 
 def _units(
-    workspace: Workspace, parts: PendingParts, modality: str, under_way: dict[str, pa.RecordBatch]
+    workspace: Workspace,
+    parts: PendingParts,
+    modality: str,
+    in_progress: dict[str, pa.RecordBatch],
 ) -> Iterator[tuple[str, LoadParts]]:
-    """Neighbouring parts, named after what is in them: a rerun may cut differently."""
+    """Units of neighbouring parts, with names.
+
+    A name is a hash of the part ids in the unit, because a rerun may cut the parts differently.
+
+    Args:
+        in_progress: gets the parts of each unit, by its name.
+    """
     root, version = workspace.tables.root, workspace.tables.version("samples")
     for batch in parts.batches(UNIT_PARTS[modality]):
         size = np.cumsum(batch["bytes"].to_numpy(zero_copy_only=False))
@@ -92,42 +140,23 @@ def _units(
             unit = batch.slice(start, stop - start)
             ids, rows = (tuple(unit[c].to_pylist()) for c in ("part_id", "row"))
             name = f"{modality}-{identity.run_key(ids)[:16]}"
-            under_way[name] = unit
+            in_progress[name] = unit
             yield name, LoadParts(root, version, modality, ids, rows)
 
 
 def _entries(unit: pa.RecordBatch, result: UnitResult) -> list[Entry]:
+    """Ledger entries of the parts of a unit that failed."""
     if not result.failed:
         return []
-    places = {part["part_id"]: (part["source"], part["key"]) for part in unit.to_pylist()}
-    return [Entry.of(*places[part], error, id=part) for part, error in result.failed]
-
-
-def rows_of(
-    ids: list[str], made: np.ndarray, encoder: Encoder, columns: pa.Schema
-) -> pa.RecordBatch:
-    """Rows of a table of vectors, out of Ray's memory, which is for what is on its way.
-
-    Raises InvariantError where one is not of unit length.
-    """
-    vectors = np.array(made, np.float32)
-    _check_unit_length(ids, vectors)
-    count, dim = len(ids), columns.field("vector").type.list_size
-    arrays = [
-        pa.array(ids, pa.string()),
-        pa.array([encoder.modality] * count, pa.string()),
-        pa.array([encoder.fingerprint] * count, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dim),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=columns)
+    records = {part["part_id"]: (part["source"], part["key"]) for part in unit.to_pylist()}
+    return [Entry.of(*records[part], error, id=part) for part, error in result.failed]
 
 
 def _check_unit_length(ids: list[str], vectors: np.ndarray) -> None:
-    lengths = np.linalg.norm(vectors, axis=1)
-    off = ~(np.abs(lengths - 1) <= _UNIT_LENGTH_TOLERANCE)
-    if off.any():
-        row = int(np.argmax(off))
+    wrong = ~is_unit_length(vectors)
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise InvariantError(
-            f"{int(off.sum())} vectors of a batch are not of unit length, part {ids[row]} for one"
-            f" has length {lengths[row]:g}; nothing was published"
+            f"{int(wrong.sum())} vectors of a batch are not of unit length; for example, that of"
+            f" part {ids[row]} has length {np.linalg.norm(vectors[row]):g}; nothing was published"
         )

@@ -1,6 +1,6 @@
-"""features: what frozen encoders make of parts, where a tower's vectors are a projection of it.
+"""Features: the output of frozen encoders for towers with a learned projection.
 
-They are kept, so that another projection costs a matrix product and no model runs again.
+Features are stored, so that a new projection costs one matrix product and no model runs again.
 """
 
 import pyarrow as pa
@@ -8,30 +8,39 @@ import pyarrow as pa
 from embedders.registry import load
 from embedders.spaces import Space
 from pipelines.engine.progress import watch
-from pipelines.vectors.encode_parts import encode_parts, rows_of
+from pipelines.vectors.encode_parts import encode_parts, vector_rows
 from pipelines.vectors.pending_parts import pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
+from store.arrays import as_matrix
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, quote
+from store.tables.lance_tables import quote
 from store.tables.names import features_table, vectors_table
 from store.tables.staging import Entry, StageRun, begin
 from store.workspace import Workspace
 
-_ROWS = 4096
+_ROWS = 4096  # that are read and projected at a time
 
 
 def source(space: Space, modality: str) -> tuple[str, str]:
-    """The table and the encoder of a tower's vectors as they are before any projection."""
+    """Where the output of a tower's encoder is stored, before any projection.
+
+    Returns:
+        The table, and the encoder as in the configuration of a space.
+    """
     if modality in space.aligned:
         return features_table(space.name, modality), space.aligned[modality].encoder
     return vectors_table(space.name), space.towers[modality]
 
 
 def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> list[Entry]:
-    """Make what is missing of a drop's features, or of its vectors where nothing is projected.
+    """Make the missing features of a drop; for a tower without a projection, its vectors.
 
-    Returns the parts that have none, which are tried again every time. Raises as `encode_parts`.
+    Returns:
+        The parts that failed. They are tried again each time.
+
+    Raises:
+        EncoderError, InvariantError: as `encode_parts`.
     """
     table, spec = source(space, modality)
     encoder = load(spec)
@@ -50,18 +59,28 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> lis
 def project(
     workspace: Workspace, run: StageRun, drop: str, space: Space, modality: str
 ) -> tuple[int, int]:
-    """Stage an aligned tower's vectors of a drop's parts, as `encode_parts` does.
+    """Stage the vectors of an aligned tower: the drop's features, projected into the space.
 
-    Raises what `encode_parts` raises, and NotAlignedError where there is no projection yet.
+    Missing features are made first.
+
+    Args:
+        run: the staging of the drop's vectors.
+
+    Returns:
+        How many parts pass the prefilter, and how many of them have a vector now.
+
+    Raises:
+        NotAlignedError: the tower has no projection yet.
+        EncoderError, InvariantError: as `encode_parts`.
     """
     encoder = load(space.towers[modality])
     projection = encoder.projection  # type: ignore[attr-defined]
-    known = {entry.id for entry in run.entries()}
-    failed = [e for e in extract(workspace, drop, space, modality) if e.id not in known]
-    with StagingWriter(run) as commits:
+    recorded = {entry.id for entry in run.entries()}
+    failed = [e for e in extract(workspace, drop, space, modality) if e.id not in recorded]
+    with StagingWriter(run) as writer:
         if failed:
-            nothing = pa.RecordBatch.from_pylist([], schema=run.schema)
-            commits.add(f"{modality}-failed", nothing, failed)
+            no_rows = pa.RecordBatch.from_pylist([], schema=run.schema)
+            writer.add(f"{modality}-failed", no_rows, failed)
     table, spec = source(space, modality)
     features = workspace.tables.open(table).scanner(
         columns=["part_id", "vector"],
@@ -71,12 +90,12 @@ def project(
     name = vectors_table(space.name)
     with (
         pending_parts(workspace, run, drop, name, modality, encoder.fingerprint) as parts,
-        StagingWriter(run) as commits,
-        watch(run, parts.left, f"projections, {modality}", lambda: commits.parts),
+        StagingWriter(run) as writer,
+        watch(run, parts.left, f"projections, {modality}", lambda: writer.parts),
     ):
-        for batch in parts.among(features.to_reader(), _ROWS):
+        for batch in parts.with_features(features.to_reader(), _ROWS):
             ids = batch["part_id"].to_pylist()
-            made = projection(as_matrix(pa.chunked_array([batch["vector"]])))
+            vectors = projection(as_matrix(batch["vector"]))
             unit = f"{modality}-{identity.run_key(ids)[:16]}"
-            commits.add(unit, rows_of(ids, made, encoder, run.schema), [])
-        return parts.total, parts.kept + commits.kept
+            writer.add(unit, vector_rows(ids, vectors, encoder, run.schema), [])
+        return parts.total, parts.kept + writer.kept

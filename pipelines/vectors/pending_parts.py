@@ -1,7 +1,7 @@
-"""Which parts of a drop an encoder has still to embed.
+"""Finds the parts of a drop that an encoder has not embedded yet.
 
-Joins and orders what may be more rows than memory holds, so DuckDB does it: rows stream in from
-Lance, out of the joins into a file beside the staging, and from there, in order, to the pool.
+There may be more rows than memory holds, so DuckDB joins and orders them. Rows are streamed from
+Lance into a database file beside the staging, and from there, in order, to the pool.
 """
 
 from collections.abc import Iterator
@@ -41,8 +41,13 @@ _COUNTED = ("FROM parts", "FROM kept", _LEFT)
 
 @dataclass(frozen=True)
 class PendingParts:
-    """The drop's parts that pass the prefilter, each once: how many there are, how many of them
-    have their vector, and how many are left after those and the ones that failed."""
+    """The parts of a drop that pass the prefilter; a part that several samples share counts once.
+
+    Attributes:
+        total: the number of these parts.
+        kept: how many of them have a vector, in the table or in staging.
+        left: how many have neither a vector nor failed. These are the pending parts.
+    """
 
     total: int
     kept: int
@@ -50,38 +55,53 @@ class PendingParts:
     _connection: duckdb.DuckDBPyConnection
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """(part_id, row, source, key, bytes) of those that are left, in the order of `samples`.
+        """The pending parts in the order of `samples`.
 
-        `row` is the row id of one of the part's samples, and `source` and `key` are that one's.
+        Args:
+            rows: of a batch.
+
+        Yields:
+            Batches (part_id, row, source, key, bytes). `row` is the row id of one sample that has
+            the part; `source` and `key` are those of that sample.
         """
-        found = self._connection.sql(f"SELECT * {_LEFT} ORDER BY row")
-        yield from found.to_arrow_reader(rows)
+        ordered = self._connection.sql(f"SELECT * {_LEFT} ORDER BY row")
+        yield from ordered.to_arrow_reader(rows)
 
-    def among(self, vectors: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
-        """(part_id, vector) of those that are left and have a vector in `vectors`."""
-        self._connection.register("vectors", vectors)
-        left = f"(SELECT part_id {_LEFT})"
-        found = self._connection.sql(
-            f"SELECT part_id, vector FROM vectors SEMI JOIN {left} USING (part_id)"
+    def with_features(self, features: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
+        """The pending parts that have a vector in `features`.
+
+        Args:
+            features: a stream (part_id, vector).
+            rows: of a batch.
+
+        Yields:
+            Batches (part_id, vector).
+        """
+        self._connection.register("features", features)
+        joined = self._connection.sql(
+            f"SELECT part_id, vector FROM features"
+            f" SEMI JOIN (SELECT part_id {_LEFT}) USING (part_id)"
         )
-        yield from found.to_arrow_reader(rows)
-        self._connection.unregister("vectors")
+        yield from joined.to_arrow_reader(rows)
+        self._connection.unregister("features")
 
 
 @contextmanager
 def pending_parts(
     workspace: Workspace, run: StageRun, drop: str, table: str, modality: str, encoder: str
 ) -> Iterator[PendingParts]:
-    """What `run` has to fill `table` with.
+    """Find the parts of a drop for which `table` has no vector of this encoder.
 
     Args:
-        encoder: its fingerprint; vectors of another are as good as missing.
+        run: the staging; parts that it has, or that failed in it, are not pending.
+        table: of vectors.
+        encoder: the fingerprint. Vectors of another encoder do not count.
     """
     tables = workspace.tables
     with database(run.folder) as connection:
         samples, passed = _samples(tables, drop, modality), _passed(workspace, drop)
         execute(connection, _PARTS, samples=samples, passed=passed)
-        execute(connection, "CREATE TABLE failed AS FROM ledger", ledger=_failed(run))
+        execute(connection, "CREATE TABLE failed AS FROM entries", entries=_failed(run))
         embedded = _embedded(tables, table, run.schema, encoder)
         execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))
         total, kept, left = (value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
@@ -89,41 +109,45 @@ def pending_parts(
 
 
 def _samples(tables: Tables, drop: str, modality: str) -> pa.RecordBatchReader:
+    """The samples of the drop that have the part: (id, part_id, source, key, bytes, row)."""
     part = f"{modality}_id"
     columns = {"id": "id", "part_id": part, "source": "source", "key": "key"}
     columns |= {"bytes": f"CAST({_BYTES[modality]} AS BIGINT)", "row": "_rowid"}
     where = f"drop = {quote(drop)} AND {part} IS NOT NULL"
-    return (
-        tables.open("samples").scanner(columns=columns, filter=where, batch_size=ROWS).to_reader()
-    )
+    scanner = tables.open("samples").scanner(columns=columns, filter=where, batch_size=ROWS)
+    return scanner.to_reader()
 
 
 def _passed(workspace: Workspace, drop: str) -> pa.RecordBatchReader:
-    tests, here = prefilter(workspace.config.policy), f"drop = {quote(drop)}"
+    """The samples of the drop that pass the prefilter: (id, chars)."""
+    tests = prefilter(workspace.config.policy)
     columns = list(dict.fromkeys(["id", "text_chars", *(test.signal for test in tests)]))
     signals = workspace.tables.open("signals").scanner(
-        columns=columns, filter=here, batch_size=ROWS
+        columns=columns, filter=f"drop = {quote(drop)}", batch_size=ROWS
     )
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in signals.to_batches():
-            kept = batch.select(["id", "text_chars"]).filter(pa.array(passes(tests, batch)))
-            yield pa.RecordBatch.from_arrays(kept.columns, schema=_PASSED)
+            passed = batch.select(["id", "text_chars"]).filter(pa.array(passes(tests, batch)))
+            yield pa.RecordBatch.from_arrays(passed.columns, schema=_PASSED)
 
     return pa.RecordBatchReader.from_batches(_PASSED, batches())
 
 
 def _embedded(tables: Tables, table: str, columns: pa.Schema, encoder: str) -> pa.RecordBatchReader:
+    """The parts that have a vector of the encoder; none if the table has another width."""
     if not tables.exists(table) or differ_in_width(tables.open(table).schema, columns):
         return _PART.empty_table().to_reader()
-    here = f"encoder = {quote(encoder)}"
-    return tables.open(table).scanner(columns=["part_id"], filter=here).to_reader()
+    where = f"encoder = {quote(encoder)}"
+    return tables.open(table).scanner(columns=["part_id"], filter=where).to_reader()
 
 
 def _failed(run: StageRun) -> pa.RecordBatchReader:
+    """The parts that failed in this run."""
+
     def batches() -> Iterator[pa.RecordBatch]:
         entries = run.entries()
-        while some := [entry.id for entry in islice(entries, ROWS)]:
-            yield pa.record_batch([pa.array(some, pa.string())], schema=_PART)
+        while parts := [entry.id for entry in islice(entries, ROWS)]:
+            yield pa.record_batch([pa.array(parts, pa.string())], schema=_PART)
 
     return pa.RecordBatchReader.from_batches(_PART, batches())

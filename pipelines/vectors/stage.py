@@ -1,4 +1,4 @@
-"""vectors: every part that the prefilter lets through, in the corpus's space."""
+"""Makes the table `vectors__{space}`: a vector for each part that passes the prefilter."""
 
 from embedders.encoder import Encoder
 from embedders.registry import load
@@ -15,14 +15,18 @@ STAGE = "vectors"
 
 
 def embed(context: StageContext) -> Counts:
-    """Make the vectors of a drop's parts that are not there yet.
+    """Make the missing vectors of a drop's parts.
 
-    Counted are parts: in = those that the prefilter lets through in the space's modalities.
+    Returns:
+        Counts of parts, not of samples. The input is the parts that pass the prefilter, in the
+        modalities of the space.
 
     Raises:
         NotFoundError: the drop has no signals yet.
-        EncoderError: an encoder cannot be loaded, or the cluster has not what it asks for.
-        InvariantError: a vector is not of unit length; nothing was published.
+        EncoderError: an encoder cannot be loaded, or the cluster lacks the CPUs or GPUs that the
+            actors need.
+        InvariantError: a vector is not of unit length, or the towers differ in dimension; nothing
+            was published.
     """
     workspace, tables, space = context.workspace, context.tables, context.space
     drop, key = context.drop_name, run_keys.vectors(context)
@@ -58,6 +62,6 @@ def embed(context: StageContext) -> Counts:
 def _common_dim(encoders: dict[str, Encoder]) -> int:
     dims = {e.dim for e in encoders.values()}
     if len(dims) != 1:
-        shown = ", ".join(f"{m}: {e.dim}" for m, e in encoders.items())
-        raise InvariantError(f"the towers of a space must have equal dimensions, not {shown}")
+        by_tower = ", ".join(f"{m}: {e.dim}" for m, e in encoders.items())
+        raise InvariantError(f"the towers of a space must have equal dimensions, not {by_tower}")
     return dims.pop()

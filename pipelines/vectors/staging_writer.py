@@ -1,7 +1,7 @@
-"""Commits what comes out of the actor pool to staging: several units at a time, while others run.
+"""Commits the results of the actor pool to staging, several units at a time, in a thread.
 
-A commit costs the same for one row as for thousands, and each one makes the next a little slower.
-So the longer a run has taken, the more it waits between them: what a killed run loses is a
+A commit costs the same for one row as for thousands, and each commit makes the next one a little
+slower. So the time between commits grows with the age of the run: a killed run loses at most a
 fiftieth of its time, or the last second.
 """
 
@@ -13,15 +13,22 @@ import pyarrow as pa
 
 from store.tables.staging import Entry, StageRun, UnitOutcome
 
+# A commit is due after so many bytes, or after the larger of `_SECONDS` and 1 / `_SHARE` of the age
+# of the run.
 _BYTES = 32 << 20
 _SECONDS = 1.0
 _SHARE = 50
 
 
 class StagingWriter:
-    """Takes units' rows, for the length of a `with` block; all are committed when it ends well.
+    """Collects the rows of units and commits them; a context manager.
 
-    At most two commits' rows are in memory: those that are written, and those that gather.
+    All rows are committed at the end of the block, unless it raised. Memory holds the rows of at
+    most two commits: one that is being written, and one that is being collected.
+
+    Attributes:
+        parts: how many parts were added, with and without a vector.
+        kept: how many parts with a vector were added.
     """
 
     def __init__(self, run: StageRun):
@@ -47,16 +54,21 @@ class StagingWriter:
             self._thread.shutdown()
 
     def add(self, name: str, rows: pa.RecordBatch, entries: list[Entry]) -> None:
-        """Take a unit: its rows, as the staging's schema has them, and who has none."""
-        self._name = self._name or name  # the first lends the commit its name
+        """Add a unit.
+
+        Args:
+            rows: its vectors, with the schema of the staging.
+            entries: its parts that failed.
+        """
+        self._name = self._name or name  # a commit is named after its first unit
         self._rows += [rows] if rows.num_rows else []
         self._entries += entries
         self._bytes += rows.nbytes
         self.parts += rows.num_rows + len(entries)
         self.kept += rows.num_rows
         now = time.monotonic()
-        patience = max(_SECONDS, (now - self._started) / _SHARE)
-        if self._bytes >= _BYTES or now - self._since >= patience:
+        interval = max(_SECONDS, (now - self._started) / _SHARE)
+        if self._bytes >= _BYTES or now - self._since >= interval:
             self._commit()
 
     def _commit(self) -> None:

@@ -79,6 +79,14 @@ class Correction:
             )
         return self.extend(rows, ids)
 
+    def map_queries(self, queries: Array) -> Array:
+        """The vectors (m, d) to search `vectors` with: unit queries, since no method moves them.
+
+        Raises:
+            InputError: a query is zero or not finite.
+        """
+        return unit_rows(as_matrix(queries, "queries"), "queries")
+
     def rank(self, queries: Array, k: int, where: Any = None) -> tuple[Array, Array]:
         """The k best items of each query, by exact brute-force search.
 
@@ -96,14 +104,14 @@ class Correction:
         """
         if k != int(k) or k < 1:
             raise InputError(f"k must be a whole number of at least 1, not {k!r}")
-        rows = as_matrix(queries, "queries")
+        rows = self.map_queries(queries)
         vectors, bias = numpy_if_cpu(self.vectors), numpy_if_cpu(self.bias)
         if rows.shape[1] != vectors.shape[1]:
             raise InputError(
                 f"queries have {rows.shape[1]} dims and the gallery {vectors.shape[1]}: "
                 "both must come from the same space"
             )
-        rows = convert_like(unit_rows(rows, "queries"), vectors)
+        rows = convert_like(rows, vectors)
         admitted = None if where is None else _admitted_rows(where, vectors)
         flag = None if self.flag is None else numpy_if_cpu(self.flag)
         if admitted is not None:

@@ -1,163 +1,115 @@
-"""Cross-fitting: measure many corrections on pairs that they were not fitted on.
+"""Cross-fitting: measure many corrections on pairs that the banks have not seen.
 
-Pairs are split into folds. Queries that share a sample or a duplicate cluster are in the same fold.
-For each fold, the corrections are fitted on the banks without the samples of that fold. So no query
-is judged by a bank that contains its own sample, even if banks and pairs overlap.
+An honest trial treats the right item of a query and its competitors alike. If the competitors'
+own captions are in the query bank and those of the right item are not, the bank lowers the right
+item for its competitors and never the other way round, and every correction looks worse than it is.
+So a trial ranks only gallery rows whose sample is not in the banks. If the pairs are apart from the
+banks, one fit is enough. If they overlap, the pairs are halved at random several times: one half
+stays in the banks, the other is judged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from store.corrections.correction import Correction
 from store.corrections.evaluate import evaluate
 from store.corrections.fit import Spec, fit_many
-from store.corrections.kernels.arrays import Array, to_numpy
-from store.corrections.kernels.masks import as_ids
+from store.corrections.trial_samples import Samples, group_queries, renumber
+from store.metrics.hubness import skewness
 from store.metrics.retrieval import Relevant
 
 K = 10  # length of the result lists that k-occurrence is counted in
-MOST_QUERIES, MOST_ITEMS = 2_000, 10_000  # more take minutes and do not make a choice more certain
+HALVINGS = 3
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Results of every candidate on every held-out query.
+    """Results of every candidate on m judged queries.
 
     Attributes:
-        reciprocal_ranks: (candidates, m) reciprocal rank of the best relevant item.
-        k_occurrence: (candidates, folds, n) k-occurrence over the queries of each fold.
-        fold: (m,) fold of each query.
+        reciprocal_ranks: (candidates, m) reciprocal rank of the best relevant item; the mean over
+            the rounds in which the query was judged.
+        recalled: (candidates, m) share of the rounds in which a relevant item was first.
+        k_skewness: (candidates,) skewness of the k-occurrence, the mean over rounds.
         groups: (m,) group of each query; a bootstrap draws a group as a unit.
     """
 
     reciprocal_ranks: np.ndarray
-    k_occurrence: np.ndarray
-    fold: np.ndarray
+    recalled: np.ndarray
+    k_skewness: np.ndarray
     groups: np.ndarray
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Pairs and banks with their ids, as `select` takes them, as numpy arrays."""
+class Round(NamedTuple):
+    """One fit: the judged queries, and bool arrays of the bank rows and gallery rows that stay."""
 
-    gallery: np.ndarray
+    queries: np.ndarray
     query_bank: np.ndarray
     gallery_bank: np.ndarray
-    queries: np.ndarray
-    relevant: Relevant
-    gallery_ids: np.ndarray | None
-    query_bank_ids: np.ndarray | None
-    gallery_bank_ids: np.ndarray | None
-    exclude: np.ndarray | None = None
+    gallery: np.ndarray
 
 
-def sample_pairs(
-    rng: np.random.Generator,
-    *,
-    gallery: Array,
-    query_bank: Array,
-    gallery_bank: Array,
-    queries: Array,
-    relevant: Relevant,
-    gallery_ids: Any,
-    query_bank_ids: Any,
-    gallery_bank_ids: Any,
-    exclude: np.ndarray | None,
-) -> Samples:
-    """Draw at most `MOST_QUERIES` queries that have relevant items, and a gallery for them.
-
-    The gallery holds all relevant items of these queries and random other items, up to
-    `MOST_ITEMS` in all. Arguments are those of `select`.
-    """
-    query_index = np.flatnonzero(relevant.count > 0)
-    if query_index.size > MOST_QUERIES:
-        query_index = np.sort(rng.choice(query_index, MOST_QUERIES, replace=False))
-    drawn = np.isin(relevant.query, query_index)
-    answers = np.unique(relevant.rows[drawn])
-    others = np.setdiff1d(np.arange(gallery.shape[0]), answers)
-    free = max(MOST_ITEMS - answers.size, 0)
-    if others.size > free:
-        others = rng.choice(others, free, replace=False)
-    items = np.sort(np.concatenate([answers, others]))
-    excluded = None
-    if exclude is not None:
-        rows = exclude[query_index]
-        excluded = np.searchsorted(items, rows)
-        excluded[items[np.minimum(excluded, items.size - 1)] != rows] = -1
-    ids = as_ids(gallery_ids, gallery.shape[0], "gallery_ids")
-    bank_queries, bank_items = to_numpy(query_bank), to_numpy(gallery_bank)
-    return Samples(
-        gallery=to_numpy(gallery[items]),
-        query_bank=bank_queries,
-        gallery_bank=bank_items,
-        queries=to_numpy(queries[query_index]),
-        relevant=Relevant(
-            np.searchsorted(query_index, relevant.query[drawn]),
-            np.searchsorted(items, relevant.rows[drawn]),
-            relevant.count[query_index],
-        ),
-        gallery_ids=None if ids is None else ids[items],
-        query_bank_ids=as_ids(query_bank_ids, len(bank_queries), "query_bank_ids"),
-        gallery_bank_ids=as_ids(gallery_bank_ids, len(bank_items), "gallery_bank_ids"),
-        exclude=excluded,
-    )
-
-
-def cross_fit(
-    specs: Sequence[Spec], samples: Samples, folds: int, rng: np.random.Generator
-) -> Trial:
-    """Fit every candidate once per fold, and measure it on the queries of that fold."""
+def cross_fit(specs: Sequence[Spec], samples: Samples, rng: np.random.Generator) -> Trial:
+    """Fit every candidate on the banks of each round, and measure it on the round's queries."""
     groups = group_queries(samples.relevant, samples.gallery_ids)
-    fold = assign_folds(groups, folds, rng)
-    reciprocal_ranks = np.empty((len(specs), fold.size))
-    counts = np.zeros((len(specs), folds, len(samples.gallery)), dtype=np.int64)
-    corrections: list[Correction] = []
-    last_keep = None
-    for f in range(folds):
-        queries = np.flatnonzero(fold == f)
-        keep = [
-            ~_shares_sample(ids, samples, queries, len(bank))
-            for ids, bank in (
-                (samples.query_bank_ids, samples.query_bank),
-                (samples.gallery_bank_ids, samples.gallery_bank),
+    total = np.zeros((2, len(specs), len(groups)))
+    judged = np.zeros(len(groups))
+    skews: list[list[float]] = []
+    for one in _rounds(samples, groups, rng):
+        items = np.flatnonzero(one.gallery)
+        relevant = _of_queries(samples.relevant, one.queries, items)
+        exclude = None
+        if samples.exclude is not None:
+            exclude = renumber(samples.exclude[one.queries], items)
+        skews.append([])
+        for i, correction in enumerate(_fit(specs, samples, one)):
+            result = evaluate(
+                correction, samples.queries[one.queries], relevant, k=K, exclude=exclude
             )
-        ]
-        keep = [rows if rows.any() else ~rows for rows in keep]
-        # If banks and pairs do not overlap, all folds keep the same rows and need only one fit.
-        if last_keep is None or not all(map(np.array_equal, keep, last_keep)):
-            corrections, last_keep = _fit(specs, samples, keep), keep
-        relevant = _of_queries(samples.relevant, queries)
-        exclude = None if samples.exclude is None else samples.exclude[queries]
-        for i, correction in enumerate(corrections):
-            result = evaluate(correction, samples.queries[queries], relevant, k=K, exclude=exclude)
-            reciprocal_ranks[i, queries] = result.reciprocal_ranks
-            counts[i, f] = result.counts
-    return Trial(reciprocal_ranks, counts, fold, groups)
+            ranks = result.reciprocal_ranks
+            total[:, i, one.queries] += ranks, ranks == 1
+            skews[-1].append(skewness(result.counts))
+        judged[one.queries] += 1
+    index = np.flatnonzero(judged)
+    reciprocal_ranks, recalled = total[:, :, index] / judged[index]
+    return Trial(reciprocal_ranks, recalled, np.mean(skews, axis=0), groups[index])
 
 
-def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:
-    """(m,) one number for all queries that share the id of a relevant item, also indirectly.
+def _rounds(samples: Samples, groups: np.ndarray, rng: np.random.Generator) -> Iterator[Round]:
+    """One round if at least half of the pairs are apart from the banks, else random halvings."""
+    everything = [np.ones(len(b), bool) for b in (samples.query_bank, samples.gallery_bank)]
+    in_banks = _in_banks(samples, everything)
+    shared = np.zeros(len(groups), bool)
+    shared[samples.relevant.query[in_banks[samples.relevant.rows]]] = True
+    if shared.mean() <= 0.5:
+        yield Round(np.flatnonzero(~shared), everything[0], everything[1], ~in_banks)
+        return
+    names = np.unique(groups)
+    for _ in range(HALVINGS):
+        first = np.isin(groups, rng.permutation(names)[: names.size // 2])
+        for side in (first, ~first):
+            queries = np.flatnonzero(side)
+            keep = [
+                ~_shares_sample(ids, samples, queries, len(bank))
+                for ids, bank in (
+                    (samples.query_bank_ids, samples.query_bank),
+                    (samples.gallery_bank_ids, samples.gallery_bank),
+                )
+            ]
+            if queries.size and all(rows.any() for rows in keep):
+                yield Round(queries, keep[0], keep[1], ~_in_banks(samples, keep))
 
-    Args:
-        relevant: the relevant gallery rows of m queries.
-        ids: (n,) ids of the gallery rows; without ids, each row is its own id.
-    """
-    if ids is None:
-        codes = relevant.rows
-    else:
-        codes = np.unique(ids, return_inverse=True)[1][relevant.rows]
-    label = np.arange(relevant.count.size)
-    while True:
-        least = np.full(codes.max(initial=-1) + 1, relevant.count.size)
-        np.minimum.at(least, codes, label[relevant.query])
-        joined = label.copy()
-        np.minimum.at(joined, relevant.query, least[codes])
-        if (joined == label).all():
-            return label
-        label = joined
+
+def _in_banks(samples: Samples, keep: list[np.ndarray]) -> np.ndarray:
+    """(n,) bool, True for a gallery row whose sample is in a bank, of its rows that stay."""
+    inside = np.zeros(len(samples.gallery), bool)
+    for ids, rows in zip((samples.query_bank_ids, samples.gallery_bank_ids), keep, strict=True):
+        if ids is not None and samples.gallery_ids is not None:
+            inside |= np.isin(samples.gallery_ids, ids[rows])
+    return inside
 
 
 def assign_folds(groups: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
@@ -170,26 +122,28 @@ def _shares_sample(ids: Any, samples: Samples, queries: np.ndarray, rows: int) -
     """(rows,) bool, True for a bank row of the same sample as a relevant item of these queries."""
     if ids is None or samples.gallery_ids is None:
         return np.zeros(rows, dtype=bool)
-    in_fold = np.isin(samples.relevant.query, queries)
-    return np.isin(ids, samples.gallery_ids[samples.relevant.rows[in_fold]])
+    of_queries = np.isin(samples.relevant.query, queries)
+    return np.isin(ids, samples.gallery_ids[samples.relevant.rows[of_queries]])
 
 
-def _of_queries(relevant: Relevant, queries: np.ndarray) -> Relevant:
-    """The relevant rows of some queries (ascending), with the queries renumbered from 0."""
-    selected = np.isin(relevant.query, queries)
-    renumbered = np.searchsorted(queries, relevant.query[selected])
-    return Relevant(renumbered, relevant.rows[selected], relevant.count[queries])
+def _of_queries(relevant: Relevant, queries: np.ndarray, items: np.ndarray) -> Relevant:
+    """The relevant rows of some queries among some items (both ascending), renumbered from 0."""
+    selected = np.isin(relevant.query, queries) & np.isin(relevant.rows, items)
+    query = np.searchsorted(queries, relevant.query[selected])
+    rows = np.searchsorted(items, relevant.rows[selected])
+    return Relevant(query, rows, np.bincount(query, minlength=queries.size))
 
 
-def _fit(specs: Sequence[Spec], samples: Samples, keep: list[np.ndarray]) -> list[Correction]:
-    """Fit on the bank rows in `keep`: one bool array each for query bank and gallery bank."""
-    query_ids, gallery_ids = samples.query_bank_ids, samples.gallery_bank_ids
+def _fit(specs: Sequence[Spec], samples: Samples, one: Round) -> list[Correction]:
+    def kept(ids: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+        return None if ids is None else ids[rows]
+
     return fit_many(
         specs,
-        gallery=samples.gallery,
-        query_bank=samples.query_bank[keep[0]],
-        gallery_bank=samples.gallery_bank[keep[1]],
-        gallery_ids=samples.gallery_ids,
-        query_bank_ids=None if query_ids is None else query_ids[keep[0]],
-        gallery_bank_ids=None if gallery_ids is None else gallery_ids[keep[1]],
+        gallery=samples.gallery[one.gallery],
+        query_bank=samples.query_bank[one.query_bank],
+        gallery_bank=samples.gallery_bank[one.gallery_bank],
+        gallery_ids=kept(samples.gallery_ids, one.gallery),
+        query_bank_ids=kept(samples.query_bank_ids, one.query_bank),
+        gallery_bank_ids=kept(samples.gallery_bank_ids, one.gallery_bank),
     )

@@ -73,6 +73,29 @@ def no_state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {}
 
 
+class MovedQueries(NamedTuple):
+    """The queries that the second method of a composition is fitted on.
+
+    Attributes:
+        rows: (m, d) float32 of unit length.
+        scale: one unit of their scores is `scale` units of q . g'.
+        offset: (d,) what was subtracted from the queries, or None. A score of the moved query is
+            q . g' - offset . g', divided by its length before it was scaled to unit length.
+    """
+
+    rows: Array
+    scale: float = 1.0
+    offset: Array | None = None
+
+    def fold(self, vectors: Array | None, bias: Array) -> Array:
+        """A bias (n,) for scores of the moved queries, as a bias for q . g'. `vectors` are g'."""
+        return bias if self.offset is None else vectors @ self.offset + self.scale * bias
+
+
+def keep_queries(params: Params, state: Mapping[str, Array], queries: Array) -> MovedQueries:
+    return MovedQueries(queries)
+
+
 @dataclass(frozen=True)
 class Method:
     """One correction method.
@@ -86,6 +109,8 @@ class Method:
         query_needs: the statistics of the query bank that it needs, from its parameters.
         gallery_needs: the statistics of the gallery bank that it needs, from its parameters.
         state: `state(params, banks)` computes arrays once from the banks.
+        move_queries: `move_queries(params, state, queries)` returns the bank queries that a second
+            method is fitted on; see `MovedQueries`.
         dynamic: True if it corrects only the queries whose raw top item is flagged as a hub. The
             threshold of the flag has the rank `params["k"]`.
         moves: True if g' differs from g.
@@ -101,6 +126,7 @@ class Method:
     query_needs: Callable[[Params], Needs] = no_needs
     gallery_needs: Callable[[Params], Needs] = no_needs
     state: Callable[[Params, FitBanks], dict[str, Array]] = no_state
+    move_queries: Callable[[Params, Mapping[str, Array], Array], MovedQueries] = keep_queries
     dynamic: bool = False
     moves: bool = False
     composes: bool = False

@@ -21,7 +21,7 @@ from store.corrections.kernels.arrays import (
 )
 from store.corrections.kernels.masks import as_ids
 from store.corrections.kernels.threads import Span, each
-from store.corrections.method import FitBanks
+from store.corrections.method import FitBanks, MovedQueries
 from store.corrections.recipe import NONE, Recipe
 from store.errors import InputError
 
@@ -39,12 +39,14 @@ class Group(NamedTuple):
         mover: one of the recipes; all have the same first method with the same parameters.
         state: state of the first method.
         scanner: bank statistics of the moved rows.
+        moved: the bank queries that the second method is fitted on.
         members: for each recipe, its index and the state of its second method.
     """
 
     mover: Recipe
     state: dict[str, Array]
     scanner: BankScanner
+    moved: MovedQueries
     members: list[tuple[int, dict[str, Array]]]
 
 
@@ -69,19 +71,21 @@ class Prepared:
         recipes = [self.recipes[i] for i in indices]
         mover = recipes[0]
         state = mover.first.state(mover.first_params, self.banks)
-        scanner = self.raw_scanner
+        scanner, moved = self.raw_scanner, MovedQueries(self.banks.query)
         if mover.first.name != NONE.name and any(r.second.name != NONE.name for r in recipes):
+            moved = mover.first.move_queries(mover.first_params, state, self.banks.query)
             scanner = BankScanner(
-                self._moved_banks(mover, state), [(r.second, r.second_params) for r in recipes]
+                self._moved_banks(mover, state, moved.rows),
+                [(r.second, r.second_params) for r in recipes],
             )
         members = [
             (i, self.recipes[i].second.state(self.recipes[i].second_params, scanner.banks))
             for i in indices
         ]
-        return Group(mover, state, scanner, members)
+        return Group(mover, state, scanner, moved, members)
 
-    def _moved_banks(self, mover: Recipe, state: dict[str, Array]) -> FitBanks:
-        """The banks, with the gallery bank moved in the same way as gallery rows."""
+    def _moved_banks(self, mover: Recipe, state: dict[str, Array], queries: Array) -> FitBanks:
+        """Moved bank queries, and the gallery bank moved in the same way as gallery rows."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
         moved = empty_like(items, tuple(items.shape), "float32")
 
@@ -94,7 +98,7 @@ class Prepared:
             moved[rows] = compiled.vectors
 
         each(work, items.shape[0], items)
-        return FitBanks(self.banks.query, moved, self.banks.query_ids, ids)
+        return FitBanks(queries, moved, self.banks.query_ids, ids)
 
     def apply(self, gallery: Array, ids: Any = None) -> list[Applied]:
         """Vectors, bias and flag of gallery rows under each recipe, in one pass.
@@ -143,7 +147,7 @@ class Prepared:
         raw = self.raw_scanner.statistics(block, ids)
         for group in self.groups:
             mover = group.mover
-            moved = mover.first.compile(mover.first_params, group.state, block, raw).vectors
+            moved, own_bias = mover.first.compile(mover.first_params, group.state, block, raw)
             rows = block if moved is None else moved
             shared = group.scanner is self.raw_scanner
             statistics = raw if shared else group.scanner.statistics(rows, ids)
@@ -151,11 +155,14 @@ class Prepared:
                 r = self.recipes[index]
                 compiled = r.second.compile(r.second_params, state, rows, statistics)
                 vectors = moved if compiled.vectors is None else compiled.vectors
+                bias = own_bias
+                if compiled.bias is not None:
+                    bias = group.moved.fold(vectors, compiled.bias)
                 flag = None
                 if r.second.dynamic:
                     assert statistics.query is not None
                     flag = statistics.query.margins[r.second_params["k"]] >= FLAG_MARGIN
-                yield index, vectors, compiled.bias, flag
+                yield index, vectors, bias, flag
 
 
 def _allocate(rows: Array, r: Recipe) -> Applied:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from store.corrections.method import Compiled, Method, Params
+from store.corrections.method import Compiled, Method, Params, keep_queries
 from store.corrections.methods import (
+    canonical,
     centered,
     csls,
     dual_inverted_softmax,
@@ -15,6 +16,7 @@ from store.corrections.methods import (
     invgc_local,
     local_scaling,
     nnn,
+    sinkhorn,
 )
 from store.errors import InputError
 
@@ -34,7 +36,9 @@ METHODS: dict[str, Method] = {
         local_scaling.METHOD,
         invgc.METHOD,
         invgc_local.METHOD,
+        sinkhorn.METHOD,
         centered.METHOD,
+        canonical.METHOD,
     )
 }
 JOIN = "__"  # invgc_local__k is the parameter k of invgc_local
@@ -125,6 +129,11 @@ def recipe(name: str, params: Params | None = None) -> Recipe:
         movers = " or ".join(m.name for m in METHODS.values() if m.composes)
         raise InputError(f"{name!r} cannot be composed: use {movers}, then '+', then a bias method")
     first, second = methods
+    if second.dynamic and first.move_queries is not keep_queries:
+        raise InputError(
+            f"{name!r} cannot be composed: {first.name} has a bias of its own, and {second.name}"
+            " corrects some queries only"
+        )
     first_params, second_params = _split_params(first, second, params)
     return Recipe(
         f"{first.name}+{second.name}",

@@ -1,9 +1,11 @@
 """Choose a correction on held-out pairs. This is the setting `auto` of a direction.
 
-Each candidate (a method with its parameters) is measured by its mean reciprocal rank on held-out
-pairs, with cross-fitting: the setting that is best on nine folds is judged on the tenth. Among the
-candidates that are within `NEAR_TIE` of the best, the one with the least skewed k-occurrence is
-chosen. Raw scores are kept unless the choice has a gain over raw that chance does not explain.
+Each candidate (a method with its parameters) is measured by its mean reciprocal rank on pairs that
+the banks have not seen (`store.corrections.crossfit`). The default is NNN at half strength, which
+helps in nearly every space and harms in nearly none. Another candidate is chosen if it is better
+than the default with 90% certainty, raw scores if they are better than the choice with the same
+certainty. Banks of another origin than the pairs' queries (`own_bank` is False), and banks of few
+rows, get no such credit: there raw is the default, and the gain must be shown.
 """
 
 from collections.abc import Iterable
@@ -12,26 +14,25 @@ from typing import Any
 
 import numpy as np
 
+from store.corrections.candidates import CANDIDATES, candidate_recipes, usable
 from store.corrections.correction import Correction
-from store.corrections.crossfit import Trial, cross_fit, sample_pairs
+from store.corrections.crossfit import Trial, assign_folds, cross_fit
 from store.corrections.evaluate import check_exclude
 from store.corrections.fit import Spec, fit
 from store.corrections.kernels.arrays import Array, as_matrix
 from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.method import Params
-from store.corrections.recipe import METHODS, Recipe, recipe
+from store.corrections.recipe import Recipe, recipe
+from store.corrections.trial_samples import infer_ids, sample_pairs
 from store.errors import InputError
-from store.metrics.hubness import skewness
 from store.metrics.intervals import Interval, bootstrap_many, paired_bootstrap
 from store.metrics.retrieval import Relevant
 
 FOLDS = 10
-LEAST_PAIRS = 100
-NEAR_TIE = 0.005  # difference in mean reciprocal rank
-CONFIDENCE = 0.5  # level of the interval that must lie above zero: a gain in 3 of 4 resamples
-
-CANDIDATES = (*(name for name in METHODS if name != "none"), "invgc_local+nnn",
-              "invgc_local+inverted_softmax")  # fmt: skip
+LEAST_PAIRS = 20  # for a trial
+LEAST_OWN_ROWS = 50  # rows of a query bank that a default is trusted on
+CERTAIN = 1.28  # standard errors: the normal quantile of 90%
+DEFAULT = ("nnn", {"alpha": 0.5, "k": 16})
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,20 @@ class Choice:
     table: list[dict[str, Any]]
     reason: str
 
+    def fit(self, **arrays: Any) -> Correction:
+        """Fit the chosen method to a gallery. Arguments are those of `store.corrections.fit`."""
+        return fit(self.method, **arrays, **self.params)
+
 
 @dataclass(frozen=True)
-class Selection:
-    """The chosen correction, fitted to the whole gallery, with the fields of `Choice`."""
+class Selection(Choice):
+    """A choice, and the correction fitted to the gallery that it was made on.
+
+    Attributes:
+        correction: fitted to the whole gallery. `fit` takes the choice to another gallery.
+    """
 
     correction: Correction
-    method: str
-    params: Params
-    gain: Interval | None
-    table: list[dict[str, Any]]
-    reason: str
 
 
 def select(
@@ -78,6 +82,7 @@ def select(
     gallery_bank_ids: Any = None,
     exclude: Any = None,
     methods: Iterable[Spec] | None = None,
+    own_bank: bool | None = None,
     seed: int = 0,
 ) -> Selection:
     """Choose a method and its parameters on pairs, and fit them to the gallery.
@@ -93,13 +98,15 @@ def select(
         relevant: the relevant gallery rows of each query: an (m,) integer array, or a sequence of
             m lists of rows. Queries without relevant rows are left out.
         gallery_ids: ids (n,) of samples or duplicate clusters. Give all ids if banks and pairs
-            may overlap: bank rows of a query's own sample are then masked.
+            may overlap. Without any ids, rows that they have in common are found by equality.
         query_bank_ids: ids (b,) of the bank queries.
         gallery_bank_ids: ids (h,) of the bank items.
         exclude: (m,) a gallery row that is removed from that query's ranking, or -1. Use it for
             a query that is itself an item of the gallery.
         methods: names, each tried with its grid of parameters, or (name, parameters) pairs.
             All methods by default.
+        own_bank: whether the query bank is of the same origin as the queries to come, such as the
+            corpus's own captions. None: if the banks have ids.
         seed: seed of all random draws.
 
     Returns:
@@ -120,17 +127,16 @@ def select(
         gallery_bank_ids=gallery_bank_ids,
         exclude=exclude,
         methods=methods,
+        own_bank=own_bank,
         seed=seed,
     )
-    correction = fit(
-        choice.method,
+    correction = choice.fit(
         gallery=gallery,
         query_bank=query_bank,
         gallery_bank=gallery_bank,
         gallery_ids=gallery_ids,
         query_bank_ids=query_bank_ids,
         gallery_bank_ids=gallery_bank_ids,
-        **choice.params,
     )
     return Selection(correction=correction, **vars(choice))
 
@@ -148,10 +154,10 @@ def choose_method(
     gallery_bank_ids: Any = None,
     exclude: Any = None,
     methods: Iterable[Spec] | None = None,
+    own_bank: bool | None = None,
     seed: int = 0,
 ) -> Choice:
     """Choose a method and its parameters as `select` does, without fitting them to the gallery."""
-    candidates = candidate_recipes(CANDIDATES if methods is None else methods)
     rng = np.random.default_rng(seed)
     items = as_matrix(gallery, "gallery").shape[0]
     right = Relevant.of(relevant, items)
@@ -161,81 +167,92 @@ def choose_method(
             f"relevant has {len(right.count)} entries for {query_rows.shape[0]} queries: give the"
             " relevant gallery rows of each query"
         )
-    pairs = int((right.count > 0).sum())
-    if pairs < LEAST_PAIRS:
-        reason = f"raw, because {pairs} pairs are too few to choose on (at least {LEAST_PAIRS})"
-        return Choice("none", {}, None, [], reason)
-    samples = sample_pairs(
-        rng,
-        gallery=gallery,
-        query_bank=query_bank,
-        gallery_bank=gallery_bank,
-        queries=query_rows,
-        relevant=right,
-        gallery_ids=gallery_ids,
-        query_bank_ids=query_bank_ids,
-        gallery_bank_ids=gallery_bank_ids,
-        exclude=None if exclude is None else check_exclude(exclude, right, items),
+    if own_bank is None:
+        own_bank = query_bank_ids is not None
+    trusted = own_bank and as_matrix(query_bank, "query_bank").shape[0] >= LEAST_OWN_ROWS
+    samples = infer_ids(
+        sample_pairs(
+            rng,
+            gallery=gallery,
+            query_bank=query_bank,
+            gallery_bank=gallery_bank,
+            queries=query_rows,
+            relevant=right,
+            gallery_ids=gallery_ids,
+            query_bank_ids=query_bank_ids,
+            gallery_bank_ids=gallery_bank_ids,
+            exclude=None if exclude is None else check_exclude(exclude, right, items),
+        )
     )
-    trial = cross_fit([r.spec for r in candidates], samples, FOLDS, rng)
-    return _decide(candidates, trial, seed)
+    candidates = usable(candidate_recipes(CANDIDATES if methods is None else methods), samples)
+    specs = [r.spec for r in candidates]
+    wanted = recipe(*DEFAULT).spec
+    default = specs.index(wanted) if trusted and wanted in specs else 0
+    pairs = int((right.count > 0).sum())
+    trial = cross_fit(specs, samples, rng) if pairs >= LEAST_PAIRS else None
+    if trial is None or trial.groups.size < LEAST_PAIRS:
+        least = f"(at least {LEAST_PAIRS})"
+        reason = (
+            f"{candidates[default].name}, because {pairs} pairs are too few to choose on {least}"
+        )
+        return Choice(*specs[default], None, [], reason)
+    return _decide(candidates, trial, default, trusted, rng, seed)
 
 
-def _decide(candidates: list[Recipe], trial: Trial, seed: int) -> Choice:
-    """The best candidate on all folds if choosing shows a gain over raw, else raw."""
+def _decide(
+    candidates: list[Recipe],
+    trial: Trial,
+    default: int,
+    trusted: bool,
+    rng: np.random.Generator,
+    seed: int,
+) -> Choice:
+    """The candidate that `best_candidate` takes on all pairs, and the gain of choosing so."""
     table = _table(candidates, trial, seed)
-    best = candidates[best_candidate(trial, np.ones(FOLDS, dtype=bool))]
-    held_out = np.empty(trial.fold.size)  # reciprocal ranks of what the other nine folds choose
+    raw = trial.reciprocal_ranks[0]
+    best = candidates[best_candidate(trial, default, np.ones(raw.size, bool))]
+    held_out = np.empty(raw.size)  # reciprocal ranks of what the other nine folds choose
+    fold = assign_folds(trial.groups, FOLDS, rng)
     for f in range(FOLDS):
-        in_fold = trial.fold == f
-        held_out[in_fold] = trial.reciprocal_ranks[
-            best_candidate(trial, np.arange(FOLDS) != f), in_fold
-        ]
-    compared = (held_out, trial.reciprocal_ranks[0])
-    gain = paired_bootstrap(*compared, groups=trial.groups, seed=seed)
-    narrow = paired_bootstrap(*compared, groups=trial.groups, seed=seed, level=CONFIDENCE)
+        chosen = best_candidate(trial, default, fold != f)
+        held_out[fold == f] = trial.reciprocal_ranks[chosen, fold == f]
+    gain = paired_bootstrap(held_out, raw, groups=trial.groups, seed=seed)
     figures = (
         f"{gain.mean:+.4f} in mean reciprocal rank on held-out pairs, "
-        f"95% interval {gain.low:+.4f} to {gain.high:+.4f}, {trial.fold.size} pairs"
+        f"95% interval {gain.low:+.4f} to {gain.high:+.4f}, {raw.size} pairs"
     )
     if best.name == "none":
         reason = "raw, because no correction was better on the pairs"
     elif gain.high < 0:
         reason = f"raw, because correcting makes the ranking worse: {figures}"
-    elif narrow.low <= 0:
+    elif not trusted and _score(held_out - raw, trial.groups) <= 0:
         reason = f"raw, because the gain is not certain: {figures}"
     else:
         return Choice(best.name, best.params, gain, table, f"{best.name} gains {figures}")
     return Choice("none", {}, gain, table, reason)
 
 
-def candidate_recipes(methods: Iterable[Spec]) -> list[Recipe]:
-    """Raw, then every setting to try. A bare name gives one recipe per setting of its grid; a
-    composition takes the grid of its last method."""
-    recipes = [recipe("none")]
-    for spec in methods:
-        if not isinstance(spec, str):
-            recipes.append(recipe(*spec))
-            continue
-        last = spec.split("+")[-1].strip()
-        grid = METHODS[last].grid if last in METHODS else ({},)
-        prefix = f"{last}__" if "+" in spec else ""
-        recipes += [recipe(spec, {prefix + p: v for p, v in s.items()}) for s in grid]
-    return recipes
-
-
-def best_candidate(trial: Trial, folds: np.ndarray) -> int:
+def best_candidate(trial: Trial, default: int, used: np.ndarray) -> int:
     """The index of the best candidate.
 
     Args:
-        trial: the results of all candidates.
-        folds: (folds,) bool, the folds that may be used.
+        trial: the results of all candidates; the first is raw.
+        default: index of the candidate that is taken unless another one is certainly better.
+        used: (m,) bool, the queries that may be used.
     """
-    used = folds[trial.fold]
-    mrr = trial.reciprocal_ranks[:, used].mean(axis=1)
-    near = np.flatnonzero(mrr >= mrr.max() - NEAR_TIE)
-    skew = [skewness(trial.k_occurrence[i, folds].sum(axis=0)) for i in near]
-    return int(near[np.argmin(skew)])
+    ranks, groups = trial.reciprocal_ranks[:, used], trial.groups[used]
+    scores = [_score(candidate - ranks[default], groups) for candidate in ranks]
+    best = int(np.argmax(scores)) if max(scores) > 0 else default
+    # Zero means that every query has the same rank, so there is nothing to correct.
+    return 0 if _score(ranks[0] - ranks[best], groups) >= 0 else best
+
+
+def _score(differences: np.ndarray, groups: np.ndarray) -> float:
+    """The lower end of the mean difference: above zero, the first is certainly better."""
+    _, group = np.unique(groups, return_inverse=True)
+    mean = differences.mean()
+    deviations = np.bincount(group, differences - mean)
+    return float(mean - CERTAIN * np.sqrt((deviations**2).sum()) / differences.size)
 
 
 def _table(candidates: list[Recipe], trial: Trial, seed: int) -> list[dict[str, Any]]:
@@ -247,11 +264,16 @@ def _table(candidates: list[Recipe], trial: Trial, seed: int) -> list[dict[str, 
             "method": r.name,
             "params": r.params,
             "mrr": float(ranks.mean()),
-            "r@1": float((ranks == 1).mean()),
-            "k_skewness": skewness(counts.sum(axis=0)),
+            "r@1": float(recalled.mean()),
+            "k_skewness": float(skew),
             "gain": gain,
         }
-        for r, ranks, counts, gain in zip(
-            candidates, trial.reciprocal_ranks, trial.k_occurrence, gains.values(), strict=True
+        for r, ranks, recalled, skew, gain in zip(
+            candidates,
+            trial.reciprocal_ranks,
+            trial.recalled,
+            trial.k_skewness,
+            gains.values(),
+            strict=True,
         )
     ]

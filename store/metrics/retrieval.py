@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from store.arrays import ragged_ranges
 from store.errors import InputError
 
 
@@ -72,8 +73,7 @@ def relevant_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
     columns = np.arange(scores.shape[1])
     # Each pass ranks one relevant item of every query. The query with the most relevant items
     # determines the number of passes.
-    first = np.cumsum(relevant.count) - relevant.count
-    nth = np.arange(relevant.query.size) - first[relevant.query]
+    nth = ragged_ranges(0, relevant.count)
     for i in range(int(relevant.count.max(initial=0))):
         index = np.flatnonzero(nth == i)
         query, row = relevant.query[index], relevant.rows[index]
@@ -133,8 +133,7 @@ def average_precision(ranks: np.ndarray, relevant: Relevant) -> np.ndarray:
         relevant: the relevant gallery rows of each query.
     """
     order = np.lexsort((ranks, relevant.query))
-    first = np.cumsum(relevant.count) - relevant.count
-    nth = np.arange(ranks.size) - first[relevant.query] + 1
+    nth = ragged_ranges(0, relevant.count) + 1
     total = np.bincount(relevant.query, nth / ranks[order], relevant.count.size)
     return np.divide(
         total, relevant.count, out=np.full(total.shape, np.nan), where=relevant.count > 0

@@ -16,9 +16,9 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
+from store.arrays import as_matrix
 from store.errors import InputError, NotFoundError
 from store.search.vector_layout import query_vector, unfold
-from store.tables.lance_tables import as_matrix
 from store.tables.releases import Direction
 
 ROW_ID = "_rowid"

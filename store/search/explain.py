@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from store.arrays import as_matrix
 from store.search.corrected_search import (
     ColumnQuery,
     WeightedInput,
@@ -17,7 +18,7 @@ from store.search.corrected_search import (
 )
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
-from store.tables.lance_tables import as_matrix, one_of, quote
+from store.tables.lance_tables import one_of, quote
 
 NEIGHBOURS = 5
 MAX_RANK = 10_000  # raw ranks beyond this are not determined

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.arrays import vector_column
 from store.config import corrections
 from store.errors import NotFoundError
 from store.tables import schema
@@ -201,12 +202,11 @@ def _group(row: LoggedQuery) -> tuple[str, int]:
 
 def _append(tables: Tables, space: str, rows: list[LoggedQuery]) -> None:
     columns = schema.query_log(len(rows[0].vector))
-    values = np.concatenate([row.vector for row in rows]).astype(np.float32, copy=False)
     arrays: list[Any] = [
         pa.array([getattr(row, field.name) for row in rows], field.type)
         for field in list(columns)[:-1]
     ]
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), len(rows[0].vector))
+    vectors = vector_column(np.stack([row.vector for row in rows]).astype(np.float32, copy=False))
     batch = pa.RecordBatch.from_arrays([*arrays, vectors], schema=columns)
     tables.replace(query_log_table(space), columns, [batch], "false", other_width=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 import lancedb
 import numpy as np
 
+from store.arrays import as_matrix
 from store.corrections import Applied, prepare_many
 from store.errors import InputError
 from store.search.corrected_search import (
@@ -21,7 +22,6 @@ from store.search.corrected_search import (
 )
 from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import Banks
-from store.tables.lance_tables import as_matrix
 from store.tables.releases import Release
 
 _MIN_CANDIDATES = 1_000

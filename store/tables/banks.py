@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
+from store.arrays import as_matrix
 from store.errors import EncoderError
 from store.tables import schema
-from store.tables.lance_tables import as_matrix, quote
+from store.tables.lance_tables import quote
 
 LEAST_BANK = 16  # queries; a correction cannot be fitted on fewer
 _DESCRIBED = ["split", "modality", "part_id", "origin", "encoder"]
@@ -77,6 +78,12 @@ class Banks:
         """The split that holds the query bank of a modality: `queries` if it has any, else
         `bank`."""
         return "queries" if modality in self._modalities_of_queries else "bank"
+
+    def is_own(self, modality: str) -> bool:
+        """Whether the query bank of a modality is drawn from the corpus alone."""
+        split = self.query_split(modality)
+        rows = self.select(["origin"], split=split, modality=modality)
+        return set(rows["origin"].to_pylist()) <= {"corpus"}
 
     @cached_property
     def _modalities_of_queries(self) -> set[str]:

@@ -292,12 +292,6 @@ def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) ->
     return taken.select(list(columns)).take(pa.array(order[index]))
 
 
-def as_matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of fixed-size lists of float32 as a matrix (n, d)."""
-    combined = column.combine_chunks()
-    return combined.flatten().to_numpy().reshape(len(combined), column.type.list_size)
-
-
 def quote(value: str) -> str:
     """A string as a literal of Lance's SQL."""
     return "'" + value.replace("'", "''") + "'"

@@ -1,68 +1,181 @@
-"""The signals: measurements of samples. A policy has rules for them by name."""
+"""The signals: every measured column with its type, and the scorer that measures it.
+
+`SCORERS` declares each scorer once: version, columns, whether it is optional. The schema of the
+table `signals`, the run keys, and the scorers themselves are derived from it. A new signal is an
+entry here, a file in `pipelines/signals/scorers/`, and a line in `pipelines/signals/registry.py`.
+
+A signal column is null if the sample has no part to measure, if an optional scorer is turned off,
+or if the scorer failed on this sample (then the ledger has the error).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 MODALITIES = ("image", "text", "audio")
 
-# One nullable column for each signal. Null means that the sample has no such part, that an optional
-# scorer is not switched on, or that the scorer could not measure this sample (see the ledger).
+
+@dataclass(frozen=True)
+class ScorerColumns:
+    """What one scorer adds to the table `signals`.
+
+    Attributes:
+        version: of the scorer. Raise it when the scorer would give other values: the signals of
+            every drop are then out of date, and only this scorer's columns are measured again.
+        columns: its signals with their types. The policy can have rules for them.
+        fingerprints: columns that only the search for duplicates reads; no policy rules.
+        optional: it runs only if corpus.yaml turns it on.
+    """
+
+    version: int
+    columns: Mapping[str, pa.DataType]
+    fingerprints: Mapping[str, pa.DataType] = field(default_factory=dict)
+    optional: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all columns that the scorer gives."""
+        return (*self.columns, *self.fingerprints)
+
+
+# The order of the scorers and of their columns is the order of the columns in the table `signals`.
+# Its schema is hashed into run keys, so a changed order would make every drop out of date.
+SCORERS = {
+    "image_size": ScorerColumns(
+        version=1,
+        columns={
+            "image_width": pa.int32(),
+            "image_height": pa.int32(),
+            "image_min_side": pa.int32(),
+            "image_aspect": pa.float32(),
+            "image_bytes": pa.int64(),
+            "image_format": pa.string(),
+        },
+    ),
+    "image_pixels": ScorerColumns(
+        version=1,
+        columns={
+            "image_animated": pa.int32(),
+            "image_sharpness": pa.float32(),
+            "image_entropy": pa.float32(),
+            "image_brightness": pa.float32(),
+            "image_contrast": pa.float32(),
+            "image_uniformity": pa.float32(),
+        },
+    ),
+    "image_hash": ScorerColumns(
+        version=1,
+        columns={"image_pdq_quality": pa.int32()},
+        fingerprints={"image_pdq": pa.binary(32)},
+    ),
+    "image_copies": ScorerColumns(
+        version=1,
+        columns={},
+        fingerprints={"image_copies": pa.binary(16 * 32), "image_look": pa.binary(32 * 32 * 3)},
+    ),
+    "image_nsfw": ScorerColumns(
+        version=1,
+        columns={"image_nsfw": pa.float32()},
+        optional=True,
+    ),
+    # One scorer for each classifier that corpus.yaml names; it is called after its one column.
+    "image_classifier": ScorerColumns(
+        version=1,
+        columns={
+            "image_aesthetic": pa.float32(),
+            "image_watermark": pa.float32(),
+            "image_class": pa.float32(),
+        },
+        optional=True,
+    ),
+    "text_length": ScorerColumns(
+        version=2,
+        columns={
+            "text_chars": pa.int32(),
+            "text_words": pa.int32(),
+            "text_special_ratio": pa.float32(),
+            "text_digit_ratio": pa.float32(),
+        },
+    ),
+    "text_repetition": ScorerColumns(
+        version=1,
+        columns={
+            "text_repeated_lines": pa.float32(),
+            "text_top_2gram": pa.float32(),
+            "text_top_3gram": pa.float32(),
+            "text_top_4gram": pa.float32(),
+            "text_repeated_5grams": pa.float32(),
+            "text_repeated_10grams": pa.float32(),
+        },
+    ),
+    "text_language": ScorerColumns(
+        version=2,
+        columns={"text_language": pa.string(), "text_language_score": pa.float32()},
+    ),
+    "text_contacts": ScorerColumns(
+        version=1,
+        columns={
+            "text_urls": pa.int32(),
+            "text_emails": pa.int32(),
+            "text_phones": pa.int32(),
+        },
+    ),
+    "text_flagged": ScorerColumns(
+        version=1,
+        columns={"text_flagged_words": pa.int32()},
+    ),
+    "text_boilerplate": ScorerColumns(
+        version=1,
+        columns={"text_boilerplate": pa.string()},
+    ),
+    "audio_length": ScorerColumns(
+        version=2,
+        columns={
+            "audio_seconds": pa.float64(),
+            "audio_rate": pa.int32(),
+            "audio_channels": pa.int32(),
+            "audio_bytes": pa.int64(),
+            "audio_format": pa.string(),
+        },
+    ),
+    "audio_loudness": ScorerColumns(
+        version=1,
+        columns={"audio_loudness": pa.float32()},
+    ),
+    "audio_levels": ScorerColumns(
+        version=1,
+        columns={
+            "audio_clipping": pa.float32(),
+            "audio_silence": pa.float32(),
+            "audio_snr": pa.float32(),
+        },
+    ),
+    "audio_bandwidth": ScorerColumns(
+        version=1,
+        columns={"audio_bandwidth": pa.float32()},
+    ),
+    "audio_speech": ScorerColumns(
+        version=1,
+        columns={"audio_speech": pa.float32()},
+        optional=True,
+    ),
+    "audio_fingerprint": ScorerColumns(
+        version=1,
+        columns={},
+        fingerprints={"audio_fingerprint": pa.binary()},
+    ),
+}
+
 SIGNAL_TYPES: dict[str, pa.DataType] = {
-    "image_width": pa.int32(),
-    "image_height": pa.int32(),
-    "image_min_side": pa.int32(),
-    "image_aspect": pa.float32(),
-    "image_bytes": pa.int64(),
-    "image_format": pa.string(),
-    "image_animated": pa.int32(),
-    "image_sharpness": pa.float32(),
-    "image_entropy": pa.float32(),
-    "image_brightness": pa.float32(),
-    "image_contrast": pa.float32(),
-    "image_uniformity": pa.float32(),
-    "image_pdq_quality": pa.int32(),
-    "image_nsfw": pa.float32(),
-    "image_aesthetic": pa.float32(),
-    "image_watermark": pa.float32(),
-    "image_class": pa.float32(),
-    "text_chars": pa.int32(),
-    "text_words": pa.int32(),
-    "text_special_ratio": pa.float32(),
-    "text_digit_ratio": pa.float32(),
-    "text_repeated_lines": pa.float32(),
-    "text_top_2gram": pa.float32(),
-    "text_top_3gram": pa.float32(),
-    "text_top_4gram": pa.float32(),
-    "text_repeated_5grams": pa.float32(),
-    "text_repeated_10grams": pa.float32(),
-    "text_language": pa.string(),
-    "text_language_score": pa.float32(),
-    "text_urls": pa.int32(),
-    "text_emails": pa.int32(),
-    "text_phones": pa.int32(),
-    "text_flagged_words": pa.int32(),
-    "text_boilerplate": pa.string(),
-    "audio_seconds": pa.float64(),
-    "audio_rate": pa.int32(),
-    "audio_channels": pa.int32(),
-    "audio_bytes": pa.int64(),
-    "audio_format": pa.string(),
-    "audio_loudness": pa.float32(),
-    "audio_clipping": pa.float32(),
-    "audio_silence": pa.float32(),
-    "audio_snr": pa.float32(),
-    "audio_bandwidth": pa.float32(),
-    "audio_speech": pa.float32(),
+    name: kind for scorer in SCORERS.values() for name, kind in scorer.columns.items()
 }
-
-# Fingerprints for finding duplicates. They are measured like signals, but a policy cannot use them.
 FINGERPRINT_TYPES: dict[str, pa.DataType] = {
-    "image_pdq": pa.binary(32),
-    "image_copies": pa.binary(16 * 32),
-    "image_look": pa.binary(32 * 32 * 3),
-    "audio_fingerprint": pa.binary(),
+    name: kind for scorer in SCORERS.values() for name, kind in scorer.fingerprints.items()
 }
 
-# Signals that compare the parts of a sample in one space. Null if a part has no vector.
+# The signals of pairs: how well a sample's parts fit each other in one space. They are measured
+# from vectors, not by scorers, and are null if one of the parts is not embedded.
 _PAIRS = ("text_image", "text_audio", "image_audio")
 PAIR_TYPES: dict[str, pa.DataType] = {
     **{f"{p}_{w}": pa.float32() for p in _PAIRS for w in ("cosine", "corrected", "rank")},
@@ -70,26 +183,3 @@ PAIR_TYPES: dict[str, pa.DataType] = {
     "image_laion_aesthetic": pa.float32(),
     **{f"{m}_cluster": pa.int32() for m in MODALITIES},
 }
-
-# The version of each scorer. Raise it when the scorer's values change: the stage `signals` is then
-# out of date, and only the signals of that scorer are measured again.
-SCORERS = {
-    "image_size": 1,
-    "image_pixels": 1,
-    "image_hash": 1,
-    "image_copies": 1,
-    "text_length": 2,
-    "text_repetition": 1,
-    "text_language": 2,
-    "text_contacts": 1,
-    "text_flagged": 1,
-    "text_boilerplate": 1,
-    "audio_length": 2,
-    "audio_levels": 1,
-    "audio_loudness": 1,
-    "audio_bandwidth": 1,
-    "audio_fingerprint": 1,
-}
-
-# Scorers that run only if corpus.yaml switches them on.
-OPTIONAL = {"image_nsfw": 1, "audio_speech": 1, "image_classifier": 1}

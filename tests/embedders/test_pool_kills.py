@@ -22,7 +22,7 @@ from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
-from store.tables.lance_tables import as_matrix
+from store.arrays import as_matrix
 from store.tables.staging import Counts, record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, begin, deliver

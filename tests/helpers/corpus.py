@@ -1,4 +1,4 @@
-"""A corpus made on the spot: coloured squares with captions, and a space that compares colours."""
+"""A generated corpus: coloured squares with captions, and encoders that compare their colours."""
 
 import io
 import json
@@ -37,7 +37,7 @@ spaces:
 
 
 def _vector(colour: tuple[float, ...], number: int, noise: float) -> np.ndarray:
-    """A colour's own direction, one of the picture's number, and a shared one that makes hubs."""
+    """A vector of the colour, of the number, and of a shared direction that makes hubs."""
     rng = np.random.default_rng(number)
     out = np.zeros(DIM, np.float32)
     out[:3] = np.asarray(colour, np.float32) / 255 - 0.4
@@ -47,7 +47,7 @@ def _vector(colour: tuple[float, ...], number: int, noise: float) -> np.ndarray:
 
 
 class ColourImage:
-    """The mean colour, and the number that is hidden in the first pixel's neighbourhood."""
+    """Encodes the median colour of an image, and the number that is written in its first pixel."""
 
     name = "colour-image"
     version = "1"
@@ -68,7 +68,7 @@ class ColourImage:
 
 
 class ColourText:
-    """The colour that the text names and the number that it ends in."""
+    """Encodes the colour that a text names, and the number at its end."""
 
     name = "colour-text"
     version = "1"
@@ -83,8 +83,8 @@ class ColourText:
         rows = []
         for text in batch:
             words = text.strip(".").split()
-            named = [c for c in COLOURS if c in words]
-            colour = COLOURS[named[0]] if named else (100.0, 100.0, 100.0)
+            colours = [c for c in COLOURS if c in words]
+            colour = COLOURS[colours[0]] if colours else (100.0, 100.0, 100.0)
             last = words[-1] if words else ""
             number = int(last) if last.isdigit() else zlib.crc32(text.encode()) % 60_000
             rows.append(_vector(colour, number, 0.1))
@@ -92,7 +92,7 @@ class ColourText:
 
 
 def picture(colour: tuple[int, int, int], number: int, side: int = 24) -> bytes:
-    """A PNG of one colour, its number written into the corner pixel."""
+    """A PNG of one colour, with the number written into the first pixel."""
     image = Image.new("RGB", (side, side), colour)
     image.putpixel((0, 0), (number // 256, number % 256, 0))
     out = io.BytesIO()
@@ -101,8 +101,13 @@ def picture(colour: tuple[int, int, int], number: int, side: int = 24) -> bytes:
 
 
 def deliver(folder: Path, count: int, first: int = 0, languages: bool = False) -> None:
-    """Write `count` squares and their captions into a drop's folder; with `languages`, captions in
-    German, which the encoder makes nothing of, and for some in two varieties of Portuguese."""
+    """Write `count` squares and their captions into the folder of a drop.
+
+    Args:
+        first: the number of the first square.
+        languages: also write captions in German, which name no colour that the encoder knows, and
+            for some squares in two varieties of Portuguese.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = list(COLOURS)
     for number in range(first, first + count):
@@ -118,12 +123,13 @@ def deliver(folder: Path, count: int, first: int = 0, languages: bool = False) -
 
 
 def begin(root: Path, config: str = CONFIG) -> None:
+    """Make the folder of a corpus, with its corpus.yaml."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "corpus.yaml").write_text(config, encoding="utf-8")
 
 
 class SlowImage(ColourImage):
-    """Takes its time, and writes down what it has encoded, one line a picture."""
+    """Slow; writes a line for each image that it encodes to the file in ENCODED_LOG."""
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         time.sleep(0.02 * len(batch))
@@ -133,7 +139,7 @@ class SlowImage(ColourImage):
 
 
 class SteadyImage(ColourImage):
-    """Long enough at work for something to happen to it."""
+    """Slow enough to be killed while it works."""
 
     def prepare(self, raw: Any) -> np.ndarray:
         time.sleep(0.002)
@@ -145,7 +151,7 @@ class SteadyImage(ColourImage):
 
 
 class PoisonedText(ColourText):
-    """Breaks on captions of certain colours."""
+    """Raises, kills its process or returns NaN for captions that say so."""
 
     def encode(self, batch: list[str]) -> np.ndarray:
         if any("raises" in text for text in batch):
@@ -158,7 +164,7 @@ class PoisonedText(ColourText):
 
 
 class NewerText(ColourText):
-    """The same with other weights."""
+    """`ColourText` with other weights."""
 
     fingerprint = "colour-text@2"
 

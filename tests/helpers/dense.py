@@ -1,8 +1,9 @@
 """Reference implementations of the corrections: float64 loops over full matrices.
 
 They are written from the formulas and share no code with `store.corrections`, so that agreement of
-the two is evidence. Each function takes one gallery row g, the query bank B and the gallery bank H,
-and returns (vector, bias) for ranking by q . vector - bias.
+the two is evidence. Each method takes one gallery row g, the query bank B and the gallery bank H,
+and returns (vector, bias) for ranking by q . vector - bias. Methods that look at pairs of the banks
+take whole banks with their ids, and the id of g.
 """
 
 import numpy as np
@@ -77,6 +78,76 @@ def invgc(g, B, H, *, r_gallery, r_query, full_B=None, full_H=None):
 def centered(g, B, H):
     moved = norm(g - H.mean(0))
     return moved, B.mean(0) @ moved
+
+
+def potentials(B, H, beta, same, iterations=10):
+    """u (h,) and v (m,) of Sinkhorn's iteration on K = exp(beta H B'), and K.
+
+    `same` (h, m) is True for pairs that are left out. Rows or columns without any pair get the
+    geometric mean of the others. The columns of u K v sum to one.
+    """
+
+    def inverse(sums):
+        logs = -np.log(np.where(sums > 0, sums, 1))
+        return np.exp(np.where(sums > 0, logs, logs[sums > 0].mean() if sums.any() else 0))
+
+    K = np.where(same, 0, np.exp(beta * (H @ B.T)))
+    u = np.ones(len(H))
+    v = inverse(u @ K)
+    for _ in range(iterations - 1):
+        u = inverse(K @ v)
+        v = inverse(u @ K)
+    return u, v, K
+
+
+def sinkhorn(g, B, H, *, beta, query_ids=None, gallery_ids=None, row_id=None):
+    """A row with the id of a bank item gets the potentials v that the other items give."""
+    same = np.zeros((len(H), len(B)), bool)
+    keep, others = np.ones(len(B), bool), np.ones(len(H), bool)
+    if query_ids is not None:
+        same = gallery_ids[:, None] == query_ids[None, :]
+        keep, others = query_ids != row_id, gallery_ids != row_id
+    u, v, K = potentials(B, H, beta, same)
+    factor = np.log((v / v.max()).sum() / (v / v.max())[keep].sum())
+    own = 1 / np.maximum(v * (u[others] @ K[others]), 0.1) if not others.all() else np.ones(len(v))
+    terms = beta * (B[keep] @ g) + np.log(v / v.max())[keep]
+    change = 0
+    if not others.all():
+        h = H[~others][0]
+        at_item = beta * (B[keep] @ h) + np.log(v / v.max())[keep]
+        change = lse(at_item + np.log(own[keep])) - lse(at_item)
+    return g, (lse(terms) + factor + change) / beta
+
+
+def canonical(g, B, H, *, mix, ridge, query_ids, gallery_ids, row_id=None):
+    X, Y = norm(B - B.mean(0)), norm(H - H.mean(0))
+    ids = [i for i in np.unique(query_ids) if i in gallery_ids]
+    X = np.array([X[query_ids == i].mean(0) for i in ids])
+    Y = np.array([Y[gallery_ids == i].mean(0) for i in ids])
+    d, n = len(g), len(ids)
+
+    def whiten(Z):
+        C = Z.T @ Z / n
+        return np.linalg.pinv(C + ridge * np.trace(C) / d * np.eye(d))
+
+    W = whiten(Y) @ (Y.T @ X / n) @ whiten(X)
+    c = norm(g - H.mean(0))
+    moved = norm((1 - mix) * c + mix * norm(c @ W))
+    return moved, B.mean(0) @ moved
+
+
+def composed(move, second, g, B, H):
+    """A mover that centres queries, then another method: in terms of the centred query q',
+
+    q . g' = |q - mu| q' . g' + mu . g', and |q - mu| is replaced by its mean over the bank.
+
+    Args:
+        move: a function from a gallery row to its moved row.
+        second: a function (g', B', H') that returns (vector, bias).
+    """
+    centred = B - B.mean(0)
+    vector, bias = second(move(g), norm(centred), np.array([move(h) for h in H]))
+    return vector, B.mean(0) @ vector + np.linalg.norm(centred, axis=1).mean() * bias
 
 
 def none(g, B, H):

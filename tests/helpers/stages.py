@@ -1,4 +1,4 @@
-"""Run the stages of a test corpus without Dagster."""
+"""Runs the stages of a test corpus without Dagster."""
 
 from pathlib import Path
 from pkgutil import resolve_name
@@ -33,9 +33,9 @@ def make(workspace: Workspace) -> None:
 
 
 def curate(root: Path) -> Workspace:
-    """Run what is stale of samples and signals, then duplicates and decisions in any case.
+    """Run samples and signals where they are out of date, then always duplicates and decisions.
 
-    No model runs.
+    No encoder runs.
     """
     workspace = Workspace.open(root)
     _by_drop(workspace, ("samples", "signals"))

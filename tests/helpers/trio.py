@@ -1,4 +1,4 @@
-"""A corpus of three modalities that lie far apart, with the answers to a topic spread over all."""
+"""A corpus with three modalities that are far apart in the space; each topic has parts of all."""
 
 import io
 from pathlib import Path
@@ -36,17 +36,22 @@ corrections:
 
 
 def vector(number: int, modality: str) -> np.ndarray:
-    """Topic, sample, part, and the modality's own corner of the space."""
+    """The vector (DIM,) float32 of a part: the sum of topic, sample, part and modality.
+
+    Not of unit length. The dimensions from `TOPICS + 1` on separate the modalities by `GAP`.
+    """
     order = list(GAP).index(modality)
     sample, part = np.random.default_rng(number), np.random.default_rng([number, order])
     out = 0.3 * sample.normal(size=DIM) + 0.15 * part.normal(size=DIM)
     out[number % TOPICS] += 1.5
-    out[TOPICS] += 0.6 * sample.random()  # some samples are near to everything
+    out[TOPICS] += 0.6 * sample.random()  # hubs: some samples are near to all queries
     out[TOPICS + 1 + order] += GAP[modality]
     return out.astype(np.float32)
 
 
 class _Trio:
+    """An encoder whose input is a sample's number, which each part contains."""
+
     version = "1"
     dim = DIM
     modality = ""

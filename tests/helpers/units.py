@@ -1,4 +1,4 @@
-"""Units of work that take their process down."""
+"""Units of work that kill their process."""
 
 import os
 import signal
@@ -20,16 +20,16 @@ ROW = pa.schema([pa.field("id", pa.string())])
 
 
 class Deadly:
-    """Its rows come; number 3 kills its process the first time, when they are half staged."""
+    """Gives one row. Unit 3 kills its process the first time, while its rows are staged."""
 
     def __init__(self, folder: Path, unit: int):
         self.folder, self.unit = folder, unit
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch({"id": [f"{self.unit}"]}, schema=ROW)
-        tried = self.folder / f"{self.unit}"
-        if self.unit == 3 and not tried.exists():
-            tried.touch()
+        marker = self.folder / f"{self.unit}"
+        if self.unit == 3 and not marker.exists():
+            marker.touch()
             os._exit(1)
 
     def outcome(self) -> UnitOutcome:
@@ -37,7 +37,7 @@ class Deadly:
 
 
 class Unrelenting(Deadly):
-    """Its unit 3 kills its process every time, and leaves no crumbs."""
+    """Unit 3 kills its process every time, and writes no crash markers."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if self.unit == 3:
@@ -46,7 +46,7 @@ class Unrelenting(Deadly):
 
 
 def poisoned(data: bytes, *rest: Any) -> Any:
-    """A decoder that dies as a broken one would: nothing can be caught."""
+    """Decode an image, or die as a broken decoder does, without an exception."""
     if POISON in data:
         os.kill(os.getpid(), signal.SIGKILL)
     return _read_image(data, *rest)
@@ -56,7 +56,7 @@ _read_image = image.read_image
 
 
 class PoisonedIngest(samples_stage.UnitWork):
-    """Reads a unit with a decoder that poison kills."""
+    """Reads a unit with a decoder that dies at `POISON`."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         image.read_image = poisoned
@@ -64,7 +64,7 @@ class PoisonedIngest(samples_stage.UnitWork):
 
 
 class PoisonedSignals(signals_stage.UnitWork):
-    """Measures a unit with one scorer that poison kills."""
+    """Measures a unit; the scorer `text_length` dies at texts with the word poison."""
 
     def __init__(self, plan: Any, unit: Any):
         super().__init__(plan, unit)

@@ -1,4 +1,4 @@
-"""Dagster on a real corpus with a real instance: what runs, what is checked, what is noticed."""
+"""Dagster with a real corpus and a real instance: runs, checks, sensors, and the web page."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ STAGES = [*BY_DROP, *GLOBAL]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[Workspace, list]:
-    """A corpus of two drops, run to its release, and the steps that this took."""
+    """A corpus of two drops with a release, and the steps that made it."""
     root = tmp_path_factory.mktemp("dagster")
     begin(root)
     deliver(root / "drops" / "first", 70)
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[W
 
 @pytest.fixture
 def untouched(tmp_path: Path) -> Workspace:
-    """A corpus of one drop of which nothing has been made."""
+    """A corpus of one drop, without tables."""
     begin(tmp_path)
     deliver(tmp_path / "drops" / "only", 12)
     return Workspace.open(tmp_path)
@@ -79,13 +79,13 @@ def test_definitions_hold_every_stage_and_need_no_corpus_to_load():
     assert {j.name for j in definitions.resolve_all_job_defs()} >= {"drop", "corpus", "everything"}
 
 
-def test_without_a_corpus_the_error_says_what_to_set(monkeypatch):
+def test_the_error_without_a_corpus_names_the_variable(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     with (
-        dg.DagsterInstance.ephemeral() as nowhere,
+        dg.DagsterInstance.ephemeral() as ephemeral,
         pytest.raises(dg.DagsterResourceFunctionError) as raised,
     ):
-        definitions.resolve_job_def("corpus").execute_in_process(instance=nowhere)
+        definitions.resolve_job_def("corpus").execute_in_process(instance=ephemeral)
     assert isinstance(raised.value.__cause__, ConfigError)
     assert VARIABLE in str(raised.value.__cause__)
 
@@ -116,14 +116,14 @@ def test_a_second_run_does_nothing_and_imports_no_engine(made):
     assert out.stdout.split("\n")[:2] == ["[]", "[]"]
 
 
-def test_what_is_up_to_date_is_reported_but_not_made_again(made, instance):
+def test_a_table_that_is_up_to_date_is_reported_and_not_made_again(made, instance):
     workspace, _ = made
     before = workspace.tables.version("samples")
-    seen = metadata(materialise(workspace, "samples", "first", instance), "samples")
-    assert seen["up_to_date"] is True
-    assert (seen["input"], seen["kept"], seen["failed"]) == (71, 70, 1)
-    assert "image/png;base64" in seen["picture"]
-    assert "| image.broken | failed | 1 |" in seen["lost"]
+    shown = metadata(materialise(workspace, "samples", "first", instance), "samples")
+    assert shown["up_to_date"] is True
+    assert (shown["input"], shown["kept"], shown["failed"]) == (71, 70, 1)
+    assert "image/png;base64" in shown["outcomes"]
+    assert "| image.broken | failed | 1 |" in shown["lost"]
     assert workspace.tables.version("samples") == before
 
 
@@ -150,17 +150,17 @@ def test_one_job_makes_a_drop_and_the_corpus(made, instance, monkeypatch):
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_reports_its_counts(made, instance, stage):
     drop = "first" if stage in BY_DROP else None
-    seen = metadata(materialise(made[0], stage, drop, instance), stage)
-    assert seen["input"] == seen["kept"] + seen["rejected"] + seen["failed"]
-    pictured = [v for v in seen.values() if isinstance(v, str) and "data:image/png;base64," in v]
-    assert bool(pictured) == (stage not in ("duplicates", "banks"))
+    shown = metadata(materialise(made[0], stage, drop, instance), stage)
+    assert shown["input"] == shown["kept"] + shown["rejected"] + shown["failed"]
+    images = [v for v in shown.values() if isinstance(v, str) and "data:image/png;base64," in v]
+    assert bool(images) == (stage not in ("duplicates", "banks"))
 
 
-def test_decisions_tell_who_is_excluded_and_curation_writes_the_page(made, instance):
+def test_decisions_show_excluded_groups_and_curation_writes_pages(made, instance):
     workspace, _ = made
-    seen = metadata(materialise(workspace, "decisions", None, instance), "decisions")
-    assert "| second | 10 | 5 | 0.5 |" in seen["kept by drop"]
-    assert "| image_min_side | 24 | 24 | 24 | 0 | min 16 | 0 |" in seen["spread"]
+    shown = metadata(materialise(workspace, "decisions", None, instance), "decisions")
+    assert "| second | 10 | 5 | 0.5 |" in shown["kept by drop"]
+    assert "| image_min_side | 24 | 24 | 24 | 0 | min 16 | 0 |" in shown["signals"]
     written = metadata(materialise(workspace, "curation", None, instance), "curation")
     assert written["page"] == str(workspace.root / "reports" / "curation.html")
     assert "image_min_side" in Path(written["page"]).read_text()
@@ -168,7 +168,7 @@ def test_decisions_tell_who_is_excluded_and_curation_writes_the_page(made, insta
     assert not staleness.stale(workspace, None)
 
 
-def test_a_row_that_is_there_twice_fails_its_check_and_is_made_again(made, instance):
+def test_a_repeated_row_fails_its_check_and_the_table_is_made_again(made, instance):
     workspace, _ = made
     tables = workspace.tables
     rows = tables.open("samples").to_table(filter="drop = 'second'").cast(schema.SAMPLES)
@@ -181,7 +181,7 @@ def test_a_row_that_is_there_twice_fails_its_check_and_is_made_again(made, insta
     assert tables.open("samples").to_table(["id"], filter="drop = 'second'").num_rows == 10
 
 
-def test_a_vector_that_is_no_number_fails_its_check(made, instance):
+def test_a_vector_with_nan_fails_its_check(made, instance):
     workspace, _ = made
     tables, name = workspace.tables, "vectors__colours"
     good = tables.open(name).to_table()
@@ -213,7 +213,7 @@ def test_a_lost_row_of_signals_fails_its_check(made, instance):
     assert run_missing(workspace)[0].stage == "signals"
 
 
-def test_errors_of_pipelines_come_back_as_they_were_raised(untouched, monkeypatch):
+def test_an_error_of_a_pipeline_is_raised_unchanged(untouched, monkeypatch):
     def refuse(*_):
         raise SourceError("the disk is gone")
 
@@ -222,14 +222,14 @@ def test_errors_of_pipelines_come_back_as_they_were_raised(untouched, monkeypatc
         run_missing(untouched)
 
 
-def test_drops_and_stages_that_do_not_exist_are_refused(untouched):
+def test_unknown_drops_and_stages_are_refused(untouched):
     with pytest.raises(InputError, match="delivered: only"):
         run_missing(untouched, drop="onyl")
     with pytest.raises(InputError, match="stages are samples"):
         run_missing(untouched, select="sample")
 
 
-def test_after_a_kill_the_next_run_goes_on_and_clears_the_dead_one(untouched):
+def test_the_run_after_a_kill_resumes_and_marks_the_killed_run_as_failed(untouched):
     script = f"""
 import os, signal
 from pipelines.signals import stage
@@ -248,12 +248,12 @@ run_missing(Workspace.open({str(untouched.root)!r}))
     assert not list((untouched.root / ".dagster" / "alive").iterdir())
 
 
-def test_a_lost_log_learns_from_the_tables_what_is_there(made, tmp_path):
-    lost = replace(made[0], root=tmp_path)
-    with dagster_home.instance(lost) as opened:
-        dagster_home.register(lost, opened)
-        assert dagster_home.catch_up(lost, opened) == 2 * len(BY_DROP) + len(GLOBAL)
-        assert dagster_home.catch_up(lost, opened) == 0
+def test_tables_are_reported_to_an_empty_log(made, tmp_path):
+    copied = replace(made[0], root=tmp_path)  # the same tables, another Dagster home
+    with dagster_home.instance(copied) as opened:
+        dagster_home.add_partitions(copied, opened)
+        assert dagster_home.report_tables(copied, opened) == 2 * len(BY_DROP) + len(GLOBAL)
+        assert dagster_home.report_tables(copied, opened) == 0
         vectors = dg.AssetKey("vectors")
         assert opened.get_materialized_partitions(vectors) == {"first", "second"}
 
@@ -265,7 +265,7 @@ def tick(sensor, workspace: Workspace, opened: dg.DagsterInstance, cursor: str |
         return sensor(context)
 
 
-def test_a_drop_is_requested_once_it_has_stayed_the_same_for_two_ticks(untouched):
+def test_a_drop_is_requested_after_two_ticks_without_changes(untouched):
     with dagster_home.instance(untouched) as opened:
         first = tick(deliveries, untouched, opened)
         assert first.dynamic_partitions_requests[0].partition_keys == ["only"]
@@ -279,7 +279,7 @@ def test_a_drop_is_requested_once_it_has_stayed_the_same_for_two_ticks(untouched
         assert fourth.run_requests[0].run_key != second.run_requests[0].run_key
 
 
-def test_what_is_up_to_date_is_not_requested(made, instance):
+def test_tables_that_are_up_to_date_are_not_requested(made, instance):
     workspace, _ = made
     first = tick(deliveries, workspace, instance)
     assert not first.dynamic_partitions_requests
@@ -287,7 +287,7 @@ def test_what_is_up_to_date_is_not_requested(made, instance):
     assert tick(changes, workspace, instance).skip_message == "everything is up to date"
 
 
-def test_the_corpus_is_requested_when_a_drop_was_made_without_it(untouched):
+def test_the_tables_of_all_drops_are_requested_after_those_of_a_drop(untouched):
     with dagster_home.instance(untouched) as opened:
         assert tick(changes, untouched, opened).skip_message == "no drop has been read yet"
         run_missing(untouched, select=["samples", "signals"])
@@ -296,17 +296,17 @@ def test_the_corpus_is_requested_when_a_drop_was_made_without_it(untouched):
         assert tick(changes, untouched, opened).run_key == request.run_key
 
 
-def test_a_source_that_is_away_makes_the_sensor_wait(untouched):
+def test_the_sensor_waits_for_an_unavailable_source(untouched):
     (untouched.root / "drops").rename(untouched.root / "elsewhere")
     with dagster_home.instance(untouched) as opened:
         assert "is not a folder" in tick(deliveries, untouched, opened).skip_message
 
 
 @pytest.mark.slow
-def test_the_page_materialises(untouched):
+def test_the_web_page_makes_a_table(untouched):
     port = _free_port()
     serve = (
-        # Whoever runs tests in the background may have them ignore what Ctrl-C sends.
+        # A process in the background may have been started with SIGINT ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from pathlib import Path; from orchestration.dagster_web import serve;"
         "from store.workspace import Workspace;"
@@ -314,12 +314,14 @@ def test_the_page_materialises(untouched):
     )
     page = subprocess.Popen([sys.executable, "-c", serve])
     try:
-        _until(lambda: "assetNodes" in _ask(port, _ASSETS) and "samples" in _ask(port, _ASSETS))
-        launched = json.loads(_ask(port, _LAUNCH))["data"]["launchRun"]
+        _wait_until(
+            lambda: "assetNodes" in _query(port, _ASSETS) and "samples" in _query(port, _ASSETS)
+        )
+        launched = json.loads(_query(port, _LAUNCH))["data"]["launchRun"]
         run = launched["run"]["runId"]
-        _until(
+        _wait_until(
             lambda: (
-                "SUCCESS" in _ask(port, f'{{runOrError(runId: "{run}") {{...on Run{{status}}}}}}')
+                "SUCCESS" in _query(port, f'{{runOrError(runId: "{run}") {{...on Run{{status}}}}}}')
             )
         )
         assert staleness.stale(untouched, staleness.drops(untouched)["only"])[0] == "signals"
@@ -336,7 +338,7 @@ _LAUNCH = """mutation {launchRun(executionParams: {
   {...on LaunchRunSuccess {run {runId}} ...on PythonError {message}}}"""
 
 
-def _ask(port: int, query: str) -> str:
+def _query(port: int, query: str) -> str:
     body = json.dumps({"query": query}).encode()
     address = f"http://127.0.0.1:{port}/graphql"
     request = urllib.request.Request(address, body, {"content-type": "application/json"})
@@ -347,10 +349,10 @@ def _ask(port: int, query: str) -> str:
         return ""
 
 
-def _until(holds, seconds: float = 240) -> None:
+def _wait_until(condition, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it took too long"
+    while not condition():
+        assert time.monotonic() < end, f"waited for {seconds} seconds"
         time.sleep(1)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import isotrope
 from isotrope import errors
+from store.arrays import as_matrix
 from store.search.vector_layout import unfold
-from store.tables.lance_tables import as_matrix
 from store.workspace import Workspace
 from tests.helpers.corpus import COLOURS, DIM, ColourImage, ColourText, begin, picture
 

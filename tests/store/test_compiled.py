@@ -15,7 +15,8 @@ DIM, ROWS = 12, 400
 METHODS = [
     "none", "inverted_softmax", "dual_inverted_softmax", "nnn", "csls", "local_scaling", "invgc",
     "invgc_local", "centered", "dynamic_inverted_softmax", "dynamic_dual_inverted_softmax",
-    "invgc_local+nnn", "invgc_local+dynamic_inverted_softmax",
+    "invgc_local+nnn", "invgc_local+dynamic_inverted_softmax", "sinkhorn", "centered+nnn",
+    "centered+sinkhorn", "canonical", "canonical+nnn",
 ]  # fmt: skip
 RNG = np.random.default_rng(5)
 
@@ -36,8 +37,10 @@ def compile_to(folder, methods: dict[str, str]):
     folded, centre = {}, {}
     for m, method in methods.items():
         c = fitted[m] = fit(
-            method, gallery=GALLERY, query_bank=QUERY_BANK, gallery_bank=GALLERY_BANK
-        )
+            method, gallery=GALLERY, query_bank=QUERY_BANK, gallery_bank=GALLERY_BANK,
+            query_bank_ids=np.arange(len(QUERY_BANK)),
+            gallery_bank_ids=np.arange(len(GALLERY_BANK)),
+        )  # fmt: skip
         centre[m] = float(c.bias.mean())
         directions[m] = Direction(m, "image", method, c.params, "", 0, centre=centre[m])
         columns[f"bias_{m}"] = pa.array(c.bias)

@@ -1,4 +1,4 @@
-"""`select` chooses a correction if there is a gain, and raw scores if there is none."""
+"""`select` chooses the candidate that gains most, a trusted default, or raw scores."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store.corrections import crossfit, evaluate, fit, select
-from store.corrections.crossfit import assign_folds, group_queries
+from store.corrections import evaluate, fit, select, trial_samples
+from store.corrections.crossfit import assign_folds
+from store.corrections.trial_samples import group_queries
 from store.errors import InputError
 from store.metrics import Relevant, paired_bootstrap
 from tests.helpers import dense
@@ -64,14 +65,31 @@ def test_the_same_seed_gives_the_same_choice():
     assert (a.method, a.params, a.table, a.reason) == (b.method, b.params, b.table, b.reason)
 
 
-def test_too_few_pairs_mean_raw():
+def test_too_few_pairs_mean_the_default_on_a_bank_of_the_corpus():
     queries, gallery = pairs_with_hubs(2, pairs=99)
-    best = select_from(queries, gallery)
-    assert best.method == "none"
-    assert "99 pairs" in best.reason
-    np.testing.assert_array_equal(best.correction.vectors, gallery)
+    nineteen = [[i] if i < 19 else [] for i in range(99)]
+    best = select_from(queries, gallery, relevant=nineteen)
+    assert (best.method, best.params) == ("nnn", {"alpha": 0.5, "k": 16})
+    assert best.gain is None
+    assert "19 pairs are too few" in best.reason
+    twenty = [[i] if i < 20 else [] for i in range(99)]
+    assert select_from(queries, gallery, relevant=twenty).gain is not None
+
+
+@pytest.mark.parametrize("options", [{"own_bank": False}, {"methods": ["csls"]}, "few rows"])
+def test_too_few_pairs_mean_raw_where_the_default_is_not_trusted(options):
+    queries, gallery = pairs_with_hubs(2, pairs=99)
+    if options == "few rows":
+        ids = np.arange(49)
+        options = {
+            "query_bank": queries[:49], "gallery_bank": gallery[:49], "query_bank_ids": ids,
+            "gallery_bank_ids": ids,
+        }  # fmt: skip
     one_answer = [[0], *([] for _ in range(98))]
-    assert "1 pairs" in select_from(queries, gallery, relevant=one_answer).reason
+    best = select_from(queries, gallery, relevant=one_answer, **options)
+    assert best.method == "none"
+    assert "1 pairs are too few" in best.reason
+    np.testing.assert_array_equal(best.correction.vectors, gallery)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -102,8 +120,8 @@ def test_a_sample_or_cluster_is_never_in_two_folds():
 
 
 def test_a_large_gallery_is_sampled_for_the_choice_and_fitted_in_full(monkeypatch):
-    monkeypatch.setattr(crossfit, "MOST_ITEMS", 150)
-    monkeypatch.setattr(crossfit, "MOST_QUERIES", 120)
+    monkeypatch.setattr(trial_samples, "MOST_ITEMS", 150)
+    monkeypatch.setattr(trial_samples, "MOST_QUERIES", 120)
     queries, gallery = pairs_with_hubs(4)
     best = select_from(queries, gallery, methods=["nnn"])
     assert len(best.correction.bias) == 300

@@ -1,4 +1,4 @@
-"""What takes a process down costs itself, and nothing beside it: real workers, really killed."""
+"""Records that kill their process are lost alone: tests with real workers that are killed."""
 
 import os
 import signal
@@ -45,18 +45,18 @@ def staging(root: Path) -> StageRun:
     return StageRun(str(root), "samples", "a", "key", schema.SAMPLES)
 
 
-# Crumbs
+# Crash markers
 
 
-def test_a_place_is_blamed_for_its_second_death(tmp_path: Path) -> None:
+def test_a_position_is_deadly_after_two_deaths(tmp_path: Path) -> None:
     run = staging(tmp_path)
     for deaths in range(3):
-        crumbs = CrashMarkers(run, "unit")
-        assert crumbs.deaths == ({"record 7": deaths} if deaths else {})
-        assert crumbs.is_deadly("record 7") == (deaths == 2)
-        crumbs.at("record 6")
-        crumbs.at("record 7")
-        os.close(crumbs._file)  # as a process that dies leaves it
+        markers = CrashMarkers(run, "unit")
+        assert markers.deaths == ({"record 7": deaths} if deaths else {})
+        assert markers.is_deadly("record 7") == (deaths == 2)
+        markers.at("record 6")
+        markers.at("record 7")
+        os.close(markers._file)  # the state that a killed process leaves
         blame(run, "unit")
     assert were_left(run)
     assert may_die_again(run, "unit", 10)
@@ -65,26 +65,26 @@ def test_a_place_is_blamed_for_its_second_death(tmp_path: Path) -> None:
     assert not may_die_again(run, "another", 2)
 
 
-def test_a_run_that_dies_as_a_whole_blames_nothing(tmp_path: Path) -> None:
+def test_without_blame_no_death_is_counted(tmp_path: Path) -> None:
     run = staging(tmp_path)
     for _ in range(3):
-        crumbs = CrashMarkers(run, "unit")
-        assert crumbs.deaths == {}
-        crumbs.at("record 7")
-        os.close(crumbs._file)
-        assert were_left(run)  # the next one has it done where a worker's death can be seen
+        markers = CrashMarkers(run, "unit")
+        assert markers.deaths == {}
+        markers.at("record 7")
+        os.close(markers._file)
+        assert were_left(run)  # so that the next run uses workers, whose deaths can be observed
     CrashMarkers(run, "unit")
-    blame(run, "unit")  # died before it came to any place: what it found is not its own
+    blame(run, "unit")  # it died before it marked a position; the older marker does not count
     assert CrashMarkers(run, "unit").deaths == {}
 
 
-def test_an_orderly_end_leaves_nothing_to_blame(tmp_path: Path) -> None:
+def test_closed_markers_leave_nothing_to_blame(tmp_path: Path) -> None:
     run = staging(tmp_path)
     for _ in range(3):
-        crumbs = CrashMarkers(run, "unit")
-        crumbs.at("record 7")
-        crumbs.close()
-        crumbs.close()
+        markers = CrashMarkers(run, "unit")
+        markers.at("record 7")
+        markers.close()
+        markers.close()
     assert CrashMarkers(run, "unit").deaths == {}
     assert not were_left(run)
 
@@ -93,7 +93,7 @@ def test_an_orderly_end_leaves_nothing_to_blame(tmp_path: Path) -> None:
 
 
 def deliver(root: Path, poison: tuple[int, ...]) -> Workspace:
-    """Twelve pictures in each of two tars, some of them poison."""
+    """A corpus of two tar files with twelve images each; those of `poison` kill their reader."""
     for number in (0, 1):
         members = [
             (
@@ -111,7 +111,7 @@ def deliver(root: Path, poison: tuple[int, ...]) -> Workspace:
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_a_picture_that_kills_its_reader_costs_itself(
+def test_an_image_that_kills_its_reader_is_lost_alone(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = deliver(tmp_path, poison=(104, 105))
@@ -124,12 +124,12 @@ def test_a_picture_that_kills_its_reader_costs_itself(
     assert (step.outcome, step.detail.partition(":")[0]) == ("failed", "record.crashed")
 
 
-def dies(run: StageRun, unit: str, place: str, times: int) -> None:
-    """What processes leave that have died at a place of a unit."""
+def leave_deaths(run: StageRun, unit: str, position: str, times: int) -> None:
+    """Leave what processes leave that died at a position of a unit."""
     for _ in range(times):
-        crumbs = CrashMarkers(run, unit)
-        crumbs.at(place)
-        os.close(crumbs._file)
+        markers = CrashMarkers(run, unit)
+        markers.at(position)
+        os.close(markers._file)
         blame(run, unit)
 
 
@@ -137,43 +137,45 @@ def dies(run: StageRun, unit: str, place: str, times: int) -> None:
     ("deaths", "lost"),
     [(1, []), (2, ["0-4"]), (3, [f"record-{n}" for n in range(4, 12)])],
 )
-def test_what_was_deadly_twice_is_not_decoded_again(
+def test_a_record_that_was_deadly_twice_is_not_decoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, lost: list[str]
 ) -> None:
-    """At the third death the reader itself is to blame, and nothing behind that place is read."""
+    """A third death is blamed on the reader, and nothing after that position is read."""
     workspace = deliver(tmp_path, poison=(4,))
-    seen: list[bytes] = []
+    decoded: list[bytes] = []
     plain = image.read_image
     monkeypatch.setattr(
-        image, "read_image", lambda data, limits: seen.append(data) or plain(data, limits)
+        image, "read_image", lambda data, limits: decoded.append(data) or plain(data, limits)
     )
     (drop,) = staleness.drops(workspace).values()
     unit = next(u for u in list_units(drop) if u.name == "0.tar")
     with begin(workspace.tables, "samples", "key", schema.SAMPLES, "a") as run:
-        dies(run, unit.name, "record 4", deaths)
+        leave_deaths(run, unit.name, "record 4", deaths)
         work = UnitWork(unit, Limits(), run, Budget(Errors(), 24))
         keys = [key for batch in work for key in batch["key"].to_pylist()]
     assert [(e.key, e.rule) for e in work.entries] == [(key, "record.crashed") for key in lost]
     assert len(keys) + len(lost) == work.outcome().input == 12
-    assert any(POISON in data for data in seen) == (deaths == 1)
+    assert any(POISON in data for data in decoded) == (deaths == 1)
 
 
-def test_a_scorer_passes_over_what_was_deadly_twice(tmp_path: Path) -> None:
+def test_a_scorer_skips_a_sample_that_was_deadly_twice(tmp_path: Path) -> None:
     run = staging(tmp_path)
     names = ("text_length", "text_contacts")
     scorers = [s for s in ALWAYS if s.name in names]
     texts = pa.record_batch({"id": ["x", "y"], "text": ["one", "two words"]})
-    plain = score_carefully(texts, scorers, CrashMarkers(run, "calm"))
-    assert plain.failed == []
-    dies(run, "unit", "a batch", 1)
-    dies(run, "unit", "text_length y", 2)
+    expected = score_carefully(texts, scorers, CrashMarkers(run, "undisturbed"))
+    assert expected.failed == []
+    leave_deaths(run, "unit", "a batch", 1)
+    leave_deaths(run, "unit", "text_length y", 2)
     done = score_carefully(texts, scorers, CrashMarkers(run, "unit"))
     ((row, name, error),) = done.failed
     assert (row, name, error.rule) == (1, "text_length", "signals.text_length")
-    for column, values in plain.columns.items():
-        whole = values.to_pylist()
-        length = column in next(s for s in scorers if s.name == "text_length").gives
-        assert done.columns[column].to_pylist() == ([whole[0], None] if length else whole)
+    for column, values in expected.columns.items():
+        all_values = values.to_pylist()
+        is_length = column in next(s for s in scorers if s.name == "text_length").gives
+        assert done.columns[column].to_pylist() == (
+            [all_values[0], None] if is_length else all_values
+        )
 
 
 SCRIPT = """
@@ -181,18 +183,19 @@ import sys
 from pathlib import Path
 from pipelines.samples import stage
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from store.workspace import Workspace
 from tests.helpers.units import PoisonedIngest
 stage.UnitWork = PoisonedIngest
 workspace = Workspace.open(sys.argv[1])
-stage.ingest(workspace, staleness.drops(workspace)["a"])
+stage.ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_a_run_that_dies_as_a_whole_goes_past_it_when_it_is_run_again(tmp_path: Path) -> None:
-    """In Beam's own process nothing outlives the death; Ray takes over where crumbs are left."""
+def test_the_run_after_a_killed_process_loses_the_deadly_record_alone(tmp_path: Path) -> None:
+    """Beam runs in the process that dies. The next run finds markers, and uses Ray workers."""
     workspace = deliver(tmp_path, poison=(4,))
     (tmp_path / "corpus.yaml").write_text("sources:\n  s: {path: drops}\n")
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
@@ -203,14 +206,14 @@ def test_a_run_that_dies_as_a_whole_goes_past_it_when_it_is_run_again(tmp_path: 
     assert (row["input"], row["kept"], row["failed"]) == (24, 23, 1)
 
 
-def test_what_no_table_can_hold_costs_its_record(tmp_path: Path, monkeypatch) -> None:
-    """A row that Arrow refuses, and a decoder that raises what nobody has thought of."""
+def test_a_row_that_no_table_can_hold_is_lost_alone(tmp_path: Path, monkeypatch) -> None:
+    """Rows that Arrow refuses, and a decoder that raises an unexpected error."""
     workspace = deliver(tmp_path, poison=())
     (tmp_path / "corpus.yaml").write_text("sources:\n  s: {path: drops}\nengine: {signals: beam}\n")
-    plain = sample_row
+    original = sample_row
 
     def odd(*arguments):
-        row = plain(*arguments)
+        row = original(*arguments)
         if row["key"] == "0-3":
             row["image_width"] = 1 << 40
         if row["key"] == "0-7":
@@ -232,15 +235,15 @@ def test_what_no_table_can_hold_costs_its_record(tmp_path: Path, monkeypatch) ->
     assert any("MemoryError" in r["error"] for r in ledger)
 
 
-def test_a_reader_that_breaks_costs_what_it_had_not_read(tmp_path: Path, monkeypatch) -> None:
+def test_a_reader_that_raises_loses_the_records_after_it(tmp_path: Path, monkeypatch) -> None:
     workspace = deliver(tmp_path, poison=())
     (tmp_path / "corpus.yaml").write_text("sources:\n  s: {path: drops}\nengine: {signals: beam}\n")
-    plain = read_unit
+    original = read_unit
 
     def breaking(unit, limits):
-        for number, item in enumerate(plain(unit, limits)):
+        for number, item in enumerate(original(unit, limits)):
             if number == 9 and unit.name == "1.tar":
-                raise ZeroDivisionError("nobody thought of it")
+                raise ZeroDivisionError("unexpected")
             yield item
 
     monkeypatch.setattr(samples_stage, "read_unit", breaking)
@@ -256,7 +259,7 @@ def test_a_reader_that_breaks_costs_what_it_had_not_read(tmp_path: Path, monkeyp
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-def test_a_scorer_that_dies_over_a_sample_leaves_that_alone_unmeasured(
+def test_a_sample_that_kills_its_scorer_is_unmeasured_alone(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(tmp_path)
@@ -282,7 +285,7 @@ def test_a_scorer_that_dies_over_a_sample_leaves_that_alone_unmeasured(
 
 
 @pytest.mark.slow
-def test_a_unit_that_kills_without_crumbs_stops_the_stage(
+def test_a_unit_that_kills_without_markers_stops_the_stage(
     tmp_path: Path, ray_cluster: None
 ) -> None:
     with begin(Tables(tmp_path), "signals", "key", ROW, "a") as run:

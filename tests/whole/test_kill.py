@@ -1,4 +1,4 @@
-"""SIGKILL of a real `isotrope run` while it embeds, then another: nothing lost, nothing twice."""
+"""SIGKILL of a real `isotrope run` while it embeds: the next run loses and repeats nothing."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from store.arrays import as_matrix
 from store.tables import schema
-from store.tables.lance_tables import as_matrix
 from store.tables.staging import StageRun, record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, DIM, begin, deliver
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
 
 
-def command(root: Path, log: Path) -> subprocess.Popen:
+def start_run(root: Path, log: Path) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ENCODED_LOG": str(log)}
     words = [sys.executable, "-m", "orchestration.cli.main", "run", "--corpus", str(root)]
     return subprocess.Popen(
@@ -48,10 +48,10 @@ def test_killed_while_embedding(tmp_path: Path) -> None:
         begin(tmp_path / name, SLOW)
         deliver(tmp_path / name / "drops" / "a", 320)
     log = tmp_path / "encoded.log"
-    run = command(tmp_path / "killed", log)
+    run = start_run(tmp_path / "killed", log)
     staging = tmp_path / "killed" / "tables" / "_staging"
     deadline = time.monotonic() + 240
-    # A data file is there before its unit is complete.
+    # A data file exists before its unit is complete.
     while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 2:
         assert run.poll() is None, run.stderr and run.stderr.read().decode()
         assert time.monotonic() < deadline
@@ -65,18 +65,19 @@ def test_killed_while_embedding(tmp_path: Path) -> None:
     finished_parts = unfinished.staged(["part_id"])["part_id"].to_pylist()
     assert len(finished_parts) >= 2 * 64
 
-    again = command(tmp_path / "killed", log)
-    assert again.wait() == 0, again.stderr and again.stderr.read().decode()
+    resumed = start_run(tmp_path / "killed", log)
+    assert resumed.wait() == 0, resumed.stderr and resumed.stderr.read().decode()
     row = record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 2
     assert row["input"] == row["kept"] == 640
 
-    calm = command(tmp_path / "undisturbed", tmp_path / "other.log")
-    assert calm.wait() == 0, calm.stderr and calm.stderr.read().decode()
-    mine, theirs = vectors(tmp_path / "killed"), vectors(tmp_path / "undisturbed")
-    assert mine.keys() == theirs.keys()
-    assert max(np.abs(mine[k] - theirs[k]).max() for k in mine) < 1e-5
+    undisturbed = start_run(tmp_path / "undisturbed", tmp_path / "other.log")
+    assert undisturbed.wait() == 0, undisturbed.stderr and undisturbed.stderr.read().decode()
+    resumed_vectors, expected = vectors(tmp_path / "killed"), vectors(tmp_path / "undisturbed")
+    assert resumed_vectors.keys() == expected.keys()
+    differences = (np.abs(resumed_vectors[k] - expected[k]).max() for k in expected)
+    assert max(differences) < 1e-5
     for table, columns in (
         ("samples", ["drop", "id", "key", "text", "image"]),
         ("signals", schema.SIGNALS.names),
@@ -90,7 +91,7 @@ def test_killed_while_embedding(tmp_path: Path) -> None:
         first, second = (t.sort_by("id").to_pylist() for t in pair)
         assert first == second
 
-    # Whatever a finished unit held was encoded once.
+    # The parts of a finished unit were encoded once.
     encoded = Counter(log.read_text().split())
     assert len(encoded) == 320
     samples = tables.open("samples").to_table(columns=["image_id", "key"]).to_pylist()

@@ -1,4 +1,4 @@
-"""A corpus without captions: nothing to choose a correction by, so raw, and it says so."""
+"""A corpus without captions has no pairs to choose a correction on, so its release is raw."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.helpers.corpus import COLOURS, begin, picture
 from tests.helpers.stages import make
 
 
-def test_it_is_searched_raw_and_says_why(tmp_path: Path, ray_cluster: None) -> None:
+def test_it_is_searched_raw_and_the_release_says_why(tmp_path: Path, ray_cluster: None) -> None:
     begin(tmp_path)
     drop = tmp_path / "drops" / "pictures"
     drop.mkdir(parents=True)
@@ -18,9 +18,9 @@ def test_it_is_searched_raw_and_says_why(tmp_path: Path, ray_cluster: None) -> N
     workspace = Workspace.open(tmp_path)
     make(workspace)
     corpus = isotrope.connect(tmp_path)
-    for way in corpus.release.directions.values():
-        assert way.method == "none"
-        assert way.reason.startswith("raw, because")
+    for direction in corpus.release.directions.values():
+        assert direction.method == "none"
+        assert direction.reason.startswith("raw, because")
     hits = corpus.search(image=picture(COLOURS["red"], 5)).among("image").limit(3).run()
     assert hits.complete
     assert hits.rows["key"][0].as_py() == "red-05"

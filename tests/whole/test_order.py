@@ -1,4 +1,4 @@
-"""The same deliveries in whatever order, shards or folders give the same tables."""
+"""The tables do not depend on the order of deliveries, nor on how samples are sharded."""
 
 import io
 import json
@@ -36,24 +36,24 @@ def encoded(image: Image.Image, format: str, **options: int) -> bytes:
 
 
 def samples(drop: int) -> list[list[tuple[str, bytes]]]:
-    """Members of each sample: copies and near-copies inside the drop and of the other drop's."""
-    made = []
+    """The files of each sample of a drop, with copies in it and near-copies in the other one."""
+    result = []
     for n in range(4):
         image = scene(n)
-        whole, small = encoded(image, "PNG"), image.resize((128 - 8 * drop, 128 - 8 * drop))
-        made.append([(f"{drop}-same-{n}.png", whole), (f"{drop}-same-{n}.txt", b"The same.")])
-        made.append([(f"{drop}-small-{n}.jpg", encoded(small, "JPEG", quality=80))])
+        full, small = encoded(image, "PNG"), image.resize((128 - 8 * drop, 128 - 8 * drop))
+        result.append([(f"{drop}-same-{n}.png", full), (f"{drop}-same-{n}.txt", b"The same.")])
+        result.append([(f"{drop}-small-{n}.jpg", encoded(small, "JPEG", quality=80))])
         words = random.Random(n).choices(SENTENCE.split(), k=40)
-        said = " ".join([*words, *["indeed"] * drop]).encode()
-        made.append([(f"{drop}-text-{n}.txt", said), (f"{drop}-text-{n}.json", b'{"n": 1}')])
-    made.append([(f"{drop}-sound.wav", tone(seconds=3, rate=16000 + 6000 * drop))])
-    made.append([(f"{drop}-broken.png", b"\x89PNG\r\n\x1a\n cut")])
-    made.append([(f"{drop}-note.json", json.dumps({"caption": "Of its own."}).encode())])
-    return made
+        text = " ".join([*words, *["indeed"] * drop]).encode()
+        result.append([(f"{drop}-text-{n}.txt", text), (f"{drop}-text-{n}.json", b'{"n": 1}')])
+    result.append([(f"{drop}-sound.wav", tone(seconds=3, rate=16000 + 6000 * drop))])
+    result.append([(f"{drop}-broken.png", b"\x89PNG\r\n\x1a\n cut")])
+    result.append([(f"{drop}-note.json", json.dumps({"caption": "Of its own."}).encode())])
+    return result
 
 
 def deliver(root: Path, drop: int, seed: int, shards: int) -> None:
-    """One drop, its samples dealt out to shards by a seed."""
+    """Write one drop, its samples distributed over tar shards in an order drawn from a seed."""
     order = samples(drop)
     random.Random(seed).shuffle(order)
     folder = root / "drops" / f"d{drop}"
@@ -64,7 +64,7 @@ def deliver(root: Path, drop: int, seed: int, shards: int) -> None:
 
 
 def tables(workspace: Workspace) -> dict[str, list[str]]:
-    """Every table's rows, whatever their order."""
+    """The sorted rows of every table."""
     return {
         name: sorted(map(repr, workspace.tables.open(name).to_table(columns=columns).to_pylist()))
         for name, columns in TABLES.items()
@@ -73,7 +73,7 @@ def tables(workspace: Workspace) -> dict[str, list[str]]:
 
 @pytest.mark.timeout(280)
 def test_shards_and_the_order_of_drops_do_not_matter(tmp_path: Path) -> None:
-    made = []
+    results = []
     for seed, shards, together in ((1, 1, True), (2, 3, True), (3, 2, False)):
         root = tmp_path / f"{seed}"
         root.mkdir()
@@ -82,9 +82,9 @@ def test_shards_and_the_order_of_drops_do_not_matter(tmp_path: Path) -> None:
         for drop in order:
             deliver(root, drop, seed, shards)
             if not together:
-                curate(root)  # the later drop is the first to come
-        made.append(tables(curate(root)))
-    first, *others = made
+                curate(root)  # the drop with the later name arrives first
+        results.append(tables(curate(root)))
+    first, *others = results
     kinds = ("exact", "image", "text")
     assert [kind for kind in kinds if f"'kind': '{kind}'" not in str(first)] == []
     assert any("'keep': False" in row for row in first["decisions"])

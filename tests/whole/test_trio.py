@@ -1,4 +1,4 @@
-"""Three modalities far apart: mixed lists, all kinds of corrections compiled, later rows."""
+"""A corpus with three modalities: merged result lists, compiled corrections, rows added later."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,12 +38,12 @@ def unit(number: int, modality: str) -> np.ndarray:
 
 
 def test_named_corrections_are_compiled(corpus: isotrope.Corpus) -> None:
-    ways = {n: d.method for n, d in corpus.release.directions.items()}
-    assert ways["text->image"] == "invgc_local+nnn"
-    assert ways["image->text"] == "dynamic_inverted_softmax"
-    assert ways["image->image"] == "csls"
-    assert ways["audio->image"] == "local_scaling"
-    assert len(ways) == 9
+    methods = {n: d.method for n, d in corpus.release.directions.items()}
+    assert methods["text->image"] == "invgc_local+nnn"
+    assert methods["image->text"] == "dynamic_inverted_softmax"
+    assert methods["image->image"] == "csls"
+    assert methods["audio->image"] == "local_scaling"
+    assert len(methods) == 9
     assert corpus.release.dim == DIM
 
 
@@ -54,73 +54,79 @@ def test_named_corrections_are_compiled(corpus: isotrope.Corpus) -> None:
 def test_search_ranks_as_the_formula_does(
     trio: Workspace, corpus: isotrope.Corpus, query: str, gallery: str
 ) -> None:
-    way = corpus.release.directions[f"{query}->{gallery}"]
+    direction = corpus.release.directions[f"{query}->{gallery}"]
     table = corpus.gallery(gallery)
-    rows, correction = read_compiled(table.to_lance(), way, DIM)
+    rows, correction = read_compiled(table.to_lance(), direction, DIM)
     keys = dict(zip(*table.to_arrow().select(["part_id", "key"]).to_pydict().values(), strict=True))
-    asked = np.stack([unit(9000 + i, query) for i in range(12)])
-    indices, scores = correction.rank(asked, 10)
-    for q, best, score in zip(asked, indices, scores, strict=True):
-        found = corpus.search(vectors={query: q}).among(gallery).run()
-        assert found.complete
-        assert found.rows["key"].to_pylist() == [keys[rows.parts[i]] for i in best]
-        np.testing.assert_allclose(found.rows["_score"], score, rtol=1e-5, atol=1e-5)
+    queries = np.stack([unit(9000 + i, query) for i in range(12)])
+    indices, scores = correction.rank(queries, 10)
+    for q, best, score in zip(queries, indices, scores, strict=True):
+        result = corpus.search(vectors={query: q}).among(gallery).run()
+        assert result.complete
+        assert result.rows["key"].to_pylist() == [keys[rows.parts[i]] for i in best]
+        np.testing.assert_allclose(result.rows["_score"], score, rtol=1e-5, atol=1e-5)
 
 
 def topic_of(key: str) -> int:
     return int(key.rpartition("t")[2][:2])
 
 
-def test_any_lets_no_modality_crowd_out_the_others(corpus: isotrope.Corpus) -> None:
-    """A topic's answers are two images, two texts and two recordings of every three samples."""
+def test_among_any_returns_all_modalities_in_fair_shares(corpus: isotrope.Corpus) -> None:
+    """Each modality has a third of a topic's parts."""
     calibrated: Counter[str] = Counter()
-    plain: Counter[str] = Counter()
-    right = dealt = 0
+    uncalibrated: Counter[str] = Counter()
+    right = ten_of_each = 0
     for number in range(9000, 9000 + TOPICS):
         query = corpus.search(text=f"topic {number % TOPICS} number {number}").limit(30)
-        found = query.among("any").to_list()
-        calibrated.update(row["modality"] for row in found)
-        right += sum(topic_of(row["key"]) == number % TOPICS for row in found)
+        rows = query.among("any").to_list()
+        calibrated.update(row["modality"] for row in rows)
+        right += sum(topic_of(row["key"]) == number % TOPICS for row in rows)
         best = [query.among(m).to_list()[:10] for m in MODALITIES]
-        dealt += sum(topic_of(row["key"]) == number % TOPICS for rows in best for row in rows)
+        ten_of_each += sum(topic_of(row["key"]) == number % TOPICS for b in best for row in b)
         raw = [row for m in MODALITIES for row in query.among(m).correct("none").to_list()]
-        plain.update(r["modality"] for r in sorted(raw, key=lambda r: -r["_score"])[:30])
+        uncalibrated.update(r["modality"] for r in sorted(raw, key=lambda r: -r["_score"])[:30])
     total = calibrated.total()
-    assert plain["text"] / total > 0.9  # what would be without calibration
+    assert uncalibrated["text"] / total > 0.9
     assert all(0.2 < calibrated[m] / total < 0.5 for m in MODALITIES), calibrated
-    assert right >= 0.95 * dealt, (right, dealt)  # than ten of each, who know the right shares
+    # Almost as many right answers as with ten of each modality, the right shares.
+    assert right >= 0.95 * ten_of_each, (right, ten_of_each)
 
 
-def test_a_hit_explains_itself(corpus: isotrope.Corpus, capsys: pytest.CaptureFixture) -> None:
+def test_explain_agrees_with_the_gallery(
+    corpus: isotrope.Corpus, capsys: pytest.CaptureFixture
+) -> None:
     query = corpus.search(text="topic 5 number 9005").among("image").limit(5)
     raw = [r["id"] for r in query.correct("none").limit(400).to_list()]
     table = corpus.gallery("image").to_lance().to_table(columns=["occurrence_text"])
     counts = table["occurrence_text"].to_numpy()
     for hit in query:
-        found = hit.explain()
-        assert found.raw_rank == raw.index(hit["id"]) + 1
-        assert found.score == pytest.approx(found.raw_score - found.bias, abs=1e-6)
-        (part,) = found.parts
-        assert part.raw_score == pytest.approx(found.raw_score, abs=1e-5)
-        assert part.bias == pytest.approx(found.bias, abs=1e-5)
+        explanation = hit.explain()
+        assert explanation.raw_rank == raw.index(hit["id"]) + 1
+        assert explanation.score == pytest.approx(
+            explanation.raw_score - explanation.bias, abs=1e-6
+        )
+        (part,) = explanation.parts
+        assert part.raw_score == pytest.approx(explanation.raw_score, abs=1e-5)
+        assert part.bias == pytest.approx(explanation.bias, abs=1e-5)
         assert part.hub == (part.occurrence > counts.mean() + 2 * counts.std())
-        assert len(found.items) == 5
-        assert found.key not in [n.key for n in found.items]
-        assert len(found.queries["text"]) == 5
-        found.show()
+        assert len(explanation.items) == 5
+        assert explanation.key not in [n.key for n in explanation.items]
+        assert len(explanation.queries["text"]) == 5
+        explanation.show()
     assert "bank's text queries" in capsys.readouterr().out
     mixed = corpus.search(
         vectors={"text": unit(9005, "text"), "audio": unit(9005, "audio")}, weights=[0.6, 0.4]
     )
     for hit in mixed.among("image").limit(3):
-        found = hit.explain()
-        assert found.bias == pytest.approx(sum(p.weight * p.bias for p in found.parts), abs=1e-5)
+        explanation = hit.explain()
+        expected = sum(p.weight * p.bias for p in explanation.parts)
+        assert explanation.bias == pytest.approx(expected, abs=1e-5)
 
 
-def test_occurrence_is_what_the_lists_say(trio: Workspace, corpus: isotrope.Corpus) -> None:
+def test_occurrence_counts_the_top_ten_lists(trio: Workspace, corpus: isotrope.Corpus) -> None:
     table = corpus.gallery("image").to_lance().to_table(columns=["vector", "occurrence_text"])
-    way = corpus.release.directions["text->image"]
-    rows, _ = read_compiled(corpus.gallery("image").to_lance(), way, DIM)
+    direction = corpus.release.directions["text->image"]
+    rows, _ = read_compiled(corpus.gallery("image").to_lance(), direction, DIM)
     bank = corpus.banks.queries("text").vectors[:1000]
     lists = np.argsort(-(bank @ rows.vectors.T), axis=1)[:, :10]
     counts = np.bincount(lists.ravel(), minlength=len(rows.parts))
@@ -141,24 +147,26 @@ def fitted(workspace: Workspace) -> dict[str, dict[str, np.ndarray]]:
     return out
 
 
-def test_rows_that_come_later_get_what_a_whole_fit_gives(
+def test_rows_added_later_have_the_values_of_a_full_fit(
     trio: Workspace, tmp_path: Path, ray_cluster: None
 ) -> None:
     """Runs last: it adds a drop to the corpus."""
-    before, stands = fitted(trio), read_fitted(trio.tables, "trio")
+    before, directions = fitted(trio), read_fitted(trio.tables, "trio")
     deliver(trio.root / "drops" / "later", LATER)
     make(trio)
-    after, now = fitted(trio), read_fitted(trio.tables, "trio")
-    assert {n: s.direction for n, s in now.items()} == {n: s.direction for n, s in stands.items()}
+    after, directions_after = fitted(trio), read_fitted(trio.tables, "trio")
+    assert {n: f.direction for n, f in directions_after.items()} == {
+        n: f.direction for n, f in directions.items()
+    }
     assert len(after) > len(before)
     assert all((after[part] == values).all() for part, values in before.items())
     trio.tables.replace("directions__trio", trio.tables.open("directions__trio").schema, [], None)
     trio.tables.replace("stages", trio.tables.open("stages").schema, [], "stage = 'gallery'")
-    make(trio)  # everything is fitted anew
-    whole = fitted(trio)
-    assert whole.keys() == after.keys()
-    assert max(np.abs(whole[part] - after[part]).max() for part in whole) < 1e-6
+    make(trio)  # fits everything anew
+    full = fitted(trio)
+    assert full.keys() == after.keys()
+    assert max(np.abs(full[part] - after[part]).max() for part in full) < 1e-6
 
 
-def test_the_encoders_agree_with_the_corpus() -> None:
+def test_the_encoder_reads_the_number_of_a_sample() -> None:
     assert TrioText().encode([7])[0] == pytest.approx(unit(7, "text"))

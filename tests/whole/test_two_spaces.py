@@ -1,4 +1,4 @@
-"""A corpus of three modalities, embedded in one space after another, both to be searched."""
+"""One corpus with three modalities in two spaces, both of which can be searched."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ COUNT = 64
 WORDS = ("tiger", "boat", "clock", "violin", "lamp", "river", "hat", "owl")
 
 
-def configured(root: Path, space: str) -> None:
+def configure(root: Path, space: str) -> None:
     clip, clap = root / "clip", root / "clap"
     spaces = {
         "local": {"preset": "local"},
@@ -29,12 +29,12 @@ def configured(root: Path, space: str) -> None:
 
 
 def run(*command: str) -> str:
-    ran = CliRunner().invoke(main, command)
-    assert ran.exit_code == 0, ran.output
-    return ran.output
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
-def delivered(root: Path, number: int, kind: str) -> Path:
+def path_of(root: Path, number: int, kind: str) -> Path:
     return root / "drops" / "first" / f"{number:03d}.{kind}"
 
 
@@ -47,15 +47,15 @@ def test_both_spaces_are_searched(tmp_path, ray_cluster):
     save_clap(tmp_path / "clap")
     for number in range(COUNT):
         first, second = WORDS[number % 8], WORDS[number // 8]
-        delivered(tmp_path, number, "png").write_bytes(picture(number))
-        delivered(tmp_path, number, "txt").write_text(f"a {first} and a {second}, {number}")
-        delivered(tmp_path, number, "wav").write_bytes(tone(100 + 40 * number, 0.5))
-    configured(tmp_path, "local")
+        path_of(tmp_path, number, "png").write_bytes(picture(number))
+        path_of(tmp_path, number, "txt").write_text(f"a {first} and a {second}, {number}")
+        path_of(tmp_path, number, "wav").write_bytes(tone(100 + 40 * number, 0.5))
+    configure(tmp_path, "local")
     run("run", "--corpus", str(tmp_path))
-    configured(tmp_path, "clip")
-    said = run("align", "--corpus", str(tmp_path))
-    assert "audio->text" in said
-    assert "audio->image" in said
+    configure(tmp_path, "clip")
+    output = run("align", "--corpus", str(tmp_path))
+    assert "audio->text" in output
+    assert "audio->image" in output
     run("run", "--corpus", str(tmp_path))
     assert "everything is up to date" in run("run", "--corpus", str(tmp_path))
     for space in ("local", "clip"):
@@ -63,18 +63,18 @@ def test_both_spaces_are_searched(tmp_path, ray_cluster):
         assert corpus.release.space == space
         assert corpus.release.modalities == ["image", "text", "audio"]
         for number in (3, 40):
-            picked = {
-                m: delivered(tmp_path, number, k) for m, k in (("image", "png"), ("audio", "wav"))
+            files = {
+                m: path_of(tmp_path, number, k) for m, k in (("image", "png"), ("audio", "wav"))
             }
-            for modality, file in picked.items():
+            for modality, file in files.items():
                 hits = corpus.search(**{modality: file}).among(modality).correct("none").limit(1)
                 assert hits.to_list()[0]["key"] == f"{number:03d}"
-            caption = delivered(tmp_path, number, "txt").read_text()
+            caption = path_of(tmp_path, number, "txt").read_text()
             (hit,) = corpus.search(text=caption).among("text").correct("none").limit(1).to_list()
             assert hit["caption"] == caption
             assert len(corpus.search(text=caption).among("any").limit(30).to_list()) == 30
-    asked = ("search", "a tiger", "--json", "--corpus", str(tmp_path))
-    assert run(*asked, "--space", "local") == run(*asked, "--release", "1")
-    assert run(*asked, "--space", "local") != run(*asked, "--release", "2")
-    refused = CliRunner().invoke(main, [*asked, "--release", "9"])
-    assert "release 9 does not exist; available: 1, 2" in refused.output
+    command = ("search", "a tiger", "--json", "--corpus", str(tmp_path))
+    assert run(*command, "--space", "local") == run(*command, "--release", "1")
+    assert run(*command, "--space", "local") != run(*command, "--release", "2")
+    result = CliRunner().invoke(main, [*command, "--release", "9"])
+    assert "release 9 does not exist; available: 1, 2" in result.output

@@ -1,1 +1,1 @@
-"""Near-duplicate images."""
+"""Near-duplicate images: hashes within a distance, verified on thumbnails."""

@@ -1,1 +1,1 @@
-"""Near-duplicate texts."""
+"""Near-duplicate texts: MinHash candidates, verified by exact similarity and by words."""

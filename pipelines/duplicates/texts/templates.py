@@ -1,63 +1,97 @@
-"""Texts that are alike but for what they tell of: one template, filled in with other words.
+"""Tell near-duplicate texts from texts of one template that is filled in with other words.
 
-Of two similar texts, look at the words that only one of them has. Where only one text has any, it
-says more than the other: a copy. Where both have, each lacks what the other says, unless each of
-these words is spelled like one of the other's: but for a letter more, less or another, or two
-swapped. Then they are typos. So are words that were only run together, or taken apart, a letter
-maybe standing for the space. Words with digits, and those of one letter, have one spelling.
+Of two similar texts, take the words that only one of them has.
+
+- If only one text has such words, it says more than the other: a copy.
+- If both have such words, each says something that the other does not: a template. But if each of
+  these words is spelled like one of the other text's, they are typos, and the texts are copies.
+  Spelled alike means: one letter more, less or different, or two neighbours swapped.
+- If the texts have the same letters in another number of words, words were only joined or split
+  (possibly with a letter in place of the space): a copy.
+
+Words with digits, and words of one letter, have only one spelling.
 """
 
 import numpy as np
 
-from pipelines.duplicates.pair_joins import equal
-from pipelines.duplicates.texts.shingles import Shingles, inside
-from pipelines.duplicates.texts.spelling import AGAIN, Spellings, Words, multisets, spellings
+from pipelines.duplicates.pair_joins import equal_join
+from pipelines.duplicates.texts.shingles import Shingles, membership
+from pipelines.duplicates.texts.spelling import (
+    REPEAT,
+    Spellings,
+    Words,
+    spellings,
+    word_multisets,
+)
 
 
-def same_template(of: Words, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bool (k,): whether pairs of texts are one template with other words. Args: `x`, `y`: their
-    places (k,) in `of`."""
-    count = np.diff(of.starts)
-    tokens, place = multisets(of)
-    pair, mine = _missing(tokens, x, y)
-    both = np.unique(pair)
-    some, theirs = _missing(tokens, y[both], x[both])
-    other = both[some]
-    alike, alike_there = _alike(
-        spellings(of, place[mine]), pair, spellings(of, place[theirs]), other
+def same_template(words: Words, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Which pairs of texts are one template with other words.
+
+    Args:
+        words: of the texts.
+        x, y: (k,) the texts of each pair.
+
+    Returns:
+        (k,) bool.
+    """
+    count = np.diff(words.starts)
+    tokens, word_of = word_multisets(words)
+    pair_x, only_x = _missing(tokens, x, y)
+    pairs = np.unique(pair_x)  # pairs whose x has nothing of its own are copies
+    row, only_y = _missing(tokens, y[pairs], x[pairs])
+    pair_y = pairs[row]
+    alike_x, alike_y = _spelled_alike(
+        spellings(words, word_of[only_x]), pair_x, spellings(words, word_of[only_y]), pair_y
     )
-    differs = np.zeros(len(x), bool)
-    differs[pair[~alike]] = True
-    differs[other[~alike_there]] = True
-    has_more = np.zeros(len(x), bool)
-    has_more[other] = True
-    less = count[x] < count[y]
-    added = of.content[np.where(less, x, y)] - of.content[np.where(less, y, x)]
-    spaced = (count[x] != count[y]) & ((added == 0) | np.isin(added, of.alphabet))
-    return differs & has_more & ~spaced
+    has_other_word = np.zeros(len(x), bool)
+    has_other_word[pair_x[~alike_x]] = True
+    has_other_word[pair_y[~alike_y]] = True
+    both_have_own_words = np.zeros(len(x), bool)
+    both_have_own_words[pair_y] = True
+    x_is_shorter = count[x] < count[y]
+    added = (
+        words.content[np.where(x_is_shorter, x, y)] - words.content[np.where(x_is_shorter, y, x)]
+    )
+    is_respaced = (count[x] != count[y]) & ((added == 0) | np.isin(added, words.alphabet))
+    return has_other_word & both_have_own_words & ~is_respaced
 
 
-def _alike(
-    one: Spellings, pair: np.ndarray, there: Spellings, other: np.ndarray
+def _spelled_alike(
+    one: Spellings, one_pair: np.ndarray, other: Spellings, other_pair: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether words are spelled like a word on the other side of their pair, and the same of the
-    other side's."""
-    found, found_there = np.zeros(len(pair), bool), np.zeros(len(other), bool)
-    keys = one.keys + pair[one.owner].astype(np.uint64) * AGAIN
-    keys_there = there.keys + other[there.owner].astype(np.uint64) * AGAIN
-    for a, b in equal(keys, keys_there):
-        whole = (one.at[a] < 0) | (there.at[b] < 0)
-        apart = np.abs(one.at[a] - there.at[b])
-        edit = whole | (apart == 0) | ((apart == 1) & (one.letter[a] == there.letter[b]))
-        found[one.owner[a[edit]]] = True
-        found_there[there.owner[b[edit]]] = True
-    return found, found_there
+    """Which words are spelled like a word on the other side of their pair, on either side.
+
+    Args:
+        one, other: the spellings of the words on the two sides.
+        one_pair: (n,) the pair of each word on the first side.
+        other_pair: (m,) the pair of each word on the other side.
+
+    Returns:
+        (n,) bool and (m,) bool.
+    """
+    is_alike = np.zeros(len(one_pair), bool)
+    is_other_alike = np.zeros(len(other_pair), bool)
+    # The pair is mixed into the hashes, so that words of other pairs do not match.
+    keys = one.keys + one_pair[one.owner].astype(np.uint64) * REPEAT
+    other_keys = other.keys + other_pair[other.owner].astype(np.uint64) * REPEAT
+    for a, b in equal_join(keys, other_keys):
+        is_whole = (one.deleted_at[a] < 0) | (other.deleted_at[b] < 0)
+        distance = np.abs(one.deleted_at[a] - other.deleted_at[b])
+        # Deletions at one position: a letter was replaced. At neighbouring positions with the same
+        # letter: two were swapped. Farther apart, a letter was moved, which is no typo.
+        is_swap = (distance == 1) & (one.letter[a] == other.letter[b])
+        is_edit = is_whole | (distance == 0) | is_swap
+        is_alike[one.owner[a[is_edit]]] = True
+        is_other_alike[other.owner[b[is_edit]]] = True
+    return is_alike, is_other_alike
 
 
 def _missing(tokens: Shingles, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What texts x have and y have not: pairs, and places in `tokens`."""
-    blocks = [(pair[~there], at[~there]) for pair, at, there in inside(tokens, x, y)]
-    none = [np.empty(0, np.int64)]
-    return np.concatenate(none + [b[0] for b in blocks]), np.concatenate(
-        none + [b[1] for b in blocks]
-    )
+    """The tokens that texts x have and texts y do not: their pairs, and their indices."""
+    blocks = [
+        (pair[~is_shared], index[~is_shared]) for pair, index, is_shared in membership(tokens, x, y)
+    ]
+    empty = (np.empty(0, np.int64), np.empty(0, np.int64))
+    pairs, indices = zip(empty, *blocks, strict=True)
+    return np.concatenate(pairs), np.concatenate(indices)

@@ -1,4 +1,4 @@
-"""The page about curation: what was kept, what was lost and why, what each signal found.
+"""The curation page: what was kept, what was lost and why, and the values of every signal.
 
-Everything is read from the tables by streams, so that a corpus of any size has a page.
+Everything is read from the tables in batches, so that memory does not grow with the corpus.
 """

@@ -1,7 +1,6 @@
-"""What is measured of samples, in which tables, and how it is read: the one place that knows.
+"""The columns of measurements: which tables have them, and how their rows are read.
 
-Signals are in `signals`. What compares a sample's parts in a space is in `pairs__{space}`, where
-there is such a table.
+They are in `signals`, and in `pairs__{space}` if that table exists.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +14,11 @@ from store.tables.lance_tables import LITTLE_AHEAD, Tables, quote
 from store.tables.names import pairs_table
 from store.workspace import Workspace
 
-_ROWS = 1 << 16
+_ROWS = 1 << 16  # in a batch
 
 
 class Column(NamedTuple):
-    """A measurement: its name, the table that it is in, and what it is."""
+    """A measurement: its name, its table and its type."""
 
     name: str
     table: str
@@ -27,46 +26,51 @@ class Column(NamedTuple):
 
     @property
     def is_text(self) -> bool:
+        """Whether its values are text."""
         return schema.is_text(self.type)
 
     @property
     def is_whole(self) -> bool:
+        """Whether its values are integers."""
         return pa.types.is_integer(self.type)
 
     @property
     def part(self) -> str | None:
-        """The modality that it measures; None where it compares several."""
+        """The modality that it measures; None if it compares several."""
         first, _, rest = self.name.partition("_")
         compares = any(rest.startswith(m) for m in schema.MODALITIES)
         return first if first in schema.MODALITIES and not compares else None
 
 
 def columns(workspace: Workspace) -> list[Column]:
-    """Every measurement that the corpus has a column for, in the order of the tables."""
-    found = []
-    for table in ("signals", pairs_table(workspace.config.space)):
-        if workspace.tables.exists(table):
-            for field in workspace.tables.open(table).schema:
-                if _is_measured(field):
-                    found.append(Column(field.name, table, field.type))
-    return found
+    """All measurements that the corpus has a column for, in the order of the tables."""
+    return [
+        Column(field.name, table, field.type)
+        for table in ("signals", pairs_table(workspace.config.space))
+        if workspace.tables.exists(table)
+        for field in workspace.tables.open(table).schema
+        if _is_measurement(field)
+    ]
 
 
-def _is_measured(field: pa.Field) -> bool:
-    # A cluster's number is a name, and there are too many of them.
+def _is_measurement(field: pa.Field) -> bool:
+    # The number of a cluster is a name, and there are too many of them.
     if field.name in ("drop", "id", "scorers") or field.name.endswith("_cluster"):
         return False
-    number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-    return number or schema.is_text(field.type)
+    is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    return is_number or schema.is_text(field.type)
 
 
 def rows(
     tables: Tables, table: str, names: Sequence[str], drop: str | None = None
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Batches of (id, *names), each with the one drop that its rows are of, streamed.
+    """Read a table in batches: (drop, rows of this drop with `id` and the named columns).
 
     Args:
-        drop: rows of this drop alone.
+        tables: of the corpus.
+        table: the table's name.
+        names: columns to read.
+        drop: restricts the rows to this drop.
     """
     where = None if drop is None else f"drop = {quote(drop)}"
     scanner = tables.open(table).scanner(
@@ -77,13 +81,14 @@ def rows(
     )
     for batch in scanner.to_batches():
         drops = pc.unique(batch["drop"]).to_pylist()
-        for one in drops:
-            mine = batch.filter(pc.equal(batch["drop"], one)) if len(drops) > 1 else batch
-            yield one, mine
+        for name in drops:
+            of_drop = batch.filter(pc.equal(batch["drop"], name)) if len(drops) > 1 else batch
+            yield name, of_drop
 
 
 def by_table(measured: Iterable[Column]) -> dict[str, list[Column]]:
-    found: dict[str, list[Column]] = {}
+    """Columns by the table that they are in."""
+    groups: dict[str, list[Column]] = {}
     for column in measured:
-        found.setdefault(column.table, []).append(column)
-    return found
+        groups.setdefault(column.table, []).append(column)
+    return groups

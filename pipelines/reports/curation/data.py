@@ -1,13 +1,14 @@
-"""Everything that the page tells of a corpus but for the samples that it shows, read in one go."""
+"""Reads everything that the curation page shows, except the samples on its cards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.engine.duckdb_scratch import load, scratch
-from pipelines.reports.curation import duplicates, exclusion, outcomes
+from pipelines.reports.curation import duplicates, exclusion
 from pipelines.reports.curation.column_statistics import ByColumn, tally
 from pipelines.reports.curation.columns import Column, columns
 from pipelines.reports.curation.thresholds import Limit, limits
+from pipelines.reports.outcomes import Outcomes, query_outcomes
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.errors import InputError, NotFoundError
@@ -15,64 +16,72 @@ from store.tables import schema
 from store.tables.staging import record
 from store.workspace import Workspace
 
-_TABLES = {
-    "stages": (schema.STAGES, ["drop", "stage", "input", "kept", "rejected", "failed"]),
-    "ledger": (schema.LEDGER, [n for n in schema.LEDGER.names if n != "source"]),
-    "duplicates": (schema.DUPLICATES, schema.DUPLICATES.names),
-    "decisions": (schema.DECISIONS, [n for n in schema.DECISIONS.names if n != "policy"]),
-}
-
 
 @dataclass(frozen=True)
-class Facts:
-    """`by_drop` and `whole` are tallies of the columns, `copies` are kinds and clusters by drop,
-    None standing for all; `stale` says that decisions are not those of today's corpus.yaml."""
+class PageData:
+    """What the pages of a corpus show.
+
+    Attributes:
+        drops: names of the drops that were read or decided.
+        outcomes: what became of the records.
+        counts: samples by group and rule.
+        duplicates: kinds and clusters of duplicates by drop; None stands for all drops.
+        columns: the measurements that the corpus has.
+        limits: the policy's limits by column.
+        total: statistics of the columns over all drops.
+        by_drop: statistics of the columns by drop.
+        is_stale: the decisions are not those of the present tables and corpus.yaml.
+    """
 
     drops: list[str]
-    fates: outcomes.Fates
+    outcomes: Outcomes
     counts: list[exclusion.Count]
-    copies: dict[str | None, tuple[list[duplicates.Kind], list[duplicates.Cluster]]]
+    duplicates: dict[str | None, tuple[list[duplicates.Kind], list[duplicates.Cluster]]]
     columns: list[Column]
     limits: dict[str, list[Limit]]
-    whole: ByColumn
+    total: ByColumn
     by_drop: dict[str, ByColumn]
-    stale: bool
+    is_stale: bool
 
 
-def facts(workspace: Workspace, by: Sequence[str], drop: str | None = None) -> Facts:
-    """Args:
-        by: columns to tell groups by: `drop`, `source`, or text columns of `signals`.
-        drop: look at this drop alone.
+def read_page_data(workspace: Workspace, by: Sequence[str], drop: str | None = None) -> PageData:
+    """Read the data of all pages, or of the page of one drop.
+
+    Args:
+        workspace: the corpus.
+        by: columns that define groups: `drop`, `source`, or text columns of `signals`.
+        drop: restricts everything to this drop.
 
     Raises:
-        InputError: groups cannot be told by a column of `by`.
+        InputError: a column of `by` cannot define groups.
     """
     allowed = ["drop", "source", *(n for n, t in schema.SIGNAL_TYPES.items() if schema.is_text(t))]
     if wrong := [name for name in by if name not in allowed]:
         raise InputError(f"groups by {wrong[0]!r}: allowed are {', '.join(allowed)}")
     with scratch() as connection:
-        for name, (table_schema, names) in _TABLES.items():
-            # Who stands for a lost sample may be of another drop.
-            here = None if name == "duplicates" else drop
-            load(connection, workspace, name, table_schema, names, here)
+        outcomes = query_outcomes(connection, workspace, drop)
+        # All drops: the representative of a duplicate may be in another drop.
+        names = schema.DUPLICATES.names
+        load(connection, workspace, "duplicates", schema.DUPLICATES, names)
         load(connection, workspace, "samples", schema.SAMPLES, ["drop", "id", "source"], drop)
-        named = [n for n in by if n not in ("drop", "source")]
-        load(connection, workspace, "signals", schema.SIGNALS, ["drop", "id", *named], drop)
-        fates = outcomes.fates(connection)
-        counted = exclusion.counts(connection, by)
-        drops = sorted({*fates.read, *fates.kept, *(c.drop for c in counted)})
-        scopes = [drop] if drop is not None else [None, *drops]
+        signals = [n for n in by if n not in ("drop", "source")]
+        load(connection, workspace, "signals", schema.SIGNALS, ["drop", "id", *signals], drop)
+        counts = exclusion.counts(connection, by)
+        drops = sorted({*outcomes.drops, *(c.drop for c in counts)})
         found = {
-            s: (duplicates.kinds(connection, s), duplicates.clusters(connection, s)) for s in scopes
+            scope: (duplicates.kinds(connection, scope), duplicates.clusters(connection, scope))
+            for scope in ([drop] if drop is not None else [None, *drops])
         }
     measured = columns(workspace)
-    names = [c.name for c in measured]
-    cut = limits(fates.thresholds, workspace, names)
-    whole, by_drop = tally(workspace, measured, cut, drop)
-    return Facts(drops, fates, counted, found, measured, cut, whole, by_drop, _stale(workspace))
+    limits_by_column = limits(outcomes.thresholds, workspace, [c.name for c in measured])
+    total, by_drop = tally(workspace, measured, limits_by_column, drop)
+    stale = _is_stale(workspace)
+    return PageData(
+        drops, outcomes, counts, found, measured, limits_by_column, total, by_drop, stale
+    )
 
 
-def _stale(workspace: Workspace) -> bool:
+def _is_stale(workspace: Workspace) -> bool:
     done = record(workspace.tables, "decisions")
     try:
         return done is not None and done["run_key"] != run_keys.decisions(StageContext(workspace))

@@ -1,7 +1,7 @@
-"""What duplicates were found: how many of each kind, and the clusters worth looking at.
+"""Counts of duplicates by kind, and the clusters that the curation page shows.
 
-Of each kind that are those whose least similar pair is the least, since a threshold that is too
-loose shows there first, and the largest ones.
+Of each kind these are the clusters with the least similar duplicates, because they show first that
+a threshold is too loose, and the largest clusters.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,15 @@ _LEAST, _LARGEST, _MEMBERS = 4, 2, 5
 
 
 class Kind(NamedTuple):
-    """A kind of duplicates: samples lost, to how many others, how similar."""
+    """A kind of duplicates.
+
+    Attributes:
+        kind: its name.
+        lost: samples removed.
+        clusters: clusters that they are in.
+        least: the least similarity to the representative.
+        most: the greatest similarity to the representative.
+    """
 
     kind: str
     lost: int
@@ -27,57 +35,79 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Some samples that were lost to another: (similarity, place), least similar first. `stands`
-    is None where that one is an evaluation sample, of which only `name` is known."""
+    """A cluster of duplicates.
+
+    Attributes:
+        kind: of duplicates.
+        name: the id of its representative, or the name of an evaluation sample.
+        representative: the sample that is kept; None for an evaluation sample.
+        lost: samples removed.
+        shown: (similarity, sample) of some of them, the least similar first.
+    """
 
     kind: str
     name: str
-    stands: SampleRef | None
+    representative: SampleRef | None
     lost: int
     shown: list[tuple[float, SampleRef]]
 
     @property
-    def places(self) -> list[SampleRef]:
-        return [*([self.stands] if self.stands else []), *(place for _, place in self.shown)]
+    def samples(self) -> list[SampleRef]:
+        """The representative and the samples shown."""
+        first = [self.representative] if self.representative else []
+        return [*first, *(sample for _, sample in self.shown)]
 
 
 _KINDS = """
 SELECT kind, count(*) AS lost, count(DISTINCT cluster) AS clusters, min(similarity) AS least,
        max(similarity) AS most
-FROM duplicates WHERE NOT representative {here} GROUP BY kind ORDER BY lost DESC, kind
+FROM duplicates WHERE NOT representative {of_drop} GROUP BY kind ORDER BY lost DESC, kind
 """
 _CLUSTERS = """
 WITH found AS (
   SELECT kind, cluster, count(*) AS lost,
          min({{'similarity': similarity, 'drop': drop, 'id': id}}, {members}) AS shown
-  FROM duplicates WHERE NOT representative {here} GROUP BY kind, cluster),
+  FROM duplicates WHERE NOT representative {of_drop} GROUP BY kind, cluster),
 chosen AS (
   FROM found QUALIFY
     row_number() OVER (PARTITION BY kind ORDER BY shown[1].similarity, cluster) <= {least}
     OR row_number() OVER (PARTITION BY kind ORDER BY lost DESC, cluster) <= {largest})
-SELECT chosen.*, stands.drop AS stands FROM chosen
-LEFT JOIN (FROM duplicates WHERE representative) stands
-       ON stands.kind = chosen.kind AND stands.id = chosen.cluster
+SELECT chosen.*, representatives.drop AS representative FROM chosen
+LEFT JOIN (FROM duplicates WHERE representative) representatives
+       ON representatives.kind = chosen.kind AND representatives.id = chosen.cluster
 ORDER BY chosen.kind, shown[1].similarity, chosen.cluster
 """
 
 
 def kinds(connection: duckdb.DuckDBPyConnection, drop: str | None) -> list[Kind]:
-    """Of a database with the table `duplicates`: what a drop (None: all) lost."""
-    return [Kind(**row) for row in listed(connection, _KINDS.format(here=_here(drop)))]
+    """The kinds of duplicates in a drop (None: in all drops), the most frequent first.
+
+    Args:
+        connection: a database with the table `duplicates`.
+        drop: the drop.
+    """
+    return [Kind(**row) for row in listed(connection, _KINDS.format(of_drop=_condition(drop)))]
 
 
 def clusters(connection: duckdb.DuckDBPyConnection, drop: str | None) -> list[Cluster]:
-    """Those in which a drop (None: any) lost samples."""
-    query = _CLUSTERS.format(here=_here(drop), members=_MEMBERS, least=_LEAST, largest=_LARGEST)
+    """The clusters to show of a drop (None: of all drops), by kind and similarity.
+
+    Args:
+        connection: a database with the table `duplicates`.
+        drop: the drop.
+    """
+    query = _CLUSTERS.format(
+        of_drop=_condition(drop), members=_MEMBERS, least=_LEAST, largest=_LARGEST
+    )
     found = []
     for row in listed(connection, query):
-        stands = (row["stands"], row["cluster"]) if row["stands"] is not None else None
+        drop_of = row["representative"]
+        representative = (drop_of, row["cluster"]) if drop_of is not None else None
         shown = [(m["similarity"], (m["drop"], m["id"])) for m in row["shown"]]
-        found.append(Cluster(row["kind"], row["cluster"], stands, row["lost"], shown))
+        found.append(Cluster(row["kind"], row["cluster"], representative, row["lost"], shown))
     return found
 
 
-def _here(drop: str | None) -> str:
-    # DuckDB's literals are written like Lance's.
+def _condition(drop: str | None) -> str:
+    # DuckDB's text literals are written like Lance's.
     return "" if drop is None else "AND drop = '" + drop.replace("'", "''") + "'"

@@ -1,9 +1,9 @@
-"""Who is excluded: the share of each language, source, format and drop that is kept.
+"""The share of samples that is kept, by language, source, format and drop.
 
-A group is called out where its share is surely below four fifths of the whole's (the rule of
-adverse impact, Uniform Guidelines on Employee Selection Procedures, 1978): where the upper end of
-its Wilson interval (1927) is, at 5% for all groups of a table together, so that neither small
-groups nor many of them raise a false alarm.
+A group is marked if its share is surely below four fifths of the overall share (the four-fifths
+rule of adverse impact, Uniform Guidelines on Employee Selection Procedures, 1978). "Surely" means
+that the upper end of its Wilson score interval (1927) is below, at a level of 5% for all groups of
+a table together, so that neither small groups nor many groups raise false alarms.
 """
 
 import math
@@ -18,15 +18,26 @@ import duckdb
 from pipelines.engine.duckdb_scratch import listed
 
 GROUPS = ("drop", "source", "text_language", "image_format", "audio_format")
-MOST = 12  # groups of a table that are shown
-# A source is a place within its drop.
-_OF = {"drop": "decisions.drop", "source": "concat(decisions.drop, '/', samples.source)"}
+MOST = 12  # groups shown in a table
+# The path of a source is relative to its drop.
+_EXPRESSIONS = {
+    "drop": "decisions.drop",
+    "source": "concat(decisions.drop, '/', samples.source)",
+}
 _FAR_BELOW = 0.8
 _LEVEL = 0.05
 
 
 class Count(NamedTuple):
-    """How many samples of a group went by a rule, or (None) were kept."""
+    """Samples of a group in a drop that a rule rejected, or that were kept (rule: None).
+
+    Attributes:
+        drop: the drop.
+        by: the column that defines the group.
+        group: its value.
+        rule: the rule.
+        samples: how many.
+    """
 
     drop: str
     by: str
@@ -37,8 +48,19 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """A group's samples and how many are kept, as a share and in relation to all; `low` and `high`
-    are the share's interval, `rule` took most of them (`cost`)."""
+    """A group of samples.
+
+    Attributes:
+        name: its value; None for samples without one.
+        samples: how many there are.
+        kept: how many of them are kept.
+        ratio: its share kept to the overall share; None if nothing is kept.
+        low: lower end of the interval of its share.
+        high: upper end of the interval of its share.
+        below: its share is surely below four fifths of the overall share.
+        rule: the rule that rejects most of it.
+        cost: samples that this rule rejects.
+    """
 
     name: str | None
     samples: int
@@ -52,15 +74,21 @@ class Group:
 
     @property
     def share(self) -> float:
+        """The share of its samples that is kept."""
         return self.kept / self.samples
 
 
 def counts(connection: duckdb.DuckDBPyConnection, by: Sequence[str]) -> list[Count]:
-    """Of a database with the tables `decisions`, `samples` and `signals`, which have the columns
-    that are named: `source` in `samples`, `drop` in all, the others in `signals`."""
-    named = ", ".join(f"{_OF.get(name, 'signals.' + name)} AS by_{name}" for name in by)
+    """Count the samples of every group.
+
+    Args:
+        connection: a database with the tables `decisions`, `samples` (with `source`) and
+            `signals` (with the other columns). The table `grouped` is created in it.
+        by: columns that define groups.
+    """
+    names = ", ".join(f"{_EXPRESSIONS.get(name, 'signals.' + name)} AS by_{name}" for name in by)
     connection.execute(
-        f"CREATE TABLE grouped AS SELECT decisions.drop, {named or 'NULL'}, "
+        f"CREATE TABLE grouped AS SELECT decisions.drop, {names or 'NULL'}, "
         "CASE WHEN keep THEN NULL ELSE coalesce(rule, '') END AS rule FROM decisions "
         "LEFT JOIN samples USING (drop, id) LEFT JOIN signals USING (drop, id)"
     )
@@ -73,8 +101,12 @@ def counts(connection: duckdb.DuckDBPyConnection, by: Sequence[str]) -> list[Cou
 
 
 def groups(found: Iterable[Count], by: str) -> list[Group]:
-    """The groups of one table: those called out first, then the largest. Empty where there is but
-    one, which is the whole."""
+    """The groups of one column: marked groups first, then the largest; none if there is one only.
+
+    Args:
+        found: counts of any columns.
+        by: the column.
+    """
     rules: dict[str | None, Counter[str | None]] = {}
     for count in found:
         if count.by == by:
@@ -83,21 +115,21 @@ def groups(found: Iterable[Count], by: str) -> list[Group]:
     if len(rules) < 2:
         return []
     share = kept / total
-    made = [_group(name, some, share, len(rules)) for name, some in rules.items()]
-    return sorted(made, key=lambda g: (not g.below, -g.samples, g.name or ""))
+    groups = [_group(name, of_group, share, len(rules)) for name, of_group in rules.items()]
+    return sorted(groups, key=lambda g: (not g.below, -g.samples, g.name or ""))
 
 
-def _group(name: str | None, rules: Counter[str | None], share: float, among: int) -> Group:
+def _group(name: str | None, rules: Counter[str | None], share: float, groups: int) -> Group:
     samples, kept = rules.total(), rules[None]
-    low, high = wilson(kept, samples, _LEVEL / among)
-    lost = Counter({rule: count for rule, count in rules.items() if rule is not None})
-    rule, cost = min(lost.items(), key=lambda r: (-r[1], r[0]), default=(None, 0))
+    low, high = wilson(kept, samples, _LEVEL / groups)
+    rejected = {rule: count for rule, count in rules.items() if rule is not None}
+    rule, cost = min(rejected.items(), key=lambda r: (-r[1], r[0]), default=(None, 0))
     ratio = kept / samples / share if share else None
     return Group(name, samples, kept, ratio, low, high, high < _FAR_BELOW * share, rule, cost)
 
 
 def wilson(kept: int, samples: int, level: float) -> tuple[float, float]:
-    """The score interval of a share, which holds it but for `level` of the time.
+    """Wilson's score interval of the share kept / samples, with coverage 1 - level.
 
     (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
     """

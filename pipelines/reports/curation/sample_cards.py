@@ -1,7 +1,7 @@
-"""Samples as they are shown: caption, thumbnail or waveform, and what was decided of them.
+"""Samples as cards of the page: caption, thumbnail or waveform, and the decision.
 
-Only what is shown is read: facts of the candidates by their ids, pictures and recordings of the
-chosen ones by row ids, a few at a time. What cannot be decoded is a card that says so.
+Only what is shown is read: facts of the candidates by id, then images and recordings of the chosen
+samples by row id, a few at a time. The card of a part that cannot be decoded shows the error.
 """
 
 import re
@@ -22,17 +22,26 @@ from store.tables.lance_tables import one_of, take
 from store.workspace import Workspace
 
 _SIDE = 112  # pixels of a thumbnail
-_POINTS, _RATE, _SECONDS = 56, 4_000, 20.0  # of a waveform
-_IDS, _MEDIA = 4_096, 8
+_POINTS, _RATE, _SECONDS = 56, 4_000, 20.0  # of a waveform: bars, samples per second, length
+_IDS, _MEDIA = 4_096, 8  # ids in a query; media in memory at once
+_ERROR_CHARS = 120
 _FACTS = [f.name for f in schema.SAMPLES if f.name not in ("text", "image", "audio", "meta")]
 
 
 @dataclass
-class Shown:
-    """A sample: its row of `samples` but for its media, and its decision, if there is one.
+class Card:
+    """A sample as it is shown.
 
-    `wave` are the heights (0 to 1) of a recording's beginning, `problem` is why there is no
-    picture of a part.
+    Attributes:
+        row: its row of `samples`, without media.
+        keep: its decision; None if there is none.
+        rule: the rule that rejected it.
+        threshold: of the rule.
+        caption: its text, shortened.
+        chars: length of the whole text.
+        thumbnail: of its image, encoded.
+        wave: heights (0 to 1) of the beginning of its recording.
+        problem: why a part could not be decoded.
     """
 
     row: dict[str, Any]
@@ -46,129 +55,134 @@ class Shown:
     problem: str | None = None
 
     @property
-    def place(self) -> SampleRef:
+    def sample(self) -> SampleRef:
+        """Its drop and id."""
         return self.row["drop"], self.row["id"]
 
     @property
     def key(self) -> str:
+        """Its key in its drop."""
         return self.row["key"]
 
     @property
     def name(self) -> str:
-        """The end of its key, where that is a path."""
+        """The last part of its key, if that is a path."""
         return self.key.rstrip("/").rpartition("/")[2] or self.key
 
     @property
-    def why(self) -> str:
-        """The rule that it was rejected by, to be broken where words end."""
+    def breakable_rule(self) -> str:
+        """The rule with zero-width spaces, where a line may be broken."""
         return re.sub(r"([._])", "\\1\u200b", self.rule or "")
 
     def part(self, modality: str | None) -> str:
-        """What is the same where two samples share the part; None: the sample itself."""
+        """The id of its part of a modality, or its own id if it has none; None: its own id."""
         return (modality and self.row[f"{modality}_id"]) or self.row["id"]
 
     def facts(self) -> dict[str, str]:
-        """What two copies may differ in, as it is read."""
-        row, told = self.row, {}
+        """Facts that two duplicates may differ in, as text."""
+        row, facts = self.row, {}
         if row["image_width"]:
-            told["picture"] = f"{row['image_width']} x {row['image_height']} {row['image_format']}"
-            told["bytes"] = f"{row['image_bytes']:,} bytes"
+            facts["image"] = f"{row['image_width']} x {row['image_height']} {row['image_format']}"
+            facts["bytes"] = f"{row['image_bytes']:,} bytes"
         if row["audio_seconds"]:
-            told["recording"] = f"{row['audio_seconds']:.1f} s {row['audio_format']}"
+            facts["audio"] = f"{row['audio_seconds']:.1f} s {row['audio_format']}"
         if self.chars:
-            told["caption"] = f"{self.chars:,} characters"
-        return told
+            facts["text"] = f"{self.chars:,} characters"
+        return facts
 
 
-class Samples:
-    """The samples of a corpus by place, as far as they were looked up."""
+class Cards:
+    """Cards of the samples that were looked up."""
 
     def __init__(self, workspace: Workspace):
         self._tables = workspace.tables
-        self._found: dict[SampleRef, Shown] = {}
-        self._drawn: dict[str, tuple[bytes | None, str | None]] = {}
-        self._heard: dict[str, tuple[list[float], str | None]] = {}
+        self._cards: dict[SampleRef, Card] = {}
+        self._thumbnails: dict[str, tuple[bytes | None, str | None]] = {}
+        self._waves: dict[str, tuple[list[float], str | None]] = {}
 
-    def get(self, place: SampleRef) -> Shown | None:
-        return self._found.get(place)
+    def get(self, sample: SampleRef) -> Card | None:
+        """The card of a sample; None if it was not looked up or does not exist."""
+        return self._cards.get(sample)
 
-    def look_up(self, places: Iterable[SampleRef]) -> None:
-        """Reads the rows of `samples` and `decisions`, without media."""
-        ids = sorted({place[1] for place in places if place not in self._found})
-        for some in _pieces(ids, _IDS):
-            self._look_up(one_of("id", some))
+    def look_up(self, samples: Iterable[SampleRef]) -> None:
+        """Read the rows of `samples` and `decisions`, without media."""
+        ids = sorted({sample[1] for sample in samples if sample not in self._cards})
+        for chunk in _chunks(ids, _IDS):
+            self._look_up(one_of("id", chunk))
 
-    def _look_up(self, here: str) -> None:
+    def _look_up(self, where: str) -> None:
         if not self._tables.exists("samples"):
             return
-        found = self._tables.open("samples").to_table(_FACTS, filter=here, with_row_id=True)
-        for row in found.to_pylist():
-            self._found[row["drop"], row["id"]] = Shown(row)
+        rows = self._tables.open("samples").to_table(_FACTS, filter=where, with_row_id=True)
+        for row in rows.to_pylist():
+            self._cards[row["drop"], row["id"]] = Card(row)
         columns = ["drop", "id", "keep", "rule", "threshold"]
-        for row in self._tables.scan("decisions", schema.DECISIONS, columns, here).to_pylist():
-            if (shown := self._found.get((row["drop"], row["id"]))) is not None:
-                shown.keep, shown.rule = row["keep"], row["rule"]
-                shown.threshold = row["threshold"]
+        for row in self._tables.scan("decisions", schema.DECISIONS, columns, where).to_pylist():
+            if (card := self._cards.get((row["drop"], row["id"]))) is not None:
+                card.keep, card.rule = row["keep"], row["rule"]
+                card.threshold = row["threshold"]
 
-    def draw(self, wanted: Mapping[SampleRef, set[str]]) -> None:
-        """Reads captions, and makes thumbnails and waveforms.
+    def draw(self, modalities: Mapping[SampleRef, set[str]]) -> None:
+        """Read captions, and make thumbnails and waveforms.
 
         Args:
-            wanted: the modalities to draw of places that were looked up, "text" aside.
+            modalities: "image", "audio" or both, by sample that was looked up.
         """
-        shown = [(self._found[place], parts) for place, parts in wanted.items()]
-        known: dict[str, dict] = {"image": self._drawn, "audio": self._heard}
+        wanted = [(self._cards[sample], parts) for sample, parts in modalities.items()]
+        drawn: dict[str, dict] = {"image": self._thumbnails, "audio": self._waves}
         for modality in ("text", "image", "audio"):
             missing = [
-                s
-                for s, parts in shown
-                if s.row[f"{modality}_id"]
+                card
+                for card, parts in wanted
+                if card.row[f"{modality}_id"]
                 and (modality in parts or modality == "text")
-                and s.row[f"{modality}_id"] not in known.get(modality, {})
+                and card.row[f"{modality}_id"] not in drawn.get(modality, {})
             ]
-            for some in _pieces(missing, _MEDIA):
-                self._read(modality, some)
-        for sample, parts in shown:
-            image, audio = sample.row["image_id"], sample.row["audio_id"]
+            for chunk in _chunks(missing, _MEDIA):
+                self._read(modality, chunk)
+        for card, parts in wanted:
+            image, audio = card.row["image_id"], card.row["audio_id"]
             if "image" in parts and image:
-                sample.thumbnail, sample.problem = self._drawn[image]
+                card.thumbnail, card.problem = self._thumbnails[image]
             if "audio" in parts and audio:
-                sample.wave, problem = self._heard[audio]
-                sample.problem = sample.problem or problem
+                card.wave, problem = self._waves[audio]
+                card.problem = card.problem or problem
 
-    def _read(self, modality: str, samples: list[Shown]) -> None:
+    def _read(self, modality: str, cards: list[Card]) -> None:
         dataset = self._tables.open("samples")
-        rows = [s.row["_rowid"] for s in samples]
+        rows = [card.row["_rowid"] for card in cards]
         media = take(dataset.uri, dataset.version, rows, [modality])[modality]
-        for sample, cell in zip(samples, media, strict=True):
-            data, part = cell.as_py(), sample.row[f"{modality}_id"]
+        for card, cell in zip(cards, media, strict=True):
+            data, part = cell.as_py(), card.row[f"{modality}_id"]
             if modality == "text":
-                sample.caption, sample.chars = short(data), len(data or "")
-            elif modality == "image" and part not in self._drawn:
-                self._drawn[part] = _thumbnail(data)
-            elif modality == "audio" and part not in self._heard:
-                self._heard[part] = _wave(data)
+                card.caption, card.chars = short(data), len(data or "")
+            elif modality == "image" and part not in self._thumbnails:
+                self._thumbnails[part] = _thumbnail(data)
+            elif modality == "audio" and part not in self._waves:
+                self._waves[part] = _wave(data)
 
 
 def _thumbnail(data: bytes | None) -> tuple[bytes | None, str | None]:
+    """(thumbnail, None), or (None, error)."""
     try:
         return thumbnail(data or b"", _SIDE), None
     except RecordError as error:
-        return None, short(error, 120)
+        return None, short(error, _ERROR_CHARS)
 
 
 def _wave(data: bytes | None) -> tuple[list[float], str | None]:
-    """Loudest amplitude of each piece, its root so that quiet ones are seen."""
+    """(heights, None), or ([], error). A height is the square root of the greatest amplitude of a
+    piece, so that quiet pieces are visible."""
     try:
         sound = np.abs(load_mono(data or b"", _RATE, _SECONDS))
     except RecordError as error:
-        return [], short(error, 120)
+        return [], short(error, _ERROR_CHARS)
     pieces = np.array_split(sound, min(_POINTS, max(1, len(sound))))
     heights = [float(piece.max(initial=0)) for piece in pieces]
     return np.sqrt(np.clip(heights, 0, 1)).round(3).tolist(), None
 
 
-def _pieces(listed: list, size: int) -> Iterator[list]:
-    left = iter(listed)
-    while some := list(islice(left, size)):
-        yield some
+def _chunks(values: list, size: int) -> Iterator[list]:
+    remaining = iter(values)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

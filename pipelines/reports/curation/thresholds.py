@@ -1,7 +1,6 @@
-"""The policy's limits of a column: what decisions were made by, and what corpus.yaml asks for.
+"""The policy's limits of a column: those that decisions used, and those of corpus.yaml.
 
-Rules are called `column.operator`, whatever the operator: those that are not known here are drawn
-where their threshold is a number.
+A rule is called `column.operator`. Limits of any operator are drawn if their threshold is a number.
 """
 
 import json
@@ -14,11 +13,11 @@ from store.workspace import Workspace
 
 _ENDS = {"min": "low", "keep_top": "low", "max": "high", "keep_bottom": "high"}
 _OF = " of "
-_MOST = 4  # lines in one histogram: a rule by group has a threshold for each
+_MOST = 4  # lines in one histogram: a rule by group has a threshold for each group
 
 
 class Limit(NamedTuple):
-    """One test of a column, with its threshold as the decisions show it."""
+    """A test of a column, with its threshold as the decisions show it."""
 
     operator: str
     threshold: str
@@ -28,7 +27,7 @@ class Limit(NamedTuple):
 
     @property
     def at(self) -> float | None:
-        """The threshold as a number; None where it is none. That of one group ends in its name:
+        """The threshold as a number, or None. That of a group is followed by its name:
         "0.31 of en"."""
         try:
             number = float(self.threshold.partition(_OF)[0])
@@ -38,6 +37,7 @@ class Limit(NamedTuple):
 
     @property
     def is_of_all(self) -> bool:
+        """Whether it applies to all samples, not to those of one group."""
         return _OF not in self.threshold
 
     @property
@@ -46,21 +46,21 @@ class Limit(NamedTuple):
         return _ENDS.get(self.operator)
 
     def beyond(self, values: np.ndarray) -> int:
-        """How many of the values (n,) it cuts off, by the number alone."""
+        """How many of the values (n,) it cuts off; 0 if it applies to one group."""
         at, cuts = self.at, self.cuts
         if at is None or cuts is None or not self.is_of_all:
             return 0
         return int(np.count_nonzero(values < at if cuts == "low" else values > at))
 
     def refuses(self, value: str) -> bool:
-        """Whether it cuts off a name: `in` and `not_in`."""
+        """Whether it cuts off a text value, by `in` or `not_in`."""
         if self.operator not in ("in", "not_in"):
             return False
         try:
-            listed = json.loads(self.threshold)
+            values = json.loads(self.threshold)
         except ValueError:
             return False
-        return (value in listed) == (self.operator == "not_in")
+        return (value in values) == (self.operator == "not_in")
 
 
 def limits(
@@ -70,27 +70,29 @@ def limits(
 
     Args:
         decided: (rule, threshold) pairs of `decisions`.
-        workspace: its policy is asked where decisions name no threshold of a test.
-        names: the columns that there are.
+        workspace: the corpus. Its policy gives the limits of rules that rejected nothing.
+        names: the columns.
     """
     found: dict[str, dict[str, set[str]]] = {}
     for rule, threshold in decided:
         column, _, operator = rule.rpartition(".")
         if column in names and threshold is not None:
             found.setdefault(column, {}).setdefault(operator, set()).add(threshold)
-    for column, asked in workspace.config.policy.rules.items():
-        for operator, value in asked.limits():
-            if column in names and (said := _said(operator, value)) is not None:
-                found.setdefault(column, {}).setdefault(operator, {said})
+    for column, test in workspace.config.policy.rules.items():
+        for operator, value in test.limits():
+            if column in names and (threshold := _threshold(operator, value)) is not None:
+                found.setdefault(column, {}).setdefault(operator, {threshold})
     return {
         column: sorted(
-            (Limit(o, t) for o, told in tests.items() for t in _spread(told)), key=_by_place
+            (Limit(o, t) for o, thresholds in tests.items() for t in _selected(thresholds)),
+            key=_order,
         )
         for column, tests in found.items()
     }
 
 
-def _said(operator: str, value: Any) -> str | None:
+def _threshold(operator: str, value: Any) -> str | None:
+    """A threshold of corpus.yaml as decisions write it; None if they compute it."""
     if operator in ("min", "max"):
         return f"{value:g}"
     if operator in ("in", "not_in"):
@@ -98,12 +100,12 @@ def _said(operator: str, value: Any) -> str | None:
     return str(value) if operator == "null" else None
 
 
-def _spread(thresholds: set[str]) -> list[str]:
-    """A rule's thresholds, or some of them from the least to the greatest."""
-    listed = sorted(thresholds, key=lambda t: _by_place(Limit("", t)))
-    places = np.linspace(0, len(listed) - 1, min(len(listed), _MOST)).round().astype(int)
-    return [listed[i] for i in places]
+def _selected(thresholds: set[str]) -> list[str]:
+    """At most `_MOST` thresholds of a rule, from the least to the greatest."""
+    ordered = sorted(thresholds, key=lambda t: _order(Limit("", t)))
+    indices = np.linspace(0, len(ordered) - 1, min(len(ordered), _MOST)).round().astype(int)
+    return [ordered[i] for i in indices]
 
 
-def _by_place(limit: Limit) -> tuple[float, str, str]:
+def _order(limit: Limit) -> tuple[float, str, str]:
     return (np.inf if limit.at is None else limit.at, *limit)

@@ -1,1 +1,1 @@
-"""The scorers, one file each."""
+"""The scorers, one in each file. `store/tables/signals.py` declares their columns and versions."""

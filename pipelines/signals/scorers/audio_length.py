@@ -1,15 +1,16 @@
-"""What was known of a recording since it was read."""
+"""The length and format of a recording, copied from `samples`, where reading has stored them."""
 
 import pyarrow as pa
 
 from pipelines.signals.scorer import BatchScorer, Columns
+from store.tables.signals import SCORERS
 
-_GIVES = ("audio_seconds", "audio_rate", "audio_channels", "audio_bytes", "audio_format")
+_COLUMNS = SCORERS["audio_length"].names  # `samples` has them under the same names
 
 
 def score(batch: pa.RecordBatch) -> Columns:
     """Seconds, sample rate in Hz, channels, bytes and format."""
-    return {c: batch[c] for c in _GIVES}
+    return {c: batch[c] for c in _COLUMNS}
 
 
-LENGTH = BatchScorer("audio_length", _GIVES, _GIVES, score)
+LENGTH = BatchScorer("audio_length", _COLUMNS, _COLUMNS, score)

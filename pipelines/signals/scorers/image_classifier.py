@@ -1,7 +1,7 @@
-"""Any classifier of pictures by path, as a signal: aesthetic heads, watermark detectors.
+"""Image classifiers from files, such as aesthetic heads and watermark detectors.
 
-LAION-5B's aesthetic and watermark scores, and DataComp's filters, are such models. One number of
-the model's output becomes the signal.
+LAION-5B's aesthetic and watermark scores and DataComp's filters are such models. One number of the
+model's output is the signal.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,7 @@ from pipelines.signals.scorers.onnx_models import session
 from store.config.signals import Classifier
 from store.errors import EncoderError
 
-Network = Callable[[np.ndarray], np.ndarray]
-
-
-def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
-    """A scorer called `name` that gives the column `name`."""
-
-    def score(picture: Picture) -> Values:
-        output = network(config.model.partition(":")[0], str(path))(_input(picture, config))
-        values = np.asarray(output, np.float64).reshape(-1)
-        if config.output >= len(values):
-            raise EncoderError(f"{path} gives {len(values)} values, there is no {config.output}")
-        return {name: float(_ACTIVATIONS[config.activation](values)[config.output])}
-
-    return PictureScorer(name, (name,), ("image_id", "image"), score)
-
+Network = Callable[[np.ndarray], np.ndarray]  # (1, 3, side, side) to the model's output
 
 _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "none": lambda x: x,
@@ -39,14 +25,39 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _input(picture: Picture, config: Classifier) -> np.ndarray:
-    """Float32 (1, 3, side, side): the middle of the picture, its short side at `side`."""
-    width, height = picture.rgb.size
+def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
+    """Make the scorer of a classifier.
+
+    Args:
+        name: of the scorer, and of its column.
+        path: of the weights.
+
+    Returns:
+        The scorer. It loads the model at its first image, and raises EncoderError if the model
+        cannot be loaded or has no output of the configured number.
+    """
+
+    def score(image: Picture) -> Values:
+        run = network(config.model.partition(":")[0], str(path))
+        values = np.asarray(run(_input(image, config)), np.float64).reshape(-1)
+        if config.output >= len(values):
+            raise EncoderError(
+                f"{path} gives {len(values)} values, there is no {config.output}: set `output` to"
+                f" 0 to {len(values) - 1}"
+            )
+        return {name: float(_ACTIVATIONS[config.activation](values)[config.output])}
+
+    return PictureScorer(name, (name,), ("image_id", "image"), score)
+
+
+def _input(image: Picture, config: Classifier) -> np.ndarray:
+    """Float32 (1, 3, side, side): the central square of the image, resized and normalised."""
+    width, height = image.rgb.size
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short)
     side = (config.side, config.side)
-    small = picture.rgb.resize(side, Image.Resampling.BICUBIC, box=box)
+    small = image.rgb.resize(side, Image.Resampling.BICUBIC, box=box)
     pixels = np.asarray(small, np.float32) / 255
     normal = (pixels - np.asarray(config.mean, np.float32)) / np.asarray(config.std, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
@@ -54,7 +65,14 @@ def _input(picture: Picture, config: Classifier) -> np.ndarray:
 
 @cache
 def network(kind: str, path: str) -> Network:
-    """`onnx` or `timm/ARCHITECTURE`, its weights loaded. Raises EncoderError where it cannot be."""
+    """Load a model with its weights, once per process.
+
+    Args:
+        kind: `onnx` or `timm/ARCHITECTURE`.
+
+    Raises:
+        EncoderError: the model cannot be loaded.
+    """
     if kind == "onnx":
         model = session(Path(path))
         name = model.get_inputs()[0].name
@@ -67,9 +85,9 @@ def _timm(architecture: str, path: str) -> Network:
     import torch
 
     try:
-        classes = _classes(path)
+        classes = _count_classes(path)
         model = timm.create_model(architecture, num_classes=classes, checkpoint_path=path).eval()
-    except Exception as error:  # timm and torch raise what they like
+    except Exception as error:  # timm and torch raise many types
         raise EncoderError(f"{path}: timm cannot load {architecture!r}: {error}") from error
     torch.set_num_threads(1)
 
@@ -80,8 +98,8 @@ def _timm(architecture: str, path: str) -> Network:
     return run
 
 
-def _classes(path: str) -> int:
-    """How many outputs a checkpoint's classifier has: the length of its last bias."""
+def _count_classes(path: str) -> int:
+    """The number of outputs of a checkpoint's classifier: the length of its last bias."""
     from timm.models import load_state_dict
 
     return [len(v) for k, v in load_state_dict(path).items() if k.endswith("bias")][-1]

@@ -15,6 +15,7 @@ from PIL import Image
 from pipelines.signals.scorer import Picture, PictureScorer, Values
 from pipelines.signals.scorers.onnx_models import packaged, session
 from store.errors import EncoderError
+from store.tables.signals import SCORERS
 
 _SIDE = 320
 _BOX = 4  # rows of the output that hold a box's coordinates; the classes' rows follow
@@ -44,7 +45,7 @@ def nsfw(model: Path | None) -> PictureScorer:
             )
         return {"image_nsfw": float(output[0, [_BOX + c for c in _EXPOSED]].max())}
 
-    return PictureScorer("image_nsfw", ("image_nsfw",), ("image_id", "image"), score)
+    return PictureScorer("image_nsfw", SCORERS["image_nsfw"].names, ("image_id", "image"), score)
 
 
 def network_input(rgb: Image.Image) -> np.ndarray:

@@ -1,15 +1,20 @@
-"""Sizes of pictures, known since they were read: img2dataset's and LAION-5B's first filters."""
+"""The size of an image, from what reading has stored in `samples`.
+
+These are the first filters of img2dataset and LAION-5B.
+"""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.signals.scorer import BatchScorer, Columns
+from store.tables.signals import SCORERS
 
 _READ = ("image_width", "image_height", "image_bytes", "image_format")
 
 
 def score(batch: pa.RecordBatch) -> Columns:
-    """Side lengths in pixels as displayed, the longer over the shorter, bytes and format."""
+    """Width, height and the shorter side in pixels as displayed, aspect (longer side divided by
+    shorter side), bytes, format."""
     width, height = batch["image_width"], batch["image_height"]
     shorter, longer = pc.min_element_wise(width, height), pc.max_element_wise(width, height)
     return {
@@ -22,4 +27,4 @@ def score(batch: pa.RecordBatch) -> Columns:
     }
 
 
-SIZE = BatchScorer("image_size", (*_READ, "image_min_side", "image_aspect"), _READ, score)
+SIZE = BatchScorer("image_size", SCORERS["image_size"].names, _READ, score)

@@ -1,4 +1,7 @@
-"""ONNX models as scorers run them: one thread each, for there is a worker a core."""
+"""ONNX models for scorers, and files of installed packages.
+
+Models run on one thread each, because there is one worker process per core.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -8,30 +11,37 @@ from store.errors import EncoderError
 
 
 def session(path: Path) -> Any:
-    """An onnxruntime session on the CPU, or on the GPU where its package for GPUs is installed.
+    """Load a model into an onnxruntime session.
 
-    Raises EncoderError: the file is missing, or no model.
+    It runs on the GPU if the package `onnxruntime-gpu` is installed, else on the CPU.
+
+    Raises:
+        EncoderError: the file is missing, or is no ONNX model.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    there = onnxruntime.get_available_providers()
-    wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in there]
+    available = onnxruntime.get_available_providers()
+    providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
-    except Exception as error:  # its errors have no base of their own
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise EncoderError(f"{path}: onnxruntime cannot load it: {error}") from error
 
 
 def packaged(package: str, file: str) -> Path:
-    """A file that comes with an installed package, which is not imported.
+    """The path of a file in an installed package. The package is not imported.
 
-    Raises EncoderError: it is not installed.
+    Args:
+        file: relative to the folder of the package.
+
+    Raises:
+        EncoderError: the package is not installed.
     """
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         raise EncoderError(
             f"the package {package!r} is not installed; pip install isotrope[pipelines]"
         )
-    return Path(found.submodule_search_locations[0], file)
+    return Path(spec.submodule_search_locations[0], file)

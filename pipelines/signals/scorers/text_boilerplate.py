@@ -1,10 +1,13 @@
-"""Captions that say nothing of their picture: Conceptual Captions (Sharma et al. 2018) and LAION
-threw them away by hand-made rules of this kind."""
+"""Captions that do not describe their image, such as file names, dates and placeholders.
+
+Conceptual Captions (Sharma et al. 2018) and LAION remove such captions by similar rules.
+"""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.signals.scorer import BatchScorer, Columns
+from store.tables.signals import SCORERS
 
 _FILE_TYPES = "jpe?g|png|gif|webp|bmp|tiff?|heic|svg|pdf|mp3|wav|flac|ogg|m4a|mp4|mov"
 _CAMERAS = "img|dsc|dscn|dscf|dcim|pxl|mvi|vid|gopr|pict|sam|screenshot|screen shot|whatsapp image"
@@ -17,7 +20,8 @@ _WORDS = (
     "|title|no title|image not available|no image|no image available|click to enlarge"
     "|enlarge|click here|loading|share|advertisement"
 )
-# The first that matches the whole of a text, in lower case and without white space at its ends.
+# Each matches an entire text, in lower case and without white space at its ends. The first match
+# counts.
 _KINDS = {
     "placeholder": rf"[^\p{{L}}]*(?:(?:the|an?|this|my|stock) )?(?:{_WORDS})[^\p{{L}}]*",
     "file_name": rf"\S+(?: \S+){{0,5}}\.(?:{_FILE_TYPES})|(?:{_CAMERAS})[ _\-]?\d[\w .\-()]*",
@@ -31,8 +35,11 @@ _KINDS = {
 
 
 def score(batch: pa.RecordBatch) -> Columns:
-    """`text_boilerplate`: `placeholder` ("image", "untitled"), `file_name` (IMG_1234.jpg), `date`,
-    `url` or `number` where a text is nothing else; `none` for every other text."""
+    """`text_boilerplate`: the kind of a text that consists of nothing else, or `none`.
+
+    The kinds are `placeholder` ("image", "untitled"), `file_name` (IMG_1234.jpg), `date`, `url` and
+    `number`.
+    """
     text = pc.utf8_lower(pc.utf8_trim_whitespace(batch["text"]))
     kind = pc.if_else(pc.is_valid(text), "none", pa.scalar(None, pa.string()))
     for name, pattern in reversed(_KINDS.items()):
@@ -40,4 +47,4 @@ def score(batch: pa.RecordBatch) -> Columns:
     return {"text_boilerplate": kind}
 
 
-BOILERPLATE = BatchScorer("text_boilerplate", ("text_boilerplate",), ("text",), score)
+BOILERPLATE = BatchScorer("text_boilerplate", SCORERS["text_boilerplate"].names, ("text",), score)

@@ -1,7 +1,7 @@
-"""Flagged words, as C4 counts them (Raffel et al. 2020), by the lists of `glin-profanity`.
+"""Flagged words, counted as in C4 (Raffel et al. 2020), by the word lists of `glin-profanity`.
 
-The lists are of 24 languages, permissively licensed and kept up; only they are used, since a set
-of words is looked up faster than the package's own search for spellings that evade it.
+The package has maintained lists for 24 languages under a permissive licence. Only its lists are
+used: a look-up in a set is faster than its own search, which also finds disguised spellings.
 """
 
 import json
@@ -13,8 +13,10 @@ import pyarrow as pa
 from pipelines.signals.scorer import BatchScorer, Columns
 from pipelines.signals.scorers.onnx_models import packaged
 from pipelines.signals.scorers.text_language import language
+from store.tables.signals import SCORERS
 
-# ISO 639 to the lists' names.
+# ISO 639 codes to the names of the lists. Chinese, Japanese, Korean and Thai are left out: they put
+# no spaces between words, so whole words cannot be found.
 _LISTS = {
     "ar": "arabic",
     "cs": "czech",
@@ -36,42 +38,44 @@ _LISTS = {
     "ru": "russian",
     "sv": "swedish",
     "tr": "turkish",
-}  # Chinese, Japanese, Korean and Thai put no spaces between words: whole words are not found
+}
 _WORD = re.compile(r"\w+")
 
 
 def score(batch: pa.RecordBatch) -> Columns:
-    """How many words are on the list of the text's own language or the English one.
+    """`text_flagged_words`: the number of words on the list of the text's language or of English.
 
-    Words are whole, in lower case; entries of several words are not looked for.
+    Whole words are compared, in lower case. Entries of several words are ignored.
     """
     counts = [None if t is None else flagged(t) for t in batch["text"].to_pylist()]
     return {"text_flagged_words": pa.array(counts, pa.int32())}
 
 
 def flagged(text: str) -> int:
+    """The number of flagged words in a text."""
     words = _WORD.findall(text.lower())
-    known = _words("en")
-    # A word is looked up in every list before the language is asked for, which takes longer.
-    if _anywhere().isdisjoint(words):
+    # Looking the words up in all lists is faster than detecting the language.
+    if _all_words().isdisjoint(words):
         return 0
-    own = _words(language(text)[0])
-    return sum(w in known or w in own for w in words)
+    english, own = _words("en"), _words(language(text)[0])
+    return sum(w in english or w in own for w in words)
 
 
 @cache
 def _words(code: str) -> frozenset[str]:
+    """The flagged words of a language in lower case; none if it has no list."""
     if code not in _LISTS:
         return frozenset()
     path = packaged("glin_profanity", f"data/dictionaries/{_LISTS[code]}.json")
-    listed = json.loads(path.read_text(encoding="utf-8"))
-    entries = listed["words"] if isinstance(listed, dict) else listed
+    content = json.loads(path.read_text(encoding="utf-8"))
+    entries = content["words"] if isinstance(content, dict) else content
     return frozenset(w for e in entries if _WORD.fullmatch(w := e.strip().lower()))
 
 
 @cache
-def _anywhere() -> frozenset[str]:
+def _all_words() -> frozenset[str]:
+    """The flagged words of all languages."""
     return frozenset().union(*map(_words, _LISTS))
 
 
-FLAGGED = BatchScorer("text_flagged", ("text_flagged_words",), ("text",), score)
+FLAGGED = BatchScorer("text_flagged", SCORERS["text_flagged"].names, ("text",), score)

@@ -1,20 +1,25 @@
-"""Lengths and kinds of characters: the first filters of LAION, C4, Gopher and Data-Juicer."""
+"""The length of a text and the kinds of its characters.
+
+These are the first filters of LAION, C4, Gopher and Data-Juicer.
+"""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.signals.scorer import BatchScorer, Columns
+from store.tables.signals import SCORERS
 
 _SPECIAL = r"[^\p{L}\p{M}\p{N}\p{Z}\s]"
 _DIGIT = r"\p{Nd}"
-_GIVES = ("text_chars", "text_words", "text_special_ratio", "text_digit_ratio")
 
 
 def score(batch: pa.RecordBatch) -> Columns:
-    """Characters (code points), words (runs of non-space), and shares of characters.
+    """Lengths, and shares of characters.
 
-    `text_special_ratio`: those that are no letter, mark, number or space. `text_digit_ratio`:
-    decimal digits of any script.
+    - `text_chars`: code points.
+    - `text_words`: runs of characters that are not white space.
+    - `text_special_ratio`: share of characters that are no letter, mark, number or space.
+    - `text_digit_ratio`: share of decimal digits of any script.
     """
     text = batch["text"]
     chars = pc.utf8_length(text)
@@ -28,8 +33,8 @@ def score(batch: pa.RecordBatch) -> Columns:
 
 
 def _share(text: pa.Array, pattern: str, chars: pa.Array) -> pa.Array:
-    found = pc.count_substring_regex(text, pattern).cast(pa.float32())
-    return pc.divide(found, pc.max_element_wise(chars, 1).cast(pa.float32()))
+    count = pc.count_substring_regex(text, pattern).cast(pa.float32())
+    return pc.divide(count, pc.max_element_wise(chars, 1).cast(pa.float32()))
 
 
-LENGTH = BatchScorer("text_length", _GIVES, ("text",), score)
+LENGTH = BatchScorer("text_length", SCORERS["text_length"].names, ("text",), score)

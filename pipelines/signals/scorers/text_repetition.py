@@ -1,7 +1,7 @@
 """Repetition within a text (Rae et al. 2021, "Scaling Language Models: Gopher", table A1).
 
-Alternative texts written for search engines repeat themselves: "shoes, buy shoes, cheap shoes".
-Unlike Gopher's, an n-gram counts only where it occurs twice: captions are short.
+Alternative texts that are written for search engines repeat themselves: "shoes, buy shoes, cheap
+shoes". Unlike in Gopher, the top n-gram must occur at least twice, because captions are short.
 """
 
 from collections import Counter
@@ -9,37 +9,41 @@ from collections import Counter
 import pyarrow as pa
 
 from pipelines.signals.scorer import BatchScorer, Columns
+from store.tables.signals import SCORERS
 
-_TOP, _REPEATED = (2, 3, 4), (5, 10)
-_GIVES = (
+_TOP_NGRAMS, _REPEATED_NGRAMS = (2, 3, 4), (5, 10)
+_NAMES = (
     "text_repeated_lines",
-    *(f"text_top_{n}gram" for n in _TOP),
-    *(f"text_repeated_{n}grams" for n in _REPEATED),
+    *(f"text_top_{n}gram" for n in _TOP_NGRAMS),
+    *(f"text_repeated_{n}grams" for n in _REPEATED_NGRAMS),
 )
+_NO_REPETITION = (0.0,) * (len(_TOP_NGRAMS) + len(_REPEATED_NGRAMS))
 
 
 def score(batch: pa.RecordBatch) -> Columns:
-    """Shares, 0 to 1: of lines that came before; of characters (spaces apart) in the n-gram of
-    words that holds most; of characters in n-grams of words that occur twice or more."""
+    """Shares of a text, 0 to 1. Characters are counted without white space.
+
+    - `text_repeated_lines`: lines that are equal to an earlier line.
+    - `text_top_{n}gram`: characters in the repeated n-gram of words that covers most of them.
+    - `text_repeated_{n}grams`: characters in n-grams of words that occur twice or more.
+    """
     rows = [None if t is None else repetition(t) for t in batch["text"].to_pylist()]
-    columns = zip(*(r or (None,) * len(_GIVES) for r in rows), strict=True)
-    return {n: pa.array(c, pa.float32()) for n, c in zip(_GIVES, columns, strict=True)}
+    columns = zip(*(r or (None,) * len(_NAMES) for r in rows), strict=True)
+    return {n: pa.array(c, pa.float32()) for n, c in zip(_NAMES, columns, strict=True)}
 
 
 def repetition(text: str) -> tuple[float, ...]:
-    """A text's values in the order of the columns."""
+    """The six values of a text, in the order of `_NAMES`."""
     lines = [line for part in text.splitlines() if (line := part.strip())]
-    repeated = 1 - len(set(lines)) / len(lines) if lines else 0.0
+    repeated_lines = 1 - len(set(lines)) / len(lines) if lines else 0.0
     words = text.lower().split()
     if len(set(words)) == len(words):
-        return (repeated, *_NONE)
+        return (repeated_lines, *_NO_REPETITION)
     lengths = [len(w) for w in words]
     total = sum(lengths)
-    top = [_top(words, n) / total for n in _TOP]
-    return (repeated, *top, *(_covered(words, lengths, n) / total for n in _REPEATED))
-
-
-_NONE = (0.0,) * (len(_TOP) + len(_REPEATED))
+    top = [_top(words, n) / total for n in _TOP_NGRAMS]
+    repeated = [_covered(words, lengths, n) / total for n in _REPEATED_NGRAMS]
+    return (repeated_lines, *top, *repeated)
 
 
 def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
@@ -47,21 +51,23 @@ def _grams(words: list[str], n: int) -> list[tuple[str, ...]]:
 
 
 def _top(words: list[str], n: int) -> int:
-    """Characters that the n-gram which holds most of them has in all of its occurrences, which do
-    not overlap."""
+    """The characters in all occurrences of one n-gram, for the n-gram that has most of them.
+
+    Occurrences that overlap are counted once. The n-gram must occur twice.
+    """
     counts = {g: c for g, c in Counter(_grams(words, n)).items() if c > 1}
     if not counts:
         return 0
-    most, ends = Counter[tuple[str, ...]](), dict.fromkeys(counts, 0)
+    occurrences, ends = Counter[tuple[str, ...]](), dict.fromkeys(counts, 0)
     for start, gram in enumerate(_grams(words, n)):
         if gram in ends and start >= ends[gram]:
-            most[gram] += 1
+            occurrences[gram] += 1
             ends[gram] = start + n
-    return max((c * sum(map(len, g)) for g, c in most.items() if c > 1), default=0)
+    return max((c * sum(map(len, g)) for g, c in occurrences.items() if c > 1), default=0)
 
 
 def _covered(words: list[str], lengths: list[int], n: int) -> int:
-    """Characters of words that lie within an n-gram which occurs twice or more."""
+    """The characters of words that are part of an n-gram which occurs twice or more."""
     grams = _grams(words, n)
     counts = Counter(grams)
     covered, end = 0, 0
@@ -72,4 +78,4 @@ def _covered(words: list[str], lengths: list[int], n: int) -> int:
     return covered
 
 
-REPETITION = BatchScorer("text_repetition", _GIVES, ("text",), score)
+REPETITION = BatchScorer("text_repetition", SCORERS["text_repetition"].names, ("text",), score)

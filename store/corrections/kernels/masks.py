@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from store.arrays import equal_range, ragged_ranges
 from store.errors import InputError
 
 Pairs = tuple[np.ndarray, np.ndarray]  # (rows, columns), int64, sorted by column
@@ -60,10 +61,8 @@ class IdIndex:
                 f"ids of the rows are {ids.dtype} and ids of the bank are {self.ids.dtype}: "
                 "they can never be equal; use one type for both"
             )
-        low = np.searchsorted(self.sorted, ids, "left")
-        count = np.searchsorted(self.sorted, ids, "right") - low
+        first, count = equal_range(self.sorted, ids)
         rows = np.repeat(np.arange(len(ids)), count)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-        columns = self.order[np.repeat(low, count) + within]
+        columns = self.order[ragged_ranges(first, count)]
         by_column = np.argsort(columns, kind="stable")
         return rows[by_column], columns[by_column]

@@ -9,13 +9,23 @@ bias(g) with
 
     g' = norm(g - mu_g), bias(g) = mu_q . g'
 
-The method has no parameters.
+The method has no parameters. In a composition such as centered+nnn, the second method is fitted on
+the queries norm(b - mu_q). A score q . g' is |q - mu_q| times the score of the centred query, plus
+mu_q . g', so the second bias is multiplied by the mean of |b - mu_q|.
 """
 
 from collections.abc import Mapping
 
-from store.corrections.kernels.arrays import Array
-from store.corrections.method import BOTH_BANKS, BankStatistics, Compiled, FitBanks, Method, Params
+from store.corrections.kernels.arrays import Array, row_norms
+from store.corrections.method import (
+    BOTH_BANKS,
+    BankStatistics,
+    Compiled,
+    FitBanks,
+    Method,
+    MovedQueries,
+    Params,
+)
 from store.corrections.methods.invgc_local import normalise
 
 
@@ -30,4 +40,18 @@ def compile(
     return Compiled(vectors, vectors @ state["query"])
 
 
-METHOD = Method("centered", compile, state=state, moves=True, banks=BOTH_BANKS)
+def move_queries(params: Params, state: Mapping[str, Array], queries: Array) -> MovedQueries:
+    """norm(b - mu_q), the mean length of b - mu_q, and mu_q."""
+    centred = queries - state["query"]
+    return MovedQueries(normalise(centred), float(row_norms(centred).mean()), state["query"])
+
+
+METHOD = Method(
+    "centered",
+    compile,
+    state=state,
+    move_queries=move_queries,
+    moves=True,
+    composes=True,
+    banks=BOTH_BANKS,
+)

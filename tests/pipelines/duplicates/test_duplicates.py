@@ -1,4 +1,4 @@
-"""Duplicates over drops: near ones, contamination, the survivor; order and pace do not matter."""
+"""Duplicates over drops: near-duplicates, contamination and survivors, in any order of arrival."""
 
 import io
 import shutil
@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from assets.checks import duplicates_sound
 from assets.metadata import tables as metadata_tables
+from assets.table_checks import duplicates_sound
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.policy.judge import gather, judge
@@ -38,7 +38,7 @@ COLUMNS = ["drop", "id", "cluster", "kind", "representative", "similarity"]
 
 
 def scene(number: int, side: int = 160) -> Image.Image:
-    """Coloured discs: pictures that PDQ can tell apart."""
+    """Coloured discs: images that PDQ distinguishes."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[0:side, 0:side] / side
     pixels = np.zeros((side, side, 3))
@@ -77,7 +77,7 @@ def deliver_all(root: Path) -> None:
     deliver(root / "held", "test-2", None, "one two three four five six seven eight, nine ten")
 
 
-def found(workspace: Workspace) -> pa.Table:
+def duplicate_rows(workspace: Workspace) -> pa.Table:
     return workspace.tables.scan("duplicates", schema.DUPLICATES).select(COLUMNS)
 
 
@@ -94,11 +94,11 @@ def names(workspace: Workspace) -> dict[str, str]:
     return {r["id"]: r["key"] for r in sorted(rows, key=lambda r: r["drop"], reverse=True)}
 
 
-def test_each_kind_is_found_and_the_survivor_named(corpus: Workspace) -> None:
+def test_each_kind_is_found_with_its_survivor(corpus: Workspace) -> None:
     name = names(corpus)
     lost = {
         (name[r["id"]], r["drop"]): (r["kind"], name.get(r["cluster"], r["cluster"]))
-        for r in found(corpus).to_pylist()
+        for r in duplicate_rows(corpus).to_pylist()
         if not r["representative"]
     }
     assert lost == {
@@ -111,36 +111,36 @@ def test_each_kind_is_found_and_the_survivor_named(corpus: Workspace) -> None:
         ("quoted", "b"): ("evaluation:held-out", "test-2"),
     }
     assert duplicates_sound(corpus, "*")[1] == []
-    assert metadata_tables.duplicates(corpus)["lost"]
-    told = {s.detail for s in why(corpus.tables, "text") if s.drop == "a"}
+    assert metadata_tables.duplicates(corpus)["duplicates"]
+    details = {s.detail for s in why(corpus.tables, "text") if s.drop == "a"}
     edited = next(i for i, n in name.items() if n == "edited")
-    assert any(t.startswith(f"is represented by {edited}, similarity 0.") for t in told)
-    assert f"duplicate.text: {edited}, the limit is 0.7" in told
-    told = {s.detail for s in why(corpus.tables, "leaked")}
-    assert "decontamination.held-out: test-1" in told
+    assert any(d.startswith(f"is represented by {edited}, similarity 0.") for d in details)
+    assert f"duplicate.text: {edited}, the limit is 0.7" in details
+    details = {s.detail for s in why(corpus.tables, "leaked")}
+    assert "decontamination.held-out: test-1" in details
 
 
-def test_a_policy_under_which_the_survivor_goes_keeps_what_it_stood_for(corpus: Workspace) -> None:
+def test_a_sample_is_kept_if_a_policy_rejects_its_survivor(corpus: Workspace) -> None:
     def kept(policy: Policy) -> set[str]:
         evidence = gather(corpus, [policy], ["id"])
         ids = evidence.samples["id"].filter(pa.array(judge(evidence, policy).kept))
         return {names(corpus)[i.hex()] for i in ids.to_pylist()}
 
-    today = kept(corpus.config.policy)
-    assert {"smaller", "scene-1", "edited"} <= today
-    assert not {"scene-0", "worse", "text"} & today
+    current = kept(corpus.config.policy)
+    assert {"smaller", "scene-1", "edited"} <= current
+    assert not {"scene-0", "worse", "text"} & current
     assert "scene-0" in kept(Policy.model_validate({"image_min_side": {"min": 120}}))
 
 
-def test_a_second_drop_costs_what_is_new_and_gives_the_same(
+def test_a_second_drop_compares_only_what_is_new_with_the_same_result(
     corpus: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(tmp_path, CONFIG)
     deliver_all(tmp_path)
-    later = tmp_path / "a"
-    shutil.move(tmp_path / "drops" / "a", later)
+    withheld = tmp_path / "a"
+    shutil.move(tmp_path / "drops" / "a", withheld)
     curate(tmp_path)
-    shutil.move(later, tmp_path / "drops" / "a")
+    shutil.move(withheld, tmp_path / "drops" / "a")
     compared: list[tuple[int, int]] = []
     real = hamming.pairs
 
@@ -150,27 +150,29 @@ def test_a_second_drop_costs_what_is_new_and_gives_the_same(
 
     monkeypatch.setattr(hamming, "pairs", counting)
     workspace = curate(tmp_path)
-    assert found(workspace).equals(found(corpus))  # the other way round
-    # New hashes are compared with the evaluation's one, and with all there are.
-    (listed, first), (hashes, known) = compared
-    assert listed - 1 == first == hashes - known < known
+    assert duplicate_rows(workspace).equals(duplicate_rows(corpus))  # which got both drops at once
+    # New hashes are compared with the one of the evaluation set, and with all hashes.
+    (with_evaluation, first), (hashes, old) = compared
+    assert with_evaluation - 1 == first == hashes - old < old
     compared.clear()
     shutil.rmtree(tmp_path / "drops" / "b")
     tables = workspace.tables
     for table in ("samples", "signals"):
         tables.replace(table, getattr(schema, table.upper()), [], "drop = 'b'")
     find_duplicates(StageContext(workspace))
-    assert found(workspace).num_rows == 0
+    assert duplicate_rows(workspace).num_rows == 0
     assert compared == []
     assert tables.open("near_pairs").count_rows("kind = 'image'") == 0
 
 
-def test_duplicates_check_catches_what_breaks_it(corpus: Workspace, tmp_path: Path) -> None:
+def test_the_check_of_duplicates_finds_a_sample_lost_twice(
+    corpus: Workspace, tmp_path: Path
+) -> None:
     shutil.copytree(corpus.tables.root, tmp_path / "tables")
     broken = Workspace(corpus.root, corpus.config, Tables(tmp_path / "tables"))
-    rows = found(corpus)
-    names_ = schema.DUPLICATES.names
-    twice = rows.filter(pc.invert(rows["representative"])).slice(0, 1).select(names_)
-    whole = pa.concat_tables([rows.select(names_), twice]).cast(schema.DUPLICATES)
-    broken.tables.replace("duplicates", schema.DUPLICATES, whole.to_batches(), None)
+    rows = duplicate_rows(corpus)
+    columns = schema.DUPLICATES.names
+    twice = rows.filter(pc.invert(rows["representative"])).slice(0, 1).select(columns)
+    broken_rows = pa.concat_tables([rows.select(columns), twice]).cast(schema.DUPLICATES)
+    broken.tables.replace("duplicates", schema.DUPLICATES, broken_rows.to_batches(), None)
     assert any("more than once" in b for b in duplicates_sound(broken, "*")[1])

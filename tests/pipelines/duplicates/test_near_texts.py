@@ -1,4 +1,4 @@
-"""Near-duplicate texts against plain references, and planted copies."""
+"""Near-duplicate texts: against naive references, and on planted copies."""
 
 import itertools
 from collections import Counter
@@ -12,35 +12,40 @@ from benchmarks.minhash import measure
 from benchmarks.planted_texts import filled, planted, reordered, typo
 from pipelines.duplicates.pair_joins import Pairs
 from pipelines.duplicates.texts import minhash
-from pipelines.duplicates.texts.shingles import fold, sets, shared, shingle
-from pipelines.duplicates.texts.spelling import words
+from pipelines.duplicates.texts.shingles import (
+    count_shared,
+    normalise_texts,
+    shingle,
+    shingle_sets,
+)
+from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
 
 seeds = st.integers(0, 2**31)
 
 
-def listed(pairs: Pairs) -> list[tuple[int, int]]:
+def as_list(pairs: Pairs) -> list[tuple[int, int]]:
     return list(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
 
 
 @settings(max_examples=30)
 @given(st.lists(st.text(max_size=20), min_size=2, max_size=8))
-def test_shared_shingles_are_those_of_sets(texts: list[str]) -> None:
-    folded = fold(texts)
-    assert len(folded) == len(texts)
-    plain = [
-        {f" {w} "[i : i + 3] for w in t.split(" ") if w for i in range(len(w))} for t in folded
+def test_shared_shingles_are_counted_as_by_python_sets(texts: list[str]) -> None:
+    normalised = normalise_texts(texts)
+    assert len(normalised) == len(texts)
+    sets = [
+        {f" {w} "[i : i + 3] for w in t.split(" ") if w for i in range(len(w))} for t in normalised
     ]
     x, y = np.triu_indices(len(texts))
-    expected = [len(plain[a] & plain[b]) for a, b in zip(x, y, strict=True)]
-    assert shared(sets(shingle(folded)), x, y).tolist() == expected
+    expected = [len(sets[a] & sets[b]) for a, b in zip(x, y, strict=True)]
+    assert count_shared(shingle_sets(shingle(normalised)), x, y).tolist() == expected
 
 
-def test_texts_are_compared_as_they_read() -> None:
+def test_case_punctuation_and_unicode_forms_are_ignored() -> None:
     texts = ["A photo\tof Straße & CAFE\u0301!", "a photo of strasse café", "x", "x", ""]
-    assert fold(texts)[0] == fold(texts)[1]
+    assert normalise_texts(texts)[0] == normalise_texts(texts)[1]
     signed = minhash.signatures(texts)
-    assert listed(minhash.pairs(signed, lambda rows: [texts[r] for r in rows], 0.7)) == [(0, 1)]
+    assert as_list(minhash.pairs(signed, lambda rows: [texts[r] for r in rows], 0.7)) == [(0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -55,40 +60,40 @@ def test_texts_are_compared_as_they_read() -> None:
         ("horse cart", "horse", True),
     ],
 )
-def test_a_template_with_another_subject_is_no_copy(one: str, other: str, copies: bool) -> None:
+def test_a_template_with_another_subject_is_not_a_copy(one: str, other: str, copies: bool) -> None:
     text = "high quality stock photo of a {} on a white background isolated for download"
     texts = [text.format(one), text.format(other)]
-    found = minhash.pairs(minhash.signatures(texts), lambda rows: [texts[r] for r in rows], 0.7)
-    assert len(found) == copies
+    pairs = minhash.pairs(minhash.signatures(texts), lambda rows: [texts[r] for r in rows], 0.7)
+    assert len(pairs) == copies
 
 
 def one_edit(one: str, other: str) -> bool:
-    """A letter more, less or another, or two neighbours swapped."""
+    """Whether two words differ by one letter more, less or different, or by two swapped ones."""
     if any(map(str.isdigit, one + other)) or 1 == len(one) == len(other):
         return False
     less = [(one[:i] + one[i + 1 :], i, c) for i, c in enumerate(one)]
-    there = [(other[:i] + other[i + 1 :], i, c) for i, c in enumerate(other)]
+    less_other = [(other[:i] + other[i + 1 :], i, c) for i, c in enumerate(other)]
     return (
         any(w == other for w, _, _ in less)
-        or any(w == one for w, _, _ in there)
-        or any(w == v and (i == j) for w, i, _ in less for v, j, _ in there)
+        or any(w == one for w, _, _ in less_other)
+        or any(w == v and (i == j) for w, i, _ in less for v, j, _ in less_other)
         or any(one[:i] + one[i : i + 2][::-1] + one[i + 2 :] == other for i in range(len(one) - 1))
     )
 
 
 def is_template(one: str, other: str) -> bool:
-    a, b = (Counter(text.split()) for text in fold([one, other]))
-    mine, theirs = a - b, b - a
-    if not mine or not theirs:
+    a, b = (Counter(text.split()) for text in normalise_texts([one, other]))
+    only_a, only_b = a - b, b - a
+    if not only_a or not only_b:
         return False
     few, many = sorted((a, b), key=Counter.total)
     if a.total() != b.total():
         less, more = (Counter("".join(words.elements())) for words in (few, many))
         if not more - less and (less - more).total() <= 1:
-            return False  # run together, a letter maybe in the space's place
+            return False  # words were joined, possibly with a letter in place of the space
     return not (
-        all(any(one_edit(w, v) for v in theirs) for w in mine)
-        and all(any(one_edit(w, v) for w in mine) for v in theirs)
+        all(any(one_edit(w, v) for v in only_b) for w in only_a)
+        and all(any(one_edit(w, v) for w in only_a) for v in only_b)
     )
 
 
@@ -97,19 +102,22 @@ _WORDS = ["cat", "ca", "act", "car", "c", "dog", "12", "13", "dogcat", "catodg",
 
 @settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from(_WORDS), min_size=1, max_size=6), min_size=2, max_size=9))
-def test_templates_are_those_of_the_words_of_one_side_only(said: list[list[str]]) -> None:
-    texts = [" ".join(t) for t in said]
+def test_templates_agree_with_the_reference(word_lists: list[list[str]]) -> None:
+    texts = [" ".join(t) for t in word_lists]
     x, y = (side.ravel() for side in np.indices((len(texts), len(texts))))
-    found = same_template(words(fold(texts)), x, y)
+    result = same_template(split_words(normalise_texts(texts)), x, y)
     expected = [is_template(texts[a], texts[b]) for a, b in zip(x, y, strict=True)]
-    assert found.tolist() == expected
+    assert result.tolist() == expected
 
 
-def by_pair(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
-    """Near texts by a look at each pair alone."""
+def near_pairs_by_loop(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
+    """The near-duplicates and their similarity, by a loop over all pairs."""
     signed, rows = minhash.signatures(texts), minhash.rows_a_band(threshold)
-    least = minhash.least(threshold)
-    sets = [{f" {w} "[i : i + 3] for w in t.split() for i in range(len(w))} for t in fold(texts)]
+    least = minhash.least_equal(threshold)
+    sets = [
+        {f" {w} "[i : i + 3] for w in t.split() for i in range(len(w))}
+        for t in normalise_texts(texts)
+    ]
     out = {}
     for a, b in itertools.combinations(range(len(texts)), 2):
         agree = signed[a] == signed[b]
@@ -123,20 +131,25 @@ def by_pair(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
 
 @settings(max_examples=4)
 @given(seeds, st.integers(0, 6), st.integers(0, 74))
-def test_crowds_are_compared_as_if_each_were_with_each(seed: int, most: int, first: int) -> None:
+def test_large_buckets_give_the_pairs_of_a_full_comparison(
+    seed: int, most: int, first: int
+) -> None:
     rng = np.random.default_rng(seed)
-    ways = ["photo of {} and {} on a white background", "the new {} at the {} price with shipping"]
+    templates = [
+        "photo of {} and {} on a white background",
+        "the new {} at the {} price with shipping",
+    ]
     texts = []
     for _ in range(50):
-        said = [" ".join(rng.choice(_WORDS, rng.integers(1, 4))) for _ in range(2)]
-        texts.append(ways[rng.integers(2)].format(*said))
+        subjects = [" ".join(rng.choice(_WORDS, rng.integers(1, 4))) for _ in range(2)]
+        texts.append(templates[rng.integers(2)].format(*subjects))
     texts += [(typo, reordered)[i % 2](texts[i], rng) for i in range(24)]
     signed = minhash.signatures(texts)
 
-    def found(order: np.ndarray, crowd: int, first: int = 0) -> dict[tuple[int, int], float]:
-        """Pairs of texts in this order, by their places before it."""
+    def near_pairs(order: np.ndarray, bucket: int, first: int = 0) -> dict[tuple[int, int], float]:
+        """The near-duplicates of the texts in another order, by their indices in `texts`."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(minhash, "CROWD", crowd)
+            patch.setattr(minhash, "LARGE_BUCKET", bucket)
             pairs = minhash.pairs(
                 signed[order], lambda rows: [texts[r] for r in order[rows]], 0.6, first
             )
@@ -145,39 +158,39 @@ def test_crowds_are_compared_as_if_each_were_with_each(seed: int, most: int, fir
         return {(a, b): s for (a, b), s in zip(sides, pairs.similarity.tolist(), strict=True)}
 
     order = np.arange(len(texts))
-    whole = by_pair(texts, 0.6)
-    assert found(order, len(texts)) == whole
-    assert found(order, most) == whole
-    assert found(rng.permutation(len(texts)), most) == whole
-    assert found(order[:first], most) | found(order, most, first) == whole
+    expected = near_pairs_by_loop(texts, 0.6)
+    assert near_pairs(order, len(texts)) == expected
+    assert near_pairs(order, most) == expected
+    assert near_pairs(rng.permutation(len(texts)), most) == expected
+    assert near_pairs(order[:first], most) | near_pairs(order, most, first) == expected
 
 
 def test_planted_texts_are_found_and_templates_are_not() -> None:
-    given = planted(3000, seed=1)
-    texts = given.texts
+    corpus = planted(3000, seed=1)
+    texts = corpus.texts
     signed = minhash.signatures(texts)
 
     def read(rows: np.ndarray) -> list[str]:
         return [texts[r] for r in rows]
 
-    found = minhash.pairs(signed, read, 0.7)
-    recall, precision = measure(set(listed(found)), given)
+    pairs = minhash.pairs(signed, read, 0.7)
+    recall, precision = measure(set(as_list(pairs)), corpus)
     assert recall >= 0.99
     assert precision >= 0.99
-    some = minhash.pairs(signed, read, 0.7, 2000)
-    assert listed(some) == [p for p in listed(found) if p[1] >= 2000]
+    new = minhash.pairs(signed, read, 0.7, 2000)
+    assert as_list(new) == [p for p in as_list(pairs) if p[1] >= 2000]
 
 
 def test_a_template_has_few_candidates() -> None:
     texts = filled(8000, np.random.default_rng(0))
     signed = minhash.signatures(texts)
-    read: list[int] = []
+    rows_read: list[int] = []
 
     def reader(rows: np.ndarray) -> list[str]:
-        read.extend(rows.tolist())
+        rows_read.extend(rows.tolist())
         return [texts[r] for r in rows]
 
     near = minhash.pairs(signed, reader, 0.7)
     assert len(near) < 100
-    # Four million pairs agree in their signatures; each text is read once, and for few pairs more.
-    assert len(read) < 5 * len(texts)
+    # Four million pairs have similar signatures. Each text is read once, and again for few pairs.
+    assert len(rows_read) < 5 * len(texts)

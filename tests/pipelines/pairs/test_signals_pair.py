@@ -1,4 +1,4 @@
-"""Signals of pairs: against dense formulas, and on planted hubs and wrong pairs."""
+"""The signals of pairs: against dense formulas, with planted hubs and with wrong pairs."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.pairs.linear_head import LinearHead
-from pipelines.pairs.signals import alike, compare, cosine, gram_volume
+from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store.corrections.kernels.masks import IdIndex
 from store.errors import EncoderError, InputError
 
@@ -22,30 +22,32 @@ SEEDS, ROWS = st.integers(0, 2**32 - 1), st.integers(1, 30)
 
 
 @given(SEEDS, ROWS, st.integers(1, 40), st.integers(1, 12), st.floats(0, 1))
-def test_formulas_hold(seed: int, rows: int, bank: int, k: int, masked: float) -> None:
+def test_values_equal_the_dense_formulas(
+    seed: int, rows: int, bank: int, k: int, masked: float
+) -> None:
     rng = np.random.default_rng(seed)
     a, b, others = (unit(rng, n) for n in (rows, rows, bank))
     hidden = rng.random((rows, bank)) < masked
     own = (a.astype(np.float64) * b).sum(axis=1)
     np.testing.assert_allclose(cosine(a, b), own, atol=1e-6)
     coordinates = rng.permutation(np.argwhere(hidden)).T
-    found = compare(a, b, bank=others, masked=tuple(coordinates), k=k)
+    comparison = compare(a, b, bank=others, masked=tuple(coordinates), k=k)
     for row in range(rows):
         if hidden[row].all():
-            assert np.isnan(found.corrected[row])
-            assert np.isnan(found.rank[row])
+            assert np.isnan(comparison.corrected[row])
+            assert np.isnan(comparison.rank[row])
             continue
         near = np.sort(others[~hidden[row]] @ a[row])[::-1]
-        assert found.rank[row] == pytest.approx((near > own[row]).mean(), abs=1e-6)
-        assert found.corrected[row] == pytest.approx(own[row] - near[:k].mean(), abs=1e-5)
+        assert comparison.rank[row] == pytest.approx((near > own[row]).mean(), abs=1e-6)
+        assert comparison.corrected[row] == pytest.approx(own[row] - near[:k].mean(), abs=1e-5)
 
 
-def test_rows_that_share_either_part_are_listed_once() -> None:
+def test_bank_rows_that_share_either_part_are_masked_once() -> None:
     parts = (["p", "q", "r"], ["p", "s", "p"]), (["x", "y", "z"], ["x", "z", "w"])
-    rows, columns = alike(*(IdIndex(np.array(bank)).pairs(np.array(mine)) for mine, bank in parts))
+    rows, columns = union(*(IdIndex(np.array(bank)).pairs(np.array(own)) for own, bank in parts))
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 0), (0, 2), (2, 1)]
     nothing = IdIndex(np.array(["a"])).pairs(np.array(["b"]))
-    assert [len(side) for side in alike(nothing, nothing)] == [0, 0]
+    assert [len(side) for side in union(nothing, nothing)] == [0, 0]
 
 
 @given(SEEDS, ROWS, st.integers(2, 4))
@@ -62,29 +64,29 @@ def test_the_volume_is_the_product_of_singular_values(seed: int, rows: int, coun
 
 
 def pairs(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images and captions that share what they are of, around a centre of their modality."""
+    """Images and captions of common topics, each modality around its own centre."""
     topic = unit(rng, rows, 64)
     centre = unit(rng, 2, 64)
-    sides = [0.8 * c + topic + 0.06 * rng.normal(size=topic.shape) for c in centre]
-    image, text = (s / np.linalg.norm(s, axis=1, keepdims=True) for s in sides)
+    towers = [0.8 * c + topic + 0.06 * rng.normal(size=topic.shape) for c in centre]
+    image, text = (s / np.linalg.norm(s, axis=1, keepdims=True) for s in towers)
     return image.astype(np.float32), text.astype(np.float32)
 
 
-def test_a_generic_caption_falls_below_honest_ones() -> None:
+def test_a_generic_caption_scores_below_specific_ones() -> None:
     rng = np.random.default_rng(0)
     image, text = pairs(rng, 400)
     bank, rest = slice(0, 200), slice(200, 400)
     generic = image[bank].mean(axis=0)
-    wrong = text[rest].copy()
-    wrong[:40] = generic / np.linalg.norm(generic)  # near to every image
-    raw = cosine(wrong, image[rest])
+    captions = text[rest].copy()
+    captions[:40] = generic / np.linalg.norm(generic)  # near to every image
+    raw = cosine(captions, image[rest])
     assert np.median(raw[:40]) > np.median(raw[40:])
-    fair = compare(wrong, image[rest], bank=image[bank])
-    assert fair.corrected[:40].max() < np.quantile(fair.corrected[40:], 0.1)
-    assert np.median(fair.rank[:40]) > 0.3 > 0.01 > np.median(fair.rank[40:])
+    comparison = compare(captions, image[rest], bank=image[bank])
+    assert comparison.corrected[:40].max() < np.quantile(comparison.corrected[40:], 0.1)
+    assert np.median(comparison.rank[:40]) > 0.3 > 0.01 > np.median(comparison.rank[40:])
 
 
-def test_wrong_pairs_rank_like_random_ones() -> None:
+def test_wrong_pairs_rank_like_random_pairs() -> None:
     rng = np.random.default_rng(1)
     image, text = pairs(rng, 600)
     shuffled = text.copy()

@@ -1,4 +1,4 @@
-"""From a drop to decisions: nothing is lost, reruns replace, order does not matter."""
+"""From a drop to decisions: every record is accounted for, reruns replace, order is irrelevant."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from tests.helpers.corpus import COLOURS, CONFIG, begin, deliver, picture
 from tests.helpers.stages import curate
 
 
-def rubbish(drop: Path) -> dict[str, str]:
-    """Bad records by key, and the rule that each breaks."""
-    whole = picture(COLOURS["red"], 1, side=64)
+def write_bad_records(drop: Path) -> dict[str, str]:
+    """Write records that cannot be read; returns the rule that each breaks, by key."""
+    png = picture(COLOURS["red"], 1, side=64)
     bad = {
-        "cut.png": (whole[: len(whole) // 2], "image.truncated"),
+        "cut.png": (png[: len(png) // 2], "image.truncated"),
         "text.txt": (b"\xff\xfe\x00broken", "text.encoding"),
         "empty.png": (b"", "image.empty"),
         "svg.png": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image.format"),
@@ -39,7 +39,7 @@ def test_every_record_is_accounted_for(tmp_path: Path) -> None:
     begin(tmp_path)
     drop = tmp_path / "drops" / "a"
     deliver(drop, 30)
-    expected = rubbish(drop)
+    expected = write_bad_records(drop)
     (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))
     (drop / "again.txt").write_text("a red square number 0")
     workspace = curate(tmp_path)
@@ -49,12 +49,12 @@ def test_every_record_is_accounted_for(tmp_path: Path) -> None:
     assert (row["kept"], row["rejected"], row["failed"]) == (30, 1, len(expected))
     ledger = workspace.tables.scan("ledger", schema.LEDGER).to_pylist()
     assert {e["key"]: e["rule"] for e in ledger if e["outcome"] == "failed"} == expected
-    (twice,) = [e for e in ledger if e["outcome"] == "rejected"]
-    assert twice["rule"] == "duplicate.in_drop"
-    assert {twice["key"], twice["value"].split("/")[-1]} == {"again", "red-0000"}
+    (repeat,) = [e for e in ledger if e["outcome"] == "rejected"]
+    assert repeat["rule"] == "duplicate.in_drop"
+    assert {repeat["key"], repeat["value"].split("/")[-1]} == {"again", "red-0000"}
     samples = workspace.tables.scan("samples", schema.SAMPLES, ["id", "key", "text", "image"])
     assert len(set(samples["id"].to_pylist())) == samples.num_rows == 30
-    for sample in samples.to_pylist():  # what is stored is what was delivered
+    for sample in samples.to_pylist():  # the stored bytes are the delivered ones
         if sample["key"] != "again":
             assert (drop / f"{sample['key']}.png").read_bytes() == sample["image"]
             assert (drop / f"{sample['key']}.txt").read_text() == sample["text"]
@@ -81,13 +81,13 @@ def test_a_rerun_replaces_and_never_adds(tmp_path: Path) -> None:
 
 def ids(workspace: Workspace) -> set[tuple[str, str]]:
     rows = workspace.tables.scan("samples", schema.SAMPLES, ["drop", "id"]).to_pylist()
-    found = {(r["drop"], r["id"]) for r in rows}
-    assert len(found) == len(rows)
-    return found
+    keys = {(r["drop"], r["id"]) for r in rows}
+    assert len(keys) == len(rows)
+    return keys
 
 
 def test_tables_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
-    made = []
+    results = []
     for order in (("a", "b"), ("b", "a")):
         root = tmp_path / "".join(order)
         begin(root)
@@ -95,14 +95,14 @@ def test_tables_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
             deliver(root / "drops" / name, 20, first=0 if name == "a" else 10)
             workspace = curate(root)
         columns = ["drop", "id", "keep", "rule", "value"]
-        decided = workspace.tables.scan("decisions", schema.DECISIONS, columns)
-        made.append(decided.sort_by([("drop", "ascending"), ("id", "ascending")]))
-        assert pc.sum(decided["keep"].cast("int64")).as_py() == 30
-        assert set(decided.filter(pc.invert(decided["keep"]))["drop"].to_pylist()) == {"b"}
-    assert made[0].equals(made[1])
+        decisions = workspace.tables.scan("decisions", schema.DECISIONS, columns)
+        results.append(decisions.sort_by([("drop", "ascending"), ("id", "ascending")]))
+        assert pc.sum(decisions["keep"].cast("int64")).as_py() == 30
+        assert set(decisions.filter(pc.invert(decisions["keep"]))["drop"].to_pylist()) == {"b"}
+    assert results[0].equals(results[1])
 
 
-def test_a_new_threshold_reruns_decisions_alone(tmp_path: Path) -> None:
+def test_a_new_threshold_reruns_only_decisions(tmp_path: Path) -> None:
     begin(tmp_path)
     deliver(tmp_path / "drops" / "a", 10)
     (tmp_path / "drops" / "a" / "large.png").write_bytes(picture(COLOURS["red"], 999, side=100))
@@ -114,8 +114,8 @@ def test_a_new_threshold_reruns_decisions_alone(tmp_path: Path) -> None:
     assert workspace.tables.version("signals") == signals_version
     kept = workspace.tables.scan("decisions", schema.DECISIONS, where="keep").num_rows
     assert kept == 1
-    story = {(s.stage, s.outcome): s.detail for s in why(workspace.tables, "red-0000")}
-    assert story["decisions", "rejected"] == "image_min_side.min: 24, the limit is 50"
+    details = {(s.stage, s.outcome): s.detail for s in why(workspace.tables, "red-0000")}
+    assert details["decisions", "rejected"] == "image_min_side.min: 24, the limit is 50"
 
 
 def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,25 +123,27 @@ def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     drop = tmp_path / "drops" / "a"
     deliver(drop, 1200)  # three units
     workspace = Workspace.open(tmp_path)
-    begun: list[str] = []
+    started: list[str] = []
 
-    def breaking(self, rows):
-        begun.append(self.unit.name)
-        if len(set(begun)) == 3:
-            raise RuntimeError("pulled the plug")
+    def failing(self, rows):
+        started.append(self.unit.name)
+        if len(set(started)) == 3:
+            raise RuntimeError("interrupted")
         return real_batches(self, rows)
 
     real_batches = UnitWork._batches
-    monkeypatch.setattr(UnitWork, "_batches", breaking)
+    monkeypatch.setattr(UnitWork, "_batches", failing)
     delivered = staleness.drops(workspace)["a"]
-    with pytest.raises(Exception, match="pulled the plug"):
+    with pytest.raises(Exception, match="interrupted"):
         ingest(StageContext(workspace, delivered))
     assert record(workspace.tables, "samples", "a") is None
     assert not workspace.tables.exists("samples")
     monkeypatch.undo()
-    real, again = sample_row, list[str]()
+    real, read_again = sample_row, list[str]()
     monkeypatch.setattr(
-        samples_stage, "sample_row", lambda rec, limits: again.append(rec.key) or real(rec, limits)
+        samples_stage,
+        "sample_row",
+        lambda rec, limits: read_again.append(rec.key) or real(rec, limits),
     )
     counts = ingest(StageContext(workspace, delivered))
     assert counts.kept == counts.input == 1200
@@ -149,14 +151,14 @@ def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     row = record(workspace.tables, "samples", "a")
     assert row is not None
     assert row["resumed"] == 2
-    assert len(again) == (176 if begun[-1] == "files-000002" else 512)
+    assert len(read_again) == (176 if started[-1] == "files-000002" else 512)
 
 
-def test_the_other_drop_stays_when_one_cannot_be_read(tmp_path: Path) -> None:
+def test_a_drop_that_cannot_be_read_does_not_affect_others(tmp_path: Path) -> None:
     begin(tmp_path)
     deliver(tmp_path / "drops" / "a", 5)
     tar = tmp_path / "drops" / "b.tar"
-    tar.write_bytes(b"no tar at all" * 100)
+    tar.write_bytes(b"not a tar file" * 100)
     workspace = curate(tmp_path)
     row = record(workspace.tables, "samples", "b")
     assert row is not None

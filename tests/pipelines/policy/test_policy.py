@@ -1,4 +1,4 @@
-"""The policy against the plainest way of writing it down: row by row, in Python."""
+"""The policy against a naive reference: row by row, in plain Python."""
 
 import math
 import random
@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pipelines.policy import duplicate_index
 from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
-from pipelines.policy.quotas import drawn
+from pipelines.policy.quotas import draw_numbers
 from pipelines.policy.row_rules import hash_of, policy_hash, prefilter, row_tests
-from pipelines.policy.signal_columns import at
+from pipelines.policy.signal_columns import take_rows
 from store import identity
 from store.config import presets
 from store.config.corpus_yaml import parse
@@ -40,7 +40,7 @@ _VALUES = {
     "text_image_cosine": st.none() | st.sampled_from([0.125, 0.25, 0.5]),
     "image_cluster": st.none() | st.integers(0, 2),
 }
-_LIMITED = {
+_RULES = {
     "image_min_side": {"min": 100},
     "image_aesthetic": {"max": 1.0},
     "text_language": {"in": ["en", "de"]},
@@ -51,27 +51,27 @@ _SHARES = st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0])
 
 
 def _id(number: int) -> str:
-    # Every fifth one begins as the one before it does: halves of ids do not tell them apart.
+    # Some ids have the same first half, so that halves do not distinguish them.
     first, second = (identity.part_id("text", str(n).encode()) for n in (number // 5, number))
     return (first if number % 5 < 2 else second)[:16] + second[16:]
 
 
 @st.composite
 def _samples(draw: Any) -> list[dict[str, Any]]:
-    """Some contents, each in one drop or in several."""
-    found = []
+    """Samples, each in one drop or in two."""
+    samples = []
     for number in range(draw(st.integers(0, 14))):
         row = {name: draw(values) for name, values in _VALUES.items()}
         for drop in draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True)):
-            found.append({"drop": drop, "id": _id(number), **row})
-    return found
+            samples.append({"drop": drop, "id": _id(number), **row})
+    return samples
 
 
 @st.composite
 def _policies(draw: Any) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for name in draw(st.lists(st.sampled_from(list(_VALUES)[:5]), max_size=4, unique=True)):
-        rule: dict[str, Any] = draw(st.sampled_from([{}, _LIMITED.get(name, {})])).copy()
+        rule: dict[str, Any] = draw(st.sampled_from([{}, _RULES.get(name, {})])).copy()
         rule |= draw(st.sampled_from([{}, {"null": "reject"}]))
         if name != "text_language":
             kept = draw(st.sampled_from([None, "keep_top", "keep_bottom"]))
@@ -80,8 +80,8 @@ def _policies(draw: Any) -> dict[str, Any]:
             written[name] = rule
     if draw(st.booleans()):
         by = draw(st.lists(_GROUPS.filter(bool), min_size=1, max_size=2, unique=True))
-        ways = st.sampled_from(["largest", "smallest"])
-        best = draw(st.sampled_from([{}, {draw(ways): "image_aesthetic"}]))
+        rankings = st.sampled_from(["largest", "smallest"])
+        best = draw(st.sampled_from([{}, {draw(rankings): "image_aesthetic"}]))
         written["caps"] = [{"by": b, "most": draw(st.integers(1, 3)), **best} for b in by]
     if draw(st.booleans()):
         size = draw(st.sampled_from([{"share": draw(_SHARES)}, {"count": 2}]))
@@ -92,42 +92,47 @@ def _policies(draw: Any) -> dict[str, Any]:
 
 @st.composite
 def _duplicates(draw: Any, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every sample is lost at most once: to another, to its copy, or to an evaluation sample."""
-    found = []
+    """Rows of lost samples: to another sample, to a copy, or to an evaluation sample, or none."""
+    rows = []
     for sample in samples:
         kind = draw(st.sampled_from([None, None, "exact", "image", "evaluation:test"]))
         if kind is not None:
             other = draw(st.sampled_from(samples))["id"]
             cluster = {"exact": sample["id"], "image": other}.get(kind, "a key")
-            found.append(
+            rows.append(
                 {"drop": sample["drop"], "id": sample["id"], "cluster": cluster, "kind": kind}
             )
-    return found
+    return rows
 
 
 @settings(max_examples=150)
 @given(st.data())
-def test_three_phases_are_the_plain_rules(data: Any) -> None:
+def test_the_three_phases_agree_with_the_reference(data: Any) -> None:
     samples = data.draw(_samples())
     duplicates = data.draw(_duplicates(samples))
     written = data.draw(_policies())
-    expected = _plain(samples, duplicates, written)
-    assert _judged(samples, duplicates, written) == expected
-    shuffled, found = samples.copy(), duplicates.copy()
+    expected = _reference(samples, duplicates, written)
+    assert _judge(samples, duplicates, written) == expected
+    shuffled, shuffled_duplicates = samples.copy(), duplicates.copy()
     random.Random(data.draw(st.integers(0, 9))).shuffle(shuffled)
-    random.Random(1).shuffle(found)
-    assert _judged(shuffled, found, written) == expected  # rows and drops in another order
+    random.Random(1).shuffle(shuffled_duplicates)
+    # Rows and drops in another order give the same decisions.
+    assert _judge(shuffled, shuffled_duplicates, written) == expected
 
 
-def _judged(samples: list, duplicates: list, written: dict) -> dict[tuple, str | None]:
-    """By drop and id the rule, as the pipeline finds it; and what it counts is what it says."""
+def _judge(samples: list, duplicates: list, written: dict) -> dict[tuple, str | None]:
+    """The rule of each sample by drop and id, from the pipeline; counts and reasons are checked."""
     policy = Policy.model_validate(written)
     table = _table(samples)
     names = ["drop", "id", "cluster", "kind"]
     lost = pa.Table.from_pylist(duplicates, schema=pa.schema([(n, pa.string()) for n in names]))
-    firsts = pa.table({"cluster": [s["id"] for s in samples], "drop": [s["drop"] for s in samples]})
-    firsts = firsts.cast(pa.schema([("cluster", pa.string()), ("drop", pa.string())]))
-    verdicts = judge(_evidence(table, lost, firsts), policy)
+    representatives = pa.table(
+        {
+            "cluster": pa.array([s["id"] for s in samples], pa.string()),
+            "drop": pa.array([s["drop"] for s in samples], pa.string()),
+        }
+    )
+    verdicts = judge(_evidence(table, lost, representatives), policy)
     rules, values, thresholds = (c.to_pylist() for c in verdicts.reasons(0, len(samples)))
     assert verdicts.counts() == Counter(r for r in rules if r is not None)
     for kept, rule, value, threshold in zip(verdicts.kept, rules, values, thresholds, strict=True):
@@ -138,11 +143,14 @@ def _judged(samples: list, duplicates: list, written: dict) -> dict[tuple, str |
     return {(s["drop"], s["id"]): rule for s, rule in zip(samples, rules, strict=True)}
 
 
-def _evidence(table: pa.Table, lost: pa.Table, firsts: pa.Table) -> Evidence:
-    found = DuplicateRules(
-        duplicate_index.find(lost, table), lambda: lost, lambda: firsts, {"image": 31}
+def _evidence(table: pa.Table, lost: pa.Table, representatives: pa.Table) -> Evidence:
+    rules = DuplicateRules(
+        duplicate_index.build_index(lost, table),
+        lambda: lost,
+        lambda: representatives,
+        {"image": 31},
     )
-    return Evidence(table, found, lambda rows: at(table["id"], rows))
+    return Evidence(table, rules, lambda rows: take_rows(table["id"], rows))
 
 
 def _table(samples: list) -> pa.Table:
@@ -151,33 +159,40 @@ def _table(samples: list) -> pa.Table:
     return pa.Table.from_pylist(packed, schema=pa.schema(list(types.items())))
 
 
-def _plain(samples: list, duplicates: list, written: dict) -> dict[tuple, str | None]:
+def _reference(samples: list, duplicates: list, written: dict) -> dict[tuple, str | None]:
     rules = {n: r for n, r in written.items() if n not in ("caps", "sample")}
     first = [n for n in rules if n in schema.SIGNAL_TYPES]
     order = first + [n for n in rules if n not in first]
-    went = {(s["drop"], s["id"]): _first_broken(s, {n: rules[n] for n in order}) for s in samples}
-    eligible = {i for (_, i), rule in went.items() if rule is None}
+    rule_of = {
+        (s["drop"], s["id"]): _first_broken(s, {n: rules[n] for n in order}) for s in samples
+    }
+    eligible = {i for (_, i), rule in rule_of.items() if rule is None}
     for row in duplicates:
-        place, kind = (row["drop"], row["id"]), row["kind"]
-        if went[place] is None:
+        key, kind = (row["drop"], row["id"]), row["kind"]
+        if rule_of[key] is None:
             if kind == "exact" or (kind == "image" and row["cluster"] in eligible):
-                went[place] = f"duplicate.{kind}"
+                rule_of[key] = f"duplicate.{kind}"
             elif kind.startswith("evaluation:"):
-                went[place] = "decontamination.test"
-    for name, asked in written.items():
+                rule_of[key] = "decontamination.test"
+    for name, settings_ in written.items():
         if name == "caps":
-            for cap in asked:
+            for cap in settings_:
                 signal = cap.get("largest") or cap.get("smallest")
                 sign = -1 if cap.get("largest") else 1
-                _keep(samples, went, f"caps.{cap['by']}", cap, signal, sign, cap["by"])
+                _keep(samples, rule_of, f"caps.{cap['by']}", cap, signal, sign, cap["by"])
         elif name == "sample":
-            _keep(samples, went, f"sample.{'share' if 'share' in asked else 'count'}", asked)
+            _keep(
+                samples,
+                rule_of,
+                f"sample.{'share' if 'share' in settings_ else 'count'}",
+                settings_,
+            )
         else:
             for operator, sign in (("keep_top", -1), ("keep_bottom", 1)):
-                if operator in asked:
-                    size = {"share": asked[operator], "by": asked["by"]}
-                    _keep(samples, went, f"{name}.{operator}", size, name, sign, name)
-    return went
+                if operator in settings_:
+                    size = {"share": settings_[operator], "by": settings_["by"]}
+                    _keep(samples, rule_of, f"{name}.{operator}", size, name, sign, name)
+    return rule_of
 
 
 def _first_broken(sample: dict[str, Any], rules: dict[str, dict]) -> str | None:
@@ -198,28 +213,28 @@ def _first_broken(sample: dict[str, Any], rules: dict[str, dict]) -> str | None:
 
 def _keep(
     samples: list,
-    went: dict,
+    rule_of: dict,
     name: str,
-    asked: dict,
+    quota: dict,
     signal: str | None = None,
     sign: int = 1,
-    spares: str | None = None,
+    required: str | None = None,
 ) -> None:
     groups = defaultdict(list)
-    salt = int(identity.run_key(name, asked.get("seed", 0))[:16], 16)
+    salt = int(identity.run_key(name, quota.get("seed", 0))[:16], 16)
     for s in samples:
-        place = s["drop"], s["id"]
-        without = spares is not None and (s[spares] is None or s[spares] != s[spares])
-        if went[place] is None and not without:
+        key = s["drop"], s["id"]
+        is_spared = required is not None and (s[required] is None or s[required] != s[required])
+        if rule_of[key] is None and not is_spared:
             value = _number(s["id"], salt) if signal is None else s[signal]
             missing = value is None or value != value
             rank = (missing, 0 if missing else sign * value, s["id"], s["drop"])
-            groups[s[asked["by"]] if asked.get("by") else None].append((rank, place))
+            groups[s[quota["by"]] if quota.get("by") else None].append((rank, key))
     for members in groups.values():
-        size = asked.get("most") or asked.get("count")
-        size = size or math.ceil(round(asked["share"] * len(members), 6))
-        for _, place in sorted(members)[size:]:
-            went[place] = name
+        size = quota.get("most") or quota.get("count")
+        size = size or math.ceil(round(quota["share"] * len(members), 6))
+        for _, key in sorted(members)[size:]:
+            rule_of[key] = name
 
 
 def _number(identity_: str, salt: int) -> int:
@@ -229,11 +244,11 @@ def _number(identity_: str, salt: int) -> int:
     return max(1, (z ^ (z >> 31)) >> 32)
 
 
-def test_numbers_are_drawn_as_if_at_random() -> None:
+def test_drawn_numbers_are_uniform_and_uncorrelated() -> None:
     text = pa.array([_id(n) for n in range(5000)])
     ids = identity.words(identity.pack(text))
     assert identity.unpack(identity.pack(text.slice(7, 20))).equals(text.slice(7, 20))
-    one, other = drawn(ids, 1) / 2**32, drawn(ids, 2) / 2**32
+    one, other = draw_numbers(ids, 1) / 2**32, draw_numbers(ids, 2) / 2**32
     assert abs(one.mean() - 0.5) < 0.02
     assert abs(np.histogram(one, 10, (0, 1))[0] - 500).max() < 120
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.06
@@ -242,15 +257,15 @@ def test_numbers_are_drawn_as_if_at_random() -> None:
             identity.pack(pa.array([_id(1), bad]))
 
 
-def test_why_names_the_limit_of_the_group() -> None:
+def test_the_threshold_of_a_quota_names_the_group() -> None:
     values = {"en": [1.0, 2.0, 3.0, 4.0], "de": [10.0, 20.0]}
     samples = [
         {"drop": "a", "id": _id(n), "text_language": language, "image_aesthetic": value}
-        for n, (language, value) in enumerate((g, v) for g, some in values.items() for v in some)
+        for n, (language, value) in enumerate((g, v) for g, group in values.items() for v in group)
     ]
-    told = _reasons(samples, {"image_aesthetic": {"keep_top": 0.5, "by": "text_language"}})
-    assert told[0] == ("image_aesthetic.keep_top", "1", "3 of en")
-    assert told[4] == ("image_aesthetic.keep_top", "10", "20 of de")
+    reasons = _reasons(samples, {"image_aesthetic": {"keep_top": 0.5, "by": "text_language"}})
+    assert reasons[0] == ("image_aesthetic.keep_top", "1", "3 of en")
+    assert reasons[4] == ("image_aesthetic.keep_top", "10", "20 of de")
     ((rule, value, threshold),) = set(
         _reasons(samples[:2], {"caps": [{"by": "text_language", "most": 1}]})
     ) - {(None, None, None)}
@@ -268,7 +283,7 @@ def _reasons(samples: list, written: dict) -> list[tuple]:
     return list(zip(*(c.to_pylist() for c in verdicts.reasons(0, len(samples))), strict=True))
 
 
-def test_hashes_tell_what_a_change_concerns() -> None:
+def test_hashes_change_only_with_what_they_are_of() -> None:
     base = {"image_min_side": {"min": 100}, "text_image_cosine": {"min": 0.2, "made_for": "any"}}
     policy = Policy.model_validate(base)
 
@@ -299,16 +314,16 @@ _B32 = '"open_clip:ViT-B-32/laion2b_s34b_b79k"'
 
 def test_a_threshold_of_another_space_is_refused() -> None:
     rule = "policy:\n  text_image_cosine: {min: 0.28%s}\n"
-    made = rule % ", made_for: 'open_clip:ViT-B-32'"
-    assert parse(_SPACE % (_B32, _B32) + made).policy.rules["text_image_cosine"].min == 0.28
-    other = '"open_clip:ViT-B-32-256/datacomp_s34b_b86k"'  # not what 'ViT-B-32' names
+    with_source = rule % ", made_for: 'open_clip:ViT-B-32'"
+    assert parse(_SPACE % (_B32, _B32) + with_source).policy.rules["text_image_cosine"].min == 0.28
+    other = '"open_clip:ViT-B-32-256/datacomp_s34b_b86k"'  # another model than 'ViT-B-32'
     for towers in ((_B32, other), (_B32, "{encoder: 'timm:x', aligned_by: image}")):
         with pytest.raises(ConfigError, match=r"space is 'clip'.*made_for: clip, or use keep_top"):
-            parse(_SPACE % towers + made)
+            parse(_SPACE % towers + with_source)
     with pytest.raises(ConfigError, match="does not say what it was made for"):
         parse(_SPACE % (_B32, _B32) + rule % "")
     with pytest.raises(ConfigError, match=r"image by local"):
-        parse("sources: {a: {path: x}}\n" + made)
+        parse("sources: {a: {path: x}}\n" + with_source)
     for allowed in (rule % ", made_for: clip", "policy: {text_image_cosine: {keep_top: 0.3}}"):
         parse(_SPACE % (_B32, other) + allowed)
     parse("sources: {a: {path: x}}\npolicy: {text_image_rank: {max: 0.1}}")
@@ -327,7 +342,7 @@ def test_presets_are_policies_with_their_source_named(name: str) -> None:
         parse(f"sources: {{a: {{path: x}}}}\npolicy: {{preset: {name}}}")
 
 
-def test_rules_are_laid_over_presets() -> None:
+def test_rules_override_presets() -> None:
     text = (
         "sources: {a: {path: x}}\npolicy:\n  preset: [datacomp-basic, datacomp-clip]\n"
         "  image_min_side: {min: 64}\n  text_language: null\n  audio_snr: {min: 10}\n"
@@ -337,6 +352,6 @@ def test_rules_are_laid_over_presets() -> None:
     assert "text_language" not in policy.rules
     assert list(policy.rules)[-2:] == ["text_image_cosine", "audio_snr"]
     again = parse("sources: {a: {path: x}}\npolicy: " + str(policy.written())).policy
-    assert policy_hash(again) == policy_hash(policy)  # what it says is what it is
+    assert policy_hash(again) == policy_hash(policy)  # the written form gives the same policy
     with pytest.raises(ConfigError, match="no preset 'laion6b'; allowed: audio-clean, datacomp"):
         parse("sources: {a: {path: x}}\npolicy: {preset: laion6b}")

@@ -1,4 +1,4 @@
-"""Drift: queries unlike those that a release was made with are noticed, and ask for a refit."""
+"""Drift: queries unlike those that a release was fitted on are detected, and request a refit."""
 
 import shutil
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ LOGGED = "query_log: {}\ncorrections: {bank_share: 0.3, test_share: 0.4, query_b
 
 @pytest.fixture(scope="module")
 def released(squares: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The squares with 200 test queries and more, in a release of their own."""
+    """A copy of the corpus `squares` with a release that has more than 200 test queries."""
     root = tmp_path_factory.mktemp("released")
     shutil.copytree(squares.root / "tables", root / "tables")
     shutil.copytree(squares.root / "drops", root / "drops")
@@ -51,68 +51,73 @@ def workspace(released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return Workspace.open(tmp_path)
 
 
-def ask(workspace: Workspace, vectors: np.ndarray, fingerprints: dict = FINGERPRINTS) -> None:
+def log_queries(
+    workspace: Workspace, vectors: np.ndarray, fingerprints: dict = FINGERPRINTS
+) -> None:
     log = QueryLog(workspace.tables, corrections.QueryLog())
     for vector in vectors:
         log.add("colours", fingerprints, {"text": vector})
     log.close()
 
 
-def usual(count: int) -> np.ndarray:
-    """Captions like the corpus's, of squares that are not in it."""
+def usual_queries(count: int) -> np.ndarray:
+    """Captions like those of the corpus, of squares that are not in it."""
     names = list(COLOURS)
     texts = [f"a {names[n % len(names)]} square number {n}" for n in range(9_000, 9_000 + count)]
     return ColourText().encode(texts)
 
 
-def narrow(count: int, seed: int = 0) -> np.ndarray:
-    """Queries about one thing: the few items that are near to it become hubs."""
-    thing = np.random.default_rng(1).normal(size=DIM)
-    return unit_rows(thing + 0.3 * np.random.default_rng(seed).normal(size=(count, DIM)))
+def narrow_queries(count: int, seed: int = 0) -> np.ndarray:
+    """Queries about one topic: the few items near to it become hubs."""
+    topic = np.random.default_rng(1).normal(size=DIM)
+    return unit_rows(topic + 0.3 * np.random.default_rng(seed).normal(size=(count, DIM)))
 
 
-def by_direction(found: list) -> dict:
-    return {d.direction: d for d in found}
+def by_direction(measured: list) -> dict:
+    return {d.direction: d for d in measured}
 
 
 def test_without_fresh_queries_there_is_no_verdict(workspace: Workspace) -> None:
-    ask(workspace, usual(100))
-    ask(workspace, usual(300), {"text": "colour-text@0"})  # another model's say nothing
-    found = by_direction(drift.measure_drift(workspace))
-    assert set(found) == {"text->image", "image->text"}
-    assert found["text->image"].drifted is None
-    assert found["text->image"].note == "no verdict: 100 fresh queries so far, it takes 200"
+    log_queries(workspace, usual_queries(100))
+    log_queries(workspace, usual_queries(300), {"text": "colour-text@0"})  # of another encoder
+    measured = by_direction(drift.measure_drift(workspace))
+    assert set(measured) == {"text->image", "image->text"}
+    assert measured["text->image"].drifted is None
+    assert (
+        measured["text->image"].note
+        == "no verdict: 100 fresh queries so far, at least 200 are needed"
+    )
 
 
-def test_queries_like_the_release_s_own_are_no_drift(workspace: Workspace) -> None:
-    ask(workspace, usual(400))
-    found = by_direction(drift.measure_drift(workspace))["text->image"]
-    assert (found.source, found.drifted) == ("log", False)
-    assert found.queries >= 200
-    assert sum(found.occurrence["fresh"]) == sum(found.occurrence["release's own"]) == 600
+def test_queries_like_the_release_s_own_do_not_drift(workspace: Workspace) -> None:
+    log_queries(workspace, usual_queries(400))
+    measured = by_direction(drift.measure_drift(workspace))["text->image"]
+    assert (measured.source, measured.drifted) == ("log", False)
+    assert measured.queries >= 200
+    assert sum(measured.occurrence["fresh"]) == sum(measured.occurrence["release's own"]) == 600
 
 
-def test_queries_of_another_kind_are(workspace: Workspace) -> None:
-    ask(workspace, narrow(400))
-    found = by_direction(drift.measure_drift(workspace))["text->image"]
-    assert found.drifted is True
-    assert found.low is not None
-    assert found.low > found.bound
+def test_queries_of_another_kind_drift(workspace: Workspace) -> None:
+    log_queries(workspace, narrow_queries(400))
+    measured = by_direction(drift.measure_drift(workspace))["text->image"]
+    assert measured.drifted is True
+    assert measured.low is not None
+    assert measured.low > measured.bound
     release = releases.latest(workspace.tables)
     stored = by_direction(last_measured(workspace.tables, release))["text->image"]
-    assert stored == found
-    said = isotrope("drift", "--corpus", workspace.root)
-    assert "drifted" in said
-    assert "hubs come back" in said
+    assert stored == measured
+    output = isotrope("drift", "--corpus", workspace.root)
+    assert "drifted" in output
+    assert "hubs come back" in output
 
 
-def test_a_question_asked_often_is_one(workspace: Workspace) -> None:
-    ask(workspace, np.repeat(narrow(1), 500, axis=0))
-    found = by_direction(drift.measure_drift(workspace))["text->image"]
-    assert found.note.startswith("no verdict: 1 fresh")
+def test_a_repeated_query_counts_once(workspace: Workspace) -> None:
+    log_queries(workspace, np.repeat(narrow_queries(1), 500, axis=0))
+    measured = by_direction(drift.measure_drift(workspace))["text->image"]
+    assert measured.note.startswith("no verdict: 1 fresh")
 
 
-def test_without_a_log_what_came_in_since_is_asked(workspace: Workspace) -> None:
+def test_without_a_log_newly_arrived_parts_are_the_fresh_queries(workspace: Workspace) -> None:
     deliver(workspace.root / "drops" / "third", 250, first=2_000)
     from pipelines.samples.stage import ingest
     from pipelines.signals.stage import measure
@@ -122,9 +127,9 @@ def test_without_a_log_what_came_in_since_is_asked(workspace: Workspace) -> None
     ingest(StageContext(workspace, delivered))
     measure(StageContext(workspace, "third"))
     embed(StageContext(workspace, "third"))
-    found = by_direction(drift.measure_drift(workspace))
+    measured = by_direction(drift.measure_drift(workspace))
     for direction in ("text->image", "image->text"):
-        assert (found[direction].source, found[direction].drifted) == ("corpus", False)
+        assert (measured[direction].source, measured[direction].drifted) == ("corpus", False)
 
 
 def tick(workspace: Workspace, opened: dg.DagsterInstance):
@@ -138,53 +143,54 @@ def execute(opened: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInP
     return job.execute_in_process(instance=opened, tags=request.tags)
 
 
-def test_drift_asks_for_a_refit_and_a_refit_mends_it(workspace: Workspace) -> None:
+def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> None:
     tables = workspace.tables
     before = releases.latest(tables)
     banks = describe(tables.open("banks__colours"))
     with dagster_home.instance(workspace) as opened:
-        assert "0 queries were logged" in tick(workspace, opened).skip_message
-        ask(workspace, narrow(1_200))
+        assert "0 queries logged since" in tick(workspace, opened).skip_message
+        log_queries(workspace, narrow_queries(1_200))
         measure = tick(workspace, opened)
         assert measure.job_name == "measure_drift"
         (checked,) = execute(opened, measure).get_asset_check_evaluations()
         assert not checked.passed
         assert checked.severity == dg.AssetCheckSeverity.WARN
         assert "| text->image |" in checked.metadata["k-skewness"].value
-        assert "image/png;base64" in checked.metadata["picture, text->image"].value
+        assert "image/png;base64" in checked.metadata["k-occurrence, text->image"].value
         refit = tick(workspace, opened)
         assert refit.job_name == "refit"
         assert refit.tags["isotrope/drifted"] == "text->image"
-        assert tick(workspace, opened).run_key == refit.run_key  # so that it is run once
+        # The request has the same key every time, so it runs once.
+        assert tick(workspace, opened).run_key == refit.run_key
         execute(opened, refit)
 
         after = releases.latest(tables)
         assert after.number == before.number + 1
-        now = describe(tables.open("banks__colours"))
-        assert now["text"]["origin"] == "log"
-        assert now["text"]["digest"] != banks["text"]["digest"]
-        assert now["image"] == banks["image"]
+        banks_after = describe(tables.open("banks__colours"))
+        assert banks_after["text"]["origin"] == "log"
+        assert banks_after["text"]["digest"] != banks["text"]["digest"]
+        assert banks_after["image"] == banks["image"]
         assert staleness.stale(workspace, None) == []
         assert tick(workspace, opened).skip_message.startswith(f"release {after.number}: 0 queries")
-        # Those that are asked today are now the release's own.
-        ask(workspace, narrow(1_200, seed=2))
+        # The release is now fitted on queries like these.
+        log_queries(workspace, narrow_queries(1_200, seed=2))
         assert by_direction(drift.measure_drift(workspace))["text->image"].drifted is False
 
 
-def test_a_refit_that_changes_no_bank_makes_no_release(workspace: Workspace) -> None:
+def test_a_refit_with_unchanged_banks_makes_no_release(workspace: Workspace) -> None:
     before = releases.latest(workspace.tables).number
-    drawn = record(workspace.tables, "banks")
+    first = record(workspace.tables, "banks")
     with dagster_home.instance(workspace) as opened:
         definitions.resolve_job_def("refit").execute_in_process(instance=opened)
     again = record(workspace.tables, "banks")
-    assert drawn is not None
+    assert first is not None
     assert again is not None
-    assert again["published_at"] > drawn["published_at"]  # it was drawn
+    assert again["published_at"] > first["published_at"]  # drawn again
     assert releases.latest(workspace.tables).number == before
 
 
-def test_the_log_is_kept_short_by_dagster(workspace: Workspace) -> None:
-    ask(workspace, usual(10))
+def test_a_dagster_schedule_deletes_old_rows_of_the_log(workspace: Workspace) -> None:
+    log_queries(workspace, usual_queries(10))
     begin(workspace.root, CONFIG + LOGGED.replace("{}", "{keep_rows: 4}"))
     workspace = Workspace.open(workspace.root)
     with dagster_home.instance(workspace) as opened:

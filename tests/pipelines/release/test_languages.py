@@ -1,4 +1,4 @@
-"""Figures by language: which captions are asked with, and how their ranks are summed up."""
+"""Figures by language: which translations are used as queries, and how ranks are summarised."""
 
 import json
 
@@ -19,9 +19,13 @@ from store.workspace import Workspace
 from tests.helpers.corpus import ColourText
 
 
-def test_a_language_is_asked_in_once_and_never_the_texts_own():
-    said = [{"de": "x", "pt": "x", "en_GB": "x"}, {"de": "x", "pt_BR": "x"}, {"pt": "x", "zz": "x"}]
-    assert _languages(said, "en") == ["de", "pt", "zz"]
+def test_each_language_is_used_once_and_the_own_language_never():
+    captions = [
+        {"de": "x", "pt": "x", "en_GB": "x"},
+        {"de": "x", "pt_BR": "x"},
+        {"pt": "x", "zz": "x"},
+    ]
+    assert _languages(captions, "en") == ["de", "pt", "zz"]
     many = [{f"l{chr(97 + i)}": "x" for i in range(26)}]
     assert _languages(many, "en") == sorted(many[0])[:MOST_LANGUAGES]
 
@@ -31,27 +35,27 @@ def test_ranks_by_language_agree_with_plain_loops():
     gallery = rng.normal(size=(30, 6)).astype(np.float32)
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
     c = fit("none", gallery=gallery, query_bank=gallery, gallery_bank=gallery)
-    spoken = {
-        code: {f"p{i}": gallery[i] + noise * rng.normal(size=6).astype(np.float32) for i in who}
-        for code, noise, who in (("en", 0.1, range(8)), ("de", 1.0, range(6)), ("xx", 1, (9,)))
+    translated = {
+        code: {f"p{i}": gallery[i] + noise * rng.normal(size=6).astype(np.float32) for i in rows}
+        for code, noise, rows in (("en", 0.1, range(8)), ("de", 1.0, range(6)), ("xx", 1, (9,)))
     }
     answers = {f"p{i}": [i, i + 10] for i in range(7)}  # p7 has none, p9 is not among the texts
-    told = compare_languages(spoken, answers, {"raw": c})
-    assert told["queries"] == {"en": 7, "de": 6}
+    figures = compare_languages(translated, answers, {"raw": c})
+    assert figures["queries"] == {"en": 7, "de": 6}
     ranks = {
         code: [
             min(np.argsort(-(gallery @ v)).tolist().index(a) + 1 for a in answers[p])
-            for p, v in spoken[code].items()
+            for p, v in translated[code].items()
             if p in answers
         ]
         for code in ("en", "de")
     }
     both = np.array([ranks["en"][:6], ranks["de"]])
-    assert told["raw"]["mean_rank_variance"] == pytest.approx(np.var(both, axis=0).mean())
-    for code, places in ranks.items():
-        assert told["raw"]["r@10"][code] == pytest.approx(np.mean(np.array(places) <= 10))
-        assert told["raw"]["median_rank"][code] == np.median(places)
-    assert compare_languages({"en": spoken["en"]}, answers, {"raw": c}) is None
+    assert figures["raw"]["mean_rank_variance"] == pytest.approx(np.var(both, axis=0).mean())
+    for code, values in ranks.items():
+        assert figures["raw"]["r@10"][code] == pytest.approx(np.mean(np.array(values) <= 10))
+        assert figures["raw"]["median_rank"][code] == np.median(values)
+    assert compare_languages({"en": translated["en"]}, answers, {"raw": c}) is None
     assert compare_languages({}, answers, {"raw": c}) is None
 
 
@@ -61,27 +65,27 @@ def banks(squares: Workspace) -> Banks:
 
 
 def test_captions_come_from_the_meta_of_the_test_samples(squares: Workspace, banks: Banks):
-    spoken = read_translated(squares.tables, banks, corpus_space(squares))
-    assert list(spoken) == ["en", "de", "pt_BR"]  # more are told of in pt_BR than in pt
-    assert len(spoken["en"]) == len(spoken["de"]) > len(spoken["pt_BR"]) > 50
+    translated = read_translated(squares.tables, banks, corpus_space(squares))
+    assert list(translated) == ["en", "de", "pt_BR"]  # pt_BR has more captions than pt
+    assert len(translated["en"]) == len(translated["de"]) > len(translated["pt_BR"]) > 50
     rows = squares.tables.open("samples").to_table(columns=["text_id", "text", "meta"]).to_pylist()
     by_text = {row["text_id"]: row for row in rows if row["meta"]}
     encoder = ColourText()
-    for part, vector in list(spoken["de"].items())[:5]:
+    for part, vector in list(translated["de"].items())[:5]:
         text = json.loads(by_text[part]["meta"])["captions"]["de"]
         np.testing.assert_allclose(vector, encoder.encode([text])[0], atol=1e-6)
         own = encoder.encode([by_text[part]["text"]])[0]
-        np.testing.assert_allclose(spoken["en"][part], own, atol=1e-6)
-    tested = set(banks.part("test", "text")[2])
-    assert all(set(said) <= tested for said in spoken.values())
+        np.testing.assert_allclose(translated["en"][part], own, atol=1e-6)
+    test_parts = set(banks.part("test", "text")[2])
+    assert all(set(vectors) <= test_parts for vectors in translated.values())
 
 
-def test_a_release_tells_of_its_languages(squares: Workspace):
+def test_a_release_has_figures_by_language(squares: Workspace):
     evaluation = releases.latest(squares.tables).evaluation
-    told = evaluation["text->image"]["languages"]
+    figures = evaluation["text->image"]["languages"]
     assert "languages" not in evaluation["image->text"]
-    assert set(told["queries"]) == {"en", "de", "pt_BR"}
-    assert told["raw"]["mean_rank_variance"] > 0
-    scores = told["raw"]["r@10"]
+    assert set(figures["queries"]) == {"en", "de", "pt_BR"}
+    assert figures["raw"]["mean_rank_variance"] > 0
+    scores = figures["raw"]["r@10"]
     assert scores["en"] == evaluation["text->image"]["raw"]["r@10"]
     assert scores["de"] < 0.3 < 0.7 < scores["pt_BR"]

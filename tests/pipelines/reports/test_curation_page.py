@@ -1,4 +1,4 @@
-"""The page about curation: planted extremes are found in order, nothing hostile gets through."""
+"""The curation page: planted extremes in order, limits, outcomes, and hostile texts escaped."""
 
 import io
 import re
@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from orchestration.cli.main import main
 from pipelines.decisions.stage import decide
-from pipelines.reports.curation.column_statistics import MOST, Ends, Numbers, bins, tally
+from pipelines.reports.curation.bins import bins
+from pipelines.reports.curation.column_statistics import MOST, Ends, Numbers, tally
 from pipelines.reports.curation.columns import columns
-from pipelines.reports.curation.data import facts
+from pipelines.reports.curation.data import read_page_data
 from pipelines.reports.curation.exclusion import GROUPS, Count, groups, wilson
-from pipelines.reports.curation.outcomes import funnel
 from pipelines.reports.curation.report import page_of, write_curation
 from pipelines.reports.curation.thresholds import Limit, limits
+from pipelines.reports.outcomes import funnel
 from pipelines.stages.context import StageContext
 from store.errors import InputError, NotFoundError
 from store.tables import schema
@@ -37,6 +38,7 @@ policy:
   text_boilerplate: {not_in: [placeholder]}
 """
 ONE, TWO = 60, 25
+LIMIT_LABEL = r"<text [^>]*fill: var\(--broken\)[^>]*>"
 
 
 def put(workspace: Workspace, name: str, table_schema: pa.Schema, rows: list[dict]) -> None:
@@ -57,21 +59,21 @@ def tone() -> bytes:
 
 
 def plant(root: Path, policy: str = POLICY) -> Workspace:
-    """Two drops with known signals, and one of which nothing could be read."""
+    """A corpus of two drops with known signals, and a third that could not be read."""
     (root / "corpus.yaml").write_text(f"sources:\n  all: {{path: drops}}\n{policy}")
     workspace = Workspace.open(root)
-    whole = picture((200, 30, 30), 7)
+    image = picture((200, 30, 30), 7)
     samples, signals = [], []
     for number in range(ONE + TWO):
-        place = {"drop": "one" if number < ONE else HOSTILE, "id": f"{number:032x}"}
+        sample = {"drop": "one" if number < ONE else HOSTILE, "id": f"{number:032x}"}
         key = f"shard/sample-{number}"
-        part = {"image_id": f"i{number}", "text_id": f"t{number}", "image": whole}
-        part |= {"image_bytes": len(whole), "image_format": "png"}
-        samples.append({**place, "source": "a.tar", "key": key, "text": f"words {number}", **part})
+        part = {"image_id": f"i{number}", "text_id": f"t{number}", "image": image}
+        part |= {"image_bytes": len(image), "image_format": "png"}
+        samples.append({**sample, "source": "a.tar", "key": key, "text": f"words {number}", **part})
         row = {"image_min_side": 20 + number, "image_bytes": 10 + 2**number if number < 22 else 9}
         row |= {"text_language": "en" if number < ONE else "de", "text_boilerplate": "none"}
-        signals.append({**place, **row})
-    samples[0]["image"] = whole[: len(whole) // 2]
+        signals.append({**sample, **row})
+    samples[0]["image"] = image[: len(image) // 2]
     samples[3] |= {"text": HOSTILE, "key": HOSTILE}
     samples[4] |= {"image": None, "image_id": None, "audio": tone(), "audio_id": "a4"}
     samples[5] |= {"image_id": "i6"}  # the same picture twice
@@ -95,14 +97,14 @@ def plant(root: Path, policy: str = POLICY) -> Workspace:
     stages = [stage | dict(zip(names, r, strict=True)) for r in read]
     stages.append(stages[0] | {"stage": "duplicates", "drop": EVERY_DROP})
     put(workspace, "stages", schema.STAGES, stages)
-    gone = {"drop": "one", "stage": "samples", "source": "s", "key": "gone", "outcome": "rejected"}
+    lost = {"drop": "one", "stage": "samples", "source": "s", "key": "gone", "outcome": "rejected"}
     broken = {"outcome": "failed", "rule": "image.broken", "error": HOSTILE}
     unmeasured = {"stage": "signals", "outcome": "unmeasured", "rule": "signals.audio_levels"}
     ledger = [
-        {**gone, "rule": "duplicate.in_drop", "value": "first"},
-        {**gone, **broken},
-        *({**gone, **broken, "drop": "empty", "key": f"lost {i}"} for i in range(3)),
-        {**gone, **unmeasured, "error": "it hums"},
+        {**lost, "rule": "duplicate.in_drop", "value": "first"},
+        {**lost, **broken},
+        *({**lost, **broken, "drop": "empty", "key": f"lost {i}"} for i in range(3)),
+        {**lost, **unmeasured, "error": "it hums"},
     ]
     put(workspace, "ledger", schema.LEDGER, ledger)
     decide(StageContext(workspace))
@@ -124,14 +126,14 @@ def pages(planted: Workspace) -> dict[str | None, str]:
 
 
 def part_of(page: str, signal: str) -> str:
-    """The markup of one signal."""
-    every = re.findall(r'<details class="signal".*?</details>', page, re.DOTALL)
-    (found,) = [one for one in every if f"<code>{signal}</code>" in one]
+    """The HTML of one signal."""
+    sections = re.findall(r'<details class="signal".*?</details>', page, re.DOTALL)
+    (found,) = [section for section in sections if f"<code>{signal}</code>" in section]
     return found
 
 
 def ends(page: str, signal: str) -> dict[str, list[tuple[str, str]]]:
-    """By title, (value, key) of the samples at a signal's ends, as they are shown."""
+    """(value, key) of the samples shown at the ends of a signal, by title."""
     found = {}
     for piece in part_of(page, signal).split("<h4>")[1:]:
         title, _, rest = piece.partition("</h4>")
@@ -142,45 +144,47 @@ def ends(page: str, signal: str) -> dict[str, list[tuple[str, str]]]:
 
 def test_the_ends_of_a_signal_are_its_planted_extremes_in_order(pages):
     found = ends(pages[None], "image_min_side")
-    assert list(found) == ["Worst, the lowest", "Best, the highest"]
+    assert list(found) == ["Worst: lowest values", "Best: highest values"]
     # The fifth has no picture; the sixth's is the seventh's, which is not shown twice.
     low = [0, 1, 2, 3, 5, 7, 8, 9, 10, 11]
-    worst = found["Worst, the lowest"]
+    worst = found["Worst: lowest values"]
     assert [value for value, _ in worst] == [str(20 + n) for n in low]
     assert [key for _, key in worst if key.startswith("sample")] == [
         f"sample-{n}" for n in low if n != 3
     ]
     best = [ONE + TWO - 1 - n for n in range(10)]
-    assert found["Best, the highest"] == [(str(20 + n), f"sample-{n}") for n in best]
+    assert found["Best: highest values"] == [(str(20 + n), f"sample-{n}") for n in best]
 
 
-def test_where_a_rule_cuts_the_high_end_that_is_the_worst(pages):
+def test_the_end_that_a_rule_cuts_off_is_the_worst(pages):
     found = ends(pages["one"], "image_bytes")
-    assert next(iter(found)) == "Worst, the highest"
-    assert [key for _, key in found["Worst, the highest"]][:3] == [
+    assert next(iter(found)) == "Worst: highest values"
+    assert [key for _, key in found["Worst: highest values"]][:3] == [
         "sample-21", "sample-20", "sample-19",
     ]  # fmt: skip
 
 
-def test_limits_are_drawn_and_what_lies_beyond_is_counted(pages):
+def test_limits_are_drawn_and_values_beyond_them_are_counted(pages):
     drawn = part_of(pages[None], "image_min_side")
-    assert re.search(r'<text class="said"[^>]*>min 30</text>', drawn)
-    assert 'rect class="cut"' in drawn
+    assert re.search(LIMIT_LABEL + "min 30</text>", drawn)
+    assert re.search(r'<path [^>]*style="fill: var\(--lost\)', drawn)  # the bars below it
+    assert 'aria-label="histogram of image_min_side"' in drawn
+    assert drawn.count("histogram-image_min_side") == 2  # drawn once, and shown again in small
     text = Tags(drawn).text
     assert "84 of 85 samples measured, 1.2% without a value" in text
     assert "Beyond min 30: 9 (10.7%)." in text
     assert "max 1e+06" in part_of(pages[None], "image_bytes")
     words = Tags(part_of(pages[None], "text_boilerplate")).text
-    assert "placeholder 1 refused" in words
+    assert "placeholder 1 rejected" in words
     assert "words 7 one, shard/sample-7 image_min_side.min" in words
 
 
-def test_the_funnel_goes_from_delivery_to_what_is_kept(planted, pages):
+def test_the_funnel_goes_from_delivered_to_kept_samples(planted, pages):
     text = Tags(pages[None]).text
     assert "90 records were delivered" in text
-    assert "85 could be read, each once: −5" in text
+    assert "85 could be read, without repeats: −5" in text
     kept = planted.tables.open("decisions").count_rows("keep")
-    steps = funnel(facts(planted, GROUPS).fates)
+    steps = funnel(read_page_data(planted, GROUPS).outcomes)
     assert [step.left for step in steps] == [90, 85, 74, 73, 72, 72]
     assert kept == 72
     assert "image_min_side.min rejected in decisions 9 shard/sample-0 one 20 30" in text
@@ -188,7 +192,7 @@ def test_the_funnel_goes_from_delivery_to_what_is_kept(planted, pages):
     assert "signals.audio_levels unmeasured in signals 1" in text
 
 
-def test_rules_of_any_name_have_their_step(tmp_path):
+def test_a_rule_of_any_name_belongs_to_a_step(tmp_path):
     workspace = plant(tmp_path)
     rows = workspace.tables.open("decisions").to_table().to_pylist()
     for row, rule in zip(
@@ -196,26 +200,26 @@ def test_rules_of_any_name_have_their_step(tmp_path):
     ):
         row.update(keep=False, rule=rule, value="v", threshold="0.5")
     put(workspace, "decisions", schema.DECISIONS, rows)
-    step = funnel(facts(workspace, GROUPS).fates)[-2]
+    step = funnel(read_page_data(workspace, GROUPS).outcomes)[-2]
     assert (step.left, len(step.lost)) == (68, 4)
 
 
-def test_duplicates_stand_beside_what_stands_for_them(pages):
+def test_duplicates_are_shown_with_their_representative(pages):
     text = Tags(pages[None]).text
     assert "image 1 1 0.875 to 0.875" in text
-    assert "image, 1 lost stands sample-40 kept 0.875 sample-41 duplicate.image" in text
-    assert f"evaluation:coco, 1 lost to {HOSTILE[:60]}" in text
+    assert "image, 1 removed first sample-40 kept 0.875 sample-41 duplicate.image" in text
+    assert f"evaluation:coco, 1 removed for {HOSTILE[:60]}" in text
     assert "0.750 sample-42 decontamination.coco" in text
 
 
-def test_hostile_texts_are_shown_as_texts(pages):
+def test_hostile_texts_are_escaped(pages):
     for page in pages.values():
         found = Tags(page)
         names = {tag for tag, _ in found.tags}
         assert not names & {"script", "iframe", "object", "link", "form", "base", "foreignObject"}
         assert not [a for _, attrs in found.tags for a in attrs if a.startswith("on")]
-        asked = [a[n] for _, a in found.tags for n in ("src", "srcset", "xlink:href") if n in a]
-        assert all(url.startswith("data:image/jpeg;base64,") for url in asked)
+        urls = [a[n] for _, a in found.tags for n in ("src", "srcset", "xlink:href") if n in a]
+        assert all(url.startswith("data:image/jpeg;base64,") for url in urls)
         policy = [a["content"] for t, a in found.tags if a.get("http-equiv")]
         assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
     links = [a["href"] for t, a in Tags(pages[None]).tags if t == "a"]
@@ -224,7 +228,7 @@ def test_hostile_texts_are_shown_as_texts(pages):
     assert '<script>alert("1")' in Tags(pages[None]).text
 
 
-def test_what_cannot_be_decoded_is_a_card_that_says_so(pages):
+def test_the_card_of_a_broken_image_shows_the_error(pages):
     drawn = part_of(pages[None], "image_min_side")
     assert re.search(r'class="blank"[^>]*>image\.(truncated|broken)', drawn)
     assert drawn.count("<img") == 19
@@ -243,14 +247,14 @@ def test_recordings_are_drawn(planted, tmp_path):
     assert heights[0].count("<rect") == 56
 
 
-def test_signals_without_values_and_drops_without_samples_have_their_words(pages):
+def test_signals_without_values_and_drops_without_samples_are_named(pages):
     text = Tags(pages[None]).text
-    without = text.partition("Without any value here:")[2]
+    without = text.partition("Signals without values:")[2]
     assert "image_nsfw" in without
-    assert "image_entropy" in without  # its only value is no number
+    assert "image_entropy" in without  # its only value is NaN
     empty = Tags(pages["empty"]).text
     assert "3 records were delivered 0 could be read" in empty
-    assert "None have been measured yet." in empty
+    assert "No signal has been measured yet." in empty
     assert "image.broken failed in samples 3" in empty
 
 
@@ -259,14 +263,15 @@ def test_a_corpus_without_policy_or_tables_has_a_page(tmp_path):
     bare.mkdir()
     write_curation(plant(bare, "policy: {}\n"), bare / "p.html")
     page = (bare / "p.html").read_text()
-    assert list(ends(page, "image_min_side")) == ["The lowest", "The highest"]
-    assert 'class="said"' not in page
+    assert list(ends(page, "image_min_side")) == ["Lowest values", "Highest values"]
+    assert 'id="histogram-image_min_side"' in page
+    assert not re.search(LIMIT_LABEL, page)
     (tmp_path / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
     write_curation(Workspace.open(tmp_path), tmp_path / "p.html")
     assert "Nothing has been read or decided yet." in (tmp_path / "p.html").read_text()
 
 
-def test_pairs_are_shown_where_they_were_measured(tmp_path):
+def test_signals_of_pairs_are_shown(tmp_path):
     workspace = plant(tmp_path)
     pairs = pa.schema([*list(schema.SIGNALS)[:2], pa.field("text_image_cosine", pa.float32())])
     rows = [
@@ -276,9 +281,9 @@ def test_pairs_are_shown_where_they_were_measured(tmp_path):
     put(workspace, "pairs__local", pairs, rows)
     write_curation(workspace, tmp_path / "p.html")
     page = (tmp_path / "p.html").read_text()
-    keys = [key for _, key in ends(page, "text_image_cosine")["The lowest"]]
+    keys = [key for _, key in ends(page, "text_image_cosine")["Lowest values"]]
     assert keys[:2] == ["sample-1", "sample-2"]
-    # Drop "two" has no row of pairs at all: these samples lack the value like the first.
+    # The samples of the second drop have no row of pairs: they lack a value, like the first one.
     assert "59 of 85 samples measured" in Tags(part_of(page, "text_image_cosine")).text
 
 
@@ -295,7 +300,7 @@ def test_the_command_writes_the_page_of_one_drop(planted):
         write_curation(planted, planted.root / "no.html", drop="three")
 
 
-def test_histograms_are_numpys_over_any_number_of_drops(tmp_path):
+def test_histograms_equal_numpys_over_several_drops(tmp_path):
     workspace = plant(tmp_path)
     rng = np.random.default_rng(0)
     values = rng.lognormal(3, 2, 3000).astype(np.float32)
@@ -334,7 +339,7 @@ numbers = st.floats(-(2.0**99), 2.0**99, width=32)
 
 
 @given(st.lists(st.one_of(numbers, st.just(0.0), st.integers(0, 10**9)), min_size=1, max_size=60))
-def test_every_value_has_its_bin(values):
+def test_every_value_is_in_a_bin(values):
     data = np.array(values, float)
     positive = data.min(where=data > 0, initial=np.inf)
     is_whole = bool((data == data.round()).all() and np.abs(data).max() < 2**40)
@@ -344,7 +349,7 @@ def test_every_value_has_its_bin(values):
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=90), max_size=4), st.sampled_from([1, -1]))
-def test_ends_are_those_of_a_plain_sort(batches, sign):
+def test_ends_equal_those_of_a_sort(batches, sign):
     found, plain = Ends(sign), []
     for batch in batches:
         ids = [f"{len(plain) + n}" for n in range(len(batch))]
@@ -366,7 +371,7 @@ def test_numbers_of_two_drops_join():
     ]  # fmt: skip
 
 
-def test_limits_are_those_that_decisions_were_made_by(planted):
+def test_limits_are_those_of_the_decisions(planted):
     decided = [("image_bytes.max", "7"), ("x.min", "1"), ("image_bytes.keep_top", "0.5")]
     decided += [("duplicate.image", "31"), *(("text_chars.keep_top", str(n)) for n in range(9))]
     found = limits(decided, planted, ["image_bytes", "image_min_side", "text_chars"])
@@ -375,7 +380,7 @@ def test_limits_are_those_that_decisions_were_made_by(planted):
     assert [limit.at for limit in found["text_chars"]] == [0, 3, 5, 8]
 
 
-def test_a_group_is_called_out_only_where_it_is_surely_far_below():
+def test_a_group_is_marked_only_if_it_is_surely_far_below():
     def of(name, kept, lost):
         taken = [("text_chars.max", lost - 1), ("image_bytes.min", 1)] if lost else []
         counts = [Count("d", "text_language", name, None, kept)]
@@ -390,8 +395,8 @@ def test_a_group_is_called_out_only_where_it_is_surely_far_below():
     assert groups(rows[:3], "text_language") == []
 
 
-def test_intervals_are_wilsons():
+def test_intervals_equal_published_ones():
     # Table 1 of Newcombe, Statistics in Medicine 17, 1998: 81 of 263, 15 of 148, 0 of 20.
-    told = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611)}
-    for (kept, samples), (low, high) in told.items():
+    published = {(81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0, 0.1611)}
+    for (kept, samples), (low, high) in published.items():
         assert wilson(kept, samples, 0.05) == pytest.approx((low, high), abs=5e-5)

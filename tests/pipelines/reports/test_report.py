@@ -1,16 +1,17 @@
-"""The report of a corpus whose texts are hostile, and the pictures in it."""
+"""The corpus report, of a corpus with hostile texts, and its plots."""
 
 import io
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
-from pipelines.reports import plots, retrieval_plots
+from pipelines.reports import histograms, plots, retrieval_plots
 from pipelines.reports.corpus_report import Search, write_report
 from store import metrics
 from store.tables import releases, schema
@@ -25,9 +26,9 @@ BETTER = {**FIGURES, "r@1": 0.25, "mrr": 0.325, "median_rank": float("nan"), "k_
 
 
 def _thumbnail() -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(made, "jpeg")
-    return made.getvalue()
+    encoded = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(encoded, "jpeg")
+    return encoded.getvalue()
 
 
 def _put(tables, name, table_schema, rows):
@@ -50,7 +51,7 @@ def _direction(query, gallery, method, reason):
 @pytest.fixture
 def workspace(tmp_path):
     (tmp_path / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
-    made = Workspace.open(tmp_path)
+    corpus = Workspace.open(tmp_path)
     stages = [
         _stage("one", "samples", 5, 2, 1),
         _stage("one", "signals", 5),
@@ -59,26 +60,27 @@ def workspace(tmp_path):
         _stage("*", "duplicates", 9),
         _stage("*", "decisions", 7, 2),
     ]
-    _put(made.tables, "stages", schema.STAGES, stages)
-    gone = {"drop": "one", "stage": "samples", "source": "s"}
+    _put(corpus.tables, "stages", schema.STAGES, stages)
+    lost = {"drop": "one", "stage": "samples", "source": "s"}
     small = {"outcome": "rejected", "rule": "image_pixels", "value": None, "threshold": "9"}
     ledger = [
-        {**gone, **small, "key": HOSTILE},
-        {**gone, **small, "key": "later", "value": "another record's"},
-        {**gone, "key": "k3", "outcome": "failed", "rule": "unreadable", "error": HOSTILE},
+        {**lost, **small, "key": HOSTILE},
+        {**lost, **small, "key": "later", "value": "another record's"},
+        {**lost, "key": "k3", "outcome": "failed", "rule": "unreadable", "error": HOSTILE},
     ]
-    _put(made.tables, "ledger", schema.LEDGER, ledger)
+    _put(corpus.tables, "ledger", schema.LEDGER, ledger)
     samples = [
         {"drop": "one" if i < 5 else HOSTILE, "id": f"id{i}", "source": "s", "key": f"key-{i}"}
         for i in range(9)
     ]
-    _put(made.tables, "samples", schema.SAMPLES, samples)
-    why = {"rule": "text_chars.max", "value": "2001", "threshold": "2000"}
+    _put(corpus.tables, "samples", schema.SAMPLES, samples)
+    reason = {"rule": "text_chars.max", "value": "2001", "threshold": "2000"}
     decided = [
-        {**s, "keep": i < 7, "policy": "p", **({} if i < 7 else why)} for i, s in enumerate(samples)
+        {**s, "keep": i < 7, "policy": "p", **({} if i < 7 else reason)}
+        for i, s in enumerate(samples)
     ]
-    _put(made.tables, "decisions", schema.DECISIONS, decided)
-    return made
+    _put(corpus.tables, "decisions", schema.DECISIONS, decided)
+    return corpus
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def released(workspace):
         name = f"gallery__local__{modality}"
         _put(workspace.tables, name, wide, [row])
         versions[name] = workspace.tables.version(name)
-    ways = [
+    directions = [
         _direction("text", "image", "none", "raw, because nothing was better"),
         _direction("image", "text", "nnn", "nnn gains on held-out pairs"),
         _direction("image", "image", "none", "there are no pairs"),
@@ -108,7 +110,7 @@ def released(workspace):
         fingerprints={"image": "a@1", "text": "b@1"},
         banks={},
         versions=versions,
-        directions={w.name: w for w in ways},
+        directions={d.name: d for d in directions},
         evaluation={"text->image": figures, "image->text": better},
         policy="p",
     )
@@ -117,12 +119,12 @@ def released(workspace):
 
 def _searches():
     hit = {"id": "i", "_score": 0.25, "_raw_score": 0.75, "_bias": 0.5, "key": "k"}
-    shown = {**hit, "rank": 1, "modality": "image", "caption": HOSTILE, "thumbnail": _thumbnail()}
-    told = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000}
-    svg = {**told, "caption": None, "thumbnail": b"<svg onload=alert(3)>"}
+    image = {**hit, "rank": 1, "modality": "image", "caption": HOSTILE, "thumbnail": _thumbnail()}
+    text = {**hit, "rank": 2, "modality": "text", "caption": "x" * 100_000}
+    svg = {**text, "caption": None, "thumbnail": b"<svg onload=alert(3)>"}
     return [
-        Search(HOSTILE, HOSTILE, None, [shown, told], "nnn", True),
-        Search("by image", None, _thumbnail(), [told, svg], "csls", False),
+        Search(HOSTILE, HOSTILE, None, [image, text], "nnn", True),
+        Search("by image", None, _thumbnail(), [text, svg], "csls", False),
         Search("nothing", "a cat", b"not an image", [], "none", True),
     ]
 
@@ -134,7 +136,7 @@ def _page(workspace, searches=()) -> tuple[str, Tags]:
     return page, Tags(page)
 
 
-def test_hostile_texts_are_shown_as_texts(released):
+def test_hostile_texts_are_escaped(released):
     page, found = _page(released, _searches())
     names = {tag for tag, _ in found.tags}
     assert not names & {"script", "iframe", "object", "link", "svg", "form", "base"}
@@ -143,11 +145,11 @@ def test_hostile_texts_are_shown_as_texts(released):
     assert len(page) < 400_000
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(released):
+def test_the_page_loads_nothing(released):
     page, found = _page(released, _searches())
-    asked = [attrs[n] for _, attrs in found.tags for n in ("src", "srcset", "href") if n in attrs]
-    assert len(asked) > 5
-    assert all(url.startswith("data:image/") for url in asked)
+    urls = [attrs[n] for _, attrs in found.tags for n in ("src", "srcset", "href") if n in attrs]
+    assert len(urls) > 5
+    assert all(url.startswith("data:image/") for url in urls)
     assert not re.search(r"url\(|@import", page)
     policy = [a["content"] for t, a in found.tags if a.get("http-equiv")]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
@@ -169,7 +171,7 @@ def test_reasons_come_with_one_record_as_example(released):
     assert "another record's" not in found.text
 
 
-def test_figures_stand_side_by_side_where_there_is_a_correction(released):
+def test_raw_and_corrected_measures_are_compared(released):
     _, found = _page(released)
     assert "R@1 10.0% 25.0%" in found.text
     assert "Median rank 9.0 –" in found.text
@@ -184,7 +186,7 @@ def test_searches_show_scores(released):
     _, found = _page(released, _searches())
     assert "0.250 raw 0.750" in found.text
     assert "Corrected by csls; the best of the candidates that were fetched." in found.text
-    assert "nothing was found" in found.text
+    assert "no results" in found.text
 
 
 def test_a_corpus_without_release_or_stages_has_a_page(workspace, tmp_path):
@@ -195,7 +197,7 @@ def test_a_corpus_without_release_or_stages_has_a_page(workspace, tmp_path):
     empty.mkdir()
     (empty / "corpus.yaml").write_text("sources:\n  all: {path: drops}\n")
     _, found = _page(Workspace.open(empty))
-    assert "None was." in found.text
+    assert "No record was lost." in found.text
 
 
 PAIRS = {"low": -0.2, "high": 0.8, "matching": [0, 1, 5], "unrelated": [9, 2, 0], "auc": 0.9}
@@ -208,7 +210,7 @@ TRIED = [
 ]
 
 
-def test_intervals_languages_and_all_pictures_are_shown_where_there_are_any(released):
+def test_intervals_languages_and_plots_are_shown_if_there_are_any(released):
     last = releases.latest(released.tables)
     found = dict(last.evaluation["image->text"])
     found["intervals"] = {"raw": {"r@1": {"mean": 0.1, "low": 0.05, "high": 0.15}}}
@@ -243,15 +245,20 @@ def test_intervals_languages_and_all_pictures_are_shown_where_there_are_any(rele
     assert page.count("<figure>") == 3
 
 
-def test_the_best_setting_of_each_method_is_drawn():
+def test_best_settings_has_one_row_for_each_method():
     best = retrieval_plots.best_settings([*TRIED, {"method": "broken"}])
     assert [row["mrr"] for row in best] == [0.3, 0.25, 0.2, 0.1]
 
 
 SKEWED = [90_000, *np.arange(900, 0, -1).tolist(), *[0] * 5000, 1]
 PANELS = [
-    plots.Panel("a_$b", np.array([3, 0, 9]), np.array([0.0, 1, 10, 100]), {"min": 5, "max": 999}),
-    *(plots.Panel(f"c{i}", np.array([i]), np.array([0.0, 1]), {}) for i in range(4)),
+    histograms.Panel(
+        "a_$b",
+        np.array([3, 0, 9]),
+        np.array([0.0, 1, 10, 100]),
+        [histograms.Mark("min 5", 5, "low"), histograms.Mark("max 999", 999, "high")],
+    ),
+    *(histograms.Panel(f"c{i}", np.array([i]), np.array([0.0, 1])) for i in range(4)),
 ]
 DRAWN = {
     "funnel": lambda dark: plots.funnel([plots.Bar("$x", 10**9, 5, 1), plots.Bar("b", 3)], dark),
@@ -267,14 +274,14 @@ DRAWN = {
         {"raw": metrics.histograms(np.empty(0), np.empty(0))}, dark
     ),
     "methods": lambda dark: retrieval_plots.methods(TRIED, "nnn", dark),
-    "histograms": lambda dark: plots.histograms(PANELS, dark),
-    "histograms of nothing": lambda dark: plots.histograms([], dark),
+    "histograms": lambda dark: histograms.histograms(PANELS, dark),
+    "histograms of nothing": lambda dark: histograms.histograms([], dark),
 }
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("name", DRAWN)
-def test_pictures_are_small_pngs(name, dark):
+def test_plots_are_small_pngs(name, dark):
     drawn = DRAWN[name](dark)
     assert len(drawn) < 60_000
     with Image.open(io.BytesIO(drawn)) as image:
@@ -285,7 +292,24 @@ def test_pictures_are_small_pngs(name, dark):
         assert blank == (name in ("empty funnel", "histograms of nothing"))
 
 
-def test_pictures_change_with_what_they_show():
+def test_a_histogram_of_a_page_has_bars_limits_and_labels():
+    label = 'keep_top 5 of <script>\x07$a_b$ "\u4e2d"'
+    marks = [histograms.Mark(label, 5, "low"), histograms.Mark("max 999", 999, "high")]
+    panel = histograms.Panel('a"<b>', np.array([3, 0, 9]), np.array([0.0, 1, 10, 100]), marks)
+    (markup, again) = histograms.page_histograms([panel, panel._replace(marks=[])])
+    drawn = ElementTree.fromstring(markup)  # a parser of XML refuses what is not escaped
+    assert drawn.attrib["aria-label"] == 'histogram of a"<b>'
+    assert [g.attrib["id"] for g in drawn] == ['histogram-a"<b>']
+    texts = [text.text for text in drawn.iter("text")]
+    assert texts == [label.replace("\x07", " "), "max 999 →", "0", "1", "10", "100"]
+    styles = [path.attrib["style"] for path in drawn.iter("path")]
+    for variable, count in (("kept", 1), ("lost", 1), ("soft", 1), ("broken", 2)):
+        assert sum(f"var(--{variable})" in style for style in styles) == count
+    assert "var(--broken)" not in again
+    assert "var(--lost)" not in again
+
+
+def test_plots_change_with_their_data():
     def occurrence(**counts):
         return retrieval_plots.k_occurrence(counts)
 
@@ -310,8 +334,8 @@ def test_pictures_change_with_what_they_show():
     assert len(set(drawn)) == len(drawn)
 
 
-def test_hubs_reach_as_far_as_they_stand():
-    """The axis is logarithmic: an item a thousand times in top tens is not drawn at the edge."""
+def test_a_hub_is_drawn_far_to_the_right():
+    """An item in a thousand top tens is drawn near the right end of the logarithmic axis."""
     counts = [10] * 3 + [0] * 996 + [1]
     with Image.open(io.BytesIO(retrieval_plots.k_occurrence({"raw": counts}))) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)

@@ -1,4 +1,4 @@
-"""Signals of pictures: against the plainest way of computing them, and on copies of pictures."""
+"""Image signals: against direct formulas, and on copies of images."""
 
 import io
 
@@ -26,7 +26,7 @@ def encoded(pixels: np.ndarray | Image.Image, format: str = "PNG", **options) ->
 
 
 def scene(seed: int, size: tuple[int, int] = (640, 480)) -> Image.Image:
-    """Something like a photograph: detail at every scale, in colours that depend on each other."""
+    """An image like a photograph: detail at every scale, with correlated colours."""
     rng = np.random.default_rng(seed)
     total = np.zeros((size[1], size[0], 3), np.float32)
     for cells, weight in ((3, 1.0), (6, 0.6), (14, 0.35), (40, 0.2), (120, 0.1)):
@@ -43,15 +43,15 @@ LUMA = hnp.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
 @given(LUMA)
-def test_pixels_are_what_the_formulas_say(luma: np.ndarray) -> None:
-    found = image_pixels.score(Picture(Image.fromarray(luma).convert("RGB"), animated=False))
+def test_pixel_signals_equal_the_formulas(luma: np.ndarray) -> None:
+    signals = image_pixels.score(Picture(Image.fromarray(luma).convert("RGB"), animated=False))
     values = luma.astype(np.float64)
-    assert found["image_brightness"] == pytest.approx(values.mean() / 255, abs=1e-9)
-    assert found["image_contrast"] == pytest.approx(values.std() / 255, abs=1e-9)
+    assert signals["image_brightness"] == pytest.approx(values.mean() / 255, abs=1e-9)
+    assert signals["image_contrast"] == pytest.approx(values.std() / 255, abs=1e-9)
     share = np.unique(luma, return_counts=True)[1] / luma.size
-    assert found["image_entropy"] == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-9)
+    assert signals["image_entropy"] == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-9)
     near = max((abs(values - level) <= 4).mean() for level in range(256))
-    assert found["image_uniformity"] == pytest.approx(near, abs=1e-9)
+    assert signals["image_uniformity"] == pytest.approx(near, abs=1e-9)
     height, width = luma.shape
     edges = [
         values[y - 1, x] + values[y + 1, x] + values[y, x - 1] + values[y, x + 1] - 4 * values[y, x]
@@ -59,18 +59,18 @@ def test_pixels_are_what_the_formulas_say(luma: np.ndarray) -> None:
         for x in range(1, width - 1)
     ]
     expected = np.var(edges) if edges else 0.0
-    assert found["image_sharpness"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert signals["image_sharpness"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_a_blurred_picture_is_less_sharp_and_a_flat_one_is_uniform() -> None:
+def test_a_blurred_image_is_less_sharp_and_a_flat_image_is_uniform() -> None:
     sharp = scene(1)
     small = sharp.resize((64, 48), Image.Resampling.BILINEAR)
     blurred = small.resize(sharp.size, Image.Resampling.BILINEAR)
-    found = [image_pixels.score(open_picture(encoded(i))) for i in (sharp, blurred)]
-    assert found[0]["image_sharpness"] > 3 * found[1]["image_sharpness"]
+    signals = [image_pixels.score(open_picture(encoded(i))) for i in (sharp, blurred)]
+    assert signals[0]["image_sharpness"] > 3 * signals[1]["image_sharpness"]
     flat = image_pixels.score(open_picture(encoded(Image.new("RGB", (80, 60), (9, 99, 9)), "JPEG")))
     assert (flat["image_uniformity"], flat["image_sharpness"]) == (1.0, 0.0)
-    assert found[0]["image_uniformity"] < 0.2
+    assert signals[0]["image_uniformity"] < 0.2
 
 
 def test_only_animations_are_animated() -> None:
@@ -84,7 +84,7 @@ def test_only_animations_are_animated() -> None:
 
 
 @pytest.mark.parametrize("size", [(5000, 300), (300, 5000), (2, 3000), (20, 10), (256, 256)])
-def test_pictures_are_measured_in_one_size(size: tuple[int, int]) -> None:
+def test_images_are_measured_at_one_size(size: tuple[int, int]) -> None:
     width, height = open_picture(encoded(Image.new("RGB", size))).rgb.size
     assert min(width, height) <= 256
     assert max(width, height) <= 1024
@@ -95,15 +95,15 @@ def test_pictures_are_measured_in_one_size(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_measured_upright(orientation: int) -> None:
+def test_images_are_measured_upright(orientation: int) -> None:
     upright = open_picture(with_orientation(orientation, "JPEG", (40, 20)))
     assert upright.rgb.size == ((20, 40) if orientation >= 5 else (40, 20))
 
 
-# The hash
+# The perceptual hash
 
 
-def hashed(data: bytes) -> np.ndarray:
+def pdq(data: bytes) -> np.ndarray:
     return np.frombuffer(image_hash.score(open_picture(data))["image_pdq"], np.uint8)
 
 
@@ -122,11 +122,11 @@ def copies(image: Image.Image) -> dict[str, bytes]:
     }
 
 
-def test_copies_are_near_and_strangers_far() -> None:
+def test_hashes_of_copies_are_near_and_of_other_images_far() -> None:
     originals = [scene(seed) for seed in range(6)]
-    hashes = np.stack([hashed(encoded(o)) for o in originals])
+    hashes = np.stack([pdq(encoded(o)) for o in originals])
     for image, own in zip(originals, hashes, strict=True):
-        found = {n: int(distances(own, hashed(d))) for n, d in copies(image).items()}
+        found = {n: int(distances(own, pdq(d))) for n, d in copies(image).items()}
         assert max(found.values()) <= 31, found  # the radius that Meta recommends
     apart = distances(hashes[:, None], hashes[None])[~np.eye(len(hashes), dtype=bool)]
     assert apart.min() > 60
@@ -139,16 +139,16 @@ def test_distances_count_bits() -> None:
     assert distances(one, other).tolist() == [0, 10]
 
 
-def test_a_hash_of_nothing_says_so() -> None:
-    found = image_hash.score(open_picture(encoded(Image.new("RGB", (50, 50), "white"))))
-    assert found["image_pdq_quality"] == 0
-    assert len(found["image_pdq"]) == 32
+def test_a_featureless_image_has_quality_0() -> None:
+    signals = image_hash.score(open_picture(encoded(Image.new("RGB", (50, 50), "white"))))
+    assert signals["image_pdq_quality"] == 0
+    assert len(signals["image_pdq"]) == 32
 
 
 # Models
 
 
-def test_a_classifier_by_path(tmp_path) -> None:
+def test_a_classifier_from_a_file(tmp_path) -> None:
     import timm
     import torch
 
@@ -159,27 +159,29 @@ def test_a_classifier_by_path(tmp_path) -> None:
     config = Classifier(model=f"timm/test_vit:{weights}", output=1, activation="softmax", side=160)
     scorer = classifier("image_watermark", config, config.path(tmp_path))
     image = scene(4, (256, 256))
-    found = scorer.score(Picture(image, animated=False))["image_watermark"]
+    value = scorer.score(Picture(image, animated=False))["image_watermark"]
     small = np.asarray(image.resize((160, 160), Image.Resampling.BICUBIC), np.float32) / 255
     normal = (small - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
     with torch.inference_mode():
         output = model(torch.from_numpy(normal.transpose(2, 0, 1)[None]).float())
-    assert found == pytest.approx(float(output.softmax(1)[0, 1]), abs=1e-5)
+    assert value == pytest.approx(float(output.softmax(1)[0, 1]), abs=1e-5)
     beyond = classifier("image_class", config.model_copy(update={"output": 3}), weights)
     with pytest.raises(EncoderError, match="there is no 3"):
         beyond.score(Picture(image, animated=False))
 
 
-def test_a_file_that_is_no_model_is_named(tmp_path) -> None:
+def test_a_file_that_is_no_model_is_an_encoder_error(tmp_path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no model")
     config = Classifier(model="onnx:x.onnx")
-    _, failed = measure_picture(picture(), [classifier("image_class", config, tmp_path / "x.onnx")])
-    assert isinstance(failed["image_class"], EncoderError)
+    _, failures = measure_picture(
+        picture(), [classifier("image_class", config, tmp_path / "x.onnx")]
+    )
+    assert isinstance(failures["image_class"], EncoderError)
 
 
 @settings(max_examples=30)
 @given(st.binary(max_size=60))
-def test_bytes_that_are_no_picture_fail_by_name(data: bytes) -> None:
-    values, failed = measure_picture(data, [image_pixels.PIXELS, image_hash.HASH])
+def test_every_scorer_fails_for_bytes_that_are_no_image(data: bytes) -> None:
+    values, failures = measure_picture(data, [image_pixels.PIXELS, image_hash.HASH])
     assert not values
-    assert set(failed) == {"image_pixels", "image_hash"}
+    assert set(failures) == {"image_pixels", "image_hash"}

@@ -1,4 +1,4 @@
-"""The stage of signals: nothing measured twice, nothing lost, whichever engine measures."""
+"""The stage `signals`: nothing is measured twice or lost, with either engine."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,26 +15,26 @@ from pipelines.engine import ray_tasks
 from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
 from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer
-from pipelines.signals.scoring import score
 from pipelines.signals.stage import cut, measure
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
 from store.config.engine import Ray
-from store.errors import NotFoundError
 from store.lineage import why
 from store.tables import schema, signals
 from store.tables.lance_tables import Tables
+from store.tables.signals import ScorerColumns
 from store.tables.staging import begin, record
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, CONFIG, deliver, picture
+from tests.helpers.corpus import COLOURS, deliver, picture
 from tests.helpers.corpus import begin as configure
 from tests.helpers.rubbish import tone
 from tests.helpers.units import ROW, Deadly
 
-CALLS: Counter[str] = Counter()  # rows or parts that each scorer has measured
+CALLS: Counter[str] = Counter()  # rows or parts that each scorer has measured, by scorer
 
 
 def counted(scorer: Scorer) -> Scorer:
+    """The scorer, counting its rows or parts in `CALLS`."""
     if isinstance(scorer, BatchScorer):
         plain = scorer.score
 
@@ -54,26 +54,32 @@ def counted(scorer: Scorer) -> Scorer:
 
 
 @pytest.fixture
-def some(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """The scorers of a test, whose versions it may change."""
-    versions = {"image_size": 1, "image_pixels": 1, "text_length": 1}
-    monkeypatch.setattr(run_keys, "SCORERS", versions)
+def scorers(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScorerColumns]:
+    """The scorers that the corpus of a test uses; the test may add, remove or change them."""
+    names = ("image_size", "image_pixels", "text_length")
+    scorers = {name: signals.SCORERS[name] for name in names}
+    monkeypatch.setattr(run_keys, "SCORERS", scorers)
 
     def active(*_) -> tuple[Scorer, ...]:
-        return tuple(counted(s) for s in registry.ALWAYS if s.name in versions)
+        return tuple(counted(s) for s in registry.ALWAYS if s.name in scorers)
 
     monkeypatch.setattr(stage, "active", active)
     CALLS.clear()
-    return versions
+    return scorers
+
+
+def raise_version(scorers: dict[str, ScorerColumns], name: str) -> None:
+    scorers[name] = replace(scorers[name], version=scorers[name].version + 1)
 
 
 def read_drop(root: Path, count: int = 12) -> Workspace:
+    """A corpus with the samples of one drop: `count` pairs, and three others."""
     configure(root)
     drop = root / "drops" / "a"
     deliver(drop, count)
     (drop / "alone.txt").write_text("a text without a picture")
     (drop / "sound.wav").write_bytes(tone(seconds=3.0))
-    (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))  # the first one's, other words
+    (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))  # as red-0000, other caption
     (drop / "again.txt").write_text("the same picture again")
     workspace = Workspace.open(root)
     ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
@@ -81,19 +87,9 @@ def read_drop(root: Path, count: int = 12) -> Workspace:
 
 
 def table(workspace: Workspace, columns: list[str] | None = None) -> dict[str, dict]:
+    """The rows of `signals` by sample."""
     rows = workspace.tables.scan("signals", schema.SIGNALS, columns)
     return {row["id"]: row for row in rows.to_pylist()}
-
-
-def test_scorers_and_contract_agree() -> None:
-    assert [s.name for s in registry.ALWAYS] == list(signals.SCORERS)
-    given_columns = [c for s in registry.ALWAYS for c in s.gives]
-    optional = {"image_nsfw", "audio_speech", "image_aesthetic", "image_watermark", "image_class"}
-    assert len(given_columns) == len(set(given_columns))
-    wanted = schema.SIGNAL_TYPES.keys() | schema.FINGERPRINT_TYPES.keys()
-    assert set(given_columns) == wanted - optional
-    for scorer in registry.ALWAYS:
-        assert set(scorer.reads) <= set(schema.SAMPLES.names)
 
 
 def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
@@ -101,19 +97,19 @@ def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
     counts = measure(StageContext(workspace, "a"))
     assert (counts.input, counts.kept) == (6, 6)
     rows = list(table(workspace).values())
-    kinds = Counter()
+    samples_with = Counter()
     for row in rows:
         for part in schema.MODALITIES:
             own = {n: v for n, v in row.items() if n.startswith(f"{part}_")}
-            there = own[{"image": "image_width", "text": "text_chars", "audio": "audio_rate"}[part]]
-            if there is None:
+            size = own[{"image": "image_width", "text": "text_chars", "audio": "audio_rate"}[part]]
+            if size is None:
                 assert set(own.values()) == {None}
-            kinds[part] += there is not None
-        assert incremental.read(row["scorers"]) == run_keys.scorers(workspace)
-    assert kinds == {"image": 4, "text": 5, "audio": 1}
-    (sound,) = [r for r in rows if r["audio_rate"]]
-    assert len(sound["audio_fingerprint"]) % 4 == 0
-    assert sound["audio_loudness"] < 0
+            samples_with[part] += size is not None
+        assert incremental.parse_versions(row["scorers"]) == run_keys.scorers(workspace)
+    assert samples_with == {"image": 4, "text": 5, "audio": 1}
+    (recording,) = [r for r in rows if r["audio_rate"]]
+    assert len(recording["audio_fingerprint"]) % 4 == 0
+    assert recording["audio_loudness"] < 0
     samples = workspace.tables.scan("samples", schema.SAMPLES, ["id", "key"]).to_pylist()
     ids = {s["key"]: s["id"] for s in samples}
     again, first = (table(workspace)[ids[key]] for key in ("again", "red-0000"))
@@ -121,13 +117,15 @@ def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
     assert again["text_chars"] == len("the same picture again")
 
 
-def test_a_new_scorer_measures_its_own_columns_alone(tmp_path: Path, some: dict[str, int]) -> None:
+def test_a_new_scorer_measures_only_its_own_columns(
+    tmp_path: Path, scorers: dict[str, ScorerColumns]
+) -> None:
     workspace = read_drop(tmp_path)
     measure(StageContext(workspace, "a"))
     assert CALLS == {"image_size": 15, "image_pixels": 12, "text_length": 15}
     before = table(workspace)
     CALLS.clear()
-    some |= {"image_hash": 1, "text_language": 1}
+    scorers |= {name: signals.SCORERS[name] for name in ("image_hash", "text_language")}
     assert staleness.stale(workspace, "a")[0] == "signals"
     measure(StageContext(workspace, "a"))
     assert CALLS == {"image_hash": 12, "text_language": 15}
@@ -140,19 +138,19 @@ def test_a_new_scorer_measures_its_own_columns_alone(tmp_path: Path, some: dict[
         }
     assert sum(row["image_pdq"] is not None for row in after.values()) == 13
     CALLS.clear()
-    some["text_length"] = 2
+    raise_version(scorers, "text_length")
     measure(StageContext(workspace, "a"))
     assert CALLS == {"text_length": 15}
     assert table(workspace).keys() == after.keys()
-    del some["image_hash"]  # what nobody asks for any more stays as it was
+    del scorers["image_hash"]  # the columns of a scorer that is turned off stay
     measure(StageContext(workspace, "a"))
     assert {r["image_pdq"] for r in table(workspace).values()} == {
         r["image_pdq"] for r in after.values()
     }
 
 
-def test_a_drop_that_is_read_again_measures_what_is_new(
-    tmp_path: Path, some: dict[str, int]
+def test_a_drop_that_is_read_again_measures_only_new_samples(
+    tmp_path: Path, scorers: dict[str, ScorerColumns]
 ) -> None:
     workspace = read_drop(tmp_path)
     measure(StageContext(workspace, "a"))
@@ -165,8 +163,8 @@ def test_a_drop_that_is_read_again_measures_what_is_new(
     assert CALLS == {"image_size": 2, "image_pixels": 2, "text_length": 2}
 
 
-def test_a_table_from_before_there_were_versions_gains_the_columns(
-    tmp_path: Path, some: dict[str, int]
+def test_a_table_without_versions_gets_the_new_columns(
+    tmp_path: Path, scorers: dict[str, ScorerColumns]
 ) -> None:
     workspace = read_drop(tmp_path, 4)
     old = pa.schema([f for f in schema.SIGNALS if f.name in ("drop", "id", "text_chars")])
@@ -177,30 +175,30 @@ def test_a_table_from_before_there_were_versions_gains_the_columns(
     workspace.tables.replace("signals", old, measured.to_batches(), None)
     measure(StageContext(workspace, "a"))
     assert CALLS["text_length"] == ids.num_rows
-    found = table(workspace)
-    assert found.pop("x") == dict.fromkeys(schema.SIGNALS.names) | rows[-1]
-    assert all(row["text_chars"] != -1 for row in found.values())
+    signal_rows = table(workspace)
+    assert signal_rows.pop("x") == dict.fromkeys(schema.SIGNALS.names) | rows[-1]
+    assert all(row["text_chars"] != -1 for row in signal_rows.values())
     CALLS.clear()
-    some["image_size"] = 2
+    raise_version(scorers, "image_size")
     measure(StageContext(workspace, "a"))
     assert set(CALLS) == {"image_size"}
 
 
-def test_a_scorer_that_raises_costs_its_record_alone(
-    tmp_path: Path, some: dict[str, int], monkeypatch: pytest.MonkeyPatch
+def test_a_scorer_that_raises_fails_only_for_that_sample(
+    tmp_path: Path, scorers: dict[str, ScorerColumns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = read_drop(tmp_path)
-    plain = stage.active()
+    used = stage.active()
 
-    def fussy(batch: pa.RecordBatch):
+    def failing(batch: pa.RecordBatch):
         if "the same picture again" in batch["text"].to_pylist():
             raise ValueError("not that one")
-        return next(s for s in plain if s.name == "text_length").score(batch)
+        return next(s for s in used if s.name == "text_length").score(batch)
 
-    def scorers(*_) -> tuple[Scorer, ...]:
-        return tuple(replace(s, score=fussy) if s.name == "text_length" else s for s in plain)
+    def with_failing(*_) -> tuple[Scorer, ...]:
+        return tuple(replace(s, score=failing) if s.name == "text_length" else s for s in used)
 
-    monkeypatch.setattr(stage, "active", scorers)
+    monkeypatch.setattr(stage, "active", with_failing)
     counts = measure(StageContext(workspace, "a"))
     assert (counts.input, counts.kept, counts.failed) == (15, 15, 0)
 
@@ -214,35 +212,21 @@ def test_a_scorer_that_raises_costs_its_record_alone(
     rows = table(workspace)
     assert rows[entry["id"]]["text_chars"] is None
     assert rows[entry["id"]]["image_width"] == 24
-    assert sum(row["text_chars"] is None for row in rows.values()) == 2  # with the recording
+    assert (
+        sum(row["text_chars"] is None for row in rows.values()) == 2
+    )  # this one, and the recording
     story = [s for s in why(workspace.tables, "again") if s.stage == "signals"]
     assert [(s.outcome, s.detail) for s in story] == [
         ("unmeasured", "signals.text_length: ValueError: not that one")
     ]
-    some["image_size"] = 2  # the text's scorer is not asked again, and its word stands
+    raise_version(scorers, "image_size")  # text_length does not run again; its failure stays
     measure(StageContext(workspace, "a"))
     assert unmeasured() == [entry]
-    monkeypatch.setattr(stage, "active", lambda *_: plain)
-    some["text_length"] = 2
+    monkeypatch.setattr(stage, "active", lambda *_: used)
+    raise_version(scorers, "text_length")
     measure(StageContext(workspace, "a"))
     assert unmeasured() == []
     assert table(workspace)[entry["id"]]["text_chars"] == 22
-
-
-@given(st.sets(st.integers(0, 40)), st.integers(1, 41))
-def test_culprits_are_found_by_halving(culprits: set[int], rows: int) -> None:
-    def fussy(batch: pa.RecordBatch):
-        numbers = batch["text"].to_pylist()
-        if culprits & {int(n) for n in numbers}:
-            raise RuntimeError("bad")
-        return {"text_chars": batch["text"].cast(pa.int32())}
-
-    scorer = BatchScorer("text_length", ("text_chars",), ("text",), fussy)
-    texts = pa.array([str(n) for n in range(rows)], pa.large_string())
-    done = score(pa.record_batch({"text": texts}), [scorer])
-    expected = [None if n in culprits else n for n in range(rows)]
-    assert done.columns["text_chars"].to_pylist() == expected
-    assert [row for row, _, _ in done.failed] == sorted(culprits & set(range(rows)))
 
 
 @given(st.lists(st.sampled_from([0, 1, 1000, 30 << 20, 64 << 20, 65 << 20, 300 << 20])))
@@ -254,26 +238,10 @@ def test_units_cover_all_rows_and_stay_small(sizes: list[int]) -> None:
     assert [s for s, _ in cut(np.zeros(10_000, np.int64))] == [0, 4096, 8192]
 
 
-def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
-    configure(tmp_path, CONFIG + "signals: {nsfw: true, watermark: {model: 'onnx:mark.onnx'}}\n")
-    workspace = Workspace.open(tmp_path)
-    with pytest.raises(NotFoundError, match=r"signals\.image_watermark\.model"):
-        run_keys.scorers(workspace)
-    weights = tmp_path / "mark.onnx"
-    versions = []
-    for content in (b"one", b"another"):
-        weights.write_bytes(content)
-        versions.append(run_keys.scorers(workspace))
-    assert versions[0]["image_nsfw"] == "1"
-    assert versions[0]["image_watermark"] != versions[1]["image_watermark"]
-    names = [s.name for s in registry.active(workspace.config.signals, tmp_path)]
-    assert set(names) == set(versions[0])
-
-
 # Ray
 
 
-def test_units_whose_process_dies_are_done_once_more(tmp_path: Path, ray_cluster: None) -> None:
+def test_a_unit_whose_process_dies_is_done_again(tmp_path: Path, ray_cluster: None) -> None:
     with begin(Tables(tmp_path), "signals", "key", ROW, "a") as run:
         ray_tasks.run_on_ray(Ray(), run, list(range(5)), partial(Deadly, tmp_path), str)
         assert sorted(run.done()) == [str(n) for n in range(5)]
@@ -285,14 +253,14 @@ def test_units_whose_process_dies_are_done_once_more(tmp_path: Path, ray_cluster
 def test_ray_measures_what_beam_measures(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    results = []
     for engine in ("beam", "ray"):
         workspace = read_drop(tmp_path / engine, 8)
         path = workspace.root / "corpus.yaml"
         path.write_text(path.read_text() + f"engine: {{signals: {engine}}}\n")
         measure(StageContext(Workspace.open(workspace.root), "a"))
-        made.append(table(workspace))
+        results.append(table(workspace))
         row = record(workspace.tables, "signals", "a")
         assert row is not None
         assert (row["input"], row["kept"]) == (11, 11)
-    assert made[0] == made[1]
+    assert results[0] == results[1]

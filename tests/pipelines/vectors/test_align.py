@@ -1,4 +1,4 @@
-"""Towers that are aligned by others: learned from the corpus's own pairs, kept, and searched."""
+"""Aligned towers: projections are learned from the corpus's pairs, recorded, and used by search."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ from tests.helpers.corpus import COLOURS, CONFIG, DIM, ColourImage, ColourText, 
 from tests.helpers.stages import make
 
 WIDTH = 24
-TURN = np.random.default_rng(5).normal(size=(DIM, WIDTH)).astype(np.float32)
+ROTATION = np.random.default_rng(5).normal(size=(DIM, WIDTH)).astype(np.float32)
 
 
 class TurnedImage(ColourImage):
-    """What `ColourImage` sees in a space of its own; counts pictures in the file `log`."""
+    """`ColourImage` in another space; writes a dot per image to the file `log`."""
 
     name = "turned-image"
     dim = WIDTH
@@ -40,16 +40,18 @@ class TurnedImage(ColourImage):
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         with self.log.open("a", encoding="utf-8") as log:
             log.write("." * len(batch))
-        return unit_rows(super().encode(batch) @ TURN)
+        return unit_rows(super().encode(batch) @ ROTATION)
 
 
 class TurnedText(ColourText):
+    """`ColourText` in another space, of fewer dimensions."""
+
     name = "turned-text"
     dim = WIDTH - 4
     fingerprint = "turned-text@1"
 
     def encode(self, batch: list[str]) -> np.ndarray:
-        return unit_rows(super().encode(batch) @ TURN[:, 4:])
+        return unit_rows(super().encode(batch) @ ROTATION[:, 4:])
 
 
 def config(log: Path, text: str = "python:tests.helpers.corpus:ColourText") -> str:
@@ -59,17 +61,18 @@ def config(log: Path, text: str = "python:tests.helpers.corpus:ColourText") -> s
     return f"{before}    image: {image}\n    text: {text}\n"
 
 
-def best(corpus: isotrope.Corpus, count: int = 40) -> float:
-    """The share of captions whose own picture comes first."""
-    found = [
+def share_found(corpus: isotrope.Corpus, count: int = 40) -> float:
+    """The share of captions for which search returns their own image first."""
+    hits = [
         corpus.search(text=f"a {name} square number {n}").among("image").limit(1).to_list()[0]
         for n in range(count)
         for name in [list(COLOURS)[n % len(COLOURS)]]
     ]
-    return np.mean([hit["key"].endswith(f"{n:04d}") for n, hit in enumerate(found)])
+    return np.mean([hit["key"].endswith(f"{n:04d}") for n, hit in enumerate(hits)])
 
 
 def encoded(log: Path) -> int:
+    """How many images `TurnedImage` has encoded."""
     return len(log.read_text()) if log.exists() else 0
 
 
@@ -83,15 +86,15 @@ def aligned(tmp_path_factory, ray_cluster, log) -> Workspace:
     root = tmp_path_factory.mktemp("aligned")
     begin(root, config(log))
     deliver(root / "drops" / "first", 400)
-    ran = CliRunner().invoke(main, ["align", "--corpus", str(root)])
-    assert ran.exit_code == 0, ran.output
-    assert "image->text" in ran.output
+    result = CliRunner().invoke(main, ["align", "--corpus", str(root)])
+    assert result.exit_code == 0, result.output
+    assert "image->text" in result.output
     workspace = Workspace.open(root)
     make(workspace)
     return workspace
 
 
-def test_what_is_not_aligned_yet_says_how_to_go_on(tmp_path, log):
+def test_the_error_of_an_unaligned_tower_names_the_command(tmp_path, log):
     begin(tmp_path, config(log))
     deliver(tmp_path / "drops" / "first", 20)
     workspace = Workspace.open(tmp_path)
@@ -118,12 +121,12 @@ def test_a_projection_brings_an_encoder_into_the_space(aligned, log):
         f"turned-image@1>{learned[0]['file'].rpartition('-')[2].partition('.')[0]}",
     }
     assert record(aligned.tables, "vectors", "first")["failed"] == 0
-    assert best(isotrope.connect(aligned.root)) > 0.9
+    assert share_found(isotrope.connect(aligned.root)) > 0.9
 
 
-def test_pictures_are_asked_with_through_the_projection(aligned):
-    (key,) = (aligned.root / "drops" / "first").glob("blue-0012.png")
-    hits = isotrope.connect(aligned.root).search(image=key).among("text").limit(3).to_list()
+def test_image_queries_go_through_the_projection(aligned):
+    (query,) = (aligned.root / "drops" / "first").glob("blue-0012.png")
+    hits = isotrope.connect(aligned.root).search(image=query).among("text").limit(3).to_list()
     assert "number 12" in hits[0]["caption"]
 
 
@@ -143,9 +146,9 @@ def test_another_projection_runs_no_model(aligned, log):
     assert encoded(log) == before
     newest = isotrope.connect(aligned.root)
     assert newest.release.number == release.number + 1
-    assert best(newest) > 0.9
+    assert share_found(newest) > 0.9
     older = isotrope.connect(aligned.root, release=release.number)
-    assert best(older) > 0.9  # its own projection is still there
+    assert share_found(older) > 0.9  # the projection of the older release still exists
 
 
 def test_dagster_aligns_too(aligned):
@@ -155,21 +158,21 @@ def test_dagster_aligns_too(aligned):
 
 
 @pytest.mark.slow
-def test_two_towers_meet_in_a_space_of_their_own(tmp_path, ray_cluster, log):
+def test_two_towers_aligned_by_each_other(tmp_path, ray_cluster, log):
     text = '{encoder: "python:tests.pipelines.vectors.test_align:TurnedText", aligned_by: image}'
     begin(tmp_path, config(log, text).replace("aligned_by: text}", "aligned_by: text, dim: 12}"))
     deliver(tmp_path / "drops" / "first", 400)
-    ran = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
-    assert ran.exit_code == 0, ran.output
+    result = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
+    assert result.exit_code == 0, result.output
     workspace = Workspace.open(tmp_path)
     space = corpus_space(workspace)
     assert in_order(space) == [("image", "text")]
     make(workspace)
-    assert best(isotrope.connect(tmp_path)) > 0.5
+    assert share_found(isotrope.connect(tmp_path)) > 0.5
 
 
 @pytest.mark.parametrize(
-    ("towers", "said"),
+    ("towers", "message"),
     [
         ({"image": {"encoder": "local:image", "aligned_by": "audio"}}, "aligned_by 'audio'"),
         ({"image": {"encoder": "local:image", "aligned_by": "image"}}, "aligned_by 'image'"),
@@ -177,19 +180,17 @@ def test_two_towers_meet_in_a_space_of_their_own(tmp_path, ray_cluster, log):
         ({"image": {"encoder": "local:image", "aligned_by": "text", "size": 3}}, "key 'size'"),
     ],
 )
-def test_alignments_that_make_no_sense(towers, said):
-    with pytest.raises(EncoderError, match=said):
+def test_invalid_alignments_are_refused(towers, message):
+    with pytest.raises(EncoderError, match=message):
         open_space("mine", {"text": "local:text", **towers})
 
 
-def test_towers_are_learned_in_an_order_that_works():
+def test_towers_are_learned_after_the_towers_they_are_aligned_by():
     def tower(*by: str) -> dict:
         return {"encoder": "python:tests.helpers.encoders:Hashing", "aligned_by": list(by)}
 
-    joined = open_space(
-        "m", {"text": "local:text", "audio": tower("image"), "image": tower("text")}
-    )
-    assert in_order(joined) == [("image",), ("audio",)]
+    chain = open_space("m", {"text": "local:text", "audio": tower("image"), "image": tower("text")})
+    assert in_order(chain) == [("image",), ("audio",)]
     both = {"image": tower("text"), "text": tower("image"), "audio": tower("image", "text")}
     assert in_order(open_space("m", both)) == [("image", "text"), ("audio",)]
     circle = {"image": tower("text"), "text": tower("audio"), "audio": tower("image")}
@@ -198,11 +199,11 @@ def test_towers_are_learned_in_an_order_that_works():
 
 
 @pytest.mark.slow
-def test_too_few_pairs_and_nothing_to_align(squares, tmp_path, ray_cluster, log):
+def test_too_few_pairs_and_no_tower_to_align_are_errors(squares, tmp_path, ray_cluster, log):
     with pytest.raises(InputError, match="has no tower to align"):
         align_space(squares)
     begin(tmp_path, config(log))
     deliver(tmp_path / "drops" / "first", 20)
-    ran = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
-    assert ran.exit_code == 1
-    assert "20 pairs of image with text are too few" in ran.output
+    result = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "20 pairs of image with text are too few" in result.output

@@ -1,4 +1,4 @@
-"""The stage `vectors` on real tables and a real pool: what is embedded, what is not, and why."""
+"""The stage `vectors` on real tables and a real pool: which parts are embedded, and which fail."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from pipelines.stages.context import StageContext
 from pipelines.vectors import encode_parts, staging_writer
 from pipelines.vectors.stage import embed
 from store import identity
+from store.arrays import as_matrix
 from store.errors import InvariantError
 from store.tables import schema
-from store.tables.lance_tables import as_matrix
 from store.tables.staging import Counts, begin, record
 from store.workspace import Workspace
 from tests.helpers import corpus
@@ -28,11 +28,12 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def texts(encoder: str) -> str:
-    """The configuration of a corpus of captions alone."""
+    """The configuration of a corpus with captions only."""
     return CONFIG[: CONFIG.index("    image:")] + f'    text: "python:{encoder}"\n'
 
 
-def captioned(root: Path, drop: str, captions: dict[str, str]) -> None:
+def deliver_captions(root: Path, drop: str, captions: dict[str, str]) -> None:
+    """Write a drop of captions, by key."""
     folder = root / "drops" / drop
     folder.mkdir(parents=True)
     for key, text in captions.items():
@@ -40,7 +41,7 @@ def captioned(root: Path, drop: str, captions: dict[str, str]) -> None:
 
 
 def curated(root: Path, config: str) -> Workspace:
-    """With samples and signals of every drop."""
+    """A corpus with samples and signals of every drop."""
     corpus.begin(root, config)
     workspace = Workspace.open(root)
     for name, drop in staleness.drops(workspace).items():
@@ -50,6 +51,7 @@ def curated(root: Path, config: str) -> Workspace:
 
 
 def vectors(workspace: Workspace) -> dict[str, np.ndarray]:
+    """The stored vectors by part, each part once."""
     rows = workspace.tables.open("vectors__colours").to_table()
     parts = rows["part_id"].to_pylist()
     assert len(parts) == len(set(parts))
@@ -58,22 +60,22 @@ def vectors(workspace: Workspace) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each part has come out of a pool."""
-    seen: Counter[str] = Counter()
-    whole = Pool.map
+    """How often each part was encoded by a pool."""
+    counts: Counter[str] = Counter()
+    pool_map = Pool.map
 
     def map_and_count(self, units) -> Iterator[UnitResult]:
-        for result in whole(self, units):
-            seen.update(result.ids)
+        for result in pool_map(self, units):
+            counts.update(result.ids)
             yield result
 
     monkeypatch.setattr(Pool, "map", map_and_count)
-    return seen
+    return counts
 
 
 def test_a_part_is_embedded_once(tmp_path: Path, encoded: Counter[str]) -> None:
     corpus.deliver(tmp_path / "drops" / "a", 20)
-    for number in range(5):  # one image, five captions, and one of them twice
+    for number in range(5):  # one image with five captions, two of them equal
         stem = tmp_path / "drops" / "a" / f"again-{number}"
         stem.with_suffix(".png").write_bytes(picture(COLOURS["red"], 0))
         stem.with_suffix(".txt").write_text(f"a red square of caption {number % 4}")
@@ -86,10 +88,10 @@ def test_a_part_is_embedded_once(tmp_path: Path, encoded: Counter[str]) -> None:
 
 
 @pytest.mark.slow
-def test_poison_costs_itself_alone(tmp_path: Path) -> None:
+def test_a_part_that_breaks_the_encoder_fails_alone(tmp_path: Path) -> None:
     captions = {f"good{n}": f"a red square {n}" for n in range(6)}
     captions |= {"p1": "it raises", "p2": "it kills", "p3": "it is not a number"}
-    captioned(tmp_path, "a", captions)
+    deliver_captions(tmp_path, "a", captions)
     workspace = curated(tmp_path, texts("tests.helpers.corpus:PoisonedText"))
     assert embed(StageContext(workspace, "a")) == Counts(9, 6, failed=3)
     ledger = workspace.tables.scan("ledger", schema.LEDGER).to_pylist()
@@ -98,38 +100,38 @@ def test_poison_costs_itself_alone(tmp_path: Path) -> None:
     assert len(vectors(workspace)) == 6
 
 
-def test_a_run_that_broke_off_embeds_only_what_is_missing(
+def test_a_resumed_run_embeds_only_missing_parts(
     tmp_path: Path, encoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(encode_parts.UNIT_PARTS, "text", 8)
     monkeypatch.setattr(staging_writer, "_SECONDS", 0)
     monkeypatch.setattr(staging_writer, "_SHARE", 1e9)
-    captioned(tmp_path, "a", {f"{n:03d}": f"a blue square {n}" for n in range(100)})
+    deliver_captions(tmp_path, "a", {f"{n:03d}": f"a blue square {n}" for n in range(100)})
     workspace = curated(tmp_path, texts("tests.helpers.corpus:ColourText"))
-    taken = staging_writer.StagingWriter.add
+    add = staging_writer.StagingWriter.add
 
-    def broken(self, name, rows, entries) -> None:
+    def add_40(self, name, rows, entries) -> None:
         if self.parts >= 40:
             raise OSError("power cut")
-        taken(self, name, rows, entries)
+        add(self, name, rows, entries)
 
     with monkeypatch.context() as patched:
-        patched.setattr(staging_writer.StagingWriter, "add", broken)
+        patched.setattr(staging_writer.StagingWriter, "add", add_40)
         with pytest.raises(OSError, match="power cut"):
             embed(StageContext(workspace, "a"))
     assert record(workspace.tables, "vectors", "a") is None
-    first = len(encoded)
+    encoded_before = len(encoded)
     assert embed(StageContext(workspace, "a")) == Counts(100, 100)
     row = record(workspace.tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 4
-    assert first < 100
-    assert sum(count - 1 for count in encoded.values()) <= 16  # what was not committed yet
+    assert encoded_before < 100
+    assert sum(count - 1 for count in encoded.values()) <= 16  # parts that were not committed yet
     assert len(vectors(workspace)) == 100
 
 
-def test_other_weights_embed_anew(tmp_path: Path) -> None:
-    captioned(tmp_path, "a", {str(n): f"a green square {n}" for n in range(9)})
+def test_an_encoder_with_other_weights_embeds_all_parts_again(tmp_path: Path) -> None:
+    deliver_captions(tmp_path, "a", {str(n): f"a green square {n}" for n in range(9)})
     workspace = curated(tmp_path, texts("tests.helpers.corpus:ColourText"))
     embed(StageContext(workspace, "a"))
     before = vectors(workspace)
@@ -141,21 +143,21 @@ def test_other_weights_embed_anew(tmp_path: Path) -> None:
     assert all(np.allclose(before[part], -after[part]) for part in before)
 
 
-def test_vectors_of_another_length_publish_nothing(tmp_path: Path) -> None:
-    captioned(tmp_path, "a", {"one": "a text"})
+def test_vectors_that_are_not_of_unit_length_are_not_published(tmp_path: Path) -> None:
+    deliver_captions(tmp_path, "a", {"one": "a text"})
     workspace = curated(tmp_path, texts("tests.helpers.encoders:Unscaled"))
     with pytest.raises(InvariantError, match="has length 2"):
         embed(StageContext(workspace, "a"))
     assert not workspace.tables.exists("vectors__colours")
 
 
-def test_any_table_is_filled_in_units_of_few_bytes(
+def test_units_are_cut_by_bytes_for_any_table_and_encoder(
     tmp_path: Path, encoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another table and another encoder than the space's, cut where a unit's bytes are enough."""
+    """The table and the encoder are not those of the space; a unit has about 100 bytes."""
     monkeypatch.setattr(encode_parts, "_UNIT_BYTES", 100)
     captions = {str(n): "a grey square " * (n % 7 + 1) + str(n) for n in range(30)}
-    captioned(tmp_path, "a", captions)
+    deliver_captions(tmp_path, "a", captions)
     workspace = curated(tmp_path, texts("tests.helpers.corpus:ColourText"))
     spec = "python:tests.helpers.encoders:Hashing"
     columns = schema.vectors(load(spec).dim)
@@ -171,6 +173,6 @@ def test_any_table_is_filled_in_units_of_few_bytes(
     rows = workspace.tables.open("features__hashing").to_table()
     direct = load(spec).encode(list(captions.values()))
     ids = {text: identity.part_id("text", text.encode()) for text in captions.values()}
-    made = dict(zip(rows["part_id"].to_pylist(), as_matrix(rows["vector"]), strict=True))
-    found = np.stack([made[ids[text]] for text in captions.values()])
-    np.testing.assert_allclose(found, direct, atol=1e-5)
+    stored = dict(zip(rows["part_id"].to_pylist(), as_matrix(rows["vector"]), strict=True))
+    in_order = np.stack([stored[ids[text]] for text in captions.values()])
+    np.testing.assert_allclose(in_order, direct, atol=1e-5)

@@ -1,0 +1,124 @@
+"""The pairs and banks of a trial: a bounded sample, with ids that show where they overlap."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from store.arrays import connected_components
+from store.corrections.kernels.arrays import Array, to_numpy
+from store.corrections.kernels.masks import as_ids
+from store.metrics.retrieval import Relevant
+
+MOST_QUERIES, MOST_ITEMS = 2_000, 10_000  # more take minutes and do not make a choice more certain
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pairs and banks with their ids, as `select` takes them, as numpy arrays."""
+
+    gallery: np.ndarray
+    query_bank: np.ndarray
+    gallery_bank: np.ndarray
+    queries: np.ndarray
+    relevant: Relevant
+    gallery_ids: np.ndarray | None
+    query_bank_ids: np.ndarray | None
+    gallery_bank_ids: np.ndarray | None
+    exclude: np.ndarray | None = None
+
+
+def sample_pairs(
+    rng: np.random.Generator,
+    *,
+    gallery: Array,
+    query_bank: Array,
+    gallery_bank: Array,
+    queries: Array,
+    relevant: Relevant,
+    gallery_ids: Any,
+    query_bank_ids: Any,
+    gallery_bank_ids: Any,
+    exclude: np.ndarray | None,
+) -> Samples:
+    """Draw at most `MOST_QUERIES` queries that have relevant items, and a gallery for them.
+
+    The gallery holds all relevant items of these queries and random other items, up to
+    `MOST_ITEMS` in all. Arguments are those of `select`.
+    """
+    query_index = np.flatnonzero(relevant.count > 0)
+    if query_index.size > MOST_QUERIES:
+        query_index = np.sort(rng.choice(query_index, MOST_QUERIES, replace=False))
+    drawn = np.isin(relevant.query, query_index)
+    answers = np.unique(relevant.rows[drawn])
+    others = np.setdiff1d(np.arange(gallery.shape[0]), answers)
+    free = max(MOST_ITEMS - answers.size, 0)
+    if others.size > free:
+        others = rng.choice(others, free, replace=False)
+    items = np.sort(np.concatenate([answers, others]))
+    ids = as_ids(gallery_ids, gallery.shape[0], "gallery_ids")
+    bank_queries, bank_items = to_numpy(query_bank), to_numpy(gallery_bank)
+    return Samples(
+        gallery=to_numpy(gallery[items]),
+        query_bank=bank_queries,
+        gallery_bank=bank_items,
+        queries=to_numpy(queries[query_index]),
+        relevant=Relevant(
+            np.searchsorted(query_index, relevant.query[drawn]),
+            np.searchsorted(items, relevant.rows[drawn]),
+            relevant.count[query_index],
+        ),
+        gallery_ids=None if ids is None else ids[items],
+        query_bank_ids=as_ids(query_bank_ids, len(bank_queries), "query_bank_ids"),
+        gallery_bank_ids=as_ids(gallery_bank_ids, len(bank_items), "gallery_bank_ids"),
+        exclude=None if exclude is None else renumber(exclude[query_index], items),
+    )
+
+
+def infer_ids(samples: Samples) -> Samples:
+    """Ids for samples without any, from rows that banks and pairs have in common.
+
+    A bank query that equals a query of a pair gets the id of that query's relevant item; a bank
+    item that equals a gallery row gets its id. Without ids such rows would leak into the trial.
+    """
+    given = (samples.gallery_ids, samples.query_bank_ids, samples.gallery_bank_ids)
+    if any(ids is not None for ids in given):
+        return samples
+    groups = group_queries(samples.relevant, None)
+    ids = len(groups) + np.arange(len(samples.gallery))
+    ids[samples.relevant.rows] = groups[samples.relevant.query]
+    return replace(
+        samples,
+        gallery_ids=ids,
+        query_bank_ids=_ids_of_equal_rows(samples.query_bank, samples.queries, groups),
+        gallery_bank_ids=_ids_of_equal_rows(samples.gallery_bank, samples.gallery, ids),
+    )
+
+
+def _ids_of_equal_rows(bank: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(bank rows,) the id of an equal row, or a negative number that no other row has."""
+    id_of = {row.tobytes(): int(row_id) for row, row_id in zip(rows, ids, strict=True)}
+    return np.array([id_of.get(row.tobytes(), -1 - i) for i, row in enumerate(bank)], np.int64)
+
+
+def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:
+    """(m,) one number for all queries that share the id of a relevant item, also indirectly.
+
+    Args:
+        relevant: the relevant gallery rows of m queries.
+        ids: (n,) ids of the gallery rows; without ids, each row is its own id.
+    """
+    if ids is None:
+        codes = relevant.rows
+    else:
+        codes = np.unique(ids, return_inverse=True)[1][relevant.rows]
+    queries = relevant.count.size
+    nodes = queries + int(codes.max(initial=-1)) + 1
+    return connected_components(relevant.query, queries + codes, nodes)[:queries]
+
+
+def renumber(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The index of each row in `items` (ascending), -1 where it is not among them."""
+    index = np.searchsorted(items, rows)
+    index[items[np.minimum(index, items.size - 1)] != rows] = -1
+    return index
