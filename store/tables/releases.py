@@ -181,6 +181,11 @@ def latest(tables: Tables, space: str | None = None) -> Release:
     return of_space[-1]
 
 
+def kept(tables: Tables) -> list[Release]:
+    """The releases that keep their tags, oldest first."""
+    return _kept(listed(tables))
+
+
 def numbered(tables: Tables, number: int) -> Release:
     """The release with a number.
 
