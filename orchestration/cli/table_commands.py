@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -9,6 +11,7 @@ from rich.table import Table
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
+from store.tables import maintain as maintenance
 from store.tables.check import Finding
 from store.workspace import Workspace
 
@@ -38,6 +41,44 @@ def check(folder: str, deep: bool, as_json: bool, mark_stale: bool) -> None:
             console.print(f"marked as stale: {', '.join(marked)}; next: isotrope run")
     if failed:
         raise click.exceptions.Exit(1)
+
+
+class _Period(click.ParamType):
+    name = "period"
+    _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # noqa: RUF012
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        """Read a number and a unit, such as 90m."""
+        if isinstance(value, timedelta):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not number.isdecimal() or unit not in self._UNITS:
+            self.fail(f"{value!r} is not a period; write 30m, 12h or 7d", param, ctx)
+        return timedelta(seconds=int(number) * self._UNITS[unit])
+
+
+@click.command()
+@CORPUS
+@click.option(
+    "--older-than",
+    type=_Period(),
+    default="1h",
+    show_default=True,
+    help="Keep versions that were the newest within this period: 30m, 12h, 7d.",
+)
+def maintain(folder: str, older_than: timedelta) -> None:
+    """Compact the tables, and delete old versions and stale staging.
+
+    Versions of kept releases and of running stages stay. It may run beside runs and searches.
+    """
+    tables = Workspace.open(folder).tables
+    result = Table("table", "fragments", "versions", "freed", "")
+    for done in maintenance.maintain(tables, older_than):
+        pairs = (f"{before:,} -> {after:,}" for before, after in (done.fragments, done.versions))
+        result.add_row(escape(done.table), *pairs, f"{done.bytes_freed:,} bytes", done.note)
+    console.print(result)
+    for name in maintenance.remove_stale_staging(tables):
+        console.print(f"deleted stale staging: {escape(name)}")
 
 
 def _print(findings: list[Finding]) -> None:

@@ -15,6 +15,7 @@ from pipelines.stages import staleness
 from store.errors import DamagedTableError, NotFoundError
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables
+from store.tables.maintain import compact
 from store.workspace import Workspace
 from tests.store.test_migrations import stored_corpus
 
@@ -66,7 +67,7 @@ def test_a_damaged_manifest(tables: Tables, kind: str) -> None:
         lambda: tables.replace("rows", ROWS, [], None),
         lambda: tables.replace("rows", ROWS, [], "drop = 'a'"),
         lambda: tables.upsert("rows", ROWS, [], "id"),
-        lambda: tables.compact("rows"),
+        lambda: compact(tables, "rows"),
     ):
         with pytest.raises(DamagedTableError, match=r"table 'rows' is damaged: .*rows\.lance"):
             action()
