@@ -4,6 +4,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -91,6 +92,21 @@ def test_a_damaged_file_of_rows(tables: Tables, file: str, kind: str) -> None:
     ):
         with pytest.raises(DamagedTableError, match=r"'rows' is damaged: version 5 in .*rows\."):
             read()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_back_to_an_earlier_version_as_the_message_says(tables: Tables, kind: str) -> None:
+    manifest = newest(tables, "_versions/*.manifest")
+    damage(manifest, kind)
+    with pytest.raises(DamagedTableError, match="move an unreadable manifest out of _versions"):
+        tables.open("rows")
+    manifest.unlink(missing_ok=True)
+    with pytest.raises(DamagedTableError, match="the manifest of version 5 is missing"):
+        tables.open("rows")
+    lance.dataset(tables.uri("rows"), version=4).restore()
+    assert tables.scan("rows", ROWS).num_rows == 1500
+    tables.replace("rows", ROWS, [], "drop = 'a'")
+    assert tables.scan("rows", ROWS).num_rows == 1000
 
 
 @pytest.mark.parametrize("kept", [(), ("data",), ("data", "_deletions", "_refs")])
