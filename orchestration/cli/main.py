@@ -10,6 +10,7 @@ from orchestration.cli.make_commands import align, init, run
 from orchestration.cli.page_commands import demo, dev, report
 from orchestration.cli.policy_commands import policy, whatif
 from orchestration.cli.search_commands import drift, evaluate, search, why
+from orchestration.cli.table_commands import check, maintain
 from store.errors import IsotropeError
 
 
@@ -37,7 +38,8 @@ def main() -> None:
 
 
 for command in (
-    init, run, why, report, policy, whatif, search, evaluate, drift, align, export, dev, demo
+    init, run, why, report, policy, whatif, search, evaluate, drift, align, export, check, maintain,
+    dev, demo
 ):  # fmt: skip
     main.add_command(command)
 

@@ -69,7 +69,8 @@ def load_table(
 ) -> None:
     """Copy columns of a Lance table into a table of the database with the same name.
 
-    The copy has no rows if the corpus has no such table yet. Columns that the table lacks are null.
+    The copy has no rows if the corpus has no such table yet. Columns that the table lacks, because
+    it was written before they were added, are null.
 
     Args:
         schema: of the Lance table; gives the types of the columns where it does not exist.

@@ -16,6 +16,7 @@ from pipelines.stages import staleness
 from store.errors import FormatError
 from store.tables import migrations, releases, schema
 from store.tables.lance_tables import Tables
+from store.tables.maintain import compact
 from store.workspace import Workspace
 from tests.helpers.migrations import MIGRATION
 
@@ -67,7 +68,7 @@ def test_new_tables_carry_the_format_and_their_schema_is_unchanged(tmp_path: Pat
     wide = ROWS.append(pa.field("note", pa.string()))
     tables.replace("rows", wide, [], "false")
     assert tables.open("rows").schema.metadata == metadata  # adding a column keeps it
-    tables.compact("rows")
+    compact(tables, "rows")
     assert tables.open("rows").schema.metadata == metadata
 
 

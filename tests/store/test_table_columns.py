@@ -13,6 +13,7 @@ from pipelines.stages import staleness
 from store.errors import SchemaError
 from store.tables import migrations, releases, schema
 from store.tables.lance_tables import Tables
+from store.tables.maintain import compact
 from store.workspace import Workspace
 from tests.helpers.corpus import deliver, write_config
 from tests.helpers.stages import curate
@@ -170,7 +171,7 @@ def test_no_change_of_columns_by_other_tools_loses_a_row(tmp_path_factory, chang
             tables.upsert("rows", ROWS, rows("u", [n]), "id")
             expected[n] = "u"
         elif change == "compact":
-            tables.compact("rows")
+            compact(tables, "rows")
         result = tables.scan("rows", ROWS, ["id", "drop"]).to_pylist()
         assert {row["id"]: row["drop"] for row in result} == expected
         assert len(result) == len(expected)
