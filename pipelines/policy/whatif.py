@@ -11,6 +11,7 @@ from pipelines.policy.quotas import groups
 from pipelines.policy.verdicts import Verdicts
 from store.config.corpus_yaml import CorpusConfig, parse
 from store.config.policy import Policy
+from store.config.yaml_loader import load_yaml
 from store.errors import ConfigError, InputError
 from store.workspace import Workspace
 
@@ -97,9 +98,9 @@ def changed_policy(
                 " image_min_side.min=256"
             )
         try:
-            given = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {setting!r}: {value!r} is not YAML: {error}") from None
+            given, _ = load_yaml(value, "value")
+        except ConfigError as error:
+            raise InputError(f"--set {setting!r}: {error}") from None
         if section == "caps":
             _cap(written, operator, given)
             continue
