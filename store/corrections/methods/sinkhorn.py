@@ -101,7 +101,10 @@ def _log_sum_exp(exponent: np.ndarray, axis: int) -> np.ndarray:
     largest = exponent.max(axis=axis, keepdims=True)
     largest[largest == -np.inf] = 0
     sums = np.exp(exponent - largest).sum(axis=axis)
-    return -np.log(_inverse(sums)) + np.squeeze(largest, axis)
+    exists = sums > 0
+    logs = np.log(np.where(exists, sums, 1)) + np.squeeze(largest, axis)
+    logs[~exists] = logs[exists].mean() if exists.any() else 0
+    return logs
 
 
 def _inverse(sums: np.ndarray) -> np.ndarray:
