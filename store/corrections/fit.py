@@ -102,7 +102,7 @@ def fit_many(
             r.name,
             r.params,
             *values,
-            extend=partial(_apply_one, r, prepared.banks),
+            extend=partial(_apply_one, r, prepared),
             query_bank_ids=prepared.banks.query_ids if "query_bank" in r.banks else None,
         )
         for r, values in zip(prepared.recipes, prepared.apply(gallery, gallery_ids), strict=True)
@@ -128,14 +128,18 @@ def fit(
     of the gallery bank. A parameter k that is larger than the bank is reduced to its size.
 
     Args:
-        method: name of a method, or of a composition such as "invgc_local+nnn".
+        method: name of a method, or of a composition of two. The first moves vectors
+            ("invgc", "invgc_local", "centered" or "canonical"), the second is fitted on the moved
+            ones, as in "centered+sinkhorn".
         gallery: (n, d) items.
         query_bank: (m, d) a sample of queries; None if the method does not need it.
         gallery_bank: (l, d) a sample of items; None if the method does not need it.
         gallery_ids: (n,) ids of samples or duplicate clusters, or None.
         query_bank_ids: (m,) ids of samples or duplicate clusters, or None.
         gallery_bank_ids: (l,) ids of samples or duplicate clusters, or None.
-        **params: parameters of the method; the others keep their defaults.
+        **params: parameters of the method; the others keep their defaults. In a composition, a
+            parameter that both methods have is given as method__parameter (invgc_local__k=10),
+            any other also by its plain name (alpha=0.5).
 
     Raises:
         InputError: as `prepare_many` and `Prepared.apply` do.
@@ -151,5 +155,7 @@ def fit(
     )[0]
 
 
-def _apply_one(r: Recipe, banks: FitBanks, rows: Array, ids: Any = None) -> Applied:
-    return Prepared([r], banks).apply(rows, ids)[0]
+def _apply_one(r: Recipe, prepared: Prepared, rows: Array, ids: Any = None) -> Applied:
+    if len(prepared.recipes) > 1:
+        prepared = Prepared([r], prepared.banks)
+    return prepared.apply(rows, ids)[0]

@@ -76,29 +76,52 @@ def sample_pairs(
 
 
 def infer_ids(samples: Samples) -> Samples:
-    """Ids for samples without any, from rows that banks and pairs have in common.
+    """Ids for banks without any, from rows that banks and pairs have in common.
 
     A bank query that equals a query of a pair gets the id of that query's relevant item; a bank
     item that equals a gallery row gets its id. Without ids such rows would leak into the trial.
+    Nothing is inferred for banks with ids, or if they have ids and the gallery has none.
     """
-    given = (samples.gallery_ids, samples.query_bank_ids, samples.gallery_bank_ids)
-    if any(ids is not None for ids in given):
-        return samples
-    groups = group_queries(samples.relevant, None)
-    ids = len(groups) + np.arange(len(samples.gallery))
-    ids[samples.relevant.rows] = groups[samples.relevant.query]
+    ids = samples.gallery_ids
+    if ids is None:
+        if samples.query_bank_ids is not None or samples.gallery_bank_ids is not None:
+            return samples
+        groups = group_queries(samples.relevant, None)
+        ids = len(groups) + np.arange(len(samples.gallery))
+        ids[samples.relevant.rows] = groups[samples.relevant.query]
+    first = np.full(len(samples.queries), -1)  # a relevant gallery row of each query
+    first[samples.relevant.query] = samples.relevant.rows
+    query_bank_ids, gallery_bank_ids = samples.query_bank_ids, samples.gallery_bank_ids
+    if query_bank_ids is None:
+        query_bank_ids = _ids_of_equal_rows(samples.query_bank, samples.queries, ids[first], 0)
+    if gallery_bank_ids is None:
+        gallery_bank_ids = _ids_of_equal_rows(samples.gallery_bank, samples.gallery, ids, 1)
     return replace(
         samples,
         gallery_ids=ids,
-        query_bank_ids=_ids_of_equal_rows(samples.query_bank, samples.queries, groups),
-        gallery_bank_ids=_ids_of_equal_rows(samples.gallery_bank, samples.gallery, ids),
+        query_bank_ids=query_bank_ids,
+        gallery_bank_ids=gallery_bank_ids,
     )
 
 
-def _ids_of_equal_rows(bank: np.ndarray, rows: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """(bank rows,) the id of an equal row, or a negative number that no other row has."""
-    id_of = {row.tobytes(): int(row_id) for row, row_id in zip(rows, ids, strict=True)}
-    return np.array([id_of.get(row.tobytes(), -1 - i) for i, row in enumerate(bank)], np.int64)
+def _ids_of_equal_rows(
+    bank: np.ndarray, rows: np.ndarray, ids: np.ndarray, side: int
+) -> np.ndarray:
+    """(bank rows,) the id of an equal row, or an id that no other row has.
+
+    Args:
+        side: 0 for one bank and 1 for the other, whose new ids then differ.
+    """
+    bank, rows = (np.ascontiguousarray(x, dtype=np.float32) for x in (bank, rows))
+    index_of = {row.tobytes(): i for i, row in enumerate(rows)}
+    index = np.array([index_of.get(row.tobytes(), -1) for row in bank], np.int64)
+    if ids.dtype.kind in "iu":
+        others = ids.min() - 1 - 2 * np.arange(len(bank), dtype=np.int64) - side
+    else:
+        others = np.array([f"\x00 bank {side}, row {i}" for i in range(len(bank))]).astype(
+            ids.dtype.kind
+        )
+    return np.where(index >= 0, ids[index], others)
 
 
 def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:

@@ -149,7 +149,11 @@ def test_ids_are_inferred_from_rows_that_banks_and_pairs_share():
         banks = {**banks_of(new), "query_bank": new.queries}
         true = true_gains(specs, banks, "nothing", rng)
         apart = {"gallery_ids": np.arange(2 * ROWS), "query_bank_ids": -1 - np.arange(2 * ROWS)}
-        honest.append(select(**arrays).table[1]["gain"].mean - true)
+        half = {"gallery_ids": [f"item {i}" for i in range(2 * ROWS)]}
+        double = {"query_bank": pairs.queries.astype(np.float64)}
+        plain = select(**arrays).table
+        assert select(**{**arrays, **half, **double}).table == plain
+        honest.append(plain[1]["gain"].mean - true)
         leaking.append(select(**arrays, **apart).table[1]["gain"].mean - true)
     assert is_zero(np.array(honest)).all()
     assert not is_zero(np.array(leaking)).any()

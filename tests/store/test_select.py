@@ -92,6 +92,24 @@ def test_too_few_pairs_mean_raw_where_the_default_is_not_trusted(options):
     np.testing.assert_array_equal(best.correction.vectors, gallery)
 
 
+@pytest.mark.parametrize("kind", ["none", int, str])
+def test_inferred_ids_make_no_pairs_of_unrelated_rows(kind):
+    queries, gallery = pairs_with_hubs(6, pairs=60)
+    names = None if kind == "none" else np.arange(60).astype(kind)
+    samples = trial_samples.infer_ids(
+        trial_samples.Samples(
+            gallery[:40], queries[30:], gallery[30:], queries[:40], Relevant.of(np.arange(40)),
+            None if names is None else names[:40], None, None,
+        )
+    )  # fmt: skip
+    # Rows 30 to 39 are in the pairs and in the banks, the other 20 of each bank in neither.
+    known = np.isin(samples.query_bank_ids, samples.gallery_ids)
+    np.testing.assert_array_equal(known, np.arange(30) < 10)
+    np.testing.assert_array_equal(samples.query_bank_ids[:10], samples.gallery_ids[30:])
+    np.testing.assert_array_equal(samples.gallery_bank_ids[:10], samples.gallery_ids[30:])
+    assert not np.isin(samples.query_bank_ids[10:], samples.gallery_bank_ids).any()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_unrelated_banks_do_no_harm(seed):
     queries, gallery = pairs_with_hubs(seed, hub=0.0)
