@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from store.errors import BusyError, InputError, NotFoundError, SchemaError
 from store.tables import commits, damage
 from store.tables.columns import differ_in_width, missing, with_nulls
+from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
-from store.tables.migrations import check_format, with_format
 
 # Lance warns about every fork. Starting a program forks and execs at once, which is safe.
 warnings.filterwarnings("ignore", message="lancedb fork support is experimental")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipelines.policy.signal_columns import measured
 from pipelines.stages import staleness
 from store.errors import SchemaError
-from store.tables import migrations, releases, schema
+from store.tables import formats, releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.maintain import compact
 from store.workspace import Workspace
@@ -123,7 +123,7 @@ def test_a_replacement_of_all_rows_may_change_the_columns_in_one_commit(tmp_path
     assert dataset.schema.names == ["part", "drop", "note", "mine"]
     expected = [{"part": [1, 2, 3], "drop": "z", "note": None, "mine": None}]
     assert dataset.to_table().to_pylist() == expected
-    assert migrations.format_of(dataset.schema) == migrations.FORMAT
+    assert formats.format_of(dataset.schema) == formats.FORMAT
     assert tables.open("rows", version).count_rows() == 3  # readers of older versions
 
 
