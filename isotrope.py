@@ -5,7 +5,9 @@
     corpus = isotrope.connect("data/stamps")
     corpus.search(text="a striped cat").among("image").limit(10).to_pandas()
 
-`fit`, `select` and `evaluate` are the hubness corrections on plain arrays.
+`fit`, `select` and `evaluate` are the hubness corrections on plain arrays, and `CorrectedNeighbors`
+is their scikit-learn estimator. They need numpy and threadpoolctl alone; `connect` needs the extra
+`client`, the estimator the extra `sklearn`.
 """
 
 import os
@@ -37,22 +39,46 @@ _check_packages()
 from store import errors
 from store.corrections import evaluate, fit
 from store.corrections.select import select
-from store.errors import EncoderError, InputError, NotFoundError
-from store.search.corpus import Corpus
-from store.search.query_log import QueryLog
-from store.tables.lance_tables import Tables
-from store.workspace import Workspace
+from store.errors import EncoderError, InputError, MissingPackageError, NotFoundError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from store.corrections.neighbors import CorrectedNeighbors
+    from store.search.corpus import Corpus
+
 __version__ = "0.1.0"
-__all__ = ["Corpus", "connect", "errors", "evaluate", "fit", "select"]
+__all__ = ["Corpus", "CorrectedNeighbors", "connect", "errors", "evaluate", "fit", "select"]
+
+# Public names that need more packages than numpy: their module, and the extra of these packages.
+_LAZY = {
+    "Corpus": ("store.search.corpus", "client"),
+    "CorrectedNeighbors": ("store.corrections.neighbors", "sklearn"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Corpus` or `CorrectedNeighbors` when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'isotrope' has no attribute {name!r}")
+    module, extra = _LAZY[name]
+    return getattr(_import(module, extra), name)
+
+
+def _import(module: str, extra: str) -> Any:
+    """Import one of isotrope's modules. Raises MissingPackageError if it needs an extra."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f"{module} needs the package {error.name}, which is not installed:"
+            f" pip install 'isotrope[{extra}]'"
+        ) from error
 
 
 def connect(
     path: str | os.PathLike[str], *, space: str | None = None, release: int | None = None
-) -> Corpus:
+) -> "Corpus":
     """Open a corpus for search. Default: its newest release.
 
     Args:
@@ -64,9 +90,15 @@ def connect(
         NotFoundError: there is no corpus at `path`.
         ConfigError: its corpus.yaml is not valid.
         InputError: both `space` and `release` are given.
+        MissingPackageError: the packages of the extra `client` are not installed.
     """
     if space is not None and release is not None:
         raise InputError("give space= or release=, not both: a release has one space")
+    Corpus = _import("store.search.corpus", "client").Corpus
+    from store.search.query_log import QueryLog
+    from store.tables.lance_tables import Tables
+    from store.workspace import Workspace
+
     open_corpus = partial(Corpus, space=space, number=release)
     address = os.fspath(path)
     if address.startswith(("http://", "https://")):
@@ -121,3 +153,12 @@ def _encode(
                 f" encoder is {installed}: `isotrope run` makes them again"
             )
     return encode_query(space, inputs)
+
+
+def _main() -> None:
+    """The program `isotrope`."""
+    try:
+        module = _import("orchestration.cli.main", "client")
+    except MissingPackageError as error:
+        raise SystemExit(f"error: {error}") from None
+    module.main()

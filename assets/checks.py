@@ -17,7 +17,7 @@ from assets.table_checks import Result
 from store.tables import schema
 from store.tables.lance_tables import Tables, quote
 from store.tables.stages import EVERY_DROP
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -40,7 +40,7 @@ def _asset_check(
     ) -> dg.AssetCheckResult:
         drop = context.partition_key if partitioned else EVERY_DROP
         stage = asset.key.to_user_string()
-        if record(corpus.tables, stage, drop) is None:
+        if stage_record(corpus.tables, stage, drop) is None:
             reason = "the stage is missing: it failed another check, or is being made again"
             return dg.AssetCheckResult(passed=False, description=reason)
         measured, problems = run(corpus, drop)

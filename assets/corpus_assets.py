@@ -5,7 +5,7 @@ import dagster as dg
 from assets.materialise import CORPUS_GROUP, stage_asset
 from assets.metadata import signals, tables
 from assets.metadata.markdown import table
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 pairs = stage_asset(
@@ -63,7 +63,7 @@ def curation(
 
     page, *drop_pages = write_curation(corpus, corpus.root / PAGE)
     context.log.info(f"written: {page}")
-    done = record(corpus.tables, "decisions")
+    done = stage_record(corpus.tables, "decisions")
     metadata: dict[str, dg.MetadataValue] = {"page": dg.MetadataValue.path(page)}
     if drop_pages:
         metadata["pages of drops"] = table(("file",), [(path.name,) for path in drop_pages])

@@ -12,7 +12,7 @@ from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
 from store.tables.stages import STAGES, Stage
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 # Run tag: make tables again although they are up to date. "true" means all tables of the run; a
@@ -73,7 +73,7 @@ def _materialise(
     is_needed = context.forced or stage.name in staleness.stale_stages(context)
     if is_needed:
         build(context)
-    done = record(corpus.tables, stage.name, context.drop_name)
+    done = stage_record(corpus.tables, stage.name, context.drop_name)
     if done is None:
         raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
     run.log.info(

@@ -13,7 +13,7 @@ from store.arrays import LENGTH_TOLERANCE, is_unit_length
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
 from store.tables.names import bank_table, gallery_table, pairs_table, vectors_table
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 Result = tuple[dict[str, Any], list[str]]
@@ -109,13 +109,15 @@ def duplicates_sound(corpus: Workspace, drop: str) -> Result:
     removed = rows.filter(pc.invert(rows["representative"]))
     representatives = rows.filter(rows["representative"])
     distinct = removed.group_by(["drop", "id"]).aggregate([]).num_rows
-    of_samples = removed.filter(pc.invert(pc.starts_with(removed["kind"], schema.EVALUATION)))
+    of_samples = removed.filter(
+        pc.invert(pc.starts_with(removed["kind"], schema.EVALUATION_PREFIX))
+    )
     clusters, represented = (
         _joined(table, "cluster", "kind") for table in (of_samples, representatives)
     )
     orphans = of_samples.num_rows - _count_in(clusters, represented)
     chained = _count_in(_joined(representatives, "drop", "id"), _joined(removed, "drop", "id"))
-    done = record(corpus.tables, "duplicates", drop) or {}
+    done = stage_record(corpus.tables, "duplicates", drop) or {}
     measured, problems = _conserved(corpus, "duplicates", drop, None)
     rejected = done.get("rejected", 0)
     if removed.num_rows != rejected:
@@ -189,7 +191,7 @@ def release_does_no_harm(corpus: Workspace, drop: str) -> Result:
 
     It is worse if the 95% interval of its gain in mean reciprocal rank is below zero.
     """
-    release = releases.latest(corpus.tables)
+    release = releases.latest_release(corpus.tables)
     gains = {n: f["gain"] for n, f in release.evaluation.items() if "gain" in f}
     corrected = [n for n, d in release.directions.items() if d.method != "none" and n in gains]
     measured: dict[str, Any] = {"release": release.number, "corrected_directions": corrected}
@@ -205,7 +207,7 @@ def release_does_no_harm(corpus: Workspace, drop: str) -> Result:
 
 def _conserved(corpus: Workspace, stage: str, drop: str, rows: int | None) -> Result:
     """Compare the counts of a stage's record; `rows` is how many its table has, None: unknown."""
-    done = record(corpus.tables, stage, drop) or {}
+    done = stage_record(corpus.tables, stage, drop) or {}
     measured = {n: done.get(n, 0) for n in ("input", "kept", "rejected", "failed")}
     problems = []
     out = measured["kept"] + measured["rejected"] + measured["failed"]

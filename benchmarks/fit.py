@@ -5,9 +5,10 @@
     python benchmarks/fit.py --million                  # also a million rows, which needs 6 GB
     python benchmarks/fit.py --write docs/speed.md
 
-Five tables are printed: the time of the matrix products as a share of a fit; the time of peers with
-equal results; the growth of the time with rows and bank; the time of several settings in one pass
-and of new rows; and the memory.
+Six tables are printed: the time of the matrix products as a share of a fit; the time of methods
+that learn from pairs of the banks; the time of peers with equal results; the growth of
+the time with rows and bank; the time of several settings in one pass and of new rows; and the
+memory.
 
 Peers are the package nnn-retrieval (`uv pip install --target peers --no-deps nnn-retrieval tqdm`,
 then PYTHONPATH=peers; it is left out if it is not installed), and the formulas of scikit-hubness in
@@ -57,6 +58,9 @@ SETTINGS = [
 ]
 
 
+LEARNED = ("sinkhorn", "centered+sinkhorn", "canonical+nnn")
+
+
 class Report:
     """Lines and tables in Markdown, which are also printed at once."""
 
@@ -84,7 +88,9 @@ class Case:
         }
 
     def fit(self, method: str) -> Any:
-        return fit(method, gallery=self.gallery, **self.banks, **METHODS[method][0])
+        params = METHODS[method][0] if method in METHODS else {}
+        ids = {f"{name}_ids": np.arange(self.bank) for name in self.banks}
+        return fit(method, gallery=self.gallery, **self.banks, **ids, **params)
 
     def part(self, rows: int, bank: int) -> "Case":
         """The first rows of the gallery and of the banks."""
@@ -121,6 +127,18 @@ def measure_shares(report: Report, cases: Sequence[Case], repeats: int) -> None:
             rows.append([method, f"{case.rows:,}", f"{case.bank:,}", *cells(median(shares))])
     header = ["method", "rows", "bank", "share of time", "of processor time"]
     report.table("Time of the products alone, as a share of a fit", header, rows)
+
+
+def measure_learned(report: Report, case: Case, repeats: int) -> None:
+    """The time of methods that learn from pairs of the banks, relative to nnn."""
+    ratios: dict[str, list[Seconds]] = {method: [] for method in LEARNED}
+    for _ in range(repeats):
+        for method, runs in ratios.items():
+            seconds, _ = timed(partial(case.fit, "nnn"))
+            runs.append(timed(partial(case.fit, method))[0] / seconds)
+    rows = [[method, *cells(median(runs))] for method, runs in ratios.items()]
+    header = ["method", "times the time of nnn", "times the processor time"]
+    report.table(f"To nnn, {case.rows:,} rows, banks of {case.bank:,}", header, rows)
 
 
 def compare_with_peers(report: Report, case: Case, repeats: int) -> None:
@@ -229,6 +247,7 @@ def main() -> None:
     )  # fmt: skip
     case = Case(rows, bank, dims)
     measure_shares(report, [case.part(rows // 4, bank), case.part(rows, 1000)], options.repeats)
+    measure_learned(report, case, options.repeats)
     compare_with_peers(report, case, options.repeats)
     measure_growth(report, case, options.repeats)
     measure_sharing(report, case, options.repeats)

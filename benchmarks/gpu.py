@@ -25,8 +25,8 @@ from pool import EQUAL, embed_with_pool
 from synthetic_corpus import make_corpus, parts_of
 
 from embedders.pool.ray_cluster import cluster
-from embedders.registry import load
-from store.arrays import as_matrix
+from embedders.registry import load_encoder
+from store.arrow import as_matrix
 from store.tables.names import vectors_table
 
 MODELS = {"ViT-B-32": ("python:encoders:b32", 1800), "ViT-L-14": ("python:encoders:l14", 312)}
@@ -65,7 +65,7 @@ class GpuMonitor:
 
 def embed_in_loop(spec: str, inputs: list, batch: int) -> tuple[float, np.ndarray]:
     """Images per second of a plain loop, and its vectors."""
-    encoder = load(spec)
+    encoder = load_encoder(spec)
     encoder.encode(inputs[:batch])
     start = time.perf_counter()
     vectors = [encoder.encode(inputs[i : i + batch]) for i in range(0, len(inputs), batch)]
@@ -87,7 +87,7 @@ def measure(
             share = monitor.share
         else:
             pool_rate, share = embed_with_pool(workspace).rate, 0.0
-    encoder, parts = load(spec), parts_of(workspace, "image")
+    encoder, parts = load_encoder(spec), parts_of(workspace, "image")
     sample = list(parts)[: max(2 * batch, samples // 4)]
     inputs = [encoder.prepare(parts[part]) for part in sample]
     loop_rate, vectors = embed_in_loop(spec, inputs, batch)

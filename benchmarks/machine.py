@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from store.corrections.kernels.bank_scan import BANK_TILE
-from store.corrections.kernels.threads import SPAN_ROWS, one_blas_thread, workers
+from store.corrections.kernels.threads import SPAN_ROWS, one_blas_thread, thread_count
 
 
 def unit_rows(rows: int, dims: int, seed: int) -> np.ndarray:
@@ -55,8 +55,8 @@ def time_per_multiply_add(gallery: np.ndarray, bank: np.ndarray, tiles: int = 12
             np.matmul(a, b.T, out=out)
 
     blas_threads, _ = timed(lambda: multiply(tiles))
-    with one_blas_thread(), ThreadPoolExecutor(workers()) as pool:
-        shares = [-(-tiles // workers())] * workers()
+    with one_blas_thread(), ThreadPoolExecutor(thread_count()) as pool:
+        shares = [-(-tiles // thread_count())] * thread_count()
         own_threads, _ = timed(lambda: list(pool.map(multiply, shares)))
     size = len(a) * len(b) * a.shape[1]
     return Seconds(

@@ -20,7 +20,7 @@ from machine import peak_memory, unit_rows
 from pipelines.pairs.stage import measure_pairs
 from pipelines.stages.context import StageContext
 from store import identity
-from store.corrections.kernels.threads import each
+from store.corrections.kernels.threads import for_each_span
 from store.tables import schema
 from store.tables.staging import Counts, begin, publish
 from store.workspace import Workspace
@@ -128,7 +128,7 @@ def main() -> None:
             vectors["text"][slice(*span)] @ bank.T
 
         start = time.perf_counter()
-        each(multiply, options.rows, bank)
+        for_each_span(multiply, options.rows, bank)
         products = time.perf_counter() - start
         peak_before = peak_memory()
         start = time.perf_counter()

@@ -32,11 +32,11 @@ from synthetic_corpus import DROP, delete_vectors, make_corpus, parts_of
 
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.worker import FIRST_BATCH
-from embedders.registry import load
+from embedders.registry import load_encoder
 from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
 from pipelines.vectors.staging_writer import StagingWriter
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables.names import vectors_table
 from store.workspace import Workspace
 
@@ -87,7 +87,7 @@ def embed_in_loop(spec: str, inputs: list) -> tuple[float, np.ndarray]:
     import torch
 
     torch.set_num_threads(1)
-    encoder = load(spec)
+    encoder = load_encoder(spec)
     encoder.encode(inputs[:FIRST_BATCH])
     batches = [inputs[at : at + FIRST_BATCH] for at in range(0, len(inputs), FIRST_BATCH)]
     start = time.perf_counter()
@@ -100,7 +100,7 @@ def overhead(report: Report, folder: Path, samples: int, repeats: int) -> None:
     for spec, side, count in (("local:image", 256, samples), ("local:text", 0, 8 * samples)):
         modality = spec.partition(":")[2]
         workspace = make_corpus(folder / modality, {modality: spec}, count, side)
-        encoder, parts = load(spec), parts_of(workspace, modality)
+        encoder, parts = load_encoder(spec), parts_of(workspace, modality)
         inputs = [encoder.prepare(raw) for raw in parts.values()]
         ratios, rates = [], []
         for _ in range(repeats):

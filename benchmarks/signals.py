@@ -28,10 +28,10 @@ from PIL import Image
 from embedders.pool.ray_cluster import cluster
 from pipelines.engine.beam import run_on_beam
 from pipelines.engine.ray_tasks import run_on_ray
-from pipelines.signals.decoded_image import measure_picture
+from pipelines.signals.decoded_image import measure_image
 from pipelines.signals.incremental import EarlierSignals
 from pipelines.signals.registry import active
-from pipelines.signals.scorer import PictureScorer
+from pipelines.signals.scorer import ImageScorer
 from pipelines.signals.stage import UnitWork, _name, _Plan, list_units
 from pipelines.stages import run_keys
 from store import identity
@@ -60,8 +60,8 @@ def jpeg(seed: int) -> bytes:
 
 def loop(images: list[bytes]) -> list[tuple]:
     """The values of `NAMES` for each image, in one thread."""
-    scorers = [s for s in active(Signals(), Path()) if isinstance(s, PictureScorer)]
-    results = [measure_picture(data, scorers)[0] for data in images]
+    scorers = [s for s in active(Signals(), Path()) if isinstance(s, ImageScorer)]
+    results = [measure_image(data, scorers)[0] for data in images]
     return [tuple(values[n] for n in NAMES) for values in results]
 
 

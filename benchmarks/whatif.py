@@ -50,7 +50,7 @@ def make(root: Path, rows: int) -> None:
     import pyarrow as pa
 
     from pipelines.policy import duplicate_index
-    from pipelines.policy.judge import gather
+    from pipelines.policy.judge import gather_evidence
     from store.tables import schema
     from store.workspace import Workspace
 
@@ -124,9 +124,9 @@ def make(root: Path, rows: int) -> None:
     tables.replace("signals", schema.SIGNALS, signals(), None)
     tables.replace("duplicates", schema.DUPLICATES, duplicates(), None)
     workspace = Workspace.open(root)
-    evidence = gather(workspace, [workspace.config.policy])
-    duplicate_index.hold(
-        tables, evidence.duplicates.index, duplicate_index.files(tables)
+    evidence = gather_evidence(workspace, [workspace.config.policy])
+    duplicate_index.write_cache(
+        tables, evidence.duplicates.index, duplicate_index.tables_digest(tables)
     )  # as decisions do
 
 

@@ -26,11 +26,11 @@ import pyarrow as pa
 import ray
 from machine import unit_rows
 
-from pipelines.gallery.fit import FitSpec, FitSpecs
+from pipelines.gallery.fit import FitPlan, FitSpec
 from pipelines.gallery.rows import TILE, Compiled, TableVersion, gallery_rows
+from store.arrow import as_matrix
 from store.corrections import fit
 from store.tables.banks import Bank
-from store.tables.lance_tables import as_matrix
 
 DIM, EQUAL = 512, 1e-6
 SPECS = {  # one correction for each query modality
@@ -117,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         vectors = store_vectors(Path(folder), options.rows)
         specs = fit_specs(options.bank)
-        compiled = Compiled("text", DIM, FitSpecs.of(specs), dict.fromkeys(specs, 0.0), {})
+        compiled = Compiled("text", DIM, FitPlan.of(specs), dict.fromkeys(specs, 0.0), {})
         parts = gallery_parts(vectors, compiled)
         peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds: dict[int, list[float]] = {n: [] for n in options.workers}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from embedders.registry import load
-from embedders.spaces import Space, in_order, open_space
+from embedders.registry import load_encoder
+from embedders.spaces import Space, alignment_steps, open_space
 from store.errors import NotAlignedError
 from store.tables import projections
 from store.workspace import Workspace
@@ -30,27 +30,27 @@ def space_config(workspace: Workspace) -> dict[str, Any]:
     name, tables = workspace.config.space, workspace.tables
     config = dict(workspace.config.spaces[name])
     # In this order, the towers that a tower is aligned by have their own projections already.
-    for step in in_order(open_space(name, config)):
+    for step in alignment_steps(open_space(name, config)):
         space = open_space(name, config, tables.root)
         for modality in step:
             try:
-                anchors = anchored(space, modality, step)
+                anchors = anchor_fingerprints(space, modality, step)
             except NotAlignedError:
                 continue
-            encoder = load(space.aligned[modality].encoder).fingerprint
-            current = projections.current(tables, name, modality, encoder, anchors)
+            encoder = load_encoder(space.aligned[modality].encoder).fingerprint
+            current = projections.current_projection(tables, name, modality, encoder, anchors)
             if current is not None:
                 config[modality] = {**config[modality], "projection": current.file}
     return config
 
 
-def anchored(space: Space, modality: str, step: Sequence[str]) -> dict[str, str]:
+def anchor_fingerprints(space: Space, modality: str, step: Sequence[str]) -> dict[str, str]:
     """Fingerprints of the towers that a tower is aligned by.
 
     Args:
         space: that has the towers.
         modality: of the tower.
-        step: the modalities that are learned together; see `embedders.spaces.in_order`.
+        step: the modalities that are learned together; see `embedders.spaces.alignment_steps`.
 
     Returns:
         By modality, the fingerprint of the tower; for one in `step`, that of its bare encoder.
@@ -59,6 +59,6 @@ def anchored(space: Space, modality: str, step: Sequence[str]) -> dict[str, str]
         NotAlignedError: one of the towers has not been aligned itself yet.
     """
     return {
-        m: load(space.aligned[m].encoder).fingerprint if m in step else space.fingerprint(m)
+        m: load_encoder(space.aligned[m].encoder).fingerprint if m in step else space.fingerprint(m)
         for m in space.aligned[modality].by
     }

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from store.errors import RecordError
-from store.identity import content
+from store.identity import file_digest
 
 
 @runtime_checkable
@@ -81,7 +81,7 @@ def fingerprint(name: str, version: str, *files: Path, settings: object = None) 
     """
     digest = hashlib.blake2b(repr(settings).encode(), digest_size=8)
     for path in files:
-        digest.update(content(path))
+        digest.update(file_digest(path))
     return f"{name}@{version}#{digest.hexdigest()}"
 
 

@@ -90,7 +90,7 @@ def spec_for_modality(spec: str, modality: str) -> str:
 
 
 @cache
-def load(spec: str) -> Encoder:
+def load_encoder(spec: str) -> Encoder:
     """Make the encoder that a spec names. A process has one instance of each.
 
     Raises:

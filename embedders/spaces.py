@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from embedders.registry import load, parse_spec, spec_for_modality
+from embedders.registry import load_encoder, parse_spec, spec_for_modality
 from store.errors import EncoderError, InputError, RecordError
 from store.tables.schema import MODALITIES
 
@@ -58,7 +58,7 @@ class Space:
         Raises:
             EncoderError: the encoder cannot be loaded, or is of another modality.
         """
-        encoder = load(self.towers[modality])
+        encoder = load_encoder(self.towers[modality])
         if encoder.modality != modality:
             spec = self.towers[modality]
             raise EncoderError(
@@ -100,11 +100,11 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
     if not towers:
         raise EncoderError(f"space {name!r} has no towers: give a preset, or image: and text:")
     space = Space(name, towers, aligned)
-    in_order(space)
+    alignment_steps(space)
     return space
 
 
-def in_order(space: Space) -> list[tuple[str, ...]]:
+def alignment_steps(space: Space) -> list[tuple[str, ...]]:
     """Order the aligned towers so that each is learned after those that it is aligned by.
 
     Returns:
@@ -163,7 +163,7 @@ def encode_query(space: Space, inputs: Mapping[str, Any]) -> dict[str, np.ndarra
         if modality not in space.towers:
             allowed = ", ".join(space.towers)
             raise EncoderError(f"space {space.name!r} has no {modality} encoder, only {allowed}")
-        encoder = load(space.towers[modality])
+        encoder = load_encoder(space.towers[modality])
         try:
             prepared = encoder.prepare(_read_input(modality, raw))
         except RecordError as error:

@@ -97,7 +97,7 @@ def fail_dead_runs(workspace: Workspace, opened: dg.DagsterInstance, *, page: bo
 
 def add_partitions(workspace: Workspace, opened: dg.DagsterInstance) -> None:
     """Add a partition for every drop that has tables or that a source delivers."""
-    drops = set(staleness.known_drops(workspace))
+    drops = set(staleness.drops_with_samples(workspace))
     with suppress(IsotropeError):  # while a source is unavailable, drops with tables still count
         drops |= set(staleness.drops(workspace))
     added = sorted(drops - set(opened.get_dynamic_partitions(str(DROPS.name))))

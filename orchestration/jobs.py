@@ -56,7 +56,7 @@ drift_job = dg.define_asset_job(
 @dg.op
 def forget(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
     """Delete the rows of the query log whose retention has ended, from the disk too."""
-    deleted = query_log.forget(corpus.tables, corpus.config.space, corpus.config.query_log)
+    deleted = query_log.delete_expired(corpus.tables, corpus.config.space, corpus.config.query_log)
     context.log.info(f"deleted {deleted} rows of the query log")
 
 

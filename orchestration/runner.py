@@ -15,7 +15,7 @@ from pipelines.stages import staleness
 from store.errors import InputError, InvariantError
 from store.tables import migrations
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
-from store.tables.staging import Counts, record
+from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -171,5 +171,5 @@ def _stages(select: str | Iterable[str] | None) -> list[str]:
 
 
 def _counts(workspace: Workspace, stage: str, drop: str | None) -> Counts:
-    done = record(workspace.tables, stage, drop or EVERY_DROP) or {}
+    done = stage_record(workspace.tables, stage, drop or EVERY_DROP) or {}
     return Counts(*(done.get(n, 0) for n in ("input", "kept", "rejected", "failed")))

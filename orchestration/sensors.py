@@ -18,7 +18,7 @@ from store import identity
 from store.errors import IsotropeError, NotFoundError
 from store.search import query_log
 from store.tables import releases, schema
-from store.tables.drift import last_measured
+from store.tables.drift import latest_drift
 from store.tables.lance_tables import one_of
 from store.tables.stages import BY_DROP
 from store.workspace import Workspace
@@ -69,7 +69,7 @@ def changes(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
     """Request the tables of all drops if they are out of date and no drop is being made."""
-    if not staleness.known_drops(corpus):
+    if not staleness.drops_with_samples(corpus):
         return dg.SkipReason("no drop has been read yet")
     running = context.instance.get_runs_count(
         dg.RunsFilter(job_name=drop_job.name, statuses=_UNFINISHED)
@@ -97,10 +97,10 @@ def drift(
     and plots are then shown with the checks of the release.
     """
     try:
-        release = releases.latest(corpus.tables)
+        release = releases.latest_release(corpus.tables)
     except NotFoundError as error:
         return dg.SkipReason(str(error))
-    measured = last_measured(corpus.tables, release)
+    measured = latest_drift(corpus.tables, release)
     since = measured[0].measured_at if measured else release.created_at
     queries = query_log.count(corpus.tables, release.space, since)
     moment = f"{release.number}:{since.isoformat()}"

@@ -1,13 +1,9 @@
-"""Array idioms that several modules need, on numpy arrays and pyarrow columns.
+"""Array idioms that several modules need, on numpy arrays.
 
 Each function exists once, with its shapes and dtypes, and is tested against a plain loop.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 # Rows this near to length 1 count as unit vectors. Half-precision models are off by up to 1e-3.
 LENGTH_TOLERANCE = 1e-3
@@ -61,11 +57,6 @@ def lookup(ordered: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return np.where(ordered[index] == keys, index, -1)
 
 
-def joined_keys(table: pa.Table, columns: Sequence[str]) -> pa.Array:
-    """The key of each row as one string (n,): its values in string columns, joined by newlines."""
-    return pc.binary_join_element_wise(*(table[c] for c in columns), "\n").combine_chunks()
-
-
 def connected_components(a: np.ndarray, b: np.ndarray, nodes: int) -> np.ndarray:
     """Label the connected components of an undirected graph.
 
@@ -115,15 +106,3 @@ def is_unit_length(rows: np.ndarray) -> np.ndarray:
         (n,) bool; False for a row with NaN or infinite values.
     """
     return np.abs(np.linalg.norm(rows, axis=1) - 1) <= LENGTH_TOLERANCE
-
-
-def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
-    """A matrix (n, d) as a column of n fixed-size lists of d values, of the matrix's dtype."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
-
-
-def as_matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
-    """A column of fixed-size lists without nulls as a matrix (n, d): undoes `vector_column`."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), column.type.list_size)

@@ -24,6 +24,10 @@ class NotFoundError(IsotropeError, LookupError):
     """Something named does not exist: a table, a release, a key, a column or a file."""
 
 
+class MissingPackageError(IsotropeError, ImportError):
+    """A package that an extra of isotrope installs is not there."""
+
+
 class DamagedTableError(IsotropeError):
     """A table exists, but its files cannot be read: one is missing, torn or has wrong bytes."""
 

@@ -45,7 +45,7 @@ def run_key(*facts: Any) -> str:
     return hashlib.blake2b(canonical.encode(), digest_size=_BYTES, person=b"run").hexdigest()
 
 
-def unordered(rows: Iterable[str]) -> int:
+def unordered_digest(rows: Iterable[str]) -> int:
     """A digest of a multiset of strings, independent of their order: the sum of their hashes
     modulo 2^128.
 
@@ -58,7 +58,7 @@ def unordered(rows: Iterable[str]) -> int:
     return total % (1 << 128)
 
 
-def pack(ids: pa.Array) -> pa.Array:
+def pack_ids(ids: pa.Array) -> pa.Array:
     """Convert ids from hexadecimal to 16 bytes each. Both sort in the same order.
 
     Args:
@@ -82,8 +82,8 @@ def pack(ids: pa.Array) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(PACKED, len(ids), buffers)
 
 
-def unpack(packed: pa.Array) -> pa.Array:
-    """Convert ids from 16 bytes to hexadecimal strings; the inverse of `pack`."""
+def unpack_ids(packed: pa.Array) -> pa.Array:
+    """Convert ids from 16 bytes to hexadecimal strings; the inverse of `pack_ids`."""
     start = packed.offset * _BYTES
     data = memoryview(packed.buffers()[1])[start : start + len(packed) * _BYTES]
     ends = np.arange(len(packed) + 1, dtype=np.int32) * np.int32(2 * _BYTES)
@@ -91,7 +91,7 @@ def unpack(packed: pa.Array) -> pa.Array:
     return pa.StringArray.from_buffers(len(packed), *buffers)
 
 
-def words(packed: pa.Array, dtype: str = ">u8") -> np.ndarray:
+def id_words(packed: pa.Array, dtype: str = ">u8") -> np.ndarray:
     """View packed ids as integers, (n, words), the most significant word first.
 
     Args:
@@ -105,14 +105,14 @@ def words(packed: pa.Array, dtype: str = ">u8") -> np.ndarray:
     return data.reshape(-1, width)
 
 
-def uniform(name: str, seed: int) -> float:
+def uniform_number(name: str, seed: int) -> float:
     """A pseudo-random number in [0, 1) for drawing rows. It depends on name and seed only, so a row
     is drawn or not regardless of when it arrives."""
     digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8, person=b"split").digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def content(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
     """A digest of a file's bytes. The file is read again only if its size or time changes.
 
     Files in the cache of the Hugging Face Hub are links to files that are named by their SHA-256.

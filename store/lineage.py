@@ -28,7 +28,7 @@ class Event:
     detail: str
 
 
-def why(tables: Tables, name: str) -> list[Event]:
+def trace_record(tables: Tables, name: str) -> list[Event]:
     """The events of the records with a key, a sample id or a part id, in the order of stages.
 
     Raises:
@@ -71,14 +71,14 @@ def _role(row: dict) -> str:
     if row["kind"] == "exact":
         return "is represented by the same sample of another drop"
     similarity = f"similarity {row['similarity']:.3f}"
-    if row["kind"].startswith(schema.EVALUATION):
+    if row["kind"].startswith(schema.EVALUATION_PREFIX):
         return f"is similar to the evaluation sample {row['cluster']}, {similarity}"
     return f"is represented by {row['cluster']}, {similarity}"
 
 
 def _search_events(tables: Tables, samples: list[dict]) -> list[Event]:
     """Whether the newest release contains the parts of the samples."""
-    published = releases.listed(tables)
+    published = releases.list_releases(tables)
     if not published:
         return []
     release, events = published[-1], []

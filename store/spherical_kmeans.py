@@ -2,12 +2,12 @@
 
 import numpy as np
 
-SAMPLE = 64  # rows to train on, for each centroid
+ROWS_PER_CENTROID = 64  # rows to train on, for each centroid
 _ROUNDS = 4
 _BLOCK_ROWS = 2048  # of one matrix product
 
 
-def train(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+def train_centroids(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Train centroids. The same rows in the same order give the same centroids.
 
     Args:
@@ -21,7 +21,7 @@ def train(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centroids = sample[rng.permutation(len(sample))[:count]]
     for _ in range(_ROUNDS):
-        cell = nearest(sample, centroids)[0]
+        cell = nearest_centroids(sample, centroids)[0]
         sums = np.zeros_like(centroids)
         np.add.at(sums, cell, sample)
         norm = np.linalg.norm(sums, axis=1, keepdims=True)
@@ -29,7 +29,7 @@ def train(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     return centroids
 
 
-def nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest_centroids(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest centroid of each row. Ties go to the first.
 
     Args:

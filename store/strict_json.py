@@ -26,7 +26,7 @@ def parse(data: bytes, rule: str) -> Any:
         raise RecordError(rule, str(error)[:200]) from error
 
 
-def write(value: Any, rule: str) -> str:
+def canonical_json(value: Any, rule: str) -> str:
     """Write canonical JSON: keys sorted, no spaces, non-ASCII characters not escaped.
 
     Args:

@@ -9,8 +9,8 @@ from hypothesis import settings
 
 from embedders.pool.ray_cluster import cluster
 from store.workspace import Workspace
-from tests.helpers.corpus import begin, deliver
-from tests.helpers.stages import make
+from tests.helpers.corpus import deliver, write_config
+from tests.helpers.stages import make_stale_stages
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("isotrope", deadline=None)  # tests are not timed
@@ -30,11 +30,11 @@ def ray_cluster() -> Iterator[None]:
 def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Workspace:
     """Two drops of coloured squares with all stages up to a release. Tests must not change it."""
     root = tmp_path_factory.mktemp("squares")
-    begin(root)
+    write_config(root)
     deliver(root / "drops" / "first", 500, languages=True)
     deliver(root / "drops" / "second", 120, first=480)
     (root / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     (root / "drops" / "first" / "broken.txt").write_text("a red square that is cut")
     workspace = Workspace.open(root)
-    make(workspace)
+    make_stale_stages(workspace)
     return workspace

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from assets.metadata.markdown import picture, table
-from pipelines.engine.duckdb_scratch import load, scratch
+from pipelines.engine.duckdb_scratch import load_table, temporary_database
 from pipelines.reports.curation.column_statistics import Numbers, tally
 from pipelines.reports.curation.columns import columns
 from pipelines.reports.curation.exclusion import GROUPS, MOST, counts, groups
@@ -66,11 +66,13 @@ def distributions(
 
 def excluded(corpus: Workspace) -> dict[str, dg.MarkdownMetadataValue]:
     """The share of each group that is kept, and the rule that rejects most of it."""
-    with scratch() as connection:
-        load(connection, corpus, "decisions", schema.DECISIONS, ["drop", "id", "keep", "rule"])
-        load(connection, corpus, "samples", schema.SAMPLES, ["drop", "id", "source"])
+    with temporary_database() as connection:
+        load_table(
+            connection, corpus, "decisions", schema.DECISIONS, ["drop", "id", "keep", "rule"]
+        )
+        load_table(connection, corpus, "samples", schema.SAMPLES, ["drop", "id", "source"])
         names = [n for n in GROUPS if n in schema.SIGNAL_TYPES]
-        load(connection, corpus, "signals", schema.SIGNALS, ["drop", "id", *names])
+        load_table(connection, corpus, "signals", schema.SIGNALS, ["drop", "id", *names])
         found = counts(connection, GROUPS)
     metadata = {}
     for by in GROUPS:

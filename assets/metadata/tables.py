@@ -138,7 +138,7 @@ def gallery(corpus: Workspace) -> dict[str, Any]:
 
 def release(corpus: Workspace) -> dict[str, Any]:
     """Measures before and after correction, and why it was chosen, by direction."""
-    last: Release = releases.latest(corpus.tables)
+    last: Release = releases.latest_release(corpus.tables)
     metadata: dict[str, Any] = {"release": last.number}
     tested_first = sorted(last.directions.values(), key=lambda d: (not d.pairs, d.method == "none"))
     for direction in tested_first:

@@ -23,7 +23,7 @@ FIGURES = ("r@1", "r@5", "r@10", "mrr", "median_rank")
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignmentResult:
     """The result of an alignment of pairs (x, y).
 
     Attributes:
@@ -48,7 +48,7 @@ def align(
     groups: np.ndarray | Sequence[np.ndarray] | None = None,
     two_sided: bool = False,
     **settings: Any,
-) -> Aligned:
+) -> AlignmentResult:
     """Learn to project x into the space of y, or both into a new space.
 
     The same arguments give the same heads on the same number of threads.
@@ -100,7 +100,7 @@ def align(
             projected[present], targets, labels[held_out][present]
         )
         figures |= {f"x->{name}": forward, f"{name}->x": backward}
-    return Aligned(heads[0], heads[1] if two_sided else None, figures, history)
+    return AlignmentResult(heads[0], heads[1] if two_sided else None, figures, history)
 
 
 def retrieval_figures(

@@ -3,7 +3,7 @@
 With few pairs (hundreds to some thousands), a linear system that is solved once is hard to beat
 by gradient descent, and its solution is unique.
 
-- `whitened` and `ridge` take numpy arrays and return finished projections.
+- `whitened_projection` and `ridge_projection` take numpy arrays and return finished projections.
 - `ridge_solutions` and `cca_solutions` take torch tensors and yield one solution for each of
   `PENALTIES`; `embedders.alignment.training` starts from the best of them.
 """
@@ -23,7 +23,7 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _VARIANCE_FLOOR = 1e-2
 
 
-def whitened(
+def whitened_projection(
     rows: np.ndarray, dim: int, *, power: float = 0.5, weights: np.ndarray | None = None
 ) -> Projection:
     """Learn the projection on the `dim` strongest principal components, partly whitened.
@@ -53,7 +53,7 @@ def whitened(
     return _linear_projection(scaled, -mean @ scaled)
 
 
-def ridge(
+def ridge_projection(
     x: np.ndarray, y: np.ndarray, *, penalty: float, weights: np.ndarray | None = None
 ) -> Projection:
     """Learn the linear map from x to y by ridge regression on standardised features.

@@ -12,7 +12,7 @@ import numpy as np
 from embedders.encoder import fingerprint
 from embedders.local import mel
 from embedders.local.packages import efficientnet_file
-from embedders.local.shared import DIM, SHARE, head, head_file
+from embedders.local.shared import DIM, MEANING_SHARE, head, head_file
 from embedders.media.audio import load_mono
 
 
@@ -30,7 +30,7 @@ class LocalAudio:
     @cached_property
     def fingerprint(self) -> str:
         files = [efficientnet_file(0), head_file("audio")]
-        settings = (mel.RATE, mel.SECONDS, mel.SIDE, SHARE)
+        settings = (mel.RATE, mel.SECONDS, mel.SIDE, MEANING_SHARE)
         return fingerprint(self.name, self.version, *files, settings=settings)
 
     @cached_property

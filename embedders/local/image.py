@@ -13,7 +13,7 @@ from PIL import Image
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.local.packages import efficientnet_file, package_file
-from embedders.local.shared import DIM, SHARE, head, head_file, joined
+from embedders.local.shared import DIM, MEANING_SHARE, head, head_file, join_parts
 from embedders.local.text import LocalText
 from embedders.media.image import load_rgb
 
@@ -53,7 +53,7 @@ class LocalImage:
     def fingerprint(self) -> str:
         files = [efficientnet_file(size) for size in SIZES]
         files += [package_file("open_clip", "zero_shot_metadata.py"), head_file("image")]
-        settings = (SIZES, _MARGIN, _CLASSES, _TEMPERATURE, SHARE, LocalText().fingerprint)
+        settings = (SIZES, _MARGIN, _CLASSES, _TEMPERATURE, MEANING_SHARE, LocalText().fingerprint)
         return fingerprint(self.name, self.version, *files, settings=settings)
 
     @cached_property
@@ -93,7 +93,7 @@ class LocalImage:
 
     def encode(self, batch: list[tuple[np.ndarray, ...]]) -> np.ndarray:
         features = self.features(batch)
-        return joined(features.meaning, head("image")(features.visual))
+        return join_parts(features.meaning, head("image")(features.visual))
 
 
 def _fit_square(image: Image.Image, side: int) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 from embedders.projection import Projection
 from store.errors import EncoderError
 
-MEANING = 384  # dimensions of the part that holds the meaning
-LEARNED = 320  # dimensions of the part that heads learned
-DIM = MEANING + LEARNED
-SHARE = 0.4  # of the meaning's cosine in the cosine of two vectors
+MEANING_DIM = 384  # dimensions of the part that holds the meaning
+LEARNED_DIM = 320  # dimensions of the part that heads learned
+DIM = MEANING_DIM + LEARNED_DIM
+MEANING_SHARE = 0.4  # of the meaning's cosine in the cosine of two vectors
 
 _HEADS = Path(__file__).parent / "heads"
 
@@ -37,7 +37,7 @@ def head(modality: str) -> Projection:
     return Projection.load(head_file(modality))
 
 
-def joined(meaning: np.ndarray, learned: np.ndarray) -> np.ndarray:
+def join_parts(meaning: np.ndarray, learned: np.ndarray) -> np.ndarray:
     """Join the two parts of vectors.
 
     A cosine of the result is SHARE times the cosine of the meanings plus 1 - SHARE times the
@@ -50,5 +50,5 @@ def joined(meaning: np.ndarray, learned: np.ndarray) -> np.ndarray:
     Returns:
         Float32 unit rows (n, 704).
     """
-    weighted = (np.sqrt(SHARE) * meaning, np.sqrt(1 - SHARE) * learned)
+    weighted = (np.sqrt(MEANING_SHARE) * meaning, np.sqrt(1 - MEANING_SHARE) * learned)
     return np.concatenate(weighted, axis=1).astype(np.float32, copy=False)

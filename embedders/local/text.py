@@ -13,7 +13,7 @@ import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.local.packages import package_file
-from embedders.local.shared import DIM, SHARE, head, head_file, joined
+from embedders.local.shared import DIM, MEANING_SHARE, head, head_file, join_parts
 from embedders.media.text import load_text
 
 TOKENS = 256
@@ -35,7 +35,7 @@ class LocalText:
     @cached_property
     def fingerprint(self) -> str:
         files = [package_file(_PACKAGE, "model", name) for name in _FILES]
-        settings = (TOKENS, SHARE)
+        settings = (TOKENS, MEANING_SHARE)
         return fingerprint(self.name, self.version, *files, head_file("text"), settings=settings)
 
     @cached_property
@@ -58,4 +58,4 @@ class LocalText:
 
     def encode(self, batch: list[str]) -> np.ndarray:
         meaning = self.features(batch)
-        return joined(meaning, head("text")(meaning))
+        return join_parts(meaning, head("text")(meaning))

@@ -43,7 +43,7 @@ class AudioInfo:
 
 
 @contextmanager
-def open_sound(data: bytes) -> Iterator[soundfile.SoundFile]:
+def open_audio(data: bytes) -> Iterator[soundfile.SoundFile]:
     """Read a recording's header. Its frames can be decoded within the block.
 
     Raises:
@@ -69,12 +69,12 @@ def open_sound(data: bytes) -> Iterator[soundfile.SoundFile]:
         raise RecordError("audio.broken", str(error)[:200]) from error
 
 
-def promised_frames(sound: soundfile.SoundFile) -> int:
+def declared_frames(sound: soundfile.SoundFile) -> int:
     """The number of frames that the header declares; 0 if it declares none."""
     return sound.frames if sound.frames < _UNKNOWN_FRAMES else 0
 
 
-def blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def read_blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """Decode a recording block by block, from its present position.
 
     Yields:
@@ -100,14 +100,14 @@ def read_audio(data: bytes, limits: Limits) -> AudioInfo:
     Raises:
         RecordError: `audio.bytes`, `audio.seconds` (before decoding if the header declares a
             length), `audio.empty` (no bytes, or no frames), `audio.truncated`, and the rules of
-            `open_sound` and `blocks`.
+            `open_audio` and `read_blocks`.
     """
     limits.check("audio", len(data))
-    with open_sound(data) as sound:
-        rate, promised = sound.samplerate, promised_frames(sound)
+    with open_audio(data) as sound:
+        rate, promised = sound.samplerate, declared_frames(sound)
         _check_seconds(promised / rate, limits)
         frames = 0
-        for block in blocks(sound):
+        for block in read_blocks(sound):
             frames += len(block)
             _check_seconds(frames / rate, limits)
         if frames < promised:
@@ -130,12 +130,12 @@ def load_mono(raw: bytes | str | Path, rate: int, max_seconds: float) -> np.ndar
         Float32 (n,), `rate` samples a second.
 
     Raises:
-        RecordError: the rules of `open_sound` and `blocks`, `audio.empty` (no frames),
+        RecordError: the rules of `open_audio` and `read_blocks`, `audio.empty` (no frames),
             `audio.rate` (more than 768 kHz).
     """
     import soxr
 
-    with open_sound(raw if isinstance(raw, bytes) else Path(raw).read_bytes()) as sound:
+    with open_audio(raw if isinstance(raw, bytes) else Path(raw).read_bytes()) as sound:
         source_rate = sound.samplerate
         if source_rate > MAX_RATE:
             message = f"{source_rate} Hz, at most {MAX_RATE} are read"
@@ -143,7 +143,7 @@ def load_mono(raw: bytes | str | Path, rate: int, max_seconds: float) -> np.ndar
         max_frames = int(np.ceil(max_seconds * source_rate))
         pieces: list[np.ndarray] = []
         frames = 0
-        for block in blocks(sound):
+        for block in read_blocks(sound):
             pieces.append(block.mean(axis=1))
             frames += len(block)
             if frames >= max_frames:

@@ -49,7 +49,7 @@ def read_meta(data: bytes, limits: Limits) -> tuple[str, str | None]:
     """
     limits.check("meta", len(data))
     parsed = strict_json.parse(data, "meta.json")
-    canonical = strict_json.write(parsed, "meta.json")
+    canonical = strict_json.canonical_json(parsed, "meta.json")
     if not isinstance(parsed, dict):
         message = f"the JSON value must be an object, not {type(parsed).__name__}"
         raise RecordError("meta.json", message)

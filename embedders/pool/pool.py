@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from embedders.pool.actors import Actors
-from embedders.pool.ray_cluster import cluster, object_store_bytes, require
+from embedders.pool.ray_cluster import cluster, object_store_bytes, require_room
 from embedders.pool.scheduler import Scheduler
 from embedders.pool.worker import Failures, ReadUnit
 
@@ -73,7 +73,7 @@ class Pool:
     def __enter__(self) -> "Pool":
         self._cluster.__enter__()
         try:
-            spare_cpus = require(self.size, self.actors.num_cpus, self.actors.num_gpus)
+            spare_cpus = require_room(self.size, self.actors.num_cpus, self.actors.num_gpus)
             self.prepare_tasks = max(1, int(spare_cpus))
             self.prepared_bytes = object_store_bytes() // 4
             self.actors.start(self.size)

@@ -54,7 +54,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def require(actors: int, num_cpus: float, num_gpus: float) -> float:
+def require_room(actors: int, num_cpus: float, num_gpus: float) -> float:
     """Check that the cluster has room for actors. Without room, Ray would wait forever, silently.
 
     Args:

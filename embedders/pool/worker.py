@@ -10,7 +10,7 @@ import numpy as np
 import ray
 
 from embedders.encoder import cost_of
-from embedders.registry import load
+from embedders.registry import load_encoder
 from store.errors import EncoderError, RecordError
 from store.isolate import isolate_failures
 
@@ -84,7 +84,7 @@ def prepare(
     spec: str, read: ReadUnit, start: int = 0, stop: int | None = None
 ) -> tuple[Prepared, Summary]:
     """Read a unit and prepare its parts from `start` up to `stop` for the encoder `spec`."""
-    encoder = load(spec)
+    encoder = load_encoder(spec)
     ids: list[str] = []
     inputs: list[Any] = []
     costs: list[float] = []
@@ -132,7 +132,7 @@ class EncoderActor:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(threads)
-        self.encoder = load(spec)
+        self.encoder = load_encoder(spec)
         self.budget = float(batch_size or FIRST_BATCH)
         self.growing = batch_size is None and num_gpus > 0
 

@@ -12,7 +12,7 @@ from pipelines.reports.corpus_report import Search, write_report
 from store.config.corpus_yaml import FILE
 from store.search.corpus import Corpus
 from store.search.query import Query
-from store.tables.releases import latest
+from store.tables.releases import latest_release
 from store.workspace import Workspace
 
 CORPUS = """\
@@ -41,7 +41,7 @@ def demonstrate(folder: Path) -> None:
         console.print(f"\n[bold]{title}[/bold]")
         query.limit(5).show()
     console.print()
-    tables.print_gains(latest(workspace.tables))
+    tables.print_gains(latest_release(workspace.tables))
     page = write_page(workspace, folder / "report.html")
     console.print(f"\nreport: {page}")
     console.print(f'try: isotrope search "a red flower" --corpus {folder}')

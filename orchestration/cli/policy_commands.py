@@ -36,11 +36,11 @@ def whatif(
     No model runs and no table is changed.
     """
     from orchestration.cli import tables
-    from pipelines.engine.memory import keep_all
-    from pipelines.policy.whatif import compare
+    from pipelines.engine.memory import retain_freed_memory
+    from pipelines.policy.whatif import compare_policies
 
-    keep_all()
-    comparison = compare(Workspace.open(folder), settings, preset, by)
+    retain_freed_memory()
+    comparison = compare_policies(Workspace.open(folder), settings, preset, by)
     if as_json:
         click.echo(json.dumps(asdict(comparison), ensure_ascii=False, indent=2))
     else:

@@ -95,10 +95,10 @@ def _numbers(text: str) -> list[float]:
 )
 def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bool) -> None:
     """Show retrieval of the newest release, raw and corrected."""
-    from store.tables.releases import latest
+    from store.tables.releases import latest_release
 
     workspace = Workspace.open(folder)
-    release = latest(workspace.tables)
+    release = latest_release(workspace.tables)
     evaluation = release.evaluation
     if transductive:
         from pipelines.release.transductive import evaluate_transductive
@@ -136,6 +136,6 @@ def why(name: str, folder: str) -> None:
 
     NAME is a key, the id of a sample, or the id of a part.
     """
-    from store.lineage import why as events_of
+    from store.lineage import trace_record as events_of
 
     tables.print_events(events_of(Workspace.open(folder).tables, name))

@@ -23,7 +23,7 @@ from pipelines.sources.drops import Drop
 from store.lineage import Event
 from store.tables.drift import DRIFT_HEADERS, Drift, drift_cells
 from store.tables.lance_tables import Tables
-from store.tables.projections import Learned
+from store.tables.projections import LearnedProjection
 from store.tables.releases import Release
 from store.tables.stages import EVERY_DROP
 
@@ -110,7 +110,7 @@ def print_gains(release: Release) -> None:
     console.print("all measures, intervals and languages: isotrope evaluate", style="dim")
 
 
-def print_alignment(learned: Sequence[Learned]) -> None:
+def print_alignment(learned: Sequence[LearnedProjection]) -> None:
     """Print how well projections retrieve the pairs held out from training, and chance."""
     table = Table("projection", "direction", "pairs", "held out", "R@1", "R@10", "R@10 by chance")
     for column in table.columns[2:]:

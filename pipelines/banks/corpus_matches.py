@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.banks.query_files import BankQuery
-from store.arrays import as_matrix, ragged_ranges
+from store.arrays import ragged_ranges
+from store.arrow import as_matrix
 from store.tables.lance_tables import quote
 
 # Unit vectors at most this far apart are the same. The size of the encoded batch moves a vector by

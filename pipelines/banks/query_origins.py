@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 from embedders.pool.pool import Pool, UnitResult
 from pipelines.banks.corpus_matches import CorpusIndex, MatchedQuery, match_corpus
 from pipelines.banks.query_files import OriginQueries, read_queries, vector_query
-from pipelines.engine.progress import watch
+from pipelines.engine.progress import show_progress
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
-from store.arrays import as_matrix, vector_column
+from store.arrow import as_matrix, vector_column
 from store.config.corrections import Corrections
 from store.errors import EncoderError
-from store.identity import uniform
+from store.identity import uniform_number
 from store.search import query_log
 from store.tables.staging import Entry, StageRun, UnitOutcome
 
@@ -61,7 +61,7 @@ def _read_log(context: StageContext, other_modalities: Iterable[str]) -> OriginQ
         other_modalities: those that other origins have queries of.
     """
     space, tables, settings = context.space, context.tables, context.config.query_log
-    query_log.forget(tables, space.name, settings)
+    query_log.delete_expired(tables, space.name, settings)
     rows = query_log.read(tables, space.name, settings)
     result, foreign = OriginQueries("log", rows.num_rows), Counter[tuple[str, str, str]]()
     kinds = zip(*(rows[n].to_pylist() for n in ("space", "fingerprint", "modality")), strict=True)
@@ -150,7 +150,7 @@ def _assign_splits(
     settings: Corrections, origin: OriginQueries, modality: str, queries: list[MatchedQuery]
 ) -> list[MatchedQuery]:
     """Draw the rows of the splits `queries` (the bank) and `reference`, by hashes of part ids."""
-    ordered = sorted(queries, key=lambda row: uniform(row.part_id, settings.seed))
+    ordered = sorted(queries, key=lambda row: uniform_number(row.part_id, settings.seed))
     share = round(len(ordered) * settings.test_share)
     end = len(ordered) - (share if share >= LEAST_REFERENCE else 0)
     bank = ordered[:end][: settings.bank_rows]
@@ -208,7 +208,7 @@ def _encode(
     if todo := [unit for unit in units if unit[0] not in done]:
         ray = context.config.engine.ray
         with (
-            watch(run, len(done) + len(todo), f"units of {modality} queries"),
+            show_progress(run, len(done) + len(todo), f"units of {modality} queries"),
             Pool(context.space.towers[modality], **ray.model_dump()) as pool,
         ):
             for result in pool.map(todo):

@@ -20,10 +20,10 @@ from pipelines.decisions.kept_samples import kept_samples
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
-from store.identity import uniform
+from store.identity import uniform_number
 from store.tables import schema
-from store.tables.banks import LEAST_BANK, digest
-from store.tables.lance_tables import quote, take
+from store.tables.banks import MIN_BANK_SIZE, digest_rows
+from store.tables.lance_tables import quote, take_rows
 from store.tables.names import bank_table, vectors_table
 from store.tables.staging import Counts, begin, publish
 
@@ -84,7 +84,7 @@ def draw_banks(context: StageContext) -> Counts:
             ),
             entries=[entry for o in origins for entry in o.entries],
             write=lambda: tables.replace(name, columns, rows.to_batches(), None),
-            output=lambda: digest(rows),
+            output=lambda: digest_rows(rows),
             resumed=resumed,
         )
 
@@ -111,7 +111,7 @@ def _split_pairs(pairs: list[dict], settings: Corrections) -> dict[str, list[dic
     """Samples by split, each split in the order of its clusters' hashes and cut to its size."""
     members: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in SPLITS}
     for sample in pairs:
-        share = uniform(sample["cluster"], settings.seed)
+        share = uniform_number(sample["cluster"], settings.seed)
         if share < settings.bank_share:
             split = "bank"
         elif share < 1 - settings.test_share:
@@ -153,7 +153,7 @@ def _corpus_rows(
     ]
     table = pa.Table.from_pylist(rows, schema=pa.schema(list(columns)[:-1]))
     row_ids = [vector_rows[part] for part in table["part_id"].to_pylist()]
-    taken = take(vectors.uri, vectors.version, row_ids, ["vector"])["vector"].combine_chunks()
+    taken = take_rows(vectors.uri, vectors.version, row_ids, ["vector"])["vector"].combine_chunks()
     return table.append_column(columns.field("vector"), taken).cast(columns)
 
 
@@ -161,13 +161,13 @@ def _added_to_queries(corpus: pa.Table, queries: pa.Table, *, always: bool) -> p
     """Rows of the corpus's bank that are also put in the split `queries`.
 
     They join queries of other origins of the same modality: always, or where these are fewer than
-    `LEAST_BANK`.
+    `MIN_BANK_SIZE`.
     """
     of_origins = queries.filter(pc.equal(queries["split"], "queries"))
     counts = {
         row["values"]: row["counts"] for row in pc.value_counts(of_origins["modality"]).to_pylist()
     }
-    joined = [m for m, count in counts.items() if always or count < LEAST_BANK]
+    joined = [m for m, count in counts.items() if always or count < MIN_BANK_SIZE]
     bank = corpus.filter(
         pc.and_(
             pc.equal(corpus["split"], "bank"),

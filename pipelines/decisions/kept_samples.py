@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.arrays import connected_components, joined_keys
+from store.arrays import connected_components
+from store.arrow import joined_keys
 from store.tables import schema
 from store.workspace import Workspace
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from pipelines.policy import duplicate_index
-from pipelines.policy.judge import gather, judge
+from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.row_rules import policy_hash
 from pipelines.policy.verdicts import Verdicts
 from pipelines.stages import run_keys
@@ -32,11 +32,11 @@ def decide(context: StageContext) -> Counts:
     tables, policy = context.tables, context.config.policy
     key = run_keys.decisions(context)
     with begin(tables, STAGE, key, schema.DECISIONS) as run:
-        digest = duplicate_index.files(
+        digest = duplicate_index.tables_digest(
             tables
         )  # computed first, so that it is never newer than the index
-        evidence = gather(context.workspace, [policy], ["id"])
-        duplicate_index.hold(tables, evidence.duplicates.index, digest)
+        evidence = gather_evidence(context.workspace, [policy], ["id"])
+        duplicate_index.write_cache(tables, evidence.duplicates.index, digest)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())
         total = tables.open("samples").count_rows()
@@ -59,7 +59,7 @@ def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.Rec
         batch = samples.slice(start, _BATCH_ROWS)
         columns = [
             batch["drop"].cast(pa.string()).combine_chunks(),
-            identity.unpack(batch["id"].combine_chunks()),
+            identity.unpack_ids(batch["id"].combine_chunks()),
             pa.array(kept[start : start + _BATCH_ROWS]),
             *verdicts.reasons(start, start + batch.num_rows),
             pa.array([policy] * batch.num_rows, pa.string()),

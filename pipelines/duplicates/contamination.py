@@ -18,7 +18,7 @@ from pipelines.duplicates.images import copies
 from pipelines.duplicates.near import Images, Texts
 from pipelines.duplicates.texts.shingles import normalise_texts
 from pipelines.signals.scorers.image_copies import LOOK
-from pipelines.sources.evaluation_files import listing
+from pipelines.sources.evaluation_files import evaluation_listing_hash
 from store import identity
 from store.config.duplicates import Evaluation
 from store.tables import schema
@@ -47,9 +47,14 @@ def find_contaminated(
         SourceError: there is nothing at the evaluation's path.
     """
     evaluation_set = read_evaluation_set(workspace, evaluation)
-    settings, name = workspace.config.duplicates, f"{schema.EVALUATION}{evaluation.name}"
+    settings, name = workspace.config.duplicates, f"{schema.EVALUATION_PREFIX}{evaluation.name}"
     matches: dict[int, tuple[str, float]] = {}
-    version = listing(workspace, evaluation), settings.image, settings.audio, VERSION
+    version = (
+        evaluation_listing_hash(workspace, evaluation),
+        settings.image,
+        settings.audio,
+        VERSION,
+    )
 
     def compare(part: str, names: pa.Array, rows: np.ndarray, find: incremental.Find) -> None:
         """Add matches of the samples at `rows`, whose nodes are `names`."""

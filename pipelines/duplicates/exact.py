@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 import pyarrow as pa
 
-from pipelines.engine.beam import ReadLance, gather
+from pipelines.engine.beam import ReadLance, collect_table
 from store.tables import schema
 from store.tables.staging import StageRun
 from store.workspace import Workspace
@@ -18,7 +18,7 @@ from store.workspace import Workspace
 def find_exact(workspace: Workspace, run: StageRun) -> pa.Table:
     """Rows of `duplicates` for all samples that are in several drops, the representatives too."""
     samples = workspace.tables.open("samples")
-    return gather(
+    return collect_table(
         workspace.config.engine.beam,
         run.folder / "clusters",
         schema.DUPLICATES,

@@ -21,8 +21,8 @@ from pipelines.duplicates.texts import minhash
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.stages.context import StageContext
 from store import identity
-from store.arrays import as_matrix
-from store.tables.lance_tables import Tables, take
+from store.arrow import as_matrix
+from store.tables.lance_tables import Tables, take_rows
 from store.tables.names import vectors_table
 
 VERSION = 3  # of the searches: raise it if the same samples would give other pairs
@@ -114,7 +114,7 @@ def _semantic(
         ) -> Pairs:
             node_rows = row_ids.take(pc.index_in(nodes, value_set=embedded)).to_pylist()
             uri, version = tables.uri(table), tables.version(table)
-            matrix = as_matrix(take(uri, version, node_rows, ["vector"])["vector"])
+            matrix = as_matrix(take_rows(uri, version, node_rows, ["vector"])["vector"])
             return semantic.pairs(matrix, threshold, first)
 
         settings = threshold, space.name, fingerprint
@@ -174,7 +174,7 @@ class Images:
         """(k, 32, 32, 3) uint8, the signal `image_look`, of (k,) images."""
         distinct, inverse = np.unique(indices, return_inverse=True)
         row_ids = self._signal_rows[distinct].tolist()
-        column = take(self._uri, self._version, row_ids, ["image_look"])["image_look"]
+        column = take_rows(self._uri, self._version, row_ids, ["image_look"])["image_look"]
         thumbnails = incremental.binary_matrix(column.combine_chunks(), np.uint8)
         return thumbnails.reshape(-1, LOOK, LOOK, 3)[inverse]
 
@@ -189,7 +189,7 @@ class Texts:
 
     def __call__(self, indices: np.ndarray) -> list[str]:
         ids = self._row_ids[indices].tolist()
-        return take(self._uri, self._version, ids, ["text"])["text"].to_pylist() if ids else []
+        return take_rows(self._uri, self._version, ids, ["text"])["text"].to_pylist() if ids else []
 
 
 def _sign(texts: Texts, new: np.ndarray) -> np.ndarray:

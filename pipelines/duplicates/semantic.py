@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.duplicates.pair_joins import Pairs, collect_pairs
 from store import spherical_kmeans
-from store.spherical_kmeans import angles, nearest
+from store.spherical_kmeans import angles, nearest_centroids
 
 _BLOCK_ROWS = 2048  # of a block of a matrix product
 _ROUNDING = 1e-3  # radians, of float32 cosines
@@ -35,7 +35,7 @@ def pairs(vectors: np.ndarray, threshold: float, first: int = 0) -> Pairs:
     """
     rows, theta = len(vectors), float(np.arccos(min(threshold, 1.0))) + _ROUNDING
     centroids = _centroids(vectors)
-    cell, angle = nearest(vectors, centroids)
+    cell, angle = nearest_centroids(vectors, centroids)
     by_cell = [np.flatnonzero(cell == c) for c in range(len(centroids))]
     radius = np.array([angle[members].max(initial=0) for members in by_cell])
 
@@ -61,5 +61,7 @@ def pairs(vectors: np.ndarray, threshold: float, first: int = 0) -> Pairs:
 
 def _centroids(vectors: np.ndarray) -> np.ndarray:
     count = max(1, round(np.sqrt(len(vectors)) / 2))
-    sample = np.random.default_rng(0).permutation(len(vectors))[: spherical_kmeans.SAMPLE * count]
-    return spherical_kmeans.train(vectors[np.sort(sample)], count)
+    sample = np.random.default_rng(0).permutation(len(vectors))[
+        : spherical_kmeans.ROWS_PER_CENTROID * count
+    ]
+    return spherical_kmeans.train_centroids(vectors[np.sort(sample)], count)

@@ -73,7 +73,9 @@ def _contaminated_rows(workspace: Workspace, samples: pa.Table) -> tuple[pa.Tabl
         found, unreadable = find_contaminated(workspace, samples, evaluation)
         entries += unreadable
         for row, (key, similarity) in found.items():
-            matches.setdefault(row, (f"{schema.EVALUATION}{evaluation.name}", key, similarity))
+            matches.setdefault(
+                row, (f"{schema.EVALUATION_PREFIX}{evaluation.name}", key, similarity)
+            )
     kinds, keys, similarities = zip(*matches.values(), strict=True) if matches else ((), (), ())
     rows = np.array(list(matches), np.int64)
     return _rows(samples, rows, list(keys), list(kinds), list(similarities)), entries
@@ -128,7 +130,7 @@ def _survivor_rows(samples: pa.Table, lost: pa.Table) -> pa.Table:
     groups = lost.select(["cluster", "kind"]).group_by(["cluster", "kind"]).aggregate([])
     ids = samples["id"].combine_chunks()
     is_sample = pc.is_valid(pc.index_in(groups["cluster"], value_set=ids))
-    is_near = pc.invert(pc.starts_with(groups["kind"], schema.EVALUATION))
+    is_near = pc.invert(pc.starts_with(groups["kind"], schema.EVALUATION_PREFIX))
     groups = groups.filter(pc.and_(is_sample, is_near))
     sample_rows = pc.index_in(groups["cluster"], value_set=ids).to_numpy()
     clusters, kinds = groups["cluster"].to_pylist(), groups["kind"].to_pylist()

@@ -17,7 +17,7 @@ from store.config.engine import Beam
 from store.tables.staging import StageRun
 
 
-def execute(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
+def run_pipeline(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
     """Build a pipeline and run it to its end on the configured runner.
 
     Args:
@@ -67,7 +67,7 @@ def run_on_beam(
         work: makes the work of a unit; picklable.
         name: returns a unit's name; picklable.
     """
-    execute(
+    run_pipeline(
         engine,
         lambda p: (
             p
@@ -78,7 +78,7 @@ def run_on_beam(
     )
 
 
-def gather(
+def collect_table(
     engine: Beam, folder: Path, columns: pa.Schema, build: Callable[[beam.Pipeline], Any]
 ) -> pa.Table:
     """Run a pipeline and return its output as a table.
@@ -92,7 +92,7 @@ def gather(
         build: adds the transforms; returns a collection of dictionaries with these columns.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    execute(
+    run_pipeline(
         engine,
         lambda p: build(p) | "Write" >> beam.io.WriteToParquet(str(folder / "part"), columns),
     )

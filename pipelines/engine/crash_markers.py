@@ -14,7 +14,7 @@ from pathlib import Path
 from store import identity
 from store.tables.staging import StageRun
 
-BLAMED = 2  # deaths at one record before it is skipped: a single one may be somebody's kill
+DEADLY_DEATHS = 2  # deaths at one record before it is skipped: a single one may be somebody's kill
 _FOLDER = "crash_markers"  # in the staging of the run
 _MAX_UNIT_DEATHS = 64
 _MAX_UNMARKED_DEATHS = 2  # of a unit that writes no markers
@@ -45,7 +45,7 @@ class CrashMarkers:
 
     def is_deadly(self, record: str) -> bool:
         """Whether so many processes have died at this record that it must be skipped."""
-        return self.deaths.get(record, 0) >= BLAMED
+        return self.deaths.get(record, 0) >= DEADLY_DEATHS
 
     def close(self) -> None:
         """Clear the marker: the unit has ended, with or without an exception."""
@@ -55,7 +55,7 @@ class CrashMarkers:
             self._file = -1
 
 
-def blame(run: StageRun, unit: str) -> None:
+def count_death(run: StageRun, unit: str) -> None:
     """Count a death for the record in a unit's marker; called when the unit's process has died."""
     marker, deaths_file = _files(run, unit)
     if record := _read_record(marker):
@@ -64,7 +64,7 @@ def blame(run: StageRun, unit: str) -> None:
         deaths_file.write_text(json.dumps(deaths), encoding="utf-8")
 
 
-def were_left(run: StageRun) -> bool:
+def have_crashes(run: StageRun) -> bool:
     """Whether this run has markers of a crash: a worker process died, or the run as a whole."""
     folder = run.folder / _FOLDER
     return folder.is_dir() and any(
@@ -73,7 +73,7 @@ def were_left(run: StageRun) -> bool:
     )
 
 
-def may_die_again(run: StageRun, unit: str, deaths: int) -> bool:
+def should_retry(run: StageRun, unit: str, deaths: int) -> bool:
     """Whether to retry a unit that has killed `deaths` processes in a row.
 
     A unit without markers is retried once. A unit with markers is retried more often, since each

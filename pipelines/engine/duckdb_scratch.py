@@ -51,7 +51,7 @@ def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyCon
 
 
 @contextmanager
-def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
+def temporary_database() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an empty database in a temporary folder, which is removed at the end."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -60,7 +60,7 @@ def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def load(
+def load_table(
     connection: duckdb.DuckDBPyConnection,
     workspace: Workspace,
     table: str,
@@ -118,11 +118,11 @@ def execute(
         connection.unregister(name)
 
 
-def value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+def query_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
     """The single value of a query that returns one row of one column."""
     return connection.sql(query).fetchall()[0][0]
 
 
-def listed(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+def query_rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
     """The rows of a query as dictionaries from column name to value, all in memory."""
     return connection.sql(query).to_arrow_table().to_pylist()

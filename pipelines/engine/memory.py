@@ -24,7 +24,7 @@ def limit_retained_memory() -> None:
     _set_malloc(_MMAP_BYTES, _TRIM_BYTES, trim=True)
 
 
-def keep_all() -> None:
+def retain_freed_memory() -> None:
     """Return no freed memory; for a process that lives for seconds."""
     _set_malloc(_MAX_BYTES, _MAX_BYTES)
 

@@ -35,7 +35,7 @@ class Rate(ProgressColumn):
 
 
 @contextmanager
-def watch(
+def show_progress(
     run: StageRun, total: int, what: str = "units", done: Callable[[], int] | None = None
 ) -> Iterator[None]:
     """Show a progress bar with rate and remaining time while the block runs.

@@ -54,8 +54,8 @@ def run_on_ray(
             units = [unit for unit in died if name(unit) not in done]
             for unit in map(name, units):
                 deaths[unit] += 1
-                crash_markers.blame(run, unit)
-                if not crash_markers.may_die_again(run, unit, deaths[unit]):
+                crash_markers.count_death(run, unit)
+                if not crash_markers.should_retry(run, unit, deaths[unit]):
                     raise CrashError(
                         f"{run.stage} of drop {run.drop!r}: unit {unit} killed its process"
                         f" {deaths[unit]} times"
@@ -98,7 +98,7 @@ def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], un
     run.append(name(unit), work, work.outcome)
 
 
-def in_order(replies: Iterable[Any]) -> Iterator[Any]:
+def ordered_results(replies: Iterable[Any]) -> Iterator[Any]:
     """The results of Ray tasks, in the order in which the tasks were submitted.
 
     Args:

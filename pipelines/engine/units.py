@@ -38,7 +38,7 @@ def run_units(
     todo = [unit for unit in units if name(unit) not in done]
     if not todo:
         return
-    few = len(todo) < _MIN_UNITS_FOR_RAY and not crash_markers.were_left(run)
+    few = len(todo) < _MIN_UNITS_FOR_RAY and not crash_markers.have_crashes(run)
     if engine.signals == "beam" or (engine.signals == "auto" and few):
         from pipelines.engine import beam  # Ray's workers do not need to import Beam
 

@@ -14,7 +14,7 @@ from pipelines.export.shard_lists import shard_list_path
 from pipelines.signals.scorers.text_contacts import mask
 from store import strict_json
 from store.tables import schema
-from store.tables.lance_tables import take
+from store.tables.lance_tables import take_rows
 
 _ROWS, _BYTES = 256, 32 << 20
 _CAPTION_KEYS = ("caption", "text")  # in a sample's metadata, as `read_meta` takes them
@@ -80,7 +80,7 @@ def read_shard(job: ShardJob, number: int) -> Iterator[tuple[pa.Table, list[str]
 
 def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     uri, version = job.tables["samples"]
-    rows = take(uri, version, samples["row"].to_pylist(), schema.SAMPLES.names)
+    rows = take_rows(uri, version, samples["row"].to_pylist(), schema.SAMPLES.names)
     columns = {name: rows[name] for name in rows.schema.names}
     if job.masked:
         columns["text"] = mask(columns["text"])
@@ -89,7 +89,7 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     for kind in job.measured:
         row_ids = samples[f"{kind}_row"].combine_chunks()
         names = list(job.signals(kind))
-        signals = take(*job.tables[kind], row_ids.drop_null().to_pylist(), names)
+        signals = take_rows(*job.tables[kind], row_ids.drop_null().to_pylist(), names)
         # `signals` has no rows for samples without one: number the others to spread them out.
         count = pc.cumulative_sum(row_ids.is_valid().cast(pa.int64()))
         index = pc.if_else(row_ids.is_valid(), pc.subtract(count, 1), None)
@@ -107,7 +107,7 @@ def _mask_meta(text: str) -> str:
         meta[_TRANSLATIONS_KEY] = {
             k: _masked(v) if isinstance(v, str) else v for k, v in captions.items()
         }
-    return strict_json.write(meta, "meta.json")
+    return strict_json.canonical_json(meta, "meta.json")
 
 
 def _masked(text: str) -> str:

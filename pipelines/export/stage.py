@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.engine.progress import watch
+from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
 from pipelines.export import lance_dataset, parquet, webdataset
 from pipelines.export import target_folder as target
@@ -29,7 +29,7 @@ from store.errors import ConservationError, InputError, NotFoundError
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table
-from store.tables.staging import UnitOutcome, begin, record
+from store.tables.staging import UnitOutcome, begin, stage_record
 from store.workspace import Workspace
 
 VERSION = 1  # of the format: raise it where the same samples give different files
@@ -117,11 +117,11 @@ def export(
             max_samples=options.shard_samples,
             max_bytes=options.shard_bytes,
         )
-        kept = (record(tables, "decisions") or {})["kept"]
+        kept = (stage_record(tables, "decisions") or {})["kept"]
         _check_count(sum(sizes), kept, "the lists of the shards")
         inputs = {n.partition("__")[0]: (tables.uri(n), v) for n, v in versions.items()}
         job = ShardJob(str(folder), str(lists), inputs, options.mask, about)
-        with watch(run, len(sizes), "shards"):
+        with show_progress(run, len(sizes), "shards"):
             engine = workspace.config.engine
             run_units(engine, run, range(len(sizes)), partial(write_shard, job, options.to))
         shards = sorted(run.staged().to_pylist(), key=lambda s: s["name"])
@@ -201,7 +201,7 @@ def _versions(workspace: Workspace, options: Options) -> dict[str, int]:
 def _pairs_tables(workspace: Workspace) -> list[str]:
     """The table of pair signals, if there is one."""
     name = pairs_table(workspace.config.space)
-    is_recorded = record(workspace.tables, "pairs") is not None
+    is_recorded = stage_record(workspace.tables, "pairs") is not None
     return [name] if is_recorded and workspace.tables.exists(name) else []
 
 
@@ -212,7 +212,7 @@ def _about(workspace: Workspace, options: Options) -> dict[str, str]:
         NotFoundError: there are no decisions yet.
     """
     tables = workspace.tables
-    decisions = record(tables, "decisions")
+    decisions = stage_record(tables, "decisions")
     if decisions is None:
         raise NotFoundError("there are no decisions yet; `isotrope run` makes them")
     row = tables.open("decisions").to_table(columns=["policy"], limit=1)["policy"].to_pylist()
@@ -220,7 +220,7 @@ def _about(workspace: Workspace, options: Options) -> dict[str, str]:
     about |= {"policy": row[0] if row else "", "masked": json.dumps(options.mask)}
     if options.signals:
         stages = tables.scan("stages", schema.STAGES, ["drop", "output"], "stage = 'signals'")
-        pairs = _pairs_tables(workspace) and record(tables, "pairs")
+        pairs = _pairs_tables(workspace) and stage_record(tables, "pairs")
         about["signals"] = identity.run_key(sorted(map(str, stages.to_pylist())))
         about |= {"space": workspace.config.space, "pairs": pairs["output"]} if pairs else {}
     return about
@@ -233,7 +233,7 @@ def _corpus_facts(workspace: Workspace) -> dict[str, Any]:
     for batch in tables.open("decisions").to_batches(columns=["drop"], filter="keep"):
         drops.update(batch["drop"].to_pylist())
     space = workspace.config.space
-    numbers = [r.number for r in releases.listed(tables) if r.space == space]
+    numbers = [r.number for r in releases.list_releases(tables) if r.space == space]
     return {
         "space": space,
         "release": numbers[-1] if numbers else None,

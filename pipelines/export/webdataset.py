@@ -47,7 +47,7 @@ def _members(row: dict[str, Any], signals: Sequence[str]) -> Iterator[tuple[str,
     if (text := row["text"]) is not None:
         # Readers drop one leading byte order mark. Add one where the text itself begins with it.
         yield "txt", ((_BOM if text.startswith(_BOM) else "") + text).encode()
-    yield "json", strict_json.write(_metadata(row, signals), "meta.json").encode()
+    yield "json", strict_json.canonical_json(_metadata(row, signals), "meta.json").encode()
 
 
 def _metadata(row: dict[str, Any], signals: Sequence[str]) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery, labelled_queries
-from pipelines.gallery.fit import FitSpec, FitSpecs
+from pipelines.gallery.fit import FitPlan, FitSpec
 from store.config.corrections import Corrections
 from store.corrections import Prepared
-from store.corrections.evaluate import corrected
+from store.corrections.evaluate import subtract_bias
 from store.corrections.method import Params
 from store.corrections.recipe import recipe
 from store.corrections.select import choose_method
-from store.tables.banks import LEAST_BANK, Bank, Banks
+from store.tables.banks import MIN_BANK_SIZE, Bank, Banks
 from store.tables.releases import Direction
 
 CALIBRATION_ROWS = 1_000  # queries, and items, that scores are calibrated on
@@ -85,12 +85,12 @@ def _choose(
     configured = settings.directions.get(f"{query}->{gallery_modality}", "auto")
     if configured == "none":
         return _Choice("none", {}, "raw, because corpus.yaml says so")
-    if len(queries.parts) < LEAST_BANK or len(items.parts) < LEAST_BANK:
+    if len(queries.parts) < MIN_BANK_SIZE or len(items.parts) < MIN_BANK_SIZE:
         sizes = f"{len(queries.parts)} queries and {len(items.parts)} items"
         return _Choice(
             "none",
             {},
-            f"raw, because the bank has {sizes}; at least {LEAST_BANK} of each are needed",
+            f"raw, because the bank has {sizes}; at least {MIN_BANK_SIZE} of each are needed",
         )
     if configured != "auto":
         params = recipe(configured).params
@@ -149,7 +149,7 @@ def calibrate(queries: Bank, items: Bank, prepared: Prepared | None) -> tuple[fl
     else:
         applied = prepared.apply(item_rows, items.clusters[:CALIBRATION_ROWS])[0]
         scores = query_rows @ applied.vectors.T
-        corrected(scores, applied.bias, applied.flag)
+        subtract_bias(scores, applied.bias, applied.flag)
     is_unrelated = (
         queries.clusters[:CALIBRATION_ROWS, None] != items.clusters[None, :CALIBRATION_ROWS]
     )
@@ -162,7 +162,7 @@ def calibrate(queries: Bank, items: Bank, prepared: Prepared | None) -> tuple[fl
 
 
 def _prepare(spec: FitSpec) -> Prepared:
-    ((_, prepared),) = FitSpecs.of({"": spec}).prepare()
+    ((_, prepared),) = FitPlan.of({"": spec}).prepare()
     return prepared
 
 

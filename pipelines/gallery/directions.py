@@ -13,7 +13,7 @@ import ray
 from pipelines.banks.labelled_queries import Gallery
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import choose_correction
-from pipelines.gallery.fit import Rows
+from pipelines.gallery.fit import VectorRows
 from pipelines.gallery.fitted_directions import FittedDirection, read_fitted
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -103,8 +103,8 @@ def _choice_sample(
     )
 
 
-def _rows(vectors: lance.LanceDataset, parts: pa.Table) -> Rows:
-    return Rows(
+def _rows(vectors: lance.LanceDataset, parts: pa.Table) -> VectorRows:
+    return VectorRows(
         vectors.uri,
         vectors.version,
         parts["vector_row"].to_numpy(),

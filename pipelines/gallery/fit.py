@@ -13,12 +13,12 @@ import numpy as np
 import ray
 
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
 from store.corrections.recipe import Recipe, recipe
 from store.tables.banks import Bank
-from store.tables.lance_tables import take
+from store.tables.lance_tables import take_rows
 
 TILE = 8192  # gallery rows a task: 16 MB of vectors of 512 dims
 
@@ -38,7 +38,7 @@ class FitSpec:
 
 
 @dataclass(frozen=True)
-class FitSpecs:
+class FitPlan:
     """The corrections of one gallery by name.
 
     Attributes:
@@ -50,12 +50,12 @@ class FitSpecs:
     key: str
 
     @staticmethod
-    def of(by_name: Mapping[str, FitSpec]) -> "FitSpecs":
+    def of(by_name: Mapping[str, FitSpec]) -> "FitPlan":
         facts = [
             (name, spec.method, spec.params, _digest(spec.queries), _digest(spec.items))
             for name, spec in by_name.items()
         ]
-        return FitSpecs(by_name, identity.run_key(facts))
+        return FitPlan(by_name, identity.run_key(facts))
 
     def prepare(self) -> list[tuple[list[str], Prepared]]:
         """Measure the corrections on their banks, on the task's GPU if it has one.
@@ -82,7 +82,7 @@ class FitSpecs:
 
 
 @dataclass(frozen=True)
-class Rows:
+class VectorRows:
     """Rows of one version of a table of vectors.
 
     Attributes:
@@ -99,16 +99,16 @@ class Rows:
 
     def vectors(self) -> np.ndarray:
         """(n, d) float32, as stored."""
-        return as_matrix(take(self.uri, self.version, self.ids.tolist(), ["vector"])["vector"])
+        return as_matrix(take_rows(self.uri, self.version, self.ids.tolist(), ["vector"])["vector"])
 
-    def tiles(self, size: int) -> Iterator["Rows"]:
+    def tiles(self, size: int) -> Iterator["VectorRows"]:
         """The same rows in their order, `size` at a time."""
         for start in range(0, len(self.ids), size):
             tile = slice(start, start + size)
-            yield Rows(self.uri, self.version, self.ids[tile], self.clusters[tile])
+            yield VectorRows(self.uri, self.version, self.ids[tile], self.clusters[tile])
 
 
-def apply_fits(specs: FitSpecs, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:
+def apply_fits(specs: FitPlan, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:
     """Apply each correction to gallery rows; to be called in a worker.
 
     The first call in a worker measures the corrections on the banks; later calls reuse that.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import ray
 
-from pipelines.engine.ray_tasks import in_order
-from pipelines.gallery.fit import TILE, Rows
+from pipelines.engine.ray_tasks import ordered_results
+from pipelines.gallery.fit import TILE, VectorRows
 from store.corrections.kernels.bank_scan import Needs, scan
 from store.corrections.kernels.masks import NO_PAIRS, IdIndex, Pairs
 from store.tables.banks import Bank
@@ -47,7 +47,9 @@ def counted_queries(bank: Bank, within_modality: bool) -> CountedQueries:
     return CountedQueries(bank.vectors[:MOST_QUERIES], clusters)
 
 
-def with_floors(rows: Rows, queries: Mapping[str, CountedQueries]) -> dict[str, CountedQueries]:
+def with_floors(
+    rows: VectorRows, queries: Mapping[str, CountedQueries]
+) -> dict[str, CountedQueries]:
     """Find the floors of queries over the rows of a gallery, on a Ray cluster.
 
     Args:
@@ -55,7 +57,9 @@ def with_floors(rows: Rows, queries: Mapping[str, CountedQueries]) -> dict[str, 
     """
     shared = ray.put(dict(queries))
     best = {m: np.full((len(q.vectors), K), -np.inf, np.float32) for m, q in queries.items()}
-    for scores_by_modality in in_order(_best.remote(tile, shared) for tile in rows.tiles(TILE)):
+    for scores_by_modality in ordered_results(
+        _best.remote(tile, shared) for tile in rows.tiles(TILE)
+    ):
         for m, scores in scores_by_modality.items():
             joined = np.concatenate([best[m], scores], axis=1)
             best[m] = np.partition(joined, joined.shape[1] - K, axis=1)[:, -K:]
@@ -63,7 +67,7 @@ def with_floors(rows: Rows, queries: Mapping[str, CountedQueries]) -> dict[str, 
 
 
 @ray.remote
-def _best(rows: Rows, queries: dict[str, CountedQueries]) -> dict[str, np.ndarray]:
+def _best(rows: VectorRows, queries: dict[str, CountedQueries]) -> dict[str, np.ndarray]:
     """The best scores (m, at most K) of each query in one tile."""
     vectors = rows.vectors()
     best = {}

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.stages.context import StageContext
-from store.arrays import joined_keys
+from store.arrow import joined_keys
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import vectors_table

@@ -4,7 +4,7 @@ import lance
 import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.corrections import Correction
 from store.search.vector_layout import unfold
 from store.tables.releases import Direction

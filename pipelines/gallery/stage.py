@@ -15,12 +15,12 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.pool.ray_cluster import cluster, require
+from embedders.pool.ray_cluster import cluster, require_room
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import fit_spec
 from pipelines.gallery.directions import fit_directions
-from pipelines.gallery.fit import FitSpecs
+from pipelines.gallery.fit import FitPlan
 from pipelines.gallery.fitted_directions import (
     FittedDirection,
     forget_fitted,
@@ -61,7 +61,7 @@ def build_gallery(context: StageContext) -> Counts:
         begin(tables, STAGE, key, schema.gallery(dim)) as run,
         cluster(context.config.engine.ray.address),
     ):
-        require(1, 1, context.config.engine.ray.num_gpus)
+        require_room(1, 1, context.config.engine.ray.num_gpus)
         samples = kept_samples(context.workspace)
         parts = {m: gallery_parts(context, m, samples) for m in modalities}
         fitted = fit_directions(context, vectors, parts)
@@ -140,7 +140,7 @@ def _gallery_spec(
     return GallerySpec(
         modality,
         dim=vectors.schema.field("vector").type.list_size,
-        fits=FitSpecs.of(fits),
+        fits=FitPlan.of(fits),
         centres={query: f.direction.centre for query, f in by_query.items()},
         queries=queries,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from embedders.local.shared import joined
+from embedders.local.shared import join_parts
 from embedders.projection import Projection
 from pipelines.local_heads.features import Features
 
@@ -43,7 +43,7 @@ def vectors_by_method(
     return {
         "conse": {modality: meaning for modality, (meaning, _) in halves.items()},
         "head": {modality: learned for modality, (_, learned) in halves.items()},
-        "both": {modality: joined(*pair) for modality, pair in halves.items()},
+        "both": {modality: join_parts(*pair) for modality, pair in halves.items()},
     }
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from embedders.alignment.closed_form import ridge, whitened
-from embedders.local.shared import LEARNED, joined
+from embedders.alignment.closed_form import ridge_projection, whitened_projection
+from embedders.local.shared import LEARNED_DIM, join_parts
 from embedders.projection import Projection
 from pipelines.local_heads.features import Features
 from pipelines.local_heads.holdout import are_copies
@@ -26,7 +26,7 @@ SETTINGS = {
     "penalty": PENALTY,
     "audio_penalty": AUDIO_PENALTY,
     "stamps_weight": STAMPS_WEIGHT,
-    "dim": LEARNED,
+    "dim": LEARNED_DIM,
     "method": "ridge onto partly whitened text",
 }
 
@@ -40,9 +40,9 @@ def train_text_and_image(stamps: Features, others: list[Features]) -> tuple[Proj
     captions = [stamps.caption_vectors]
     captions += [part.caption_vectors + part.long_caption_vectors for part in others]
     texts = np.concatenate([c / np.linalg.norm(c, axis=1, keepdims=True) for c in captions])
-    text = whitened(texts, LEARNED, power=POWER, weights=weights)
+    text = whitened_projection(texts, LEARNED_DIM, power=POWER, weights=weights)
     images = np.concatenate([part.image_inputs for part in parts])
-    return text, ridge(images, text(texts), penalty=PENALTY, weights=weights)
+    return text, ridge_projection(images, text(texts), penalty=PENALTY, weights=weights)
 
 
 def train_audio(stamps: Features, text: Projection, image: Projection) -> Projection:
@@ -51,9 +51,9 @@ def train_audio(stamps: Features, text: Projection, image: Projection) -> Projec
     The target of a recording is the sum of the vectors of its stamp's caption and image.
     """
     part = stamps.where(stamps.has_audio())
-    captions = joined(part.caption_vectors, text(part.caption_vectors))
-    images = joined(part.meaning, image(part.image_inputs))
-    return ridge(part.audio_inputs, captions + images, penalty=AUDIO_PENALTY)
+    captions = join_parts(part.caption_vectors, text(part.caption_vectors))
+    images = join_parts(part.meaning, image(part.image_inputs))
+    return ridge_projection(part.audio_inputs, captions + images, penalty=AUDIO_PENALTY)
 
 
 def without_copies(others: Mapping[str, Features], held: Features) -> dict[str, Features]:

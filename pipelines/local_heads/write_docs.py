@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from embedders.local.shared import DIM, SHARE
+from embedders.local.shared import DIM, MEANING_SHARE
 from pipelines.local_heads.evaluate import Row
 
 _INTRO = """\
@@ -90,8 +90,8 @@ def page(
     held = meta["held_out"]
     text = _INTRO.format(
         dim=DIM,
-        share=SHARE,
-        rest=1 - SHARE,
+        share=MEANING_SHARE,
+        rest=1 - MEANING_SHARE,
         data=data,
         held=held,
         all=held + meta["drawings"]["stamps"],

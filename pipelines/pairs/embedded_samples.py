@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from embedders.spaces import Space
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, value
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from store.tables.lance_tables import Tables, quote
 from store.tables.names import vectors_table
 from store.tables.schema import MODALITIES
@@ -43,11 +43,11 @@ class EmbeddedSamples:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
         self._connection = connection
-        self.count = value(connection, "SELECT count(*) FROM joined")
+        self.count = query_value(connection, "SELECT count(*) FROM joined")
 
     def digest(self) -> str:
         """A digest of which samples exist and which of their parts are embedded, in any order."""
-        return f"{self.count} {value(self._connection, _DIGEST)}"
+        return f"{self.count} {query_value(self._connection, _DIGEST)}"
 
     def draw_pairs(self, a: str, b: str, limit: int) -> pa.Table:
         """Distinct samples that have vectors in both modalities: those of the smallest ids.

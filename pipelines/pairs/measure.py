@@ -13,11 +13,12 @@ from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store import spherical_kmeans
-from store.arrays import as_matrix, is_unit_length
+from store.arrays import is_unit_length
+from store.arrow import as_matrix
 from store.config.signals import Pairs
 from store.corrections.kernels.masks import IdIndex
 from store.tables import schema
-from store.tables.lance_tables import take
+from store.tables.lance_tables import take_rows
 from store.tables.schema import MODALITIES
 from store.tables.staging import Entry
 
@@ -48,7 +49,7 @@ class VectorTable:
         vectors = np.empty((len(row_ids), self.dim), np.float32)
         for start in range(0, len(row_ids), _READ_ROWS):
             block = row_ids.slice(start, _READ_ROWS).to_pylist()
-            column = take(self.uri, self.version, block, ["vector"])["vector"]
+            column = take_rows(self.uri, self.version, block, ["vector"])["vector"]
             vectors[start : start + _READ_ROWS] = as_matrix(column)
         return vectors, is_unit_length(vectors)
 
@@ -119,10 +120,14 @@ class PairScorer:
         }
         self.centroids: dict[str, np.ndarray] = {}
         for modality in MODALITIES if settings.clusters else ():
-            drawn = samples.draw_parts(modality, spherical_kmeans.SAMPLE * settings.clusters)
+            drawn = samples.draw_parts(
+                modality, spherical_kmeans.ROWS_PER_CENTROID * settings.clusters
+            )
             vectors, valid = table.read(drawn[f"{modality}_row"])
             if valid.any():
-                self.centroids[modality] = spherical_kmeans.train(vectors[valid], settings.clusters)
+                self.centroids[modality] = spherical_kmeans.train_centroids(
+                    vectors[valid], settings.clusters
+                )
 
     def read(self, tile: pa.Table) -> TileVectors:
         """Read the vectors of a tile, as `EmbeddedSamples.tiles` gives it."""
@@ -161,7 +166,11 @@ class PairScorer:
             put("image_laion_aesthetic", rows, self.head(vectors["image"][rows]))
         for m, centroids in self.centroids.items():
             rows = np.flatnonzero(present[m])
-            put(f"{m}_cluster", rows, spherical_kmeans.nearest(vectors[m][rows], centroids)[0])
+            put(
+                f"{m}_cluster",
+                rows,
+                spherical_kmeans.nearest_centroids(vectors[m][rows], centroids)[0],
+            )
         return _batch(tile, columns)
 
     def _read(self, tile: pa.Table, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -180,7 +189,7 @@ class PairScorer:
         if not len(rows):
             return []
         samples = tile.take(pa.array(rows))
-        names = take(
+        names = take_rows(
             self.table.samples_uri,
             self.table.samples_version,
             samples["row"].to_pylist(),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from store.corrections.kernels.masks import NO_PAIRS, Pairs
-from store.corrections.kernels.threads import Span, each
+from store.corrections.kernels.threads import Span, for_each_span
 from store.corrections.kernels.topk import TopK
 from store.errors import InputError
 
@@ -79,7 +79,7 @@ def compare(
         above_or_tied = np.count_nonzero(scores >= own[block, None] - _ROUNDING, axis=1)
         nearer[block] = (above + above_or_tied) / 2
 
-    each(work, rows, a)
+    for_each_span(work, rows, a)
     unmasked = len(bank) - np.bincount(mask_rows, minlength=rows)
     others = np.where(unmasked > 0, unmasked, np.nan).astype(np.float32)
     corrected = np.where(unmasked > 0, own - near, np.nan).astype(np.float32)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from embedders.spaces import Space
-from pipelines.engine.progress import watch
+from pipelines.engine.progress import show_progress
 from pipelines.pairs.embedded_samples import EmbeddedSamples, embedded_samples
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.measure import PairScorer, VectorTable
@@ -24,7 +24,7 @@ from store.errors import ConfigError
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table, vectors_table
-from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish, record
+from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish, stage_record
 from store.workspace import Workspace
 
 STAGE = "pairs"
@@ -49,7 +49,7 @@ def measure_pairs(context: StageContext) -> Counts:
     table = _vector_table(tables, space)
     head = _head(context.workspace, space, table.dim)
     with begin(tables, STAGE, key, schema.PAIRS) as run:
-        before = record(tables, STAGE)
+        before = stage_record(tables, STAGE)
         resumed = len(run.done())
         with embedded_samples(tables, space, table.version, run.folder) as samples:
             output = identity.run_key(samples.digest(), run_keys.pair_settings(context))
@@ -78,7 +78,7 @@ def measure_pairs(context: StageContext) -> Counts:
 def _stage(run: StageRun, samples: EmbeddedSamples, scorer: PairScorer) -> None:
     """Stage the rows of all samples that an interrupted run has not staged."""
     done = set(run.done())
-    with watch(run, -(-samples.count // _UNIT)):
+    with show_progress(run, -(-samples.count // _UNIT)):
         for number, rows in enumerate(samples.tiles(_UNIT)):
             if (unit := f"samples-{number:06d}") not in done:
                 batches, entries = _measure(rows, scorer)

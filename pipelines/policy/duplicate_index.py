@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from store import identity
-from store.identity import PACKED, pack, words
+from store.identity import PACKED, id_words, pack_ids
 from store.tables import schema
 from store.tables.lance_tables import Tables
 
@@ -66,12 +66,12 @@ def build_index(lost: pa.Table, samples: pa.Table) -> pa.Table:
     return pa.table(columns, _INDEX)
 
 
-def hold(tables: Tables, index: pa.Table, digest: bytes) -> None:
+def write_cache(tables: Tables, index: pa.Table, digest: bytes) -> None:
     """Cache the index beside the tables.
 
     Args:
-        digest: `files(tables)`, computed before the index was built. If a table was published in
-            between, the cache does not match the tables and is ignored.
+        digest: `tables_digest(tables)`, computed before the index was built. If a table was
+            published in between, the cache does not match the tables and is ignored.
     """
     path = Path(tables.root, _FILE)
     part = path.with_suffix(".part")
@@ -87,10 +87,10 @@ def read_cache(tables: Tables) -> pa.Table | None:
     except (OSError, pa.ArrowInvalid):
         return None
     digest = (index.schema.metadata or {}).get(_BUILT_FROM)
-    return index if digest == files(tables) and index.schema.equals(_INDEX) else None
+    return index if digest == tables_digest(tables) and index.schema.equals(_INDEX) else None
 
 
-def files(tables: Tables) -> bytes:
+def tables_digest(tables: Tables) -> bytes:
     """A digest of the names of the data files and deletion files of `signals` and `duplicates`."""
     names = [
         [str(fragment.metadata.files), str(fragment.metadata.deletion_file)]
@@ -107,7 +107,7 @@ def _numbered(ids: pa.Array) -> np.ndarray:
     Returns:
         (n,) int64, -1 for null.
     """
-    high, low = words(ids).T
+    high, low = id_words(ids).T
     number = _encoded(pa.array(high.astype(np.uint64), mask=np.asarray(ids.is_null())))
     first = np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1))
     # Half of an id nearly always identifies it, and is faster to encode; ids that were crafted to
@@ -122,7 +122,7 @@ def _encoded(values: pa.Array) -> np.ndarray:
 
 
 def _packed(ids: pa.ChunkedArray) -> pa.Array:
-    return pack(ids.combine_chunks())
+    return pack_ids(ids.combine_chunks())
 
 
 def _candidate_rows(ids: pa.ChunkedArray, names: list[pa.Array]) -> tuple[np.ndarray, pa.Array]:
@@ -143,7 +143,7 @@ def _candidate_rows(ids: pa.ChunkedArray, names: list[pa.Array]) -> tuple[np.nda
 
 
 def _first_bits(ids: pa.Array) -> np.ndarray:
-    return (words(ids, ">u4")[:, 0] >> np.uint32(32 - _BITS)).astype(np.int32)
+    return (id_words(ids, ">u4")[:, 0] >> np.uint32(32 - _BITS)).astype(np.int32)
 
 
 def _has_no_survivor(kind: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -152,4 +152,4 @@ def _has_no_survivor(kind: pa.ChunkedArray) -> pa.ChunkedArray:
     Exact copies have the same signals as their representative, so they pass or fail together.
     Samples of an evaluation are not judged.
     """
-    return pc.or_(pc.equal(kind, "exact"), pc.starts_with(kind, schema.EVALUATION))
+    return pc.or_(pc.equal(kind, "exact"), pc.starts_with(kind, schema.EVALUATION_PREFIX))

@@ -100,10 +100,10 @@ def duplicate_rules(
 
 
 def _is_near(kind: str) -> bool:
-    return kind != "exact" and not kind.startswith(schema.EVALUATION)
+    return kind != "exact" and not kind.startswith(schema.EVALUATION_PREFIX)
 
 
 def _rule(kind: str) -> str:
-    if kind.startswith(schema.EVALUATION):
-        return f"decontamination.{kind.removeprefix(schema.EVALUATION)}"
+    if kind.startswith(schema.EVALUATION_PREFIX):
+        return f"decontamination.{kind.removeprefix(schema.EVALUATION_PREFIX)}"
     return f"duplicate.{kind}"

@@ -41,7 +41,7 @@ class Evidence:
     broken: dict[RowTest, np.ndarray] = field(default_factory=dict)
 
 
-def gather(
+def gather_evidence(
     workspace: Workspace, policies: Sequence[Policy], columns: Sequence[str] = ()
 ) -> Evidence:
     """Read the evidence that some policies need.
@@ -87,7 +87,7 @@ def _ids(workspace: Workspace, samples: pa.Table) -> Ids:
     if "id" in samples.column_names:
         return lambda rows: take_rows(samples["id"], rows)
     signals = workspace.tables.open("signals")
-    return lambda rows: identity.pack(signals.take(rows, ["id"])["id"].combine_chunks())
+    return lambda rows: identity.pack_ids(signals.take(rows, ["id"])["id"].combine_chunks())
 
 
 def _explain(test: RowTest, column: pa.ChunkedArray) -> Explain:

@@ -18,8 +18,8 @@ from pipelines.policy.signal_columns import take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store import identity
 from store.arrays import ragged_ranges, splitmix64
-from store.config.policy import ROW, Cap, Policy, Rule
-from store.identity import words
+from store.config.policy import ROW_OPERATORS, Cap, Policy, Rule
+from store.identity import id_words
 
 Ids: TypeAlias = Callable[[np.ndarray], pa.Array]  # rows (k,) -> their packed ids
 
@@ -56,7 +56,7 @@ def quota_steps(policy: Policy) -> Iterator[QuotaStep]:
     for name, item in policy.ordered():
         if isinstance(item, Rule):
             for operator, share in item.limits():
-                if operator not in ROW:
+                if operator not in ROW_OPERATORS:
                     smallest = operator == "keep_bottom"
                     yield QuotaStep(f"{name}.{operator}", name, smallest, item.by, name, share)
         elif isinstance(item, Cap):
@@ -97,7 +97,7 @@ def apply_quotas(policy: Policy, samples: pa.Table, ids: Ids, verdicts: Verdicts
             score = _scores(samples[step.signal], rows)
         else:
             salt = int(identity.run_key(step.name, step.seed)[:16], 16)
-            numbers = [draw_numbers(words(chunk), salt) for chunk in samples["id"].chunks]
+            numbers = [draw_numbers(id_words(chunk), salt) for chunk in samples["id"].chunks]
             score = np.concatenate(numbers)[rows]
         # A score of 0 stays 0: it means that there is no value, which is worst either way.
         score = np.where(score > 0, _MOST - score, score) if step.smallest else score
@@ -212,7 +212,7 @@ def _identity_order(
     def order(positions: np.ndarray) -> np.ndarray:
         drops = take_rows(samples["drop"], rows[positions])
         rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
-        high, low = words(ids(rows[positions])).T
+        high, low = id_words(ids(rows[positions])).T
         return np.lexsort((rank[drops.indices.to_numpy()], low, high))
 
     return order

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
-from store.config.policy import ROW, Policy
+from store.config.policy import ROW_OPERATORS, Policy
 from store.tables import schema
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
@@ -85,7 +85,7 @@ def policy_hash(policy: Policy) -> str:
     return identity.run_key("policy", list(policy.written().items()))
 
 
-def hash_of(tests: list[RowTest]) -> str:
+def tests_hash(tests: list[RowTest]) -> str:
     """A hash of tests in their order."""
     return identity.run_key("tests", [[t.signal, t.operator, t.limit] for t in tests])
 
@@ -104,7 +104,12 @@ def as_text(column: Column) -> Column:
 
 def _tests(policy: Policy, signals: Mapping[str, pa.DataType]) -> list[RowTest]:
     rules = [(name, rule) for name, rule in policy.rules.items() if name in signals]
-    return [RowTest(name, op, v) for name, rule in rules for op, v in rule.limits() if op in ROW]
+    return [
+        RowTest(name, op, v)
+        for name, rule in rules
+        for op, v in rule.limits()
+        if op in ROW_OPERATORS
+    ]
 
 
 def _is_among(column: Column, values: tuple[str, ...]) -> Column:

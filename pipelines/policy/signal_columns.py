@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.corrections.kernels.threads import workers
-from store.identity import pack, unpack
+from store.corrections.kernels.threads import thread_count
+from store.identity import pack_ids, unpack_ids
 from store.tables import damage, schema
 from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import Tables
@@ -37,14 +37,14 @@ def measured(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
         columns other than `id` are dictionary-encoded.
     """
     table = packed(workspace, ["id", *columns])
-    ids = pa.chunked_array([unpack(chunk) for chunk in table["id"].chunks], pa.string())
+    ids = pa.chunked_array([unpack_ids(chunk) for chunk in table["id"].chunks], pa.string())
     return table.set_column(1, "id", ids)
 
 
 def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
     """As `measured`, for tens of millions of rows.
 
-    `id` is read only if it is in `columns`, and is packed (`store.identity.pack`).
+    `id` is read only if it is in `columns`, and is packed (`store.identity.pack_ids`).
     """
     names = [c for c in dict.fromkeys(columns) if c != "drop"]
     own = [c for c in names if c in schema.SIGNALS.names]
@@ -92,7 +92,7 @@ def _scan(tables: Tables, name: str, columns_schema: pa.Schema, columns: list[st
                 for batch in scanner.to_batches()
             ]
 
-    with ThreadPoolExecutor(workers()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         batches = chain.from_iterable(pool.map(read, dataset.get_fragments()))
         return pa.Table.from_batches([empty, *batches]).unify_dictionaries()
 
@@ -105,7 +105,7 @@ def _encoded(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns: dict[str, pa.Array] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == "id":
-            columns[name] = pack(column)
+            columns[name] = pack_ids(column)
         elif schema.is_text(column.type):
             columns[name] = column.dictionary_encode()
         else:

@@ -6,11 +6,12 @@ from typing import Any
 
 import yaml
 
-from pipelines.policy.judge import gather, judge
+from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.quotas import group_rows
 from pipelines.policy.verdicts import Verdicts
 from store.config.corpus_yaml import CorpusConfig, parse
 from store.config.policy import Policy
+from store.config.yaml_loader import load_yaml
 from store.errors import ConfigError, InputError
 from store.workspace import Workspace
 
@@ -35,7 +36,7 @@ class Comparison:
     groups: dict[str | None, tuple[int, int, int]]
 
 
-def compare(
+def compare_policies(
     workspace: Workspace,
     settings: tuple[str, ...] = (),
     preset: str | None = None,
@@ -59,7 +60,7 @@ def compare(
         raise InputError(
             f"--by {by}: samples cannot be grouped by it; allowed: {', '.join(Policy.groups())}"
         )
-    evidence = gather(workspace, [current, changed], [by])
+    evidence = gather_evidence(workspace, [current, changed], [by])
     group, names = group_rows(evidence.samples[by])
     counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
     kept, rejected = [], []
@@ -105,9 +106,9 @@ def changed_policy(
                 " image_min_side.min=256"
             )
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {setting!r}: {value!r} is not YAML: {error}") from None
+            parsed, _ = load_yaml(value, "value")
+        except ConfigError as error:
+            raise InputError(f"--set {setting!r}: {error}") from None
         if section == "caps":
             _set_cap(written, operator, parsed)
             continue

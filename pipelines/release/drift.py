@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipelines.banks.query_origins import LEAST_REFERENCE
 from pipelines.gallery.read_back import read_compiled
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.metrics.hubness import k_occurrence, skewness
 from store.metrics.intervals import Interval
 from store.search import query_log
@@ -46,7 +46,7 @@ def measure_drift(workspace: Workspace) -> list[Drift]:
         NotFoundError: there is no release yet.
     """
     tables, settings = workspace.tables, workspace.config.corrections
-    release, now = releases.latest(tables), datetime.now(UTC)
+    release, now = releases.latest_release(tables), datetime.now(UTC)
     modalities = {direction.query for direction in release.directions.values()}
     fresh_queries = {m: _fresh_queries(workspace, release, m) for m in sorted(modalities)}
     bank_name = bank_table(release.space)

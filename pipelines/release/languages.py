@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 from rich.progress import track
 
-from embedders.registry import load
+from embedders.registry import load_encoder
 from embedders.spaces import Space
 from pipelines.engine.progress import console
 from store import corrections
@@ -149,7 +149,7 @@ def _languages(captions: Sequence[Mapping[str, str]], own: str) -> list[str]:
 
 def _encode(tower: str, texts: set[str]) -> dict[str, np.ndarray]:
     """Vectors of texts; texts that the encoder rejects are left out."""
-    encoder = load(tower)
+    encoder = load_encoder(tower)
     prepared = []
     for text in sorted(texts, key=lambda t: (len(t), t)):  # by length, so that little is padded
         try:

@@ -8,7 +8,7 @@ from pipelines.release.languages import read_translated
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import releases, schema
-from store.tables.banks import Banks, check_encoders, describe
+from store.tables.banks import Banks, check_encoders, describe_banks
 from store.tables.names import bank_table, directions_table, gallery_table
 from store.tables.releases import Release
 from store.tables.staging import Counts, begin, publish
@@ -57,7 +57,7 @@ def make_release(context: StageContext) -> Release:
                 space_config=space_config(workspace),
                 dim=dim,
                 fingerprints=fingerprints,
-                banks=describe(bank_dataset),
+                banks=describe_banks(bank_dataset),
                 versions=versions,
                 directions=directions,
                 evaluation=figures,

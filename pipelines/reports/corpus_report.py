@@ -45,7 +45,7 @@ class Search:
 def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Path:
     """Write the report of a corpus to the file `out`; a corpus without a release has one too."""
     tables = workspace.tables
-    published = releases.listed(tables)
+    published = releases.list_releases(tables)
     release = published[-1] if published else None
     outcomes = read_outcomes(workspace)
     totals = outcomes.totals()

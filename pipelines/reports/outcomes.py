@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from pipelines.engine.duckdb_scratch import listed, load, scratch
+from pipelines.engine.duckdb_scratch import load_table, query_rows, temporary_database
 from store.tables import schema
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL
@@ -183,7 +183,7 @@ def read_stages(tables: Tables, drop: str | None = None) -> list[StageCounts]:
 
 def read_outcomes(workspace: Workspace, drop: str | None = None) -> Outcomes:
     """The outcomes of a corpus; `drop` restricts them to one drop."""
-    with scratch() as connection:
+    with temporary_database() as connection:
         return query_outcomes(connection, workspace, drop)
 
 
@@ -197,11 +197,11 @@ def query_outcomes(
         workspace: the corpus.
         drop: restricts outcomes and the two tables to this drop.
     """
-    load(connection, workspace, "ledger", schema.LEDGER, _LEDGER_COLUMNS, drop)
-    load(connection, workspace, "decisions", schema.DECISIONS, _DECISION_COLUMNS, drop)
-    kept = {row["drop"]: row["kept"] for row in listed(connection, _KEPT)}
+    load_table(connection, workspace, "ledger", schema.LEDGER, _LEDGER_COLUMNS, drop)
+    load_table(connection, workspace, "decisions", schema.DECISIONS, _DECISION_COLUMNS, drop)
+    kept = {row["drop"]: row["kept"] for row in query_rows(connection, _KEPT)}
     reasons = []
-    for row in [*listed(connection, _LOST), *listed(connection, _DECIDED)]:
+    for row in [*query_rows(connection, _LOST), *query_rows(connection, _DECIDED)]:
         values: dict[str, Any] = dict.fromkeys(Reason._fields) | row | row.pop("example")
         reasons.append(Reason(**{name: values[name] for name in Reason._fields}))
     reasons.sort(key=lambda r: (-r.records, r.drop, r.rule))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.beam import ReadLance, gather
+from pipelines.engine.beam import ReadLance, collect_table
 from store.config.engine import Beam
 from store.tables.staging import Entry, StageRun
 
@@ -70,7 +70,7 @@ def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
             row = dict(zip(_LOCATION, (sample, *location), strict=True))
             yield row | {"survivor": "/".join(first), "same_location": location == first}
 
-    return gather(
+    return collect_table(
         engine,
         run.folder / "repeats",
         _REPEATS,

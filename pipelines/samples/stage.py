@@ -12,8 +12,8 @@ from itertools import count
 
 import pyarrow as pa
 
-from pipelines.engine.crash_markers import BLAMED, CrashMarkers
-from pipelines.engine.progress import watch
+from pipelines.engine.crash_markers import DEADLY_DEATHS, CrashMarkers
+from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
 from pipelines.samples.error_budget import Budget, broken
 from pipelines.samples.sample_row import sample_row
@@ -60,7 +60,7 @@ def ingest(context: StageContext) -> Counts:
         errors = (source and source.errors) or config.errors
         budget = Budget(errors, total=sum(count_records(u) for u in units))
         work = partial(UnitWork, limits=config.limits, run=run, budget=budget)
-        with watch(run, len(units)):
+        with show_progress(run, len(units)):
             try:
                 run_units(config.engine, run, units, work, _unit_name)
             except Exception:
@@ -132,7 +132,7 @@ class UnitWork:
         try:
             for number in count():
                 position = f"record {number}"
-                if markers.deaths.get(position, 0) > BLAMED:
+                if markers.deaths.get(position, 0) > DEADLY_DEATHS:
                     # It was not decoded after two crashes, and crashed again: the reader does it.
                     return self._fail_rest(number, RecordError("record.crashed", _CRASHED))
                 markers.at(position)
@@ -195,7 +195,7 @@ class _Digest:
 
     def add(self, batch: pa.RecordBatch) -> None:
         columns = [batch[c].to_pylist() for c in ("id", "source", "key", "meta")]
-        self.total += identity.unordered(repr(row) for row in zip(*columns, strict=True))
+        self.total += identity.unordered_digest(repr(row) for row in zip(*columns, strict=True))
 
     @property
     def hex(self) -> str:

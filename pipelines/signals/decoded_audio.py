@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from embedders.media.audio import blocks, open_sound
-from pipelines.signals.scorer import AudioMeter, SoundScorer, Values
+from embedders.media.audio import open_audio, read_blocks
+from pipelines.signals.scorer import AudioMeter, AudioScorer, Values
 from store.errors import RecordError
 
 
-def measure_sound(
-    data: bytes, scorers: Sequence[SoundScorer]
+def measure_audio(
+    data: bytes, scorers: Sequence[AudioScorer]
 ) -> tuple[Values, dict[str, Exception]]:
     """Measure one recording.
 
@@ -32,11 +32,11 @@ def measure_sound(
             meters.pop(name, None)
 
     try:
-        with open_sound(data) as sound:
+        with open_audio(data) as sound:
             for scorer in scorers:
                 if meter := attempt(scorer.name, scorer.start, sound.samplerate, sound.channels):
                     meters[scorer.name] = meter
-            for block in blocks(sound):
+            for block in read_blocks(sound):
                 for name, meter in list(meters.items()):
                     attempt(name, meter.add, block)
     except RecordError as error:

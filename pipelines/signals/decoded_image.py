@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image
 
 from embedders.media.image import load_rgb, open_image
-from pipelines.signals.scorer import Picture, PictureScorer, Values
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from store.errors import RecordError
 
 # Pixels are measured at this size. Sharpness and hashes of an image and of a smaller copy are
@@ -15,7 +15,7 @@ SHORT_SIDE, LONG_SIDE = 256, 1024
 _UNLIMITED = 1 << 62  # pixels
 
 
-def open_picture(data: bytes) -> Picture:
+def decode_reduced(data: bytes) -> DecodedImage:
     """Decode an image to RGB, upright, at most 256 pixels on the short and 1,024 on the long side.
 
     There is no limit on pixels: samples were checked against the limits when they were read.
@@ -30,11 +30,11 @@ def open_picture(data: bytes) -> Picture:
     if scale < 1:
         size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return Picture(rgb, animated)
+    return DecodedImage(rgb, animated)
 
 
-def measure_picture(
-    data: bytes, scorers: Sequence[PictureScorer]
+def measure_image(
+    data: bytes, scorers: Sequence[ImageScorer]
 ) -> tuple[Values, dict[str, Exception]]:
     """Measure one image.
 
@@ -48,7 +48,7 @@ def measure_picture(
     values: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
     try:
-        image = open_picture(data)
+        image = decode_reduced(data)
     except RecordError as error:
         return {}, {scorer.name: error for scorer in scorers}
     for scorer in scorers:

@@ -26,7 +26,7 @@ from pipelines.signals.scorers.image_classifier import classifier
 from store.config.signals import Signals
 
 # The scorers that are cheap enough to run on every corpus.
-ALWAYS: tuple[Scorer, ...] = (
+DEFAULT_SCORERS: tuple[Scorer, ...] = (
     image_size.SIZE,
     image_pixels.PIXELS,
     image_hash.HASH,
@@ -52,14 +52,14 @@ def check_models(signals: Signals) -> None:
 
 
 def active(signals: Signals, root: Path) -> tuple[Scorer, ...]:
-    """The scorers that a corpus uses: `ALWAYS`, and those that corpus.yaml turns on.
+    """The scorers that a corpus uses: `DEFAULT_SCORERS`, and those that corpus.yaml turns on.
 
     Args:
         signals: the section `signals` of corpus.yaml.
         root: the folder of the corpus, where relative paths of classifiers start.
     """
     return (
-        *ALWAYS,
+        *DEFAULT_SCORERS,
         *((image_nsfw.nsfw(signals.nsfw_model(root)),) if signals.nsfw else ()),
         *((audio_speech.SPEECH,) if signals.speech else ()),
         *(classifier(n, c, c.path(root)) for n, c in signals.classifiers().items()),

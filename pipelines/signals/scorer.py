@@ -38,7 +38,7 @@ class BatchScorer(Scorer):
     score: Callable[[pa.RecordBatch], Columns]
 
 
-class Picture:
+class DecodedImage:
     """A decoded image, reduced to the size at which pixels are measured.
 
     Attributes:
@@ -54,14 +54,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class PictureScorer(Scorer):
+class ImageScorer(Scorer):
     """Measures one decoded image. Each image is decoded once for all scorers of this kind.
 
     Attributes:
         score: takes the image; returns a value for each of `gives`.
     """
 
-    score: Callable[[Picture], Values]
+    score: Callable[[DecodedImage], Values]
 
 
 class AudioMeter(Protocol):
@@ -78,7 +78,7 @@ class AudioMeter(Protocol):
 
 
 @dataclass(frozen=True)
-class SoundScorer(Scorer):
+class AudioScorer(Scorer):
     """Measures recordings. Each recording is decoded once for all scorers of this kind.
 
     Attributes:

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.engine.crash_markers import CrashMarkers
-from pipelines.signals.decoded_audio import measure_sound
-from pipelines.signals.decoded_image import measure_picture
-from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer, SoundScorer, Values
+from pipelines.signals.decoded_audio import measure_audio
+from pipelines.signals.decoded_image import measure_image
+from pipelines.signals.scorer import AudioScorer, BatchScorer, ImageScorer, Scorer, Values
 from store.errors import EncoderError, RecordError
 from store.isolate import isolate_failures
 from store.tables import schema
@@ -47,16 +47,16 @@ def score(batch: pa.RecordBatch, scorers: Sequence[Scorer]) -> Scored:
     for scorer in scorers:
         if isinstance(scorer, BatchScorer):
             _by_columns(scorer, batch, done)
-    image_scorers = [s for s in scorers if isinstance(s, PictureScorer)]
-    audio_scorers = [s for s in scorers if isinstance(s, SoundScorer)]
+    image_scorers = [s for s in scorers if isinstance(s, ImageScorer)]
+    audio_scorers = [s for s in scorers if isinstance(s, AudioScorer)]
     if image_scorers:
-        _by_parts("image", batch, image_scorers, measure_picture, done)
+        _by_parts("image", batch, image_scorers, measure_image, done)
     if audio_scorers:
-        _by_parts("audio", batch, audio_scorers, measure_sound, done)
+        _by_parts("audio", batch, audio_scorers, measure_audio, done)
     return done
 
 
-def score_carefully(
+def score_skipping_crashes(
     batch: pa.RecordBatch, scorers: Sequence[Scorer], markers: CrashMarkers
 ) -> Scored:
     """Run scorers on a batch, and skip the rows at which processes have died.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.engine.crash_markers import CrashMarkers
-from pipelines.engine.progress import watch
+from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
 from pipelines.signals.incremental import (
     EarlierSignals,
@@ -26,7 +26,7 @@ from pipelines.signals.incremental import (
     valid_versions,
 )
 from pipelines.signals.registry import active, check_models
-from pipelines.signals.scoring import Scored, score_carefully
+from pipelines.signals.scoring import Scored, score_skipping_crashes
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import schema
@@ -84,7 +84,7 @@ def measure(context: StageContext) -> Counts:
         units = list(list_units(samples, drop_filter, earlier))
         plan = _Plan(workspace, run, samples.version, earlier.version, drop_filter, versions)
         resumed = len(run.done())
-        with watch(run, len(units)):
+        with show_progress(run, len(units)):
             run_units(config.engine, run, units, partial(UnitWork, plan), _name)
         entries = {*run.entries(), *valid_entries(tables, drop, versions)}
         counts = run.counts()
@@ -201,7 +201,7 @@ class UnitWork:
             batch = batch.filter(pa.array(mask))
             if not batch.num_rows:
                 continue
-            done = score_carefully(batch, missing, markers)
+            done = score_skipping_crashes(batch, missing, markers)
             if copied:
                 earlier = self._read_signals(earlier_rows, copied)
                 done.columns |= {n: earlier[n] for n in earlier.schema.names}

@@ -8,7 +8,7 @@ from store.errors import SourceError
 from store.workspace import Workspace
 
 
-def listing(workspace: Workspace, evaluation: Evaluation) -> str:
+def evaluation_listing_hash(workspace: Workspace, evaluation: Evaluation) -> str:
     """Hash the paths, sizes and times of the evaluation's files, as hex.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.policy.row_rules import hash_of, pair_signals, policy_hash, prefilter, row_tests
+from pipelines.policy.row_rules import pair_signals, policy_hash, prefilter, row_tests, tests_hash
 from pipelines.sources.drops import listing_hash
 from pipelines.stages.context import StageContext
 from store import identity
@@ -18,7 +18,7 @@ from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -52,7 +52,7 @@ def vectors(context: StageContext) -> str:
         drop,
         _output(context, "samples", drop),
         _output(context, "signals", drop),
-        hash_of(prefilter(context.config.policy)),
+        tests_hash(prefilter(context.config.policy)),
         context.space.name,
         context.fingerprints,
     )
@@ -80,16 +80,18 @@ def duplicates(context: StageContext) -> str:
     evaluation_sets = []
     if config.decontaminate:
         # Imports the media decoders, which a corpus without evaluation sets need not load.
-        from pipelines.sources.evaluation_files import listing
+        from pipelines.sources.evaluation_files import evaluation_listing_hash
 
-        evaluation_sets = [(e.name, listing(context.workspace, e)) for e in config.decontaminate]
+        evaluation_sets = [
+            (e.name, evaluation_listing_hash(context.workspace, e)) for e in config.decontaminate
+        ]
     return _key(
         "duplicates",
         str(schema.DUPLICATES),
         _outputs(context, "samples"),
         _outputs(context, "signals"),
         _outputs(context, "vectors") if config.duplicates.semantic is not None else [],
-        hash_of(row_tests(config.policy)),
+        tests_hash(row_tests(config.policy)),
         _output(context, "pairs") if names_pairs(context.workspace, "duplicates") else None,
         config.duplicates.model_dump(),
         evaluation_sets,
@@ -164,11 +166,11 @@ def scorers(workspace: Workspace) -> dict[str, str]:
         if is_on:
             versions[name] = str(SCORERS[name].version)
     if (model := config.nsfw_model(workspace.root)) is not None:
-        content = identity.content(workspace.file("signals.nsfw", str(model))).hex()
+        content = identity.file_digest(workspace.file("signals.nsfw", str(model))).hex()
         versions["image_nsfw"] += f"-{identity.run_key('image_nsfw', content)[:12]}"
     for name, classifier in config.classifiers().items():
         path = workspace.file(f"signals.{name}.model", str(classifier.path(workspace.root)))
-        settings = classifier.model_dump(), identity.content(path).hex()
+        settings = classifier.model_dump(), identity.file_digest(path).hex()
         version = SCORERS["image_classifier"].version
         versions[name] = f"{version}-{identity.run_key(name, *settings)[:12]}"
     return versions
@@ -178,7 +180,7 @@ def pair_settings(context: StageContext) -> str:
     """A hash of what the signals of pairs depend on beside the vectors."""
     head = []
     if (path := pair_head(context.workspace)) is not None:
-        head = [identity.content(path).hex()]
+        head = [identity.file_digest(path).hex()]
     return _key(
         "pairs",
         str(schema.PAIRS),
@@ -218,7 +220,7 @@ def bank_settings(context: StageContext) -> str:
     corrections = context.config.corrections
     queries: list[Any] = []
     if corrections.queries is not None:
-        queries = [identity.content(queries_file(context.workspace)).hex()]
+        queries = [identity.file_digest(queries_file(context.workspace)).hex()]
         queries.append(context.config.limits.model_dump())
     return _key(
         "banks",
@@ -265,7 +267,7 @@ def _key(stage: str, *inputs: Any) -> str:
 
 
 def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
-    done = record(context.tables, stage, drop)
+    done = stage_record(context.tables, stage, drop)
     if done is None:
         owner = f"drop {drop!r}" if drop != EVERY_DROP else "the corpus"
         raise NotFoundError(f"{owner} has no {stage} yet; `isotrope run` makes them")

@@ -9,7 +9,7 @@ from pipelines.stages.context import StageContext
 from store.errors import NotFoundError, SourceError
 from store.tables import schema
 from store.tables.stages import BY_DROP, GLOBAL, STAGES
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -32,7 +32,7 @@ def drops(workspace: Workspace) -> dict[str, Drop]:
     return dict(sorted(delivered.items()))
 
 
-def known_drops(workspace: Workspace) -> list[str]:
+def drops_with_samples(workspace: Workspace) -> list[str]:
     """Names of the drops that have samples, whether their files are still delivered or not."""
     stages = workspace.tables.scan("stages", schema.STAGES, ["drop"], "stage = 'samples'")
     return sorted(set(stages["drop"].to_pylist()))
@@ -70,7 +70,7 @@ def _reads(workspace: Workspace, name: str) -> set[str]:
 
 
 def _has_changed(context: StageContext, name: str) -> bool:
-    done = record(context.tables, name, context.drop_name)
+    done = stage_record(context.tables, name, context.drop_name)
     try:
         return done is None or done["run_key"] != run_keys.KEYS[name](context)
     except NotFoundError:  # an input has not been made yet

@@ -12,19 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.alignment.align import Aligned, align
-from embedders.corpus_space import anchored, space_config
+from embedders.alignment.align import AlignmentResult, align
+from embedders.corpus_space import anchor_fingerprints, space_config
 from embedders.projection import Projection
-from embedders.registry import load
-from embedders.spaces import Space, in_order, open_space
+from embedders.registry import load_encoder
+from embedders.spaces import Space, alignment_steps, open_space
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.stages import staleness
 from pipelines.vectors import features
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import InputError
 from store.tables import projections
-from store.tables.lance_tables import quote, take
-from store.tables.projections import Learned
+from store.tables.lance_tables import quote, take_rows
+from store.tables.projections import LearnedProjection
 from store.workspace import Workspace
 
 MAX_PAIRS = 100_000
@@ -35,7 +35,7 @@ def align_space(
     workspace: Workspace,
     modalities: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda message: None,
-) -> list[Learned]:
+) -> list[LearnedProjection]:
     """Learn the projections of the space's aligned towers, one after another.
 
     Each projection is recorded as the current one as soon as it is learned.
@@ -51,7 +51,9 @@ def align_space(
     """
     name = workspace.config.space
     unaligned = open_space(name, workspace.config.spaces[name])
-    steps = [s for s in in_order(unaligned) if modalities is None or set(s) & set(modalities)]
+    steps = [
+        s for s in alignment_steps(unaligned) if modalities is None or set(s) & set(modalities)
+    ]
     if not steps:
         among = "" if modalities is None else f" among {', '.join(modalities)}"
         raise InputError(
@@ -59,11 +61,11 @@ def align_space(
             " audio: {encoder: clap:..., aligned_by: text}"
         )
     kept = kept_samples(workspace)
-    learned: list[Learned] = []
+    learned: list[LearnedProjection] = []
     for step in steps:
         space = open_space(name, space_config(workspace), workspace.tables.root)
         for modality in sorted({m for s in step for m in (s, *space.aligned[s].by)}):
-            for drop in staleness.known_drops(workspace):
+            for drop in staleness.drops_with_samples(workspace):
                 say(f"{modality} of {drop}")
                 features.extract(workspace, drop, space, modality)
         say(f"learning {' and '.join(step)}")
@@ -73,7 +75,7 @@ def align_space(
 
 def _learn(
     workspace: Workspace, space: Space, kept: pa.Table, step: tuple[str, ...]
-) -> list[Learned]:
+) -> list[LearnedProjection]:
     """Learn one step and record its projections.
 
     Args:
@@ -107,7 +109,7 @@ def _learn(
     learned = [
         _save(workspace, space, step, m, head, figures) for m, head in zip(step, heads, strict=True)
     ]
-    projections.record(workspace.tables, learned)
+    projections.add_projections(workspace.tables, learned)
     return learned
 
 
@@ -129,7 +131,7 @@ def _features(
     """The encoder's output for parts, before any projection: float32 (n, d), NaN where missing."""
     tables = workspace.tables
     table, spec = features.source(space, modality)
-    encoder = load(spec)
+    encoder = load_encoder(spec)
     dataset = tables.open(table)
     stored = dataset.to_table(
         columns=["part_id"], filter=f"encoder = {quote(encoder.fingerprint)}", with_row_id=True
@@ -139,7 +141,7 @@ def _features(
     rows = np.full((len(parts), encoder.dim), np.nan, np.float32)
     if present.any():
         row_ids = stored["_rowid"].take(positions.drop_null()).to_numpy()
-        vectors = take(dataset.uri, dataset.version, row_ids.tolist(), ["vector"])
+        vectors = take_rows(dataset.uri, dataset.version, row_ids.tolist(), ["vector"])
         rows[present] = as_matrix(vectors["vector"])
     return rows
 
@@ -148,7 +150,7 @@ def _projected(space: Space, modality: str, rows: np.ndarray) -> np.ndarray:
     """An encoder's output projected into the space; unchanged for a tower without a projection."""
     if modality not in space.aligned:
         return rows
-    projection: Projection = load(space.towers[modality]).projection  # type: ignore[attr-defined]
+    projection: Projection = load_encoder(space.towers[modality]).projection  # type: ignore[attr-defined]
     present = np.isfinite(rows).all(axis=1)
     projected = np.full((len(rows), projection.dim), np.nan, np.float32)
     projected[present] = projection(rows[present])
@@ -162,16 +164,22 @@ def _save(
     modality: str,
     head: Projection,
     figures: dict[str, Any],
-) -> Learned:
-    encoder = load(space.aligned[modality].encoder).fingerprint
-    anchors = anchored(space, modality, step)
-    path, file = projections.new_file(workspace.tables, space.name, modality, head.fingerprint)
+) -> LearnedProjection:
+    encoder = load_encoder(space.aligned[modality].encoder).fingerprint
+    anchors = anchor_fingerprints(space, modality, step)
+    path, file = projections.new_projection_file(
+        workspace.tables, space.name, modality, head.fingerprint
+    )
     meta = {"encoder": encoder, "anchors": anchors, "figures": figures}
     Projection(head.tensors, {**head.meta, **meta}).save(path)
-    return Learned(space.name, modality, encoder, anchors, file, figures, projections.now())
+    return LearnedProjection(
+        space.name, modality, encoder, anchors, file, figures, projections.utc_now()
+    )
 
 
-def _named_figures(aligned: Aligned, modality: str, anchors: Sequence[str]) -> dict[str, Any]:
+def _named_figures(
+    aligned: AlignmentResult, modality: str, anchors: Sequence[str]
+) -> dict[str, Any]:
     """The figures with names of modalities instead of x and y: `audio->text` for `x->y`."""
     names = {"x": modality, "y": anchors[0]}
     names |= {f"y{number}": anchor for number, anchor in enumerate(anchors)}

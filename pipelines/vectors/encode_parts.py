@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from embedders.encoder import Encoder
 from embedders.pool.pool import Pool, UnitResult
-from embedders.registry import load
+from embedders.registry import load_encoder
 from pipelines.engine.memory import limit_retained_memory
-from pipelines.engine.progress import watch
+from pipelines.engine.progress import show_progress
 from pipelines.vectors.pending_parts import PendingParts, pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
 from store.arrays import is_unit_length
 from store.errors import InvariantError
-from store.tables.lance_tables import take
+from store.tables.lance_tables import take_rows
 from store.tables.staging import Entry, StageRun
 from store.workspace import Workspace
 
@@ -49,7 +49,7 @@ def encode_parts(
         InvariantError: a vector is not of unit length.
     """
     limit_retained_memory()
-    encoder, ray = load(spec), workspace.config.engine.ray
+    encoder, ray = load_encoder(spec), workspace.config.engine.ray
     with pending_parts(workspace, run, drop, table, modality, encoder.fingerprint) as parts:
         if not parts.left:
             return parts.total, parts.kept
@@ -57,7 +57,7 @@ def encode_parts(
         units = _units(workspace, parts, modality, in_progress)
         with (
             StagingWriter(run) as writer,
-            watch(run, parts.left, f"parts, {modality}", lambda: writer.parts),
+            show_progress(run, parts.left, f"parts, {modality}", lambda: writer.parts),
             Pool(spec, **ray.model_dump()) as pool,
         ):
             for result in pool.map(units):
@@ -87,7 +87,7 @@ class LoadParts:
 
     def __call__(self) -> list[tuple[str, bytes | str]]:
         """(part id, bytes or text) of each part."""
-        table = take(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
+        table = take_rows(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
         return list(zip(self.ids, table[self.column].to_pylist(), strict=True))
 
 

@@ -5,14 +5,14 @@ Features are stored, so that a new projection costs one matrix product and no mo
 
 import pyarrow as pa
 
-from embedders.registry import load
+from embedders.registry import load_encoder
 from embedders.spaces import Space
-from pipelines.engine.progress import watch
+from pipelines.engine.progress import show_progress
 from pipelines.vectors.encode_parts import encode_parts, vector_rows
 from pipelines.vectors.pending_parts import pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.names import features_table, vectors_table
@@ -43,7 +43,7 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> lis
         EncoderError, InvariantError: as `encode_parts`.
     """
     table, spec = source(space, modality)
-    encoder = load(spec)
+    encoder = load_encoder(spec)
     columns = schema.vectors(encoder.dim)
     key = identity.run_key("features", table, drop, encoder.fingerprint)
     with begin(workspace.tables, table, key, columns, drop) as run:
@@ -73,7 +73,7 @@ def project(
         NotAlignedError: the tower has no projection yet.
         EncoderError, InvariantError: as `encode_parts`.
     """
-    encoder = load(space.towers[modality])
+    encoder = load_encoder(space.towers[modality])
     projection = encoder.projection  # type: ignore[attr-defined]
     recorded = {entry.id for entry in run.entries()}
     failed = [e for e in extract(workspace, drop, space, modality) if e.id not in recorded]
@@ -84,14 +84,14 @@ def project(
     table, spec = source(space, modality)
     features = workspace.tables.open(table).scanner(
         columns=["part_id", "vector"],
-        filter=f"encoder = {quote(load(spec).fingerprint)}",
+        filter=f"encoder = {quote(load_encoder(spec).fingerprint)}",
         batch_size=_ROWS,
     )
     name = vectors_table(space.name)
     with (
         pending_parts(workspace, run, drop, name, modality, encoder.fingerprint) as parts,
         StagingWriter(run) as writer,
-        watch(run, parts.left, f"projections, {modality}", lambda: writer.parts),
+        show_progress(run, parts.left, f"projections, {modality}", lambda: writer.parts),
     ):
         for batch in parts.with_features(features.to_reader(), _ROWS):
             ids = batch["part_id"].to_pylist()

@@ -12,7 +12,7 @@ from itertools import islice
 import duckdb
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, value
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from pipelines.policy.row_rules import passes, prefilter
 from store.tables.columns import differ_in_width
 from store.tables.lance_tables import Tables, quote
@@ -104,7 +104,7 @@ def pending_parts(
         execute(connection, "CREATE TABLE failed AS FROM entries", entries=_failed(run))
         embedded = _embedded(tables, table, run.schema, encoder)
         execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))
-        total, kept, left = (value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
+        total, kept, left = (query_value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
         yield PendingParts(total, kept, left, connection)
 
 

@@ -1,7 +1,7 @@
 """Makes the table `vectors__{space}`: a vector for each part that passes the prefilter."""
 
 from embedders.encoder import Encoder
-from embedders.registry import load
+from embedders.registry import load_encoder
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from pipelines.vectors.encode_parts import encode_parts
@@ -31,7 +31,7 @@ def embed(context: StageContext) -> Counts:
     workspace, tables, space = context.workspace, context.tables, context.space
     drop, key = context.drop_name, run_keys.vectors(context)
     towers = dict(sorted(space.towers.items()))
-    columns = schema.vectors(_common_dim({m: load(spec) for m, spec in towers.items()}))
+    columns = schema.vectors(_common_dim({m: load_encoder(spec) for m, spec in towers.items()}))
     name = vectors_table(space.name)
     with begin(tables, STAGE, key, columns, drop) as run:
         resumed = len(run.done())

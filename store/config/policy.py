@@ -18,7 +18,7 @@ from store.config.rules import Cap, Rule, Sample
 from store.config.section import Names, Section, as_tuple
 from store.tables import schema
 
-ROW = ("min", "max", "in", "not_in", "null")  # tests that need one sample only
+ROW_OPERATORS = ("min", "max", "in", "not_in", "null")  # tests that need one sample only
 # Signals whose values are comparable only within one space.
 _SPACE_DEPENDENT = tuple(
     n for n in schema.PAIR_TYPES if n.endswith(("_cosine", "_corrected", "_volume"))

@@ -9,7 +9,7 @@ import numpy as np
 from store.corrections.kernels.arrays import Array, full_like, namespace
 from store.corrections.kernels.bank_scan import Needs, ScanResult, scan
 from store.corrections.kernels.masks import IdIndex
-from store.corrections.kernels.threads import Span, each, spans
+from store.corrections.kernels.threads import Span, for_each_span, spans
 from store.corrections.method import BankStatistics, FitBanks, Method, Params
 from store.errors import InputError
 
@@ -45,7 +45,7 @@ class BankScanner:
             for k in ks:
                 out[k][rows] = xp.where(result.unmasked > 0, result.kth(k), np.inf)
 
-        each(work, queries.shape[0], queries)
+        for_each_span(work, queries.shape[0], queries)
         return out
 
     def statistics(self, rows: Array, ids: np.ndarray | None) -> BankStatistics:

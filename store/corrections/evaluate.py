@@ -82,7 +82,7 @@ def evaluate(
         if excluded is not None:
             with_exclusion = np.flatnonzero(excluded[start:stop] >= 0)
             scores[with_exclusion, excluded[start:stop][with_exclusion]] = -np.inf
-        corrected(scores, bias, flag)
+        subtract_bias(scores, bias, flag)
         np.round(scores, TIE_DECIMALS, out=scores)
         top = np.argpartition(scores, items - k, axis=1)[:, items - k :]
         if excluded is not None:
@@ -148,7 +148,7 @@ def check_exclude(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
     return rows
 
 
-def corrected(scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None) -> None:
+def subtract_bias(scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None) -> None:
     """Subtract the bias from scores in place.
 
     Args:

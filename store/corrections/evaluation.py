@@ -113,19 +113,13 @@ class Evaluation:
 
     def show(self) -> None:
         """Print the figures as a table, with their 95% intervals."""
-        from rich.console import Console
-        from rich.table import Table
-
-        title = f"{self.protocol}: {len(self.first):,} queries, {len(self.counts):,} items"
-        table = Table("measure", title=title, title_justify="left")
-        table.add_column("value", justify="right")
-        table.add_column("95% interval", justify="right")
+        print(f"{self.protocol}: {len(self.first):,} queries, {len(self.counts):,} items")
+        print(f"{'measure':<16}{'value':>8}  95% interval")
         intervals = self.intervals()
         for name, value in self.figures().items():
             interval = intervals.get(name)
             text = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
-            table.add_row(name, f"{value:.3f}", text)
-        Console().print(table)
+            print(f"{name:<16}{value:>8.3f}  {text}".rstrip())
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

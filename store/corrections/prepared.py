@@ -20,7 +20,7 @@ from store.corrections.kernels.arrays import (
     unit_rows,
 )
 from store.corrections.kernels.masks import as_ids
-from store.corrections.kernels.threads import Span, each
+from store.corrections.kernels.threads import Span, for_each_span
 from store.corrections.method import FitBanks, MovedQueries
 from store.corrections.recipe import NONE, Recipe
 from store.errors import InputError
@@ -97,7 +97,7 @@ class Prepared:
             compiled = mover.first.compile(mover.first_params, state, items[rows], statistics)
             moved[rows] = compiled.vectors
 
-        each(work, items.shape[0], items)
+        for_each_span(work, items.shape[0], items)
         return FitBanks(queries, moved, self.banks.query_ids, ids)
 
     def apply(self, gallery: Array, ids: Any = None) -> list[Applied]:
@@ -136,7 +136,7 @@ class Prepared:
                     if value is not None:
                         array[span_rows] = convert_like(value, rows)
 
-        each(work, rows.shape[0], computed_like)
+        for_each_span(work, rows.shape[0], computed_like)
         return [
             Applied(*(None if array is None else convert_like(array, gallery) for array in applied))
             for applied in out

@@ -1,9 +1,11 @@
 """The table of all correction methods, and compositions of two of them, such as invgc_local+nnn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from store.corrections.method import Compiled, Method, Params, keep_queries
+from store.corrections.kernels.arrays import Array
+from store.corrections.method import BankStatistics, Compiled, Method, Params, keep_queries
 from store.corrections.methods import (
     canonical,
     centered,
@@ -20,8 +22,15 @@ from store.corrections.methods import (
 )
 from store.errors import InputError
 
+
+def _unchanged(
+    params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
+) -> Compiled:
+    return Compiled()
+
+
 # No correction: g' = g and a bias of zero. All other methods are measured against it.
-NONE = Method("none", compile=lambda params, state, rows, statistics: Compiled(), banks=())
+NONE = Method("none", compile=_unchanged, banks=())
 
 METHODS: dict[str, Method] = {
     method.name: method

@@ -16,7 +16,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import InputError, NotFoundError
 from store.search.vector_layout import query_vector, unfold
 from store.tables.damage import damaged, is_damage

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.search.corrected_search import (
     ColumnQuery,
     WeightedInput,

@@ -60,8 +60,8 @@ class OpenRelease:
             NotFoundError: there is no such release.
         """
         if self._number is not None:
-            return releases.numbered(self.tables, self._number)
-        return releases.latest(self.tables, self._space)
+            return releases.release_by_number(self.tables, self._number)
+        return releases.latest_release(self.tables, self._space)
 
     @cached_property
     def banks(self) -> Banks:

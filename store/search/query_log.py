@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.arrays import vector_column
+from store.arrow import vector_column
 from store.config import corrections
 from store.errors import NotFoundError
 from store.tables import schema
@@ -109,7 +109,7 @@ class QueryLog:
         now, last = datetime.now(UTC), self._forgotten_at
         if last is None or (now - last).total_seconds() > _FORGET_SECONDS:
             for space in spaces:
-                forget(self.tables, space, self.settings)
+                delete_expired(self.tables, space, self.settings)
             self._forgotten_at = now
 
     def _warn(self, error: Exception) -> None:
@@ -156,7 +156,7 @@ def count(tables: Tables, space: str, since: datetime) -> int:
         return int(tables.open(name).count_rows(pc.field("asked_at") > _timestamp(since)))
 
 
-def forget(tables: Tables, space: str, settings: corrections.QueryLog | None = None) -> int:
+def delete_expired(tables: Tables, space: str, settings: corrections.QueryLog | None = None) -> int:
     """Delete rows whose retention has ended, from the table and from the disk.
 
     Args:

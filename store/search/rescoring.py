@@ -9,7 +9,7 @@ from typing import Any
 import lancedb
 import numpy as np
 
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.corrections import Applied, prepare_many
 from store.errors import InputError
 from store.search.corrected_search import (

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import EncoderError
 from store.tables import schema
 from store.tables.lance_tables import quote
 
-LEAST_BANK = 16  # queries; a correction cannot be fitted on fewer
+MIN_BANK_SIZE = 16  # queries; a correction cannot be fitted on fewer
 _DESCRIBED = ["split", "modality", "part_id", "origin", "encoder"]
 
 
@@ -118,12 +118,12 @@ class Banks:
         return rows.to_table(columns=columns, filter=where or None)
 
 
-def describe(banks_table: lance.LanceDataset) -> dict[str, Any]:
+def describe_banks(banks_table: lance.LanceDataset) -> dict[str, Any]:
     """The description of the banks that a release stores, as JSON values. Reads no vectors.
 
     Returns:
         `version` of the table. For each modality that has a query bank: `origin` (such as "corpus"
-        or "corpus + log"), `rows` (distinct queries), `digest` (hex digest of the rows in any
+        or "corpus + log"), `rows` (distinct queries), `digest_rows` (hex digest of the rows in any
         order) and `fingerprint` (of the encoder that made the vectors).
     """
     banks = Banks(banks_table)
@@ -134,17 +134,17 @@ def describe(banks_table: lance.LanceDataset) -> dict[str, Any]:
             description[modality] = {
                 "origin": " + ".join(sorted(set(rows["origin"].to_pylist()))),
                 "rows": len(pc.unique(rows["part_id"])),
-                "digest": digest(rows),
+                "digest": digest_rows(rows),
                 "fingerprint": " + ".join(sorted(set(rows["encoder"].to_pylist()))),
             }
     return description
 
 
-def digest(rows: pa.Table) -> str:
+def digest_rows(rows: pa.Table) -> str:
     """Hex digest of rows of the table: their splits, modalities, part ids, origins and encoders.
     Equal for equal rows in any order."""
     columns = rows.select(_DESCRIBED).to_pydict().values()
-    return f"{identity.unordered(map(chr(10).join, zip(*columns, strict=True))):032x}"
+    return f"{identity.unordered_digest(map(chr(10).join, zip(*columns, strict=True))):032x}"
 
 
 def check_encoders(banks: Banks, fingerprints: Mapping[str, str]) -> None:

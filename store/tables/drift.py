@@ -51,7 +51,7 @@ class Drift:
     occurrence: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)
 
 
-def last_measured(tables: Tables, release: Release) -> list[Drift]:
+def latest_drift(tables: Tables, release: Release) -> list[Drift]:
     """The last measurement of a release, one entry for each direction. Empty if there is none."""
     where = f"release = {release.number}"
     rows = tables.scan(drift_table(release.space), schema.DRIFT, where=where)

@@ -1,8 +1,8 @@
-"""The format version of tables.
+"""The format version of tables, as the schema metadata `isotrope.format`.
 
-Every table carries its format as the schema metadata `isotrope.format`. A table without it has
-format 1. Raise `FORMAT` and add a migration (`store.tables.migrations`) when the code can no longer
-read older tables. Adding a column that may be null needs neither (`store.tables.columns`).
+A table without it has format 1. Raise `FORMAT`, and add a migration (`store.tables.migrations`),
+when the code can no longer read older tables. Adding a column that may be null needs neither
+(`store.tables.columns`).
 """
 
 import pyarrow as pa
@@ -10,17 +10,17 @@ import pyarrow as pa
 from store.errors import FormatError
 
 FORMAT = 1
-KEY = "isotrope.format"
+FORMAT_KEY = "isotrope.format"
 
 
 def with_format(schema: pa.Schema) -> pa.Schema:
     """The schema with the metadata of a new table. Its `str` differs: never hash it."""
-    return schema.with_metadata({KEY: str(FORMAT)})
+    return schema.with_metadata({FORMAT_KEY: str(FORMAT)})
 
 
 def format_of(schema: pa.Schema) -> int:
     """The format of a table with this schema."""
-    return int((schema.metadata or {}).get(KEY.encode(), b"1"))
+    return int((schema.metadata or {}).get(FORMAT_KEY.encode(), b"1"))
 
 
 def check_format(name: str, schema: pa.Schema, version: int | str | None) -> None:

@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", message="lance is not fork-safe")
 
 LOCK_SECONDS = 60.0
 # Scanner options: by default, Lance reads up to 2 GB ahead of a slow consumer.
-LITTLE_AHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
+SMALL_READAHEAD = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 64 << 20}
 
 
 class Tables:
@@ -258,7 +258,7 @@ def read(
     return with_nulls(rows, schema, columns) if absent else rows
 
 
-def take(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+def take_rows(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
     """Read rows of a version of a table by their row ids.
 
     Args:

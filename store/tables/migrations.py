@@ -1,4 +1,4 @@
-"""Migrations of tables from one format to the next: each runs once, and can be resumed."""
+"""Migrations of tables from one format to the next (`store.tables.formats`)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import lance
 
 from store.errors import FormatError
 from store.tables import formats
-from store.tables.formats import format_of
+from store.tables.formats import FORMAT_KEY, format_of
 from store.tables.lance_tables import Tables
 
 _PROGRESS = "isotrope.migration"
@@ -93,7 +93,7 @@ def _run(tables: Tables, name: str, migration: Migration) -> None:
         record = json.dumps({"migration": migration.name, "steps": [*progress, step]})
         tables.open(name, any_format=True).update_schema_metadata({_PROGRESS: record})
     tables.open(name, any_format=True).update_schema_metadata(
-        {formats.KEY: str(migration.to_format), _PROGRESS: None}
+        {FORMAT_KEY: str(migration.to_format), _PROGRESS: None}
     )
 
 

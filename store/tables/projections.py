@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedProjection:
     """A projection of a modality into a space.
 
     Attributes:
@@ -49,15 +49,17 @@ class Learned:
     created_at: datetime
 
 
-def new_file(tables: Tables, space: str, modality: str, fingerprint: str) -> tuple[Path, str]:
-    """The path for a new projection file, and its name as in `Learned.file`. Makes the folder."""
+def new_projection_file(
+    tables: Tables, space: str, modality: str, fingerprint: str
+) -> tuple[Path, str]:
+    """The path for a new projection file, and its name for `file`. Makes the folder."""
     name = f"projections/{space}-{modality}-{fingerprint}.safetensors"
     path = Path(tables.root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path, name
 
 
-def record(tables: Tables, learned: list[Learned]) -> None:
+def add_projections(tables: Tables, learned: list[LearnedProjection]) -> None:
     """Add projections to the table, in one commit. Their files must exist."""
     rows = [
         {**vars(each), "anchors": _canonical(each.anchors), "figures": json.dumps(each.figures)}
@@ -67,9 +69,9 @@ def record(tables: Tables, learned: list[Learned]) -> None:
     tables.replace(TABLE, SCHEMA, table.to_batches(), "false")
 
 
-def current(
+def current_projection(
     tables: Tables, space: str, modality: str, encoder: str, anchors: Mapping[str, str]
-) -> Learned | None:
+) -> LearnedProjection | None:
     """The newest projection that was learned from these encoders, or None."""
     where = f"space = {quote(space)} AND modality = {quote(modality)}"
     where += f" AND encoder = {quote(encoder)} AND anchors = {quote(_canonical(anchors))}"
@@ -78,11 +80,11 @@ def current(
         return None
     row = rows[-1]
     parsed = {"anchors": json.loads(row["anchors"]), "figures": json.loads(row["figures"])}
-    return Learned(**{**row, **parsed})
+    return LearnedProjection(**{**row, **parsed})
 
 
-def now() -> datetime:
-    """The current time, for `Learned.created_at`."""
+def utc_now() -> datetime:
+    """The current time, for `LearnedProjection.created_at`."""
     return datetime.now(UTC)
 
 

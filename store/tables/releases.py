@@ -78,7 +78,7 @@ class Release:
         space_config: the configuration of the space.
         dim: the number of dimensions of the space.
         fingerprints: of the encoders, by modality.
-        banks: what the corrections were fitted on, as `store.tables.banks.describe` returns it.
+        banks: what the corrections were fitted on, as `describe_banks` returns it.
         versions: Lance versions by table.
         directions: by name.
         evaluation: figures on test pairs, by direction.
@@ -131,7 +131,7 @@ def publish(
     are those of `Release`.
     """
     with tables.lock("publish-release"):
-        earlier = listed(tables)
+        earlier = list_releases(tables)
         release = Release(
             number=earlier[-1].number + 1 if earlier else 1,
             created_at=datetime.now(UTC),
@@ -159,19 +159,19 @@ def publish(
     return release
 
 
-def listed(tables: Tables) -> list[Release]:
+def list_releases(tables: Tables) -> list[Release]:
     """All releases, oldest first."""
     rows = tables.scan(TABLE, schema.RELEASES).sort_by("release").to_pylist()
     return [_release(row) for row in rows]
 
 
-def latest(tables: Tables, space: str | None = None) -> Release:
+def latest_release(tables: Tables, space: str | None = None) -> Release:
     """The newest release of a space, or of all spaces.
 
     Raises:
         NotFoundError: there is none.
     """
-    releases = listed(tables)
+    releases = list_releases(tables)
     if not releases:
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
     of_space = [release for release in releases if space in (None, release.space)]
@@ -181,18 +181,18 @@ def latest(tables: Tables, space: str | None = None) -> Release:
     return of_space[-1]
 
 
-def kept(tables: Tables) -> list[Release]:
+def kept_releases(tables: Tables) -> list[Release]:
     """The releases that keep their tags, oldest first."""
-    return _kept(listed(tables))
+    return _kept(list_releases(tables))
 
 
-def numbered(tables: Tables, number: int) -> Release:
+def release_by_number(tables: Tables, number: int) -> Release:
     """The release with a number.
 
     Raises:
         NotFoundError: there is none, or its table versions are no longer kept.
     """
-    releases = {release.number: release for release in listed(tables)}
+    releases = {release.number: release for release in list_releases(tables)}
     kept = [release.number for release in _kept(list(releases.values()))]
     if number not in kept:
         problem = "is no longer kept" if number in releases else "does not exist"

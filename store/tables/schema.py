@@ -83,7 +83,7 @@ STAGES = pa.schema(
         pa.field("published_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
-EVALUATION = "evaluation:"
+EVALUATION_PREFIX = "evaluation:"
 
 # `cluster` is the id of the representative that is kept instead of this sample, or the key of an
 # evaluation sample. `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample

@@ -27,7 +27,7 @@ from store import identity
 from store.errors import DamagedTableError
 from store.tables import schema, staged_units
 from store.tables.damage import CheckedDataset
-from store.tables.lance_tables import LITTLE_AHEAD, Tables, quote
+from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stages import EVERY_DROP
 
@@ -140,7 +140,7 @@ class StageRun:
     ) -> Iterator[pa.RecordBatch]:
         """Stream the staged rows for publication, `rows` at a time, filtered by `keep`."""
         with self._intact() as staged:
-            for batch in staged.scanner(batch_size=rows, **LITTLE_AHEAD).to_batches():
+            for batch in staged.scanner(batch_size=rows, **SMALL_READAHEAD).to_batches():
                 batch = keep(batch) if keep else batch
                 if batch.num_rows:
                     yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
@@ -236,7 +236,7 @@ def _ledger(run: StageRun, entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]
         yield pa.RecordBatch.from_pylist(rows, schema=schema.LEDGER)
 
 
-def record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str, Any] | None:
+def stage_record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str, Any] | None:
     """The record of a stage of a drop (a row of `stages`), or None if it was not published."""
     rows = tables.scan("stages", schema.STAGES, where=_of_stage(stage, drop)).to_pylist()
     return rows[0] if rows else None

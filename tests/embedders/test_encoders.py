@@ -15,7 +15,7 @@ from embedders.local import shared
 from embedders.local.image import LocalImage
 from embedders.local.text import LocalText
 from embedders.media.image import load_rgb
-from embedders.registry import load
+from embedders.registry import load_encoder
 from embedders.spaces import Space, encode_query, open_space
 from store.errors import EncoderError, InputError, RecordError
 from tests.helpers.encoders import Hashing
@@ -51,13 +51,13 @@ def drawing(kind: str, size: tuple[int, int] = (300, 300)) -> Image.Image:
 
 def vectors(modality: str, raws: list) -> np.ndarray:
     """Encode inputs in one batch."""
-    encoder = load(LOCAL.towers[modality])
+    encoder = load_encoder(LOCAL.towers[modality])
     return encoder.encode([encoder.prepare(raw) for raw in raws])
 
 
 @pytest.mark.parametrize("modality", ["image", "text", "audio"])
 def test_local_encoders_are_encoders(modality):
-    encoder = load(LOCAL.towers[modality])
+    encoder = load_encoder(LOCAL.towers[modality])
     assert isinstance(encoder, Encoder)
     assert encoder.modality == modality
     raws = {
@@ -104,7 +104,7 @@ def test_text_beyond_256_tokens_is_cut_off():
 )
 def test_input_that_cannot_be_encoded(modality, raw, rule):
     with pytest.raises(RecordError) as caught:
-        load(f"local:{modality}").prepare(raw)
+        load_encoder(f"local:{modality}").prepare(raw)
     assert caught.value.rule == rule
 
 
@@ -144,10 +144,13 @@ def test_a_missing_head_raises_and_a_changed_one_changes_the_fingerprint(monkeyp
 def test_a_cosine_is_a_weighted_sum_of_two_cosines():
     rng = np.random.default_rng(0)
     meaning, learned = (
-        unit_rows(rng.normal(size=(2, d))) for d in (shared.MEANING, shared.LEARNED)
+        unit_rows(rng.normal(size=(2, d))) for d in (shared.MEANING_DIM, shared.LEARNED_DIM)
     )
-    first, second = shared.joined(meaning, learned)
-    expected = shared.SHARE * meaning[0] @ meaning[1] + (1 - shared.SHARE) * learned[0] @ learned[1]
+    first, second = shared.join_parts(meaning, learned)
+    expected = (
+        shared.MEANING_SHARE * meaning[0] @ meaning[1]
+        + (1 - shared.MEANING_SHARE) * learned[0] @ learned[1]
+    )
     assert first @ second == pytest.approx(expected, abs=1e-6)
     assert first @ first == pytest.approx(1, abs=1e-6)
 
@@ -232,9 +235,9 @@ def test_spaces_that_cannot_be_opened(config, message):
 def test_custom_encoders():
     space = open_space("mine", {"text": "python:tests.helpers.encoders:Hashing"})
     assert space == Space("mine", {"text": "python:tests.helpers.encoders:Hashing"})
-    assert isinstance(load(space.towers["text"]), Hashing)
+    assert isinstance(load_encoder(space.towers["text"]), Hashing)
     with pytest.raises(EncoderError, match="which is not an Encoder"):
-        load("python:builtins:dict")
+        load_encoder("python:builtins:dict")
 
 
 def test_minilm_equals_the_library():

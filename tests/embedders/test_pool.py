@@ -14,7 +14,7 @@ import pytest
 
 from embedders.pool.pool import Pool
 from embedders.pool.ray_cluster import actor_capacity, cluster
-from embedders.registry import load
+from embedders.registry import load_encoder
 from store.errors import EncoderError
 from tests.helpers.encoders import DIM
 
@@ -63,7 +63,7 @@ def embed(
 
 
 def assert_equal_to_encoder(vectors: dict[str, np.ndarray]) -> None:
-    direct = load(f"{MODULE}Hashing").encode(list(vectors))
+    direct = load_encoder(f"{MODULE}Hashing").encode(list(vectors))
     np.testing.assert_allclose(np.stack(list(vectors.values())), direct, atol=1e-5)
 
 

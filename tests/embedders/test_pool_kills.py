@@ -22,10 +22,10 @@ from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from pipelines.vectors.stage import embed
-from store.arrays import as_matrix
-from store.tables.staging import Counts, record
+from store.arrow import as_matrix
+from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import CONFIG, begin, deliver
+from tests.helpers.corpus import CONFIG, deliver, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 160
@@ -34,10 +34,11 @@ VICTIMS = {"actor": "ray::EncoderActor", "worker": "ray::prepare"}
 DRIVER = """
 from pathlib import Path
 from pipelines.vectors import encode_parts, stage, staging_writer
+from pipelines.stages.context import StageContext
 from store.workspace import Workspace
 staging_writer._SECONDS, staging_writer._SHARE = 0, 1e9
 encode_parts.UNIT_PARTS["image"] = 16
-stage.embed(Workspace.open(Path("{root}")), "a")
+stage.embed(StageContext(Workspace.open(Path("{root}")), "a"))
 """
 
 
@@ -45,7 +46,7 @@ stage.embed(Workspace.open(Path("{root}")), "a")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Path]:
     """A corpus with samples and signals, and beside it a copy that has vectors too."""
     root = tmp_path_factory.mktemp("kills") / "curated"
-    begin(root, STEADY)
+    write_config(root, STEADY)
     deliver(root / "drops" / "a", SAMPLES)
     workspace = Workspace.open(root)
     for name, drop in staleness.drops(workspace).items():
@@ -124,9 +125,9 @@ def kill_driver_and_embed(root: Path, share: float) -> None:
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    assert record(Workspace.open(root).tables, "vectors", "a") is None
+    assert stage_record(Workspace.open(root).tables, "vectors", "a") is None
     assert embed(StageContext(Workspace.open(root), "a")) == Counts(2 * SAMPLES, 2 * SAMPLES)
-    row = record(Workspace.open(root).tables, "vectors", "a")
+    row = stage_record(Workspace.open(root).tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 1
 

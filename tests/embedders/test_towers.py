@@ -15,7 +15,7 @@ from PIL import Image
 from embedders import registry
 from embedders.encoder import Encoder, unit_rows
 from embedders.encoders.clap import pool_windows, windows
-from embedders.registry import EncoderSpec, load, parse_spec
+from embedders.registry import EncoderSpec, load_encoder, parse_spec
 from embedders.spaces import encode_query, open_space
 from store.errors import EncoderError, RecordError
 from tests.helpers.encoders import Hashing
@@ -24,7 +24,7 @@ from tests.helpers.towers import RATE, TINY, picture, save_clap, save_clip, tone
 
 def encoded(spec: str, raws: list) -> np.ndarray:
     """Encode inputs in one batch, and check what holds for every encoder."""
-    encoder = load(spec)
+    encoder = load_encoder(spec)
     assert isinstance(encoder, Encoder)
     rows = encoder.encode([encoder.prepare(raw) for raw in raws])
     assert rows.shape == (len(raws), encoder.dim)
@@ -73,7 +73,7 @@ def test_open_clip_takes_a_file_of_weights(clip_folder, clip_model_name):
     np.testing.assert_allclose(encoded(spec, raws), encoded(same, raws), atol=1e-6)
     other = f"open_clip:{clip_model_name}/{file}"
     assert np.abs(encoded(other, raws) - encoded(spec, raws)).max() > 1e-3
-    assert load(other).fingerprint != load(spec).fingerprint
+    assert load_encoder(other).fingerprint != load_encoder(spec).fingerprint
 
 
 def test_open_clip_fingerprints_depend_on_the_weights(clip_folder, clip_model_name, tmp_path):
@@ -82,7 +82,7 @@ def test_open_clip_fingerprints_depend_on_the_weights(clip_folder, clip_model_na
     for number, data in enumerate((weights, weights, weights + b"\0")):
         file = tmp_path / f"{number}.bin"
         file.write_bytes(data)
-        fingerprints.append(load(f"open_clip:{clip_model_name}/{file}").fingerprint)
+        fingerprints.append(load_encoder(f"open_clip:{clip_model_name}/{file}").fingerprint)
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
@@ -92,7 +92,7 @@ def test_open_clip_runs_in_bf16_if_the_spec_has_it(clip_folder):
     exact, rounded = encoded(name, raws), encoded(f"{name}?precision=bf16", raws)
     difference = np.abs(exact - rounded).max()
     assert 0 < difference < 0.05
-    assert load(name).fingerprint != load(f"{name}?precision=bf16").fingerprint
+    assert load_encoder(name).fingerprint != load_encoder(f"{name}?precision=bf16").fingerprint
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_open_clip_runs_in_bf16_if_the_spec_has_it(clip_folder):
 )
 def test_open_clip_errors(spec, message):
     def use() -> None:
-        assert load(spec).dim
-        assert load(spec).fingerprint
+        assert load_encoder(spec).dim
+        assert load_encoder(spec).fingerprint
 
     with pytest.raises(EncoderError, match=message):
         use()
@@ -157,7 +157,7 @@ def test_clap_pools_the_windows_of_long_recordings(clap_folder):
     np.testing.assert_allclose(best, parts[0], atol=1e-4)
     first, *_ = encoded(f"{name}?max_seconds=20", [out.getvalue()])
     np.testing.assert_allclose(first, parts[0], atol=1e-4)
-    assert load(name).cost(load(name).prepare(out.getvalue())) == 3
+    assert load_encoder(name).cost(load_encoder(name).prepare(out.getvalue())) == 3
 
 
 def test_clap_resamples(clap_folder):
@@ -187,12 +187,12 @@ def test_windows_cover_a_recording_and_are_never_short():
 )
 def test_clap_errors(clap_folder, spec, message):
     with pytest.raises(EncoderError, match=message):
-        load(spec.format(folder=clap_folder))
+        load_encoder(spec.format(folder=clap_folder))
 
 
 def test_clap_raises_on_what_is_not_audio(clap_folder):
     with pytest.raises(RecordError, match="audio"):
-        load(f"clap:{clap_folder}").prepare(b"RIFF and no more")
+        load_encoder(f"clap:{clap_folder}").prepare(b"RIFF and no more")
 
 
 def test_timm_equals_the_library(tmp_path):
@@ -211,9 +211,9 @@ def test_timm_equals_the_library(tmp_path):
     spec = f"timm:test_vit/{tmp_path}/weights.pth"
     np.testing.assert_allclose(encoded(spec, raws), expected, atol=1e-5)
     with pytest.raises(EncoderError, match="no file"):
-        load(f"timm:test_vit/{tmp_path}/other.pth")
+        load_encoder(f"timm:test_vit/{tmp_path}/other.pth")
     with pytest.raises(EncoderError, match="Unknown model"):
-        assert load(f"timm:no_such_model/{tmp_path}/weights.pth").dim
+        assert load_encoder(f"timm:no_such_model/{tmp_path}/weights.pth").dim
 
 
 def test_sentence_transformers_equal_minilm_of_the_local_space():
@@ -228,7 +228,7 @@ def test_sentence_transformers_equal_minilm_of_the_local_space():
 def test_a_model_that_is_not_a_folder_is_looked_up_on_the_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError, match="is not a folder and cannot be downloaded"):
-        load("sentence_transformers:nobody/nothing-at-all")
+        load_encoder("sentence_transformers:nobody/nothing-at-all")
 
 
 def test_specs_are_parsed_and_written():
@@ -247,12 +247,12 @@ def test_other_packages_can_add_encoders(monkeypatch):
     monkeypatch.setattr(
         registry, "entry_points", lambda group, name="mine": [entry_point] * (name == "mine")
     )
-    assert load("mine:anything?shift=2").shift == 2
-    assert isinstance(load("mine:anything"), Hashing)
+    assert load_encoder("mine:anything?shift=2").shift == 2
+    assert isinstance(load_encoder("mine:anything"), Hashing)
     with pytest.raises(EncoderError, match=r"unknown option 'tilt'; allowed: shift"):
-        load("mine:anything?tilt=2")
+        load_encoder("mine:anything?tilt=2")
     with pytest.raises(EncoderError, match=r"allowed: local, .*, python, mine"):
-        load("yours:anything")
+        load_encoder("yours:anything")
 
 
 def test_a_tower_must_be_of_its_modality(clip_folder):

@@ -122,7 +122,7 @@ def deliver(folder: Path, count: int, first: int = 0, languages: bool = False) -
             stem.with_suffix(".json").write_text(json.dumps({"captions": captions}))
 
 
-def begin(root: Path, config: str = CONFIG) -> None:
+def write_config(root: Path, config: str = CONFIG) -> None:
     """Make the folder of a corpus, with its corpus.yaml."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "corpus.yaml").write_text(config, encoding="utf-8")

@@ -25,7 +25,7 @@ def build(stage: str, context: StageContext) -> None:
     resolve_name(f"pipelines.{stage}.stage:{_BUILD[stage]}")(context)
 
 
-def make(workspace: Workspace) -> None:
+def make_stale_stages(workspace: Workspace) -> None:
     """Run the stages that are out of date."""
     _by_drop(workspace, ("samples", "signals", "vectors"))
     for stage in staleness.stale(workspace, None):

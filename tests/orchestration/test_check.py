@@ -116,12 +116,12 @@ def change(table: str, column: str, value: object) -> Callable[[Workspace], None
 
 
 def untag(corpus: Workspace) -> None:
-    release = releases.latest(corpus.tables)
+    release = releases.latest_release(corpus.tables)
     corpus.tables.open(f"gallery__{SPACE}__image").tags.delete(release.tag)
 
 
 def move_tag(corpus: Workspace) -> None:
-    release = releases.latest(corpus.tables)
+    release = releases.latest_release(corpus.tables)
     corpus.tables.open(f"banks__{SPACE}").tags.update(release.tag, 1)
 
 

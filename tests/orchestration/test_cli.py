@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from orchestration.cli.main import main
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, begin, deliver, picture
+from tests.helpers.corpus import COLOURS, deliver, picture, write_config
 
 
 def isotrope(*words: object, fails: bool = False) -> str:
@@ -176,13 +176,13 @@ def test_whatif(squares: Workspace) -> None:
 
 def test_before_any_run(tmp_path: Path) -> None:
     assert "isotrope init" in isotrope("run", "--corpus", tmp_path, fails=True)
-    begin(tmp_path)
+    write_config(tmp_path)
     assert "isotrope run" in isotrope("search", "x", "--corpus", tmp_path, fails=True)
     assert "isotrope run" in isotrope("evaluate", "--corpus", tmp_path, fails=True)
     assert "is not a folder" in isotrope("run", "--corpus", tmp_path, fails=True)
 
 
 def test_the_error_names_an_unknown_key(tmp_path: Path) -> None:
-    begin(tmp_path, "sources:\n  a: {path: x}\ncolour: red\n")
+    write_config(tmp_path, "sources:\n  a: {path: x}\ncolour: red\n")
     output = isotrope("run", "--corpus", tmp_path, fails=True)
     assert "corpus.yaml:3: colour: unknown key" in output

@@ -26,7 +26,7 @@ from store.errors import ConfigError, InputError, InvariantError, SourceError
 from store.tables import schema
 from store.tables.stages import BY_DROP, GLOBAL
 from store.workspace import Workspace
-from tests.helpers.corpus import begin, deliver
+from tests.helpers.corpus import deliver, write_config
 
 STAGES = [*BY_DROP, *GLOBAL]
 
@@ -35,7 +35,7 @@ STAGES = [*BY_DROP, *GLOBAL]
 def made(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[Workspace, list]:
     """A corpus of two drops with a release, and the steps that made it."""
     root = tmp_path_factory.mktemp("dagster")
-    begin(root)
+    write_config(root)
     deliver(root / "drops" / "first", 70)
     deliver(root / "drops" / "second", 10, first=65)
     (root / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[W
 @pytest.fixture
 def untouched(tmp_path: Path) -> Workspace:
     """A corpus of one drop, without tables."""
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "only", 12)
     return Workspace.open(tmp_path)
 

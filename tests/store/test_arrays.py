@@ -7,16 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.arrays import (
-    as_matrix,
     connected_components,
     equal_range,
     is_unit_length,
-    joined_keys,
     lookup,
     ragged_ranges,
     splitmix64,
-    vector_column,
 )
+from store.arrow import as_matrix, joined_keys, vector_column
 
 small = st.integers(0, 9)
 

@@ -10,10 +10,10 @@ import pytest
 
 import isotrope
 from isotrope import errors
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.search.vector_layout import unfold
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, DIM, ColourImage, ColourText, begin, picture
+from tests.helpers.corpus import COLOURS, DIM, ColourImage, ColourText, picture, write_config
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_errors_say_what_is_allowed(corpus: isotrope.Corpus, tmp_path) -> None:
 
 
 def test_before_any_release(tmp_path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     with pytest.raises(errors.NotFoundError, match="isotrope run"):
         isotrope.connect(tmp_path).search(text="x").among("image")
     with pytest.raises(errors.NotFoundError, match="isotrope init"):

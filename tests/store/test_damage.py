@@ -178,7 +178,7 @@ def test_commands_name_a_damaged_table(corpus: Workspace, kind: str) -> None:
     versions = Path(corpus.tables.uri("releases"), "_versions")
     damage(min(versions.glob("*.manifest")), kind)
     with pytest.raises(DamagedTableError):
-        releases.latest(corpus.tables)
+        releases.latest_release(corpus.tables)
     for words in (["run"], ["search", "a red square"], ["evaluate"]):
         result = CliRunner().invoke(main, [*words, "--corpus", str(corpus.root)])
         assert result.exit_code == 1, result.output
@@ -217,5 +217,5 @@ def test_damaged_stages_do_not_read_as_nothing_made(corpus: Workspace) -> None:
     with pytest.raises(DamagedTableError, match="'stages' is damaged"):
         staleness.stale(corpus, None)
     with pytest.raises(DamagedTableError, match="'stages' is damaged"):
-        staleness.known_drops(corpus)
+        staleness.drops_with_samples(corpus)
     assert corpus.tables.scan("samples", schema.SAMPLES).num_rows

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from store.corrections import fit
 from store.corrections.kernels.bank_scan import BANK_TILE, Needs, scan
 from store.corrections.kernels.logsumexp import PLAIN_BETA
-from store.corrections.kernels.threads import _libraries, each, one_blas_thread
+from store.corrections.kernels.threads import _libraries, for_each_span, one_blas_thread
 from store.corrections.kernels.topk import TopK, kth_lower_bound
 from tests.helpers import dense
 
@@ -98,7 +98,7 @@ def test_each_row_is_processed_once(rows):
     def work(span):
         calls[slice(*span)] += 1
 
-    each(work, rows, calls)
+    for_each_span(work, rows, calls)
     np.testing.assert_array_equal(calls, 1)
 
 
@@ -125,5 +125,5 @@ def test_a_failure_in_a_thread_is_raised_and_blas_threads_are_restored():
         raise ValueError(span)
 
     with pytest.raises(ValueError, match="0"):
-        each(work, 5000, np.empty(0))
+        for_each_span(work, 5000, np.empty(0))
     assert blas_threads() == before

@@ -194,7 +194,7 @@ def test_stale_staging_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_command_keeps_releases(tmp_path: Path) -> None:
     workspace = stored_corpus(tmp_path, 1)
     tables = workspace.tables
-    release = releases.latest(tables)
+    release = releases.latest_release(tables)
     before = {n: tables.open(n, release.tag).to_table() for n in release.versions}
     words = ["maintain", "--corpus", str(tmp_path), "--older-than"]
     result = CliRunner().invoke(main, [*words, "0s"])

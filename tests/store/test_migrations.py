@@ -50,8 +50,8 @@ def test_a_stored_corpus_opens_searches_and_is_up_to_date(tmp_path: Path, format
     assert {name: tables.open(name).count_rows() for name in tables.names()} == before
     # If a stage's version is raised, its stages and those after it are stale on purpose.
     assert staleness.stale(workspace, None) == []
-    assert staleness.known_drops(workspace) == ["first", "second"]
-    for drop in staleness.known_drops(workspace):
+    assert staleness.drops_with_samples(workspace) == ["first", "second"]
+    for drop in staleness.drops_with_samples(workspace):
         assert staleness.stale(workspace, drop) == []
     hits = isotrope.connect(tmp_path).search(text="a red square number 15").limit(3).to_list()
     assert hits[0]["key"] == "red-0015"
@@ -96,7 +96,7 @@ def test_a_newer_format_is_refused_everywhere(tmp_path: Path) -> None:
         lambda: tables.replace("samples", schema.SAMPLES, [], "drop = 'first'"),
         lambda: tables.upsert("samples", schema.SAMPLES, [], "id"),
         lambda: migrations.migrate_all(tables),
-        lambda: releases.latest(tables),
+        lambda: releases.latest_release(tables),
         lambda: isotrope.connect(tmp_path).search(text="a red square").to_list(),
     ):
         with pytest.raises(FormatError, match=match):

@@ -18,7 +18,7 @@ from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import query_log_table
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, CONFIG, ColourText, begin, picture
+from tests.helpers.corpus import COLOURS, CONFIG, ColourText, picture, write_config
 
 FINGERPRINTS = {"text": "words@1", "image": "pixels@1"}
 
@@ -51,7 +51,7 @@ def logging_corpus(squares: Workspace, tmp_path: Path) -> Path:
     import shutil
 
     shutil.copytree(squares.root / "tables", tmp_path / "tables")
-    begin(tmp_path, CONFIG + "query_log: {keep_days: 7}\n")
+    write_config(tmp_path, CONFIG + "query_log: {keep_days: 7}\n")
     return tmp_path
 
 
@@ -118,10 +118,10 @@ def test_expired_rows_are_deleted_from_the_disk(tmp_path: Path) -> None:
     assert files_with(tables, mark)
     settings = corrections.QueryLog(keep_days=7)
     assert query_log.read(tables, "s", settings).num_rows == 2  # expired rows are not read
-    assert query_log.forget(tables, "s", settings) == 2
+    assert query_log.delete_expired(tables, "s", settings) == 2
     assert not files_with(tables, mark)
     assert query_log.read(tables, "s", settings).num_rows == 2
-    assert query_log.forget(tables, "s", settings) == 0
+    assert query_log.delete_expired(tables, "s", settings) == 0
     assert query_log.count(tables, "s", now - timedelta(days=7)) == 2
 
 
@@ -131,7 +131,7 @@ def test_only_the_newest_rows_are_kept(tmp_path: Path) -> None:
     for age in range(20, 0, -1):
         oldest = mark if age == 20 else b""
         log_at(tables, now - timedelta(minutes=age), vector(oldest))
-    assert query_log.forget(tables, "s", corrections.QueryLog(keep_rows=5)) == 15
+    assert query_log.delete_expired(tables, "s", corrections.QueryLog(keep_rows=5)) == 15
     assert not files_with(tables, mark)
     kept = query_log.read(tables, "s")["asked_at"].to_pylist()
     assert kept[0] == now - timedelta(minutes=5)

@@ -15,7 +15,7 @@ from store.tables import formats, releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.maintain import compact
 from store.workspace import Workspace
-from tests.helpers.corpus import begin, deliver
+from tests.helpers.corpus import deliver, write_config
 from tests.helpers.stages import curate
 
 ROWS = pa.schema(
@@ -178,7 +178,7 @@ def test_no_change_of_columns_by_other_tools_loses_a_row(tmp_path_factory, chang
 
 
 def test_an_extra_column_in_samples_loses_no_drop(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "a", 6)
     deliver(tmp_path / "drops" / "b", 4, first=100)
     tables = curate(tmp_path).tables
@@ -198,7 +198,7 @@ def test_an_extra_column_in_samples_loses_no_drop(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_does_not_read_as_nothing_made(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "a", 6)
     workspace = curate(tmp_path)
     tables = workspace.tables
@@ -208,11 +208,11 @@ def test_a_missing_column_does_not_read_as_nothing_made(tmp_path: Path) -> None:
     partial = pa.schema([f for f in schema.RELEASES if f.name != "directions"])
     lance.write_dataset(partial.empty_table(), tables.uri("releases"), schema=partial)
     with pytest.raises(SchemaError, match="table 'releases': column 'directions' is missing"):
-        releases.latest(tables)
+        releases.latest_release(tables)
 
 
 def test_signals_of_an_older_version_are_read_as_nulls(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "a", 6)
     workspace: Workspace = curate(tmp_path)
     workspace.tables.open("signals").drop_columns(["text_chars"])

@@ -12,7 +12,7 @@ from store.errors import BusyError, ConservationError, InputError, NotFoundError
 from store.tables import schema, staging
 from store.tables.lance_tables import Tables, quote
 from store.tables.maintain import compact
-from store.tables.staging import Counts, Entry, UnitOutcome, begin, publish, record
+from store.tables.staging import Counts, Entry, UnitOutcome, begin, publish, stage_record
 
 ROWS = pa.schema([pa.field("drop", pa.string(), False), pa.field("id", pa.int64(), False)])
 
@@ -143,7 +143,7 @@ def test_a_lost_record_publishes_nothing(tmp_path: Path) -> None:
         with pytest.raises(ConservationError, match="4 records went in"):
             published(tables, run, Counts(4, 2, failed=1))
         assert not tables.exists("rows")
-        assert record(tables, "rows", "a") is None
+        assert stage_record(tables, "rows", "a") is None
         published(tables, run, Counts(3, 2, failed=1))
     assert content(tables) == {"a": [1, 2]}
     ledger = tables.scan("ledger", schema.LEDGER).to_pylist()
@@ -185,7 +185,7 @@ def test_a_run_that_dies_while_publishing_counts_as_missing(tmp_path: Path) -> N
             publish(
                 tables, run, counts=run.counts(), entries=[], write=_power_cut, output=lambda: "x"
             )
-    assert record(tables, "rows", "a") is None
+    assert stage_record(tables, "rows", "a") is None
     assert content(tables) == {"a": [1]}
     with begin(tables, "rows", "k2", ROWS, "a") as run:
         assert run.done() == ["u1"]

@@ -13,14 +13,14 @@ import pytest
 
 from embedders.media import image
 from pipelines.engine import ray_tasks
-from pipelines.engine.crash_markers import CrashMarkers, blame, may_die_again, were_left
+from pipelines.engine.crash_markers import CrashMarkers, count_death, have_crashes, should_retry
 from pipelines.samples import stage as samples_stage
 from pipelines.samples.error_budget import Budget
 from pipelines.samples.sample_row import sample_row
 from pipelines.samples.stage import UnitWork, ingest, read_unit
 from pipelines.signals import stage
-from pipelines.signals.registry import ALWAYS
-from pipelines.signals.scoring import score_carefully
+from pipelines.signals.registry import DEFAULT_SCORERS
+from pipelines.signals.scoring import score_skipping_crashes
 from pipelines.signals.stage import measure
 from pipelines.sources.units import list_units
 from pipelines.stages import staleness
@@ -29,12 +29,12 @@ from store.config.engine import Ray
 from store.config.limits import Limits
 from store.config.sources import Errors
 from store.errors import CrashError
-from store.lineage import why
+from store.lineage import trace_record
 from store.tables import schema
 from store.tables.lance_tables import Tables
-from store.tables.staging import Entry, StageRun, begin, record
+from store.tables.staging import Entry, StageRun, begin, stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import begin as configure
+from tests.helpers.corpus import write_config as configure
 from tests.helpers.rubbish import picture, tar_bytes
 from tests.helpers.units import POISON, ROW, PoisonedIngest, PoisonedSignals, Unrelenting
 
@@ -57,12 +57,12 @@ def test_a_position_is_deadly_after_two_deaths(tmp_path: Path) -> None:
         markers.at("record 6")
         markers.at("record 7")
         os.close(markers._file)  # the state that a killed process leaves
-        blame(run, "unit")
-    assert were_left(run)
-    assert may_die_again(run, "unit", 10)
-    assert not may_die_again(run, "unit", 64)
-    assert may_die_again(run, "another", 1)
-    assert not may_die_again(run, "another", 2)
+        count_death(run, "unit")
+    assert have_crashes(run)
+    assert should_retry(run, "unit", 10)
+    assert not should_retry(run, "unit", 64)
+    assert should_retry(run, "another", 1)
+    assert not should_retry(run, "another", 2)
 
 
 def test_without_blame_no_death_is_counted(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_without_blame_no_death_is_counted(tmp_path: Path) -> None:
         assert markers.deaths == {}
         markers.at("record 7")
         os.close(markers._file)
-        assert were_left(run)  # so that the next run uses workers, whose deaths can be observed
+        assert have_crashes(run)  # so that the next run uses workers, whose deaths can be observed
     CrashMarkers(run, "unit")
-    blame(run, "unit")  # it died before it marked a position; the older marker does not count
+    count_death(run, "unit")  # it died before it marked a position; the older marker does not count
     assert CrashMarkers(run, "unit").deaths == {}
 
 
@@ -86,7 +86,7 @@ def test_closed_markers_leave_nothing_to_blame(tmp_path: Path) -> None:
         markers.close()
         markers.close()
     assert CrashMarkers(run, "unit").deaths == {}
-    assert not were_left(run)
+    assert not have_crashes(run)
 
 
 # Samples
@@ -120,7 +120,7 @@ def test_an_image_that_kills_its_reader_is_lost_alone(
     assert (counts.input, counts.kept, counts.failed) == (24, 22, 2)
     rows = workspace.tables.open("samples").to_table(columns=["key"])["key"].to_pylist()
     assert sorted(rows) == sorted({f"{t}-{n}" for t in (0, 1) for n in range(12)} - {"1-4", "1-5"})
-    (step,) = why(workspace.tables, "1-5")
+    (step,) = trace_record(workspace.tables, "1-5")
     assert (step.outcome, step.detail.partition(":")[0]) == ("failed", "record.crashed")
 
 
@@ -130,7 +130,7 @@ def leave_deaths(run: StageRun, unit: str, position: str, times: int) -> None:
         markers = CrashMarkers(run, unit)
         markers.at(position)
         os.close(markers._file)
-        blame(run, unit)
+        count_death(run, unit)
 
 
 @pytest.mark.parametrize(
@@ -161,13 +161,13 @@ def test_a_record_that_was_deadly_twice_is_not_decoded_again(
 def test_a_scorer_skips_a_sample_that_was_deadly_twice(tmp_path: Path) -> None:
     run = staging(tmp_path)
     names = ("text_length", "text_contacts")
-    scorers = [s for s in ALWAYS if s.name in names]
+    scorers = [s for s in DEFAULT_SCORERS if s.name in names]
     texts = pa.record_batch({"id": ["x", "y"], "text": ["one", "two words"]})
-    expected = score_carefully(texts, scorers, CrashMarkers(run, "undisturbed"))
+    expected = score_skipping_crashes(texts, scorers, CrashMarkers(run, "undisturbed"))
     assert expected.failed == []
     leave_deaths(run, "unit", "a batch", 1)
     leave_deaths(run, "unit", "text_length y", 2)
-    done = score_carefully(texts, scorers, CrashMarkers(run, "unit"))
+    done = score_skipping_crashes(texts, scorers, CrashMarkers(run, "unit"))
     ((row, name, error),) = done.failed
     assert (row, name, error.rule) == (1, "text_length", "signals.text_length")
     for column, values in expected.columns.items():
@@ -201,7 +201,7 @@ def test_the_run_after_a_killed_process_loses_the_deadly_record_alone(tmp_path: 
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     assert subprocess.run(command, cwd=ROOT).returncode == -signal.SIGKILL
     assert subprocess.run(command, cwd=ROOT).returncode == 0
-    row = record(workspace.tables, "samples", "a")
+    row = stage_record(workspace.tables, "samples", "a")
     assert row is not None
     assert (row["input"], row["kept"], row["failed"]) == (24, 23, 1)
 
@@ -250,7 +250,7 @@ def test_a_reader_that_raises_loses_the_records_after_it(tmp_path: Path, monkeyp
     workspace = Workspace.open(tmp_path)
     counts = ingest(StageContext(workspace, staleness.drops(workspace)["a"]))
     assert (counts.input, counts.kept, counts.failed) == (24, 21, 3)
-    (step,) = why(workspace.tables, "record-10")
+    (step,) = trace_record(workspace.tables, "record-10")
     assert "ZeroDivisionError" in step.detail
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.tables import schema
-from store.tables.staging import StageRun, record
+from store.tables.staging import StageRun, stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import CONFIG, DIM, begin, deliver
+from tests.helpers.corpus import CONFIG, DIM, deliver, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
@@ -45,7 +45,7 @@ def vectors(root: Path) -> dict[str, np.ndarray]:
 @pytest.mark.timeout(900)
 def test_killed_while_embedding(tmp_path: Path) -> None:
     for name in ("killed", "undisturbed"):
-        begin(tmp_path / name, SLOW)
+        write_config(tmp_path / name, SLOW)
         deliver(tmp_path / name / "drops" / "a", 320)
     log = tmp_path / "encoded.log"
     run = start_run(tmp_path / "killed", log)
@@ -59,7 +59,7 @@ def test_killed_while_embedding(tmp_path: Path) -> None:
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     tables = Workspace.open(tmp_path / "killed").tables
-    assert record(tables, "vectors", "a") is None
+    assert stage_record(tables, "vectors", "a") is None
     (folder,) = staging.glob("vectors-*/*")
     unfinished = StageRun(tables.root, "vectors", "a", folder.name, schema.vectors(DIM))
     finished_parts = unfinished.staged(["part_id"])["part_id"].to_pylist()
@@ -67,7 +67,7 @@ def test_killed_while_embedding(tmp_path: Path) -> None:
 
     resumed = start_run(tmp_path / "killed", log)
     assert resumed.wait() == 0, resumed.stderr and resumed.stderr.read().decode()
-    row = record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
+    row = stage_record(Workspace.open(tmp_path / "killed").tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 2
     assert row["input"] == row["kept"] == 640

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import isotrope
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, begin, picture
-from tests.helpers.stages import make
+from tests.helpers.corpus import COLOURS, picture, write_config
+from tests.helpers.stages import make_stale_stages
 
 
 def test_it_is_searched_raw_and_the_release_says_why(tmp_path: Path, ray_cluster: None) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     drop = tmp_path / "drops" / "pictures"
     drop.mkdir(parents=True)
     for number in range(40):
         name = list(COLOURS)[number % 5]
         (drop / f"{name}-{number:02d}.png").write_bytes(picture(COLOURS[name], number))
     workspace = Workspace.open(tmp_path)
-    make(workspace)
+    make_stale_stages(workspace)
     corpus = isotrope.connect(tmp_path)
     for direction in corpus.release.directions.values():
         assert direction.method == "none"

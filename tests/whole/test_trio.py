@@ -11,7 +11,7 @@ from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.read_back import read_compiled
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
-from tests.helpers.stages import make
+from tests.helpers.stages import make_stale_stages
 from tests.helpers.trio import CONFIG, DIM, TOPICS, TrioText, deliver, vector
 
 FIRST, LATER = range(480), range(480, 528)
@@ -23,7 +23,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Workspa
     (root / "corpus.yaml").write_text(CONFIG)
     deliver(root / "drops" / "first", FIRST)
     workspace = Workspace.open(root)
-    make(workspace)
+    make_stale_stages(workspace)
     return workspace
 
 
@@ -153,7 +153,7 @@ def test_rows_added_later_have_the_values_of_a_full_fit(
     """Runs last: it adds a drop to the corpus."""
     before, directions = fitted(trio), read_fitted(trio.tables, "trio")
     deliver(trio.root / "drops" / "later", LATER)
-    make(trio)
+    make_stale_stages(trio)
     after, directions_after = fitted(trio), read_fitted(trio.tables, "trio")
     assert {n: f.direction for n, f in directions_after.items()} == {
         n: f.direction for n, f in directions.items()
@@ -162,7 +162,7 @@ def test_rows_added_later_have_the_values_of_a_full_fit(
     assert all((after[part] == values).all() for part, values in before.items())
     trio.tables.replace("directions__trio", trio.tables.open("directions__trio").schema, [], None)
     trio.tables.replace("stages", trio.tables.open("stages").schema, [], "stage = 'gallery'")
-    make(trio)  # fits everything anew
+    make_stale_stages(trio)  # fits everything anew
     full = fitted(trio)
     assert full.keys() == after.keys()
     assert max(np.abs(full[part] - after[part]).max() for part in full) < 1e-6

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.tables import schema
-from store.tables.lance_tables import LITTLE_AHEAD, Tables, quote
+from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.names import pairs_table
 from store.workspace import Workspace
 
@@ -77,7 +77,7 @@ def rows(
         columns=list(dict.fromkeys(["drop", "id", *names])),
         filter=where,
         batch_size=_ROWS,
-        **LITTLE_AHEAD,
+        **SMALL_READAHEAD,
     )
     for batch in scanner.to_batches():
         drops = pc.unique(batch["drop"]).to_pylist()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.engine.duckdb_scratch import load, scratch
+from pipelines.engine.duckdb_scratch import load_table, temporary_database
 from pipelines.reports.curation import duplicates, exclusion
 from pipelines.reports.curation.column_statistics import ByColumn, tally
 from pipelines.reports.curation.columns import Column, columns
@@ -13,7 +13,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.errors import InputError, NotFoundError
 from store.tables import schema
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -58,14 +58,14 @@ def read_page_data(workspace: Workspace, by: Sequence[str], drop: str | None = N
     allowed = ["drop", "source", *(n for n, t in schema.SIGNAL_TYPES.items() if schema.is_text(t))]
     if wrong := [name for name in by if name not in allowed]:
         raise InputError(f"groups by {wrong[0]!r}: allowed are {', '.join(allowed)}")
-    with scratch() as connection:
+    with temporary_database() as connection:
         outcomes = query_outcomes(connection, workspace, drop)
         # All drops: the representative of a duplicate may be in another drop.
         names = schema.DUPLICATES.names
-        load(connection, workspace, "duplicates", schema.DUPLICATES, names)
-        load(connection, workspace, "samples", schema.SAMPLES, ["drop", "id", "source"], drop)
+        load_table(connection, workspace, "duplicates", schema.DUPLICATES, names)
+        load_table(connection, workspace, "samples", schema.SAMPLES, ["drop", "id", "source"], drop)
         signals = [n for n in by if n not in ("drop", "source")]
-        load(connection, workspace, "signals", schema.SIGNALS, ["drop", "id", *signals], drop)
+        load_table(connection, workspace, "signals", schema.SIGNALS, ["drop", "id", *signals], drop)
         counts = exclusion.counts(connection, by)
         drops = sorted({*outcomes.drops, *(c.drop for c in counts)})
         found = {
@@ -82,7 +82,7 @@ def read_page_data(workspace: Workspace, by: Sequence[str], drop: str | None = N
 
 
 def _is_stale(workspace: Workspace) -> bool:
-    done = record(workspace.tables, "decisions")
+    done = stage_record(workspace.tables, "decisions")
     try:
         return done is not None and done["run_key"] != run_keys.decisions(StageContext(workspace))
     except NotFoundError:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from pipelines.engine.duckdb_scratch import listed
+from pipelines.engine.duckdb_scratch import query_rows
 from pipelines.reports.curation.column_statistics import SampleRef
 
 _LEAST, _LARGEST, _MEMBERS = 4, 2, 5
@@ -86,7 +86,7 @@ def kinds(connection: duckdb.DuckDBPyConnection, drop: str | None) -> list[Kind]
         connection: a database with the table `duplicates`.
         drop: the drop.
     """
-    return [Kind(**row) for row in listed(connection, _KINDS.format(of_drop=_condition(drop)))]
+    return [Kind(**row) for row in query_rows(connection, _KINDS.format(of_drop=_condition(drop)))]
 
 
 def clusters(connection: duckdb.DuckDBPyConnection, drop: str | None) -> list[Cluster]:
@@ -100,7 +100,7 @@ def clusters(connection: duckdb.DuckDBPyConnection, drop: str | None) -> list[Cl
         of_drop=_condition(drop), members=_MEMBERS, least=_LEAST, largest=_LARGEST
     )
     found = []
-    for row in listed(connection, query):
+    for row in query_rows(connection, query):
         drop_of = row["representative"]
         representative = (drop_of, row["cluster"]) if drop_of is not None else None
         shown = [(m["similarity"], (m["drop"], m["id"])) for m in row["shown"]]

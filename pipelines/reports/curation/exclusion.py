@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from pipelines.engine.duckdb_scratch import listed
+from pipelines.engine.duckdb_scratch import query_rows
 
 GROUPS = ("drop", "source", "text_language", "image_format", "audio_format")
 MOST = 12  # groups shown in a table
@@ -95,7 +95,7 @@ def counts(connection: duckdb.DuckDBPyConnection, by: Sequence[str]) -> list[Cou
     found = []
     for name in by:
         query = f"SELECT drop, by_{name} AS name, rule, count(*) AS n FROM grouped GROUP BY ALL"
-        rows = listed(connection, query)
+        rows = query_rows(connection, query)
         found += [Count(r["drop"], name, r["name"], r["rule"], r["n"]) for r in rows]
     return found
 

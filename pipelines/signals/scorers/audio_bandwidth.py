@@ -6,7 +6,7 @@ to 4 kHz, an MP3 of 128 kbit/s up to 16 kHz. Read from the mean power spectrum (
 
 import numpy as np
 
-from pipelines.signals.scorer import SoundScorer, Values
+from pipelines.signals.scorer import AudioScorer, Values
 from store.tables.signals import SCORERS
 
 _FRAME = 4096  # samples
@@ -43,6 +43,6 @@ class Bandwidth:
         self.power += (np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(axis=0)
 
 
-BANDWIDTH = SoundScorer(
+BANDWIDTH = AudioScorer(
     "audio_bandwidth", SCORERS["audio_bandwidth"].names, ("audio_id", "audio"), Bandwidth
 )

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import resample_poly
 
-from pipelines.signals.scorer import SoundScorer, Values
+from pipelines.signals.scorer import AudioScorer, Values
 from store.tables.signals import SCORERS
 
 RATE, FRAME, HOP = 5500, 2048, 256  # Hz, samples, samples
@@ -94,6 +94,6 @@ def similarity(one: bytes, other: bytes, shift: float = 0.5) -> float:
     return best
 
 
-FINGERPRINT = SoundScorer(
+FINGERPRINT = AudioScorer(
     "audio_fingerprint", SCORERS["audio_fingerprint"].names, ("audio_id", "audio"), Fingerprint
 )

@@ -7,7 +7,7 @@ is better on speech, but wrong on everything else.
 
 import numpy as np
 
-from pipelines.signals.scorer import SoundScorer, Values
+from pipelines.signals.scorer import AudioScorer, Values
 from store.tables.signals import SCORERS
 
 _FRAME_SECONDS = 0.02
@@ -69,4 +69,4 @@ def signal_to_noise(energies: np.ndarray) -> float | None:
     return float(max(0.0, 10 * np.log10(max(loud / noise - 1, 1.0))))
 
 
-LEVELS = SoundScorer("audio_levels", SCORERS["audio_levels"].names, ("audio_id", "audio"), Levels)
+LEVELS = AudioScorer("audio_levels", SCORERS["audio_levels"].names, ("audio_id", "audio"), Levels)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.signal import sosfilt
 
-from pipelines.signals.scorer import SoundScorer, Values
+from pipelines.signals.scorer import AudioScorer, Values
 from store.tables.signals import SCORERS
 
 _STEP_SECONDS, _STEPS = 0.1, 4  # gating blocks of 400 ms that overlap by 75%
@@ -102,6 +102,6 @@ def k_weighting(rate: int) -> np.ndarray:
     return np.array([shelf, [1, -2, 1, 1, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0]])
 
 
-LOUDNESS = SoundScorer(
+LOUDNESS = AudioScorer(
     "audio_loudness", SCORERS["audio_loudness"].names, ("audio_id", "audio"), Loudness
 )

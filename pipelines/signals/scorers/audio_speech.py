@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.signal import resample_poly
 
-from pipelines.signals.scorer import SoundScorer, Values
-from pipelines.signals.scorers.onnx_models import packaged, session
+from pipelines.signals.scorer import AudioScorer, Values
+from pipelines.signals.scorers.onnx_models import open_session, package_file
 from store.tables.signals import SCORERS
 
 _RATE = 16_000  # Hz, of the model's input
@@ -63,7 +63,7 @@ class Speech:
 
 @cache
 def _model() -> Any:
-    return session(packaged("silero_vad", "data/silero_vad.onnx"))
+    return open_session(package_file("silero_vad", "data/silero_vad.onnx"))
 
 
-SPEECH = SoundScorer("audio_speech", SCORERS["audio_speech"].names, ("audio_id", "audio"), Speech)
+SPEECH = AudioScorer("audio_speech", SCORERS["audio_speech"].names, ("audio_id", "audio"), Speech)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipelines.signals.scorer import Picture, PictureScorer, Values
-from pipelines.signals.scorers.onnx_models import session
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
+from pipelines.signals.scorers.onnx_models import open_session
 from store.config.signals import Classifier
 from store.errors import EncoderError
 
@@ -25,7 +25,7 @@ _ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
+def classifier(name: str, config: Classifier, path: Path) -> ImageScorer:
     """Make the scorer of a classifier.
 
     Args:
@@ -37,7 +37,7 @@ def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
         cannot be loaded or has no output of the configured number.
     """
 
-    def score(image: Picture) -> Values:
+    def score(image: DecodedImage) -> Values:
         run = network(config.model.partition(":")[0], str(path))
         values = np.asarray(run(_input(image, config)), np.float64).reshape(-1)
         if config.output >= len(values):
@@ -47,10 +47,10 @@ def classifier(name: str, config: Classifier, path: Path) -> PictureScorer:
             )
         return {name: float(_ACTIVATIONS[config.activation](values)[config.output])}
 
-    return PictureScorer(name, (name,), ("image_id", "image"), score)
+    return ImageScorer(name, (name,), ("image_id", "image"), score)
 
 
-def _input(image: Picture, config: Classifier) -> np.ndarray:
+def _input(image: DecodedImage, config: Classifier) -> np.ndarray:
     """Float32 (1, 3, side, side): the central square of the image, resized and normalised."""
     width, height = image.rgb.size
     short = min(width, height)
@@ -74,7 +74,7 @@ def network(kind: str, path: str) -> Network:
         EncoderError: the model cannot be loaded.
     """
     if kind == "onnx":
-        model = session(Path(path))
+        model = open_session(Path(path))
         name = model.get_inputs()[0].name
         return lambda x: model.run(None, {name: x})[0]
     return _timm(kind.removeprefix("timm/"), path)

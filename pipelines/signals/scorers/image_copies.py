@@ -17,7 +17,7 @@ off either end of a side, or 2.5% off both ends, for width and height in all com
 import numpy as np
 from PIL import Image
 
-from pipelines.signals.scorer import Picture, PictureScorer, Values
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from store.tables.signals import SCORERS
 
 LOOK = 32  # pixels of a side of `image_look`
@@ -29,7 +29,7 @@ _SIDE, _PIXELS, _FREQUENCIES = 128, 64, 16
 _ABOVE_MEDIAN = 0.1  # of the mean absolute coefficient
 
 
-def score(image: Picture) -> Values:
+def score(image: DecodedImage) -> Values:
     """`image_copies`: 16 hashes of 32 bytes each, that of the whole image first.
     `image_look`: 32 x 32 RGB pixels, whatever the aspect ratio."""
     grey = image.rgb.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
@@ -81,4 +81,4 @@ def _transform() -> np.ndarray:
 
 
 _TRANSFORM = _transform()
-COPIES = PictureScorer("image_copies", SCORERS["image_copies"].names, ("image_id", "image"), score)
+COPIES = ImageScorer("image_copies", SCORERS["image_copies"].names, ("image_id", "image"), score)

@@ -6,11 +6,11 @@ were rescaled, recompressed or brightened differ in few bits, different images i
 
 import numpy as np
 
-from pipelines.signals.scorer import Picture, PictureScorer, Values
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from store.tables.signals import SCORERS
 
 
-def score(image: Picture) -> Values:
+def score(image: DecodedImage) -> Values:
     """`image_pdq`: 32 bytes. `image_pdq_quality`: 0 (featureless) to 100.
 
     Hashes of low quality are not reliable; the paper draws the line at 50.
@@ -21,4 +21,4 @@ def score(image: Picture) -> Values:
     return {"image_pdq": np.packbits(bits.astype(bool)).tobytes(), "image_pdq_quality": quality}
 
 
-HASH = PictureScorer("image_hash", SCORERS["image_hash"].names, ("image_id", "image"), score)
+HASH = ImageScorer("image_hash", SCORERS["image_hash"].names, ("image_id", "image"), score)

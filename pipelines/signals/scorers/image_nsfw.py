@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.signals.scorer import Picture, PictureScorer, Values
-from pipelines.signals.scorers.onnx_models import packaged, session
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
+from pipelines.signals.scorers.onnx_models import open_session, package_file
 from store.errors import EncoderError
 from store.tables.signals import SCORERS
 
@@ -24,7 +24,7 @@ _CLASSES = 18
 _EXPOSED = (2, 3, 4, 6, 14)
 
 
-def nsfw(model: Path | None) -> PictureScorer:
+def nsfw(model: Path | None) -> ImageScorer:
     """The scorer of `image_nsfw`: the highest probability of an exposed part, 0 to 1.
 
     The scorer raises EncoderError if the model is missing or has another signature.
@@ -35,7 +35,7 @@ def nsfw(model: Path | None) -> PictureScorer:
             classes. None takes the model of the installed package `nudenet`.
     """
 
-    def score(picture: Picture) -> Values:
+    def score(picture: DecodedImage) -> Values:
         session, name = _load(model)
         output = session.run(None, {name: network_input(picture.rgb)})[0]
         if output.ndim != 3 or output.shape[:2] != (1, _BOX + _CLASSES):
@@ -45,7 +45,7 @@ def nsfw(model: Path | None) -> PictureScorer:
             )
         return {"image_nsfw": float(output[0, [_BOX + c for c in _EXPOSED]].max())}
 
-    return PictureScorer("image_nsfw", SCORERS["image_nsfw"].names, ("image_id", "image"), score)
+    return ImageScorer("image_nsfw", SCORERS["image_nsfw"].names, ("image_id", "image"), score)
 
 
 def network_input(rgb: Image.Image) -> np.ndarray:
@@ -62,7 +62,7 @@ def network_input(rgb: Image.Image) -> np.ndarray:
 @cache
 def _load(model: Path | None) -> tuple[Any, str]:
     """A model's session and the name of its input."""
-    loaded = session(model or packaged_model())
+    loaded = open_session(model or packaged_model())
     (taken, *_), sides = loaded.get_inputs(), (1, 3, _SIDE, _SIDE)
     fits = [n == side for n, side in zip(taken.shape, sides, strict=False) if isinstance(n, int)]
     if len(taken.shape) != len(sides) or not all(fits):
@@ -73,7 +73,7 @@ def _load(model: Path | None) -> tuple[Any, str]:
 def packaged_model() -> Path:
     """The model of the installed package `nudenet`. Raises EncoderError if it is not installed."""
     try:
-        return packaged("nudenet", "320n.onnx")
+        return package_file("nudenet", "320n.onnx")
     except EncoderError:
         raise EncoderError(
             "signals.nsfw: true needs the model of the package nudenet, which is not installed:"

@@ -7,14 +7,14 @@ CleanVision and Data-Juicer.
 
 import numpy as np
 
-from pipelines.signals.scorer import Picture, PictureScorer, Values
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from store.tables.signals import SCORERS
 
 _LEVELS = np.arange(256)
 _NEAR_LEVELS = 9  # neighbouring grey levels that JPEG makes of one even surface
 
 
-def score(image: Picture) -> Values:
+def score(image: DecodedImage) -> Values:
     """Measured at 256 pixels on the short side, on the luma L, 0 to 255.
 
     - `image_animated`: 1 if there are more frames than the first, which is measured; else 0.
@@ -53,4 +53,4 @@ def laplacian_variance(luma: np.ndarray) -> float:
     return float(edges.var(dtype=np.float64))
 
 
-PIXELS = PictureScorer("image_pixels", SCORERS["image_pixels"].names, ("image_id", "image"), score)
+PIXELS = ImageScorer("image_pixels", SCORERS["image_pixels"].names, ("image_id", "image"), score)

@@ -10,7 +10,7 @@ from typing import Any
 from store.errors import EncoderError
 
 
-def session(path: Path) -> Any:
+def open_session(path: Path) -> Any:
     """Load a model into an onnxruntime session.
 
     It runs on the GPU if the package `onnxruntime-gpu` is installed, else on the CPU.
@@ -30,7 +30,7 @@ def session(path: Path) -> Any:
         raise EncoderError(f"{path}: onnxruntime cannot load it: {error}") from error
 
 
-def packaged(package: str, file: str) -> Path:
+def package_file(package: str, file: str) -> Path:
     """The path of a file in an installed package. The package is not imported.
 
     Args:

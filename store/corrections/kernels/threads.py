@@ -32,7 +32,7 @@ def spans(rows: int, size: int = DEVICE_SPAN_ROWS) -> Iterator[Span]:
         yield start, min(start + size, rows)
 
 
-def each(work: Callable[[Span], None], rows: int, x: Array) -> None:
+def for_each_span(work: Callable[[Span], None], rows: int, x: Array) -> None:
     """Call `work` once for every span of `rows` rows, in threads if `x` is a numpy array.
 
     Spans depend only on the number of rows, not on the machine, so results are the same on all
@@ -44,7 +44,7 @@ def each(work: Callable[[Span], None], rows: int, x: Array) -> None:
         return
     size = min(SPAN_ROWS, max(LEAST_SPAN_ROWS, -(-rows // LEAST_SPANS)))
     jobs = list(spans(rows, size))
-    threads = min(workers(), len(jobs))
+    threads = min(thread_count(), len(jobs))
     with one_blas_thread():
         if threads < 2:  # one BLAS thread is faster for small products, too
             for span in jobs:
@@ -55,7 +55,7 @@ def each(work: Callable[[Span], None], rows: int, x: Array) -> None:
                 pass
 
 
-def workers() -> int:
+def thread_count() -> int:
     """Number of threads to use: OMP_NUM_THREADS, which Ray sets for its actors, or all cores that
     this process may use."""
     limit = os.environ.get("OMP_NUM_THREADS", "")

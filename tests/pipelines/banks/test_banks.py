@@ -20,10 +20,10 @@ from store.errors import ConfigError, EncoderError, InputError, NotFoundError
 from store.search import query_log
 from store.search.query_log import QueryLog
 from store.tables import schema
-from store.tables.banks import Banks, check_encoders, describe
-from store.tables.staging import record
+from store.tables.banks import Banks, check_encoders, describe_banks
+from store.tables.staging import stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import CONFIG, DIM, ColourText, begin, picture
+from tests.helpers.corpus import CONFIG, DIM, ColourText, picture, write_config
 
 FINGERPRINTS = {"text": "colour-text@1", "image": "colour-image@1"}
 
@@ -37,7 +37,7 @@ def copied(squares: Workspace, tmp_path: Path) -> Path:
 
 
 def configure(root: Path, corrections: str, more: str = "") -> Workspace:
-    begin(root, f"{CONFIG}corrections: {{{corrections}}}\n{more}")
+    write_config(root, f"{CONFIG}corrections: {{{corrections}}}\n{more}")
     return Workspace.open(root)
 
 
@@ -59,7 +59,7 @@ def ledger(workspace: Workspace) -> list[dict]:
 
 
 def conserved_record(workspace: Workspace) -> dict:
-    row = record(workspace.tables, "banks")
+    row = stage_record(workspace.tables, "banks")
     assert row is not None
     assert row["input"] == row["kept"] + row["rejected"] + row["failed"]
     return row
@@ -104,7 +104,7 @@ def test_a_file_of_texts(copied: Path, squares: Workspace) -> None:
         ("queries.txt:106", "text.empty"),
         ("queries.txt:107", "text.bytes"),
     }
-    samples = record(workspace.tables, "decisions")
+    samples = stage_record(workspace.tables, "decisions")
     assert samples is not None
     assert conserved_record(workspace)["input"] == samples["kept"] + 108
     assert conserved_record(workspace)["failed"] == 2
@@ -115,7 +115,7 @@ def test_banks_are_described_for_the_release(copied: Path) -> None:
     workspace = configure(copied, "query_bank: [corpus, file], queries: queries.txt")
     banks = draw(workspace)
     table = workspace.tables.open("banks__colours")
-    description = json.loads(json.dumps(describe(table)))
+    description = json.loads(json.dumps(describe_banks(table)))
     assert description["version"] == table.version
     assert description["text"]["origin"] == "corpus + file:queries.txt"
     assert (
@@ -289,7 +289,7 @@ def test_queries_from_the_log(copied: Path, squares: Workspace) -> None:
     assert entries["bank.repeated"]["key"] == "30 text queries"
     assert "bank.held_out" in entries
     assert conserved_record(workspace)["rejected"] >= 40
-    assert describe(workspace.tables.open("banks__colours"))["text"]["origin"] == "log"
+    assert describe_banks(workspace.tables.open("banks__colours"))["text"]["origin"] == "log"
     assert staleness.stale(workspace, None) == ["gallery", "release"]
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from pipelines.banks.labelled_queries import MOST_MATES, Gallery, labelled_queries
 from store import corrections
-from store.arrays import vector_column
+from store.arrow import vector_column
 from store.corrections import Correction
 from store.tables.banks import Banks
 

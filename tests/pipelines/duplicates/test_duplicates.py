@@ -14,14 +14,14 @@ from assets.metadata import tables as metadata_tables
 from assets.table_checks import duplicates_sound
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.stage import find_duplicates
-from pipelines.policy.judge import gather, judge
+from pipelines.policy.judge import gather_evidence, judge
 from pipelines.stages.context import StageContext
 from store.config.policy import Policy
-from store.lineage import why
+from store.lineage import trace_record
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.workspace import Workspace
-from tests.helpers.corpus import begin
+from tests.helpers.corpus import write_config
 from tests.helpers.stages import curate
 
 CONFIG = """\
@@ -84,7 +84,7 @@ def duplicate_rows(workspace: Workspace) -> pa.Table:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("photos")
-    begin(root, CONFIG)
+    write_config(root, CONFIG)
     deliver_all(root)
     return curate(root)
 
@@ -112,17 +112,17 @@ def test_each_kind_is_found_with_its_survivor(corpus: Workspace) -> None:
     }
     assert duplicates_sound(corpus, "*")[1] == []
     assert metadata_tables.duplicates(corpus)["duplicates"]
-    details = {s.detail for s in why(corpus.tables, "text") if s.drop == "a"}
+    details = {s.detail for s in trace_record(corpus.tables, "text") if s.drop == "a"}
     edited = next(i for i, n in name.items() if n == "edited")
     assert any(d.startswith(f"is represented by {edited}, similarity 0.") for d in details)
     assert f"duplicate.text: {edited}, the limit is 0.7" in details
-    details = {s.detail for s in why(corpus.tables, "leaked")}
+    details = {s.detail for s in trace_record(corpus.tables, "leaked")}
     assert "decontamination.held-out: test-1" in details
 
 
 def test_a_sample_is_kept_if_a_policy_rejects_its_survivor(corpus: Workspace) -> None:
     def kept(policy: Policy) -> set[str]:
-        evidence = gather(corpus, [policy], ["id"])
+        evidence = gather_evidence(corpus, [policy], ["id"])
         ids = evidence.samples["id"].filter(pa.array(judge(evidence, policy).kept))
         return {names(corpus)[i.hex()] for i in ids.to_pylist()}
 
@@ -135,7 +135,7 @@ def test_a_sample_is_kept_if_a_policy_rejects_its_survivor(corpus: Workspace) ->
 def test_a_second_drop_compares_only_what_is_new_with_the_same_result(
     corpus: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin(tmp_path, CONFIG)
+    write_config(tmp_path, CONFIG)
     deliver_all(tmp_path)
     withheld = tmp_path / "a"
     shutil.move(tmp_path / "drops" / "a", withheld)

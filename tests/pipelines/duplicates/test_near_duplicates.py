@@ -13,7 +13,7 @@ from pipelines.duplicates import audio, semantic
 from pipelines.duplicates.images import copies, hamming
 from pipelines.duplicates.pair_joins import Pairs, equal_join
 from pipelines.duplicates.survivors import NearPairs, elect_survivors, rank_samples
-from pipelines.signals.decoded_image import open_picture
+from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.audio_fingerprint import Fingerprint
 from pipelines.signals.scorers.image_copies import CROPS, LOOK, score
 from tests.pipelines.duplicates.test_duplicates import scene
@@ -73,7 +73,7 @@ def measure_image(image: Image.Image, **options: object) -> tuple[np.ndarray, np
     """Hashes and thumbnail of an image that is saved and opened again."""
     out = io.BytesIO()
     image.save(out, **({"format": "PNG"} | options))
-    signals = score(open_picture(out.getvalue()))
+    signals = score(decode_reduced(out.getvalue()))
     hashes, thumbnail = (
         np.frombuffer(signals[n], np.uint8) for n in ("image_copies", "image_look")
     )

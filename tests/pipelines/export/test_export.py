@@ -19,7 +19,7 @@ from pipelines.export.stage import Options, export
 from pipelines.export.target_folder import STATE
 from store.tables import schema
 from store.tables.lance_tables import Tables
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
 from tests.helpers.exports import (
     CONFIG,
@@ -37,7 +37,11 @@ def test_a_webdataset_is_read_again_as_the_same_samples(corpus: Workspace, tmp_p
     out = tmp_path / "out"
     result = export(corpus, out, Options("webdataset", shard_samples=20))
     expected = kept_samples(corpus)
-    assert result.samples == expected.num_rows == (record(corpus.tables, "decisions") or {})["kept"]
+    assert (
+        result.samples
+        == expected.num_rows
+        == (stage_record(corpus.tables, "decisions") or {})["kept"]
+    )
     assert result.shards == 3
     assert [s["samples"] for s in summary(out)["shards"]] == [20, 20, result.samples - 40]
     assert summary(out)["drops"] == {"first": 49, "second": 6, "third": 1, "fourth": 2}

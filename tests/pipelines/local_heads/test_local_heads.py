@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from embedders.alignment.closed_form import ridge, whitened
+from embedders.alignment.closed_form import ridge_projection, whitened_projection
 from embedders.encoder import unit_rows
 from embedders.local import shared
 from embedders.local.image import LocalImage
@@ -69,10 +69,14 @@ def test_ridge_recovers_a_linear_map_and_respects_weights():
     x = rng.normal(size=(300, 20)) * rng.uniform(0.1, 9, 20) + 5
     y = (x - x.mean(0)) @ rng.normal(size=(20, 8))
     targets = unit_rows(y)
-    np.testing.assert_allclose((ridge(x, y, penalty=1e-6)(x) * targets).sum(1), 1, atol=1e-3)
+    np.testing.assert_allclose(
+        (ridge_projection(x, y, penalty=1e-6)(x) * targets).sum(1), 1, atol=1e-3
+    )
     contradictory = np.concatenate([y, -y])
     doubled, weights = np.concatenate([x, x]), np.repeat([1.0, 1e-3], 300)
-    cosines = (ridge(doubled, contradictory, penalty=1e-3, weights=weights)(x) * targets).sum(1)
+    cosines = (
+        ridge_projection(doubled, contradictory, penalty=1e-3, weights=weights)(x) * targets
+    ).sum(1)
     assert cosines.min() > 0.99
 
 
@@ -83,14 +87,14 @@ def test_whitening_equalises_the_variance_of_components():
     )
     spread = {}
     for power in (0.0, 1.0):
-        head = whitened(rows, 6, power=power)
+        head = whitened_projection(rows, 6, power=power)
         projected = rows @ head.tensors["weight"] + head.tensors["bias"]
         np.testing.assert_allclose(projected.mean(0), 0, atol=1e-2)
         spread[power] = projected.std(0).max() / projected.std(0).min()
     assert spread[0.0] > 1.8
     assert spread[1.0] < 1.05
     with pytest.raises(InputError, match="principal components"):
-        whitened(rows, 11)
+        whitened_projection(rows, 11)
 
 
 def test_chance_is_the_recall_of_random_rankings():

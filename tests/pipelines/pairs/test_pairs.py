@@ -20,7 +20,7 @@ from store import identity
 from store.config.policy import Policy
 from store.errors import ConfigError, NotFoundError
 from store.tables import schema
-from store.tables.staging import Counts, begin, publish, record
+from store.tables.staging import Counts, begin, publish, stage_record
 from store.workspace import Workspace
 from tests.helpers.paired_corpus import (
     configured,
@@ -82,14 +82,14 @@ def test_the_table_is_made_again_if_its_inputs_changed(corpus: Workspace) -> Non
     assert "pairs" in staleness.stale(corpus, None)
     measure_pairs(StageContext(corpus))
     assert "pairs" not in staleness.stale(corpus, None)
-    version, before = tables.version("pairs__trio"), record(tables, "pairs")
+    version, before = tables.version("pairs__trio"), stage_record(tables, "pairs")
     record_stages(corpus, ["a"], "2")  # read and embedded again, with equal results
     assert "pairs" in staleness.stale(corpus, None)
     measure_pairs(StageContext(corpus))
     assert "pairs" not in staleness.stale(corpus, None)
     assert tables.version("pairs__trio") == version
     assert before is not None
-    assert (record(tables, "pairs") or {})["output"] == before["output"]
+    assert (stage_record(tables, "pairs") or {})["output"] == before["output"]
     measure_pairs(StageContext(corpus, forced=True))
     assert tables.version("pairs__trio") > version
     assert "pairs" in staleness.stale(configured(corpus, bank=17), None)
@@ -145,10 +145,10 @@ def test_an_interrupted_run_is_resumed(
     monkeypatch.setattr(PairScorer, "score", failing)
     with pytest.raises(RuntimeError, match="power failure"):
         measure_pairs(StageContext(corpus))
-    assert record(corpus.tables, "pairs") is None
+    assert stage_record(corpus.tables, "pairs") is None
     measure_pairs(StageContext(corpus))
     assert sum(tile_sizes) == len(samples(120)) + 32
-    assert (record(corpus.tables, "pairs") or {})["resumed"] == 2
+    assert (stage_record(corpus.tables, "pairs") or {})["resumed"] == 2
     assert pair_rows(corpus).equals(pair_rows(undisturbed))
 
 

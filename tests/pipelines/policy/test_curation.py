@@ -11,11 +11,11 @@ from pipelines.samples.sample_row import sample_row
 from pipelines.samples.stage import UnitWork, ingest
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
-from store.lineage import why
+from store.lineage import trace_record
 from store.tables import schema
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, CONFIG, begin, deliver, picture
+from tests.helpers.corpus import COLOURS, CONFIG, deliver, picture, write_config
 from tests.helpers.stages import curate
 
 
@@ -36,14 +36,14 @@ def write_bad_records(drop: Path) -> dict[str, str]:
 
 
 def test_every_record_is_accounted_for(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     drop = tmp_path / "drops" / "a"
     deliver(drop, 30)
     expected = write_bad_records(drop)
     (drop / "again.png").write_bytes(picture(COLOURS["red"], 0))
     (drop / "again.txt").write_text("a red square number 0")
     workspace = curate(tmp_path)
-    row = record(workspace.tables, "samples", "a")
+    row = stage_record(workspace.tables, "samples", "a")
     assert row is not None
     assert row["input"] == 30 + len(expected) + 1
     assert (row["kept"], row["rejected"], row["failed"]) == (30, 1, len(expected))
@@ -61,7 +61,7 @@ def test_every_record_is_accounted_for(tmp_path: Path) -> None:
 
 
 def test_a_rerun_replaces_and_never_adds(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "a", 20)
     deliver(tmp_path / "drops" / "b", 10, first=100)
     workspace = curate(tmp_path)
@@ -90,7 +90,7 @@ def test_tables_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
     results = []
     for order in (("a", "b"), ("b", "a")):
         root = tmp_path / "".join(order)
-        begin(root)
+        write_config(root)
         for name in order:
             deliver(root / "drops" / name, 20, first=0 if name == "a" else 10)
             workspace = curate(root)
@@ -103,23 +103,23 @@ def test_tables_do_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
 
 
 def test_a_new_threshold_reruns_only_decisions(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "a", 10)
     (tmp_path / "drops" / "a" / "large.png").write_bytes(picture(COLOURS["red"], 999, side=100))
     workspace = curate(tmp_path)
     signals_version = workspace.tables.version("signals")
-    begin(tmp_path, CONFIG.replace("min: 16", "min: 50"))
+    write_config(tmp_path, CONFIG.replace("min: 16", "min: 50"))
     workspace = Workspace.open(tmp_path)
     decide(StageContext(workspace))
     assert workspace.tables.version("signals") == signals_version
     kept = workspace.tables.scan("decisions", schema.DECISIONS, where="keep").num_rows
     assert kept == 1
-    details = {(s.stage, s.outcome): s.detail for s in why(workspace.tables, "red-0000")}
+    details = {(s.stage, s.outcome): s.detail for s in trace_record(workspace.tables, "red-0000")}
     assert details["decisions", "rejected"] == "image_min_side.min: 24, the limit is 50"
 
 
 def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     drop = tmp_path / "drops" / "a"
     deliver(drop, 1200)  # three units
     workspace = Workspace.open(tmp_path)
@@ -136,7 +136,7 @@ def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     delivered = staleness.drops(workspace)["a"]
     with pytest.raises(Exception, match="interrupted"):
         ingest(StageContext(workspace, delivered))
-    assert record(workspace.tables, "samples", "a") is None
+    assert stage_record(workspace.tables, "samples", "a") is None
     assert not workspace.tables.exists("samples")
     monkeypatch.undo()
     real, read_again = sample_row, list[str]()
@@ -148,19 +148,19 @@ def test_an_interrupted_ingest_resumes(tmp_path: Path, monkeypatch: pytest.Monke
     counts = ingest(StageContext(workspace, delivered))
     assert counts.kept == counts.input == 1200
     assert len(ids(workspace)) == 1200
-    row = record(workspace.tables, "samples", "a")
+    row = stage_record(workspace.tables, "samples", "a")
     assert row is not None
     assert row["resumed"] == 2
     assert len(read_again) == (176 if started[-1] == "files-000002" else 512)
 
 
 def test_a_drop_that_cannot_be_read_does_not_affect_others(tmp_path: Path) -> None:
-    begin(tmp_path)
+    write_config(tmp_path)
     deliver(tmp_path / "drops" / "a", 5)
     tar = tmp_path / "drops" / "b.tar"
     tar.write_bytes(b"not a tar file" * 100)
     workspace = curate(tmp_path)
-    row = record(workspace.tables, "samples", "b")
+    row = stage_record(workspace.tables, "samples", "b")
     assert row is not None
     assert (row["input"], row["kept"], row["failed"]) == (1, 0, 1)
     assert len(ids(workspace)) == 5

@@ -15,7 +15,7 @@ from pipelines.policy import duplicate_index
 from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
 from pipelines.policy.quotas import draw_numbers
-from pipelines.policy.row_rules import hash_of, policy_hash, prefilter, row_tests
+from pipelines.policy.row_rules import policy_hash, prefilter, row_tests, tests_hash
 from pipelines.policy.signal_columns import take_rows
 from store import identity
 from store.config import presets
@@ -246,15 +246,15 @@ def _number(identity_: str, salt: int) -> int:
 
 def test_drawn_numbers_are_uniform_and_uncorrelated() -> None:
     text = pa.array([_id(n) for n in range(5000)])
-    ids = identity.words(identity.pack(text))
-    assert identity.unpack(identity.pack(text.slice(7, 20))).equals(text.slice(7, 20))
+    ids = identity.id_words(identity.pack_ids(text))
+    assert identity.unpack_ids(identity.pack_ids(text.slice(7, 20))).equals(text.slice(7, 20))
     one, other = draw_numbers(ids, 1) / 2**32, draw_numbers(ids, 2) / 2**32
     assert abs(one.mean() - 0.5) < 0.02
     assert abs(np.histogram(one, 10, (0, 1))[0] - 500).max() < 120
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.06
     for bad in ("short", "x" * 32, None):
         with pytest.raises(InvariantError, match="32 hex characters"):
-            identity.pack(pa.array([_id(1), bad]))
+            identity.pack_ids(pa.array([_id(1), bad]))
 
 
 def test_the_threshold_of_a_quota_names_the_group() -> None:
@@ -290,8 +290,8 @@ def test_hashes_change_only_with_what_they_are_of() -> None:
     def same(changed: dict) -> tuple[bool, bool, bool]:
         other = Policy.model_validate(changed)
         return (
-            hash_of(prefilter(other)) == hash_of(prefilter(policy)),
-            hash_of(row_tests(other)) == hash_of(row_tests(policy)),
+            tests_hash(prefilter(other)) == tests_hash(prefilter(policy)),
+            tests_hash(row_tests(other)) == tests_hash(row_tests(policy)),
             policy_hash(other) == policy_hash(policy),
         )
 

@@ -11,15 +11,15 @@ import pytest
 
 from pipelines.decisions.stage import decide
 from pipelines.policy import duplicate_index
-from pipelines.policy.judge import gather
+from pipelines.policy.judge import gather_evidence
 from pipelines.policy.signal_columns import measured
-from pipelines.policy.whatif import changed_policy, compare
+from pipelines.policy.whatif import changed_policy, compare_policies
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
 from store.config.policy import Policy
 from store.errors import ConfigError, InputError, NotFoundError
-from store.lineage import why
+from store.lineage import trace_record
 from store.tables import schema
 from store.tables.stages import EVERY_DROP
 from store.tables.staging import Counts, begin, publish
@@ -65,7 +65,7 @@ def publish_rows(
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("judged")
-    helper_corpus.begin(root, CONFIG)
+    helper_corpus.write_config(root, CONFIG)
     workspace = Workspace.open(root)
     samples = rows()
     for drop in "ba":
@@ -101,35 +101,37 @@ def test_columns_of_three_tables_are_joined_by_sample(corpus: Workspace) -> None
 
 
 def test_an_empty_corpus_has_no_rows(tmp_path: Path) -> None:
-    helper_corpus.begin(tmp_path, CONFIG)
+    helper_corpus.write_config(tmp_path, CONFIG)
     workspace = Workspace.open(tmp_path)
     assert measured(workspace, ["text_language", "source", "text_image_rank"]).num_rows == 0
     with pytest.raises(
         NotFoundError, match=r"policy names text_image_cosine, but .* in the space 'colours' yet"
     ):
-        compare(workspace)
-    assert compare(with_policy(workspace, {"sample": {"share": 0.5}})).total == 0
+        compare_policies(workspace)
+    assert compare_policies(with_policy(workspace, {"sample": {"share": 0.5}})).total == 0
 
 
 def test_the_cached_index_is_used_only_for_its_tables(corpus: Workspace, tmp_path: Path) -> None:
     shutil.copytree(corpus.root, tmp_path / "copy")
     workspace = Workspace.open(tmp_path / "copy")
     changes = "image_min_side.min=0", "image_aesthetic.keep_top=0.4"
-    expected = compare(workspace, changes, by="text_language")
+    expected = compare_policies(workspace, changes, by="text_language")
     assert duplicate_index.read_cache(workspace.tables) is None
     decide(StageContext(workspace))
     policies = [changed_policy(workspace.config, changes)]
-    assert "id" not in gather(workspace, policies).samples.column_names  # ids are not needed
-    assert compare(workspace, changes, by="text_language") == expected
+    assert (
+        "id" not in gather_evidence(workspace, policies).samples.column_names
+    )  # ids are not needed
+    assert compare_policies(workspace, changes, by="text_language") == expected
     (file,) = Path(workspace.tables.root).glob("_lost*")
     content = file.read_bytes()
     for broken in (content[: len(content) // 2], b"", b"ARROW1"):
         file.write_bytes(broken)
-        assert compare(workspace, changes, by="text_language") == expected
+        assert compare_policies(workspace, changes, by="text_language") == expected
     file.write_bytes(content)
     publish_rows(workspace, "duplicates", schema.DUPLICATES, [], EVERY_DROP)
     assert duplicate_index.read_cache(workspace.tables) is None
-    assert "duplicate.image" not in compare(workspace, changes).rejected
+    assert "duplicate.image" not in compare_policies(workspace, changes).rejected
 
 
 def test_decisions_follow_the_three_phases(corpus: Workspace) -> None:
@@ -149,12 +151,12 @@ def test_decisions_follow_the_three_phases(corpus: Workspace) -> None:
     }
     assert by_rule["image_min_side.min"] == 8
     assert by_rule["duplicate.image"] == 3
-    (lost,) = [s for s in why(workspace.tables, "9") if s.stage == "decisions"]
+    (lost,) = [s for s in trace_record(workspace.tables, "9") if s.stage == "decisions"]
     assert lost.detail.startswith("image_aesthetic.keep_top: 1.125, the limit is ")
 
 
 def test_changes_are_counted_by_rule_and_by_group(corpus: Workspace) -> None:
-    comparison = compare(
+    comparison = compare_policies(
         corpus, ("image_aesthetic.keep_top=0.5", "image_min_side.min="), by="source"
     )
     assert comparison.total == COUNT
@@ -166,10 +168,10 @@ def test_changes_are_counted_by_rule_and_by_group(corpus: Workspace) -> None:
         *comparison.kept,
     ]
     assert set(comparison.groups) == {f"{n}.tar" for n in range(4)}
-    assert None in compare(corpus, by="text_language").groups
+    assert None in compare_policies(corpus, by="text_language").groups
     with pytest.raises(InputError, match="allowed: drop, source, image_format"):
-        compare(corpus, by="text_chars")
-    capped = compare(corpus, ("caps.drop=2", "sample.count=3", "sample.seed=7"))
+        compare_policies(corpus, by="text_chars")
+    capped = compare_policies(corpus, ("caps.drop=2", "sample.count=3", "sample.seed=7"))
     assert capped.kept[1] == 3
     assert set(capped.rejected) >= {"caps.drop", "sample.count"}
 

@@ -21,12 +21,12 @@ from store.config import corrections
 from store.search import query_log
 from store.search.query_log import QueryLog
 from store.tables import releases
-from store.tables.banks import describe
-from store.tables.drift import last_measured
-from store.tables.staging import record
+from store.tables.banks import describe_banks
+from store.tables.drift import latest_drift
+from store.tables.staging import stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, CONFIG, DIM, ColourText, begin, deliver
-from tests.helpers.stages import make
+from tests.helpers.corpus import COLOURS, CONFIG, DIM, ColourText, deliver, write_config
+from tests.helpers.stages import make_stale_stages
 from tests.orchestration.test_cli import isotrope
 
 FINGERPRINTS = {"text": "colour-text@1", "image": "colour-image@1"}
@@ -39,8 +39,8 @@ def released(squares: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     root = tmp_path_factory.mktemp("released")
     shutil.copytree(squares.root / "tables", root / "tables")
     shutil.copytree(squares.root / "drops", root / "drops")
-    begin(root, CONFIG + LOGGED)
-    make(Workspace.open(root))
+    write_config(root, CONFIG + LOGGED)
+    make_stale_stages(Workspace.open(root))
     return root
 
 
@@ -103,8 +103,8 @@ def test_queries_of_another_kind_drift(workspace: Workspace) -> None:
     assert measured.drifted is True
     assert measured.low is not None
     assert measured.low > measured.bound
-    release = releases.latest(workspace.tables)
-    stored = by_direction(last_measured(workspace.tables, release))["text->image"]
+    release = releases.latest_release(workspace.tables)
+    stored = by_direction(latest_drift(workspace.tables, release))["text->image"]
     assert stored == measured
     output = isotrope("drift", "--corpus", workspace.root)
     assert "drifted" in output
@@ -145,8 +145,8 @@ def execute(opened: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInP
 
 def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> None:
     tables = workspace.tables
-    before = releases.latest(tables)
-    banks = describe(tables.open("banks__colours"))
+    before = releases.latest_release(tables)
+    banks = describe_banks(tables.open("banks__colours"))
     with dagster_home.instance(workspace) as opened:
         assert "0 queries logged since" in tick(workspace, opened).skip_message
         log_queries(workspace, narrow_queries(1_200))
@@ -164,9 +164,9 @@ def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> Non
         assert tick(workspace, opened).run_key == refit.run_key
         execute(opened, refit)
 
-        after = releases.latest(tables)
+        after = releases.latest_release(tables)
         assert after.number == before.number + 1
-        banks_after = describe(tables.open("banks__colours"))
+        banks_after = describe_banks(tables.open("banks__colours"))
         assert banks_after["text"]["origin"] == "log"
         assert banks_after["text"]["digest"] != banks["text"]["digest"]
         assert banks_after["image"] == banks["image"]
@@ -178,20 +178,20 @@ def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> Non
 
 
 def test_a_refit_with_unchanged_banks_makes_no_release(workspace: Workspace) -> None:
-    before = releases.latest(workspace.tables).number
-    first = record(workspace.tables, "banks")
+    before = releases.latest_release(workspace.tables).number
+    first = stage_record(workspace.tables, "banks")
     with dagster_home.instance(workspace) as opened:
         definitions.resolve_job_def("refit").execute_in_process(instance=opened)
-    again = record(workspace.tables, "banks")
+    again = stage_record(workspace.tables, "banks")
     assert first is not None
     assert again is not None
     assert again["published_at"] > first["published_at"]  # drawn again
-    assert releases.latest(workspace.tables).number == before
+    assert releases.latest_release(workspace.tables).number == before
 
 
 def test_a_dagster_schedule_deletes_old_rows_of_the_log(workspace: Workspace) -> None:
     log_queries(workspace, usual_queries(10))
-    begin(workspace.root, CONFIG + LOGGED.replace("{}", "{keep_rows: 4}"))
+    write_config(workspace.root, CONFIG + LOGGED.replace("{}", "{keep_rows: 4}"))
     workspace = Workspace.open(workspace.root)
     with dagster_home.instance(workspace) as opened:
         context = dg.build_schedule_context(instance=opened, resources={"corpus": workspace})

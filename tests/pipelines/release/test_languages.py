@@ -81,7 +81,7 @@ def test_captions_come_from_the_meta_of_the_test_samples(squares: Workspace, ban
 
 
 def test_a_release_has_figures_by_language(squares: Workspace):
-    evaluation = releases.latest(squares.tables).evaluation
+    evaluation = releases.latest_release(squares.tables).evaluation
     figures = evaluation["text->image"]["languages"]
     assert "languages" not in evaluation["image->text"]
     assert set(figures["queries"]) == {"en", "de", "pt_BR"}

@@ -24,7 +24,7 @@ NAME, NNN = "text->image", {"alpha": 0.75, "k": 16}
 @pytest.fixture
 def forced(squares: Workspace) -> Release:
     """The release of `squares` as if nnn had been chosen; it is not published."""
-    last = releases.latest(squares.tables)
+    last = releases.latest_release(squares.tables)
     direction = replace(last.directions[NAME], method="nnn", params=NNN)
     return replace(last, directions={NAME: direction})
 
@@ -67,9 +67,9 @@ def test_the_bank_holds_the_test_queries_and_the_protocol_is_transductive(square
 
 
 def test_stored_figures_stay_inductive(squares, forced):
-    before = releases.listed(squares.tables)
+    before = releases.list_releases(squares.tables)
     evaluate_transductive(squares.tables, forced)
-    assert releases.listed(squares.tables) == before
+    assert releases.list_releases(squares.tables) == before
     assert {f["protocol"] for f in forced.evaluation.values()} == {"inductive"}
 
 

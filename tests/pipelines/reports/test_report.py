@@ -211,7 +211,7 @@ TRIED = [
 
 
 def test_intervals_languages_and_plots_are_shown_if_there_are_any(released):
-    last = releases.latest(released.tables)
+    last = releases.latest_release(released.tables)
     found = dict(last.evaluation["image->text"])
     found["intervals"] = {"raw": {"r@1": {"mean": 0.1, "low": 0.05, "high": 0.15}}}
     found |= {"protocol": "inductive", "alignment": 1.25, "similarities": dict.fromkeys(

@@ -13,7 +13,7 @@ from store.config.sources import Errors
 from store.errors import BudgetError, NotFoundError
 from store.tables import schema
 from store.tables.lance_tables import Tables
-from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, record
+from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, stage_record
 from store.workspace import Workspace
 from tests.helpers.rubbish import picture, tar_bytes
 
@@ -49,12 +49,12 @@ def test_a_drop_over_its_budget_is_not_published_and_resumes(tmp_path: Path) -> 
     assert "8 image.broken, such as 0-cut0 in 0.tar" in message
     assert "2 image.format, such as big in 0.tar" in message
     assert "errors.most" in message
-    assert record(workspace.tables, "samples", "a") is None
+    assert stage_record(workspace.tables, "samples", "a") is None
     with pytest.raises(NotFoundError):
         workspace.tables.open("samples")
     counts = ingest_drop(corpus(tmp_path, "{most: 0.5, least: 3}"))
     assert (counts.input, counts.kept, counts.failed) == (22, 12, 10)
-    row = record(workspace.tables, "samples", "a")
+    row = stage_record(workspace.tables, "samples", "a")
     assert row is not None
     assert row["resumed"] == 2
 

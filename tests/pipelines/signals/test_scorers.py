@@ -18,20 +18,20 @@ from store.errors import NotFoundError
 from store.tables import schema, signals
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG
-from tests.helpers.corpus import begin as configure
+from tests.helpers.corpus import write_config as configure
 
 
 def test_scorers_give_the_columns_that_are_declared() -> None:
     names = [n for n, declared in signals.SCORERS.items() if not declared.optional]
-    assert [s.name for s in registry.ALWAYS] == names
-    given_columns = [c for s in registry.ALWAYS for c in s.gives]
+    assert [s.name for s in registry.DEFAULT_SCORERS] == names
+    given_columns = [c for s in registry.DEFAULT_SCORERS for c in s.gives]
     optional = {"image_nsfw", "audio_speech", "image_aesthetic", "image_watermark", "image_class"}
     assert len(given_columns) == len(set(given_columns))
     declared_columns = schema.SIGNAL_TYPES.keys() | schema.FINGERPRINT_TYPES.keys()
     assert set(given_columns) == declared_columns - optional
-    for scorer in registry.ALWAYS:
+    for scorer in registry.DEFAULT_SCORERS:
         assert set(scorer.reads) <= set(schema.SAMPLES.names)
-    for scorer in (*registry.ALWAYS, image_nsfw.nsfw(None), audio_speech.SPEECH):
+    for scorer in (*registry.DEFAULT_SCORERS, image_nsfw.nsfw(None), audio_speech.SPEECH):
         assert scorer.gives == signals.SCORERS[scorer.name].names
     model = Classifier(model="onnx:model.onnx")
     configured = Signals.model_validate({"aesthetic": model, "watermark": model, "class": model})

@@ -8,9 +8,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.signals.decoded_audio import measure_sound
-from pipelines.signals.registry import ALWAYS
-from pipelines.signals.scorer import SoundScorer
+from pipelines.signals.decoded_audio import measure_audio
+from pipelines.signals.registry import DEFAULT_SCORERS
+from pipelines.signals.scorer import AudioScorer
 from pipelines.signals.scorers import (
     audio_bandwidth,
     audio_fingerprint,
@@ -20,7 +20,7 @@ from pipelines.signals.scorers import (
 )
 from pipelines.signals.scorers.audio_fingerprint import similarity
 
-AUDIO_SCORERS = [s for s in ALWAYS if isinstance(s, SoundScorer)]
+AUDIO_SCORERS = [s for s in DEFAULT_SCORERS if isinstance(s, AudioScorer)]
 RATE = 48_000
 
 
@@ -35,7 +35,7 @@ def encoded(sound: np.ndarray, rate: int = RATE, format: str = "WAV", **options)
     return out.getvalue()
 
 
-def measure(scorer: SoundScorer, sound: np.ndarray, rate: int = RATE, block: int = 10_000) -> dict:
+def measure(scorer: AudioScorer, sound: np.ndarray, rate: int = RATE, block: int = 10_000) -> dict:
     """The values of one scorer, which gets `block` frames at a time."""
     sound = np.atleast_2d(np.asarray(sound, np.float32).T).T
     meter = scorer.start(rate, sound.shape[1])
@@ -141,7 +141,7 @@ def music(seed: int, seconds: float = 10, rate: int = 44_100) -> np.ndarray:
 
 
 def fingerprint(data: bytes) -> bytes:
-    values, failures = measure_sound(data, [audio_fingerprint.FINGERPRINT])
+    values, failures = measure_audio(data, [audio_fingerprint.FINGERPRINT])
     assert not failures
     return values["audio_fingerprint"]
 
@@ -244,8 +244,8 @@ def test_a_scorer_that_raises_leaves_the_values_of_the_others() -> None:
         def add(self, block: np.ndarray) -> None:
             raise ZeroDivisionError("failing")
 
-    bad = SoundScorer("bad", ("audio_speech",), ("audio",), lambda rate, channels: Failing())
-    values, failures = measure_sound(encoded(sine(1, -6)), [bad, *AUDIO_SCORERS])
+    bad = AudioScorer("bad", ("audio_speech",), ("audio",), lambda rate, channels: Failing())
+    values, failures = measure_audio(encoded(sine(1, -6)), [bad, *AUDIO_SCORERS])
     assert set(failures) == {"bad"}
     assert values["audio_loudness"] == pytest.approx(-9, abs=0.2)
     assert "audio_speech" not in values

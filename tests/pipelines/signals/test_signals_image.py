@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageEnhance
 
-from pipelines.signals.decoded_image import measure_picture, open_picture
-from pipelines.signals.scorer import Picture
+from pipelines.signals.decoded_image import decode_reduced, measure_image
+from pipelines.signals.scorer import DecodedImage
 from pipelines.signals.scorers import image_hash, image_pixels
 from pipelines.signals.scorers.image_classifier import classifier
 from store.config.signals import Classifier
@@ -44,7 +44,7 @@ LUMA = hnp.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 @given(LUMA)
 def test_pixel_signals_equal_the_formulas(luma: np.ndarray) -> None:
-    signals = image_pixels.score(Picture(Image.fromarray(luma).convert("RGB"), animated=False))
+    signals = image_pixels.score(DecodedImage(Image.fromarray(luma).convert("RGB"), animated=False))
     values = luma.astype(np.float64)
     assert signals["image_brightness"] == pytest.approx(values.mean() / 255, abs=1e-9)
     assert signals["image_contrast"] == pytest.approx(values.std() / 255, abs=1e-9)
@@ -66,9 +66,11 @@ def test_a_blurred_image_is_less_sharp_and_a_flat_image_is_uniform() -> None:
     sharp = scene(1)
     small = sharp.resize((64, 48), Image.Resampling.BILINEAR)
     blurred = small.resize(sharp.size, Image.Resampling.BILINEAR)
-    signals = [image_pixels.score(open_picture(encoded(i))) for i in (sharp, blurred)]
+    signals = [image_pixels.score(decode_reduced(encoded(i))) for i in (sharp, blurred)]
     assert signals[0]["image_sharpness"] > 3 * signals[1]["image_sharpness"]
-    flat = image_pixels.score(open_picture(encoded(Image.new("RGB", (80, 60), (9, 99, 9)), "JPEG")))
+    flat = image_pixels.score(
+        decode_reduced(encoded(Image.new("RGB", (80, 60), (9, 99, 9)), "JPEG"))
+    )
     assert (flat["image_uniformity"], flat["image_sharpness"]) == (1.0, 0.0)
     assert signals[0]["image_uniformity"] < 0.2
 
@@ -79,13 +81,13 @@ def test_only_animations_are_animated() -> None:
         options = {"append_images": frames[1:], "save_all": True}
         moving = encoded(frames[0], format, **options)
         still = encoded(frames[0], format)
-        assert [open_picture(d).animated for d in (moving, still)] == [True, False], format
-    assert not open_picture(picture("JPEG")).animated
+        assert [decode_reduced(d).animated for d in (moving, still)] == [True, False], format
+    assert not decode_reduced(picture("JPEG")).animated
 
 
 @pytest.mark.parametrize("size", [(5000, 300), (300, 5000), (2, 3000), (20, 10), (256, 256)])
 def test_images_are_measured_at_one_size(size: tuple[int, int]) -> None:
-    width, height = open_picture(encoded(Image.new("RGB", size))).rgb.size
+    width, height = decode_reduced(encoded(Image.new("RGB", size))).rgb.size
     assert min(width, height) <= 256
     assert max(width, height) <= 1024
     assert width <= size[0]
@@ -96,7 +98,7 @@ def test_images_are_measured_at_one_size(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_images_are_measured_upright(orientation: int) -> None:
-    upright = open_picture(with_orientation(orientation, "JPEG", (40, 20)))
+    upright = decode_reduced(with_orientation(orientation, "JPEG", (40, 20)))
     assert upright.rgb.size == ((20, 40) if orientation >= 5 else (40, 20))
 
 
@@ -104,7 +106,7 @@ def test_images_are_measured_upright(orientation: int) -> None:
 
 
 def pdq(data: bytes) -> np.ndarray:
-    return np.frombuffer(image_hash.score(open_picture(data))["image_pdq"], np.uint8)
+    return np.frombuffer(image_hash.score(decode_reduced(data))["image_pdq"], np.uint8)
 
 
 def distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -140,7 +142,7 @@ def test_distances_count_bits() -> None:
 
 
 def test_a_featureless_image_has_quality_0() -> None:
-    signals = image_hash.score(open_picture(encoded(Image.new("RGB", (50, 50), "white"))))
+    signals = image_hash.score(decode_reduced(encoded(Image.new("RGB", (50, 50), "white"))))
     assert signals["image_pdq_quality"] == 0
     assert len(signals["image_pdq"]) == 32
 
@@ -159,7 +161,7 @@ def test_a_classifier_from_a_file(tmp_path) -> None:
     config = Classifier(model=f"timm/test_vit:{weights}", output=1, activation="softmax", side=160)
     scorer = classifier("image_watermark", config, config.path(tmp_path))
     image = scene(4, (256, 256))
-    value = scorer.score(Picture(image, animated=False))["image_watermark"]
+    value = scorer.score(DecodedImage(image, animated=False))["image_watermark"]
     small = np.asarray(image.resize((160, 160), Image.Resampling.BICUBIC), np.float32) / 255
     normal = (small - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
     with torch.inference_mode():
@@ -167,21 +169,19 @@ def test_a_classifier_from_a_file(tmp_path) -> None:
     assert value == pytest.approx(float(output.softmax(1)[0, 1]), abs=1e-5)
     beyond = classifier("image_class", config.model_copy(update={"output": 3}), weights)
     with pytest.raises(EncoderError, match="there is no 3"):
-        beyond.score(Picture(image, animated=False))
+        beyond.score(DecodedImage(image, animated=False))
 
 
 def test_a_file_that_is_no_model_is_an_encoder_error(tmp_path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no model")
     config = Classifier(model="onnx:x.onnx")
-    _, failures = measure_picture(
-        picture(), [classifier("image_class", config, tmp_path / "x.onnx")]
-    )
+    _, failures = measure_image(picture(), [classifier("image_class", config, tmp_path / "x.onnx")])
     assert isinstance(failures["image_class"], EncoderError)
 
 
 @settings(max_examples=30)
 @given(st.binary(max_size=60))
 def test_every_scorer_fails_for_bytes_that_are_no_image(data: bytes) -> None:
-    values, failures = measure_picture(data, [image_pixels.PIXELS, image_hash.HASH])
+    values, failures = measure_image(data, [image_pixels.PIXELS, image_hash.HASH])
     assert not values
     assert set(failures) == {"image_pixels", "image_hash"}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines.samples.stage import ingest
-from pipelines.signals.scorer import Picture
+from pipelines.signals.scorer import DecodedImage
 from pipelines.signals.scorers import image_nsfw
 from pipelines.signals.stage import measure
 from pipelines.stages import run_keys, staleness
@@ -17,7 +17,7 @@ from store.errors import EncoderError, NotFoundError
 from store.tables import schema
 from store.workspace import Workspace
 from tests.helpers import detector
-from tests.helpers.corpus import CONFIG, begin, deliver
+from tests.helpers.corpus import CONFIG, deliver, write_config
 from tests.pipelines.signals.test_signals_image import scene
 
 NUDE = {"BUTTOCKS_EXPOSED", "ANUS_EXPOSED"} | {
@@ -31,7 +31,7 @@ def test_the_nsfw_model_sees_what_its_package_shows_it() -> None:
     bgr = np.ascontiguousarray(np.asarray(image)[..., ::-1])
     theirs, *_ = nudenet.nudenet._read_image(bgr)
     np.testing.assert_allclose(image_nsfw.network_input(image), theirs, atol=1e-6)
-    score = image_nsfw.nsfw(None).score(Picture(image, animated=False))["image_nsfw"]
+    score = image_nsfw.nsfw(None).score(DecodedImage(image, animated=False))["image_nsfw"]
     found = nudenet.NudeDetector().detect(bgr)
     exposed = [f["score"] for f in found if f["class"] in NUDE]
     assert exposed, "a scene is needed in which the model sees something"
@@ -57,13 +57,13 @@ def test_the_nsfw_signal_is_the_highest_probability_of_an_exposed_part(
     blue_green_red = np.asarray(square, np.float32).transpose(2, 0, 1)[None, ::-1] / 255
     np.testing.assert_allclose(image_nsfw.network_input(image), blue_green_red, atol=1e-6)
     expected = detector.answers(filters, blue_green_red)[EXPOSED].max()
-    score = image_nsfw.nsfw(tmp_path / "nsfw.onnx").score(Picture(image, animated=False))
+    score = image_nsfw.nsfw(tmp_path / "nsfw.onnx").score(DecodedImage(image, animated=False))
     assert score["image_nsfw"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_nsfw_model_of_another_signature_is_refused(tmp_path: Path) -> None:
     detector.save_detector(tmp_path / "few.onnx", detector.weights()[:9])
-    shown = Picture(scene(3, (64, 64)), animated=False)
+    shown = DecodedImage(scene(3, (64, 64)), animated=False)
     with pytest.raises(EncoderError, match=r"returns the shape \(1, 9, 100\); expected \(1, 22,"):
         image_nsfw.nsfw(tmp_path / "few.onnx").score(shown)
     detector.save_detector(tmp_path / "small.onnx", detector.weights(), side=224)
@@ -107,7 +107,7 @@ def test_a_corpus_that_needs_nudenet_names_it_and_its_licence(
 
 def corpus(root: Path, nsfw: str) -> Workspace:
     """A corpus of three pictures, read and not measured; `nsfw` is corpus.yaml's setting."""
-    begin(root, CONFIG + f"signals: {{nsfw: {nsfw}}}\n")
+    write_config(root, CONFIG + f"signals: {{nsfw: {nsfw}}}\n")
     deliver(root / "drops" / "a", 3)
     workspace = Workspace.open(root)
     ingest(StageContext(workspace, staleness.drops(workspace)["a"]))

@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from pipelines.engine import ray_tasks
 from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
-from pipelines.signals.scorer import BatchScorer, PictureScorer, Scorer
-from pipelines.signals.stage import cut, measure
+from pipelines.signals.scorer import BatchScorer, ImageScorer, Scorer
+from pipelines.signals.stage import active, cut, measure
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
 from store.config.engine import Ray
-from store.lineage import why
+from store.lineage import trace_record
 from store.tables import schema, signals
 from store.tables.lance_tables import Tables
 from store.tables.signals import ScorerColumns
-from store.tables.staging import begin, record
+from store.tables.staging import begin, stage_record
 from store.workspace import Workspace
 from tests.helpers.corpus import COLOURS, deliver, picture
-from tests.helpers.corpus import begin as configure
+from tests.helpers.corpus import write_config as configure
 from tests.helpers.rubbish import tone
 from tests.helpers.units import ROW, Deadly
 
@@ -43,7 +43,7 @@ def counted(scorer: Scorer) -> Scorer:
             return plain(batch)
 
         return replace(scorer, score=by_rows)
-    assert isinstance(scorer, PictureScorer)
+    assert isinstance(scorer, ImageScorer)
     one = scorer.score
 
     def by_part(part):
@@ -61,7 +61,7 @@ def scorers(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScorerColumns]:
     monkeypatch.setattr(run_keys, "SCORERS", scorers)
 
     def active(*_) -> tuple[Scorer, ...]:
-        return tuple(counted(s) for s in registry.ALWAYS if s.name in scorers)
+        return tuple(counted(s) for s in registry.DEFAULT_SCORERS if s.name in scorers)
 
     monkeypatch.setattr(stage, "active", active)
     CALLS.clear()
@@ -188,7 +188,7 @@ def test_a_scorer_that_raises_fails_only_for_that_sample(
     tmp_path: Path, scorers: dict[str, ScorerColumns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = read_drop(tmp_path)
-    used = stage.active()
+    used = active()
 
     def failing(batch: pa.RecordBatch):
         if "the same picture again" in batch["text"].to_pylist():
@@ -215,7 +215,7 @@ def test_a_scorer_that_raises_fails_only_for_that_sample(
     assert (
         sum(row["text_chars"] is None for row in rows.values()) == 2
     )  # this one, and the recording
-    story = [s for s in why(workspace.tables, "again") if s.stage == "signals"]
+    story = [s for s in trace_record(workspace.tables, "again") if s.stage == "signals"]
     assert [(s.outcome, s.detail) for s in story] == [
         ("unmeasured", "signals.text_length: ValueError: not that one")
     ]
@@ -260,7 +260,7 @@ def test_ray_measures_what_beam_measures(
         path.write_text(path.read_text() + f"engine: {{signals: {engine}}}\n")
         measure(StageContext(Workspace.open(workspace.root), "a"))
         results.append(table(workspace))
-        row = record(workspace.tables, "signals", "a")
+        row = stage_record(workspace.tables, "signals", "a")
         assert row is not None
         assert (row["input"], row["kept"]) == (11, 11)
     assert results[0] == results[1]

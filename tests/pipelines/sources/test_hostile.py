@@ -12,7 +12,7 @@ from pipelines.sources.read import count_records
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.config.limits import Limits
-from store.lineage import why
+from store.lineage import trace_record
 from store.workspace import Workspace
 from tests.helpers.planted import gif_of, plant_folder, plant_lines, plant_table, plant_tar
 from tests.helpers.rubbish import bad_rules, gzipped, read_items, shard, tar_bytes
@@ -53,9 +53,9 @@ def test_every_record_of_a_hostile_drop_is_accounted_for(tmp_path: Path) -> None
         for key, rule in expected.items():
             assert rules.pop((name, key)).startswith(rule), (name, key)
     assert rules == {}
-    for name in expected_rules:  # one in nine, since each `why` scans every table
+    for name in expected_rules:  # one in nine, since each `trace_record` scans every table
         for key, rule in list(expected_rules[name].items())[::9]:
-            steps = [s for s in why(workspace.tables, key) if s.drop == name]
+            steps = [s for s in trace_record(workspace.tables, key) if s.drop == name]
             assert [(s.stage, s.outcome in ("failed", "rejected")) for s in steps] == [
                 ("samples", True)
             ]

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import isotrope
 from embedders.corpus_space import corpus_space
 from embedders.encoder import unit_rows
-from embedders.spaces import in_order, open_space
+from embedders.spaces import alignment_steps, open_space
 from orchestration import jobs
 from orchestration.cli.main import main
 from pipelines.stages import staleness
@@ -18,10 +18,18 @@ from pipelines.vectors.align import align_space
 from pipelines.vectors.stage import embed
 from store.errors import EncoderError, InputError, NotAlignedError
 from store.tables.stages import BY_DROP
-from store.tables.staging import record
+from store.tables.staging import stage_record
 from store.workspace import Workspace
-from tests.helpers.corpus import COLOURS, CONFIG, DIM, ColourImage, ColourText, begin, deliver
-from tests.helpers.stages import make
+from tests.helpers.corpus import (
+    COLOURS,
+    CONFIG,
+    DIM,
+    ColourImage,
+    ColourText,
+    deliver,
+    write_config,
+)
+from tests.helpers.stages import make_stale_stages
 
 WIDTH = 24
 ROTATION = np.random.default_rng(5).normal(size=(DIM, WIDTH)).astype(np.float32)
@@ -84,18 +92,18 @@ def log(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory, ray_cluster, log) -> Workspace:
     root = tmp_path_factory.mktemp("aligned")
-    begin(root, config(log))
+    write_config(root, config(log))
     deliver(root / "drops" / "first", 400)
     result = CliRunner().invoke(main, ["align", "--corpus", str(root)])
     assert result.exit_code == 0, result.output
     assert "image->text" in result.output
     workspace = Workspace.open(root)
-    make(workspace)
+    make_stale_stages(workspace)
     return workspace
 
 
 def test_the_error_of_an_unaligned_tower_names_the_command(tmp_path, log):
-    begin(tmp_path, config(log))
+    write_config(tmp_path, config(log))
     deliver(tmp_path / "drops" / "first", 20)
     workspace = Workspace.open(tmp_path)
     (drop,) = staleness.drops(workspace).values()
@@ -120,7 +128,7 @@ def test_a_projection_brings_an_encoder_into_the_space(aligned, log):
         "colour-text@1",
         f"turned-image@1>{learned[0]['file'].rpartition('-')[2].partition('.')[0]}",
     }
-    assert record(aligned.tables, "vectors", "first")["failed"] == 0
+    assert stage_record(aligned.tables, "vectors", "first")["failed"] == 0
     assert share_found(isotrope.connect(aligned.root)) > 0.9
 
 
@@ -140,7 +148,7 @@ def test_another_projection_runs_no_model(aligned, log):
         assert staleness.stale(aligned, next(iter(staleness.drops(aligned).values()))) == [
             "vectors"
         ]
-        make(aligned)
+        make_stale_stages(aligned)
     finally:
         settings.pop("head")
     assert encoded(log) == before
@@ -160,14 +168,16 @@ def test_dagster_aligns_too(aligned):
 @pytest.mark.slow
 def test_two_towers_aligned_by_each_other(tmp_path, ray_cluster, log):
     text = '{encoder: "python:tests.pipelines.vectors.test_align:TurnedText", aligned_by: image}'
-    begin(tmp_path, config(log, text).replace("aligned_by: text}", "aligned_by: text, dim: 12}"))
+    write_config(
+        tmp_path, config(log, text).replace("aligned_by: text}", "aligned_by: text, dim: 12}")
+    )
     deliver(tmp_path / "drops" / "first", 400)
     result = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
     assert result.exit_code == 0, result.output
     workspace = Workspace.open(tmp_path)
     space = corpus_space(workspace)
-    assert in_order(space) == [("image", "text")]
-    make(workspace)
+    assert alignment_steps(space) == [("image", "text")]
+    make_stale_stages(workspace)
     assert share_found(isotrope.connect(tmp_path)) > 0.5
 
 
@@ -190,9 +200,9 @@ def test_towers_are_learned_after_the_towers_they_are_aligned_by():
         return {"encoder": "python:tests.helpers.encoders:Hashing", "aligned_by": list(by)}
 
     chain = open_space("m", {"text": "local:text", "audio": tower("image"), "image": tower("text")})
-    assert in_order(chain) == [("image",), ("audio",)]
+    assert alignment_steps(chain) == [("image",), ("audio",)]
     both = {"image": tower("text"), "text": tower("image"), "audio": tower("image", "text")}
-    assert in_order(open_space("m", both)) == [("image", "text"), ("audio",)]
+    assert alignment_steps(open_space("m", both)) == [("image", "text"), ("audio",)]
     circle = {"image": tower("text"), "text": tower("audio"), "audio": tower("image")}
     with pytest.raises(EncoderError, match="in a circle"):
         open_space("m", circle)
@@ -202,7 +212,7 @@ def test_towers_are_learned_after_the_towers_they_are_aligned_by():
 def test_too_few_pairs_and_no_tower_to_align_are_errors(squares, tmp_path, ray_cluster, log):
     with pytest.raises(InputError, match="has no tower to align"):
         align_space(squares)
-    begin(tmp_path, config(log))
+    write_config(tmp_path, config(log))
     deliver(tmp_path / "drops" / "first", 20)
     result = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
     assert result.exit_code == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedders.pool.pool import Pool, UnitResult
-from embedders.registry import load
+from embedders.registry import load_encoder
 from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
 from pipelines.stages import staleness
@@ -16,10 +16,10 @@ from pipelines.stages.context import StageContext
 from pipelines.vectors import encode_parts, staging_writer
 from pipelines.vectors.stage import embed
 from store import identity
-from store.arrays import as_matrix
+from store.arrow import as_matrix
 from store.errors import InvariantError
 from store.tables import schema
-from store.tables.staging import Counts, begin, record
+from store.tables.staging import Counts, begin, stage_record
 from store.workspace import Workspace
 from tests.helpers import corpus
 from tests.helpers.corpus import COLOURS, CONFIG, picture
@@ -42,7 +42,7 @@ def deliver_captions(root: Path, drop: str, captions: dict[str, str]) -> None:
 
 def curated(root: Path, config: str) -> Workspace:
     """A corpus with samples and signals of every drop."""
-    corpus.begin(root, config)
+    corpus.write_config(root, config)
     workspace = Workspace.open(root)
     for name, drop in staleness.drops(workspace).items():
         ingest(StageContext(workspace, drop))
@@ -119,10 +119,10 @@ def test_a_resumed_run_embeds_only_missing_parts(
         patched.setattr(staging_writer.StagingWriter, "add", add_40)
         with pytest.raises(OSError, match="power cut"):
             embed(StageContext(workspace, "a"))
-    assert record(workspace.tables, "vectors", "a") is None
+    assert stage_record(workspace.tables, "vectors", "a") is None
     encoded_before = len(encoded)
     assert embed(StageContext(workspace, "a")) == Counts(100, 100)
-    row = record(workspace.tables, "vectors", "a")
+    row = stage_record(workspace.tables, "vectors", "a")
     assert row is not None
     assert row["resumed"] >= 4
     assert encoded_before < 100
@@ -160,7 +160,7 @@ def test_units_are_cut_by_bytes_for_any_table_and_encoder(
     deliver_captions(tmp_path, "a", captions)
     workspace = curated(tmp_path, texts("tests.helpers.corpus:ColourText"))
     spec = "python:tests.helpers.encoders:Hashing"
-    columns = schema.vectors(load(spec).dim)
+    columns = schema.vectors(load_encoder(spec).dim)
     with begin(workspace.tables, "features", "key", columns, "a") as run:
         assert encode_parts.encode_parts(
             workspace, run, "a", "features__hashing", spec, "text"
@@ -171,7 +171,7 @@ def test_units_are_cut_by_bytes_for_any_table_and_encoder(
         ) == (30, 30)
     assert set(encoded.values()) == {1}
     rows = workspace.tables.open("features__hashing").to_table()
-    direct = load(spec).encode(list(captions.values()))
+    direct = load_encoder(spec).encode(list(captions.values()))
     ids = {text: identity.part_id("text", text.encode()) for text in captions.values()}
     stored = dict(zip(rows["part_id"].to_pylist(), as_matrix(rows["vector"]), strict=True))
     in_order = np.stack([stored[ids[text]] for text in captions.values()])
