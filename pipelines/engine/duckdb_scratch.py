@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from store.errors import DamagedTableError
 from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import quote
 from store.workspace import Workspace
@@ -101,10 +102,18 @@ def execute(
 
     Args:
         streams: by the names under which the query reads them. Each is read once.
+
+    Raises:
+        DamagedTableError: a stream's table cannot be read.
     """
     for name, stream in streams.items():
         connection.register(name, stream)
-    connection.execute(query)
+    try:
+        connection.execute(query)
+    except duckdb.Error as error:  # DuckDB turns the errors of a stream into text
+        if "is damaged: " in str(error):
+            raise DamagedTableError(str(error)) from error
+        raise
     for name in streams:
         connection.unregister(name)
 

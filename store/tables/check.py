@@ -82,7 +82,7 @@ def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
     """
     remedy = "make a new release: `isotrope run` after a change, or the job `refit`"
     try:
-        kept = releases.kept(tables)
+        kept = releases.kept_releases(tables)
     except IsotropeError as error:
         yield Finding("tags", releases.TABLE, problem=str(error), remedy=_RESTORE)
         return

@@ -19,8 +19,8 @@ from store.errors import DamagedTableError, IsotropeError, NotFoundError
 # Errors that say nothing about the files: a wrong query, limits and permissions of the operating
 # system (but 2 is a missing file and 5 a failing disk), a store that did not answer, a conflict.
 _NOT_DAMAGE = re.compile(
-    r"^Invalid user input(?!.*/lance-(file|io|encoding)/)|os error (?!2\b|5\b)\d+"
-    r"|Generic (S3|GCS|MicrosoftAzure|HTTP)|onflict|Resources exhausted"
+    r"^(lance error: )?Invalid (user )?input(?!.*/lance-(file|io|encoding)/)"
+    r"|os error (?!2\b|5\b)\d+|Generic (S3|GCS|MicrosoftAzure|HTTP)|onflict|Resources exhausted"
 )
 _NOTE = "_versions/latest_version_hint.json"  # Lance writes it after each commit
 _MOST = 300  # characters of Lance's message that are shown
@@ -91,7 +91,7 @@ def open_dataset(uri: str, version: int | str | None, is_local: bool) -> "Checke
         NotFoundError: there is no such version, or (not local) no such table.
         DamagedTableError: the table cannot be opened, or it has lost its newest manifest.
     """
-    committed = _committed_version(uri) if is_local else 0
+    committed = _committed_version(uri) if is_local and version is None else 0
     try:
         dataset = CheckedDataset(uri, version)
     except BaseException as error:

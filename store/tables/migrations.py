@@ -55,7 +55,9 @@ def migrate(tables: Tables, name: str) -> list[str]:
         FormatError: no migration leads to the current format, or the table has a newer one.
     """
     done: list[str] = []
-    if format_of(tables.open(name, any_format=True).schema) == formats.FORMAT:
+    schema = tables.open(name, any_format=True).schema
+    if format_of(schema) >= formats.FORMAT:
+        formats.check_format(name, schema, None)
         return done
     with tables.lock(name):
         while (format_ := format_of(tables.open(name, any_format=True).schema)) != formats.FORMAT:

@@ -181,7 +181,7 @@ def latest_release(tables: Tables, space: str | None = None) -> Release:
     return of_space[-1]
 
 
-def kept(tables: Tables) -> list[Release]:
+def kept_releases(tables: Tables) -> list[Release]:
     """The releases that keep their tags, oldest first."""
     return _kept(list_releases(tables))
 

@@ -188,6 +188,30 @@ def test_commands_name_a_damaged_table(corpus: Workspace, kind: str) -> None:
         assert not isinstance(result.exception, DamagedTableError)
 
 
+@pytest.mark.parametrize("file", ["data/*.lance", "_versions/*.manifest"])
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("gallery__colours__image", ["search", "a red square"]),
+        ("gallery__colours__image", ["search", "a red square", "--where", "image_width > 1"]),
+        ("samples", ["report", "curation"]),
+        ("signals", ["whatif", "--set", "image_min_side.min=20"]),
+        ("ledger", ["why", "broken"]),
+        ("decisions", ["export", "out", "--to", "parquet"]),
+    ],
+)
+def test_every_command_names_the_damaged_table(
+    corpus: Workspace, table: str, words: list[str], file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus.root)
+    for path in Path(corpus.tables.uri(table)).glob(file):
+        damage(path, "short")
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception  # no traceback
+    assert f"'{table}' is damaged" in result.output
+
+
 def test_damaged_stages_do_not_read_as_nothing_made(corpus: Workspace) -> None:
     damage(min(Path(corpus.tables.uri("stages"), "data").glob("*")), "short")
     with pytest.raises(DamagedTableError, match="'stages' is damaged"):

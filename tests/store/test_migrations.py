@@ -95,6 +95,7 @@ def test_a_newer_format_is_refused_everywhere(tmp_path: Path) -> None:
         lambda: tables.scan("samples", schema.SAMPLES),
         lambda: tables.replace("samples", schema.SAMPLES, [], "drop = 'first'"),
         lambda: tables.upsert("samples", schema.SAMPLES, [], "id"),
+        lambda: migrations.migrate_all(tables),
         lambda: releases.latest_release(tables),
         lambda: isotrope.connect(tmp_path).search(text="a red square").to_list(),
     ):
