@@ -5,12 +5,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 
-from embedders.pool import ray_security
-from store.errors import ClusterError, EncoderError
+from store.errors import EncoderError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -25,74 +23,35 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
     Args:
         address: of a cluster. None takes the environment variable RAY_ADDRESS; without that, a
-            local Ray is started, which only this process can use.
-
-    Raises:
-        ClusterError: the cluster cannot be reached or joined.
+            local Ray is started.
     """
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS")
-    if address and address != "local":
-        _join(address)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-        return
-    with ray_security.private_cluster():
-        _start_local()
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _join(address: str) -> None:
-    ray_security.check_reachable(address)
-    if not ray_security.has_token():
-        print(
-            f"warning: the Ray cluster at {address} is joined without a token: if it asks for one,"
-            " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH; if it does not,"
-            " anyone who reaches it can run code on it",
-            file=sys.stderr,
-        )
-    try:
-        ray.init(address=address, **_options())
-    except Exception as error:
-        ray.shutdown()
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
-
-
-def _start_local() -> None:
+    local_options: dict = {} if address else {"object_store_memory": _local_object_store_bytes()}
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
-            with ray_security.on_loopback():
-                ray.init(
-                    address="local",
-                    object_store_memory=_local_object_store_bytes(),
-                    _node_ip_address=ray_security.LOOPBACK,
-                    **_options(),
-                )
-            return
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
+                **local_options,
+            )
+            break
         except Exception as error:
             ray.shutdown()
             # Ray gives its own processes 30 s to start, which is too little on a busy machine.
-            if not attempts_left or "timed out during startup" not in str(error):
+            if address or not attempts_left or "timed out during startup" not in str(error):
                 raise
-
-
-def _options() -> dict[str, Any]:
-    return {
-        "include_dashboard": False,
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": False,
-        "runtime_env": {"env_vars": {"PYTHONPATH": python_path()}},
-    }
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def require_room(actors: int, num_cpus: float, num_gpus: float) -> float:
