@@ -41,6 +41,10 @@ class _Group(click.Group):
                 raise  # click handles it: the reader of the output went away
             _fail(ctx, error)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a corpus's life, instead of the alphabet's."""
+        return list(self.commands)
+
 
 def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
     command = ctx.invoked_subcommand or ""
@@ -63,10 +67,6 @@ def _print_traceback(ctx: click.Context, error: BaseException) -> None:
     if ctx.meta.get(DEBUG_KEY):
         click.echo(last_resort.full_traceback(error), err=True)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of a corpus's life, instead of the alphabet's."""
-        return list(self.commands)
-
 
 @click.group(cls=_Group)
 @click.version_option(package_name="isotrope")
@@ -80,7 +80,7 @@ def main() -> None:
 
 for command in (
     init, run, why, report, policy, whatif, search, evaluate, drift, align, export, check, maintain,
-    dev, demo
+    dev, demo,
 ):  # fmt: skip
     main.add_command(DEBUG(command))
 
