@@ -10,6 +10,7 @@ from store.errors import IsotropeError
 from store.tables import releases
 from store.tables.damage import damaged, detected
 from store.tables.lance_tables import Tables
+from store.tables.names import has_unique_parts, is_gallery
 
 _READ_ROWS = 1024
 _RESTORE = (
@@ -21,7 +22,6 @@ DELETE_ROWS = (
     "delete the wrong rows with Lance, then `isotrope check --mark-stale` and `isotrope run`, which"
     " embeds the missing parts"
 )
-_UNIQUE = ("vectors__", "features__", "gallery__")  # tables with one row for each `part_id`
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def check_files(tables: Tables, deep: bool = False) -> Iterator[Finding]:
             yield Finding("files", name, problem=str(error), remedy=_RESTORE)
             continue
         yield Finding("files", name)
-        if name.startswith(_UNIQUE):
+        if has_unique_parts(name):
             yield _check_unique(dataset, name)
 
 
@@ -143,5 +143,5 @@ def _check_unique(dataset: lance.LanceDataset, name: str) -> Finding:
         "unique parts",
         name,
         problem=f"{repeated} rows repeat a part",
-        remedy=REMAKE if name.startswith("gallery__") else DELETE_ROWS,
+        remedy=REMAKE if is_gallery(name) else DELETE_ROWS,
     )
