@@ -114,7 +114,7 @@ def test_a_command_without_a_corpus_logs_to_the_temporary_folder(
         raise RuntimeError("broken")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("orchestration.cli.new_corpus.begin", fail)
+    monkeypatch.setattr("orchestration.cli.new_corpus.create", fail)
     result = CliRunner().invoke(main, ["init", str(tmp_path / "new"), "--from", "x"])
     assert result.exit_code == 1
     (log,) = tmp_path.glob("isotrope-*.log")
