@@ -42,7 +42,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
             ray.init(
-                address=address,
+                # Without an address, Ray would join any cluster that runs on this machine.
+                address=address or "local",
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

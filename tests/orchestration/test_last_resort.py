@@ -156,7 +156,9 @@ def test_an_interrupt_takes_one_line(corpus: Path, monkeypatch, error: BaseExcep
 
 def test_ctrl_c_ends_the_program(corpus: Path) -> None:
     script = (
-        "import time, orchestration.runner\n"
+        "import signal, time, orchestration.runner\n"
+        # A shell starts background jobs with the signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*_, **__):\n"
         "    print('waiting', flush=True)\n"
         "    time.sleep(60)\n"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestration.cli.main import main
 from pipelines.stages import staleness
-from store.errors import DamagedTableError, NotFoundError
+from store.errors import DamagedTableError, NotFoundError, SchemaError
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.maintain import compact
@@ -162,7 +162,8 @@ def test_any_damage_is_typed_or_harmless(
     else:
         damage(path, data.draw(st.sampled_from(KINDS)))
     tables = Tables(folder)
-    with contextlib.suppress(DamagedTableError):
+    # A flip in the name of a column of the manifest reads as another schema.
+    with contextlib.suppress(DamagedTableError, SchemaError):
         tables.scan("rows", ROWS)
         tables.replace("rows", ROWS, [], "id = 7")
     shutil.rmtree(folder)

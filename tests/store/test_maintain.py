@@ -137,6 +137,7 @@ def test_maintenance_beside_writers_and_readers(tmp_path: Path) -> None:
         assert process.exitcode == 0
     assert [row for row in content(tables) if row[0] == "still"] == [("still", 0), ("still", 1)]
     assert len(content(tables)) == 6
+    list(maintain(tables, NOW))  # if it compacts, it keeps the versions that compaction replaces
     list(maintain(tables, NOW))
     assert len(tables.open("rows").versions()) == 1
 

@@ -15,7 +15,7 @@ from pipelines.engine import ray_tasks
 from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
 from pipelines.signals.scorer import BatchScorer, ImageScorer, Scorer
-from pipelines.signals.stage import active, cut, measure
+from pipelines.signals.stage import cut, measure
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
 from store.config.engine import Ray
@@ -188,7 +188,7 @@ def test_a_scorer_that_raises_fails_only_for_that_sample(
     tmp_path: Path, scorers: dict[str, ScorerColumns], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = read_drop(tmp_path)
-    used = active()
+    used = registry.active(workspace.config.signals, workspace.root)
 
     def failing(batch: pa.RecordBatch):
         if "the same picture again" in batch["text"].to_pylist():
