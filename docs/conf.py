@@ -72,6 +72,7 @@ docs/architecture
 docs/sources
 docs/curation
 docs/duplicates
+docs/guarantees
 docs/local
 CONTRIBUTING
 CHANGELOG

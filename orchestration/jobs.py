@@ -1,7 +1,8 @@
 """Dagster's jobs and schedules: making tables, refitting corrections, measuring drift, learning
-projections, exporting, and deleting old rows of the query log.
+projections, exporting, maintenance, and deleting old rows of the query log.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import dagster as dg
 from assets.drift_check import no_drift
 from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
 from store.search import query_log
+from store.tables import maintain as maintenance
 from store.tables.names import query_log_table
 from store.workspace import Workspace
 
@@ -62,6 +64,29 @@ def forget(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) 
 def retention() -> None:
     """Delete the rows of the query log whose retention has ended."""
     forget()
+
+
+class Period(dg.Config):
+    """Versions that were the newest one within this many hours are kept."""
+
+    older_than_hours: float = 1.0
+
+
+@dg.op
+def tidy(
+    context: dg.OpExecutionContext, config: Period, corpus: dg.ResourceParam[Workspace]
+) -> None:
+    """Compact the tables, and delete old versions and stale staging."""
+    for done in maintenance.maintain(corpus.tables, timedelta(hours=config.older_than_hours)):
+        context.log.info(str(done))
+    for name in maintenance.remove_stale_staging(corpus.tables):
+        context.log.info(f"deleted stale staging: {name}")
+
+
+@dg.job
+def maintain() -> None:
+    """Compact the tables, and delete old versions and stale staging. Safe beside runs."""
+    tidy()
 
 
 @dg.op
@@ -145,6 +170,7 @@ JOBS: list[Any] = [
     refit_job,
     drift_job,
     retention,
+    maintain,
     align,
     export,
 ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from store.errors import InputError, InvariantError
+from store.tables import migrations
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
 from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
@@ -58,8 +59,10 @@ def run_missing(
     Raises:
         InputError: there is no such drop or stage.
         InvariantError: a check of a table failed; the stages after it were not made.
+        DamagedTableError: a table cannot be opened.
         IsotropeError: a pipeline failed; its table is unchanged.
     """
+    migrations.migrate_all(workspace.tables)
     drops = staleness.drops(workspace)
     if drop is not None and drop not in drops:
         raise InputError(f"no source delivers a drop {drop!r}; delivered: {', '.join(drops)}")

@@ -63,6 +63,10 @@ class BusyError(IsotropeError):
     """Another process holds the lock of the table or of the stage."""
 
 
+class ClusterError(IsotropeError):
+    """A Ray cluster cannot be reached or joined."""
+
+
 class EncoderError(IsotropeError):
     """An encoder cannot be loaded, or it is not the one that made the release."""
 

@@ -83,8 +83,8 @@ def _queries(workspace: Workspace, corpus: Corpus) -> list[tuple[str, Query, byt
 
 def _subject(workspace: Workspace, corpus: Corpus) -> tuple[str, bytes, bytes] | None:
     """(key, image, thumbnail) of an image of the corpus to search with."""
-    gallery = corpus.gallery("image")
-    found = gallery.to_lance().to_table(columns=["key", "id", "part_id", "thumbnail"])
+    gallery = corpus.gallery_dataset("image")
+    found = gallery.to_table(columns=["key", "id", "part_id", "thumbnail"])
     rows = {row["key"]: row for row in found.to_pylist() if row["thumbnail"]}
     if not rows:
         return None

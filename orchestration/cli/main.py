@@ -1,34 +1,76 @@
-"""The entry point of the command line. An `IsotropeError` is printed without a traceback."""
+"""The command line.
 
+Errors that isotrope raises on purpose are printed in red. For all others, see `last_resort`.
+"""
+
+import errno
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from orchestration.cli import last_resort
 from orchestration.cli.export_command import export
 from orchestration.cli.make_commands import align, init, run
+from orchestration.cli.options import CORPUS_KEY, DEBUG, DEBUG_KEY
 from orchestration.cli.page_commands import demo, dev, report
 from orchestration.cli.policy_commands import policy, whatif
 from orchestration.cli.search_commands import drift, evaluate, search, why
+from orchestration.cli.table_commands import check, maintain
 from store.errors import IsotropeError
+
+_INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, SystemExit, GeneratorExit):
+            raise
+        except (KeyboardInterrupt, click.Abort) as error:
+            _print_traceback(ctx, error)
+            click.echo("interrupted; the next run continues where this one stopped", err=True)
+            ctx.exit(_INTERRUPTED)
         except IsotropeError as error:
-            click.secho("error: ", fg="red", bold=True, err=True, nl=False)
-            click.echo(str(error), err=True)
+            _print_traceback(ctx, error)
+            _print_error(str(error))
             ctx.exit(1)
+        except BaseException as error:  # a panic in Rust code is not an Exception
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # click handles it: the reader of the output went away
+            _fail(ctx, error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of a corpus's life, instead of the alphabet's."""
         return list(self.commands)
 
 
+def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
+    command = ctx.invoked_subcommand or ""
+    log = last_resort.write_log(error, command, ctx.meta.get(CORPUS_KEY))
+    _print_traceback(ctx, error)
+    _print_error(last_resort.describe(error))
+    if log:
+        click.echo(f"the full traceback is in {log}; --debug prints it", err=True)
+    else:
+        click.echo("no log file could be written; --debug prints the full traceback", err=True)
+    ctx.exit(1)
+
+
+def _print_error(message: str) -> None:
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(message, err=True)
+
+
+def _print_traceback(ctx: click.Context, error: BaseException) -> None:
+    if ctx.meta.get(DEBUG_KEY):
+        click.echo(last_resort.full_traceback(error), err=True)
+
+
 @click.group(cls=_Group)
 @click.version_option(package_name="isotrope")
+@DEBUG
 def main() -> None:
     """Curate image, text and audio corpora, and search them with hubness corrections.
 
@@ -37,9 +79,10 @@ def main() -> None:
 
 
 for command in (
-    init, run, why, report, policy, whatif, search, evaluate, drift, align, export, dev, demo
+    init, run, why, report, policy, whatif, search, evaluate, drift, align, export, check, maintain,
+    dev, demo,
 ):  # fmt: skip
-    main.add_command(command)
+    main.add_command(DEBUG(command))
 
 if __name__ == "__main__":
     main(prog_name="isotrope", args=sys.argv[1:])

@@ -1,6 +1,23 @@
 """Command-line options that several commands share."""
 
+from typing import Any
+
 import click
+
+# Keys of click's `Context.meta`, which a command and its group share.
+CORPUS_KEY = "isotrope.corpus"
+DEBUG_KEY = "isotrope.debug"
+
+
+def _keep_corpus(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+    ctx.meta[CORPUS_KEY] = value
+    return value
+
+
+def _keep_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[DEBUG_KEY] = True
+
 
 CORPUS = click.option(
     "--corpus",
@@ -9,4 +26,13 @@ CORPUS = click.option(
     envvar="ISOTROPE_CORPUS",
     show_default="the current folder, or ISOTROPE_CORPUS",
     help="The corpus: the folder that contains corpus.yaml.",
+    callback=_keep_corpus,
+)
+DEBUG = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_debug,
+    help="Print the full traceback of an error.",
 )

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from store.errors import DamagedTableError
 from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import quote
 from store.workspace import Workspace
@@ -69,7 +70,8 @@ def load_table(
 ) -> None:
     """Copy columns of a Lance table into a table of the database with the same name.
 
-    The copy has no rows if the corpus has no such table yet. Columns that the table lacks are null.
+    The copy has no rows if the corpus has no such table yet. Columns that the table lacks, because
+    it was written before they were added, are null.
 
     Args:
         schema: of the Lance table; gives the types of the columns where it does not exist.
@@ -100,10 +102,18 @@ def execute(
 
     Args:
         streams: by the names under which the query reads them. Each is read once.
+
+    Raises:
+        DamagedTableError: a stream's table cannot be read.
     """
     for name, stream in streams.items():
         connection.register(name, stream)
-    connection.execute(query)
+    try:
+        connection.execute(query)
+    except duckdb.Error as error:  # DuckDB turns the errors of a stream into text
+        if "is damaged: " in str(error):
+            raise DamagedTableError(str(error)) from error
+        raise
     for name in streams:
         connection.unregister(name)
 

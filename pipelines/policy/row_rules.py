@@ -85,7 +85,7 @@ def policy_hash(policy: Policy) -> str:
     return identity.run_key("policy", list(policy.written().items()))
 
 
-def tests_hash(tests: list[RowTest]) -> str:
+def hash_of_tests(tests: list[RowTest]) -> str:
     """A hash of tests in their order."""
     return identity.run_key("tests", [[t.signal, t.operator, t.limit] for t in tests])
 

@@ -75,20 +75,21 @@ def take_rows(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
 
 
 def _scan(tables: Tables, name: str, columns_schema: pa.Schema, columns: list[str]) -> pa.Table:
-    """Columns of a table, encoded; no rows if the table, or one of the columns, does not exist."""
+    """Columns of a table, encoded. No rows if there is no such table; nulls for lacking columns."""
     fields = pa.schema([columns_schema.field(c) for c in columns])
     empty = _encoded(pa.RecordBatch.from_pylist([], schema=fields))
     dataset = tables.open(name) if tables.exists(name) else None
     if dataset is None:
         return pa.Table.from_batches([empty])
-    absent = missing(name, dataset.schema, columns_schema, columns)
-    present = [c for c in columns if c not in {field.name for field in absent}]
+    absent = {f.name for f in missing(name, dataset.schema, columns_schema, columns)}
+    present = [column for column in columns if column not in absent]
 
     def read(fragment: lance.LanceFragment) -> list[pa.RecordBatch]:
+        scanner = fragment.scanner(columns=present, batch_size=_BATCH_ROWS)
         with damage.detected(dataset.uri, dataset.version):
             return [
                 _encoded(with_nulls(batch, columns_schema, columns))
-                for batch in fragment.scanner(columns=present, batch_size=_BATCH_ROWS).to_batches()
+                for batch in scanner.to_batches()
             ]
 
     with ThreadPoolExecutor(thread_count()) as pool:

@@ -11,6 +11,7 @@ from pipelines.policy.quotas import group_rows
 from pipelines.policy.verdicts import Verdicts
 from store.config.corpus_yaml import CorpusConfig, parse
 from store.config.policy import Policy
+from store.config.yaml_loader import load_yaml
 from store.errors import ConfigError, InputError
 from store.workspace import Workspace
 
@@ -105,9 +106,9 @@ def changed_policy(
                 " image_min_side.min=256"
             )
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {setting!r}: {value!r} is not YAML: {error}") from None
+            parsed, _ = load_yaml(value, "value")
+        except ConfigError as error:
+            raise InputError(f"--set {setting!r}: {error}") from None
         if section == "caps":
             _set_cap(written, operator, parsed)
             continue

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.policy.row_rules import pair_signals, policy_hash, prefilter, row_tests, tests_hash
+from pipelines.policy.row_rules import (
+    hash_of_tests,
+    pair_signals,
+    policy_hash,
+    prefilter,
+    row_tests,
+)
 from pipelines.sources.drops import listing_hash
 from pipelines.stages.context import StageContext
 from store import identity
@@ -52,7 +58,7 @@ def vectors(context: StageContext) -> str:
         drop,
         _output(context, "samples", drop),
         _output(context, "signals", drop),
-        tests_hash(prefilter(context.config.policy)),
+        hash_of_tests(prefilter(context.config.policy)),
         context.space.name,
         context.fingerprints,
     )
@@ -91,7 +97,7 @@ def duplicates(context: StageContext) -> str:
         _outputs(context, "samples"),
         _outputs(context, "signals"),
         _outputs(context, "vectors") if config.duplicates.semantic is not None else [],
-        tests_hash(row_tests(config.policy)),
+        hash_of_tests(row_tests(config.policy)),
         _output(context, "pairs") if names_pairs(context.workspace, "duplicates") else None,
         config.duplicates.model_dump(),
         evaluation_sets,

@@ -6,7 +6,6 @@ Every error names the line, the field, the given value and what is allowed.
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from store.config.corrections import Corrections, QueryLog
@@ -18,9 +17,11 @@ from store.config.section import Section
 from store.config.signals import Pairs, Signals
 from store.config.sources import Errors, Source
 from store.config.yaml_errors import explain
+from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
 
 FILE = "corpus.yaml"
+_MAX_ERRORS = 20  # that are explained in one message
 
 
 class CorpusConfig(Section):
@@ -88,14 +89,23 @@ def load(folder: str | Path) -> CorpusConfig:
 
     Raises:
         NotFoundError: there is no such file.
-        ConfigError: it is not YAML, or it has an unknown field or a value that is not allowed.
+        ConfigError: it cannot be read, is not YAML, or has an unknown field or a value that is not
+            allowed.
     """
     path = Path(folder) / FILE
     if not path.is_file():
         raise NotFoundError(
             f"no {FILE} in {folder}; `isotrope init {folder} --from SOURCE` writes one"
         )
-    return parse(path.read_text(encoding="utf-8", errors="replace"), name=str(path))
+    try:
+        with path.open("rb") as file:
+            # A character takes at most 4 bytes.
+            content = file.read(4 * MAX_CHARACTERS + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(content) > 4 * MAX_CHARACTERS:
+        raise ConfigError(too_long(str(path)))
+    return parse(content.decode("utf-8", errors="replace"), name=str(path))
 
 
 def parse(text: str, name: str = FILE) -> CorpusConfig:
@@ -108,17 +118,14 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
     Raises:
         ConfigError: see `load`.
     """
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from None
+    data, tree = load_yaml(text, name)
     if not isinstance(data, dict):
-        raise ConfigError(f"{name}: a mapping is expected, with at least `sources:`")
+        raise ConfigError(f"{name}:1: a mapping is expected, with at least `sources:`")
     try:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:
-        lines = [explain(e, CorpusConfig, tree, name) for e in error.errors()]
+        errors = error.errors()
+        lines = [explain(e, CorpusConfig, tree, name) for e in errors[:_MAX_ERRORS]]
+        if len(errors) > _MAX_ERRORS:
+            lines.append(f"{name}: and {len(errors) - _MAX_ERRORS:,} more errors")
         raise ConfigError("\n".join(lines)) from None

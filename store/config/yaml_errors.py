@@ -5,6 +5,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+# A long value is cut in a message.
+_MAX_GIVEN = 200
+_MAX_MESSAGE = 2_000
+
 
 def explain(error: Any, model: type[BaseModel], tree: yaml.Node | None, name: str) -> str:
     """Format an error of pydantic as one line.
@@ -15,15 +19,21 @@ def explain(error: Any, model: type[BaseModel], tree: yaml.Node | None, name: st
         tree: the file's YAML nodes, for line numbers.
         name: of the file.
     """
+    message = _message(error, model, tree, name)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+
+
+def _message(error: Any, model: type[BaseModel], tree: yaml.Node | None, name: str) -> str:
     path = [str(part) for part in error["loc"]]
-    where = f"{name}:{_line(tree, path)}: {'.'.join(path) or 'corpus.yaml'}"
+    field = ".".join(path)[:_MAX_GIVEN] or "corpus.yaml"
+    where = f"{name}:{_line(tree, path)}: {field}"
     if error["type"] == "extra_forbidden":
         return f"{where}: unknown key; allowed here: {', '.join(_allowed(model, path[:-1]))}"
     if error["type"] == "missing":
         return f"{where}: required, but missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")[:_MAX_MESSAGE]
     given = error.get("input")
-    suffix = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    suffix = f" (given: {_short(given)})" if isinstance(given, str | int | float | bool) else ""
     return f"{where}: {message}{suffix}"
 
 
@@ -32,7 +42,7 @@ def _line(node: yaml.Node | None, path: list[str]) -> int:
     line = 1
     for part in path:
         if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
+            for key, value in reversed(node.value):  # of equal keys, the last counts
                 if key.value == part:
                     line, node = key.start_mark.line + 1, value
                     break
@@ -44,6 +54,12 @@ def _line(node: yaml.Node | None, path: list[str]) -> int:
         else:
             return line
     return line
+
+
+def _short(value: Any) -> str:
+    """The value as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_GIVEN else f"{text[:_MAX_GIVEN]}..."
 
 
 def _allowed(model: Any, path: list[str]) -> list[str]:

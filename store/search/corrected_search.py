@@ -19,6 +19,7 @@ import pyarrow as pa
 from store.arrow import as_matrix
 from store.errors import InputError, NotFoundError
 from store.search.vector_layout import query_vector, unfold
+from store.tables.damage import damaged, is_damage
 from store.tables.releases import Direction
 
 ROW_ID = "_rowid"
@@ -80,6 +81,7 @@ def fetch(
 
     Raises:
         InputError: `where` is not a condition on the gallery's columns.
+        DamagedTableError: the gallery cannot be read.
     """
     search = (
         table.search(query.vector, vector_column_name=query.column)
@@ -93,6 +95,8 @@ def fetch(
     try:
         rows = search.to_arrow()
     except Exception as error:  # LanceDB raises many types of error for invalid SQL
+        if is_damage(error):
+            raise damaged(table.name, table.version, error) from error
         if where is None:
             raise
         message = str(error).splitlines()[0][:200]

@@ -143,7 +143,7 @@ def explain(
         part_id: of the item.
         hit: the item's row in the result.
     """
-    dataset = opened.gallery(modality).to_lance()
+    dataset = opened.gallery_dataset(modality)
     row = dataset.to_table(filter=f"part_id = {quote(part_id)}")
     vector = unfold(as_matrix(row["vector"]), opened.release.dim)[0]
     parts = tuple(_part(opened, row, given, modality, condition) for given in inputs)
@@ -229,13 +229,9 @@ def _nearest_queries(
     best = np.argsort(-similarity, kind="stable")[:NEIGHBOURS]
     rows: dict[str, dict[str, Any]] = {}
     if len(best) and modality in opened.release.modalities:
-        matches = (
-            opened.gallery(modality)
-            .to_lance()
-            .to_table(
-                columns=["part_id", "key", "caption"],
-                filter=one_of("part_id", map(str, bank.parts[best])),
-            )
+        matches = opened.gallery_dataset(modality).to_table(
+            columns=["part_id", "key", "caption"],
+            filter=one_of("part_id", map(str, bank.parts[best])),
         )
         rows = {row["part_id"]: row for row in matches.to_pylist()}
     neighbours = []

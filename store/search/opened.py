@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+import lance
 import lancedb
 import numpy as np
 import pyarrow.compute as pc
 
 from store.errors import EncoderError
 from store.search.query_log import QueryLog
-from store.tables import releases
+from store.tables import damage, releases
 from store.tables.banks import Banks
 from store.tables.lance_tables import Tables
 from store.tables.names import bank_table
@@ -71,11 +72,17 @@ class OpenRelease:
     def gallery(self, modality: str) -> lancedb.table.Table:
         """The release's gallery of a modality, as a LanceDB table to read from."""
         if modality not in self._galleries:
-            database = lancedb.connect(self.tables.root)
-            table = database.open_table(self.release.gallery(modality))
-            table.checkout(self.release.tag)
+            name, tag = self.release.gallery(modality), self.release.tag
+            self.tables.open(name, tag)  # raises a typed error if it cannot be opened
+            with damage.detected(self.tables.uri(name), tag):
+                table = lancedb.connect(self.tables.root).open_table(name)
+                table.checkout(tag)
             self._galleries[modality] = table
         return self._galleries[modality]
+
+    def gallery_dataset(self, modality: str) -> lance.LanceDataset:
+        """The release's gallery of a modality, as a Lance dataset to scan."""
+        return self.tables.open(self.release.gallery(modality), self.release.tag)
 
     def encode(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Encode inputs in the release's space.
@@ -102,7 +109,7 @@ class OpenRelease:
         """Mean and standard deviation of a gallery's k-occurrence among a modality's queries."""
         column = f"occurrence_{query}"
         if (gallery, query) not in self._occurrence:
-            counts = self.gallery(gallery).to_lance().to_table(columns=[column])[column]
+            counts = self.gallery_dataset(gallery).to_table(columns=[column])[column]
             numbers = pc.drop_null(counts).to_numpy()
             self._occurrence[gallery, query] = (float(numbers.mean()), float(numbers.std()))
         return self._occurrence[gallery, query]

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from store.tables import damage
 from store.tables.columns import check_nulls, missing, same_columns, unknown
-from store.tables.migrations import with_format
+from store.tables.formats import with_format
 
 Delete = Callable[[], tuple[list[int], list[lance.FragmentMetadata]]]
 

@@ -19,9 +19,10 @@ from store.errors import DamagedTableError, IsotropeError, NotFoundError
 # Errors that say nothing about the files: a wrong query, limits and permissions of the operating
 # system (but 2 is a missing file and 5 a failing disk), a store that did not answer, a conflict.
 _NOT_DAMAGE = re.compile(
-    r"^Invalid user input|os error (?!2\b|5\b)\d+|Generic (S3|GCS|MicrosoftAzure|HTTP)"
-    r"|onflict|Resources exhausted"
+    r"^(lance error: )?Invalid (user )?input(?!.*/lance-(file|io|encoding)/)"
+    r"|os error (?!2\b|5\b)\d+|Generic (S3|GCS|MicrosoftAzure|HTTP)|onflict|Resources exhausted"
 )
+_NOTE = "_versions/latest_version_hint.json"  # Lance writes it after each commit
 _MOST = 300  # characters of Lance's message that are shown
 
 
@@ -48,8 +49,9 @@ def damaged(uri: str, version: int | str | None, problem: object) -> DamagedTabl
     text = " ".join(str(problem).split())[:_MOST]
     return DamagedTableError(
         f"table {name!r} is damaged: {which} in {uri} cannot be read ({text}). Nothing was"
-        " changed. Put the file back from a backup, or go back to an earlier version of the table"
-        " with Lance; `isotrope check` lists what is damaged"
+        " changed. Put its files back from a backup. Or go back to an earlier version: move an"
+        f" unreadable manifest out of _versions and call `lance.dataset({uri!r}, version=N)"
+        ".restore()`, then `isotrope check` and `isotrope run`"
     )
 
 
@@ -70,8 +72,11 @@ def has_content(folder: Path) -> bool:
     Lance writes a manifest under a temporary name and links it. If the first commit was
     interrupted, there is no manifest.
     """
-    manifests = folder.glob("_versions/*.manifest")
-    return any(manifests) or any(folder.glob("data/*"))
+    return (
+        (folder / _NOTE).is_file()  # first, because listing many versions is slow
+        or any(folder.glob("_versions/*.manifest"))
+        or any(folder.glob("data/*"))
+    )
 
 
 def open_dataset(uri: str, version: int | str | None, is_local: bool) -> "CheckedDataset":
@@ -86,7 +91,7 @@ def open_dataset(uri: str, version: int | str | None, is_local: bool) -> "Checke
         NotFoundError: there is no such version, or (not local) no such table.
         DamagedTableError: the table cannot be opened, or it has lost its newest manifest.
     """
-    committed = _committed_version(uri) if is_local else 0
+    committed = _committed_version(uri) if is_local and version is None else 0
     try:
         dataset = CheckedDataset(uri, version)
     except BaseException as error:
@@ -126,7 +131,7 @@ def _committed_version(uri: str) -> int:
     lost.
     """
     try:
-        note = json.loads(Path(uri, "_versions", "latest_version_hint.json").read_bytes())
+        note = json.loads(Path(uri, _NOTE).read_bytes())
         return int(note["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0

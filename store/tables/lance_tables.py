@@ -6,7 +6,6 @@ Readers see a replacement as a whole or not at all. If a writer dies, the versio
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import lance
@@ -17,8 +16,8 @@ from filelock import FileLock, Timeout
 from store.errors import BusyError, InputError, NotFoundError, SchemaError
 from store.tables import commits, damage
 from store.tables.columns import differ_in_width, missing, with_nulls
+from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
-from store.tables.migrations import check_format, with_format
 
 # Lance warns about every fork. Starting a program forks and execs at once, which is safe.
 warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
@@ -236,15 +235,6 @@ class Tables:
         self, dataset: lance.LanceDataset, name: str, schema: pa.Schema
     ) -> lance.LanceDataset:
         return self.open(name) if commits.prepare(dataset, name, schema) else dataset
-
-    def compact(self, name: str) -> None:
-        """Merge small fragments and delete versions older than an hour that have no tag."""
-        with self.lock(name):
-            dataset = self.open(name)
-            dataset.optimize.compact_files()
-            dataset.cleanup_old_versions(
-                older_than=timedelta(hours=1), error_if_tagged_old_versions=False
-            )
 
 
 def read(

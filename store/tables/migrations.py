@@ -1,25 +1,17 @@
-"""The format version of tables, and the migrations between formats.
-
-Every table carries its format as the schema metadata `isotrope.format`. A table without it has
-format 1. Raise `FORMAT` and add a `Migration` when the code can no longer read older tables; adding
-a column that may be null needs neither (`store.tables.columns`).
-"""
+"""Migrations of tables from one format to the next (`store.tables.formats`)."""
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lance
-import pyarrow as pa
 
 from store.errors import FormatError
+from store.tables import formats
+from store.tables.formats import FORMAT_KEY, format_of
+from store.tables.lance_tables import Tables
 
-if TYPE_CHECKING:
-    from store.tables.lance_tables import Tables
-
-FORMAT = 1
-_FORMAT = "isotrope.format"
 _PROGRESS = "isotrope.migration"
 
 
@@ -46,40 +38,7 @@ class Migration:
 MIGRATIONS: tuple[Migration, ...] = ()
 
 
-def with_format(schema: pa.Schema) -> pa.Schema:
-    """The schema with the metadata of a new table. Its `str` differs: never hash it."""
-    return schema.with_metadata({_FORMAT: str(FORMAT)})
-
-
-def format_of(schema: pa.Schema) -> int:
-    """The format of a table with this schema."""
-    return int((schema.metadata or {}).get(_FORMAT.encode(), b"1"))
-
-
-def check_format(name: str, schema: pa.Schema, version: int | str | None) -> None:
-    """Check that the code can read a table.
-
-    An older version that was opened by number or tag may have an older format: only the newest
-    version of a table is migrated.
-
-    Raises:
-        FormatError: the table has a newer format, or its newest version has an older one.
-    """
-    format_ = format_of(schema)
-    if format_ > FORMAT:
-        raise FormatError(
-            f"table {name!r} has format {format_}, but this version of isotrope reads formats up to"
-            f" {FORMAT}. Nothing was changed. Install the version of isotrope that wrote the table,"
-            " or a newer one"
-        )
-    if format_ < FORMAT and version is None:
-        raise FormatError(
-            f"table {name!r} has format {format_} and must be migrated to format {FORMAT}:"
-            " `isotrope run` does that first. Stop programs of older versions before"
-        )
-
-
-def migrate(tables: "Tables", name: str) -> list[str]:
+def migrate(tables: Tables, name: str) -> list[str]:
     """Bring a table to the current format.
 
     The steps that are done are recorded in the table, so an interrupted migration continues with
@@ -96,17 +55,19 @@ def migrate(tables: "Tables", name: str) -> list[str]:
         FormatError: no migration leads to the current format, or the table has a newer one.
     """
     done: list[str] = []
-    if format_of(tables.open(name, any_format=True).schema) == FORMAT:
+    schema = tables.open(name, any_format=True).schema
+    if format_of(schema) >= formats.FORMAT:
+        formats.check_format(name, schema, None)
         return done
     with tables.lock(name):
-        while (format_ := format_of(tables.open(name, any_format=True).schema)) != FORMAT:
+        while (format_ := format_of(tables.open(name, any_format=True).schema)) != formats.FORMAT:
             migration = _next(name, format_)
             _run(tables, name, migration)
             done.append(migration.name)
     return done
 
 
-def migrate_all(tables: "Tables") -> dict[str, list[str]]:
+def migrate_all(tables: Tables) -> dict[str, list[str]]:
     """Bring all tables to the current format; return the migrations that were run, by table."""
     done = {name: migrate(tables, name) for name in tables.names()}
     return {name: migrations for name, migrations in done.items() if migrations}
@@ -117,11 +78,12 @@ def _next(name: str, format_: int) -> Migration:
         if migration.from_format == format_:
             return migration
     raise FormatError(
-        f"table {name!r} has format {format_}, and no migration leads from there to format {FORMAT}"
+        f"table {name!r} has format {format_}, and no migration leads from there to format"
+        f" {formats.FORMAT}"
     )
 
 
-def _run(tables: "Tables", name: str, migration: Migration) -> None:
+def _run(tables: Tables, name: str, migration: Migration) -> None:
     for step, apply in migration.steps.items():
         dataset = tables.open(name, any_format=True)
         progress = _progress(dataset, migration)
@@ -131,7 +93,7 @@ def _run(tables: "Tables", name: str, migration: Migration) -> None:
         record = json.dumps({"migration": migration.name, "steps": [*progress, step]})
         tables.open(name, any_format=True).update_schema_metadata({_PROGRESS: record})
     tables.open(name, any_format=True).update_schema_metadata(
-        {_FORMAT: str(migration.to_format), _PROGRESS: None}
+        {FORMAT_KEY: str(migration.to_format), _PROGRESS: None}
     )
 
 

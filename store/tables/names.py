@@ -39,3 +39,13 @@ def drift_table(space: str) -> str:
 def query_log_table(space: str) -> str:
     """The vectors of logged queries."""
     return f"query_log__{space}"
+
+
+def is_gallery(name: str) -> bool:
+    """Whether a table is a gallery of any space and modality."""
+    return name.startswith("gallery__")
+
+
+def has_unique_parts(name: str) -> bool:
+    """Whether a table has one row for each `part_id`: vectors, features and galleries."""
+    return is_gallery(name) or name.startswith(("vectors__", "features__"))

@@ -181,6 +181,11 @@ def latest_release(tables: Tables, space: str | None = None) -> Release:
     return of_space[-1]
 
 
+def kept_releases(tables: Tables) -> list[Release]:
+    """The releases that keep their tags, oldest first."""
+    return _kept(list_releases(tables))
+
+
 def release_by_number(tables: Tables, number: int) -> Release:
     """The release with a number.
 

@@ -70,8 +70,8 @@ STAGES = {
             reads_if_named=("pairs",),
         ),
         Stage("banks", False, ("vectors", "decisions"), 2),
-        Stage("gallery", False, ("vectors", "decisions", "banks"), 3, "parts", ("ray",)),
-        Stage("release", False, ("banks", "gallery"), 3, "parts"),
+        Stage("gallery", False, ("vectors", "decisions", "banks"), 2, "parts", ("ray",)),
+        Stage("release", False, ("banks", "gallery"), 2, "parts"),
     )
 }
 BY_DROP = tuple(stage.name for stage in STAGES.values() if stage.by_drop)

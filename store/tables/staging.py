@@ -31,6 +31,8 @@ from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stages import EVERY_DROP
 
+ROOT = "_staging"  # the folder of all staging, beside the tables
+STARTED = "started"  # a file whose time is that of the last `StageRun.open`
 _LEDGER_ROWS = 4096
 
 
@@ -52,7 +54,7 @@ class StageRun:
     @property
     def folder(self) -> Path:
         """The folder of the staging tables."""
-        return Path(self.root, "_staging", f"{self.stage}-{_drop_hash(self.drop)}", self.run_key)
+        return Path(self.root, ROOT, f"{self.stage}-{drop_hash(self.drop)}", self.run_key)
 
     @property
     def rows_uri(self) -> str:
@@ -74,6 +76,7 @@ class StageRun:
                 if other.name != self.run_key:
                     shutil.rmtree(other)
         self._units.mkdir(parents=True, exist_ok=True)
+        (self.folder / STARTED).touch()
         staged_units.discard_broken(self._units, Path(self.rows_uri, "data"))
         for folder in ("_versions", "_transactions"):
             shutil.rmtree(Path(self.rows_uri, folder), ignore_errors=True)
@@ -175,7 +178,7 @@ def begin(
     Raises:
         BusyError: another process is running this stage of this drop.
     """
-    with tables.lock(f"run-{stage}-{_drop_hash(drop)}"):
+    with tables.lock(f"run-{stage}-{drop_hash(drop)}"):
         yield StageRun(tables.root, stage, drop, run_key, schema).open()
 
 
@@ -243,6 +246,6 @@ def _of_stage(stage: str, drop: str) -> str:
     return f"drop = {quote(drop)} AND stage = {quote(stage)}"
 
 
-def _drop_hash(drop: str) -> str:
+def drop_hash(drop: str) -> str:
     """A file name for a drop, whose own name may have any characters."""
     return identity.run_key(drop)[:12]

@@ -34,10 +34,11 @@ VICTIMS = {"actor": "ray::EncoderActor", "worker": "ray::prepare"}
 DRIVER = """
 from pathlib import Path
 from pipelines.vectors import encode_parts, stage, staging_writer
+from pipelines.stages.context import StageContext
 from store.workspace import Workspace
 staging_writer._SECONDS, staging_writer._SHARE = 0, 1e9
 encode_parts.UNIT_PARTS["image"] = 16
-stage.embed(Workspace.open(Path("{root}")), "a")
+stage.embed(StageContext(Workspace.open(Path("{root}")), "a"))
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lance
 
-from store.tables import migrations
+from store.tables import formats, migrations
 from store.tables.lance_tables import Tables
 from store.tables.migrations import Migration
 
@@ -40,6 +40,6 @@ RENAMED = Migration("name-from-id", 1, 2, {"copy": copy, "rename": rename, "coun
 MIGRATION = Migration("name-from-id", 1, 2, {"copy": copy, "rename": rename, "count": count})
 
 if __name__ == "__main__":
-    migrations.FORMAT, migrations.MIGRATIONS = 2, (MIGRATION,)
+    formats.FORMAT, migrations.MIGRATIONS = 2, (MIGRATION,)
     print("ready", flush=True)
     migrations.migrate_all(Tables(sys.argv[1]))

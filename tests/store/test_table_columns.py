@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pipelines.policy.signal_columns import measured
 from pipelines.stages import staleness
 from store.errors import SchemaError
-from store.tables import migrations, releases, schema
+from store.tables import formats, releases, schema
 from store.tables.lance_tables import Tables
+from store.tables.maintain import compact
 from store.workspace import Workspace
 from tests.helpers.corpus import deliver, write_config
 from tests.helpers.stages import curate
@@ -122,7 +123,7 @@ def test_a_replacement_of_all_rows_may_change_the_columns_in_one_commit(tmp_path
     assert dataset.schema.names == ["part", "drop", "note", "mine"]
     expected = [{"part": [1, 2, 3], "drop": "z", "note": None, "mine": None}]
     assert dataset.to_table().to_pylist() == expected
-    assert migrations.format_of(dataset.schema) == migrations.FORMAT
+    assert formats.format_of(dataset.schema) == formats.FORMAT
     assert tables.open("rows", version).count_rows() == 3  # readers of older versions
 
 
@@ -170,7 +171,7 @@ def test_no_change_of_columns_by_other_tools_loses_a_row(tmp_path_factory, chang
             tables.upsert("rows", ROWS, rows("u", [n]), "id")
             expected[n] = "u"
         elif change == "compact":
-            tables.compact("rows")
+            compact(tables, "rows")
         result = tables.scan("rows", ROWS, ["id", "drop"]).to_pylist()
         assert {row["id"]: row["drop"] for row in result} == expected
         assert len(result) == len(expected)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from store.errors import BusyError, ConservationError, InputError, NotFoundError, RecordError
 from store.tables import schema, staging
 from store.tables.lance_tables import Tables, quote
+from store.tables.maintain import compact
 from store.tables.staging import Counts, Entry, UnitOutcome, begin, publish, stage_record
 
 ROWS = pa.schema([pa.field("drop", pa.string(), False), pa.field("id", pa.int64(), False)])
@@ -41,7 +42,7 @@ def test_replace_acts_like_a_dictionary(tmp_path_factory, steps, compacted) -> N
         tables.replace("rows", ROWS, rows(drop, ids), f"drop = {quote(drop)}")
         expected[drop] = sorted(ids)
         if compacted:
-            tables.compact("rows")
+            compact(tables, "rows")
     assert content(tables) == {drop: ids for drop, ids in expected.items() if ids}
 
 
@@ -57,7 +58,7 @@ def test_upsert_acts_like_a_dictionary_in_one_commit(tmp_path_factory, steps, co
         expected |= dict.fromkeys(ids, drop)
         assert committed == tables.version("rows") == version + bool(ids)
         if compacted:
-            tables.compact("rows")
+            compact(tables, "rows")
     actual = tables.scan("rows", ROWS).to_pylist()
     assert len(actual) == len(expected)
     assert {row["id"]: row["drop"] for row in actual} == expected

@@ -61,7 +61,9 @@ def test_an_exception_is_of_one_licence() -> None:
 
 
 def test_what_is_needed_includes_extras_and_what_they_depend_on() -> None:
-    client, everything = needed("isotrope"), needed("isotrope[pipelines,demo]")
+    corrections, client = needed("isotrope"), needed("isotrope[client]")
+    everything = needed("isotrope[pipelines,demo]")
+    assert corrections.keys() == {"isotrope", "numpy", "threadpoolctl"}
     assert {"isotrope", "lancedb", "pyarrow"} <= client.keys() <= everything.keys()
     assert "torch" not in client
     assert {"torch", "resvg-py", "jinja2", "markupsafe"} <= everything.keys()

@@ -97,13 +97,14 @@ def _balance(exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _log_sum_exp(exponent: np.ndarray, axis: int) -> np.ndarray:
-    """Along an axis; the mean of the others where all is masked."""
+    """Along an axis, as float32; the mean of the others where all is masked."""
     largest = exponent.max(axis=axis, keepdims=True)
     largest[largest == -np.inf] = 0
     sums = np.exp(exponent - largest).sum(axis=axis)
     exists = sums > 0
-    result = np.log(np.where(exists, sums, 1)) + np.squeeze(largest, axis)
-    return np.where(exists, result, result[exists].mean() if exists.any() else 0)
+    logs = np.log(np.where(exists, sums, 1)) + np.squeeze(largest, axis)
+    logs[~exists] = logs[exists].mean() if exists.any() else 0
+    return logs
 
 
 def _inverse(sums: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pipelines.policy import duplicate_index
 from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
 from pipelines.policy.quotas import draw_numbers
-from pipelines.policy.row_rules import policy_hash, prefilter, row_tests, tests_hash
+from pipelines.policy.row_rules import hash_of_tests, policy_hash, prefilter, row_tests
 from pipelines.policy.signal_columns import take_rows
 from store import identity
 from store.config import presets
@@ -290,8 +290,8 @@ def test_hashes_change_only_with_what_they_are_of() -> None:
     def same(changed: dict) -> tuple[bool, bool, bool]:
         other = Policy.model_validate(changed)
         return (
-            tests_hash(prefilter(other)) == tests_hash(prefilter(policy)),
-            tests_hash(row_tests(other)) == tests_hash(row_tests(policy)),
+            hash_of_tests(prefilter(other)) == hash_of_tests(prefilter(policy)),
+            hash_of_tests(row_tests(other)) == hash_of_tests(row_tests(policy)),
             policy_hash(other) == policy_hash(policy),
         )
 

@@ -1,0 +1,93 @@
+"""Commands that look after the tables: check, maintain."""
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from orchestration.cli.console import console
+from orchestration.cli.options import CORPUS
+from store.tables import maintain as maintenance
+from store.tables.check import Finding
+from store.workspace import Workspace
+
+
+@click.command()
+@CORPUS
+@click.option("--deep", is_flag=True, help="Also read every data file as a whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--mark-stale", is_flag=True, help="Let `isotrope run` make failed stages again.")
+def check(folder: str, deep: bool, as_json: bool, mark_stale: bool) -> None:
+    """Check that all tables can be read and hold what their records say.
+
+    The exit code is 1 if a check failed. Nothing is changed without --mark-stale.
+    """
+    from assets import corpus_check
+
+    workspace = Workspace.open(folder)
+    findings = list(corpus_check.check_corpus(workspace, deep))
+    failed = [finding for finding in findings if not finding.passed]
+    marked = corpus_check.mark_stale(workspace, failed) if mark_stale and failed else []
+    if as_json:
+        rows = [asdict(finding) | {"passed": finding.passed} for finding in findings]
+        click.echo(json.dumps({"passed": not failed, "marked_stale": marked, "checks": rows}))
+    else:
+        _print(findings)
+        if marked:
+            console.print(f"marked as stale: {', '.join(marked)}; next: isotrope run")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+class _Period(click.ParamType):
+    name = "period"
+    _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # noqa: RUF012
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        """Read a number and a unit, such as 90m."""
+        if isinstance(value, timedelta):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not number.isdecimal() or unit not in self._UNITS:
+            self.fail(f"{value!r} is not a period; write 30m, 12h or 7d", param, ctx)
+        return timedelta(seconds=int(number) * self._UNITS[unit])
+
+
+@click.command()
+@CORPUS
+@click.option(
+    "--older-than",
+    type=_Period(),
+    default="1h",
+    show_default=True,
+    help="Keep versions that were the newest within this period: 30m, 12h, 7d.",
+)
+def maintain(folder: str, older_than: timedelta) -> None:
+    """Compact the tables, and delete old versions and stale staging.
+
+    Versions of kept releases and of running stages stay. It may run beside runs and searches.
+    """
+    tables = Workspace.open(folder).tables
+    result = Table("table", "fragments", "versions", "freed", "")
+    for done in maintenance.maintain(tables, older_than):
+        pairs = (f"{before:,} -> {after:,}" for before, after in (done.fragments, done.versions))
+        result.add_row(escape(done.table), *pairs, f"{done.bytes_freed:,} bytes", done.note)
+    console.print(result)
+    for name in maintenance.remove_stale_staging(tables):
+        console.print(f"deleted stale staging: {escape(name)}")
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table("check", "table", "result", "what to do")
+    for finding in findings:
+        name = finding.table + (f", drop {finding.drop}" if finding.drop else "")
+        style = None if finding.passed else "red"
+        row = (finding.check, name, finding.problem or "passed", finding.remedy)
+        table.add_row(*map(escape, row), style=style)
+    console.print(table)
+    failed = sum(not finding.passed for finding in findings)
+    console.print(f"{len(findings)} checks, {failed} failed" if failed else "everything is sound")

@@ -1,0 +1,177 @@
+"""Maintenance of the tables: compaction, old versions, stale staging.
+
+It is safe beside runs and searches. A table is locked only for a commit and while old versions are
+deleted. Versions are kept that have a tag, and those that a reader may have opened: every version
+that was the newest one within a period before now (an hour by default), and since the start of the
+oldest stage that is running.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lance
+from lance.optimize import Compaction
+
+from store.errors import BusyError
+from store.tables import damage, schema
+from store.tables.lance_tables import Tables
+from store.tables.staging import ROOT, STARTED, drop_hash
+
+OLDER_THAN = timedelta(hours=1)
+STAGING_OLDER_THAN = timedelta(days=7)
+_FRAGMENT_BYTES = 1 << 30
+_FRAGMENT_ROWS = 1 << 20
+_SCAN_BYTES = 16 << 20  # in a batch that compaction reads
+_CLEANUP_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What was done to one table.
+
+    Attributes:
+        table: its name.
+        fragments: before and after.
+        versions: before and after.
+        bytes_freed: by the deletion of old versions.
+        note: why something was not done. Empty if all was done.
+    """
+
+    table: str
+    fragments: tuple[int, int]
+    versions: tuple[int, int]
+    bytes_freed: int
+    note: str = ""
+
+
+def maintain(tables: Tables, older_than: timedelta = OLDER_THAN) -> Iterator[Maintained]:
+    """Compact every table and delete the versions that nothing needs.
+
+    Args:
+        tables: of the corpus.
+        older_than: keep every version that was the newest one within this period. Must be longer
+            than the longest export or search of a release that is no longer kept.
+
+    Raises:
+        DamagedTableError: a table cannot be read.
+    """
+    since = min([datetime.now(UTC) - older_than, *_starts_of_active_runs(tables)])
+    for name in tables.names():
+        before = tables.open(name)
+        fragments, versions = len(before.get_fragments()), len(before.versions())
+        note = "" if compact(tables, name) else "other writers changed it during compaction"
+        freed = _delete_old_versions(tables, name, since)
+        after = tables.open(name)
+        yield Maintained(
+            name,
+            (fragments, len(after.get_fragments())),
+            (versions, len(after.versions())),
+            freed,
+            note,
+        )
+
+
+def compact(tables: Tables, name: str) -> bool:
+    """Merge small fragments of a table, and rewrite those with many deleted rows.
+
+    Rows are rewritten without a lock. If a writer changed the same fragments meanwhile, the result
+    is discarded and nothing changes.
+
+    Returns:
+        Whether the table is compact.
+    """
+    dataset = tables.open(name)
+    options = _options(dataset)
+    with damage.detected(dataset.uri, dataset.version):
+        plan = Compaction.plan(dataset, options)
+        rewrites = [task.execute(dataset) for task in plan.tasks]
+    if not rewrites:
+        return True
+    with tables.lock(name):
+        try:
+            Compaction.commit(dataset, rewrites, options)
+        except (OSError, ValueError, RuntimeError) as error:
+            if "onflict" not in str(error):
+                raise
+            return False
+    return True
+
+
+def remove_stale_staging(tables: Tables) -> list[str]:
+    """Delete staging that no run will use.
+
+    That is staging whose stage was published (the process died before it deleted it), and staging
+    that no run opened for `STAGING_OLDER_THAN`. Staging of a running stage is never deleted.
+
+    Returns:
+        The names of the folders.
+    """
+    rows = tables.scan("stages", schema.STAGES, ["stage", "drop", "run_key"]).to_pylist()
+    published = {f"{row['stage']}-{drop_hash(row['drop'])}": row["run_key"] for row in rows}
+    oldest = time.time() - STAGING_OLDER_THAN.total_seconds()
+    removed = []
+    for folder in _staging_folders(tables):
+        try:
+            with tables.lock(f"run-{folder.name}", timeout=0):
+                keys = [path.name for path in folder.iterdir()]
+                if keys == [published.get(folder.name)] or _last_opened(folder) < oldest:
+                    shutil.rmtree(folder)
+                    removed.append(folder.name)
+        except BusyError:
+            continue
+    return removed
+
+
+def _delete_old_versions(tables: Tables, name: str, since: datetime) -> int:
+    """Delete the versions that were replaced before `since`; return the bytes that were freed."""
+    with tables.lock(name, timeout=_CLEANUP_SECONDS):
+        dataset = tables.open(name)
+        versions = dataset.versions()
+        replaced = [
+            version["version"]
+            for version, successor in pairwise(versions)
+            if successor["timestamp"].astimezone(UTC) < since
+        ]
+        tagged = {tag["version"] for tag in dataset.tags.list().values()}
+        if not (obsolete := [version for version in replaced if version not in tagged]):
+            return 0
+        stats = dataset.cleanup_old_versions(versions=obsolete)
+        return int(stats.bytes_removed)
+
+
+def _options(dataset: lance.LanceDataset) -> dict[str, Any]:
+    """Options of compaction: fragments of about 1 GB, so that large rows are seldom rewritten."""
+    files = [file for f in dataset.get_fragments() for file in f.metadata.files]
+    rows = sum(fragment.metadata.physical_rows for fragment in dataset.get_fragments())
+    size = max(sum(file.file_size_bytes or 0 for file in files) // max(rows, 1), 1)
+    return {
+        "target_rows_per_fragment": min(max(_FRAGMENT_BYTES // size, 1024), _FRAGMENT_ROWS),
+        "batch_size": min(max(_SCAN_BYTES // size, 16), 8192),
+    }
+
+
+def _starts_of_active_runs(tables: Tables) -> list[datetime]:
+    """When the stages that are running were started."""
+    starts = []
+    for folder in _staging_folders(tables):
+        try:
+            with tables.lock(f"run-{folder.name}", timeout=0):
+                pass
+        except BusyError:
+            starts.append(datetime.fromtimestamp(_last_opened(folder), UTC))
+    return starts
+
+
+def _staging_folders(tables: Tables) -> list[Path]:
+    return sorted(path for path in Path(tables.root, ROOT).glob("*") if path.is_dir())
+
+
+def _last_opened(folder: Path) -> float:
+    """When a run last opened this staging; 0 if that is not known."""
+    return max((path.stat().st_mtime for path in folder.glob(f"*/{STARTED}")), default=0.0)
