@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from store.arrays import lookup
 from store.corrections.correction import Correction
 from store.corrections.evaluate import evaluate
 from store.corrections.fit import Spec, fit_many
-from store.corrections.trial_samples import Samples, group_queries, renumber
+from store.corrections.trial_samples import Samples, group_queries
 from store.metrics.hubness import skewness
 from store.metrics.retrieval import Relevant
 
@@ -63,7 +64,7 @@ def cross_fit(specs: Sequence[Spec], samples: Samples, rng: np.random.Generator)
         relevant = _of_queries(samples.relevant, one.queries, items)
         exclude = None
         if samples.exclude is not None:
-            exclude = renumber(samples.exclude[one.queries], items)
+            exclude = lookup(items, samples.exclude[one.queries])
         skews.append([])
         for i, correction in enumerate(_fit(specs, samples, one)):
             result = evaluate(

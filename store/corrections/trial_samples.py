@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from store.arrays import connected_components
+from store.arrays import connected_components, lookup
 from store.corrections.kernels.arrays import Array, to_numpy
 from store.corrections.kernels.masks import as_ids
 from store.metrics.retrieval import Relevant
@@ -71,7 +71,7 @@ def sample_pairs(
         gallery_ids=None if ids is None else ids[items],
         query_bank_ids=as_ids(query_bank_ids, len(bank_queries), "query_bank_ids"),
         gallery_bank_ids=as_ids(gallery_bank_ids, len(bank_items), "gallery_bank_ids"),
-        exclude=None if exclude is None else renumber(exclude[query_index], items),
+        exclude=None if exclude is None else lookup(items, exclude[query_index]),
     )
 
 
@@ -138,10 +138,3 @@ def group_queries(relevant: Relevant, ids: np.ndarray | None) -> np.ndarray:
     queries = relevant.count.size
     nodes = queries + int(codes.max(initial=-1)) + 1
     return connected_components(relevant.query, queries + codes, nodes)[:queries]
-
-
-def renumber(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The index of each row in `items` (ascending), -1 where it is not among them."""
-    index = np.searchsorted(items, rows)
-    index[items[np.minimum(index, items.size - 1)] != rows] = -1
-    return index

@@ -147,8 +147,9 @@ def _delete_old_versions(tables: Tables, name: str, since: datetime) -> int:
 
 def _options(dataset: lance.LanceDataset) -> dict[str, Any]:
     """Options of compaction: fragments of about 1 GB, so that large rows are seldom rewritten."""
-    files = [file for f in dataset.get_fragments() for file in f.metadata.files]
-    rows = sum(fragment.metadata.physical_rows for fragment in dataset.get_fragments())
+    fragments = dataset.get_fragments()
+    files = [file for fragment in fragments for file in fragment.metadata.files]
+    rows = sum(fragment.metadata.physical_rows for fragment in fragments)
     size = max(sum(file.file_size_bytes or 0 for file in files) // max(rows, 1), 1)
     return {
         "target_rows_per_fragment": min(max(_FRAGMENT_BYTES // size, 1024), _FRAGMENT_ROWS),
