@@ -28,8 +28,9 @@ class Workspace:
         """
         root = Path(folder).expanduser().resolve()
         config = corpus_yaml.load(root)
-        address = config.tables
-        return cls(root, config, Tables(address if "://" in address else root / address))
+        path = config.tables.path
+        address = path if "://" in path else str(root / path)
+        return cls(root, config, Tables(address, config.tables.model_dump()["options"]))
 
     def path(self, path: str) -> Path:
         """The absolute path for a path in corpus.yaml.
