@@ -9,10 +9,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
+import ray
 from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader, Config
 
 from store.errors import ClusterError
 
@@ -21,6 +22,7 @@ _MODE = "RAY_AUTH_MODE"
 _TOKEN = "RAY_AUTH_TOKEN"
 _TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
 _CONNECT_SECONDS = 10
+_raylet: Any = ray._raylet
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def has_token() -> bool:
     mode = os.environ.get(_MODE)
     if mode is not None and mode.lower() != "token":
         return False
-    return AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+    return _raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
 
 
 @cache
@@ -102,5 +104,5 @@ def _own_token() -> str:
 
 def _read_environment() -> None:
     """Make Ray's C++ part forget the mode and token that it read before."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    _raylet.Config.initialize("")
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()
