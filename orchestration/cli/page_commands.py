@@ -42,13 +42,20 @@ def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple
 
 @click.command()
 @CORPUS
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=3000, show_default=True)
-def dev(folder: str, host: str, port: int) -> None:
-    """Dagster's web page on this corpus."""
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which browsers may ask for the page. IP addresses and localhost always may.",
+)
+def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> None:
+    """Dagster's web page on this corpus. It has no authentication."""
     from orchestration.dagster_web import serve
 
-    serve(Workspace.open(folder), host, port)
+    serve(Workspace.open(folder), host, port, allowed_hosts)
 
 
 @click.command()
