@@ -135,7 +135,7 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:
         errors = error.errors()
-        lines = [explain(e, CorpusConfig, tree, name) for e in errors[:_MAX_ERRORS]]
+        lines = explain(errors[:_MAX_ERRORS], CorpusConfig, tree, name)
         if len(errors) > _MAX_ERRORS:
             lines.append(f"{name}: and {len(errors) - _MAX_ERRORS:,} more errors")
         raise ConfigError("\n".join(lines)) from None
