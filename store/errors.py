@@ -67,6 +67,10 @@ class QueryTimeoutError(IsotropeError, TimeoutError):
     """A query ran for longer than its timeout."""
 
 
+class StoreError(IsotropeError):
+    """The object store of the tables cannot be reached, or refuses."""
+
+
 class ClusterError(IsotropeError):
     """A Ray cluster cannot be reached or joined."""
 
