@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from store.arrow import as_matrix
+from store.search.condition import compile_condition
 from store.search.corrected_search import (
     ColumnQuery,
     WeightedInput,
     bias_applies,
     combine,
     fetch,
+    filter_columns,
     vector_column,
 )
 from store.search.opened import OpenRelease
@@ -144,6 +146,8 @@ def explain(
         hit: the item's row in the result.
     """
     dataset = opened.gallery_dataset(modality)
+    if condition is not None:
+        condition = compile_condition(condition, filter_columns(dataset))
     row = dataset.to_table(filter=f"part_id = {quote(part_id)}")
     vector = unfold(as_matrix(row["vector"]), opened.release.dim)[0]
     parts = tuple(_part(opened, row, given, modality, condition) for given in inputs)

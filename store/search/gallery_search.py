@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from store.corrections.recipe import recipe
-from store.search.corrected_search import WeightedInput, check_columns, search_corrected
+from store.search.condition import compile_condition
+from store.search.corrected_search import (
+    WeightedInput,
+    check_columns,
+    filter_columns,
+    search_corrected,
+)
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.rescoring import rescore_candidates
@@ -54,11 +60,14 @@ def search_gallery(
     columns = list(dict.fromkeys(["id", "part_id", *(c for c in query.columns if c not in SCORES)]))
     check_columns(table, columns)
     directions = {i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs}
+    where = None
+    if query.condition is not None:
+        where = compile_condition(query.condition, filter_columns(table))
     notes: tuple[str, ...] = ()
     if _is_compiled(query, directions.values()):
         compiled = {m: d for m, d in directions.items() if d and d.method != "none"}
         active = {} if query.method == "none" else compiled
-        ranked = search_corrected(table, list(inputs), active, columns, query.condition, count)
+        ranked = search_corrected(table, list(inputs), active, columns, where, count)
     else:
         ranked = rescore_candidates(
             opened.banks,
@@ -68,7 +77,7 @@ def search_gallery(
             list(inputs),
             (query.method, dict(query.params)),
             columns,
-            query.condition,
+            where,
             count,
         )
         notes = (
