@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
-from store.tables import schema
+from store.tables import indexes, schema
+from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
 from store.tables.names import gallery_table
 
@@ -83,6 +84,7 @@ class Release:
         directions: by name.
         evaluation: figures on test pairs, by direction.
         policy: the hash of the policy.
+        indexes: how the galleries are indexed, by modality.
     """
 
     number: int
@@ -96,6 +98,7 @@ class Release:
     directions: dict[str, Direction]
     evaluation: dict[str, Any]
     policy: str
+    indexes: dict[str, GalleryIndex] = field(default_factory=dict)
 
     @property
     def tag(self) -> str:
@@ -124,6 +127,7 @@ def publish(
     directions: Mapping[str, Direction],
     evaluation: Mapping[str, Any],
     policy: str,
+    gallery_indexes: Mapping[str, GalleryIndex],
 ) -> Release:
     """Tag the table versions, then add the release to the table.
 
@@ -144,6 +148,7 @@ def publish(
             directions=dict(directions),
             evaluation=dict(evaluation),
             policy=policy,
+            indexes=dict(gallery_indexes),
         )
         for name, version in release.versions.items():
             dataset = tables.open(name)
@@ -229,6 +234,7 @@ def _row(release: Release) -> dict[str, Any]:
         "directions": json.dumps({n: vars(d) for n, d in release.directions.items()}),
         "evaluation": json.dumps(release.evaluation),
         "policy": release.policy,
+        "indexes": indexes.to_json(release.indexes),
     }
 
 
@@ -246,4 +252,5 @@ def _release(row: dict[str, Any]) -> Release:
         directions={n: Direction(**d) for n, d in directions.items()},
         evaluation=json.loads(row["evaluation"]),
         policy=row["policy"],
+        indexes=indexes.from_json(row["indexes"]),
     )

@@ -122,6 +122,7 @@ RELEASES = pa.schema(
         _text("directions"),
         _text("evaluation"),
         _text("policy"),
+        pa.field("indexes", pa.string()),  # null: made before galleries were indexed
     ]
 )
 
