@@ -65,9 +65,9 @@ def _pair_means(rows: np.ndarray, row_ids: np.ndarray, ids: np.ndarray) -> np.nd
     index = np.searchsorted(ids, row_ids)
     index[index == len(ids)] = 0
     paired = ids[index] == row_ids
-    total = np.zeros((len(ids), rows.shape[1]))
-    np.add.at(total, index[paired], rows[paired])
-    return total / np.bincount(index[paired], minlength=len(ids))[:, None]
+    order = np.flatnonzero(paired)[np.argsort(index[paired], kind="stable")]
+    _, first, count = np.unique(index[order], return_index=True, return_counts=True)
+    return np.add.reduceat(rows[order].astype(np.float64), first) / count[:, None]
 
 
 def _covariance(rows: np.ndarray, ridge: float) -> np.ndarray:
@@ -91,6 +91,7 @@ METHOD = Method(
     defaults={"mix": 0.3, "ridge": 1.0},
     ranges={"mix": Range(0, 1), "ridge": Range(1e-6, 1e6)},
     state=state,
+    state_params=("ridge",),
     move_queries=centered.move_queries,
     moves=True,
     composes=True,
