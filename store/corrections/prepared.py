@@ -96,13 +96,12 @@ class Prepared:
     def _moved_banks(self, mover: Recipe, state: dict[str, Array], queries: Array) -> FitBanks:
         """Moved bank queries, and the gallery bank moved in the same way as gallery rows."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
+        scanner = BankScanner(self.banks, [(mover.first, mover.first_params)])
         moved = empty_like(items, tuple(items.shape), "float32")
 
         def work(span: Span) -> None:
             rows = slice(*span)
-            statistics = self.raw_scanner.statistics(
-                items[rows], None if ids is None else ids[rows]
-            )
+            statistics = scanner.statistics(items[rows], None if ids is None else ids[rows])
             compiled = mover.first.compile(mover.first_params, state, items[rows], statistics)
             moved[rows] = compiled.vectors
 
