@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
+from pipelines.takedown import takedown
 from store.errors import InputError, InvariantError
 from store.tables import migrations
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
@@ -62,6 +63,7 @@ def run_missing(
         DamagedTableError: a table cannot be opened.
         IsotropeError: a pipeline failed; its table is unchanged.
     """
+    takedown.resume(workspace)
     migrations.migrate_all(workspace.tables)
     drops = staleness.drops(workspace)
     if drop is not None and drop not in drops:

@@ -17,6 +17,7 @@ from orchestration.cli.page_commands import demo, dev, report
 from orchestration.cli.policy_commands import policy, whatif
 from orchestration.cli.search_commands import drift, evaluate, search, why
 from orchestration.cli.table_commands import check, maintain
+from orchestration.cli.takedown_command import takedown
 from store.errors import IsotropeError
 
 _INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
@@ -80,7 +81,7 @@ def main() -> None:
 
 for command in (
     init, run, why, report, policy, whatif, search, evaluate, drift, align, export, check, maintain,
-    dev, demo,
+    takedown, dev, demo,
 ):  # fmt: skip
     main.add_command(DEBUG(command))
 

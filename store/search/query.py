@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.corrections.recipe import METHODS, recipe
-from store.errors import InputError, NotFoundError
+from store.errors import DamagedTableError, InputError, NotFoundError
 from store.search.corrected_search import WeightedInput, check_columns, search_corrected
 from store.search.opened import OpenRelease
 from store.search.rescoring import rescore_candidates
@@ -131,6 +131,14 @@ class Query:
         """
         vectors = self._unit_vectors()
         self.opened.log(vectors)
+        try:
+            return self._run(vectors)
+        except (DamagedTableError, NotFoundError):
+            if not self.opened.reopen_if_moved():
+                raise
+            return self._run(vectors)
+
+    def _run(self, vectors: Mapping[str, np.ndarray]) -> Result:
         inputs = [WeightedInput(m, v, self.weights[m]) for m, v in vectors.items()]
         searched = self.opened.release.modalities if self.gallery == "any" else [self.gallery]
         results = [self._search(inputs, modality) for modality in searched]
