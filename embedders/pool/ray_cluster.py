@@ -2,19 +2,18 @@
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import ray
 
+from embedders.pool import ray_security
 from store.errors import ClusterError, EncoderError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-_CONNECT_SECONDS = 10
 _START_ATTEMPTS = 3
 # Smallest and largest object store of a local Ray; a twentieth of the memory between them.
 _OBJECT_STORE_BYTES = 512 << 20, 4 << 30
@@ -26,65 +25,68 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
     Args:
         address: of a cluster. None takes the environment variable RAY_ADDRESS; without that, a
-            local Ray is started.
+            local Ray is started, which only this process can use.
 
     Raises:
-        ClusterError: nothing answers at the address.
+        ClusterError: the cluster cannot be reached or joined.
     """
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        _check_reachable(address)
-    local_options: dict = {} if address else {"object_store_memory": _local_object_store_bytes()}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    with nullcontext() if address != "local" else ray_security.private_token():
+        _start_local() if address == "local" else _join(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _join(address: str) -> None:
+    ray_security.check_reachable(address)
+    if not ray_security.has_token():
+        print(
+            f"warning: joining the Ray cluster at {address} without a token: if it requires one,"
+            " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH; if it does not,"
+            " anyone who reaches it can run code on it",
+            file=sys.stderr,
+        )
+    try:
+        ray.init(address=address, **_options())
+    except Exception as error:  # Ray raises many types
+        ray.shutdown()
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+
+
+def _start_local() -> None:
+    """Start a Ray that only this machine can reach. It joins no cluster of another program."""
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
-            ray.init(
-                # Without an address, Ray would join any cluster that runs on this machine.
-                address=address or "local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
-                **local_options,
-            )
-            break
+            with ray_security.on_loopback():
+                ray.init(
+                    address="local",
+                    object_store_memory=_local_object_store_bytes(),
+                    _node_ip_address=ray_security.LOOPBACK,
+                    **_options(),
+                )
+            return
         except Exception as error:
             ray.shutdown()
             # Ray gives its own processes 30 s to start, which is too little on a busy machine.
-            if address or not attempts_left or "timed out during startup" not in str(error):
+            if not attempts_left or "timed out during startup" not in str(error):
                 raise
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
-def _check_reachable(address: str) -> None:
-    """Check that something listens at `host:port` or `ray://host:port`.
-
-    Other forms, such as `auto`, are not checked. Ray itself would try for two minutes.
-
-    Raises:
-        ClusterError: nothing answers.
-    """
-    try:
-        url = urlsplit(address if "://" in address else f"//{address}")
-        host, port = url.hostname, url.port
-    except ValueError as error:
-        raise ClusterError(f"{address!r} is not the address of a Ray cluster: {error}") from None
-    if not host or not port:
-        return
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address}: {error.strerror or error}; check"
-            " engine.ray.address in corpus.yaml, or RAY_ADDRESS"
-        ) from error
+def _options() -> dict[str, Any]:
+    return {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+        "runtime_env": {"env_vars": {"PYTHONPATH": python_path()}},
+    }
 
 
 def require_room(actors: int, num_cpus: float, num_gpus: float) -> float:

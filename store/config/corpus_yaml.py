@@ -16,6 +16,7 @@ from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
 from store.config.signals import Pairs, Signals
 from store.config.sources import Errors, Source
+from store.config.tables import Tables, TablesAt
 from store.config.yaml_errors import explain
 from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
@@ -28,7 +29,7 @@ class CorpusConfig(Section):
     """All sections of corpus.yaml."""
 
     sources: dict[str, Source]
-    tables: str = "tables"
+    tables: Tables = TablesAt()
     limits: Limits = Limits()
     errors: Errors = Errors()
     signals: Signals = Signals()
