@@ -48,7 +48,7 @@ def takedown(
     other samples have too stay, unless --part names them.
 
     Running stages are waited for; searches go on. If the command is interrupted, no stage starts
-    until `isotrope run` or --resume has finished it. Afterwards, `isotrope run` makes a new release.
+    until `isotrope run` or --resume has finished it. Then `isotrope run` makes a new release.
 
     Not removed: the source files, earlier exports, backups, and pages in other folders.
     """
@@ -60,7 +60,9 @@ def takedown(
         if (receipt := resume(workspace)) is None:
             raise NotFoundError("no takedown was interrupted")
     else:
-        selection = Selection(*map(frozenset, (ids, parts, keys, sources)), drop)
+        selection = Selection(
+            frozenset(ids), frozenset(parts), frozenset(keys), frozenset(sources), drop
+        )
         for path in lists:
             with path.open(encoding="utf-8") as lines:
                 selection |= Selection.read(lines)

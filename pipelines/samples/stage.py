@@ -30,8 +30,8 @@ from store.errors import IsotropeError, RecordError
 from store.isolate import isolate_failures
 from store.tables import schema, takedowns
 from store.tables.lance_tables import quote
-from store.tables.takedowns import NOTHING, Blocked
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
+from store.tables.takedowns import NOTHING, Blocked
 
 STAGE = "samples"
 _BATCH_ROWS = 64

@@ -1,7 +1,7 @@
 """Rows of galleries whose part other samples still have, without the samples that go.
 
-A row describes its part by the first of its samples: id, key, caption, signals. If this sample goes,
-the next one takes its place.
+A row describes its part by the first of its samples: id, key, caption, signals. If this sample
+goes, the next one takes its place.
 """
 
 from collections.abc import Callable, Set

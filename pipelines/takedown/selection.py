@@ -62,7 +62,7 @@ class Selection:
                     " source=SOURCE"
                 )
             values[names[kind]].add(value)
-        return cls(**{name: frozenset(found) for name, found in values.items()})
+        return cls(*(frozenset(values[name]) for name in names.values()))
 
     def __or__(self, other: "Selection") -> "Selection":
         """Everything that matches either, in the drop of the first."""
@@ -83,8 +83,8 @@ class Selected:
         samples: ids of the samples that go.
         parts: ids of the parts that go: those that are named, and those of `samples` that no other
             current sample has.
-        blocked: ids of parts that are rejected in whatever sample they are delivered: those that are
-            named, and all images and audio clips of `parts`. A text is not: others can write it.
+        blocked: ids of parts that are rejected in whatever sample they are delivered: those
+            that are named, and all images and audio clips of `parts`, but no other text.
         records: (drop, source, key) of all records that had one of `samples`, or match by key or
             source.
         rows: (drop, source, id) of the current rows of `samples` that go.

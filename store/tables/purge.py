@@ -126,7 +126,7 @@ class _Rewriter:
 
     def matches(self, dataset: lance.LanceDataset) -> bool:
         """Whether a data file of a version holds a matching row, deleted or not."""
-        return any([self._holds_match(dataset, f) for f in dataset.get_fragments()])
+        return any(self._holds_match(dataset, f) for f in dataset.get_fragments())
 
     def count_live(self, dataset: lance.LanceDataset) -> int:
         """The number of matching rows of a version."""
@@ -170,7 +170,11 @@ class _Rewriter:
     def _rewritten(
         self, dataset: lance.LanceDataset, fragment: lance.LanceFragment
     ) -> list[FragmentMetadata]:
-        key = (*_files(fragment.metadata), str(fragment.metadata.deletion_file), str(dataset.schema))
+        key = (
+            *_files(fragment.metadata),
+            str(fragment.metadata.deletion_file),
+            str(dataset.schema),
+        )
         if key not in self._written:
             batches = self._remaining(dataset, fragment)
             first = next(batches, None)

@@ -15,8 +15,8 @@ import pyarrow as pa
 from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
 from store.tables import schema
-from store.tables.lance_tables import Tables
 from store.tables.banks import describe_banks
+from store.tables.lance_tables import Tables
 from store.tables.names import bank_table, gallery_table
 
 TABLE = "releases"
