@@ -41,9 +41,9 @@ def takedown(
     resumes: bool,
     yes: bool,
 ) -> None:
-    """Remove samples from all tables, kept releases, caches and pages, for good.
+    """Remove samples for good, from all tables and kept releases.
 
-    The bytes are deleted from the disk or the object store. Kept releases open and search as
+    Their bytes are deleted from the disk or the object store, with caches and pages. Kept releases open and search as
     before, without the samples. The same content is rejected if it is delivered again. Parts that
     other samples have too stay, unless --part names them.
 

@@ -5,7 +5,7 @@ replaced or is no longer delivered is still on the disk.
 """
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 from store.errors import InputError, NotFoundError
@@ -50,19 +50,19 @@ class Selection:
         Raises:
             InputError: a line is none of these.
         """
-        names = {field.name[:-1]: field.name for field in fields(cls) if field.name != "drop"}
-        values: dict[str, set[str]] = {name: set() for name in names.values()}
+        values: dict[str, set[str]] = {"id": set(), "part": set(), "key": set(), "source": set()}
         for number, line in enumerate(map(str.strip, lines), start=1):
             kind, separator, value = line.partition("=")
             if not line or line.startswith("#"):
                 continue
-            if not separator or kind not in names or not value:
+            if not separator or kind not in values or not value:
                 raise InputError(
                     f"line {number} of the list is {line[:80]!r}: write id=ID, part=ID, key=KEY or"
                     " source=SOURCE"
                 )
-            values[names[kind]].add(value)
-        return cls(*(frozenset(values[name]) for name in names.values()))
+            values[kind].add(value)
+        ids, parts, keys, sources = map(frozenset, values.values())
+        return cls(ids, parts, keys, sources)
 
     def __or__(self, other: "Selection") -> "Selection":
         """Everything that matches either, in the drop of the first."""
