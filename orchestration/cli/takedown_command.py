@@ -43,9 +43,9 @@ def takedown(
 ) -> None:
     """Remove samples for good, from all tables and kept releases.
 
-    Their bytes are deleted from the disk or the object store, with caches and pages. Kept releases open and search as
-    before, without the samples. The same content is rejected if it is delivered again. Parts that
-    other samples have too stay, unless --part names them.
+    Their bytes are deleted from the disk or the object store, with caches and pages. Kept
+    releases open and search as before, without the samples. The same content is rejected if it is
+    delivered again. Parts that other samples have too stay, unless --part names them.
 
     Running stages are waited for; searches go on. If the command is interrupted, no stage starts
     until `isotrope run` or --resume has finished it. Then `isotrope run` makes a new release.
