@@ -43,7 +43,8 @@ class Service:
             settings.threads or os.cpu_count() or 1, settings.queue, settings.timeout
         )
         self.rates = RateLimit(settings.requests_per_second, settings.burst)
-        self.encode = BatchedEncode(corpus.encode_with)
+        assert corpus.encoders is not None
+        self.encode = BatchedEncode(corpus.encoders)
         self.corpus = corpus.reopened(self.encode)
         self.ready = False
         self._show_release()

@@ -15,9 +15,8 @@ from store.errors import InputError
 from store.search.corpus import Corpus
 from store.search.explain import Explanation
 from store.search.query import Query
-from store.search.release_items import describe_sample, thumbnail
 from store.search.result import Hit, Result
-from store.search.search import Searches
+from store.search.search import Searchable
 from store.tables.releases import Release
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class AsyncSearch(Query):
         return self.runner
 
 
-class AsyncCorpus(Searches[AsyncSearch]):
+class AsyncCorpus(Searchable[AsyncSearch]):
     """A corpus that is opened by its path, for asyncio. `isotrope.connect_async` makes it.
 
     Lance scans without Python's lock, so queries run in threads and do not block the event loop.
@@ -117,11 +116,11 @@ class AsyncCorpus(Searches[AsyncSearch]):
 
     async def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""
-        return await asyncio.to_thread(describe_sample, self._corpus, sample_id)
+        return await asyncio.to_thread(self._corpus.sample, sample_id)
 
     async def thumbnail(self, part_id: str) -> bytes:
         """The thumbnail of a part, a JPEG. See `store.search.release_items.thumbnail`."""
-        return await asyncio.to_thread(thumbnail, self._corpus, part_id)
+        return await asyncio.to_thread(self._corpus.thumbnail, part_id)
 
     async def close(self) -> None:
         """Write the buffered rows of the query log."""

@@ -15,7 +15,7 @@ from store.search.asynchronous import AsyncSearch
 from store.search.explain import Explanation
 from store.search.query import Query
 from store.search.result import Result
-from store.search.search import Search, Searches
+from store.search.search import Search, Searchable
 from store.search.wire import ARROW, JSON, read_arrow, read_error
 from store.tables.releases import Release, from_description
 
@@ -71,7 +71,7 @@ def _unreachable(url: str, error: httpx.HTTPError) -> IsotropeError:
     return ServerError(f"{url} does not answer: {type(error).__name__} {error}".rstrip())
 
 
-class RemoteCorpus(Searches[Search]):
+class RemoteCorpus(Searchable[Search]):
     """A corpus on a server. `isotrope.connect("http://...")` makes it. Threads may share it.
 
     Args:
@@ -147,7 +147,7 @@ class RemoteCorpus(Searches[Search]):
             raise _unreachable(self._address.url, error) from error
 
 
-class AsyncRemoteCorpus(Searches[AsyncSearch]):
+class AsyncRemoteCorpus(Searchable[AsyncSearch]):
     """A corpus on a server, for asyncio. `isotrope.connect_async("http://...")` makes it.
 
     The arguments are those of `RemoteCorpus`.
