@@ -112,7 +112,7 @@ def connect(
     if _is_server(path):
         remote = _import("store.search.remote", "client")
         return remote.RemoteCorpus(*_server(path, api_key), space=space, number=release)
-    return _open(path, space, release)
+    return open_corpus(path, space, release)
 
 
 def connect_async(
@@ -131,7 +131,7 @@ def connect_async(
         remote = _import("store.search.remote", "client")
         return remote.AsyncRemoteCorpus(*_server(path, api_key), space=space, number=release)
     asynchronous = _import("store.search.asynchronous", "client")
-    return asynchronous.AsyncCorpus(_open(path, space, release))
+    return asynchronous.AsyncCorpus(open_corpus(path, space, release))
 
 
 def _is_server(path: str | os.PathLike[str]) -> bool:
@@ -143,7 +143,9 @@ def _server(path: str | os.PathLike[str], api_key: str | None) -> tuple[str, str
     return os.fspath(path), api_key or os.environ.get("ISOTROPE_API_KEY")
 
 
-def _open(path: str | os.PathLike[str], space: str | None, release: int | None) -> "Corpus":
+def open_corpus(
+    path: str | os.PathLike[str], space: str | None = None, release: int | None = None
+) -> "Corpus":
     """Open a corpus by its path. See `connect`."""
     if space is not None and release is not None:
         raise InputError("give space= or release=, not both: a release has one space")
@@ -152,22 +154,22 @@ def _open(path: str | os.PathLike[str], space: str | None, release: int | None) 
     from store.tables.lance_tables import Tables
     from store.workspace import Workspace
 
-    open_corpus = partial(Corpus, space=space, number=release)
+    opened = partial(Corpus, space=space, number=release)
     address = os.fspath(path)
     if "://" in address:
-        return open_corpus(Tables(address), partial(_encode, address))
+        return opened(Tables(address), partial(_encode, address))
     if (Path(address) / "corpus.yaml").is_file():
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
         query_log = QueryLog(tables, settings) if settings and tables.is_local else None
-        return open_corpus(tables, partial(_encode, tables.root), query_log)
+        return opened(tables, partial(_encode, tables.root), query_log)
     tables = Tables(Path(address).expanduser().resolve())
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
             " SOURCE` creates a corpus"
         )
-    return open_corpus(tables, partial(_encode, tables.root))
+    return opened(tables, partial(_encode, tables.root))
 
 
 def _encode(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Image
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp_types import ToolAnnotations
+from mcp.types import ToolAnnotations
 from pydantic import Field
 
 import isotrope
@@ -65,8 +65,12 @@ def make_server(corpus: AsyncCorpus | AsyncRemoteCorpus) -> MCPServer:
     ) -> dict[str, Any]:
         """Find items by a text, an image, a recording, or a mix of them, best first."""
         try:
-            media = _decoded(image=image, audio=audio)
-            query = corpus.search(text, **media).among(among).correct(correct).limit(limit)
+            query = (
+                corpus.search(text, _decoded(image), _decoded(audio))
+                .among(among)
+                .correct(correct)
+                .limit(limit)
+            )
             query = query.select(*select) if select else query.select("key", "caption", "part_id")
             result = await (query.where(where) if where else query).run()
             release = await corpus.release()
@@ -102,13 +106,9 @@ def make_server(corpus: AsyncCorpus | AsyncRemoteCorpus) -> MCPServer:
     return server
 
 
-def _decoded(**media: str | None) -> dict[str, bytes]:
-    """Files from base64. Paths are refused: a model must not choose which files are read."""
+def _decoded(media: str | None) -> bytes | None:
+    """A file from base64. Paths are refused: a model must not choose which files are read."""
     try:
-        return {
-            name: base64.b64decode(text, validate=True)
-            for name, text in media.items()
-            if text is not None
-        }
+        return None if media is None else base64.b64decode(media, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"not base64: {error}") from None

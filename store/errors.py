@@ -65,6 +65,8 @@ class BusyError(IsotropeError):
 
 class QueryTimeoutError(IsotropeError, TimeoutError):
     """A query ran for longer than its timeout."""
+
+
 class StoreError(IsotropeError):
     """The object store of the tables cannot be reached, or refuses."""
 

@@ -14,9 +14,7 @@ from store.errors import MissingPackageError
 @click.option("--port", default=8000, show_default=True, help="The port to listen on.")
 @click.option("--space", help="Serve the newest release of this space.")
 @click.option("--release", type=int, help="Serve the release with this number.")
-@click.option(
-    "--keys", type=click.Path(path_type=Path), help="The file of hashed API keys."
-)
+@click.option("--keys", type=click.Path(path_type=Path), help="The file of hashed API keys.")
 @click.option("--new-key", metavar="NAME", help="Make an API key, print it, and end.")
 @click.option("--revoke-key", metavar="NAME", help="Delete an API key, and end.")
 def serve(

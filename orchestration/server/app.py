@@ -4,9 +4,10 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
@@ -76,6 +77,7 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
         app.include_router(router, dependencies=[Depends(_check_key)])
     app.add_exception_handler(IsotropeError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_wrong_parameter)
     app.add_exception_handler(Exception, _answer_unexpected)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(Observe, metrics=service.metrics, max_bytes=_max_bytes(service))
@@ -91,7 +93,7 @@ def _max_bytes(service: Service) -> Any:
 
 
 async def _check_key(
-    request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(_bearer)
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> None:
     """Refuse requests without a valid key, and those of a key that sends too many."""
     service: Service = request.app.state.service
@@ -137,6 +139,13 @@ async def _answer_http_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(write_error(kind(str(error.detail))), error.status_code, error.headers)
 
 
-async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+async def _answer_wrong_parameter(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return JSONResponse(write_error(errors.InputError(message)), 422)
+
+
+async def _answer_unexpected(_: Request, error: Exception) -> JSONResponse:
     """The error's message may name files, so it goes to the log only."""
     return JSONResponse(write_error(ServerError("the server failed; its log says why")), 500)

@@ -38,7 +38,9 @@ class Metrics:
         self.release_created = self._gauge(
             "release_created_timestamp_seconds", "When the release was published"
         )
-        self.release_rows = self._gauge("release_rows", "Rows of the release's galleries", "modality")
+        self.release_rows = self._gauge(
+            "release_rows", "Rows of the release's galleries", "modality"
+        )
         self.encode_batches = self._gauge("encode_batches", "Batches of inputs that were encoded")
         self.encoded_inputs = self._gauge("encoded_inputs", "Inputs that were encoded")
 

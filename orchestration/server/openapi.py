@@ -1,4 +1,4 @@
-"""What the OpenAPI description says beyond the routes' own signatures: bodies, answers, examples."""
+"""What the OpenAPI description says beyond the routes' signatures: bodies, answers, examples."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ class SearchAnswer(BaseModel):
     """The rows that a query finds, best first.
 
     `complete` is true if they are proven to be the best. `notes` say how they were found. A row has
-    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns, with bytes in
-    base64.
+    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. Bytes are
+    in base64.
     """
 
     release: int

@@ -1,13 +1,14 @@
 """What the release holds: its description, samples, originals, thumbnails, recordings."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from orchestration.server import openapi
 from orchestration.server.service import Service
+from store.identity import ID_PATTERN
 from store.search.corpus import Corpus
 from store.search.release_items import (
     Original,
@@ -23,9 +24,10 @@ DESCRIPTION = """\
 Images, texts and recordings are searched by texts, images, recordings, vectors, or a mix of them,
 with hubness corrections that are compiled into the stored vectors. Only the items of the served
 release can be read."""
-_ID = r"^[0-9a-f]{32}$"
-SampleId = Annotated[str, Path(pattern=_ID, description="The id of a sample.")]
-PartId = Annotated[str, Path(pattern=_ID, description="The id of a part, `part_id` of a row.")]
+SampleId = Annotated[str, Path(pattern=ID_PATTERN, description="The id of a sample.")]
+PartId = Annotated[
+    str, Path(pattern=ID_PATTERN, description="The id of a part, `part_id` of a row.")
+]
 router = APIRouter(tags=["release"])
 
 

@@ -2,19 +2,21 @@
 
 import ipaddress
 import logging
+import math
 import sys
 from pathlib import Path
 
 import uvicorn
 
 import isotrope
+from orchestration.server import tracing
 from orchestration.server.app import make_app
 from orchestration.server.keys import KeyFile
 from orchestration.server.service import Service
 from orchestration.server.settings import settings_of
 from store.errors import InputError
 
-_LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
+LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
 _BACKLOG = 256  # connections that the system holds before the server accepts them
 
 
@@ -50,23 +52,30 @@ def serve(
             f"--host {host} can be reached from other machines, which needs an API key: `isotrope"
             " serve --new-key NAME` makes one"
         )
-    corpus = isotrope.connect(folder, space=space, release=release)
+    corpus = isotrope.open_corpus(folder, space, release)
     service = Service(corpus, settings, key_file, keys_required=not local)
-    names = [*settings.hosts, *_LOCAL_NAMES, host]
+    names = [*settings.hosts, *LOCAL_NAMES, host]
     # Where every request needs a key, a page of another site has none, and any name is safe.
     hosts = names if local or settings.hosts else ["*"]
     _log_to_stderr()
-    config = uvicorn.Config(
-        make_app(service, hosts),
+    uvicorn.Server(make_config(service, hosts, host, port)).run()
+
+
+def make_config(service: Service, hosts: list[str], host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves a service. Arguments are those of `make_app` and `serve`."""
+    app = make_app(service, hosts)
+    if tracing.is_wanted():
+        tracing.trace(app, service)
+    return uvicorn.Config(
+        app,
         host=host,
         port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         backlog=_BACKLOG,
-        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+        timeout_graceful_shutdown=math.ceil(service.settings.shutdown_seconds),
     )
-    uvicorn.Server(config).run()
 
 
 def is_loopback(host: str) -> bool:

@@ -7,9 +7,10 @@ opened and warmed beside the old one, and then takes its place.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 from orchestration.server.admission import OverloadedError, Place, RateLimit, WorkQueue
 from orchestration.server.keys import KeyFile
@@ -47,6 +48,8 @@ class Service:
         self.encode = BatchedEncode(corpus.encoders)
         self.corpus = corpus.reopened(self.encode)
         self.ready = False
+        # Opens a span of a trace; `orchestration.server.tracing` replaces it.
+        self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
         self._show_release()
 
     def key_name(self, secret: str | None) -> str | None:
@@ -87,7 +90,8 @@ class Service:
             )
         corpus = self.corpus.at(query.number)
         # The queue ends the request in time. A timeout of its own would leave a thread behind.
-        result = self.corpus.run(replace(query, seconds=None))
+        with self.span("search"):
+            result = self.corpus.run(replace(query, seconds=None))
         return Answer(result, corpus.release.number)
 
     def warm(self) -> None:

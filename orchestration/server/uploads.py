@@ -72,7 +72,7 @@ def read_query(body: Body, max_pixels: int) -> Query:
             try:
                 open_image(given.read(), max_pixels)
             except RecordError as error:
-                raise InputError(f"the image cannot be used: {error.error}") from None
+                raise InputError(f"the image of the query cannot be used: {error.error}") from None
     return query
 
 

@@ -1,7 +1,7 @@
 """Searches for asyncio: the words of `Search`, whose last word is awaited.
 
-    corpus = isotrope.connect_async("data/stamps")
-    rows = await corpus.search(text="a striped cat").among("image").limit(10).to_list()
+corpus = isotrope.connect_async("data/stamps")
+rows = await corpus.search(text="a striped cat").among("image").limit(10).to_list()
 """
 
 import asyncio

@@ -78,7 +78,8 @@ class BatchedEncode:
         """The oldest waiting calls of one space, up to `MAX_BATCH` inputs."""
         with self._lock:
             first = self._waiting[0]
-            batch, size = [], 0
+            batch: list[_Call] = []
+            size = 0
             for call in list(self._waiting):
                 if batch and (call.space != first.space or size + call.size > MAX_BATCH):
                     break

@@ -3,17 +3,16 @@
 Only what is in the release's galleries can be read: a rejected sample has no row there.
 """
 
-import re
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from store.errors import InputError, NotFoundError
+from store.identity import check_id
 from store.search.opened import OpenRelease
 from store.tables.lance_tables import one_of, quote
 from store.tables.schema import SAMPLES
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _ORIGINALS = ("image", "audio", "text")
 _TYPES = {
     "png": "image/png",
@@ -85,7 +84,7 @@ def thumbnail(opened: OpenRelease, part_id: str) -> bytes:
 
 
 def _part(opened: OpenRelease, part_id: str, modality: str, columns: list[str]) -> dict[str, Any]:
-    _check_id(part_id)
+    check_id(part_id)
     if modality in opened.release.modalities:
         gallery = opened.gallery_dataset(modality)
         rows = gallery.to_table(columns=columns, filter=f"part_id = {quote(part_id)}", limit=1)
@@ -97,7 +96,7 @@ def _part(opened: OpenRelease, part_id: str, modality: str, columns: list[str]) 
 
 def _part_of_sample(opened: OpenRelease, sample_id: str) -> None:
     """Raise NotFoundError if no gallery of the release has a part of the sample."""
-    _check_id(sample_id)
+    check_id(sample_id)
     condition = f"array_has(sample_ids, {quote(sample_id)})"
     for modality in opened.release.modalities:
         gallery = opened.gallery_dataset(modality)
@@ -124,8 +123,3 @@ def _original(opened: OpenRelease, sample_id: str, modality: str) -> Original:
     if modality == "text":
         return Original(data.encode(), "text/plain; charset=utf-8")
     return Original(data, _TYPES.get(row[f"{modality}_format"], "application/octet-stream"))
-
-
-def _check_id(value: str) -> None:
-    if not _ID.fullmatch(value):
-        raise InputError(f"{value[:80]!r} is not an id: 32 digits from 0 to f are expected")

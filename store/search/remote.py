@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
 
 from store.errors import InputError, IsotropeError, ServerError
+from store.identity import check_id
 from store.search.asynchronous import AsyncSearch
 from store.search.explain import Explanation
 from store.search.query import Query
@@ -49,9 +49,7 @@ class _Address:
         """The release that a server describes. Raises InputError if it is of another space."""
         release = from_description(described)
         if self.space not in (None, release.space):
-            raise InputError(
-                f"{self.url} serves the space {release.space!r}, not {self.space!r}"
-            )
+            raise InputError(f"{self.url} serves the space {release.space!r}, not {self.space!r}")
         return release
 
 
@@ -60,11 +58,6 @@ def _content(response: httpx.Response) -> bytes:
     if response.status_code != httpx.codes.OK:
         raise read_error(response.status_code, response.content)
     return response.content
-
-
-def _segment(value: str) -> str:
-    """A string as one segment of a path."""
-    return quote(value, safe="")
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> IsotropeError:
@@ -117,11 +110,11 @@ class RemoteCorpus(Searchable[Search]):
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""
-        return json.loads(self._send("GET", f"/samples/{_segment(sample_id)}"))
+        return json.loads(self._send("GET", f"/samples/{check_id(sample_id)}"))
 
     def thumbnail(self, part_id: str) -> bytes:
         """The thumbnail of a part, a JPEG. See `store.search.release_items.thumbnail`."""
-        return self._send("GET", f"/thumbnails/{_segment(part_id)}")
+        return self._send("GET", f"/thumbnails/{check_id(part_id)}")
 
     def close(self) -> None:
         """Close the connections."""
@@ -171,6 +164,10 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
         """The release that the server serves, without the configuration of its space."""
         return self._address.release(json.loads(await self._send("GET", "/release")))
 
+    async def refresh(self) -> Self:
+        """Returns the corpus as it is: searches and `release` always use the server's release."""
+        return self
+
     async def run(self, query: Query) -> Result:
         """Run a query on the server. See `RemoteCorpus.run`."""
         content = await self._send("POST", "/search", **self._address.post(query))
@@ -184,11 +181,11 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
 
     async def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""
-        return json.loads(await self._send("GET", f"/samples/{_segment(sample_id)}"))
+        return json.loads(await self._send("GET", f"/samples/{check_id(sample_id)}"))
 
     async def thumbnail(self, part_id: str) -> bytes:
         """The thumbnail of a part, a JPEG. See `store.search.release_items.thumbnail`."""
-        return await self._send("GET", f"/thumbnails/{_segment(part_id)}")
+        return await self._send("GET", f"/thumbnails/{check_id(part_id)}")
 
     async def close(self) -> None:
         """Close the connections."""

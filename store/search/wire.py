@@ -14,7 +14,7 @@ from store.search.result import Result
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 _METADATA = b"isotrope"
-_MAX_MESSAGE = 1_000  # characters
+_MAX_MESSAGE = 10_000  # characters
 
 
 class Answer(NamedTuple):
@@ -40,7 +40,9 @@ def read_arrow(data: bytes) -> Answer:
     """Read what `write_arrow` wrote."""
     rows = pa.ipc.open_stream(data).read_all()
     remarks = json.loads(rows.schema.metadata[_METADATA])
-    result = Result(rows.replace_schema_metadata(None), remarks["complete"], tuple(remarks["notes"]))
+    result = Result(
+        rows.replace_schema_metadata(None), remarks["complete"], tuple(remarks["notes"])
+    )
     return Answer(result, remarks["release"])
 
 
