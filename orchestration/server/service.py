@@ -108,7 +108,10 @@ class Service:
             await self.reload()
 
     async def reload(self) -> None:
-        """Change to the newest release, if there is a newer one. Requests go on meanwhile."""
+        """Change to the newest release, if there is a newer one. Requests go on meanwhile.
+
+        A takedown moves a release to other versions of its tables; that counts too.
+        """
         try:
             await asyncio.to_thread(self._reload)
         except IsotropeError as error:
@@ -119,7 +122,7 @@ class Service:
     def _reload(self) -> None:
         self.keys.refresh()
         corpus = self.corpus.reopened(self.encode)
-        if corpus.release.number == self.corpus.release.number:
+        if corpus.release == self.corpus.release:
             return
         for modality in corpus.release.modalities:
             corpus.gallery_dataset(modality).count_rows()
