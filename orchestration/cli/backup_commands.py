@@ -41,9 +41,9 @@ def backup(target: str, folder: str, keep: int | None) -> None:
 @CORPUS
 @click.option("--at", "name", help="The name of a backup. Default: the newest.")
 def restore(source: str, folder: str, name: str | None) -> None:
-    """Copy the tables from a backup in SOURCE to where corpus.yaml has them.
+    """Copy the tables back from a backup in SOURCE.
 
-    There must be no tables: move damaged ones away before. If the command is interrupted, repeat
+    They are written to where corpus.yaml has them. There must be no tables: move damaged ones away before. If the command is interrupted, repeat
     it. Afterwards, `isotrope check --deep` compares all files with their checksums.
     """
     from store.tables.restore import restore as copy_back
