@@ -43,8 +43,9 @@ def backup(target: str, folder: str, keep: int | None) -> None:
 def restore(source: str, folder: str, name: str | None) -> None:
     """Copy the tables back from a backup in SOURCE.
 
-    They are written to where corpus.yaml has them. There must be no tables: move damaged ones away before. If the command is interrupted, repeat
-    it. Afterwards, `isotrope check --deep` compares all files with their checksums.
+    They are written to where corpus.yaml has them. There must be no tables: move
+    damaged ones away before. If the command is interrupted, repeat it. Afterwards,
+    `isotrope check --deep` compares all files with their checksums.
     """
     from store.tables.restore import restore as copy_back
 
