@@ -102,7 +102,7 @@ def _measure(
 
     Corrections that rank by the same vectors share the product with the queries.
     """
-    last, product = None, np.empty(0)
+    last, product = None, np.empty((0, 0), np.float32)
     for correction in fitted:
         if correction.vectors is not last:
             last, product = correction.vectors, queries @ correction.vectors.T
