@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 
 from store.config.index import FLAT_ROWS
 from store.errors import InputError, NotFoundError
-from store.tables.indexes import GalleryIndex, Probe
+from store.tables.damage import detected
+from store.tables.indexes import FLAT, GalleryIndex, Probe
 
 ROW_ID = "_rowid"
 _MOST_PROBE_GROWTH = 8  # for conditions that few rows satisfy
@@ -118,7 +120,9 @@ class OpenGallery:
 
         Where few rows satisfy the condition, a scan of these is exact and cheap.
         """
-        probe = self.index.probe(query.probes, count) if query.probes else None
+        probe = None
+        if query.probes and query.column in self._indexed_columns:
+            probe = self.index.probe(query.probes, count)
         if probe is None or where is None:
             return probe
         matches = self._count(where)
@@ -126,6 +130,14 @@ class OpenGallery:
             return None
         growth = min(_MOST_PROBE_GROWTH, self.index.rows / matches)
         return Probe(**{**vars(probe), "nprobes": ceil(growth * probe.nprobes)})
+
+    @cached_property
+    def _indexed_columns(self) -> set[str]:
+        """The columns that have an index. A table may have lost it, and would answer wrongly."""
+        if self.index.type == FLAT:
+            return set()
+        with detected(self.table.uri, self.table.version):
+            return {name for i in self.table.describe_indices() for name in i.field_names}
 
     def _count(self, where: str) -> int:
         """The number of rows that satisfy a condition. The table never changes, so it is kept."""

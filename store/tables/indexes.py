@@ -93,15 +93,14 @@ def probe_name(query: str, gallery: str, corrected: bool) -> str:
     return f"{query}->{gallery} {'corrected' if corrected else 'raw'}"
 
 
-def to_json(indexes: Mapping[str, GalleryIndex]) -> str:
-    """The indexes of a release as JSON, by modality of the gallery."""
-    return json.dumps({modality: asdict(index) for modality, index in indexes.items()})
+def describe(indexes: Mapping[str, GalleryIndex]) -> dict[str, Any]:
+    """The indexes of a release as JSON values, by modality of the gallery."""
+    return {modality: asdict(index) for modality, index in indexes.items()}
 
 
-def from_json(text: str | None) -> dict[str, GalleryIndex]:
-    """Undo `to_json`. None: a release that was made without indexes."""
-    values: dict[str, Any] = json.loads(text) if text else {}
-    return {modality: _index(value) for modality, value in values.items()}
+def from_description(described: Mapping[str, Any]) -> dict[str, GalleryIndex]:
+    """Undo `describe`."""
+    return {modality: _index(value) for modality, value in described.items()}
 
 
 def write_indexes(tables: Tables, space: str, indexes: Mapping[str, GalleryIndex]) -> None:

@@ -1,5 +1,6 @@
 """Indexed search: the recall that a release states is reached, and `complete` is never wrong."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold
 from store.tables import schema
 from store.tables.banks import Banks
-from store.tables.indexes import GalleryIndex, from_json, to_json
+from store.tables.indexes import GalleryIndex, describe, from_description
 from store.tables.lance_tables import Tables
 from store.tables.releases import Direction
 
@@ -227,8 +228,21 @@ def test_a_bound_that_is_not_reached_means_a_scan(
 
 def test_indexes_are_stored_with_a_release(galleries) -> None:
     indexes: dict[str, GalleryIndex] = {"image": galleries["ivf_rq"].index}
-    assert from_json(to_json(indexes)) == indexes
-    assert from_json(None) == {}
+    assert from_description(json.loads(json.dumps(describe(indexes)))) == indexes
+
+
+def test_a_gallery_without_the_index_of_its_release_is_scanned(
+    tmp_path, galleries, fitted, directions
+) -> None:
+    """Such as one whose table was rewritten by another program."""
+    tables = Tables(tmp_path)
+    write_gallery(tables, fitted, directions)
+    gallery = OpenGallery(tables.open(NAME), "image", galleries["ivf_rq"].index)
+    inputs = [WeightedInput("text", QUERIES[0], 1.0)]
+    result = search_corrected(gallery, inputs, {}, ["id"], None, 10)
+    best = np.argsort(-(ITEMS @ QUERIES[0]))[:10]
+    assert result.complete
+    assert result.rows["id"].to_pylist() == [str(n) for n in best]
 
 
 def test_types_by_size() -> None:
