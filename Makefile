@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DOCS := .venv/docs
+INFRA := .venv/infra
 UV_VERSION := 0.13.8
 
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow heads check docs format lock clean
+.PHONY: demo test test-slow heads check check-infra docs format lock clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -23,7 +24,7 @@ test-slow: $(READY)
 heads: $(READY)
 	$(BIN)/python -m pipelines.local_heads .cache/heads
 
-check: $(READY)
+check: $(READY) check-infra
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -31,6 +32,10 @@ check: $(READY)
 	$(BIN)/vulture
 	$(call silent,$(BIN)/deptry .)
 	$(BIN)/python tools/check_licences.py
+
+# Dockerfiles, manifests, values of charts, alert rules; needs neither a cluster nor a network.
+check-infra: $(READY) $(INFRA)/.ready
+	PATH=$(INFRA)/bin:$(BIN):$$PATH PYTHONPATH=$(INFRA) $(BIN)/python -m tools.check_infra
 
 # README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
 docs: $(READY) $(DOCS)/.ready
@@ -45,6 +50,8 @@ lock: $(READY)
 	  --python-version 3.11 --extra dev --no-annotate pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --group docs --no-annotate -c requirements.txt -o docs/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --group infra --no-annotate -c requirements.txt -o infra/requirements.txt
 
 $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/uv || $(PYTHON) -m venv .venv \
@@ -59,6 +66,12 @@ $(DOCS)/.ready: $(READY) docs/requirements.txt
 	rm -rf $(DOCS)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(DOCS) --require-hashes \
 	  -r docs/requirements.txt
+	@touch $@
+
+$(INFRA)/.ready: $(READY) infra/requirements.txt
+	rm -rf $(INFRA)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(INFRA) --require-hashes \
+	  -r infra/requirements.txt
 	@touch $@
 
 clean:

@@ -20,6 +20,8 @@ from store.workspace import Workspace
 FORCE = "isotrope/force"
 DROPS = dg.DynamicPartitionsDefinition(name="drop")
 DROP_GROUP, CORPUS_GROUP = "by_drop", "corpus"
+# Dagster's pools, whose limits are those of `engine.pools`. All stages over all drops share one.
+CPU_POOL, GPU_POOL, CORPUS_POOL = "cpu", "gpu", "corpus"
 
 
 def stage_asset(
@@ -44,6 +46,7 @@ def stage_asset(
         partitions_def=DROPS if stage.by_drop else None,
         group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
         kinds={*stage.engines, "lance"},
+        pool=_pool(stage),
     )
     def table(
         context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
@@ -51,6 +54,12 @@ def stage_asset(
         return _materialise(context, corpus, stage, resolve_name(build), show)
 
     return table
+
+
+def _pool(stage: Stage) -> str:
+    if not stage.by_drop:
+        return CORPUS_POOL
+    return GPU_POOL if stage.needs_ray else CPU_POOL
 
 
 def _materialise(

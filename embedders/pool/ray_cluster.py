@@ -2,19 +2,17 @@
 
 import logging
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import ray
 
-from store.errors import ClusterError, EncoderError
+from embedders.pool.ray_address import check_address
+from store.errors import EncoderError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-_CONNECT_SECONDS = 10
 _START_ATTEMPTS = 3
 # Smallest and largest object store of a local Ray; a twentieth of the memory between them.
 _OBJECT_STORE_BYTES = 512 << 20, 4 << 30
@@ -29,7 +27,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
             local Ray is started.
 
     Raises:
-        ClusterError: nothing answers at the address.
+        ClusterError: nothing answers at the address, or the cluster refuses the token.
     """
     if ray.is_initialized():
         yield
@@ -37,7 +35,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        _check_reachable(address)
+        check_address(address)
     local_options: dict = {} if address else {"object_store_memory": _local_object_store_bytes()}
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
@@ -61,30 +59,6 @@ def cluster(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Check that something listens at `host:port` or `ray://host:port`.
-
-    Other forms, such as `auto`, are not checked. Ray itself would try for two minutes.
-
-    Raises:
-        ClusterError: nothing answers.
-    """
-    try:
-        url = urlsplit(address if "://" in address else f"//{address}")
-        host, port = url.hostname, url.port
-    except ValueError as error:
-        raise ClusterError(f"{address!r} is not the address of a Ray cluster: {error}") from None
-    if not host or not port:
-        return
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address}: {error.strerror or error}; check"
-            " engine.ray.address in corpus.yaml, or RAY_ADDRESS"
-        ) from error
 
 
 def require_room(actors: int, num_cpus: float, num_gpus: float) -> float:

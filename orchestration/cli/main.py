@@ -13,7 +13,7 @@ from orchestration.cli import last_resort
 from orchestration.cli.export_command import export
 from orchestration.cli.make_commands import align, init, run
 from orchestration.cli.options import CORPUS_KEY, DEBUG, DEBUG_KEY
-from orchestration.cli.page_commands import demo, dev, report
+from orchestration.cli.page_commands import code_location, demo, dev, report
 from orchestration.cli.policy_commands import policy, whatif
 from orchestration.cli.search_commands import drift, evaluate, search, why
 from orchestration.cli.table_commands import check, maintain
@@ -80,7 +80,7 @@ def main() -> None:
 
 for command in (
     init, run, why, report, policy, whatif, search, evaluate, drift, align, export, check, maintain,
-    dev, demo,
+    dev, code_location, demo,
 ):  # fmt: skip
     main.add_command(DEBUG(command))
 

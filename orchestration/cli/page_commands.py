@@ -1,4 +1,4 @@
-"""Commands that write or serve pages: report, dev, demo."""
+"""Commands that write or serve pages: report, dev, code-location, demo."""
 
 from pathlib import Path
 
@@ -56,6 +56,17 @@ def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple
 def dev(folder: str, host: str, port: int) -> None:
     """Serve Dagster's web page for the corpus."""
     from orchestration.dagster_web import serve
+
+    serve(Workspace.open(folder), host, port)
+
+
+@click.command("code-location")
+@CORPUS
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=4000, show_default=True, help="The port to listen on.")
+def code_location(folder: str, host: str, port: int) -> None:
+    """Serve the corpus to a deployed Dagster, whose dagster.yaml is in DAGSTER_HOME."""
+    from orchestration.code_location import serve
 
     serve(Workspace.open(folder), host, port)
 

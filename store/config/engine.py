@@ -1,4 +1,4 @@
-"""The `engine:` section of corpus.yaml: Ray and Beam."""
+"""The `engine:` section of corpus.yaml: Ray, Beam, and how Dagster executes runs."""
 
 from typing import Annotated, Any, Literal
 
@@ -33,8 +33,22 @@ class Beam(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Pools(Section):
+    """How many stages of a kind Dagster makes at once, over all of its runs.
+
+    The stages over all drops are always made one at a time.
+
+    Attributes:
+        cpu: stages that read and measure: `samples`, `signals`.
+        gpu: stages that embed: `vectors`.
+    """
+
+    cpu: PositiveInt = 2
+    gpu: PositiveInt = 1
+
+
 class Engine(Section):
-    """The engines that run the stages.
+    """The engines that run the stages, and how Dagster executes its runs.
 
     Attributes:
         ray: its settings.
@@ -42,8 +56,17 @@ class Engine(Section):
         signals: the engine that reads samples and measures signals. Ray tasks use every core and
             survive a decoder that crashes its process. Beam uses the runner in `beam`. `auto` uses
             Ray if there is enough work.
+        executor: where Dagster executes the steps of a run. `in_process`: in the process of the
+            run, which imports engines and models once. `multiprocess`: each in a process of its
+            own. `k8s`: each in a pod of its own (extra `deploy`).
+        runs: how many runs `isotrope dev` executes at once. A deployed Dagster has this in its
+            dagster.yaml.
+        pools: how many stages of a kind Dagster makes at once.
     """
 
     ray: Ray = Ray()
     beam: Beam = Beam()
     signals: Literal["auto", "beam", "ray"] = "auto"
+    executor: Literal["in_process", "multiprocess", "k8s"] = "in_process"
+    runs: PositiveInt = 1
+    pools: Pools = Pools()
