@@ -4,12 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 DOCS := .venv/docs
 INFRA := .venv/infra
+AUDIT := .cache/audit
 UV_VERSION := 0.13.8
 
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow heads check check-infra docs format lock clean
+.PHONY: demo test test-slow heads check check-infra docs format lock audit clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -35,7 +36,8 @@ check: $(READY) check-infra
 
 # Dockerfiles, manifests, values of charts, alert rules; needs neither a cluster nor a network.
 check-infra: $(READY) $(INFRA)/.ready
-	PATH=$(INFRA)/bin:$(BIN):$$PATH PYTHONPATH=$(INFRA) $(BIN)/python -m tools.check_infra
+	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
+	  $(BIN)/python -m tools.check_infra
 
 # README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
 docs: $(READY) $(DOCS)/.ready
@@ -52,6 +54,18 @@ lock: $(READY)
 	  --python-version 3.11 --group docs --no-annotate -c requirements.txt -o docs/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --group infra --no-annotate -c requirements.txt -o infra/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --no-annotate tools/audit.in -o tools/audit.txt
+
+# Writes build/sbom.json from the lock, and looks its packages up in PyPI's list of vulnerabilities,
+# which needs the network. The tools have an environment of their own.
+audit: $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(AUDIT)
+	$(BIN)/uv pip sync --quiet --python $(AUDIT)/bin/python --require-hashes tools/audit.txt
+	@mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml \
+	  --output-reproducible --output-file build/sbom.json
+	$(AUDIT)/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip --strict
 
 $(READY): requirements.txt pyproject.toml
 	@test -x $(BIN)/uv || $(PYTHON) -m venv .venv \

@@ -11,7 +11,7 @@ is their scikit-learn estimator. They need numpy and threadpoolctl alone; `conne
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -124,7 +124,7 @@ def _encode(
     space_name: str,
     space_config: Mapping[str, Any],
     fingerprints: Mapping[str, str],
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[Any]],
 ) -> "dict[str, np.ndarray]":
     """Encode inputs with the encoders of a release. See `store.search.opened.Encode`.
 
@@ -140,7 +140,7 @@ def _encode(
     Raises:
         EncoderError: an installed encoder is not the one that made the release.
     """
-    from embedders.spaces import encode_query, open_space
+    from embedders.spaces import encode_inputs, open_space
 
     space = open_space(space_name, space_config, root)
     for modality in inputs:
@@ -152,7 +152,7 @@ def _encode(
                 f"the release's {modality} vectors were made by {expected}, but the installed"
                 f" encoder is {installed}: `isotrope run` makes them again"
             )
-    return encode_query(space, inputs)
+    return encode_inputs(space, inputs)
 
 
 def _main() -> None:

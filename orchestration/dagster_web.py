@@ -5,14 +5,21 @@ import os
 import sys
 from pathlib import Path
 
-from orchestration import dagster_home
+from orchestration import dagster_home, page_guard
 from orchestration.definitions import VARIABLE
 from store.errors import BusyError
 from store.workspace import Workspace
 
 
-def serve(workspace: Workspace, host: str, port: int) -> None:
+def serve(workspace: Workspace, host: str, port: int, allowed_hosts: tuple[str, ...] = ()) -> None:
     """Serve the page until it is stopped. The current process is replaced by Dagster's.
+
+    Args:
+        workspace: the corpus.
+        host: the address to listen at.
+        port: the port to listen at.
+        allowed_hosts: names by which browsers may ask for the page, besides `host`, localhost and
+            IP addresses.
 
     Raises:
         BusyError: another process serves the page of this corpus.
@@ -25,6 +32,14 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
         dagster_home.add_partitions(workspace, instance)
         dagster_home.report_tables(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}
+    os.environ[page_guard.HOSTS] = ",".join((host, *allowed_hosts))
+    if not page_guard.is_loopback(host):
+        print(
+            f"warning: the page has no authentication: anyone who reaches {host}:{port} can run"
+            " jobs as you. Listen at 127.0.0.1, or put a server that authenticates before it.",
+            file=sys.stderr,
+            flush=True,
+        )
     print(f"Dagster for {workspace.root}: http://{host}:{port} (Ctrl-C stops it)", flush=True)
     os.chdir(folder)  # Python imports from the working folder first; this one has no modules
     os.execv(sys.executable, [sys.executable, *command(host, port)])
@@ -44,6 +59,6 @@ def _hold_lock(path: Path) -> None:
 def command(host: str, port: int) -> list[str]:
     """Arguments of Python for the page, the daemon and their code server."""
     root = Path(__file__).resolve().parents[1]
-    dagster = ["-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
+    dagster = ["-W", "ignore", *page_guard.command("dagster_dev"), "dev", "--log-level", "warning"]
     module = ["-m", "orchestration.definitions", "--working-directory", str(root)]
     return [*dagster, *module, "-h", host, "-p", str(port)]

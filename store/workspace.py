@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from store.config import corpus_yaml
-from store.config.corpus_yaml import CorpusConfig
-from store.config.sources import Source
 from store.errors import NotFoundError
-from store.tables.lance_tables import Tables
+
+if TYPE_CHECKING:  # imported by `Workspace.open`, so that `isotrope --help` starts without them
+    from store.config.corpus_yaml import CorpusConfig
+    from store.config.sources import Source
+    from store.tables.lance_tables import Tables
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,8 @@ class Workspace:
     """The folder of a corpus, its configuration and its tables."""
 
     root: Path
-    config: CorpusConfig
-    tables: Tables
+    config: "CorpusConfig"
+    tables: "Tables"
 
     @classmethod
     def open(cls, folder: str | Path) -> "Workspace":
@@ -26,10 +28,14 @@ class Workspace:
             NotFoundError: there is no corpus.yaml.
             ConfigError: it is not valid.
         """
+        from store.config import corpus_yaml
+        from store.tables.lance_tables import Tables
+
         root = Path(folder).expanduser().resolve()
         config = corpus_yaml.load(root)
-        address = config.tables
-        return cls(root, config, Tables(address if "://" in address else root / address))
+        path = config.tables.path
+        address = path if "://" in path else str(root / path)
+        return cls(root, config, Tables(address, config.tables.model_dump()["options"]))
 
     def path(self, path: str) -> Path:
         """The absolute path for a path in corpus.yaml.
@@ -53,7 +59,7 @@ class Workspace:
             raise NotFoundError(f"{field}: there is no file {absolute}")
         return absolute
 
-    def source_path(self, source: Source) -> str:
+    def source_path(self, source: "Source") -> str:
         """The absolute path of a source's folder, or its URL."""
         path = source.path.removeprefix("file://").removeprefix("local://")
         return path if "://" in path else str(self.path(path))

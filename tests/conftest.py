@@ -8,9 +8,11 @@ import pytest
 from hypothesis import settings
 
 from embedders.pool.ray_cluster import cluster
+from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 from tests.helpers.corpus import deliver, write_config
 from tests.helpers.stages import make_stale_stages
+from tests.helpers.stores import S3Server, s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("isotrope", deadline=None)  # tests are not timed
@@ -38,3 +40,19 @@ def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Work
     workspace = Workspace.open(root)
     make_stale_stages(workspace)
     return workspace
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server, started once."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["local", "s3"])
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Tables:
+    """New, empty tables: in a local folder, and on the S3 server."""
+    if request.param == "local":
+        return Tables(tmp_path / "tables")
+    server = request.getfixturevalue("s3")
+    return Tables(server.folder(), server.options())

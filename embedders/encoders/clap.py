@@ -209,8 +209,9 @@ def pool_windows(rows: np.ndarray, pooling: str) -> np.ndarray:
 def _model(folder: Path) -> Any:
     from transformers import ClapModel
 
+    weights.check_tensors_only(*weights.model_files(folder))
     try:
-        model = ClapModel.from_pretrained(folder)
+        model = ClapModel.from_pretrained(folder, weights_only=True)
     except Exception as error:
         raise EncoderError(f"clap:{folder} cannot be loaded: {error}") from error
     return model.eval().to(device.device())

@@ -18,6 +18,7 @@ import numpy as np
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device
 from embedders.encoders.open_clip_source import Source, model_config, parse_source, weights_file
+from embedders.encoders.weights import check_tensors_only
 from embedders.media.image import load_rgb
 from embedders.media.text import load_text
 from store.errors import EncoderError
@@ -176,9 +177,14 @@ def _model(source: Source, precision: str) -> Any:
     """The model; a process loads it once for both towers."""
     import open_clip
 
+    check_tensors_only(weights_file(source))
     try:
         model = open_clip.create_model(
-            source.model, source.pretrained, precision=precision, require_pretrained=True
+            source.model,
+            source.pretrained,
+            precision=precision,
+            require_pretrained=True,
+            weights_only=True,
         )
     except Exception as error:
         raise EncoderError(f"{source.label} cannot be loaded: {error}") from error

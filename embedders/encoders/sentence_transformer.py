@@ -66,7 +66,13 @@ class SentenceText:
             raise EncoderError(
                 "sentence_transformers: needs the package: pip install sentence-transformers"
             ) from error
-        return SentenceTransformer(str(self.folder), device=str(device.device()))
+        weights.check_tensors_only(*weights.model_files(self.folder))
+        return SentenceTransformer(
+            str(self.folder),
+            device=str(device.device()),
+            trust_remote_code=False,
+            model_kwargs={"weights_only": True},
+        )
 
     def prepare(self, raw: bytes | str) -> str:
         """Check the text. `encode` tokenises it: the model's tokeniser is compiled and fast."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.encoders import device
+from embedders.encoders.weights import check_tensors_only
 from embedders.media.image import load_rgb
 from store.errors import EncoderError
 
@@ -100,6 +101,7 @@ class TimmImage:
     def _model(self) -> Any:
         import timm
 
+        check_tensors_only(self._weights)  # timm has no option for it here
         # timm leaves out the classifier's layer of a file only if the file is given as the
         # model's pretrained weights.
         overlay = {"file": str(self._weights)}

@@ -1,5 +1,10 @@
-"""Find the files of a model: in a folder, or downloaded from the Hugging Face hub."""
+"""Find the files of a model: in a folder, or downloaded from the Hugging Face hub.
 
+Weights are data. A pickle can also run code when it is loaded, and is refused if it does more than
+hold tensors.
+"""
+
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +13,7 @@ from store.errors import EncoderError
 _MODEL_SUFFIXES = (
     ".safetensors", ".bin", ".pt", ".pth", ".npz", ".onnx", ".json", ".txt", ".model",
 )  # fmt: skip
+_NEVER_CODE = (".safetensors", ".npz", ".onnx", ".json", ".txt", ".model")
 _OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.onnx", "onnx/*", "openvino/*", "*.ot")
 _PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth")
 
@@ -35,6 +41,30 @@ def hub_folder(name: str) -> Path:
 def model_files(folder: Path) -> list[Path]:
     """Weights and settings in a model's folder and its subfolders, sorted by path."""
     return sorted(f for f in folder.rglob("*") if f.suffix in _MODEL_SUFFIXES and f.is_file())
+
+
+def check_tensors_only(*files: Path) -> None:
+    """Check that files of weights hold tensors and no code. Reads no tensor.
+
+    Args:
+        files: of any format; only pickles are checked. The others cannot hold code.
+
+    Raises:
+        EncoderError: a pickle names a class or function that is not part of a tensor.
+    """
+    for file in files:
+        if file.suffix.lower() in _NEVER_CODE:
+            continue
+        import torch
+
+        is_zip = zipfile.is_zipfile(file)  # the old format cannot be mapped
+        try:
+            torch.load(file, map_location="meta", mmap=is_zip, weights_only=True)
+        except Exception as error:  # torch raises many types
+            raise EncoderError(
+                f"{file} is refused: it is not a file of tensors only, and loading it could run"
+                f" code ({_first_line(error)}); convert it to safetensors"
+            ) from error
 
 
 @cache

@@ -7,10 +7,8 @@ import socket
 from urllib.parse import urlsplit
 
 import grpc
-from ray._private.authentication.http_token_authentication import (
-    get_auth_headers_if_auth_enabled,
-)
 
+from embedders.pool.ray_security import token_headers
 from store.errors import ClusterError
 
 _SECONDS = 10
@@ -45,7 +43,7 @@ def check_address(address: str) -> None:
 
 
 def _check_token(address: str, target: str, call: str) -> None:
-    headers = get_auth_headers_if_auth_enabled({})
+    headers = token_headers()
     metadata = [(name.lower(), value) for name, value in headers.items()]
     with grpc.insecure_channel(target) as channel:
         try:

@@ -4,12 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import ray
 
+from embedders.pool import ray_security
 from embedders.pool.ray_address import check_address
-from store.errors import EncoderError
+from store.errors import ClusterError, EncoderError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -24,41 +26,68 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
     Args:
         address: of a cluster. None takes the environment variable RAY_ADDRESS; without that, a
-            local Ray is started.
+            local Ray is started, which only this process can use.
 
     Raises:
-        ClusterError: nothing answers at the address, or the cluster refuses the token.
+        ClusterError: the cluster cannot be reached or joined.
     """
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address:
-        check_address(address)
-    local_options: dict = {} if address else {"object_store_memory": _local_object_store_bytes()}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    with nullcontext() if address != "local" else ray_security.private_token():
+        _start_local() if address == "local" else _join(address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _join(address: str) -> None:
+    check_address(address)
+    if not ray_security.has_token():
+        print(
+            f"warning: joining the Ray cluster at {address} without a token: if it requires one,"
+            " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH; if it does not,"
+            " anyone who reaches it can run code on it",
+            file=sys.stderr,
+        )
+    try:
+        ray.init(address=address, **_options())
+    except Exception as error:  # Ray raises many types
+        ray.shutdown()
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+
+
+def _start_local() -> None:
+    """Start a Ray that only this machine can reach. It joins no cluster of another program."""
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
-            ray.init(
-                # Without an address, Ray would join any cluster that runs on this machine.
-                address=address or "local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
-                **local_options,
-            )
-            break
+            with ray_security.on_loopback():
+                ray.init(
+                    address="local",
+                    object_store_memory=_local_object_store_bytes(),
+                    _node_ip_address=ray_security.LOOPBACK,
+                    **_options(),
+                )
+            return
         except Exception as error:
             ray.shutdown()
             # Ray gives its own processes 30 s to start, which is too little on a busy machine.
-            if address or not attempts_left or "timed out during startup" not in str(error):
+            if not attempts_left or "timed out during startup" not in str(error):
                 raise
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+        "runtime_env": {"env_vars": {"PYTHONPATH": python_path()}},
+    }
 
 
 def require_room(actors: int, num_cpus: float, num_gpus: float) -> float:

@@ -5,21 +5,36 @@ Errors that isotrope raises on purpose are printed in red. For all others, see `
 
 import errno
 import sys
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from orchestration.cli import last_resort
-from orchestration.cli.export_command import export
-from orchestration.cli.make_commands import align, init, run
 from orchestration.cli.options import CORPUS_KEY, DEBUG, DEBUG_KEY
-from orchestration.cli.page_commands import code_location, demo, dev, report
-from orchestration.cli.policy_commands import policy, whatif
-from orchestration.cli.search_commands import drift, evaluate, search, why
-from orchestration.cli.table_commands import check, maintain
 from store.errors import IsotropeError
 
 _INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+
+# The module of each command, in the order of a corpus's life. A module is imported when its command
+# is used, so that a command starts without the packages of the others.
+_MODULES = {
+    "init": "make_commands",
+    "run": "make_commands",
+    "why": "search_commands",
+    "report": "page_commands",
+    "policy": "policy_commands",
+    "whatif": "policy_commands",
+    "search": "search_commands",
+    "evaluate": "search_commands",
+    "drift": "search_commands",
+    "align": "make_commands",
+    "export": "export_command",
+    "check": "table_commands",
+    "maintain": "table_commands",
+    "dev": "page_commands",
+    "code-location": "page_commands",
+    "demo": "page_commands",
+}
 
 
 class _Group(click.Group):
@@ -43,10 +58,21 @@ class _Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of a corpus's life, instead of the alphabet's."""
-        return list(self.commands)
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command. None: there is no such command."""
+        if name not in _MODULES:
+            return None
+        if name not in self.commands:
+            module = import_module(f"orchestration.cli.{_MODULES[name]}")
+            self.add_command(DEBUG(getattr(module, name.replace("-", "_"))))
+        return self.commands[name]
 
 
 def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
+    from orchestration.cli import last_resort
+
     command = ctx.invoked_subcommand or ""
     log = last_resort.write_log(error, command, ctx.meta.get(CORPUS_KEY))
     _print_traceback(ctx, error)
@@ -65,6 +91,8 @@ def _print_error(message: str) -> None:
 
 def _print_traceback(ctx: click.Context, error: BaseException) -> None:
     if ctx.meta.get(DEBUG_KEY):
+        from orchestration.cli import last_resort
+
         click.echo(last_resort.full_traceback(error), err=True)
 
 
@@ -77,12 +105,6 @@ def main() -> None:
     Start with `isotrope init`, or try `isotrope demo`.
     """
 
-
-for command in (
-    init, run, why, report, policy, whatif, search, evaluate, drift, align, export, check, maintain,
-    dev, code_location, demo,
-):  # fmt: skip
-    main.add_command(DEBUG(command))
 
 if __name__ == "__main__":
     main(prog_name="isotrope", args=sys.argv[1:])

@@ -53,11 +53,18 @@ def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple
 @CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=3000, show_default=True, help="The port to listen on.")
-def dev(folder: str, host: str, port: int) -> None:
-    """Serve Dagster's web page for the corpus."""
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which browsers may ask for the page. IP addresses and localhost always may.",
+)
+def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> None:
+    """Serve Dagster's web page for the corpus. It has no authentication."""
     from orchestration.dagster_web import serve
 
-    serve(Workspace.open(folder), host, port)
+    serve(Workspace.open(folder), host, port, allowed_hosts)
 
 
 @click.command("code-location")

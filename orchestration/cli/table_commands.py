@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
@@ -11,9 +11,10 @@ from rich.table import Table
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
-from store.tables import maintain as maintenance
-from store.tables.check import Finding
 from store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from store.tables.check import Finding
 
 
 @click.command()
@@ -71,6 +72,8 @@ def maintain(folder: str, older_than: timedelta) -> None:
 
     Versions of kept releases and of running stages stay. It may run beside runs and searches.
     """
+    from store.tables import maintain as maintenance
+
     tables = Workspace.open(folder).tables
     result = Table("table", "fragments", "versions", "freed", "")
     for done in maintenance.maintain(tables, older_than):
@@ -81,7 +84,7 @@ def maintain(folder: str, older_than: timedelta) -> None:
         console.print(f"deleted stale staging: {escape(name)}")
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list["Finding"]) -> None:
     table = Table("check", "table", "result", "what to do")
     for finding in findings:
         name = finding.table + (f", drop {finding.drop}" if finding.drop else "")

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from orchestration.cli.console import console
-from pipelines.policy.whatif import Comparison
 from pipelines.reports.measures import (
     GEOMETRY,
     MEASURES,
@@ -19,20 +18,23 @@ from pipelines.reports.measures import (
     searched,
     sides,
 )
-from pipelines.sources.drops import Drop
-from store.lineage import Event
-from store.tables.drift import DRIFT_HEADERS, Drift, drift_cells
-from store.tables.lance_tables import Tables
-from store.tables.projections import LearnedProjection
-from store.tables.releases import Release
 from store.tables.stages import EVERY_DROP
+
+if TYPE_CHECKING:  # slow to import, and each command needs few of them
+    from pipelines.policy.whatif import Comparison
+    from pipelines.sources.drops import Drop
+    from store.lineage import Event
+    from store.tables.drift import Drift
+    from store.tables.lance_tables import Tables
+    from store.tables.projections import LearnedProjection
+    from store.tables.releases import Release
 
 _MOST_LOST = 5
 _MOST_GROUPS = 30
 _MAIN_MEASURES = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")
 
 
-def print_delivered(counts: Mapping[Drop, int], folder: Path) -> None:
+def print_delivered(counts: Mapping["Drop", int], folder: Path) -> None:
     """Print the records of each drop of a new corpus."""
     table = Table("drop", "records")
     for drop, count in counts.items():
@@ -46,7 +48,7 @@ def print_step(stage: str, drop: str | None) -> None:
     console.print(f"  {stage}" + (f" of {escape(drop)}" if drop else ""))
 
 
-def print_funnel(tables: Tables) -> None:
+def print_funnel(tables: "Tables") -> None:
     """Print the counts of every stage, and some of the records that were lost."""
     # DuckDB takes 0.2 s to import, and most commands do without it.
     from pipelines.reports.outcomes import COUNTS, read_lost, read_stages
@@ -68,7 +70,7 @@ def print_funnel(tables: Tables) -> None:
         console.print(f"... and {total - len(lost)} more in the table `ledger`", style="dim")
 
 
-def print_events(events: Iterable[Event]) -> None:
+def print_events(events: Iterable["Event"]) -> None:
     """Print what happened to a record, stage by stage."""
     table = Table("drop", "key", "stage", "outcome", "detail")
     for event in events:
@@ -77,8 +79,10 @@ def print_events(events: Iterable[Event]) -> None:
     console.print(table)
 
 
-def print_drift(measured: Sequence[Drift]) -> None:
+def print_drift(measured: Sequence["Drift"]) -> None:
     """Print k-occurrence skewness of the release's own and of fresh queries, by direction."""
+    from store.tables.drift import DRIFT_HEADERS, drift_cells
+
     title = "k-occurrence skewness: the release's own queries, fresh queries, the difference"
     table = Table(*DRIFT_HEADERS, title=title, title_justify="left", pad_edge=False)
     for one in measured:
@@ -92,7 +96,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def print_gains(release: Release) -> None:
+def print_gains(release: "Release") -> None:
     """Print the main measures of all directions, raw and corrected, in one table."""
     title = f"release {release.number}: test pairs, against the items that are not in the bank"
     table = Table("direction", "scores", title=title, title_justify="left", pad_edge=False)
@@ -110,7 +114,7 @@ def print_gains(release: Release) -> None:
     console.print("all measures, intervals and languages: isotrope evaluate", style="dim")
 
 
-def print_alignment(learned: Sequence[LearnedProjection]) -> None:
+def print_alignment(learned: Sequence["LearnedProjection"]) -> None:
     """Print how well projections retrieve the pairs held out from training, and chance."""
     table = Table("projection", "direction", "pairs", "held out", "R@1", "R@10", "R@10 by chance")
     for column in table.columns[2:]:
@@ -127,7 +131,7 @@ def print_alignment(learned: Sequence[LearnedProjection]) -> None:
     console.print(table)
 
 
-def print_evaluation(release: Release, evaluation: Mapping[str, Any]) -> None:
+def print_evaluation(release: "Release", evaluation: Mapping[str, Any]) -> None:
     """Print all measures, raw and corrected side by side, by direction, with 95% intervals."""
     console.print(f"release {release.number}: test pairs, against items that are not in the bank")
     if not evaluation:
@@ -202,7 +206,7 @@ def _interval(interval: Mapping[str, Any] | None, form: str = ".3f") -> str:
     return ends(interval, form).replace(" to ", "…")
 
 
-def print_comparison(comparison: Comparison) -> None:
+def print_comparison(comparison: "Comparison") -> None:
     """Print another policy beside the present one: samples kept, by rule, and by group."""
     table = _comparison_table("")
     table.add_row("kept", *_change(*comparison.kept))

@@ -1,20 +1,23 @@
 """Access to delivered files: in a local folder, or on any file system of fsspec (s3://, gs://).
 
 A local folder is read through the operating system, and links that lead out of it are never
-followed. Other file systems have no links; their credentials come from the environment.
+followed (see `beneath`). Other file systems have no links; their credentials come from the
+environment.
 """
 
+import errno
 import io
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from posixpath import basename, join
 from typing import Any, BinaryIO, Protocol, cast
 
+from pipelines.sources.beneath import OutsideError, parent_of
 from store.errors import RecordError, SourceError
 
 _READ_AHEAD = 1 << 20
+_OUTSIDE = "a link or path that points outside its drop is not followed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,31 +100,43 @@ class _Local:
         return os.path.isdir(self.root)
 
     def entries(self, folder: str) -> list[FolderEntry]:
-        with os.scandir(join(self.root, folder)) as scan:
-            entries = [
-                FolderEntry(e.name, _is_folder_or_link_to_one(e), e.is_symlink())
-                for e in scan
-                if not e.name.startswith(".")
-            ]
+        try:
+            with parent_of(self.root, folder) as (parent, name):
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                handle = os.open(name, flags, dir_fd=parent)
+                try:
+                    with os.scandir(handle) as scan:
+                        entries = [
+                            FolderEntry(e.name, _is_folder_or_link_to_one(e), e.is_symlink())
+                            for e in scan
+                            if not e.name.startswith(".")
+                        ]
+                finally:
+                    os.close(handle)
+        except OutsideError:
+            raise PermissionError(errno.EPERM, _OUTSIDE, folder) from None
         return sorted(entries, key=lambda entry: entry.name)
 
     def info(self, path: str) -> FileInfo:
-        status = os.lstat(join(self.root, path))
+        try:
+            with parent_of(self.root, path, follow=False) as (parent, name):
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except OutsideError:
+            raise PermissionError(errno.EPERM, _OUTSIDE, path) from None
         return FileInfo(status.st_size, str(status.st_mtime_ns))
 
     def open(self, path: str) -> BinaryIO:
-        full = Path(self.root, path)
         try:
-            if not full.resolve(strict=True).is_relative_to(Path(self.root).resolve()):
-                raise RecordError(
-                    "file.outside", "a link or path that points outside its drop is not followed"
-                )
-            # O_NONBLOCK: opening a pipe without a writer would block.
-            descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with parent_of(self.root, path) as (parent, name):
+                # O_NONBLOCK: opening a pipe without a writer would block.
+                flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(name, flags, dir_fd=parent)
             file = os.fdopen(descriptor, "rb", closefd=True)
+        except OutsideError:
+            raise RecordError("file.outside", _OUTSIDE) from None
         except IsADirectoryError as error:
             raise RecordError("file.not_a_file", "a folder, not a file") from error
-        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
+        except (OSError, ValueError) as error:
             raise RecordError("file.unreadable", error_text(error)) from error
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
@@ -130,7 +145,10 @@ class _Local:
 
 
 def _is_folder_or_link_to_one(entry: os.DirEntry[str]) -> bool:
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
 
 
 class _Remote:

@@ -16,6 +16,7 @@ from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
 from store.config.signals import Pairs, Signals
 from store.config.sources import Errors, Source
+from store.config.tables import Tables, TablesAt
 from store.config.yaml_errors import explain
 from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
@@ -28,7 +29,7 @@ class CorpusConfig(Section):
     """All sections of corpus.yaml."""
 
     sources: dict[str, Source]
-    tables: str = "tables"
+    tables: Tables = TablesAt()
     limits: Limits = Limits()
     errors: Errors = Errors()
     signals: Signals = Signals()
@@ -83,6 +84,15 @@ class CorpusConfig(Section):
             )
         return self
 
+    def fingerprint_scorers(self) -> list[str]:
+        """The scorers of fingerprints that `duplicates` and `decontaminate` need.
+
+        Fingerprints are most of the bytes of the table `signals`, 3.6 kB an image, so others are
+        not measured.
+        """
+        kinds = {"image_copies": self.duplicates.image, "audio_fingerprint": self.duplicates.audio}
+        return [name for name, bound in kinds.items() if self.decontaminate or bound is not None]
+
 
 def load(folder: str | Path) -> CorpusConfig:
     """Read and validate FOLDER/corpus.yaml.
@@ -125,7 +135,7 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:
         errors = error.errors()
-        lines = [explain(e, CorpusConfig, tree, name) for e in errors[:_MAX_ERRORS]]
+        lines = explain(errors[:_MAX_ERRORS], CorpusConfig, tree, name)
         if len(errors) > _MAX_ERRORS:
             lines.append(f"{name}: and {len(errors) - _MAX_ERRORS:,} more errors")
         raise ConfigError("\n".join(lines)) from None

@@ -16,8 +16,10 @@ from filelock import FileLock, Timeout
 from store.errors import BusyError, InputError, NotFoundError, SchemaError
 from store.tables import commits, damage
 from store.tables.columns import differ_in_width, missing, with_nulls
+from store.tables.files import Files
 from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
+from store.tables.store_options import Options, lance_options
 
 # Lance warns about every fork. Starting a program forks and execs at once, which is safe.
 warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
@@ -32,11 +34,16 @@ class Tables:
     """The tables of one corpus, by name.
 
     Args:
-        root: a local folder. For reading only, any address that Lance opens (s3://...).
+        root: a local folder, or an address: s3://..., gs://..., az://...
+        options: of the object store (`store.tables.store_options`).
+
+    Attributes:
+        files: the files beside the tables.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = str(root)
+    def __init__(self, root: str | Path, options: Options | None = None):
+        self.root = str(root).rstrip("/")
+        self.files = Files(self.root, options)
 
     def __repr__(self) -> str:
         return f"Tables({self.root!r})"
@@ -44,7 +51,12 @@ class Tables:
     @property
     def is_local(self) -> bool:
         """Whether the tables are in a local folder. Only local tables can be written."""
-        return "://" not in self.root
+        return self.files.is_local
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """The `storage_options` of Lance, with resolved secrets. None for a local folder."""
+        return lance_options(self.root, self.files.options)
 
     def uri(self, name: str) -> str:
         """The address of a table."""

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,16 @@ def test_help_lists_every_command_with_one_line() -> None:
         assert not line.endswith("..."), line  # cut off: the first sentence is too long
     for name in names:
         assert isotrope(name, "--help").startswith(f"Usage: main {name}")
+
+
+def test_no_command_imports_a_heavy_package_before_it_runs() -> None:
+    code = (
+        "import sys\nfrom orchestration.cli.main import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "heavy = {'numpy', 'pyarrow', 'lance', 'lancedb', 'pydantic', 'ray', 'torch', 'dagster'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_init_counts_what_the_source_delivers(tmp_path: Path) -> None:

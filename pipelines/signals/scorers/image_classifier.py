@@ -7,10 +7,12 @@ model's output is the signal.
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from embedders.encoders.weights import check_tensors_only
 from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from pipelines.signals.scorers.onnx_models import open_session
 from store.config.signals import Classifier
@@ -83,10 +85,13 @@ def network(kind: str, path: str) -> Network:
 def _timm(architecture: str, path: str) -> Network:
     import timm
     import torch
+    from timm.models import load_checkpoint, load_state_dict
 
+    check_tensors_only(Path(path))
     try:
-        classes = _count_classes(path)
-        model = timm.create_model(architecture, num_classes=classes, checkpoint_path=path).eval()
+        weights = load_state_dict(path, weights_only=True)
+        model = timm.create_model(architecture, num_classes=_count_classes(weights)).eval()
+        load_checkpoint(model, path, weights_only=True)
     except Exception as error:  # timm and torch raise many types
         raise EncoderError(f"{path}: timm cannot load {architecture!r}: {error}") from error
     torch.set_num_threads(1)
@@ -98,8 +103,6 @@ def _timm(architecture: str, path: str) -> Network:
     return run
 
 
-def _count_classes(path: str) -> int:
+def _count_classes(weights: dict[str, Any]) -> int:
     """The number of outputs of a checkpoint's classifier: the length of its last bias."""
-    from timm.models import load_state_dict
-
-    return [len(v) for k, v in load_state_dict(path).items() if k.endswith("bias")][-1]
+    return [len(v) for k, v in weights.items() if k.endswith("bias")][-1]
