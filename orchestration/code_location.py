@@ -1,6 +1,6 @@
 """Serves the code location of a deployed Dagster: `isotrope code-location`.
 
-Dagster's page and daemon are processes of their own. They load the definitions from here, over gRPC.
+Dagster's page and daemon are processes of their own, which load the definitions over gRPC.
 """
 
 import os

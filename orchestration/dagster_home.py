@@ -13,15 +13,13 @@ import dagster as dg
 import yaml
 from filelock import FileLock, Timeout
 
-from assets.materialise import CORPUS_POOL, CPU_POOL, DROPS, GPU_POOL
+from assets.materialise import ALIVE, CORPUS_POOL, CPU_POOL, DROPS, GPU_POOL
 from assets.metadata.markdown import summary
 from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import schema
 from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
-
-ALIVE = "isotrope/alive"  # run tag: name of the lock that the run's process holds while it lives
 
 _SETTINGS = {
     "telemetry": {"enabled": False},

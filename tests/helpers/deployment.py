@@ -62,14 +62,16 @@ class Deployment:
         """The status of a run, such as STARTED."""
         return self.query(_STATUS, run=run)["runOrError"]["status"]
 
-    def wait(self, run: str, *statuses: str, seconds: float = 240) -> str:
+    def wait(self, run: str, *statuses: str, seconds: float = 600) -> str:
         """Wait until a run has one of these statuses (default: has ended); returns it."""
         wait_until(lambda: self.status(run) in (statuses or ENDED), seconds)
         return self.status(run)
 
 
 @contextmanager
-def deployed(corpus: Path, folder: Path, settings: str = "", **variables: str) -> Iterator[Deployment]:
+def deployed(
+    corpus: Path, folder: Path, settings: str = "", **variables: str
+) -> Iterator[Deployment]:
     """Start all processes of a deployment, wait until its page shows the assets, and end them.
 
     Args:
@@ -81,12 +83,17 @@ def deployed(corpus: Path, folder: Path, settings: str = "", **variables: str) -
     home = folder / "dagster_home"
     home.mkdir(parents=True)
     compose = ROOT / "infra" / "compose"
-    text = (compose / "dagster.yaml").read_text().replace("poll_interval_seconds: 15", "poll_interval_seconds: 3")
+    text = (
+        (compose / "dagster.yaml")
+        .read_text()
+        .replace("poll_interval_seconds: 15", "poll_interval_seconds: 3")
+    )
     (home / "dagster.yaml").write_text(text + settings)
     code_port, page_port = free_port(), free_port()
     workspace = home / "workspace.yaml"
     workspace.write_text(
-        (compose / "workspace.yaml").read_text()
+        (compose / "workspace.yaml")
+        .read_text()
         .replace("host: code-location", "host: localhost")
         .replace("port: 4000", f"port: {code_port}")
     )
@@ -110,7 +117,15 @@ def deployed(corpus: Path, folder: Path, settings: str = "", **variables: str) -
         def start_code_location() -> subprocess.Popen:
             words = ["orchestration.cli.main", "code-location", "--corpus", str(corpus)]
             process = start("code-location", *words, "--port", str(code_port))
-            health = [sys.executable, "-m", "dagster", "api", "grpc-health-check", "-p", str(code_port)]
+            health = [
+                sys.executable,
+                "-m",
+                "dagster",
+                "api",
+                "grpc-health-check",
+                "-p",
+                str(code_port),
+            ]
 
             def answers() -> bool:
                 log = (folder / "code-location.log").read_text()
@@ -141,7 +156,7 @@ def query(port: int, text: str, **variables: Any) -> dict[str, Any]:
         return {}
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 600) -> None:
     """Wait until a condition holds; fails after this time."""
     end = time.monotonic() + seconds
     while not condition():

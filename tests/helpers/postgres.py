@@ -27,8 +27,8 @@ def free_port() -> int:
 def postgres() -> Iterator[dict[str, str]]:
     """Start a new database cluster; yields the variables that infra/compose/dagster.yaml reads.
 
-    PostgreSQL refuses to run as root, so root starts it as another user. Skips the test if it is not
-    installed.
+    PostgreSQL refuses to run as root, so root starts it as another user. Skips the test if it is
+    not installed.
     """
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:

@@ -1,4 +1,4 @@
-"""A deployed Dagster on PostgreSQL: page, daemon and code location, as infra/compose starts them."""
+"""A deployed Dagster on PostgreSQL, as infra/compose starts it: page, daemon, code location."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
 from tests.helpers.deployment import Deployment, deployed, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("deployed")
-    write_config(root, SLOW + "engine: {executor: multiprocess, pools: {cpu: 2}}\n")
+    write_config(root, SLOW + "engine: {pools: {cpu: 2}}\n")
     deliver(root / "drops" / "first", 60)
     return Workspace.open(root)
 

@@ -73,7 +73,9 @@ def _copied_paths() -> Iterator[str]:
 
 def _secrets() -> Iterator[str]:
     """No file holds a secret; they come by reference."""
-    pattern = re.compile(rf"(?i)(?:password|secret|token|key)\w*[:=]\s*[\"']?(\w{{{_MIN_SECRET_LENGTH},}})")
+    pattern = re.compile(
+        rf"(?i)(?:password|secret|token|key)\w*[:=]\s*[\"']?(\w{{{_MIN_SECRET_LENGTH},}})"
+    )
     for path in sorted(p for p in INFRA.rglob("*") if p.is_file() and p.name != "requirements.txt"):
         for value in pattern.findall(path.read_text()):
             yield f"{name(path)}: looks like a secret: {value[:4]}..."

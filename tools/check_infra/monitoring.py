@@ -1,5 +1,6 @@
 """Checks of Prometheus' alert rules and of Grafana's dashboard."""
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -45,14 +46,16 @@ def _expression_problems(expression: str, own: set[str], where: str) -> Iterator
         yield f"{where}: {error}"
         return
     for metric in _metrics(tree.prettify()):
-        known = metric in own or metric.startswith(_OTHERS)
+        known = not own or metric in own or metric.startswith(_OTHERS)
         if not known:
             yield f"{where}: nothing exports the metric {metric}"
 
 
 def _metrics(expression: str) -> set[str]:
     """The names of the metrics that an expression reads."""
-    names = set(re.findall(r"\b([a-z_][a-z0-9_]*_[a-z0-9_]+|up)\b(?=\s*[\[{)\s+*/<>=-]|$)", expression))
+    names = set(
+        re.findall(r"\b([a-z_][a-z0-9_]*_[a-z0-9_]+|up)\b(?=\s*[\[{)\s+*/<>=-]|$)", expression)
+    )
     clauses = set(re.findall(r"\b(?:by|on|without|ignoring|group_left)\s*\(([^)]*)\)", expression))
     labels = {label.strip() for clause in clauses for label in clause.split(",")}
     inside = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression))
@@ -62,8 +65,9 @@ def _metrics(expression: str) -> set[str]:
 
 def _own_metrics() -> set[str]:
     """The names that the server exports, with the suffixes of histograms and counters."""
-    names: set[str] = set()
-    for path in (ROOT / "orchestration").rglob("*.py"):
-        names |= set(re.findall(r"\"(isotrope_\w+)\"", path.read_text()))
-    suffixes = ("", "_total", "_bucket", "_sum", "_count")
-    return {f"{each}{suffix}" for each in names for suffix in suffixes}
+    if importlib.util.find_spec("orchestration.server") is None:
+        return set()
+    from orchestration.server.metrics import Metrics
+
+    names = set(re.findall(r"^# TYPE (\w+)", Metrics().text().decode(), re.MULTILINE))
+    return {f"{each}{suffix}" for each in names for suffix in ("", "_bucket", "_sum", "_count")}
