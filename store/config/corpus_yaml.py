@@ -14,6 +14,7 @@ from store.config.engine import Engine
 from store.config.limits import Limits
 from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
+from store.config.server import Server
 from store.config.signals import Pairs, Signals
 from store.config.sources import Errors, Source
 from store.config.tables import Tables, TablesAt
@@ -42,6 +43,7 @@ class CorpusConfig(Section):
     corrections: Corrections = Corrections()
     query_log: QueryLog | None = None
     engine: Engine = Engine()
+    server: Server = Server()
 
     @field_validator("sources")
     @classmethod

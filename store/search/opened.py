@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import lance
 import numpy as np
@@ -52,7 +52,7 @@ class OpenRelease:
         self.tables = tables
         self._space = space
         self._number = number
-        self._encode = encode
+        self.encoders = encode
         self._query_log = query_log
         self._datasets: dict[str, lance.LanceDataset] = {}
         self._others: OrderedDict[int, OpenRelease] = OrderedDict()
@@ -76,7 +76,7 @@ class OpenRelease:
     def banks(self) -> Banks:
         """The release's banks. Their rows are read when they are needed."""
         name = bank_table(self.release.space)
-        return Banks(self.tables.open(name, version=self.release.versions[name]))
+        return Banks(self.tables.open(name, version=self.release.tag))
 
     def at(self, number: int | None) -> "OpenRelease":
         """The release with a number, with the same tables and encoders. None: this release.
@@ -87,12 +87,26 @@ class OpenRelease:
         if number is None or number == self.release.number:
             return self
         if number not in self._others:
-            other = OpenRelease(self.tables, self._encode, self._query_log, number=number)
+            other = OpenRelease(self.tables, self.encoders, self._query_log, number=number)
             _ = other.release  # raises if it is not kept
             self._others[number] = other
             while len(self._others) > _OTHER_RELEASES:
                 self._others.popitem(last=False)
         return self._others[number]
+
+    def reopened(self, encoders: Encode | None = None) -> Self:
+        """The same corpus, opened anew: at its newest release, or again at its fixed one.
+
+        Args:
+            encoders: used instead of the present ones.
+        """
+        return type(self)(
+            self.tables,
+            encoders or self.encoders,
+            self._query_log,
+            space=self._space,
+            number=self._number,
+        )
 
     def gallery(self, modality: str) -> "lancedb.table.Table":
         """The release's gallery of a modality, as a LanceDB table to read from."""
@@ -126,12 +140,12 @@ class OpenRelease:
             InputError: an input cannot be used.
         """
         release = self.release
-        if self._encode is None:
+        if self.encoders is None:
             raise EncoderError(
                 "this client has no encoders: pass vectors=, or install isotrope[models] and use"
                 " isotrope.connect"
             )
-        vectors = self._encode(release.space, release.space_config, release.fingerprints, inputs)
+        vectors = self.encoders(release.space, release.space_config, release.fingerprints, inputs)
         return dict(vectors)
 
     def occurrence(self, gallery: str, query: str) -> tuple[float, float]:
@@ -142,6 +156,19 @@ class OpenRelease:
             numbers = pc.drop_null(counts).to_numpy()
             self._occurrence[gallery, query] = (float(numbers.mean()), float(numbers.std()))
         return self._occurrence[gallery, query]
+
+    def reopen_if_moved(self) -> bool:
+        """Open the release again if its tables were replaced meanwhile, by a takedown.
+
+        Returns:
+            Whether they were.
+        """
+        current = releases.release_by_number(self.tables, self.release.number)
+        if current.versions == self.release.versions:
+            return False
+        self._clear()
+        self.release = current
+        return True
 
     def log(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Log a query's vectors by modality, if there is a query log."""
