@@ -40,8 +40,6 @@ def usage_error(words: list[str]) -> str | None:
             if not isinstance(command, click.Group):
                 break
             child = command.get_command(context, arguments[0])
-            if child is None and arguments[0] == "serve":
-                return None  # the server is not on this branch yet
             if child is None:
                 return f"there is no command {arguments[0]}"
             command, arguments = child, arguments[1:]
