@@ -34,6 +34,8 @@ _MODULES = {
     "maintain": "table_commands",
     "serve": "server_commands",
     "mcp": "server_commands",
+    "backup": "backup_commands",
+    "restore": "backup_commands",
     "takedown": "takedown_command",
     "dev": "page_commands",
     "code-location": "page_commands",
