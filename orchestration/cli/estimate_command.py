@@ -17,9 +17,9 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 @CORPUS
 @click.option("--drop", help="Of the stages that are made by drop, only those of this one.")
 def estimate(folder: str, drop: str | None) -> None:
-    """Estimate time, disk and cost of what `isotrope run` would make. Nothing is made.
+    """Estimate time, disk and cost of the next run.
 
-    Records are counted in the sources. Rates are those of earlier runs of this corpus.
+    Nothing is made. Records are counted in the sources. Rates are those of earlier runs of this corpus.
     """
     from pipelines.estimate import estimate as estimate_stages
 

@@ -72,7 +72,10 @@ def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> No
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=4000, show_default=True, help="The port to listen on.")
 def code_location(folder: str, host: str, port: int) -> None:
-    """Serve the corpus to a deployed Dagster, whose dagster.yaml is in DAGSTER_HOME."""
+    """Serve the corpus to a deployed Dagster.
+
+    Its dagster.yaml is in the folder that DAGSTER_HOME names.
+    """
     from orchestration.code_location import serve
 
     serve(Workspace.open(folder), host, port)
