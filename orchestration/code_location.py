@@ -1,4 +1,4 @@
-"""Serves the code location of a deployed Dagster: `isotrope code-location`.
+"""Serves the code location of a deployed Dagster: `isotrope dagster`.
 
 Dagster's page and daemon are processes of their own, which load the definitions over gRPC.
 """

@@ -19,7 +19,8 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 def estimate(folder: str, drop: str | None) -> None:
     """Estimate time, disk and cost of the next run.
 
-    Nothing is made. Records are counted in the sources. Rates are those of earlier runs of this corpus.
+    Nothing is made. Records are counted in the sources. Rates are those of earlier runs of this
+    corpus.
     """
     from pipelines.estimate import estimate as estimate_stages
 

@@ -38,7 +38,7 @@ _MODULES = {
     "restore": "backup_commands",
     "takedown": "takedown_command",
     "dev": "page_commands",
-    "code-location": "page_commands",
+    "dagster": "page_commands",
     "demo": "page_commands",
 }
 
@@ -72,7 +72,7 @@ class _Group(click.Group):
             return None
         if name not in self.commands:
             module = import_module(f"orchestration.cli.{_MODULES[name]}")
-            self.add_command(DEBUG(getattr(module, name.replace("-", "_"))))
+            self.add_command(DEBUG(getattr(module, name)))
         return self.commands[name]
 
 

@@ -1,4 +1,4 @@
-"""Commands that write or serve pages: report, dev, code-location, demo."""
+"""Commands that write or serve pages: report, dev, dagster, demo."""
 
 from pathlib import Path
 
@@ -67,11 +67,11 @@ def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> No
     serve(Workspace.open(folder), host, port, allowed_hosts)
 
 
-@click.command("code-location")
+@click.command()
 @CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=4000, show_default=True, help="The port to listen on.")
-def code_location(folder: str, host: str, port: int) -> None:
+def dagster(folder: str, host: str, port: int) -> None:
     """Serve the corpus to a deployed Dagster.
 
     Its dagster.yaml is in the folder that DAGSTER_HOME names.

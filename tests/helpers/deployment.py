@@ -115,7 +115,7 @@ def deployed(
             return process
 
         def start_code_location() -> subprocess.Popen:
-            words = ["orchestration.cli.main", "code-location", "--corpus", str(corpus)]
+            words = ["orchestration.cli.main", "dagster", "--corpus", str(corpus)]
             process = start("code-location", *words, "--port", str(code_port))
             health = [
                 sys.executable,
