@@ -1,14 +1,14 @@
 """The command estimate: what a run will take."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
-from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
-from pipelines.estimate import Estimate
-from store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.estimate import Estimate
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -22,7 +22,11 @@ def estimate(folder: str, drop: str | None) -> None:
     Nothing is made. Records are counted in the sources. Rates are those of earlier runs of this
     corpus.
     """
+    from rich.table import Table
+
+    from orchestration.cli.console import console
     from pipelines.estimate import estimate as estimate_stages
+    from store.workspace import Workspace
 
     workspace = Workspace.open(folder)
     estimates = estimate_stages(workspace, drop)
@@ -43,7 +47,7 @@ def estimate(folder: str, drop: str | None) -> None:
         console.print(f"not measured yet: {', '.join(unknown)}; run one small drop first")
 
 
-def _figures(each: Estimate) -> tuple[str, str, str, str]:
+def _figures(each: "Estimate") -> tuple[str, str, str, str]:
     if each.seconds is None or each.bytes is None or each.rate is None:
         return "?", "?", "", "-"
     cost = "" if each.cost is None else f"{each.cost:,.2f}"
