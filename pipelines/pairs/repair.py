@@ -104,6 +104,7 @@ class CaptionMatcher:
         margins = np.append(margin[order], margin[order].max(initial=0))
         return Calibration(margins, isotonic_regression(right).x)
 
+
 def _hubness(rows: np.ndarray, bank: np.ndarray) -> np.ndarray:
     """Mean similarity of each row to its nearest rows of the bank, (n,)."""
     blocks = range(0, len(rows), _BLOCK)
