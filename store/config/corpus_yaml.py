@@ -78,6 +78,15 @@ class CorpusConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _mismatch_is_measured(self) -> "CorpusConfig":
+        named = [name for name in self.policy.columns() if name.endswith("_mismatch")]
+        if named and not self.pairs.mismatch:
+            raise ValueError(
+                f"policy.{named[0]}: is measured only with `pairs: {{mismatch: true}}`; add it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _log_is_enabled(self) -> "CorpusConfig":
         if "log" in self.corrections.query_bank and self.query_log is None:
             raise ValueError(
