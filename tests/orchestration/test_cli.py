@@ -28,8 +28,8 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert names[:2] == ["init", "run"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "backup", "check", "demo", "dev", "drift", "evaluate", "export", "init",
-        "maintain", "mcp", "policy", "report", "restore", "run", "search", "serve", "takedown",
-        "whatif", "why",
+        "maintain", "mcp", "policy", "repair", "report", "restore", "run", "search", "serve",
+        "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
