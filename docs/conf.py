@@ -75,6 +75,7 @@ docs/duplicates
 docs/guarantees
 docs/operations
 docs/local
+docs/server
 CONTRIBUTING
 CHANGELOG
 ```

@@ -34,6 +34,7 @@ _MODULES = {
     "maintain": "table_commands",
     "serve": "server_commands",
     "mcp": "server_commands",
+    "repair": "repair_command",
     "backup": "backup_commands",
     "restore": "backup_commands",
     "takedown": "takedown_command",

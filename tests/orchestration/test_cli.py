@@ -28,8 +28,8 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert names[:3] == ["init", "run", "estimate"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "backup", "check", "dagster", "demo", "dev", "drift", "estimate", "evaluate",
-        "export", "init", "maintain", "mcp", "policy", "report", "restore", "run", "search",
-        "serve", "takedown", "whatif", "why",
+        "export", "init", "maintain", "mcp", "policy", "repair", "report", "restore", "run",
+        "search", "serve", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
