@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from store.corrections.neighbors import CorrectedNeighbors
     from store.search.corpus import Corpus
+    from store.tables.lance_tables import Tables
 
 __version__ = "0.1.0"
 __all__ = ["Corpus", "CorrectedNeighbors", "connect", "errors", "evaluate", "fit", "select"]
@@ -104,23 +105,24 @@ def connect(
     if address.startswith(("http://", "https://")):
         raise NotFoundError(f"{address}: connecting to a server is not supported; give a path")
     if "://" in address:
-        return open_corpus(Tables(address), partial(_encode, address))
+        tables = Tables(address)
+        return open_corpus(tables, partial(_encode, tables))
     if (Path(address) / "corpus.yaml").is_file():
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
-        query_log = QueryLog(tables, settings) if settings and tables.is_local else None
-        return open_corpus(tables, partial(_encode, tables.root), query_log)
+        query_log = QueryLog(tables, settings) if settings else None
+        return open_corpus(tables, partial(_encode, tables), query_log)
     tables = Tables(Path(address).expanduser().resolve())
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
             " SOURCE` creates a corpus"
         )
-    return open_corpus(tables, partial(_encode, tables.root))
+    return open_corpus(tables, partial(_encode, tables))
 
 
 def _encode(
-    root: str,
+    tables: "Tables",
     space_name: str,
     space_config: Mapping[str, Any],
     fingerprints: Mapping[str, str],
@@ -131,7 +133,7 @@ def _encode(
     Imports and loads the encoders at the first call.
 
     Args:
-        root: the folder of the tables, where projections are stored.
+        tables: beside which the projections are stored.
         space_name: of the release.
         space_config: of the release.
         fingerprints: of the release's encoders, by modality.
@@ -140,9 +142,10 @@ def _encode(
     Raises:
         EncoderError: an installed encoder is not the one that made the release.
     """
-    from embedders.spaces import encode_query, open_space
+    from embedders.corpus_space import open_stored_space
+    from embedders.spaces import encode_query
 
-    space = open_space(space_name, space_config, root)
+    space = open_stored_space(tables, space_name, space_config)
     for modality in inputs:
         if modality not in space.towers:
             continue

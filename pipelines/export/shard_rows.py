@@ -14,7 +14,7 @@ from pipelines.export.shard_lists import shard_list_path
 from pipelines.signals.scorers.text_contacts import mask
 from store import strict_json
 from store.tables import schema
-from store.tables.lance_tables import take_rows
+from store.tables.table_version import TableVersion, take_rows
 
 _ROWS, _BYTES = 256, 32 << 20
 _CAPTION_KEYS = ("caption", "text")  # in a sample's metadata, as `read_meta` takes them
@@ -30,7 +30,7 @@ class ShardJob:
     Attributes:
         folder: the folder that is exported to.
         lists: the folder with the shards' lists.
-        tables: the uri and version of `samples`, and of the tables of signals that are exported,
+        tables: the versions of `samples`, and of the tables of signals that are exported,
             by kind (`samples`, `signals`, `pairs`).
         masked: whether contacts in captions are masked.
         about: what is written into the metadata of the schema, where the format has one.
@@ -38,7 +38,7 @@ class ShardJob:
 
     folder: str
     lists: str
-    tables: dict[str, tuple[str, int]]
+    tables: dict[str, TableVersion]
     masked: bool
     about: dict[str, str]
 
@@ -79,8 +79,7 @@ def read_shard(job: ShardJob, number: int) -> Iterator[tuple[pa.Table, list[str]
 
 
 def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
-    uri, version = job.tables["samples"]
-    rows = take_rows(uri, version, samples["row"].to_pylist(), schema.SAMPLES.names)
+    rows = take_rows(job.tables["samples"], samples["row"].to_pylist(), schema.SAMPLES.names)
     columns = {name: rows[name] for name in rows.schema.names}
     if job.masked:
         columns["text"] = mask(columns["text"])
@@ -89,7 +88,7 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     for kind in job.measured:
         row_ids = samples[f"{kind}_row"].combine_chunks()
         names = list(job.signals(kind))
-        signals = take_rows(*job.tables[kind], row_ids.drop_null().to_pylist(), names)
+        signals = take_rows(job.tables[kind], row_ids.drop_null().to_pylist(), names)
         # `signals` has no rows for samples without one: number the others to spread them out.
         count = pc.cumulative_sum(row_ids.is_valid().cast(pa.int64()))
         index = pc.if_else(row_ids.is_valid(), pc.subtract(count, 1), None)

@@ -30,6 +30,7 @@ from store.tables import releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table
 from store.tables.staging import UnitOutcome, begin, stage_record
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 VERSION = 1  # of the format: raise it where the same samples give different files
@@ -107,7 +108,7 @@ def export(
         return _result(folder)
     state = Tables(folder / target.STATE)
     with begin(state, "export", key, _SHARDS) as run:
-        lists = run.folder / "lists"
+        lists = run.scratch / "lists"
         versions = _versions(workspace, options)
         tables = workspace.tables
         sizes = write_shard_lists(
@@ -119,7 +120,7 @@ def export(
         )
         kept = (stage_record(tables, "decisions") or {})["kept"]
         _check_count(sum(sizes), kept, "the lists of the shards")
-        inputs = {n.partition("__")[0]: (tables.uri(n), v) for n, v in versions.items()}
+        inputs = {n.partition("__")[0]: TableVersion(tables, n, v) for n, v in versions.items()}
         job = ShardJob(str(folder), str(lists), inputs, options.mask, about)
         with show_progress(run, len(sizes), "shards"):
             engine = workspace.config.engine

@@ -9,6 +9,7 @@ from functools import cached_property
 from os.path import abspath
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import obstore
 from obstore import store as stores
@@ -19,6 +20,7 @@ from obstore.exceptions import (
     UnknownConfigurationKeyError,
 )
 
+from store import identity
 from store.errors import ConfigError, NotFoundError, StoreError
 from store.tables.store_options import SCHEMES, Options, obstore_options
 
@@ -53,6 +55,12 @@ class Files:
 
     def __repr__(self) -> str:
         return f"Files({self.root!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Files) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "options": self.options}
@@ -101,33 +109,36 @@ class Files:
         If the reply of the object store was lost, a file with this content counts as written, so
         `data` should be unique.
         """
-        try:
-            with _typed(path):
-                obstore.put(self._store, self._key(path), data, mode="create")
-        except (AlreadyExistsError, StoreError) as error:
-            return self._was_written(path, data, error)
-        return True
+        return self.replace(path, data, None) is not None
 
-    def replace(self, path: str, data: bytes, tag: str) -> bool:
-        """Replace a file of an object store if its ETag is `tag`; return whether it was replaced.
+    def replace(self, path: str, data: bytes, tag: str | None) -> str | None:
+        """Replace a file of an object store if it is unchanged. `data` as for `create`.
 
-        As for `create`, `data` should be unique.
+        Args:
+            path: of the file.
+            data: its new content.
+            tag: the ETag of its present content. None: write only if there is no such file.
+
+        Returns:
+            The new ETag, or None if the file was not written.
         """
+        mode: Any = "create" if tag is None else {"e_tag": tag}
         try:
             with _typed(path):
-                obstore.put(self._store, self._key(path), data, mode={"e_tag": tag})
-        except (PreconditionError, StoreError) as error:
-            return self._was_written(path, data, error)
-        return True
+                return obstore.put(self._store, self._key(path), data, mode=mode)["e_tag"] or ""
+        except (AlreadyExistsError, PreconditionError, StoreError) as error:
+            return self._tag_if_written(path, data, error)
 
-    def _was_written(self, path: str, data: bytes, error: Exception) -> bool:
+    def _tag_if_written(self, path: str, data: bytes, error: Exception) -> str | None:
         try:
-            current = self.read(path)
+            current, tag = self.read_tagged(path)
         except NotFoundError:
-            current = None
-        if current != data and isinstance(error, StoreError):
+            current, tag = None, ""
+        if current == data:
+            return tag
+        if isinstance(error, StoreError):
             raise error
-        return current == data
+        return None
 
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly in a folder, sorted."""
@@ -175,14 +186,45 @@ class Files:
             obstore.copy(self._store, self._key(source), self._key(target))
 
     def download(self, path: str, local: str | Path) -> None:
-        """Copy a file to a local path, whose folder must exist.
+        """Copy a file to a local path. Other processes see it as a whole or not at all.
 
         Raises:
             NotFoundError: there is no such file.
         """
-        with _typed(path), Path(local).open("wb") as file:
-            for chunk in obstore.get(self._store, self._key(path)).stream():
-                file.write(chunk)
+        with _typed(path):
+            content = obstore.get(self._store, self._key(path))
+        target = Path(local)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.{uuid4().hex}")
+        try:
+            with _typed(path), part.open("wb") as file:
+                for chunk in content.stream():
+                    file.write(chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def local_copy(self, path: str, scratch: Path) -> Path:
+        """A local file with the present content: the file itself, or a copy that is kept.
+
+        Args:
+            path: of the file.
+            scratch: where the newest copy is kept.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        if self.is_local:
+            return Path(self.root, path)
+        with _typed(path):
+            tag = obstore.head(self._store, self._key(path))["e_tag"] or ""
+        folder = Path(scratch, "copies", path)
+        copy = folder / identity.run_key(tag)
+        if not copy.exists():
+            for older in folder.glob("*"):
+                older.unlink(missing_ok=True)
+            self.download(path, copy)
+        return copy
 
     def upload(self, local: str | Path, path: str) -> None:
         """Copy a local file to a path. Readers see the old content or the new one."""
