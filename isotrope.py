@@ -11,7 +11,7 @@ is their scikit-learn estimator. They need numpy and threadpoolctl alone; `conne
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -126,7 +126,7 @@ def _encode(
     space_name: str,
     space_config: Mapping[str, Any],
     fingerprints: Mapping[str, str],
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[Any]],
 ) -> "dict[str, np.ndarray]":
     """Encode inputs with the encoders of a release. See `store.search.opened.Encode`.
 
@@ -143,7 +143,7 @@ def _encode(
         EncoderError: an installed encoder is not the one that made the release.
     """
     from embedders.corpus_space import open_stored_space
-    from embedders.spaces import encode_query
+    from embedders.spaces import encode_inputs
 
     space = open_stored_space(tables, space_name, space_config)
     for modality in inputs:
@@ -155,7 +155,7 @@ def _encode(
                 f"the release's {modality} vectors were made by {expected}, but the installed"
                 f" encoder is {installed}: `isotrope run` makes them again"
             )
-    return encode_query(space, inputs)
+    return encode_inputs(space, inputs)
 
 
 def _main() -> None:

@@ -30,18 +30,17 @@ from pipelines.engine.beam import run_on_beam
 from pipelines.engine.ray_tasks import run_on_ray
 from pipelines.signals.decoded_image import measure_image
 from pipelines.signals.incremental import EarlierSignals
-from pipelines.signals.registry import active
+from pipelines.signals.registry import DEFAULT_SCORERS
 from pipelines.signals.scorer import ImageScorer
 from pipelines.signals.stage import UnitWork, _name, _Plan, list_units
 from pipelines.stages import run_keys
 from store import identity
-from store.config.corpus_yaml import Signals
 from store.config.engine import Beam, Ray
 from store.tables import schema
 from store.tables.staging import StageRun
 from store.workspace import Workspace
 
-CONFIG = "sources: {pictures: {path: drops}}\n"
+CONFIG = "sources: {pictures: {path: drops}}\nduplicates: {image: 31, audio: 0.75}\n"
 NAMES = ("image_sharpness", "image_entropy", "image_pdq", "image_pdq_quality")
 
 
@@ -60,7 +59,7 @@ def jpeg(seed: int) -> bytes:
 
 def loop(images: list[bytes]) -> list[tuple]:
     """The values of `NAMES` for each image, in one thread."""
-    scorers = [s for s in active(Signals(), Path()) if isinstance(s, ImageScorer)]
+    scorers = [s for s in DEFAULT_SCORERS if isinstance(s, ImageScorer)]
     results = [measure_image(data, scorers)[0] for data in images]
     return [tuple(values[n] for n in NAMES) for values in results]
 

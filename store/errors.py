@@ -63,6 +63,10 @@ class BusyError(IsotropeError):
     """Another process holds the lock of the table or of the stage."""
 
 
+class QueryTimeoutError(IsotropeError, TimeoutError):
+    """A query ran for longer than its timeout."""
+
+
 class StoreError(IsotropeError):
     """The object store of the tables cannot be reached, or refuses."""
 

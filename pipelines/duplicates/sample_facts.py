@@ -9,7 +9,9 @@ import pyarrow.compute as pc
 
 from pipelines.policy.row_rules import passes, row_tests
 from pipelines.policy.signal_columns import measured
+from pipelines.signals.incremental import parse_versions
 from store.errors import InvariantError
+from store.tables import schema
 from store.workspace import Workspace
 
 PARTS = ("image", "audio", "text")  # a sample's first part is the first of these that it has
@@ -27,8 +29,9 @@ def sample_facts(workspace: Workspace) -> pa.Table:
         `caption` (characters); `pixels`; image_copies, image_pdq_quality, audio_fingerprint.
 
     Raises:
-        InvariantError: `signals` has other rows than `samples`.
+        InvariantError: `signals` has other rows than `samples`, or lacks fingerprints.
     """
+    _check_fingerprints(workspace)
     tables, tests = workspace.tables, row_tests(workspace.config.policy)
     columns = ["drop", "id", *(f"{p}_id" for p in PARTS)]
     samples = tables.open("samples").to_table(columns=columns, with_row_id=True)
@@ -59,3 +62,17 @@ def sample_facts(workspace: Workspace) -> pa.Table:
         return samples
     is_new_id = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
     return samples.filter(pa.concat_arrays([pa.array([True]), is_new_id]))
+
+
+def _check_fingerprints(workspace: Workspace) -> None:
+    """Check that the fingerprints that corpus.yaml needs were measured of every sample."""
+    needed = workspace.config.fingerprint_scorers()
+    if not needed:
+        return
+    rows = workspace.tables.scan("signals", schema.SIGNALS, ["scorers"])
+    for scorers in pc.unique(rows["scorers"]).to_pylist():
+        if missing := [name for name in needed if name not in parse_versions(scorers)]:
+            raise InvariantError(
+                f"signals lacks the fingerprints of {', '.join(missing)}; `isotrope run` measures"
+                " the signals of every drop"
+            )

@@ -23,9 +23,11 @@ from pipelines.signals.scorers import (
     text_repetition,
 )
 from pipelines.signals.scorers.image_classifier import classifier
+from store.config.corpus_yaml import CorpusConfig
 from store.config.signals import Signals
+from store.tables.signals import SCORERS
 
-# The scorers that are cheap enough to run on every corpus.
+# The scorers that need no model. Those of fingerprints run only if they are needed.
 DEFAULT_SCORERS: tuple[Scorer, ...] = (
     image_size.SIZE,
     image_pixels.PIXELS,
@@ -51,15 +53,16 @@ def check_models(signals: Signals) -> None:
         image_nsfw.packaged_model()
 
 
-def active(signals: Signals, root: Path) -> tuple[Scorer, ...]:
-    """The scorers that a corpus uses: `DEFAULT_SCORERS`, and those that corpus.yaml turns on.
+def active(config: CorpusConfig, root: Path) -> tuple[Scorer, ...]:
+    """The scorers that a corpus uses.
 
     Args:
-        signals: the section `signals` of corpus.yaml.
+        config: its corpus.yaml.
         root: the folder of the corpus, where relative paths of classifiers start.
     """
+    signals, needed = config.signals, config.fingerprint_scorers()
     return (
-        *DEFAULT_SCORERS,
+        *(s for s in DEFAULT_SCORERS if s.name in needed or not SCORERS[s.name].is_fingerprint),
         *((image_nsfw.nsfw(signals.nsfw_model(root)),) if signals.nsfw else ()),
         *((audio_speech.SPEECH,) if signals.speech else ()),
         *(classifier(n, c, c.path(root)) for n, c in signals.classifiers().items()),

@@ -159,7 +159,7 @@ class UnitWork:
     def __init__(self, plan: _Plan, unit: Unit):
         self.plan, self.unit = plan, unit
         self.tables = plan.workspace.tables
-        self.scorers = active(plan.workspace.config.signals, plan.workspace.root)
+        self.scorers = active(plan.workspace.config, plan.workspace.root)
         self.rows = 0
         self.entries: list[Entry] = []
 

@@ -43,7 +43,13 @@ def signals(context: StageContext) -> str:
     """The run key of `signals`."""
     drop = context.drop_name
     output = _output(context, "samples", drop)
-    return _key("signals", str(schema.SIGNALS), drop, output, scorers(context.workspace))
+    used = scorers(context.workspace)
+    # The key names every scorer of fingerprints, so that corpora stay up to date that were made
+    # when fingerprints were always measured, and then the ones that are needed.
+    unused = {n: str(s.version) for n, s in SCORERS.items() if s.is_fingerprint and n not in used}
+    needed = context.config.fingerprint_scorers()
+    settings = [needed] if needed else []
+    return _key("signals", str(schema.SIGNALS), drop, output, used | unused, *settings)
 
 
 def vectors(context: StageContext) -> str:
@@ -164,9 +170,11 @@ def scorers(workspace: Workspace) -> dict[str, str]:
     Raises:
         NotFoundError: the file of a model is missing.
     """
-    config = workspace.config.signals
+    config, needed = workspace.config.signals, workspace.config.fingerprint_scorers()
     versions = {
-        name: str(scorer.version) for name, scorer in SCORERS.items() if not scorer.optional
+        name: str(scorer.version)
+        for name, scorer in SCORERS.items()
+        if name in needed or not (scorer.optional or scorer.is_fingerprint)
     }
     for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
         if is_on:

@@ -84,6 +84,15 @@ class CorpusConfig(Section):
             )
         return self
 
+    def fingerprint_scorers(self) -> list[str]:
+        """The scorers of fingerprints that `duplicates` and `decontaminate` need.
+
+        Fingerprints are most of the bytes of the table `signals`, 3.6 kB an image, so others are
+        not measured.
+        """
+        kinds = {"image_copies": self.duplicates.image, "audio_fingerprint": self.duplicates.audio}
+        return [name for name, bound in kinds.items() if self.decontaminate or bound is not None]
+
 
 def load(folder: str | Path) -> CorpusConfig:
     """Read and validate FOLDER/corpus.yaml.
@@ -126,7 +135,7 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:
         errors = error.errors()
-        lines = [explain(e, CorpusConfig, tree, name) for e in errors[:_MAX_ERRORS]]
+        lines = explain(errors[:_MAX_ERRORS], CorpusConfig, tree, name)
         if len(errors) > _MAX_ERRORS:
             lines.append(f"{name}: and {len(errors) - _MAX_ERRORS:,} more errors")
         raise ConfigError("\n".join(lines)) from None

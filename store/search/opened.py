@@ -1,11 +1,11 @@
 """A release opened for reading: its tables, its encoders and its query log."""
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lance
-import lancedb
 import numpy as np
 import pyarrow.compute as pc
 
@@ -17,8 +17,16 @@ from store.tables.lance_tables import Tables
 from store.tables.names import bank_table
 from store.tables.releases import Release
 
-# (space name, space configuration, expected fingerprints, inputs) -> unit vector of each input
-Encode = Callable[[str, Mapping[str, Any], Mapping[str, str], Mapping[str, Any]], Mapping]
+if TYPE_CHECKING:
+    import lancedb
+
+# (space name, space configuration, expected fingerprints, inputs by modality) -> unit vectors
+# (n, d) of the inputs by modality
+Encode = Callable[
+    [str, Mapping[str, Any], Mapping[str, str], Mapping[str, Sequence[Any]]],
+    Mapping[str, np.ndarray],
+]
+_OTHER_RELEASES = 4  # that are kept open beside the own one
 
 
 class OpenRelease:
@@ -46,7 +54,8 @@ class OpenRelease:
         self._number = number
         self._encode = encode
         self._query_log = query_log
-        self._galleries: dict[str, lancedb.table.Table] = {}
+        self._datasets: dict[str, lance.LanceDataset] = {}
+        self._others: OrderedDict[int, OpenRelease] = OrderedDict()
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
 
     def __repr__(self) -> str:
@@ -69,34 +78,54 @@ class OpenRelease:
         name = bank_table(self.release.space)
         return Banks(self.tables.open(name, version=self.release.versions[name]))
 
-    def gallery(self, modality: str) -> lancedb.table.Table:
+    def at(self, number: int | None) -> "OpenRelease":
+        """The release with a number, with the same tables and encoders. None: this release.
+
+        Raises:
+            NotFoundError: there is no such release, or it is no longer kept.
+        """
+        if number is None or number == self.release.number:
+            return self
+        if number not in self._others:
+            other = OpenRelease(self.tables, self._encode, self._query_log, number=number)
+            _ = other.release  # raises if it is not kept
+            self._others[number] = other
+            while len(self._others) > _OTHER_RELEASES:
+                self._others.popitem(last=False)
+        return self._others[number]
+
+    def gallery(self, modality: str) -> "lancedb.table.Table":
         """The release's gallery of a modality, as a LanceDB table to read from."""
-        if modality not in self._galleries:
-            name, tag = self.release.gallery(modality), self.release.tag
-            self.tables.open(name, tag)  # raises a typed error if it cannot be opened
-            with damage.detected(self.tables.uri(name), tag):
-                options = self.tables.storage_options
-                database = lancedb.connect(self.tables.root, storage_options=options)
-                table = database.open_table(name)
-                table.checkout(tag)
-            self._galleries[modality] = table
-        return self._galleries[modality]
+        import lancedb  # slow to import; searches do not need it
+
+        name, tag = self.release.gallery(modality), self.release.tag
+        self.gallery_dataset(modality)  # raises a typed error if it cannot be opened
+        with damage.detected(self.tables.uri(name), tag):
+            options = self.tables.storage_options
+            database = lancedb.connect(self.tables.root, storage_options=options)
+            table = database.open_table(name)
+            table.checkout(tag)
+        return table
 
     def gallery_dataset(self, modality: str) -> lance.LanceDataset:
-        """The release's gallery of a modality, as a Lance dataset to scan."""
-        return self.tables.open(self.release.gallery(modality), self.release.tag)
+        """The release's gallery of a modality, as a Lance dataset."""
+        if modality not in self._datasets:
+            name = self.release.gallery(modality)
+            self._datasets[modality] = self.tables.open(name, self.release.tag)
+        return self._datasets[modality]
 
-    def encode(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Encode inputs in the release's space.
+    def encode(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+        """Encode inputs in the release's space, those of one modality in one batch.
 
         Args:
-            inputs: a text, an image or an audio clip by modality.
+            inputs: texts, images and recordings by modality.
 
         Returns:
-            Unit vectors (d,) float32 by modality.
+            Unit vectors (n, d) float32 by modality.
 
         Raises:
             EncoderError: there is no encoder for the modality, or it is not the release's.
+            InputError: an input cannot be used.
         """
         release = self.release
         if self._encode is None:
@@ -130,5 +159,6 @@ class OpenRelease:
         """Forget the release and everything that was read from it."""
         self.__dict__.pop("release", None)
         self.__dict__.pop("banks", None)
-        self._galleries.clear()
+        self._datasets.clear()
+        self._others.clear()
         self._occurrence.clear()

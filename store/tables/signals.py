@@ -25,7 +25,8 @@ class ScorerColumns:
             every drop are then out of date, and only this scorer's columns are measured again.
         columns: its signals with their types. The policy can have rules for them.
         fingerprints: columns that only the search for duplicates reads; no policy rules.
-        optional: it runs only if corpus.yaml turns it on.
+        optional: it runs only if corpus.yaml turns it on. A scorer that gives fingerprints alone
+            runs if a search for duplicates needs them (`CorpusConfig.fingerprint_scorers`).
     """
 
     version: int
@@ -37,6 +38,11 @@ class ScorerColumns:
     def names(self) -> tuple[str, ...]:
         """The names of all columns that the scorer gives."""
         return (*self.columns, *self.fingerprints)
+
+    @property
+    def is_fingerprint(self) -> bool:
+        """Whether it gives fingerprints alone."""
+        return not self.columns
 
 
 # The order of the scorers and of their columns is the order of the columns in the table `signals`.

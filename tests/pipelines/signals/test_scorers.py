@@ -55,7 +55,7 @@ def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
         versions.append(run_keys.scorers(workspace))
     assert versions[0]["image_nsfw"] == "1"
     assert versions[0]["image_watermark"] != versions[1]["image_watermark"]
-    names = [s.name for s in registry.active(workspace.config.signals, tmp_path)]
+    names = [s.name for s in registry.active(workspace.config, tmp_path)]
     assert set(names) == set(versions[0])
 
 
