@@ -97,6 +97,7 @@ def connect(
         raise InputError("give space= or release=, not both: a release has one space")
     Corpus = _import("store.search.corpus", "client").Corpus
     from store.search.query_log import QueryLog
+    from store.tables.files import absolute
     from store.tables.lance_tables import Tables
     from store.workspace import Workspace
 
@@ -112,7 +113,7 @@ def connect(
         settings, tables = workspace.config.query_log, workspace.tables
         query_log = QueryLog(tables, settings) if settings else None
         return open_corpus(tables, partial(_encode, tables), query_log)
-    tables = Tables(Path(address).expanduser().resolve())
+    tables = Tables(absolute(address))
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.feather as feather
 
-from pipelines.export.shard_lists import shard_list_path
+from pipelines.export.shard_lists import read_shard_list
 from pipelines.signals.scorers.text_contacts import mask
 from store import strict_json
 from store.tables import schema
+from store.tables.files import Files
 from store.tables.table_version import TableVersion, take_rows
 
 _ROWS, _BYTES = 256, 32 << 20
@@ -28,16 +28,16 @@ class ShardJob:
     """What the writers of shards need. Picklable.
 
     Attributes:
-        folder: the folder that is exported to.
-        lists: the folder with the shards' lists.
+        target: the folder that is exported to, with the shards' lists.
+        scratch: a local folder for unfinished shards.
         tables: the versions of `samples`, and of the tables of signals that are exported,
             by kind (`samples`, `signals`, `pairs`).
         masked: whether contacts in captions are masked.
         about: what is written into the metadata of the schema, where the format has one.
     """
 
-    folder: str
-    lists: str
+    target: Files
+    scratch: Path
     tables: dict[str, TableVersion]
     masked: bool
     about: dict[str, str]
@@ -62,7 +62,7 @@ class ShardJob:
 
     def shard_list(self, number: int) -> pa.Table:
         """The list of a shard: one row a sample."""
-        return feather.read_table(shard_list_path(Path(self.lists), number))
+        return read_shard_list(self.target, number)
 
 
 def read_shard(job: ShardJob, number: int) -> Iterator[tuple[pa.Table, list[str]]]:
