@@ -31,6 +31,7 @@ _MODULES = {
     "export": "export_command",
     "check": "table_commands",
     "maintain": "table_commands",
+    "takedown": "takedown_command",
     "dev": "page_commands",
     "demo": "page_commands",
 }

@@ -21,7 +21,8 @@ from store.tables.lance_tables import Tables
 
 COLUMNS = ["drop", "id", "cluster", "kind"]  # of `duplicates`
 LOST = "NOT representative"  # SQL for the rows of lost samples
-_FILE, _BUILT_FROM = "_lost.arrow", b"of"
+FILE = "_lost.arrow"  # beside the tables
+_BUILT_FROM = b"of"
 _BITS = 24
 _INDEX = pa.schema(
     [
@@ -77,15 +78,15 @@ def write_cache(tables: Tables, index: pa.Table, digest: bytes) -> None:
     marked = index.replace_schema_metadata({_BUILT_FROM: digest})
     tables.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=tables.scratch) as folder:
-        path = Path(folder, _FILE)
+        path = Path(folder, FILE)
         feather.write_feather(marked, str(path), compression="uncompressed")
-        tables.files.upload(path, _FILE)
+        tables.files.upload(path, FILE)
 
 
 def read_cache(tables: Tables) -> pa.Table | None:
     """The cached index, memory-mapped; None if there is none for the current tables."""
     try:
-        path = tables.files.local_copy(_FILE, tables.scratch)
+        path = tables.files.local_copy(FILE, tables.scratch)
         index = feather.read_table(str(path), memory_map=True)
     except (NotFoundError, OSError, pa.ArrowInvalid):
         return None

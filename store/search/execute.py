@@ -1,5 +1,6 @@
 """Runs a query on an open release: the one executor behind every client."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.errors import InputError, QueryTimeoutError
+from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.explain import Explanation, explain
 from store.search.gallery_search import SCORES, GalleryRows, search_gallery
@@ -46,8 +47,12 @@ def _run(opened: OpenRelease, query: Query) -> Result:
             f"among({query.gallery!r}): release {opened.release.number} has no {query.gallery}"
             f" gallery, it has {', '.join(present)}"
         )
-    batch = encode_queries(opened, query.inputs)
-    answers = [_answer(opened, query, encoded) for encoded in batch]
+    try:
+        batch, answers = _answers(opened, query)
+    except (DamagedTableError, NotFoundError):
+        if not opened.reopen_if_moved():
+            raise
+        batch, answers = _answers(opened, query)
     rows = pa.concat_tables([answer.rows for answer in answers], promote_options="permissive")
     owners = np.repeat(np.arange(len(batch)), [answer.rows.num_rows for answer in answers])
     parts = rows["part_id"].to_pylist()
@@ -65,6 +70,12 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     complete = all(answer.complete for answer in answers)
     notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
     return Result(rows, complete, notes, explain_row)
+
+
+def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery], list[GalleryRows]]:
+    """The encoded queries of a batch, and the rows of each."""
+    batch = encode_queries(opened, query.inputs)
+    return batch, [_answer(opened, query, encoded) for encoded in batch]
 
 
 def _answer(opened: OpenRelease, query: Query, encoded: EncodedQuery) -> GalleryRows:

@@ -76,7 +76,7 @@ class OpenRelease:
     def banks(self) -> Banks:
         """The release's banks. Their rows are read when they are needed."""
         name = bank_table(self.release.space)
-        return Banks(self.tables.open(name, version=self.release.versions[name]))
+        return Banks(self.tables.open(name, version=self.release.tag))
 
     def at(self, number: int | None) -> "OpenRelease":
         """The release with a number, with the same tables and encoders. None: this release.
@@ -144,6 +144,19 @@ class OpenRelease:
             numbers = pc.drop_null(counts).to_numpy()
             self._occurrence[gallery, query] = (float(numbers.mean()), float(numbers.std()))
         return self._occurrence[gallery, query]
+
+    def reopen_if_moved(self) -> bool:
+        """Open the release again if its tables were replaced meanwhile, by a takedown.
+
+        Returns:
+            Whether they were.
+        """
+        current = releases.release_by_number(self.tables, self.release.number)
+        if current.versions == self.release.versions:
+            return False
+        self._clear()
+        self.release = current
+        return True
 
     def log(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Log a query's vectors by modality, if there is a query log."""
