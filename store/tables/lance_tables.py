@@ -8,18 +8,18 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lance
 import pyarrow as pa
 
 from store import identity
 from store.errors import NotFoundError, SchemaError
-from store.tables import commits, damage, leases
+from store.tables import commits, damage
 from store.tables.columns import differ_in_width, missing, with_nulls
 from store.tables.files import Files
 from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
+from store.tables.leases import Locks
 from store.tables.publication import ALL_ROWS, Publication
 from store.tables.store_options import Options, lance_options
 
@@ -51,10 +51,7 @@ class Tables:
         self.root = str(root).rstrip("/")
         self.files = Files(self.root, options)
         self._scratch = scratch
-        self._held: list[leases.Lease | leases.FileLease] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_held": []}  # another process holds no lock
+        self._locks = Locks(self.files)
 
     def __repr__(self) -> str:
         return f"Tables({self.root!r})"
@@ -159,7 +156,7 @@ class Tables:
     def lock(self, name: str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
         """Hold a lock during a `with` block. It ends if the process dies.
 
-        While this process holds locks, it commits nothing if one of them was lost.
+        A thread that holds the lock already goes on. No commit is made while a lock is lost.
 
         Args:
             name: of the lock.
@@ -168,17 +165,8 @@ class Tables:
         Raises:
             BusyError: another process held the lock for longer than `timeout`.
         """
-        with leases.hold(self.files, name, timeout) as lease:
-            self._held.append(lease)
-            try:
-                yield
-            finally:
-                self._held.remove(lease)
-
-    def check_locks(self) -> None:
-        """Raise BusyError if a lock that this process holds was lost."""
-        for lease in list(self._held):
-            lease.check()
+        with self._locks.hold(name, timeout):
+            yield
 
     def replace(
         self,
@@ -259,7 +247,7 @@ class Tables:
             return self.open(name)
 
     def _publication(self, scope: str) -> Publication:
-        return Publication(scope, self.check_locks, self.storage_options)
+        return Publication(scope, self._locks.check, self.storage_options)
 
     def _prepared(
         self, dataset: lance.LanceDataset, name: str, schema: pa.Schema

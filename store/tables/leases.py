@@ -99,18 +99,50 @@ class FileLease:
         """Does nothing."""
 
 
-@contextmanager
-def hold(files: Files, name: str, timeout: float) -> Iterator[Lease | FileLease]:
-    """Hold a lock during a `with` block.
+class Locks:
+    """The locks that one object holds. It can be pickled; the copy holds none.
 
-    Args:
-        files: of the corpus.
-        name: of the lock.
-        timeout: how long to wait for the lock, in seconds.
-
-    Raises:
-        BusyError: another process held the lock for longer than `timeout`.
+    Attributes:
+        held: the locks by thread and name.
     """
+
+    def __init__(self, files: Files):
+        self.files = files
+        self.held: dict[tuple[int, str], Lease | FileLease] = {}
+
+    def __reduce__(self) -> tuple[type["Locks"], tuple[Files]]:
+        return Locks, (self.files,)
+
+    @contextmanager
+    def hold(self, name: str, timeout: float) -> Iterator[None]:
+        """Hold a lock during a `with` block. A thread that holds it already goes on.
+
+        Args:
+            name: of the lock.
+            timeout: how long to wait for the lock, in seconds.
+
+        Raises:
+            BusyError: another process or thread held the lock for longer than `timeout`.
+        """
+        key = threading.get_ident(), name
+        if key in self.held:
+            yield
+            return
+        with _hold(self.files, name, timeout) as lease:
+            self.held[key] = lease
+            try:
+                yield
+            finally:
+                del self.held[key]
+
+    def check(self) -> None:
+        """Raise BusyError if one of the locks was lost."""
+        for lease in list(self.held.values()):
+            lease.check()
+
+
+@contextmanager
+def _hold(files: Files, name: str, timeout: float) -> Iterator[Lease | FileLease]:
     if files.is_local:
         with _file_lock(Path(files.root, FOLDER), name, timeout):
             yield FileLease()

@@ -203,7 +203,7 @@ def begin(
     Raises:
         BusyError: another process is running this stage of this drop.
     """
-    with tables.lock(f"run-{stage}-{drop_hash(drop)}"):
+    with tables.lock(stage_lock(stage, drop)):
         run = StageRun(tables, stage, drop, run_key, schema).open()
         takedowns.check_none_pending(tables)  # after `open`: a takedown waits for open staging
         yield run
@@ -271,6 +271,11 @@ def stage_record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str
 
 def _of_stage(stage: str, drop: str) -> str:
     return f"drop = {quote(drop)} AND stage = {quote(stage)}"
+
+
+def stage_lock(stage: str, drop: str) -> str:
+    """The name of the lock of a stage of a drop."""
+    return f"run-{stage}-{drop_hash(drop)}"
 
 
 def drop_hash(drop: str) -> str:
