@@ -11,6 +11,7 @@ from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
+from store.tables import checksums
 from store.tables.stages import STAGES, Stage
 from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
@@ -101,7 +102,15 @@ def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], o
         if not (is_forced or is_stale()):
             return False
         build(context)
+        _record_checksums(context.workspace, stage.name)
     return True
+
+
+def _record_checksums(corpus: Workspace, stage: str) -> None:
+    """Record checksums of the new files of a stage's tables; after a release, of all tables."""
+    for name in corpus.tables.names():
+        if stage == "release" or name.partition("__")[0] == stage:
+            checksums.record(corpus.tables, name)
 
 
 def _is_forced(run: dg.AssetExecutionContext, stage: str) -> bool:

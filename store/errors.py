@@ -71,6 +71,14 @@ class StoreError(IsotropeError):
     """The object store of the tables cannot be reached, or refuses."""
 
 
+class AccessError(IsotropeError):
+    """A server wants an API key, or refuses the one that was sent."""
+
+
+class ServerError(IsotropeError):
+    """A server cannot be reached, or answers with something else than it should."""
+
+
 class ClusterError(IsotropeError):
     """A Ray cluster cannot be reached or joined."""
 

@@ -36,7 +36,7 @@ def demonstrate(folder: Path) -> None:
         console.print(f"[yellow]{message}[/yellow]")
     workspace = Workspace.open(folder)
     materialise(workspace)
-    corpus = isotrope.connect(folder)
+    corpus = isotrope.open_corpus(folder)
     for title, query, _ in _queries(workspace, corpus):
         console.print(f"\n[bold]{title}[/bold]")
         query.limit(5).show()
@@ -49,7 +49,7 @@ def demonstrate(folder: Path) -> None:
 
 def write_page(workspace: Workspace, out: Path) -> Path:
     """Write the report of a corpus, with an example search of each kind that it allows."""
-    corpus = isotrope.connect(workspace.root)
+    corpus = isotrope.open_corpus(workspace.root)
     searches = []
     for title, query, thumbnail in _queries(workspace, corpus):
         result = query.select("key", "caption", "thumbnail").run()

@@ -13,6 +13,7 @@ from pipelines.export.shard_lists import read_shard_list
 from pipelines.signals.scorers.text_contacts import mask
 from store import strict_json
 from store.tables import schema
+from store.tables.columns import with_nulls
 from store.tables.files import Files
 from store.tables.table_version import TableVersion, take_rows
 
@@ -88,7 +89,10 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     for kind in job.measured:
         row_ids = samples[f"{kind}_row"].combine_chunks()
         names = list(job.signals(kind))
-        signals = take_rows(job.tables[kind], row_ids.drop_null().to_pylist(), names)
+        stored = job.tables[kind].open()
+        present = [name for name in names if name in stored.schema.names]
+        signals = take_rows(stored, row_ids.drop_null().to_pylist(), present)
+        signals = with_nulls(signals, job.schema, names)
         # `signals` has no rows for samples without one: number the others to spread them out.
         count = pc.cumulative_sum(row_ids.is_valid().cast(pa.int64()))
         index = pc.if_else(row_ids.is_valid(), pc.subtract(count, 1), None)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import lance
 import numpy as np
@@ -52,7 +52,7 @@ class OpenRelease:
         self.tables = tables
         self._space = space
         self._number = number
-        self._encode = encode
+        self.encoders = encode
         self._query_log = query_log
         self._datasets: dict[str, lance.LanceDataset] = {}
         self._others: OrderedDict[int, OpenRelease] = OrderedDict()
@@ -87,12 +87,26 @@ class OpenRelease:
         if number is None or number == self.release.number:
             return self
         if number not in self._others:
-            other = OpenRelease(self.tables, self._encode, self._query_log, number=number)
+            other = OpenRelease(self.tables, self.encoders, self._query_log, number=number)
             _ = other.release  # raises if it is not kept
             self._others[number] = other
             while len(self._others) > _OTHER_RELEASES:
                 self._others.popitem(last=False)
         return self._others[number]
+
+    def reopened(self, encoders: Encode | None = None) -> Self:
+        """The same corpus, opened anew: at its newest release, or again at its fixed one.
+
+        Args:
+            encoders: used instead of the present ones.
+        """
+        return type(self)(
+            self.tables,
+            encoders or self.encoders,
+            self._query_log,
+            space=self._space,
+            number=self._number,
+        )
 
     def gallery(self, modality: str) -> "lancedb.table.Table":
         """The release's gallery of a modality, as a LanceDB table to read from."""
@@ -128,12 +142,12 @@ class OpenRelease:
             InputError: an input cannot be used.
         """
         release = self.release
-        if self._encode is None:
+        if self.encoders is None:
             raise EncoderError(
                 "this client has no encoders: pass vectors=, or install isotrope[models] and use"
                 " isotrope.connect"
             )
-        vectors = self._encode(release.space, release.space_config, release.fingerprints, inputs)
+        vectors = self.encoders(release.space, release.space_config, release.fingerprints, inputs)
         return dict(vectors)
 
     def occurrence(self, gallery: str, query: str) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -75,11 +75,14 @@ class Search(Query):
         self.run().show()
 
 
-class Searchable:
-    """What a corpus and a client of a server have in common: they make searches and run them."""
+S = TypeVar("S", bound=Query)
 
-    def run(self, query: Query) -> Result:
-        """Run a query."""
+
+class Searchable(Generic[S]):
+    """What a corpus and the clients of a server have in common: the word that starts a search."""
+
+    def _bind(self, query: Query) -> S:
+        """The query as a search of this corpus."""
         raise NotImplementedError
 
     def search(
@@ -92,7 +95,7 @@ class Searchable:
         ids: str | Sequence[str] | None = None,
         weights: Sequence[float] | None = None,
         negative: Mapping[str, Any] | None = None,
-    ) -> Search:
+    ) -> S:
         """Start a query from one input or several. It runs when a `to_*` method is called.
 
         A list of texts, images, recordings or vectors makes a batch: one query for each element,
@@ -122,4 +125,4 @@ class Searchable:
             weights=weights,
             negative=negative,
         )
-        return Search(query.inputs, query.is_batch, runner=self)
+        return self._bind(query)

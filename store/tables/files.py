@@ -84,6 +84,16 @@ class Files:
         with typed(path):
             return bytes(obstore.get(self._store, self._key(path)).bytes())
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Stream the content of a file.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        with typed(path):
+            for chunk in obstore.get(self._store, self._key(path)).stream():
+                yield bytes(chunk)
+
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         """The content of a file of an object store and its ETag, for `replace`.
 
@@ -212,14 +222,12 @@ class Files:
         Raises:
             NotFoundError: there is no such file.
         """
-        with typed(path):
-            content = obstore.get(self._store, self._key(path))
         target = Path(local)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.{uuid4().hex}")
         try:
-            with typed(path), part.open("wb") as file:
-                for chunk in content.stream():
+            with part.open("wb") as file:
+                for chunk in self.chunks(path):
                     file.write(chunk)
             part.replace(target)
         finally:

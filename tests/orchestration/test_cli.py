@@ -28,7 +28,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert names[:2] == ["init", "run"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "check", "demo", "dev", "drift", "evaluate", "export", "init", "maintain",
-        "policy", "report", "run", "search", "takedown", "whatif", "why",
+        "mcp", "policy", "report", "run", "search", "serve", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
