@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import isotrope
 from orchestration.cli.main import main
 from orchestration.runner import run_missing
+from store.tables.files import Files
 from store.workspace import Workspace
 from tests.helpers.stores import S3Server
 from tests.helpers.trio import CONFIG, deliver
@@ -67,8 +68,18 @@ def test_a_whole_corpus_in_an_object_store(s3: S3Server, tmp_path: Path, ray_clu
     command("maintain", "--older-than", "0s", corpus=remote)
     command("check", "--deep", corpus=remote)
     command("evaluate", corpus=remote)
-    command("report", corpus=remote)
     out = s3.folder()
-    assert "samples in 1 shards" in command("export", out, "--to", "webdataset", corpus=remote)
-    assert "samples" in command("export", f"{out}/lance", "--to", "lance", corpus=remote)
+    command("report", "--out", f"{out}/pages/report.html", corpus=remote)
+    command("report", "curation", "--out", f"{out}/pages/curation.html", corpus=remote)
+    pages = sorted(file.path for file in Files(f"{out}/pages", s3.options()).list())
+    assert pages == [
+        "curation-first.html",
+        "curation-second.html",
+        "curation.html",
+        "report.html",
+    ]
+    assert "samples in 1 shards" in command(
+        "export", f"{out}/tars", "--to", "webdataset", corpus=remote
+    )
+    assert "samples" in command("export", f"{out}-lance", "--to", "lance", corpus=remote)
     assert rows(remote) == rows(local)
