@@ -37,11 +37,11 @@ class CrashMarkers:
         files = run.tables.files
         self._files, (self._marker, deaths) = files, _paths(run, unit)
         self.deaths = _read_deaths(files, deaths)
-        self._descriptor = -1
+        self._file = -1
         if files.is_local:
             path = Path(files.root, self._marker)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         self._write("")  # clears the marker of a run that died as a whole
 
     def at(self, record: str) -> None:
@@ -55,8 +55,8 @@ class CrashMarkers:
 
     def _write(self, record: str) -> None:
         data = record.encode()[:_MARKER_BYTES].ljust(_MARKER_BYTES)
-        if self._descriptor >= 0:
-            os.pwrite(self._descriptor, data, 0)
+        if self._file >= 0:
+            os.pwrite(self._file, data, 0)
         elif not self._files.is_local:
             self._files.write(self._marker, data)
 
@@ -67,9 +67,9 @@ class CrashMarkers:
     def close(self) -> None:
         """Clear the marker: the unit has ended, with or without an exception."""
         self.at("")
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def count_death(run: StageRun, unit: str) -> None:
