@@ -33,6 +33,8 @@ _MODULES = {
     "maintain": "table_commands",
     "serve": "server_commands",
     "mcp": "server_commands",
+    "backup": "backup_commands",
+    "restore": "backup_commands",
     "takedown": "takedown_command",
     "dev": "page_commands",
     "demo": "page_commands",

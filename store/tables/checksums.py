@@ -10,11 +10,9 @@ import hashlib
 import random
 from collections.abc import Collection, Iterator
 
-import lance
-
 from store.errors import NotFoundError
-from store.tables import damage
 from store.tables.lance_tables import Tables
+from store.tables.table_files import files_of_version, tagged_versions
 
 ROOT = "_checksums"
 _DIGEST_BYTES = 16
@@ -66,26 +64,12 @@ def forget_deleted(tables: Tables, name: str) -> None:
     tables.files.delete([f"{ROOT}/{name}/{path}" for path in gone])
 
 
-def files_of_version(dataset: lance.LanceDataset) -> Iterator[str]:
-    """The files that a version of a table consists of, relative to the folder of the table."""
-    yield f"_versions/{(1 << 64) - 1 - dataset.version:020d}.manifest"
-    with damage.detected(dataset.uri, dataset.version):
-        fragments = [fragment.metadata for fragment in dataset.get_fragments()]
-    for fragment in fragments:
-        yield from (f"data/{file.path}" for file in fragment.files)
-        if fragment.deletion_file is not None:
-            yield fragment.deletion_file.path(fragment.id)
-
-
 def _files(tables: Tables, name: str) -> Iterator[str]:
     newest = tables.open(name, any_format=True)
-    yield from files_of_version(newest)
-    indexes = {segment.uuid for index in newest.describe_indices() for segment in index.segments}
-    for index in sorted(map(str, indexes)):
-        folder = f"{name}.lance/_indices/{index}"
-        yield from (file.path.removeprefix(f"{name}.lance/") for file in tables.files.list(folder))
-    for version in sorted({int(tag["version"]) for tag in newest.tags.list().values()}):
-        yield from files_of_version(tables.open(name, version, any_format=True))
+    yield from files_of_version(tables, name, newest)
+    for version in tagged_versions(newest):
+        dataset = tables.open(name, version, any_format=True)
+        yield from files_of_version(tables, name, dataset)
 
 
 def _recorded(tables: Tables, name: str) -> Iterator[str]:
