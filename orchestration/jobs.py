@@ -42,7 +42,7 @@ everything_job = dg.define_asset_job(
 
 refit_job = dg.define_asset_job(
     "refit",
-    selection=dg.AssetSelection.assets("banks", "gallery", "release"),
+    selection=dg.AssetSelection.assets("banks", "gallery", "index", "release"),
     tags={FORCE: "banks"},
     description="Draw the banks again from the present corpus and queries. If they differ, fit the"
     " corrections to them and make a gallery and a release.",
