@@ -117,7 +117,9 @@ class OpenRelease:
         name, tag = self.release.gallery(modality), self.release.tag
         self.gallery_dataset(modality)  # raises a typed error if it cannot be opened
         with damage.detected(self.tables.uri(name), tag):
-            table = lancedb.connect(self.tables.root).open_table(name)
+            options = self.tables.storage_options
+            database = lancedb.connect(self.tables.root, storage_options=options)
+            table = database.open_table(name)
             table.checkout(tag)
         return table
 
