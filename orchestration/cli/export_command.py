@@ -7,7 +7,6 @@ from rich.markup import escape
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
-from store.tables.files import absolute
 from store.workspace import Workspace
 
 
@@ -55,6 +54,8 @@ def export(target: str, folder: str, overwrite: bool, **options: Any) -> None:
     workspace = Workspace.open(folder)
     if "decisions" in staleness.stale(workspace, None):
         console.print("the decisions are out of date; `isotrope run` updates them", style="yellow")
+    from store.tables.files import absolute
+
     done = write(workspace, absolute(target), Options(**options), overwrite)
     counts = f"{done.samples:,} samples in {done.shards:,} shards, {done.bytes:,} bytes"
     console.print(f"{counts}: {escape(done.folder)}")

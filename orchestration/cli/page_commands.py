@@ -10,8 +10,6 @@ import click
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
 from store.errors import InputError
-from store.tables.files import Files
-from store.tables.store_options import options_for
 from store.workspace import Workspace
 
 
@@ -64,6 +62,9 @@ def _local_file(
             yield Path(out) if out else default, lambda pages: _print_written(map(str, pages))
             return
         tables = workspace.tables
+        from store.tables.files import Files
+        from store.tables.store_options import options_for
+
         files = Files(folder, options_for(folder, tables.root, tables.files.options))
 
         def upload(pages: list[Path]) -> None:
