@@ -50,12 +50,11 @@ def export(target: str, folder: str, overwrite: bool, **options: Any) -> None:
     from pipelines.export.stage import Options
     from pipelines.export.stage import export as write
     from pipelines.stages import staleness
+    from store.tables.files import absolute
 
     workspace = Workspace.open(folder)
     if "decisions" in staleness.stale(workspace, None):
         console.print("the decisions are out of date; `isotrope run` updates them", style="yellow")
-    from store.tables.files import absolute
-
     done = write(workspace, absolute(target), Options(**options), overwrite)
     counts = f"{done.samples:,} samples in {done.shards:,} shards, {done.bytes:,} bytes"
     console.print(f"{counts}: {escape(done.folder)}")

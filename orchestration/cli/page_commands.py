@@ -56,15 +56,15 @@ def _local_file(
     workspace: Workspace, out: str | None, default: Path
 ) -> Iterator[tuple[Path, Callable[[list[Path]], None]]]:
     """The local file to write a page to, and a function that publishes the written pages."""
+    from store.tables.files import Files
+    from store.tables.store_options import options_for
+
     with TemporaryDirectory() as scratch:
         folder, _, name = (out or "").rpartition("/")
         if "://" not in folder:
             yield Path(out) if out else default, lambda pages: _print_written(map(str, pages))
             return
         tables = workspace.tables
-        from store.tables.files import Files
-        from store.tables.store_options import options_for
-
         files = Files(folder, options_for(folder, tables.root, tables.files.options))
 
         def upload(pages: list[Path]) -> None:
