@@ -1,5 +1,6 @@
 """Dagster assets of the stages: skip a table that is up to date, else make it; report on it."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import Any
@@ -22,6 +23,8 @@ from store.workspace import Workspace
 FORCE = "isotrope/force"
 # Run tag of the command line: name of the lock that the run's process holds while it lives.
 ALIVE = "isotrope/alive"
+# Checks of a drop have its partition.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def")
 DROPS = dg.DynamicPartitionsDefinition(name="drop")
 DROP_GROUP, CORPUS_GROUP = "by_drop", "corpus"
 # Dagster's pools, whose limits are those of `engine.pools`. All stages over all drops share one.
