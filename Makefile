@@ -26,6 +26,8 @@ bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
+	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
+	  $(wildcard /usr/share/wordnet/index.noun)
 
 # Trains what is committed in embedders/local/heads, and writes docs/local.md.
 heads: $(READY)
@@ -44,6 +46,8 @@ check: $(READY) check-infra
 check-infra: $(READY) $(INFRA)/.ready
 	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
 	  $(BIN)/python -m tools.check_infra
+	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
+	  $(BIN)/pytest tests/tools/test_check_infra.py
 
 # README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
 docs: $(READY) $(DOCS)/.ready

@@ -56,7 +56,8 @@ def read_arrow(data: bytes) -> Answer:
 
 
 def answer_values(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON values: `release`, `complete`, `notes`, `rows`. Bytes become base64."""
+    """An answer as JSON values: `release`, `complete`, `notes`, `recall`, `rows`. Bytes become
+    base64."""
     rows = [
         {name: _plain(value) for name, value in row.items()}
         for row in answer.result.rows.to_pylist()
