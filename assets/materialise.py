@@ -11,7 +11,7 @@ from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
-from store.tables import checksums
+from store.tables import checksums, maintain
 from store.tables.stages import STAGES, Stage
 from store.tables.staging import stage_record
 from store.workspace import Workspace
@@ -75,6 +75,7 @@ def _materialise(
     if is_needed:
         build(context)
         _record_checksums(corpus, stage.name)
+        maintain.compact_records(corpus.tables)
     done = stage_record(corpus.tables, stage.name, context.drop_name)
     if done is None:
         raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
