@@ -5,8 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.planning import record, record_all, write_records
+from orchestration.cli.main import main
 from orchestration.runner import run_missing
 from pipelines.sources import filesystem
 from pipelines.stages import staleness
@@ -93,3 +95,14 @@ def test_records_are_refreshed_by_drop(tmp_path: Path) -> None:
     records.refresh(tables)
     assert records.get("decisions") is None
     assert records.get("samples", "a")["run_key"] == "1"
+
+
+@pytest.mark.parametrize(("drops", "shown"), [(10, "drop009"), (11, "11 drops")])
+def test_the_counts_of_many_drops_are_summed(drops: int, shown: str, tmp_path: Path) -> None:
+    corpus(tmp_path, drops, "folders")
+    result = CliRunner().invoke(main, ["run", "--corpus", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "everything is up to date" in result.output
+    rows = [line for line in result.output.splitlines() if "signals" in line]
+    assert len(rows) == (drops if drops == 10 else 1)
+    assert shown in rows[-1]
