@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.metadata.markdown import summary
+from assets.retries import is_transient, retry
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
@@ -19,8 +20,12 @@ from store.workspace import Workspace
 # Run tag: make tables again although they are up to date. "true" means all tables of the run; a
 # comma-separated list names some. Later stages run only if the output of an earlier one changes.
 FORCE = "isotrope/force"
+# Run tag of the command line: name of the lock that the run's process holds while it lives.
+ALIVE = "isotrope/alive"
 DROPS = dg.DynamicPartitionsDefinition(name="drop")
 DROP_GROUP, CORPUS_GROUP = "by_drop", "corpus"
+# Dagster's pools, whose limits are those of `engine.pools`. All stages over all drops share one.
+CPU_POOL, GPU_POOL, CORPUS_POOL = "cpu", "gpu", "corpus"
 
 
 def stage_asset(
@@ -45,6 +50,7 @@ def stage_asset(
         partitions_def=DROPS if stage.by_drop else None,
         group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
         kinds={*stage.engines, "lance"},
+        pool=_pool(stage),
     )
     def table(
         context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
@@ -52,6 +58,12 @@ def stage_asset(
         return _materialise(context, corpus, stage, resolve_name(build), show)
 
     return table
+
+
+def _pool(stage: Stage) -> str:
+    if not stage.by_drop:
+        return CORPUS_POOL
+    return GPU_POOL if stage.needs_ray else CPU_POOL
 
 
 def _materialise(
@@ -65,6 +77,7 @@ def _materialise(
 
     Raises:
         IsotropeError: the pipeline could not make the table, which stays as it was.
+        RetryRequested: likewise, but Dagster tries again, because the error may pass by itself.
     """
     # A run of drop and corpus together has a partition key in the corpus's steps too.
     name = run.partition_key if stage.by_drop else None
@@ -73,7 +86,14 @@ def _materialise(
     context = StageContext(corpus, drop, _is_forced(run, stage.name))
     is_needed = context.forced or stage.name in staleness.stale_stages(context)
     if is_needed:
-        build(context)
+        try:
+            build(context)
+        except Exception as error:
+            # The command line reports an error at once.
+            if ALIVE in run.run.tags or not is_transient(error):
+                raise
+            run.log.warning(f"{stage.name} is tried again: {error}")
+            raise retry(run.retry_number) from error
         _record_checksums(corpus, stage.name)
         maintain.compact_records(corpus.tables)
     done = stage_record(corpus.tables, stage.name, context.drop_name)

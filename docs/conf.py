@@ -73,7 +73,9 @@ docs/sources
 docs/curation
 docs/duplicates
 docs/guarantees
+docs/operations
 docs/local
+docs/server
 CONTRIBUTING
 CHANGELOG
 ```

@@ -1,4 +1,4 @@
-"""Commands that write or serve pages: report, dev, demo."""
+"""Commands that write or serve pages: report, dev, dagster, demo."""
 
 from pathlib import Path
 
@@ -65,6 +65,20 @@ def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> No
     from orchestration.dagster_web import serve
 
     serve(Workspace.open(folder), host, port, allowed_hosts)
+
+
+@click.command()
+@CORPUS
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=4000, show_default=True, help="The port to listen on.")
+def dagster(folder: str, host: str, port: int) -> None:
+    """Serve the corpus to a deployed Dagster.
+
+    Its dagster.yaml is in the folder that DAGSTER_HOME names.
+    """
+    from orchestration.code_location import serve
+
+    serve(Workspace.open(folder), host, port)
 
 
 @click.command()

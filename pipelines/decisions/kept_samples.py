@@ -22,17 +22,24 @@ def kept_samples(workspace: Workspace) -> pa.Table:
     """The kept samples, one row each, sorted by drop, key and id.
 
     The order is fixed, so that what is built from the samples does not depend on their arrival.
+    A caption that the policy repaired is the new one.
 
     Returns:
         Columns drop, id, key, image_id, text_id, audio_id, text, `row` (the row id in `samples`)
         and `cluster`.
     """
     tables = workspace.tables
-    decisions = tables.scan("decisions", schema.DECISIONS, ["drop", "id"], "keep")
+    columns = ["drop", "id", "repair_text_id", "repair_text"]
+    decisions = tables.scan("decisions", schema.DECISIONS, columns, "keep")
     samples = tables.open("samples").to_table(columns=_COLUMNS, with_row_id=True)
     samples = samples.rename_columns([*_COLUMNS, "row"])
     kept_keys = joined_keys(decisions, ["drop", "id"])
-    kept = samples.filter(pc.is_in(joined_keys(samples, ["drop", "id"]), value_set=kept_keys))
+    decision = pc.index_in(joined_keys(samples, ["drop", "id"]), value_set=kept_keys)
+    kept = samples.filter(pc.is_valid(decision))
+    decided = decisions.take(decision.drop_null())
+    for name in ("text_id", "text"):
+        repaired = pc.coalesce(decided[f"repair_{name}"], kept[name])
+        kept = kept.set_column(kept.column_names.index(name), name, repaired)
     kept = kept.sort_by([("drop", "ascending"), ("key", "ascending"), ("id", "ascending")])
     return kept.append_column("cluster", clusters(kept))
 

@@ -15,7 +15,8 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.pool.ray_cluster import cluster, require_room
+from embedders.pool.ray_cluster import cluster
+from embedders.pool.resources import Resources, require_room
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import fit_spec
@@ -61,7 +62,8 @@ def build_gallery(context: StageContext) -> Counts:
         begin(tables, STAGE, key, schema.gallery(dim)) as run,
         cluster(context.config.engine.ray.address),
     ):
-        require_room(1, 1, context.config.engine.ray.num_gpus)
+        ray = context.config.engine.ray
+        require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
         samples = kept_samples(context.workspace)
         parts = {m: gallery_parts(context, m, samples) for m in modalities}
         fitted = fit_directions(context, vectors, parts)

@@ -58,7 +58,7 @@ def encode_parts(
         with (
             StagingWriter(run) as writer,
             show_progress(run, parts.left, f"parts, {modality}", lambda: writer.parts),
-            Pool(spec, **ray.model_dump()) as pool,
+            Pool(spec, **ray.of_actors()) as pool,
         ):
             for result in pool.map(units):
                 entries = _entries(in_progress.pop(result.name), result)
