@@ -44,6 +44,8 @@ check: $(READY) check-infra
 check-infra: $(READY) $(INFRA)/.ready
 	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
 	  $(BIN)/python -m tools.check_infra
+	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
+	  $(BIN)/pytest tests/tools/test_check_infra.py
 
 # README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
 docs: $(READY) $(DOCS)/.ready

@@ -5,7 +5,6 @@ if a table was changed by hand. The stage then counts as missing, and the next r
 """
 
 import inspect
-import warnings
 from collections.abc import Callable
 
 import dagster as dg
@@ -61,8 +60,6 @@ def _mark_missing(tables: Tables, stage: str, drop: str) -> None:
     where = f"drop = {quote(drop)} AND stage = {quote(stage)}"
     tables.replace("stages", schema.STAGES, [], where)
 
-
-warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def")
 
 CHECKS = [
     _asset_check(drop_assets.samples, table_checks.samples_conserved),

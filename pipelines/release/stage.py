@@ -9,6 +9,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe_banks
+from store.tables.indexes import read_indexes
 from store.tables.names import bank_table, directions_table, gallery_table
 from store.tables.releases import Release
 from store.tables.staging import Counts, begin, publish
@@ -62,6 +63,7 @@ def make_release(context: StageContext) -> Release:
                 directions=directions,
                 evaluation=figures,
                 policy=policy_hash(workspace.config.policy),
+                gallery_indexes=read_indexes(tables, space.name),
             )
         )
 
