@@ -251,6 +251,11 @@ def print_comparison(comparison: "Comparison") -> None:
     console.print(table)
     if len(groups) > _MOST_GROUPS:
         console.print(f"... and {len(groups) - _MOST_GROUPS:,} smaller groups", style="dim")
+    if comparison.concepts:
+        table = _comparison_table("matches of concepts", "of")
+        for name, (total, today, then) in comparison.concepts.items():
+            table.add_row(escape(name), f"{total:,}", *_change(today, then))
+        console.print(table)
     console.print(f"{comparison.total:,} samples in all; nothing was changed", style="dim")
 
 

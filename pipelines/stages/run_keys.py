@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipelines.policy.concepts import concepts_file
 from pipelines.policy.row_rules import (
     hash_of_tests,
     pair_signals,
@@ -20,6 +21,7 @@ from pipelines.policy.row_rules import (
 from pipelines.sources.drops import listing_hash
 from pipelines.stages.context import StageContext
 from store import identity
+from store.config.rules import IMAGENET
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.signals import SCORERS
@@ -118,6 +120,7 @@ def decisions(context: StageContext) -> str:
         _output(context, "duplicates"),
         policy_hash(context.config.policy),
         _output(context, "pairs") if names_pairs(context.workspace, "decisions") else None,
+        *_concepts(context.workspace),
     )
 
 
@@ -231,6 +234,14 @@ def names_pairs(workspace: Workspace, stage: str) -> bool:
     if stage == "decisions":
         return bool(pair_signals(policy.columns()))
     return bool(pair_signals([test.signal for test in row_tests(policy)]))
+
+
+def _concepts(workspace: Workspace) -> list[str]:
+    """A digest of the list of concepts that the policy names, if it is a file."""
+    concepts = workspace.config.policy.concepts
+    if concepts is None or concepts.names == IMAGENET:
+        return []
+    return [identity.file_digest(concepts_file(workspace, concepts)).hex()]
 
 
 def bank_settings(context: StageContext) -> str:
