@@ -13,9 +13,9 @@ from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
-from store.tables import checksums
+from store.tables import checksums, maintain
 from store.tables.stages import STAGES, Stage
-from store.tables.staging import stage_record
+from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
 
 # Run tag: make tables again although they are up to date. "true" means all tables of the run; a
@@ -87,17 +87,14 @@ def _materialise(
     # Only `samples` reads the drop's files; the other stages read tables.
     drop = delivered(corpus, name) if name is not None and stage.name == "samples" else name
     context = StageContext(corpus, drop, _is_forced(run, stage.name))
-    is_needed = context.forced or stage.name in staleness.stale_stages(context)
-    if is_needed:
-        try:
-            build(context)
-        except Exception as error:
-            # The command line reports an error at once.
-            if ALIVE in run.run.tags or not is_transient(error):
-                raise
-            run.log.warning(f"{stage.name} is tried again: {error}")
-            raise retry(run.retry_number) from error
-        _record_checksums(corpus, stage.name)
+    try:
+        is_needed = _make(context, stage, build)
+    except Exception as error:
+        # The command line reports an error at once.
+        if ALIVE in run.run.tags or not is_transient(error):
+            raise
+        run.log.warning(f"{stage.name} is tried again: {error}")
+        raise retry(run.retry_number) from error
     done = stage_record(corpus.tables, stage.name, context.drop_name)
     if done is None:
         raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
@@ -110,6 +107,27 @@ def _materialise(
         metadata={**shown, "up_to_date": not is_needed, **summary(done)},
         data_version=dg.DataVersion(done["output"]),
     )
+
+
+def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], object]) -> bool:
+    """Make a stage's table, unless it is up to date; return whether it was made."""
+
+    def is_stale() -> bool:
+        return stage.name in staleness.stale_stages(context)
+
+    tables, drop = context.tables, context.drop_name
+    before = stage_record(tables, stage.name, drop)
+    if not (context.forced or is_stale()):
+        return False
+    with tables.lock(stage_lock(stage.name, drop)):
+        # Another run may have made the table while this one waited for the lock.
+        is_forced = context.forced and stage_record(tables, stage.name, drop) == before
+        if not (is_forced or is_stale()):
+            return False
+        build(context)
+        _record_checksums(context.workspace, stage.name)
+    maintain.compact_records(tables)
+    return True
 
 
 def _record_checksums(corpus: Workspace, stage: str) -> None:

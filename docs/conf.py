@@ -34,7 +34,7 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/**"]
 exclude_patterns = [".*", "build", "demo"]  # not searched for pages
 templates_path = ["_templates"]
 
@@ -70,6 +70,7 @@ _CONTENTS = """
 
 docs/architecture
 docs/sources
+docs/search
 docs/curation
 docs/duplicates
 docs/guarantees
@@ -77,6 +78,7 @@ docs/operations
 docs/local
 docs/server
 CONTRIBUTING
+SECURITY
 CHANGELOG
 ```
 

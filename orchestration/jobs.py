@@ -3,7 +3,6 @@ projections, exporting, maintenance, and deleting old rows of the query log.
 """
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,6 +13,7 @@ from assets.health_checks import HEALTH_CHECKS, few_failures
 from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
 from store.search import query_log
 from store.tables import maintain as maintenance
+from store.tables.files import absolute
 from store.tables.names import query_log_table
 from store.workspace import Workspace
 
@@ -157,8 +157,7 @@ def write(
     from pipelines.export.stage import export as write_out
 
     options = Options(config.to, config.signals, config.mask)
-    folder = Path(config.folder).expanduser().resolve()
-    done = write_out(corpus, folder, options, config.overwrite)
+    done = write_out(corpus, absolute(config.folder), options, config.overwrite)
     context.log.info(f"{done.samples} samples in {done.shards} shards, {done.bytes} bytes")
 
 

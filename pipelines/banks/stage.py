@@ -23,9 +23,10 @@ from store.config.corrections import Corrections
 from store.identity import uniform_number
 from store.tables import schema
 from store.tables.banks import MIN_BANK_SIZE, digest_rows
-from store.tables.lance_tables import quote, take_rows
+from store.tables.lance_tables import quote
 from store.tables.names import bank_table, vectors_table
 from store.tables.staging import Counts, begin, publish
+from store.tables.table_version import take_rows
 
 STAGE = "banks"
 SPLITS = ("bank", "validation", "test")
@@ -153,7 +154,7 @@ def _corpus_rows(
     ]
     table = pa.Table.from_pylist(rows, schema=pa.schema(list(columns)[:-1]))
     row_ids = [vector_rows[part] for part in table["part_id"].to_pylist()]
-    taken = take_rows(vectors.uri, vectors.version, row_ids, ["vector"])["vector"].combine_chunks()
+    taken = take_rows(vectors, row_ids, ["vector"])["vector"].combine_chunks()
     return table.append_column(columns.field("vector"), taken).cast(columns)
 
 

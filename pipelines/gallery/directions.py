@@ -4,7 +4,6 @@ A direction that was fitted on the same banks with the same settings is kept. Ot
 correction is chosen anew, and so are the floors by which k-occurrence is counted.
 """
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,12 +20,13 @@ from store.config.corrections import Corrections
 from store.tables.banks import Banks, check_encoders
 from store.tables.names import bank_table
 from store.tables.releases import Direction
+from store.tables.table_version import TableVersion
 
 MOST_ITEMS = 10_000  # gallery rows that a choice is made on, beside those of the validation pairs
 
 
 def fit_directions(
-    context: StageContext, vectors: lance.LanceDataset, parts: dict[str, pa.Table]
+    context: StageContext, vectors: TableVersion, parts: dict[str, pa.Table]
 ) -> dict[str, FittedDirection]:
     """The fitted directions of all galleries, by name; those of the last galleries if still valid.
 
@@ -63,7 +63,7 @@ def fit_directions(
 
 
 def _choose_all(
-    banks: Banks, vectors: lance.LanceDataset, parts: dict[str, pa.Table], settings: Corrections
+    banks: Banks, vectors: TableVersion, parts: dict[str, pa.Table], settings: Corrections
 ) -> dict[str, Direction]:
     """The correction of every direction, chosen side by side on the cluster."""
     shared = ray.put(banks)
@@ -83,9 +83,7 @@ def _choose(
     return choose_correction(banks, query, gallery_modality, gallery, settings)
 
 
-def _choice_sample(
-    vectors: lance.LanceDataset, parts: pa.Table, banks: Banks, seed: int
-) -> Gallery:
+def _choice_sample(vectors: TableVersion, parts: pa.Table, banks: Banks, seed: int) -> Gallery:
     """The rows that a choice is made on: all of the validation pairs, and others at random."""
     validation = banks.table.filter(pc.equal(banks.table["split"], "validation"))
     clusters = pc.unique(validation["cluster"].combine_chunks())
@@ -103,10 +101,9 @@ def _choice_sample(
     )
 
 
-def _rows(vectors: lance.LanceDataset, parts: pa.Table) -> VectorRows:
+def _rows(vectors: TableVersion, parts: pa.Table) -> VectorRows:
     return VectorRows(
-        vectors.uri,
-        vectors.version,
+        vectors,
         parts["vector_row"].to_numpy(),
         parts["cluster"].to_numpy(zero_copy_only=False).astype(str),
     )

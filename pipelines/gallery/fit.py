@@ -18,7 +18,7 @@ from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
 from store.corrections.recipe import Recipe, recipe
 from store.tables.banks import Bank
-from store.tables.lance_tables import take_rows
+from store.tables.table_version import TableVersion, take_rows
 
 TILE = 8192  # gallery rows a task: 16 MB of vectors of 512 dims
 
@@ -86,26 +86,24 @@ class VectorRows:
     """Rows of one version of a table of vectors.
 
     Attributes:
-        uri: the table.
-        version: its version.
+        table: its version.
         ids: (n,) row ids.
         clusters: (n,) the cluster of each row.
     """
 
-    uri: str
-    version: int
+    table: TableVersion
     ids: np.ndarray
     clusters: np.ndarray = field(repr=False)
 
     def vectors(self) -> np.ndarray:
         """(n, d) float32, as stored."""
-        return as_matrix(take_rows(self.uri, self.version, self.ids.tolist(), ["vector"])["vector"])
+        return as_matrix(take_rows(self.table, self.ids.tolist(), ["vector"])["vector"])
 
     def tiles(self, size: int) -> Iterator["VectorRows"]:
         """The same rows in their order, `size` at a time."""
         for start in range(0, len(self.ids), size):
             tile = slice(start, start + size)
-            yield VectorRows(self.uri, self.version, self.ids[tile], self.clusters[tile])
+            yield VectorRows(self.table, self.ids[tile], self.clusters[tile])
 
 
 def apply_fits(specs: FitPlan, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:

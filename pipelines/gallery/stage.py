@@ -11,7 +11,6 @@ One gallery a modality, one row a part of a kept sample. A build takes three ste
 
 from collections.abc import Iterable
 
-import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,7 +29,7 @@ from pipelines.gallery.fitted_directions import (
 )
 from pipelines.gallery.parts import gallery_parts
 from pipelines.gallery.reuse import changed_clusters, mark_reusable
-from pipelines.gallery.rows import GallerySpec, TableVersion, gallery_rows
+from pipelines.gallery.rows import GallerySpec, gallery_rows
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import schema
@@ -38,6 +37,7 @@ from store.tables.banks import Banks
 from store.tables.lance_tables import Tables, one_of
 from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.staging import Counts, begin, publish
+from store.tables.table_version import TableVersion
 
 STAGE = "gallery"
 
@@ -55,8 +55,10 @@ def build_gallery(context: StageContext) -> Counts:
     """
     tables, space = context.tables, context.space
     key = run_keys.gallery(context)
-    vectors = tables.open(vectors_table(space.name))
-    dim = vectors.schema.field("vector").type.list_size
+    vectors = TableVersion(
+        tables, vectors_table(space.name), tables.version(vectors_table(space.name))
+    )
+    dim = _dim(vectors)
     modalities = sorted(space.towers)
     with (
         begin(tables, STAGE, key, schema.gallery(dim)) as run,
@@ -93,7 +95,7 @@ def _write_gallery(
     context: StageContext,
     modality: str,
     parts: pa.Table,
-    vectors: lance.LanceDataset,
+    vectors: TableVersion,
     fitted: dict[str, FittedDirection],
     last: dict[str, FittedDirection],
 ) -> None:
@@ -114,16 +116,16 @@ def _write_gallery(
     rows = gallery_rows(
         mark_reusable(parts, last_gallery, changed),
         spec,
-        TableVersion(vectors.uri, vectors.version),
-        TableVersion(tables.uri("samples"), tables.version("samples")),
-        None if last_gallery is None else TableVersion(last_gallery.uri, last_gallery.version),
+        vectors,
+        TableVersion(tables, "samples", tables.version("samples")),
+        None if last_gallery is None else TableVersion(tables, name, last_gallery.version),
         num_gpus=context.config.engine.ray.num_gpus,
     )
     tables.replace(name, spec.schema, rows, None)
 
 
 def _gallery_spec(
-    modality: str, vectors: lance.LanceDataset, fitted: dict[str, FittedDirection], banks: Banks
+    modality: str, vectors: TableVersion, fitted: dict[str, FittedDirection], banks: Banks
 ) -> GallerySpec:
     """What is compiled into the gallery of a modality."""
     by_query = {f.direction.query: f for f in fitted.values() if f.direction.gallery == modality}
@@ -141,11 +143,15 @@ def _gallery_spec(
     }
     return GallerySpec(
         modality,
-        dim=vectors.schema.field("vector").type.list_size,
+        dim=_dim(vectors),
         fits=FitPlan.of(fits),
         centres={query: f.direction.centre for query, f in by_query.items()},
         queries=queries,
     )
+
+
+def _dim(vectors: TableVersion) -> int:
+    return vectors.open().schema.field("vector").type.list_size
 
 
 def _count_failed(tables: Tables, samples: pa.Table, modalities: Iterable[str]) -> int:

@@ -89,6 +89,8 @@ class Engine(Section):
     Attributes:
         ray: its settings.
         beam: its settings.
+        scratch: a local folder for temporary files, such as ~/scratch. Null: beside the tables, or
+            for tables in an object store, the system's folder for temporary files.
         signals: the engine that reads samples and measures signals. Ray tasks use every core and
             survive a decoder that crashes its process. Beam uses the runner in `beam`. `auto` uses
             Ray if there is enough work.
@@ -103,6 +105,7 @@ class Engine(Section):
 
     ray: Ray = Ray()
     beam: Beam = Beam()
+    scratch: str | None = None
     signals: Literal["auto", "beam", "ray"] = "auto"
     executor: Literal["in_process", "multiprocess", "k8s"] = "in_process"
     runs: PositiveInt = 1

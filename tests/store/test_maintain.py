@@ -10,13 +10,16 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.planning import record, write_records
 from orchestration.cli.main import main
 from orchestration.jobs import JOBS
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.maintain import (
+    MOST_FRAGMENTS,
     STAGING_OLDER_THAN,
     compact,
+    compact_records,
     maintain,
     remove_stale_staging,
 )
@@ -162,6 +165,11 @@ def test_compaction_that_meets_a_writer_changes_nothing(
     assert content(tables) == [("a", 5), ("b", 0), ("b", 1)]
 
 
+def name(run: StageRun) -> str:
+    """The folder of the stage under `_staging`."""
+    return run.folder.split("/")[1]
+
+
 def stage_unit(run: StageRun) -> None:
     run.append("u", rows("a", [1]), lambda: UnitOutcome(1, 1))
 
@@ -181,15 +189,15 @@ def test_stale_staging_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             write=lambda: put(tables, "a", [1]),
             output=lambda: "out",
         )
-    assert run.folder.is_dir()
-    assert remove_stale_staging(tables) == [run.folder.parent.name]
-    assert not run.folder.exists()
+    assert list(tables.files.list(run.folder))
+    assert remove_stale_staging(tables) == [name(run)]
+    assert not list(tables.files.list(run.folder))
     assert interrupted.done() == ["u"]  # it can be resumed
     past = time.time() - STAGING_OLDER_THAN.total_seconds() - 60
-    os.utime(interrupted.folder / "started", (past, past))
-    with tables.lock(f"run-{interrupted.folder.parent.name}"):
+    os.utime(Path(tables.root, interrupted.folder, "started"), (past, past))
+    with tables.lock(f"run-{name(interrupted)}"):
         assert remove_stale_staging(tables) == []  # somebody is at work on it
-    assert remove_stale_staging(tables) == [interrupted.folder.parent.name]
+    assert remove_stale_staging(tables) == [name(interrupted)]
 
 
 def test_the_command_keeps_releases(tmp_path: Path) -> None:
@@ -212,3 +220,21 @@ def test_the_command_keeps_releases(tmp_path: Path) -> None:
 
 def test_there_is_a_job() -> None:
     assert "maintain" in {job.name for job in JOBS}
+
+
+def test_records_are_merged_once_they_have_many_fragments(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    for number in range(MOST_FRAGMENTS):
+        put_record(tables, f"drop{number}")
+    compact_records(tables)  # there is no ledger yet
+    assert len(tables.open("stages").get_fragments()) == MOST_FRAGMENTS
+    put_record(tables, "drop0")
+    put_record(tables, "last")
+    compact_records(tables)
+    assert len(tables.open("stages").get_fragments()) == 1
+    drops = sorted(tables.scan("stages", schema.STAGES)["drop"].to_pylist())
+    assert drops == sorted(["last", *(f"drop{n}" for n in range(MOST_FRAGMENTS))])
+
+
+def put_record(tables: Tables, drop: str) -> None:
+    write_records(tables, [record("samples", drop, "key")], f"drop = '{drop}'")
