@@ -53,6 +53,7 @@ def stage_asset(
         partitions_def=DROPS if stage.by_drop else None,
         group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
         kinds={*stage.engines, "lance"},
+        code_version=str(stage.version),
         pool=_pool(stage),
     )
     def table(
