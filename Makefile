@@ -10,7 +10,7 @@ UV_VERSION := 0.13.8
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow bench-curation heads check check-infra docs format lock audit clean
+.PHONY: demo test test-slow soak bench-curation heads check check-infra docs format lock audit clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -28,6 +28,11 @@ bench-curation: $(READY)
 	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
 	  $(wildcard /usr/share/wordnet/index.noun)
+
+# 200 faults on whole runs: takes hours. FAULTS=20 SEED=7 for fewer, or for the same ones again.
+FAULTS ?= 200
+soak: $(READY)
+	$(BIN)/python -m tests.soak --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 # Trains what is committed in embedders/local/heads, and writes docs/local.md.
 heads: $(READY)

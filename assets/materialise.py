@@ -13,7 +13,7 @@ from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
-from store.tables import checksums
+from store.tables import checksums, maintain
 from store.tables.stages import STAGES, Stage
 from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
@@ -53,6 +53,7 @@ def stage_asset(
         partitions_def=DROPS if stage.by_drop else None,
         group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
         kinds={*stage.engines, "lance"},
+        code_version=str(stage.version),
         pool=_pool(stage),
     )
     def table(
@@ -126,6 +127,7 @@ def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], o
             return False
         build(context)
         _record_checksums(context.workspace, stage.name)
+    maintain.compact_records(tables)
     return True
 
 

@@ -34,7 +34,14 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/**",
+    "infra/README.md",
+    "SECURITY.md",
+]
 exclude_patterns = [".*", "build", "demo"]  # not searched for pages
 templates_path = ["_templates"]
 
@@ -75,9 +82,11 @@ docs/curation
 docs/duplicates
 docs/guarantees
 docs/operations
+infra/README
 docs/local
 docs/server
 CONTRIBUTING
+SECURITY
 CHANGELOG
 ```
 

@@ -7,7 +7,6 @@ from rich.markup import escape
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
-from store.tables.files import absolute
 from store.workspace import Workspace
 
 
@@ -51,6 +50,7 @@ def export(target: str, folder: str, overwrite: bool, **options: Any) -> None:
     from pipelines.export.stage import Options
     from pipelines.export.stage import export as write
     from pipelines.stages import staleness
+    from store.tables.files import absolute
 
     workspace = Workspace.open(folder)
     if "decisions" in staleness.stale(workspace, None):

@@ -10,8 +10,6 @@ import click
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
 from store.errors import InputError
-from store.tables.files import Files
-from store.tables.store_options import options_for
 from store.workspace import Workspace
 
 
@@ -58,6 +56,9 @@ def _local_file(
     workspace: Workspace, out: str | None, default: Path
 ) -> Iterator[tuple[Path, Callable[[list[Path]], None]]]:
     """The local file to write a page to, and a function that publishes the written pages."""
+    from store.tables.files import Files
+    from store.tables.store_options import options_for
+
     with TemporaryDirectory() as scratch:
         folder, _, name = (out or "").rpartition("/")
         if "://" not in folder:

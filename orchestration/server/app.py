@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
 from orchestration.server import openapi, release_routes, search_route, status_routes
 from orchestration.server.admission import OverloadedError
@@ -79,9 +80,18 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_wrong_parameter)
     app.add_exception_handler(Exception, _answer_unexpected)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(TrustedHosts, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(Observe, metrics=service.metrics, max_bytes=_max_bytes(service))
     return app
+
+
+class TrustedHosts(TrustedHostMiddleware):
+    """Allows any `Host` for the probes, which orchestrators send to the address of a container."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer probes, and requests for the allowed hosts."""
+        is_probe = scope["type"] == "http" and scope["path"] in status_routes.PROBES
+        await (self.app if is_probe else super().__call__)(scope, receive, send)
 
 
 def _max_bytes(service: Service) -> Any:

@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from orchestration.server import openapi
 from orchestration.server.service import Service
 
+PROBES = ("/health", "/ready")
 router = APIRouter(tags=["status"])
 metrics_router = APIRouter(tags=["status"])
 

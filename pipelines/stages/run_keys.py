@@ -26,7 +26,6 @@ from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
-from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -300,7 +299,7 @@ def _key(stage: str, *inputs: Any) -> str:
 
 
 def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
-    done = stage_record(context.tables, stage, drop)
+    done = context.records.get(stage, drop)
     if done is None:
         owner = f"drop {drop!r}" if drop != EVERY_DROP else "the corpus"
         raise NotFoundError(f"{owner} has no {stage} yet; `isotrope run` makes them")
@@ -308,6 +307,4 @@ def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
 
 
 def _outputs(context: StageContext, stage: str) -> list[tuple[str, str]]:
-    """(drop, output) of a stage over all drops, sorted."""
-    rows = context.tables.scan("stages", schema.STAGES, ["drop", "output"], f"stage = '{stage}'")
-    return sorted((row["drop"], row["output"]) for row in rows.to_pylist())
+    return context.records.outputs(stage)

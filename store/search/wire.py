@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from store.search.result import Result
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 _METADATA = b"isotrope"
+# What a result says beside its rows, such as `complete` and `notes`.
+_REMARKS = [field.name for field in fields(Result) if field.name not in ("rows", "explain_row")]
 _MAX_MESSAGE = 10_000  # characters
 
 
@@ -25,8 +28,8 @@ class Answer(NamedTuple):
 
 
 def write_arrow(answer: Answer) -> bytes:
-    """Write an answer as an Arrow IPC stream. `complete`, `notes` and `recall` are in the schema's
-    metadata, under the key `isotrope`, as JSON."""
+    """Write an answer as an Arrow IPC stream. What it says beside its rows is JSON in the schema's
+    metadata, under the key `isotrope`."""
     rows = answer.result.rows
     metadata = {_METADATA: json.dumps(_remarks(answer)).encode()}
     rows = rows.replace_schema_metadata(metadata)
@@ -37,16 +40,19 @@ def write_arrow(answer: Answer) -> bytes:
 
 
 def read_arrow(data: bytes) -> Answer:
-    """Read what `write_arrow` wrote."""
-    rows = pa.ipc.open_stream(data).read_all()
-    remarks = json.loads(rows.schema.metadata[_METADATA])
-    result = Result(
-        rows.replace_schema_metadata(None),
-        remarks["complete"],
-        tuple(remarks["notes"]),
-        remarks["recall"],
-    )
-    return Answer(result, remarks["release"])
+    """Read what `write_arrow` wrote. Remarks that this version does not know are left out.
+
+    Raises:
+        ServerError: the data are something else.
+    """
+    try:
+        rows = pa.ipc.open_stream(data).read_all()
+        sent = json.loads(rows.schema.metadata[_METADATA])
+        remarks = {name: sent[name] for name in _REMARKS if name in sent}
+        remarks["notes"] = tuple(remarks["notes"])
+        return Answer(Result(rows.replace_schema_metadata(None), **remarks), int(sent["release"]))
+    except (pa.ArrowException, ValueError, LookupError, TypeError) as error:
+        raise errors.ServerError(f"the answer is not that of a corpus: {error}") from error
 
 
 def answer_values(answer: Answer) -> dict[str, Any]:
@@ -86,13 +92,8 @@ def read_error(status: int, data: bytes) -> IsotropeError:
 
 
 def _remarks(answer: Answer) -> dict[str, Any]:
-    result = answer.result
-    return {
-        "release": answer.release,
-        "complete": result.complete,
-        "notes": list(result.notes),
-        "recall": result.recall,
-    }
+    remarks = {name: getattr(answer.result, name) for name in _REMARKS}
+    return {"release": answer.release, **remarks}
 
 
 def _plain(value: Any) -> Any:

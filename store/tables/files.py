@@ -25,11 +25,15 @@ _DELETE = 1000  # objects in one request, S3's limit
 
 @dataclass(frozen=True)
 class File:
-    """A file: its path relative to the root, its size in bytes, and when it was last written."""
+    """A file: its path relative to the root, its size in bytes, and when it was last written.
+
+    The tag (ETag) differs if the content does. Times of an object store are whole seconds.
+    """
 
     path: str
     size: int
     modified: datetime
+    tag: str = ""
 
 
 class Files:
@@ -162,7 +166,7 @@ class Files:
             for batch in obstore.list(self._store, self._key(prefix)):
                 for meta in batch:
                     path = str(meta["path"])[len(self._base) :].lstrip("/")
-                    yield File(path, meta["size"], meta["last_modified"])
+                    yield File(path, meta["size"], meta["last_modified"], meta["e_tag"] or "")
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files. Files that do not exist are skipped."""

@@ -20,6 +20,7 @@ from lance.schema import LanceSchema
 
 from store.tables import damage
 from store.tables.lance_tables import SMALL_READAHEAD, Tables
+from store.tables.reindex import copy_indexes
 
 _ROWS = 256  # in a batch of rows that are written again
 _CLEANUP_SECONDS = 600.0
@@ -140,8 +141,8 @@ class _Rewriter:
     def commit(self, dataset: lance.LanceDataset) -> int:
         """Commit a version anew as the newest one; return the new version.
 
-        Files without a matching row are kept, unless rows of them are deleted: the ids of
-        fragments change, and the names of deletion files contain them.
+        Its indexes are built again. Files without a matching row are kept, unless rows of them are
+        deleted: the ids of fragments change, and the names of deletion files contain them.
         """
         # The ids of columns differ from those of new files if columns were added and dropped.
         is_plain = LanceSchema.from_pyarrow(dataset.schema) == dataset.lance_schema
@@ -153,10 +154,10 @@ class _Rewriter:
             else:
                 fragments += self._rewritten(dataset, fragment)
         operation = lance.LanceOperation.Overwrite(dataset.schema, fragments)
-        committed = lance.LanceDataset.commit(
+        lance.LanceDataset.commit(
             dataset.uri, operation, storage_options=self.tables.storage_options
         )
-        return int(committed.version)
+        return copy_indexes(self.tables, self.name, dataset)  # the commit dropped them
 
     def _holds_match(self, dataset: lance.LanceDataset, fragment: lance.LanceFragment) -> bool:
         files = _files(fragment.metadata)

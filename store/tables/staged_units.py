@@ -121,7 +121,7 @@ def _records(files: Files, folder: str) -> list[File]:
 
 @lru_cache(maxsize=1 << 14)
 def _header(files: Files, file: File) -> StagedUnit:
-    """The first line of a record. Size and time of the file are part of the cache's key."""
+    """The first line of a record. The tag of the file is part of the cache's key."""
     header = json.loads(files.read(file.path).splitlines()[0])
     counts, fragments = Counts(*header["counts"]), tuple(header["fragments"])
     return StagedUnit(header["unit"], counts, header["broken"], fragments)

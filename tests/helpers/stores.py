@@ -11,7 +11,7 @@ from uuid import uuid4
 from botocore.session import Session
 from moto.server import ThreadedMotoServer
 
-_SECRET = "ISOTROPE_TEST_SECRET"  # the environment variable that has the secret key
+SECRET = "ISOTROPE_TESTSECRET"  # the environment variable that has the secret key
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class S3Server:
             "region": "us-east-1",
             "allow_http": "true",
             "access_key_id": "testing",
-            "secret_access_key": {"env": _SECRET},
+            "secret_access_key": {"env": SECRET},
         }
 
     def folder(self) -> str:
@@ -43,7 +43,7 @@ class S3Server:
 def s3_server() -> Iterator[S3Server]:
     """A server that runs during a `with` block."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    os.environ[_SECRET] = "testing"
+    os.environ[SECRET] = "testing"
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -153,7 +153,7 @@ def test_every_stage_reports_its_counts(made, instance, stage):
     shown = metadata(materialise(made[0], stage, drop, instance), stage)
     assert shown["input"] == shown["kept"] + shown["rejected"] + shown["failed"]
     images = [v for v in shown.values() if isinstance(v, str) and "data:image/png;base64," in v]
-    assert bool(images) == (stage not in ("duplicates", "banks"))
+    assert bool(images) == (stage not in ("duplicates", "banks", "index"))
 
 
 def test_decisions_show_excluded_groups_and_curation_writes_pages(made, instance):

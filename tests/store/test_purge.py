@@ -139,3 +139,39 @@ def test_rows_that_were_deleted_before_are_purged_too(tmp_path: Path) -> None:
     delete_old_versions(tables, "t")
     assert not files_with(tmp_path, name(1))
     assert ids(tables) == [name(2)]
+
+
+def test_indexes_are_built_again_without_the_rows(tmp_path: Path) -> None:
+    """Those of tagged versions too: a search by an index finds what it found before."""
+    tables = Tables(tmp_path)
+    chance = np.random.default_rng(2)
+    columns = pa.schema([*SCHEMA, pa.field("caption", pa.string())])
+    values = [
+        {"id": name(n), "vector": chance.normal(size=16), "others": [], "caption": f"a word {n}"}
+        for n in range(400)
+    ]
+    columns = columns.set(1, pa.field("vector", pa.list_(pa.float32(), 16), nullable=False))
+    tables.replace("t", columns, pa.Table.from_pylist(values, schema=columns).to_batches(), None)
+    tables.open("t").create_index("vector", "IVF_RQ", metric="dot", num_partitions=2)
+    tables.open("t").create_scalar_index("id", "BTREE")
+    tables.open("t").create_scalar_index("caption", "INVERTED")
+    tables.open("t").tags.create("release", tables.version("t"))
+    tables.replace("t", columns, [], one_of("id", [name(9)]))
+    query = {"column": "vector", "q": values[5]["vector"], "k": 20, "nprobes": 2}
+
+    def search(version: str | None) -> tuple[list[str], int, list[str]]:
+        dataset = tables.open("t", version)
+        nearest = dataset.to_table(columns=["id"], nearest={**query, "refine_factor": 9})
+        words = dataset.to_table(columns=["id"], full_text_query="word")
+        indexes = sorted(f"{i.name} {i.index_type}" for i in dataset.describe_indices())
+        return nearest["id"].to_pylist(), words.num_rows, indexes
+
+    before = {version: search(version) for version in (None, "release")}
+    purge_rows(tables, "t", rule({5}), tables.version("t"))
+    delete_old_versions(tables, "t")
+    assert files_with(tmp_path, name(5)) == []
+    assert len(before["release"][2]) == 3
+    for version, (nearest, words, indexes) in before.items():
+        actual = search(version)
+        assert actual[0][:18] == [each for each in nearest if each != name(5)][:18]
+        assert actual[1:] == (words - 1, indexes)

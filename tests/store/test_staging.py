@@ -102,6 +102,14 @@ def test_damaged_staging_is_deleted_when_it_is_read(tables: Tables) -> None:
         assert run.done() == []
 
 
+def test_a_stage_that_runs_twice_within_a_second_reads_its_own_rows(tables: Tables) -> None:
+    for _ in range(2):
+        with begin(tables, "rows", "k", ROWS, "a") as run:
+            append(run, "u1", [1, 2])
+            assert ids(run) == [1, 2]
+            run.close()
+
+
 def test_a_unit_that_is_appended_twice_counts_once(tables: Tables) -> None:
     run = new_run(tables).open()
     append(run, "u1", [1, 2])

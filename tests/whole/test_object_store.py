@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -16,7 +17,8 @@ from store.workspace import Workspace
 from tests.helpers.stores import S3Server
 from tests.helpers.trio import CONFIG, deliver
 
-_NOT_COMPARED = {"stages": ("seconds", "published_at", "resumed"), "releases": ("created_at",)}
+# Beside times: versions of tables, which depend on the order of commits.
+_NOT_COMPARED = ("seconds", "resumed", "versions", "banks", "banks_version")
 
 
 def write_corpus(root: Path, tables: Any) -> Workspace:
@@ -31,8 +33,11 @@ def rows(workspace: Workspace) -> dict[str, list[str]]:
     contents = {}
     for name in workspace.tables.names():
         table = workspace.tables.open(name).to_table()
-        left_out = {*_NOT_COMPARED.get(name, ()), "versions", "banks", "banks_version"}
-        kept = [column for column in table.schema.names if column not in left_out]
+        kept = [
+            field.name
+            for field in table.schema
+            if field.name not in _NOT_COMPARED and not pa.types.is_timestamp(field.type)
+        ]
         contents[name] = sorted(map(str, table.select(kept).to_pylist()))
     return contents
 
@@ -69,15 +74,9 @@ def test_a_whole_corpus_in_an_object_store(s3: S3Server, tmp_path: Path, ray_clu
     command("check", "--deep", corpus=remote)
     command("evaluate", corpus=remote)
     out = s3.folder()
-    command("report", "--out", f"{out}/pages/report.html", corpus=remote)
     command("report", "curation", "--out", f"{out}/pages/curation.html", corpus=remote)
     pages = sorted(file.path for file in Files(f"{out}/pages", s3.options()).list())
-    assert pages == [
-        "curation-first.html",
-        "curation-second.html",
-        "curation.html",
-        "report.html",
-    ]
+    assert pages == ["curation-first.html", "curation-second.html", "curation.html"]
     assert "samples in 1 shards" in command(
         "export", f"{out}/tars", "--to", "webdataset", corpus=remote
     )

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,12 @@ def test_the_same_two_hundred_queries_give_identical_results(
         assert isinstance(actual, Result), actual
         assert actual.rows.schema == wanted.rows.schema
         assert actual.rows.to_pylist() == wanted.rows.to_pylist()  # to the last bit
-        assert (actual.complete, actual.notes) == (wanted.complete, wanted.notes)
+        assert remarks(actual) == remarks(wanted)
+
+
+def remarks(result: Result) -> Result:
+    """What a result says beside its rows."""
+    return replace(result, rows=None, explain_row=None)
 
 
 WRONG: list[tuple[Build, type[Exception]]] = [

@@ -1,0 +1,46 @@
+"""Builds the indexes of a version of a table again on another version."""
+
+import warnings
+from typing import Any
+
+import lance
+
+from store.tables.lance_tables import Tables
+
+_LEAST_ROWS = 256  # that Lance trains a vector index on; fewer are scanned as fast
+_VECTOR = "VectorIndexDetails"
+
+
+def copy_indexes(tables: Tables, name: str, source: lance.LanceDataset) -> int:
+    """Build the indexes that a version has, with the same settings, on the newest version.
+
+    Args:
+        tables: of the corpus. The caller holds the lock of the table.
+        name: of the table.
+        source: the version.
+
+    Returns:
+        The newest version afterwards.
+    """
+    rows = tables.open(name, any_format=True).count_rows()
+    for index in source.describe_indices() if rows else ():
+        target = tables.open(name, any_format=True)
+        (column,) = index.field_names
+        if not index.type_url.endswith(_VECTOR):
+            kind = index.index_type.upper()
+            target.create_scalar_index(column, kind, name=index.name, replace=True)
+        elif rows >= _LEAST_ROWS:
+            options = _options(source, index.name, column)
+            target.create_index(column, index.index_type, name=index.name, **options)
+    return tables.version(name)
+
+
+def _options(source: lance.LanceDataset, name: str, column: str) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (stats,) = source.stats.index_stats(name)["indices"][:1]
+    options: dict[str, Any] = {"metric": stats["metric_type"]}
+    options["num_partitions"] = stats["num_partitions"]
+    if "num_sub_vectors" in stats.get("sub_index", {}):
+        options["num_sub_vectors"] = stats["sub_index"]["num_sub_vectors"]
+    return options

@@ -1,0 +1,52 @@
+"""The executor of corpus.yaml: which one it is, and steps that run in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.definitions import VARIABLE
+from orchestration.executors import executor
+from pipelines.stages import staleness
+from store.workspace import Workspace
+from tests.helpers.corpus import CONFIG, deliver, write_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", ["in_process", "multiprocess", "k8s"])
+def test_the_executor_is_that_of_corpus_yaml(tmp_path, name):
+    write_config(tmp_path, CONFIG + f"engine: {{executor: {name}}}\n")
+    assert executor(str(tmp_path)).name == name
+
+
+def test_without_a_valid_corpus_steps_run_in_the_process_of_the_run(tmp_path):
+    write_config(tmp_path, "sources: 3\n")
+    assert executor(str(tmp_path)).name == "in_process"
+    assert executor(None).name == "in_process"
+
+
+@pytest.mark.slow
+def test_steps_run_in_processes_of_their_own(tmp_path):
+    write_config(tmp_path, CONFIG + "engine: {executor: multiprocess}\n")
+    deliver(tmp_path / "drops" / "only", 12)
+    words = ["asset", "materialize", "--select", "samples,signals", "--partition", "only"]
+    home = tmp_path / "home"
+    home.mkdir()
+    add = (
+        "import dagster as dg\n"
+        "with dg.DagsterInstance.get() as instance:\n"
+        "    instance.add_dynamic_partitions('drop', ['only'])"
+    )
+    environment = os.environ | {"DAGSTER_HOME": str(home), VARIABLE: str(tmp_path)}
+    run = {"env": environment, "cwd": ROOT, "capture_output": True, "text": True}
+    subprocess.run([sys.executable, "-c", add], check=True, **run)
+    module = ["-m", "orchestration.definitions"]
+    done = subprocess.run([sys.executable, "-m", "dagster", *words, *module], **run)
+    assert done.returncode == 0, done.stderr
+    assert "Launching subprocess" in done.stderr + done.stdout
+    workspace = Workspace.open(tmp_path)
+    drop = staleness.drops(workspace)["only"]
+    assert staleness.stale(workspace, drop) == ["vectors"]
