@@ -34,19 +34,21 @@ def make_release(context: StageContext) -> Release:
     versions = {name: tables.version(name) for name in names}
     galleries = {m: tables.open(name, version=versions[name]) for m, name in gallery_names.items()}
     bank_dataset = tables.open(bank_name, version=versions[bank_name])
-    banks = Banks(bank_dataset.to_table())
+    banks = Banks(bank_dataset)
     fingerprints = context.fingerprints
     check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
     directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
     translated = read_translated(tables, banks, space)
-    figures = evaluate_directions(galleries, banks, directions, dim, translated)
+    address = context.config.engine.ray.address
+    figures = evaluate_directions(galleries, banks, directions, dim, translated, address)
     if harmed := harmed_directions(figures):
         for name in harmed:
             method = directions[name].method
             reason = f"{method} was chosen on validation pairs but did harm on test pairs"
             directions[name] = directions[name].raw(reason)
-        figures = evaluate_directions(galleries, banks, directions, dim, translated)
+        raw = {name: directions[name] for name in harmed}
+        figures |= evaluate_directions(galleries, banks, raw, dim, translated, address)
     published: list[Release] = []
 
     def write() -> None:

@@ -9,6 +9,14 @@ import pytest
 import isotrope
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.read_back import read_compiled
+from pipelines.release import scan_gallery
+from pipelines.release.evaluate import (
+    evaluate_directions,
+    labelled_test_queries,
+    measure,
+    read_unseen,
+)
+from store.corrections import Correction
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 from tests.helpers.stages import make_stale_stages
@@ -132,6 +140,40 @@ def test_occurrence_counts_the_top_ten_lists(trio: Workspace, corpus: isotrope.C
     counts = np.bincount(lists.ravel(), minlength=len(rows.parts))
     assert sorted(table["occurrence_text"].to_pylist()) == sorted(counts.tolist())
     assert counts.sum() == 10 * len(bank)
+
+
+def test_figures_of_a_scan_are_those_of_the_whole_gallery(
+    trio: Workspace, corpus: isotrope.Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles on Ray workers and a dense evaluation in memory agree, for all kinds of methods."""
+    release = corpus.release
+    galleries = {m: corpus.gallery(m).to_lance() for m in MODALITIES}
+    monkeypatch.setattr(scan_gallery, "_TASK", 100)
+    monkeypatch.setattr(scan_gallery, "_SMALL", 0)
+    arguments = galleries, corpus.banks, release.directions, DIM
+    scanned = evaluate_directions(*arguments)
+    assert len(scanned) > 6
+    for name, figures in scanned.items():
+        direction = release.directions[name]
+        gallery, compiled, left_out = read_unseen(
+            galleries[direction.gallery], corpus.banks, direction, DIM
+        )
+        queries = labelled_test_queries(corpus.banks, direction, gallery)
+        raw = Correction("none", {}, gallery.vectors, np.zeros(len(gallery.parts), np.float32))
+        sides = {"raw": measure(raw, queries)}
+        sides["corrected"] = measure(compiled, queries)
+        assert figures["gallery"] == len(gallery.parts)
+        assert figures["left_out"] == left_out
+        assert figures["queries"] == queries.answered
+        for side, dense in sides.items():
+            assert figures[side] == pytest.approx(dense.figures()), (name, side)
+            assert figures["k_occurrence"][side] == np.bincount(dense.counts).tolist()
+            assert figures["intervals"][side]["mrr"]["low"] == pytest.approx(
+                dense.intervals()["mrr"].low
+            )
+    monkeypatch.setattr(scan_gallery, "_SMALL", 10**9)
+    in_process = evaluate_directions(*arguments)
+    assert all(in_process[n]["raw"] == pytest.approx(f["raw"]) for n, f in scanned.items())
 
 
 def fitted(workspace: Workspace) -> dict[str, dict[str, np.ndarray]]:
