@@ -9,7 +9,7 @@ UV_VERSION := 0.13.8
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow heads check docs format lock audit clean
+.PHONY: demo test test-slow bench-curation heads check docs format lock audit clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -19,6 +19,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Prints the figures of docs/curation.md. FEATURES: files of paired features, beside the stamps.
+bench-curation: $(READY)
+	test -d demo || $(BIN)/isotrope demo demo
+	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
 
 # Trains what is committed in embedders/local/heads, and writes docs/local.md.
 heads: $(READY)

@@ -11,7 +11,7 @@ is their scikit-learn estimator. They need numpy and threadpoolctl alone; `conne
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -45,10 +45,21 @@ if TYPE_CHECKING:
     import numpy as np
 
     from store.corrections.neighbors import CorrectedNeighbors
+    from store.search.asynchronous import AsyncCorpus
     from store.search.corpus import Corpus
+    from store.search.remote import AsyncRemoteCorpus, RemoteCorpus
 
 __version__ = "0.1.0"
-__all__ = ["Corpus", "CorrectedNeighbors", "connect", "errors", "evaluate", "fit", "select"]
+__all__ = [
+    "Corpus",
+    "CorrectedNeighbors",
+    "connect",
+    "connect_async",
+    "errors",
+    "evaluate",
+    "fit",
+    "select",
+]
 
 # Public names that need more packages than numpy: their module, and the extra of these packages.
 _LAZY = {
@@ -77,14 +88,20 @@ def _import(module: str, extra: str) -> Any:
 
 
 def connect(
-    path: str | os.PathLike[str], *, space: str | None = None, release: int | None = None
-) -> "Corpus":
+    path: str | os.PathLike[str],
+    *,
+    space: str | None = None,
+    release: int | None = None,
+    api_key: str | None = None,
+) -> "Corpus | RemoteCorpus":
     """Open a corpus for search. Default: its newest release.
 
     Args:
-        path: the folder of a corpus.yaml, or the address of the tables (a folder, s3://...).
+        path: the folder of a corpus.yaml, the address of the tables (a folder, s3://...), or the
+            address of a server (http://...; `isotrope serve`).
         space: open the newest release of this space, if the corpus has several spaces.
         release: open the release with this number.
+        api_key: of the server. Default: the environment variable ISOTROPE_API_KEY.
 
     Raises:
         NotFoundError: there is no corpus at `path`.
@@ -92,6 +109,44 @@ def connect(
         InputError: both `space` and `release` are given.
         MissingPackageError: the packages of the extra `client` are not installed.
     """
+    if _is_server(path):
+        remote = _import("store.search.remote", "client")
+        return remote.RemoteCorpus(*_server(path, api_key), space=space, number=release)
+    return open_corpus(path, space, release)
+
+
+def connect_async(
+    path: str | os.PathLike[str],
+    *,
+    space: str | None = None,
+    release: int | None = None,
+    api_key: str | None = None,
+) -> "AsyncCorpus | AsyncRemoteCorpus":
+    """Open a corpus for asyncio: `await corpus.search(...).to_list()`.
+
+    The arguments and errors are those of `connect`. Nothing is awaited here: a server is contacted
+    by the first search.
+    """
+    if _is_server(path):
+        remote = _import("store.search.remote", "client")
+        return remote.AsyncRemoteCorpus(*_server(path, api_key), space=space, number=release)
+    asynchronous = _import("store.search.asynchronous", "client")
+    return asynchronous.AsyncCorpus(open_corpus(path, space, release))
+
+
+def _is_server(path: str | os.PathLike[str]) -> bool:
+    return os.fspath(path).startswith(("http://", "https://"))
+
+
+def _server(path: str | os.PathLike[str], api_key: str | None) -> tuple[str, str | None]:
+    """The address of a server, and the key to send to it."""
+    return os.fspath(path), api_key or os.environ.get("ISOTROPE_API_KEY")
+
+
+def open_corpus(
+    path: str | os.PathLike[str], space: str | None = None, release: int | None = None
+) -> "Corpus":
+    """Open a corpus by its path. See `connect`."""
     if space is not None and release is not None:
         raise InputError("give space= or release=, not both: a release has one space")
     Corpus = _import("store.search.corpus", "client").Corpus
@@ -99,24 +154,22 @@ def connect(
     from store.tables.lance_tables import Tables
     from store.workspace import Workspace
 
-    open_corpus = partial(Corpus, space=space, number=release)
+    opened = partial(Corpus, space=space, number=release)
     address = os.fspath(path)
-    if address.startswith(("http://", "https://")):
-        raise NotFoundError(f"{address}: connecting to a server is not supported; give a path")
     if "://" in address:
-        return open_corpus(Tables(address), partial(_encode, address))
+        return opened(Tables(address), partial(_encode, address))
     if (Path(address) / "corpus.yaml").is_file():
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
         query_log = QueryLog(tables, settings) if settings and tables.is_local else None
-        return open_corpus(tables, partial(_encode, tables.root), query_log)
+        return opened(tables, partial(_encode, tables.root), query_log)
     tables = Tables(Path(address).expanduser().resolve())
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
             " SOURCE` creates a corpus"
         )
-    return open_corpus(tables, partial(_encode, tables.root))
+    return opened(tables, partial(_encode, tables.root))
 
 
 def _encode(
@@ -124,7 +177,7 @@ def _encode(
     space_name: str,
     space_config: Mapping[str, Any],
     fingerprints: Mapping[str, str],
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[Any]],
 ) -> "dict[str, np.ndarray]":
     """Encode inputs with the encoders of a release. See `store.search.opened.Encode`.
 
@@ -140,7 +193,7 @@ def _encode(
     Raises:
         EncoderError: an installed encoder is not the one that made the release.
     """
-    from embedders.spaces import encode_query, open_space
+    from embedders.spaces import encode_inputs, open_space
 
     space = open_space(space_name, space_config, root)
     for modality in inputs:
@@ -152,7 +205,7 @@ def _encode(
                 f"the release's {modality} vectors were made by {expected}, but the installed"
                 f" encoder is {installed}: `isotrope run` makes them again"
             )
-    return encode_query(space, inputs)
+    return encode_inputs(space, inputs)
 
 
 def _main() -> None:

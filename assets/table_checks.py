@@ -20,7 +20,13 @@ Result = tuple[dict[str, Any], list[str]]
 
 _ROWS = 8192  # in a batch
 # The least and the greatest value of a measurement of pairs, by the end of its name.
-_RANGES = {"cosine": (-1, 1), "corrected": (-2, 2), "rank": (0, 1), "volume": (0, 1)}
+_RANGES = {
+    "cosine": (-1, 1),
+    "corrected": (-2, 2),
+    "rank": (0, 1),
+    "volume": (0, 1),
+    "mismatch": (0, 1),
+}
 
 
 def samples_conserved(corpus: Workspace, drop: str) -> Result:
@@ -82,11 +88,13 @@ def vectors_sound(corpus: Workspace, drop: str) -> Result:
 def pairs_sound(corpus: Workspace, drop: str) -> Result:
     """Every sample has one row of pairs, and all its numbers are finite and within their range.
 
-    Cosines are within -1 and 1, corrected ones within -2 and 2, ranks and volumes within 0 and 1.
+    Cosines are within -1 and 1, corrected ones within -2 and 2, ranks, volumes and probabilities
+    within 0 and 1.
     """
     rows, samples = 0, _count(corpus.tables, "samples", None)
-    out_of_range = dict.fromkeys(schema.PAIR_TYPES, 0)
-    for batch in corpus.tables.open(pairs_table(corpus.config.space)).to_batches():
+    pairs = corpus.tables.open(pairs_table(corpus.config.space))
+    out_of_range = {name: 0 for name in schema.PAIR_TYPES if name in pairs.schema.names}
+    for batch in pairs.to_batches():
         rows += batch.num_rows
         for name in out_of_range:
             values = pc.drop_null(batch[name]).to_numpy()

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-import lancedb
+import lance
 import numpy as np
 import pyarrow as pa
 from machine import unit_rows
@@ -36,7 +36,7 @@ def make_gallery(folder: str, fitted: dict[str, Correction], directions: dict[st
         rows = fold(c.vectors, {m: c.bias}, centre)
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
         columns["vector" if not directions[m].recipe.moves else f"vector_{m}"] = vectors
-    return lancedb.connect(folder).create_table("gallery", pa.table(columns))
+    return lance.write_dataset(pa.table(columns), f"{folder}/gallery.lance")
 
 
 def timed(work: Callable[[], RankedRows]) -> tuple[float, RankedRows]:

@@ -7,18 +7,20 @@ brings its vectors into the space:
     audio: {encoder: clap:laion/clap-htsat-unfused, aligned_by: text}
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from embedders.encoder import Encoder
 from embedders.registry import load_encoder, parse_spec, spec_for_modality
 from store.errors import EncoderError, InputError, RecordError
 from store.tables.schema import MODALITIES
 
 PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
+_BATCH = 32  # inputs of a query that are encoded at once
 _TOWER_KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
 _SETTINGS = {"head": "kind", "structure": "structure", "dim": "dim"}  # by key of a tower
 
@@ -143,8 +145,8 @@ def alignment_steps(space: Space) -> list[tuple[str, ...]]:
     return steps
 
 
-def encode_query(space: Space, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Encode the inputs of a query.
+def encode_inputs(space: Space, inputs: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+    """Encode the inputs of queries.
 
     Args:
         space: whose towers encode.
@@ -152,24 +154,34 @@ def encode_query(space: Space, inputs: Mapping[str, Any]) -> dict[str, np.ndarra
             whatever else its encoder takes.
 
     Returns:
-        Unit vectors, float32 (d,), by modality.
+        Unit vectors, float32 (n, d), by modality.
 
     Raises:
         EncoderError: the space has no tower for a modality.
         InputError: an input is of the wrong type, is missing, or cannot be read.
     """
     vectors = {}
-    for modality, raw in inputs.items():
+    for modality, values in inputs.items():
         if modality not in space.towers:
             allowed = ", ".join(space.towers)
             raise EncoderError(f"space {space.name!r} has no {modality} encoder, only {allowed}")
         encoder = load_encoder(space.towers[modality])
-        try:
-            prepared = encoder.prepare(_read_input(modality, raw))
-        except RecordError as error:
-            raise InputError(f"the {modality} of the query cannot be used: {error.error}") from None
-        vectors[modality] = encoder.encode([prepared])[0]
+        prepared = [_prepare(encoder, modality, value) for value in values]
+        batches = range(0, len(prepared), _BATCH)
+        rows = [encoder.encode(prepared[start : start + _BATCH]) for start in batches]
+        vectors[modality] = np.concatenate(rows)
     return vectors
+
+
+def _prepare(encoder: Encoder, modality: str, value: Any) -> Any:
+    raw = _read_input(modality, value)
+    try:
+        return encoder.prepare(raw)
+    except RecordError as error:
+        raise InputError(f"the {modality} of the query cannot be used: {error.error}") from None
+    except Exception as error:  # on hostile bytes decoders raise almost every type of error
+        message = f"{type(error).__name__}: {str(error)[:200]}"
+        raise InputError(f"the {modality} of the query cannot be used: {message}") from error
 
 
 def _parse_alignment(modality: str, tower: Mapping[str, Any]) -> Alignment:

@@ -4,9 +4,10 @@ The tables are the source of truth, so the folder can be deleted: the next run m
 whose process was killed are marked as failed, because they would block later runs.
 """
 
+import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -103,6 +104,23 @@ def add_partitions(workspace: Workspace, opened: dg.DagsterInstance) -> None:
     added = sorted(drops - set(opened.get_dynamic_partitions(str(DROPS.name))))
     if added:
         opened.add_dynamic_partitions(str(DROPS.name), added)
+
+
+def forget_runs(workspace: Workspace) -> None:
+    """Delete all runs and what they logged, from the disk too, and report the tables anew.
+
+    What runs log of their tables has thumbnails and keys, which a takedown must remove.
+    """
+    with instance(workspace) as opened:
+        for run in opened.get_runs():
+            opened.delete_run(run.run_id)
+        opened.wipe_assets(opened.all_asset_keys())
+    for database in (workspace.root / ".dagster").rglob("*.db"):
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("VACUUM")  # deleted rows stay in the file until then
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with instance(workspace) as opened:
+        report_tables(workspace, opened)
 
 
 def report_tables(workspace: Workspace, opened: dg.DagsterInstance) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.drift_check import no_drift
 from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
@@ -87,6 +88,38 @@ def tidy(
 def maintain() -> None:
     """Compact the tables, and delete old versions and stale staging. Safe beside runs."""
     tidy()
+
+
+class Items(dg.Config):
+    """What is taken down; see `pipelines.takedown.selection.Selection`."""
+
+    ids: list[str] = Field([])
+    parts: list[str] = Field([])
+    keys: list[str] = Field([])
+    sources: list[str] = Field([])
+    drop: str | None = None
+    reason: str = ""
+
+
+@dg.op
+def remove(
+    context: dg.OpExecutionContext, config: Items, corpus: dg.ResourceParam[Workspace]
+) -> None:
+    """Remove samples from all tables, kept releases, caches and pages, for good."""
+    from pipelines.takedown.selection import Selection
+    from pipelines.takedown.takedown import take_down
+
+    names = (config.ids, config.parts, config.keys, config.sources)
+    ids, parts, keys, sources = map(frozenset, names)
+    receipt = take_down(corpus, Selection(ids, parts, keys, sources, config.drop), config.reason)
+    context.log.info(receipt.text())
+
+
+@dg.job
+def takedown() -> None:
+    """Remove samples for good. What Dagster's pages show of earlier runs stays: for that, use the
+    command `isotrope takedown`."""
+    remove()
 
 
 @dg.op
@@ -173,5 +206,6 @@ JOBS: list[Any] = [
     maintain,
     align,
     export,
+    takedown,
 ]
 SCHEDULES = [nightly, refresh, forgetting]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from store.errors import InputError, InvariantError
-from store.tables import migrations
+from store.tables import migrations, takedowns
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
 from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
@@ -62,6 +62,10 @@ def run_missing(
         DamagedTableError: a table cannot be opened.
         IsotropeError: a pipeline failed; its table is unchanged.
     """
+    if workspace.tables.files.exists(takedowns.PLAN):  # it was interrupted
+        from pipelines.takedown.takedown import resume
+
+        resume(workspace)
     migrations.migrate_all(workspace.tables)
     drops = staleness.drops(workspace)
     if drop is not None and drop not in drops:

@@ -63,8 +63,20 @@ class BusyError(IsotropeError):
     """Another process holds the lock of the table or of the stage."""
 
 
+class QueryTimeoutError(IsotropeError, TimeoutError):
+    """A query ran for longer than its timeout."""
+
+
 class StoreError(IsotropeError):
     """The object store of the tables cannot be reached, or refuses."""
+
+
+class AccessError(IsotropeError):
+    """A server wants an API key, or refuses the one that was sent."""
+
+
+class ServerError(IsotropeError):
+    """A server cannot be reached, or answers with something else than it should."""
 
 
 class ClusterError(IsotropeError):

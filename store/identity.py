@@ -7,6 +7,7 @@ it is delivered. The id of a sample is the hash of the ids of its parts.
 import hashlib
 import json
 import os
+import re
 from binascii import Error, hexlify, unhexlify
 from collections.abc import Iterable
 from functools import cache
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from store.errors import InvariantError
+from store.errors import InputError, InvariantError
 
 _BYTES = 16
+ID_PATTERN = "^[0-9a-f]{32}$"
 PACKED = pa.binary(_BYTES)
 
 
@@ -37,6 +39,13 @@ def sample_id(image_id: str | None, audio_id: str | None, text_id: str | None) -
     """The id of a sample with these parts. A sample may lack some of the parts."""
     joined = "|".join(part or "-" for part in (image_id, audio_id, text_id))
     return hashlib.blake2b(joined.encode(), digest_size=_BYTES, person=b"sample").hexdigest()
+
+
+def check_id(value: str) -> str:
+    """Return an id of a part or a sample unchanged. Raises InputError if it is none."""
+    if not re.fullmatch(ID_PATTERN, value):
+        raise InputError(f"{value[:80]!r} is not an id: 32 digits from 0 to f are expected")
+    return value
 
 
 def run_key(*facts: Any) -> str:

@@ -11,7 +11,7 @@ from pipelines.demo_corpus import build
 from pipelines.reports.corpus_report import Search, write_report
 from store.config.corpus_yaml import FILE
 from store.search.corpus import Corpus
-from store.search.query import Query
+from store.search.search import Search as Hits
 from store.tables.releases import latest_release
 from store.workspace import Workspace
 
@@ -36,7 +36,7 @@ def demonstrate(folder: Path) -> None:
         console.print(f"[yellow]{message}[/yellow]")
     workspace = Workspace.open(folder)
     materialise(workspace)
-    corpus = isotrope.connect(folder)
+    corpus = isotrope.open_corpus(folder)
     for title, query, _ in _queries(workspace, corpus):
         console.print(f"\n[bold]{title}[/bold]")
         query.limit(5).show()
@@ -49,7 +49,7 @@ def demonstrate(folder: Path) -> None:
 
 def write_page(workspace: Workspace, out: Path) -> Path:
     """Write the report of a corpus, with an example search of each kind that it allows."""
-    corpus = isotrope.connect(workspace.root)
+    corpus = isotrope.open_corpus(workspace.root)
     searches = []
     for title, query, thumbnail in _queries(workspace, corpus):
         result = query.select("key", "caption", "thumbnail").run()
@@ -66,9 +66,9 @@ def write_page(workspace: Workspace, out: Path) -> Path:
     return write_report(workspace, out, searches)
 
 
-def _queries(workspace: Workspace, corpus: Corpus) -> list[tuple[str, Query, bytes | None]]:
+def _queries(workspace: Workspace, corpus: Corpus) -> list[tuple[str, Hits, bytes | None]]:
     """(title, query, thumbnail of the query) of searches by text and by image."""
-    queries: list[tuple[str, Query, bytes | None]] = [
+    queries: list[tuple[str, Hits, bytes | None]] = [
         (f'text to image: "{TEXT}"', corpus.search(text=TEXT).among("image"), None)
     ]
     subject = _subject(workspace, corpus)
@@ -94,9 +94,9 @@ def _subject(workspace: Workspace, corpus: Corpus) -> tuple[str, bytes, bytes] |
     return key, images["image"][0].as_py(), rows[key]["thumbnail"]
 
 
-def _method(corpus: Corpus, query: Query) -> str:
+def _method(corpus: Corpus, query: Hits) -> str:
     """The corrections of the query's directions."""
-    names = [f"{modality}->{query.gallery}" for modality in query.inputs]
+    names = [f"{i.modality}->{query.gallery}" for i in query.inputs[0]]
     directions = [corpus.release.directions.get(name) for name in names]
     return ", ".join(sorted({d.method for d in directions if d is not None})) or "none"
 

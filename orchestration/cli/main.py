@@ -31,6 +31,9 @@ _MODULES = {
     "export": "export_command",
     "check": "table_commands",
     "maintain": "table_commands",
+    "serve": "server_commands",
+    "mcp": "server_commands",
+    "takedown": "takedown_command",
     "dev": "page_commands",
     "demo": "page_commands",
 }

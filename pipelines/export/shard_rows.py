@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from pipelines.export.shard_lists import shard_list_path
 from pipelines.signals.scorers.text_contacts import mask
 from store import strict_json
 from store.tables import schema
+from store.tables.columns import with_nulls
 from store.tables.lance_tables import take_rows
 
 _ROWS, _BYTES = 256, 32 << 20
@@ -89,7 +91,11 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     for kind in job.measured:
         row_ids = samples[f"{kind}_row"].combine_chunks()
         names = list(job.signals(kind))
-        signals = take_rows(*job.tables[kind], row_ids.drop_null().to_pylist(), names)
+        table_uri, table_version = job.tables[kind]
+        stored = lance.dataset(table_uri, version=table_version).schema.names
+        present = [name for name in names if name in stored]
+        signals = take_rows(table_uri, table_version, row_ids.drop_null().to_pylist(), present)
+        signals = with_nulls(signals, job.schema, names)
         # `signals` has no rows for samples without one: number the others to spread them out.
         count = pc.cumulative_sum(row_ids.is_valid().cast(pa.int64()))
         index = pc.if_else(row_ids.is_valid(), pc.subtract(count, 1), None)

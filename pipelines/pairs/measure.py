@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.linear_head import LinearHead
+from pipelines.pairs.mismatch import Mixture, fit_mixture
 from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store import spherical_kmeans
 from store.arrays import is_unit_length
@@ -24,6 +25,7 @@ from store.tables.staging import Entry
 
 MODALITY_PAIRS = (("text", "image"), ("text", "audio"), ("image", "audio"))
 RULE = "pairs.vector"
+_RANDOM_PARTNERS = 4  # of each pair of a bank
 _READ_ROWS = 8192  # vectors that are read at a time
 
 
@@ -59,15 +61,38 @@ class ReferenceBank:
 
     Attributes:
         vectors: float32 (m, d), the parts b of random samples that have vectors in both modalities.
+        mixture: of mismatched and matching pairs; None until `fit` is called, or if there are too
+            few pairs.
     """
 
     def __init__(self, drawn: pa.Table, a: str, b: str, table: VectorTable):
         vectors, valid = table.read(drawn[f"{b}_row"])
         self.vectors = vectors[valid]
-        self._indexes = [(f"{m}_id", IdIndex(_ids(drawn[f"{m}_id"])[valid])) for m in (a, b)]
+        self.mixture: Mixture | None = None
+        self._samples, self._names = drawn.filter(pa.array(valid)), (a, b)
+        self._indexes = [(f"{m}_id", IdIndex(_ids(self._samples[f"{m}_id"]))) for m in (a, b)]
+
+    def fit(self, table: VectorTable) -> None:
+        """Fit the mixture on the bank's own pairs, and on random partners among them."""
+        a, b = self._names
+        vectors, valid = table.read(self._samples[f"{a}_row"])
+        a_vectors, b_vectors = vectors[valid], self.vectors[valid]
+        ids = self._samples.select([f"{a}_id", f"{b}_id"]).filter(pa.array(valid))
+        own = self.compare(a_vectors, b_vectors, ids)["corrected"]
+        of_random = [own[:0]]
+        for shift in range(1, min(_RANDOM_PARTNERS + 1, len(b_vectors))):
+            # The samples are in the order of their ids, which are hashes.
+            partners = np.roll(np.arange(len(b_vectors)), shift)
+            partner_ids = ids[f"{b}_id"].take(pa.array(partners))
+            others = ids.set_column(1, f"{b}_id", partner_ids)
+            is_other = _ids(partner_ids) != _ids(ids[f"{b}_id"])
+            corrected = self.compare(a_vectors, b_vectors[partners], others)["corrected"]
+            of_random.append(corrected[is_other])
+        self.mixture = fit_mixture(own, np.concatenate(of_random))
 
     def compare(self, a: np.ndarray, b: np.ndarray, tile: pa.Table) -> dict[str, np.ndarray]:
-        """The signals of pairs, by their suffix: `cosine`, `corrected`, `rank`; float32 (n,) each.
+        """The signals of pairs, by their suffix: `cosine`, `corrected`, `rank`, and `mismatch` if a
+        mixture was fitted; float32 (n,) each.
 
         A row's own sample is masked in the bank, and so is every sample that shares a part with it.
 
@@ -77,7 +102,10 @@ class ReferenceBank:
         """
         masked = union(*(index.pairs(_ids(tile[column])) for column, index in self._indexes))
         comparison = compare(a, b, bank=self.vectors, masked=masked)
-        return {"cosine": cosine(a, b), **comparison._asdict()}
+        signals = {"cosine": cosine(a, b), **comparison._asdict()}
+        if self.mixture is not None:
+            signals["mismatch"] = self.mixture.probability(comparison.corrected)
+        return signals
 
 
 @dataclass(frozen=True)
@@ -118,6 +146,8 @@ class PairScorer:
             (a, b): ReferenceBank(samples.draw_pairs(a, b, settings.bank), a, b, table)
             for a, b in MODALITY_PAIRS
         }
+        for bank in self.banks.values() if settings.mismatch else ():
+            bank.fit(table)
         self.centroids: dict[str, np.ndarray] = {}
         for modality in MODALITIES if settings.clusters else ():
             drawn = samples.draw_parts(

@@ -20,7 +20,8 @@ from store.tables.lance_tables import Tables
 
 COLUMNS = ["drop", "id", "cluster", "kind"]  # of `duplicates`
 LOST = "NOT representative"  # SQL for the rows of lost samples
-_FILE, _BUILT_FROM = "_lost.arrow", b"of"
+FILE = "_lost.arrow"  # beside the tables
+_BUILT_FROM = b"of"
 _BITS = 24
 _INDEX = pa.schema(
     [
@@ -73,7 +74,7 @@ def write_cache(tables: Tables, index: pa.Table, digest: bytes) -> None:
         digest: `tables_digest(tables)`, computed before the index was built. If a table was
             published in between, the cache does not match the tables and is ignored.
     """
-    path = Path(tables.root, _FILE)
+    path = Path(tables.root, FILE)
     part = path.with_suffix(".part")
     marked = index.replace_schema_metadata({_BUILT_FROM: digest})
     feather.write_feather(marked, str(part), compression="uncompressed")
@@ -83,7 +84,7 @@ def write_cache(tables: Tables, index: pa.Table, digest: bytes) -> None:
 def read_cache(tables: Tables) -> pa.Table | None:
     """The cached index, memory-mapped; None if there is none for the current tables."""
     try:
-        index = feather.read_table(f"{tables.root}/{_FILE}", memory_map=True)
+        index = feather.read_table(f"{tables.root}/{FILE}", memory_map=True)
     except (OSError, pa.ArrowInvalid):
         return None
     digest = (index.schema.metadata or {}).get(_BUILT_FROM)

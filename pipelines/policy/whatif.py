@@ -138,6 +138,7 @@ def _parsed(config: CorpusConfig, written: Mapping[str, Any]) -> Policy:
         "sources": {"any": {"path": "."}},
         "space": config.space,
         "spaces": {config.space: config.spaces[config.space]},
+        "pairs": config.pairs.model_dump(),
         "policy": dict(written),
     }
     try:

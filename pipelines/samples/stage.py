@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipelines.engine.crash_markers import DEADLY_DEATHS, CrashMarkers
 from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
+from pipelines.samples.digest import SampleDigest
 from pipelines.samples.error_budget import Budget, broken
 from pipelines.samples.sample_row import sample_row
 from pipelines.sources.manifest_rows import as_record_error
@@ -27,9 +28,10 @@ from store import identity
 from store.config.limits import Limits
 from store.errors import IsotropeError, RecordError
 from store.isolate import isolate_failures
-from store.tables import schema
+from store.tables import schema, takedowns
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
+from store.tables.takedowns import NOTHING, Blocked
 
 STAGE = "samples"
 _BATCH_ROWS = 64
@@ -59,7 +61,13 @@ def ingest(context: StageContext) -> Counts:
         source = config.sources.get(drop.source)
         errors = (source and source.errors) or config.errors
         budget = Budget(errors, total=sum(count_records(u) for u in units))
-        work = partial(UnitWork, limits=config.limits, run=run, budget=budget)
+        work = partial(
+            UnitWork,
+            limits=config.limits,
+            run=run,
+            budget=budget,
+            blocked=takedowns.blocked(tables),
+        )
         with show_progress(run, len(units)):
             try:
                 run_units(config.engine, run, units, work, _unit_name)
@@ -75,7 +83,7 @@ def ingest(context: StageContext) -> Counts:
             rejected=staged.rejected + len(repeats.entries),
             failed=staged.failed,
         )
-        digest = _Digest()
+        digest = SampleDigest()
 
         def kept(batch: pa.RecordBatch) -> pa.RecordBatch:
             rows = repeats.without(batch)
@@ -102,9 +110,16 @@ class UnitWork:
     records that crash the process (see `CrashMarkers`).
     """
 
-    def __init__(self, unit: Unit, limits: Limits, run: StageRun, budget: Budget):
+    def __init__(
+        self,
+        unit: Unit,
+        limits: Limits,
+        run: StageRun,
+        budget: Budget,
+        blocked: Blocked = NOTHING,
+    ):
         self.unit, self.limits = unit, limits
-        self.run, self.budget = run, budget
+        self.run, self.budget, self.blocked = run, budget, blocked
         self.kept = 0
         self.entries: list[Entry] = []
 
@@ -117,6 +132,9 @@ class UnitWork:
                 row = {"drop": self.unit.drop, **sample_row(record, self.limits)}
             except Exception as error:
                 self._fail(record.source, record.key, as_record_error(error))
+                continue
+            if self.blocked.holds(row):
+                self.entries.append(takedowns.entry(record.source, row["id"]))
                 continue
             rows.append(row)
             size += len(record.image or b"") + len(record.audio or b"")
@@ -185,18 +203,3 @@ class UnitWork:
 
 def _unit_name(unit: Unit) -> str:
     return unit.name
-
-
-class _Digest:
-    """A digest of the columns that later stages depend on. It ignores the order of the rows."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        columns = [batch[c].to_pylist() for c in ("id", "source", "key", "meta")]
-        self.total += identity.unordered_digest(repr(row) for row in zip(*columns, strict=True))
-
-    @property
-    def hex(self) -> str:
-        return f"{self.total % (1 << 128):032x}"

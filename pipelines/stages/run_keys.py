@@ -195,12 +195,14 @@ def pair_settings(context: StageContext) -> str:
     head = []
     if (path := pair_head(context.workspace)) is not None:
         head = [identity.file_digest(path).hex()]
+    settings = context.config.pairs
+    unused = [] if settings.mismatch else ["mismatch"]
     return _key(
         "pairs",
-        str(schema.PAIRS),
+        schema.key_text(schema.PAIRS),
         context.space.name,
         context.fingerprints,
-        context.config.pairs.model_dump(exclude={"image_laion_aesthetic"}),
+        settings.model_dump(exclude={"image_laion_aesthetic", *unused}),
         head,
     )
 

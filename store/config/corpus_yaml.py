@@ -14,6 +14,7 @@ from store.config.engine import Engine
 from store.config.limits import Limits
 from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
+from store.config.server import Server
 from store.config.signals import Pairs, Signals
 from store.config.sources import Errors, Source
 from store.config.tables import Tables, TablesAt
@@ -42,6 +43,7 @@ class CorpusConfig(Section):
     corrections: Corrections = Corrections()
     query_log: QueryLog | None = None
     engine: Engine = Engine()
+    server: Server = Server()
 
     @field_validator("sources")
     @classmethod
@@ -73,6 +75,15 @@ class CorpusConfig(Section):
                 f"space {self.space!r} is not among spaces: {', '.join(self.spaces) or 'none'}"
             )
         self.policy.check_space(self.space, self.spaces[self.space])
+        return self
+
+    @model_validator(mode="after")
+    def _mismatch_is_measured(self) -> "CorpusConfig":
+        named = [name for name in self.policy.columns() if name.endswith("_mismatch")]
+        if named and not self.pairs.mismatch:
+            raise ValueError(
+                f"policy.{named[0]}: is measured only with `pairs: {{mismatch: true}}`; add it"
+            )
         return self
 
     @model_validator(mode="after")
@@ -135,7 +146,7 @@ def parse(text: str, name: str = FILE) -> CorpusConfig:
         return CorpusConfig.model_validate(data)
     except ValidationError as error:
         errors = error.errors()
-        lines = [explain(e, CorpusConfig, tree, name) for e in errors[:_MAX_ERRORS]]
+        lines = explain(errors[:_MAX_ERRORS], CorpusConfig, tree, name)
         if len(errors) > _MAX_ERRORS:
             lines.append(f"{name}: and {len(errors) - _MAX_ERRORS:,} more errors")
         raise ConfigError("\n".join(lines)) from None

@@ -91,8 +91,10 @@ class Pairs(Section):
         image_laion_aesthetic: the file of a linear head on image vectors. It is only valid in the
             space that it was trained in (LAION's heads: in CLIP's). Relative paths start at the
             corpus's folder.
+        mismatch: measure the probability that the parts of a pair do not belong together.
     """
 
     bank: PositiveInt = 1024
     clusters: Annotated[int, Field(ge=0, le=65_536)] = 0
     image_laion_aesthetic: str | None = None
+    mismatch: bool = False

@@ -12,20 +12,20 @@ once the k-th best score reaches this sum, the first k rows are proven to be the
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import lancedb
+import lance
 import numpy as np
 import pyarrow as pa
 
 from store.arrow import as_matrix
 from store.errors import InputError, NotFoundError
 from store.search.vector_layout import query_vector, unfold
-from store.tables.damage import damaged, is_damage
 from store.tables.releases import Direction
 
 ROW_ID = "_rowid"
 _FIRST_ROWS = 64  # fetched of each column in the first round
 _GROWTH = 4
 _MAX_ROWS = 20_000  # fetched of each column before the answer is returned unproven
+FLAT = {"metric": "dot", "use_index": False}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def combine(inputs: list[WeightedInput]) -> np.ndarray:
 
 
 def fetch(
-    table: lancedb.table.Table,
+    table: lance.LanceDataset,
     query: ColumnQuery,
     count: int,
     columns: list[str],
@@ -83,32 +83,27 @@ def fetch(
         InputError: `where` is not a condition on the gallery's columns.
         DamagedTableError: the gallery cannot be read.
     """
-    search = (
-        table.search(query.vector, vector_column_name=query.column)
-        .distance_type("dot")
-        .select([*(c for c in columns if c != ROW_ID), "_distance"])
-        .with_row_id(ROW_ID in columns)
-        .limit(count)
-    )
-    if where is not None:
-        search = search.where(where, prefilter=True)
+    wanted = [c for c in columns if c != ROW_ID]
     try:
-        rows = search.to_arrow()
-    except Exception as error:  # LanceDB raises many types of error for invalid SQL
-        if is_damage(error):
-            raise damaged(table.name, table.version, error) from error
+        rows = table.scanner(
+            columns=[*wanted, "_distance"],
+            filter=where,
+            prefilter=True,
+            nearest={"column": query.column, "q": query.vector, "k": count, **FLAT},
+            with_row_id=ROW_ID in columns,
+        ).to_table()
+    except (ValueError, OSError, RuntimeError) as error:  # Lance's errors for invalid SQL
         if where is None:
             raise
         message = str(error).splitlines()[0][:200]
-        hidden = ("vector", "thumbnail")
-        allowed = ", ".join(n for n in table.schema.names if not n.startswith(hidden))
+        allowed = ", ".join(filter_columns(table))
         raise InputError(f"where={where!r} cannot be used: {message}; columns: {allowed}") from None
     score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)  # "dot" distance is 1 - dot
     return rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
 
 
 def search_corrected(
-    table: lancedb.table.Table,
+    table: lance.LanceDataset,
     inputs: list[WeightedInput],
     directions: Mapping[str, Direction],
     columns: list[str],
@@ -119,7 +114,8 @@ def search_corrected(
 
     Args:
         table: the gallery.
-        inputs: the query. Its score of a row is the sum of weight * (corrected score).
+        inputs: the query. Its score of a row is the sum of weight * (corrected score). Several
+            inputs may have one modality.
         directions: the compiled correction for each modality of inputs. Inputs of other modalities
             are not corrected.
         columns: the gallery's columns to return.
@@ -130,19 +126,17 @@ def search_corrected(
         InputError: `where` is not a condition on the gallery's columns.
     """
     corrected = [
-        i.modality
+        i
         for i in inputs
         if i.modality in directions and bias_applies(table, i, directions[i.modality], where)
     ]
     queries = _column_queries(inputs, directions, corrected)
     if [query.column for query in queries] == ["vector"]:
-        biases = {m: f"bias_{m}" for m in corrected}
-        read = list(dict.fromkeys([*columns, *biases.values()]))
+        read = list(dict.fromkeys([*columns, *(f"bias_{i.modality}" for i in corrected)]))
         rows = fetch(table, queries[0], limit, read, where)
         bias = np.zeros(rows.num_rows, np.float32)
-        for i in inputs:
-            if i.modality in biases:
-                bias += np.float32(i.weight) * rows[biases[i.modality]].to_numpy()
+        for i in corrected:
+            bias += np.float32(i.weight) * rows[f"bias_{i.modality}"].to_numpy()
         score = rows["_column_score"].to_numpy()
         best = rank_rows(rows, score, score + bias, columns, limit)
         return RankedRows(best, True, rows.num_rows)
@@ -156,7 +150,7 @@ def vector_column(modality: str, directions: Mapping[str, Direction]) -> str:
 
 
 def bias_applies(
-    table: lancedb.table.Table, given: WeightedInput, direction: Direction, where: str | None
+    table: lance.LanceDataset, given: WeightedInput, direction: Direction, where: str | None
 ) -> bool:
     """Whether the bias is subtracted for this input.
 
@@ -172,7 +166,9 @@ def bias_applies(
 
 
 def _column_queries(
-    inputs: list[WeightedInput], directions: Mapping[str, Direction], corrected: Sequence[str]
+    inputs: list[WeightedInput],
+    directions: Mapping[str, Direction],
+    corrected: Sequence[WeightedInput],
 ) -> list[ColumnQuery]:
     """The searches that the inputs need, one for each vector column."""
     by_column: dict[str, list[WeightedInput]] = {}
@@ -180,14 +176,17 @@ def _column_queries(
         by_column.setdefault(vector_column(i.modality, directions), []).append(i)
     queries = []
     for column, members in by_column.items():
-        weights = {i.modality: i.weight for i in members if i.modality in corrected}
+        weights: dict[str, float] = {}
+        for i in members:
+            if any(i is c for c in corrected):
+                weights[i.modality] = weights.get(i.modality, 0.0) + i.weight
         offset = -sum(weight * directions[m].centre for m, weight in weights.items())
         queries.append(ColumnQuery(column, query_vector(combine(members), weights), offset))
     return queries
 
 
 def _threshold_search(
-    table: lancedb.table.Table,
+    table: lance.LanceDataset,
     queries: list[ColumnQuery],
     raw_vector: np.ndarray,
     columns: list[str],
@@ -239,7 +238,12 @@ def rank_rows(
     return best
 
 
-def check_columns(table: lancedb.table.Table, columns: list[str]) -> None:
+def filter_columns(table: lance.LanceDataset) -> list[str]:
+    """The columns of a gallery that a condition can name."""
+    return [n for n in table.schema.names if not n.startswith(("vector", "thumbnail"))]
+
+
+def check_columns(table: lance.LanceDataset, columns: list[str]) -> None:
     """Raise NotFoundError for a column that the gallery does not have."""
     allowed = [n for n in table.schema.names if not n.startswith("vector")]
     for column in columns:

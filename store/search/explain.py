@@ -177,7 +177,7 @@ def _part(
     raw = float(unfold(as_matrix(row["vector"]), dim)[0] @ given.vector)
     moved = unfold(as_matrix(row[vector_column(m, {m: direction})]), dim)[0]
     bias = row[f"bias_{m}"][0].as_py() if direction.method != "none" else 0.0
-    if not bias_applies(opened.gallery(modality), given, direction, condition):
+    if not bias_applies(opened.gallery_dataset(modality), given, direction, condition):
         bias = 0.0
     bias += raw - float(moved @ given.vector)
     count = row[f"occurrence_{m}"][0].as_py()
@@ -196,7 +196,7 @@ def _raw_rank(
     modality: str,
     part_id: str,
 ) -> int | None:
-    table = opened.gallery(modality)
+    table = opened.gallery_dataset(modality)
     query = ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0)
     count = 100
     while count <= MAX_RANK:
@@ -215,7 +215,7 @@ def _nearest_items(
     """The nearest items of the gallery, without the item itself."""
     query = ColumnQuery("vector", query_vector(vector, {}), 0.0)
     columns = ["part_id", "key", "caption"]
-    rows = fetch(opened.gallery(modality), query, NEIGHBOURS + 1, columns, None).to_pylist()
+    rows = fetch(opened.gallery_dataset(modality), query, NEIGHBOURS + 1, columns, None).to_pylist()
     others = [r for r in rows if r["part_id"] != part_id][:NEIGHBOURS]
     return tuple(Neighbour(r["key"], r["caption"], r["_column_score"]) for r in others)
 

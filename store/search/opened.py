@@ -1,11 +1,11 @@
 """A release opened for reading: its tables, its encoders and its query log."""
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import lance
-import lancedb
 import numpy as np
 import pyarrow.compute as pc
 
@@ -17,8 +17,16 @@ from store.tables.lance_tables import Tables
 from store.tables.names import bank_table
 from store.tables.releases import Release
 
-# (space name, space configuration, expected fingerprints, inputs) -> unit vector of each input
-Encode = Callable[[str, Mapping[str, Any], Mapping[str, str], Mapping[str, Any]], Mapping]
+if TYPE_CHECKING:
+    import lancedb
+
+# (space name, space configuration, expected fingerprints, inputs by modality) -> unit vectors
+# (n, d) of the inputs by modality
+Encode = Callable[
+    [str, Mapping[str, Any], Mapping[str, str], Mapping[str, Sequence[Any]]],
+    Mapping[str, np.ndarray],
+]
+_OTHER_RELEASES = 4  # that are kept open beside the own one
 
 
 class OpenRelease:
@@ -44,9 +52,10 @@ class OpenRelease:
         self.tables = tables
         self._space = space
         self._number = number
-        self._encode = encode
+        self.encoders = encode
         self._query_log = query_log
-        self._galleries: dict[str, lancedb.table.Table] = {}
+        self._datasets: dict[str, lance.LanceDataset] = {}
+        self._others: OrderedDict[int, OpenRelease] = OrderedDict()
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
 
     def __repr__(self) -> str:
@@ -67,42 +76,76 @@ class OpenRelease:
     def banks(self) -> Banks:
         """The release's banks. Their rows are read when they are needed."""
         name = bank_table(self.release.space)
-        return Banks(self.tables.open(name, version=self.release.versions[name]))
+        return Banks(self.tables.open(name, version=self.release.tag))
 
-    def gallery(self, modality: str) -> lancedb.table.Table:
-        """The release's gallery of a modality, as a LanceDB table to read from."""
-        if modality not in self._galleries:
-            name, tag = self.release.gallery(modality), self.release.tag
-            self.tables.open(name, tag)  # raises a typed error if it cannot be opened
-            with damage.detected(self.tables.uri(name), tag):
-                table = lancedb.connect(self.tables.root).open_table(name)
-                table.checkout(tag)
-            self._galleries[modality] = table
-        return self._galleries[modality]
+    def at(self, number: int | None) -> "OpenRelease":
+        """The release with a number, with the same tables and encoders. None: this release.
 
-    def gallery_dataset(self, modality: str) -> lance.LanceDataset:
-        """The release's gallery of a modality, as a Lance dataset to scan."""
-        return self.tables.open(self.release.gallery(modality), self.release.tag)
+        Raises:
+            NotFoundError: there is no such release, or it is no longer kept.
+        """
+        if number is None or number == self.release.number:
+            return self
+        if number not in self._others:
+            other = OpenRelease(self.tables, self.encoders, self._query_log, number=number)
+            _ = other.release  # raises if it is not kept
+            self._others[number] = other
+            while len(self._others) > _OTHER_RELEASES:
+                self._others.popitem(last=False)
+        return self._others[number]
 
-    def encode(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Encode inputs in the release's space.
+    def reopened(self, encoders: Encode | None = None) -> Self:
+        """The same corpus, opened anew: at its newest release, or again at its fixed one.
 
         Args:
-            inputs: a text, an image or an audio clip by modality.
+            encoders: used instead of the present ones.
+        """
+        return type(self)(
+            self.tables,
+            encoders or self.encoders,
+            self._query_log,
+            space=self._space,
+            number=self._number,
+        )
+
+    def gallery(self, modality: str) -> "lancedb.table.Table":
+        """The release's gallery of a modality, as a LanceDB table to read from."""
+        import lancedb  # slow to import; searches do not need it
+
+        name, tag = self.release.gallery(modality), self.release.tag
+        self.gallery_dataset(modality)  # raises a typed error if it cannot be opened
+        with damage.detected(self.tables.uri(name), tag):
+            table = lancedb.connect(self.tables.root).open_table(name)
+            table.checkout(tag)
+        return table
+
+    def gallery_dataset(self, modality: str) -> lance.LanceDataset:
+        """The release's gallery of a modality, as a Lance dataset."""
+        if modality not in self._datasets:
+            name = self.release.gallery(modality)
+            self._datasets[modality] = self.tables.open(name, self.release.tag)
+        return self._datasets[modality]
+
+    def encode(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+        """Encode inputs in the release's space, those of one modality in one batch.
+
+        Args:
+            inputs: texts, images and recordings by modality.
 
         Returns:
-            Unit vectors (d,) float32 by modality.
+            Unit vectors (n, d) float32 by modality.
 
         Raises:
             EncoderError: there is no encoder for the modality, or it is not the release's.
+            InputError: an input cannot be used.
         """
         release = self.release
-        if self._encode is None:
+        if self.encoders is None:
             raise EncoderError(
                 "this client has no encoders: pass vectors=, or install isotrope[models] and use"
                 " isotrope.connect"
             )
-        vectors = self._encode(release.space, release.space_config, release.fingerprints, inputs)
+        vectors = self.encoders(release.space, release.space_config, release.fingerprints, inputs)
         return dict(vectors)
 
     def occurrence(self, gallery: str, query: str) -> tuple[float, float]:
@@ -113,6 +156,19 @@ class OpenRelease:
             numbers = pc.drop_null(counts).to_numpy()
             self._occurrence[gallery, query] = (float(numbers.mean()), float(numbers.std()))
         return self._occurrence[gallery, query]
+
+    def reopen_if_moved(self) -> bool:
+        """Open the release again if its tables were replaced meanwhile, by a takedown.
+
+        Returns:
+            Whether they were.
+        """
+        current = releases.release_by_number(self.tables, self.release.number)
+        if current.versions == self.release.versions:
+            return False
+        self._clear()
+        self.release = current
+        return True
 
     def log(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Log a query's vectors by modality, if there is a query log."""
@@ -128,5 +184,6 @@ class OpenRelease:
         """Forget the release and everything that was read from it."""
         self.__dict__.pop("release", None)
         self.__dict__.pop("banks", None)
-        self._galleries.clear()
+        self._datasets.clear()
+        self._others.clear()
         self._occurrence.clear()

@@ -1,57 +1,81 @@
-"""A lazy query with chained methods. It runs when a `to_*` method, `run` or `show` is called."""
+"""A query as an immutable value: what to search for, where, and what to return.
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+Every method returns a new query. A query can be compared, hashed, printed, written to JSON and read
+back (`store.search.query_json`). `store.search.execute` runs it on an open release;
+`store.search.search.Search` is a query together with the corpus that it searches.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from store.corrections.recipe import METHODS, recipe
-from store.errors import InputError, NotFoundError
-from store.search.corrected_search import WeightedInput, check_columns, search_corrected
-from store.search.opened import OpenRelease
-from store.search.rescoring import rescore_candidates
-from store.search.result import Hit, QueryContext, Result
-from store.tables import schema
-from store.tables.releases import Direction
+from store.errors import InputError
+from store.search.gather import gather
+from store.search.inputs import Inputs
+from store.search.query_json import COLUMNS, MAX_COLUMNS, QueryJson, parse, write
+from store.tables.schema import MODALITIES
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-COLUMNS = ["key", "caption"]
+LEVELS = (*MODALITIES, "any")
 MAX_ROWS = 10_000
-_SCORES = ["id", "modality", "_score", "_raw_score", "_bias", "rank"]
+MAX_SECONDS = 3600.0
+_MAX_CONDITION = 10_000  # characters
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query that has not run yet. Every method returns a new query; `to_*` and `show` run it.
+    """A query. `Corpus.search` and `from_json` make it.
 
     Attributes:
-        opened: the release to search.
-        inputs: what to encode, by modality. Empty where `vectors` are given.
-        vectors: vectors (d,) of any length, by modality.
-        weights: the weight of each input, by modality. They sum to one.
+        inputs: the inputs of each query of a batch. The positive weights of a query sum to one.
+        is_batch: whether lists of inputs were given.
         gallery: the modality to search, or "any".
-        correction: the method ("auto", "none" or a recipe's name) and its parameters.
+        method: of the correction: "auto", "none" or a recipe's name.
+        params: names and values of the method's parameters.
         condition: an SQL condition on the gallery's columns.
-        count: the largest number of rows to return.
         columns: the gallery's columns to return.
+        count: the largest number of rows to return for each query.
+        start: how many of the best rows to leave out.
+        floor: the lowest score to return.
+        seconds: how long the query may run.
+        number: of the release to search. None: the release that the corpus was opened at.
     """
 
-    opened: OpenRelease
-    inputs: Mapping[str, Any]
-    vectors: Mapping[str, Any]
-    weights: Mapping[str, float]
+    inputs: tuple[Inputs, ...]
+    is_batch: bool = False
     gallery: str = "image"
-    correction: tuple[str, dict[str, Any]] = ("auto", {})
+    method: str = "auto"
+    params: tuple[tuple[str, Any], ...] = ()
     condition: str | None = None
+    columns: tuple[str, ...] = COLUMNS
     count: int = 10
-    columns: tuple[str, ...] = tuple(COLUMNS)
+    start: int = 0
+    floor: float | None = None
+    seconds: float | None = None
+    number: int | None = None
 
-    def among(self, modality: str) -> "Query":
+    @classmethod
+    def of(
+        cls,
+        text: Any = None,
+        image: Any = None,
+        audio: Any = None,
+        *,
+        vectors: Mapping[str, Any] | None = None,
+        ids: Any = None,
+        weights: Sequence[float] | None = None,
+        negative: Mapping[str, Any] | None = None,
+    ) -> "Query":
+        """Make a query from the arguments of `Corpus.search`.
+
+        Raises:
+            InputError: there is no input, or an argument is wrong.
+        """
+        return cls(*gather(text, image, audio, vectors, ids, weights, negative))
+
+    def among(self, level: str) -> Self:
         """Search the gallery of one modality, or of all ("any") with one merged list of results.
 
         Scores of different galleries are not comparable. The merged list is ranked by
@@ -59,20 +83,14 @@ class Query:
         scores.
 
         Raises:
-            InputError: the modality does not exist, or the release has no gallery for it.
+            InputError: the modality does not exist. That the release has no gallery for it is
+                noticed when the query runs.
         """
-        allowed = (*schema.MODALITIES, "any")
-        if modality not in allowed:
-            raise InputError(f"among({modality!r}): allowed are {', '.join(allowed)}")
-        present = self.opened.release.modalities
-        if modality != "any" and modality not in present:
-            raise InputError(
-                f"among({modality!r}): release {self.opened.release.number} has no {modality}"
-                f" gallery, it has {', '.join(present)}"
-            )
-        return replace(self, gallery=modality)
+        if level not in LEVELS:
+            raise InputError(f"among({level!r}): allowed are {', '.join(LEVELS)}")
+        return replace(self, gallery=level)
 
-    def correct(self, method: str, **params: Any) -> "Query":
+    def correct(self, method: str, /, **params: Any) -> Self:
         """Choose how hubs are corrected.
 
         A method that is not compiled into the release rescores the best raw candidates. The
@@ -89,170 +107,164 @@ class Query:
         if method == "auto":
             if params:
                 raise InputError('correct("auto") takes no parameters: name a method')
-            return replace(self, correction=("auto", {}))
+            return replace(self, method="auto", params=())
         try:
-            method_recipe = recipe(method, params)
+            if not isinstance(method, str):
+                raise InputError("the name of a method is expected")
+            name = recipe(method, params).name
         except InputError as error:
             allowed = f"auto, {', '.join(METHODS)}, and compositions such as invgc_local+nnn"
-            raise InputError(f"correct({method!r}): {error}; allowed are {allowed}") from None
-        return replace(self, correction=(method_recipe.name, params))
+            raise InputError(
+                f"correct({str(method)[:80]!r}): {error}; allowed are {allowed}"
+            ) from None
+        return replace(self, method=name, params=tuple(sorted(params.items())))
 
-    def where(self, condition: str) -> "Query":
+    def where(self, condition: str) -> Self:
         """Search only rows that meet an SQL condition on the gallery's columns.
 
         Raises:
-            InputError: the condition is not a string, or empty.
+            InputError: the condition is not a string, is empty or too long.
         """
         if not isinstance(condition, str) or not condition.strip():
             raise InputError("where() takes an SQL condition, such as 'image_width >= 256'")
+        if len(condition) > _MAX_CONDITION:
+            raise InputError(f"where(): at most {_MAX_CONDITION:,} characters are allowed")
         return replace(self, condition=condition)
 
-    def limit(self, count: int) -> "Query":
+    def select(self, *columns: str) -> Self:
+        """Choose the gallery's columns to return after the scores, such as "thumbnail".
+
+        Raises:
+            InputError: a name is not a string, or there are too many.
+        """
+        if len(columns) > MAX_COLUMNS or not all(isinstance(c, str) for c in columns):
+            raise InputError(f"select() takes up to {MAX_COLUMNS} names of columns")
+        return replace(self, columns=columns)
+
+    def limit(self, count: int) -> Self:
         """Return at most `count` rows, from 1 to 10,000.
 
         Raises:
             InputError: `count` is not such a number.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_ROWS:
-            raise InputError(f"limit({count!r}): expected a whole number from 1 to {MAX_ROWS}")
-        return replace(self, count=count)
+        return replace(self, count=_whole("limit", count, 1, MAX_ROWS))
 
-    def select(self, *columns: str) -> "Query":
-        """Choose the gallery's columns to return after the scores, such as "thumbnail"."""
-        return replace(self, columns=columns)
-
-    def run(self) -> Result:
-        """Run the query.
+    def offset(self, count: int) -> Self:
+        """Leave out the best `count` rows, from 0 to 10,000.
 
         Raises:
-            InputError: the condition cannot be used, or a vector does not fit the space.
-            NotFoundError: a selected column does not exist, or there is no release.
-            EncoderError: an input cannot be encoded in the release's space.
+            InputError: `count` is not such a number.
         """
-        vectors = self._unit_vectors()
-        self.opened.log(vectors)
-        inputs = [WeightedInput(m, v, self.weights[m]) for m, v in vectors.items()]
-        searched = self.opened.release.modalities if self.gallery == "any" else [self.gallery]
-        results = [self._search(inputs, modality) for modality in searched]
-        rows = pa.concat_tables([r.rows for r in results], promote_options="permissive")
-        if len(results) > 1:
-            rows = rows.take(pc.sort_indices(rows, [("_calibrated", "descending")]))
-        rows = rows.slice(0, self.count)
-        rank = pa.array(np.arange(1, rows.num_rows + 1, dtype=np.int32))
-        rows = rows.append_column("rank", rank)
-        columns = [c for c in dict.fromkeys(self.columns) if c not in _SCORES]
-        notes = tuple(dict.fromkeys(note for r in results for note in r.notes))
-        context = QueryContext(self.opened, inputs, self.condition, rows["part_id"].to_pylist())
-        calibrated = ["_calibrated"] if len(results) > 1 else []
-        rows = rows.select([*_SCORES, *calibrated, *columns])
-        return Result(rows, all(r.complete for r in results), notes, context)
+        return replace(self, start=_whole("offset", count, 0, MAX_ROWS))
 
-    def _unit_vectors(self) -> dict[str, np.ndarray]:
-        if not self.vectors:
-            return self.opened.encode(self.inputs)
-        dim = self.opened.release.dim
-        units = {}
-        for modality, values in self.vectors.items():
-            vector = np.asarray(values, np.float32)
-            length = np.linalg.norm(vector)
-            if vector.shape != (dim,) or not np.isfinite(length) or length == 0:
-                raise InputError(
-                    f"the {modality} vector has shape {vector.shape} and length {length:g};"
-                    f" expected a finite, non-zero vector of shape ({dim},)"
-                )
-            units[modality] = vector / length
-        return units
+    def range(self, min_score: float) -> Self:
+        """Return only rows whose score is at least `min_score`.
 
-    def _search(self, inputs: list[WeightedInput], modality: str) -> "_GalleryResult":
-        """Search one gallery."""
-        release, table = self.opened.release, self.opened.gallery(modality)
-        columns = list(
-            dict.fromkeys(["id", "part_id", *(c for c in self.columns if c not in _SCORES)])
-        )
-        check_columns(table, columns)
-        directions = {
-            i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs
+        The score is the one that ranks the rows: `_score`, or `_calibrated` where the list has it.
+
+        Raises:
+            InputError: it is not a finite number.
+        """
+        return replace(self, floor=_number("range", min_score, -np.inf, np.inf))
+
+    def timeout(self, seconds: float) -> Self:
+        """Give up after so many seconds, up to an hour, with QueryTimeoutError.
+
+        Raises:
+            InputError: it is not a positive number.
+        """
+        return replace(self, seconds=_number("timeout", seconds, 0, MAX_SECONDS))
+
+    def release(self, number: int) -> Self:
+        """Search the release with this number, if it is still kept.
+
+        Raises:
+            InputError: it is not a positive whole number.
+        """
+        return replace(self, number=_whole("release", number, 1, 1 << 31))
+
+    def to_json(self) -> str:
+        """Write the query as JSON. Files of images and recordings are read and included.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        correct: Any = self.method
+        if self.params:
+            correct = {"method": self.method, "params": dict(self.params)}
+        options = {
+            "among": self.gallery,
+            "correct": correct,
+            "where": self.condition,
+            "select": list(self.columns),
+            "limit": self.count,
+            "offset": self.start,
+            "min_score": self.floor,
+            "timeout": self.seconds,
+            "release": self.number,
         }
-        method = self.correction[0]
-        notes: tuple[str, ...] = ()
-        if self._is_compiled(directions.values()):
-            compiled = {m: d for m, d in directions.items() if d and d.method != "none"}
-            active = {} if method == "none" else compiled
-            ranked = search_corrected(table, inputs, active, columns, self.condition, self.count)
-        else:
-            ranked = rescore_candidates(
-                self.opened.banks,
-                release,
-                table,
-                modality,
-                inputs,
-                self.correction,
-                columns,
-                self.condition,
-                self.count,
-            )
-            notes = (
-                f"{method} is not compiled into this release: the best {ranked.fetched} raw"
-                " candidates were rescored",
-            )
-        rows = ranked.rows
-        rows = rows.append_column("modality", pa.array([modality] * rows.num_rows, pa.string()))
-        scales = [(i.weight, d) for i in inputs if (d := directions[i.modality])]
-        zero = sum(weight * d.zero for weight, d in scales)
-        unit = sum(weight * d.unit for weight, d in scales) or 1.0
-        calibrated = pa.array((rows["_score"].to_numpy() - zero) / unit)
-        rows = rows.append_column("_calibrated", calibrated)
-        return _GalleryResult(rows, ranked.complete, notes)
+        return write(self.inputs, self.is_batch, options)
 
-    def _is_compiled(self, directions: Iterable[Direction | None]) -> bool:
-        """Whether the gallery's stored values give the requested correction for every input."""
-        method, params = self.correction
-        return method in ("auto", "none") or all(
-            d is not None
-            and d.method == method
-            and (not params or recipe(method, params).params == d.params)
-            for d in directions
-        )
+    @classmethod
+    def from_json(cls, data: str | bytes) -> "Query":
+        """Read a query that `to_json` wrote, or that another program wrote in the same form.
 
-    def to_arrow(self) -> pa.Table:
-        """Run the query and return its rows, best first.
-
-        Returns:
-            The columns id, modality, _score, _raw_score, _bias, rank, then the selected columns.
-            A search of "any" also has _calibrated.
-        """
-        return self.run().rows
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """Run the query and return the rows of `to_arrow` as a data frame.
+        The text may come from a stranger: sizes are bounded, and no file is read.
 
         Raises:
-            NotFoundError: pandas is not installed.
+            InputError: it is not such a query. The message names the first wrong field.
         """
-        try:
-            return self.to_arrow().to_pandas()
-        except ModuleNotFoundError:
-            raise NotFoundError(
-                "pandas is not installed: pip install 'isotrope[pandas]', or use to_arrow()"
-            ) from None
+        return cls.from_model(parse(data))
 
-    def to_list(self) -> list[dict[str, Any]]:
-        """Run the query and return the rows of `to_arrow` as dictionaries."""
-        return self.to_arrow().to_pylist()
+    @classmethod
+    def from_model(cls, model: QueryJson) -> "Query":
+        """Make the query that a parsed JSON text describes.
 
-    def __iter__(self) -> Iterator[Hit]:
-        """Run the query; iterate over its hits, each of which has `explain()`."""
-        return iter(self.run())
+        Raises:
+            InputError: a value is out of range.
+        """
+        query = Query(model.to_inputs(), model.queries is not None).among(model.among)
+        query = query.select(*model.select).limit(model.limit).offset(model.offset)
+        if isinstance(model.correct, str):
+            query = query.correct(model.correct)
+        else:
+            query = query.correct(model.correct.method, **model.correct.params)
+        query = query if model.where is None else query.where(model.where)
+        query = query if model.min_score is None else query.range(model.min_score)
+        query = query if model.timeout is None else query.timeout(model.timeout)
+        return query if model.release is None else query.release(model.release)
 
-    def show(self) -> None:
-        """Run the query and print the result as a table."""
-        self.run().show()
+    @property
+    def value(self) -> "Query":
+        """The query alone, without a corpus."""
+        return Query(**{field.name: getattr(self, field.name) for field in fields(Query)})
+
+    def __str__(self) -> str:
+        first = " + ".join(map(str, self.inputs[0])).replace("+ -", "- ")
+        more = f" and {len(self.inputs) - 1} more queries" if self.is_batch else ""
+        params = "".join(f", {name}={value}" for name, value in self.params)
+        words = [f"search({first}{more})", f"among({self.gallery})"]
+        words += [f"correct({self.method}{params})"] if self.method != "auto" else []
+        words += [f"where({self.condition})"] if self.condition else []
+        words += [f"select({', '.join(self.columns)})"] if self.columns != COLUMNS else []
+        options = ("count", "limit"), ("start", "offset"), ("floor", "range")
+        for name, word in (*options, ("seconds", "timeout"), ("number", "release")):
+            value = getattr(self, name)
+            if value is not None and (value or word == "range"):
+                words.append(f"{word}({value:g})")
+        return ".".join(words)
 
 
-@dataclass(frozen=True)
-class _GalleryResult:
-    """The rows of one gallery; see `Result`."""
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name}({value!r}): expected a whole number from {low} to {high}")
+    return value
 
-    rows: pa.Table
-    complete: bool
-    notes: tuple[str, ...]
+
+def _number(name: str, value: Any, above: float, most: float) -> float:
+    if isinstance(value, bool | str | bytes) or not isinstance(value, int | float | np.number):
+        raise InputError(f"{name}({value!r}): expected a number")
+    number = float(value)
+    if not np.isfinite(number) or not above < number <= most:
+        raise InputError(f"{name}({value!r}): expected a finite number above {above} up to {most}")
+    return number

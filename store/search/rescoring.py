@@ -6,7 +6,7 @@ the candidates are not scored, so the result is not proven to be the best.
 
 from typing import Any
 
-import lancedb
+import lance
 import numpy as np
 
 from store.arrow import as_matrix
@@ -31,7 +31,7 @@ _CANDIDATES_PER_ROW = 20
 def rescore_candidates(
     banks: Banks,
     release: Release,
-    table: lancedb.table.Table,
+    table: lance.LanceDataset,
     modality: str,
     inputs: list[WeightedInput],
     correction: tuple[str, dict[str, Any]],

@@ -1,40 +1,17 @@
 """The rows that a query returns."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from store.search.corrected_search import WeightedInput
-from store.search.explain import Explanation, explain
-from store.search.opened import OpenRelease
+from store.errors import InputError, NotFoundError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class QueryContext(NamedTuple):
-    """The query that a result answers, and the part ids of the result's rows."""
-
-    opened: OpenRelease
-    inputs: list[WeightedInput]
-    condition: str | None
-    part_ids: list[str]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One row of a result. Read its values by column name."""
-
-    row: dict[str, Any]
-    part_id: str
-    context: QueryContext
-
-    def __getitem__(self, column: str) -> Any:
-        return self.row[column]
-
-    def explain(self) -> Explanation:
-        """Explain the rank: raw score and raw rank, bias, k-occurrence, nearest neighbours."""
-        opened, inputs, condition, _ = self.context
-        return explain(opened, inputs, condition, self.row["modality"], self.part_id, self.row)
+    from store.search.explain import Explanation
 
 
 @dataclass(frozen=True)
@@ -42,20 +19,43 @@ class Result:
     """The rows of a query, best first.
 
     Attributes:
-        rows: as `Query.to_arrow` returns them.
+        rows: as `Search.to_arrow` returns them.
         complete: true if the rows are proven to be the best of the gallery.
         notes: remarks on how the rows were found.
-        context: the query.
+        explain_row: explains the row with a number. None: only a corpus that is opened by its path
+            can explain.
     """
 
     rows: pa.Table
     complete: bool
-    notes: tuple[str, ...]
-    context: QueryContext
+    notes: tuple[str, ...] = ()
+    explain_row: "Callable[[int], Explanation] | None" = field(default=None, repr=False)
 
-    def __iter__(self) -> Iterator[Hit]:
-        for part_id, row in zip(self.context.part_ids, self.rows.to_pylist(), strict=True):
-            yield Hit(row, part_id, self.context)
+    def __iter__(self) -> Iterator["Hit"]:
+        for number, row in enumerate(self.rows.to_pylist()):
+            yield Hit(row, number, self)
+
+    def explain(self, number: int) -> "Explanation":
+        """Explain the rank of a row: raw score and rank, bias, k-occurrence, nearest neighbours.
+
+        Args:
+            number: of the row, from 0.
+
+        Raises:
+            InputError: the corpus was not opened by its path.
+        """
+        if self.explain_row is None:
+            raise InputError("explain() needs the tables: open the corpus by its path")
+        return self.explain_row(number)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The rows as a data frame. Raises NotFoundError if pandas is not installed."""
+        try:
+            return self.rows.to_pandas()
+        except ModuleNotFoundError:
+            raise NotFoundError(
+                "pandas is not installed: pip install 'isotrope[pandas]', or use to_arrow()"
+            ) from None
 
     def show(self) -> None:
         """Print the rows as a table."""
@@ -74,6 +74,22 @@ class Result:
         console.print(table)
         for note in self.notes:
             console.print(escape(note), style="dim")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One row of a result. Read its values by column name."""
+
+    row: dict[str, Any]
+    number: int
+    result: Result
+
+    def __getitem__(self, column: str) -> Any:
+        return self.row[column]
+
+    def explain(self) -> "Explanation":
+        """Explain the rank. See `Result.explain`."""
+        return self.result.explain(self.number)
 
 
 def _cell(value: Any) -> str:

@@ -19,12 +19,13 @@ import lance
 from lance.optimize import Compaction
 
 from store.errors import BusyError
-from store.tables import damage, schema
+from store.tables import damage, schema, takedowns
 from store.tables.lance_tables import Tables
 from store.tables.staging import ROOT, STARTED, drop_hash
 
 OLDER_THAN = timedelta(hours=1)
 STAGING_OLDER_THAN = timedelta(days=7)
+LOCK = "maintenance"  # held for the whole of it
 _FRAGMENT_BYTES = 1 << 30
 _FRAGMENT_ROWS = 1 << 20
 _SCAN_BYTES = 16 << 20  # in a batch that compaction reads
@@ -61,6 +62,12 @@ def maintain(tables: Tables, older_than: timedelta = OLDER_THAN) -> Iterator[Mai
     Raises:
         DamagedTableError: a table cannot be read.
     """
+    takedowns.check_none_pending(tables)
+    with tables.lock(LOCK):
+        yield from _maintain(tables, older_than)
+
+
+def _maintain(tables: Tables, older_than: timedelta) -> Iterator[Maintained]:
     since = min([datetime.now(UTC) - older_than, *_starts_of_active_runs(tables)])
     for name in tables.names():
         before = tables.open(name)

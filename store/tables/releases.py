@@ -15,8 +15,9 @@ import pyarrow as pa
 from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
 from store.tables import schema
+from store.tables.banks import describe_banks
 from store.tables.lance_tables import Tables
-from store.tables.names import gallery_table
+from store.tables.names import bank_table, gallery_table
 
 TABLE = "releases"
 KEEP = 5
@@ -159,6 +160,31 @@ def publish(
     return release
 
 
+def follow_tags(tables: Tables) -> None:
+    """Correct the versions in the rows of kept releases after their tags were moved."""
+    kept = {each.number for each in kept_releases(tables)}
+    with tables.lock("publish-release"):
+        rows = []
+        for release in list_releases(tables):
+            if release.number in kept:
+                release = _with_tagged_versions(tables, release)
+            rows.append(_row(release))
+        table = pa.Table.from_pylist(rows, schema=schema.RELEASES)
+        tables.replace(TABLE, schema.RELEASES, table.to_batches(), None)
+
+
+def _with_tagged_versions(tables: Tables, release: Release) -> Release:
+    versions = {
+        name: int(tables.open(name, any_format=True).tags.get_version(release.tag))
+        for name in release.versions
+    }
+    banks = bank_table(release.space)
+    if banks in versions:
+        description = describe_banks(tables.open(banks, versions[banks], any_format=True))
+        release = replace(release, banks=description)
+    return replace(release, versions=versions)
+
+
 def list_releases(tables: Tables) -> list[Release]:
     """All releases, oldest first."""
     rows = tables.scan(TABLE, schema.RELEASES).sort_by("release").to_pylist()
@@ -214,6 +240,22 @@ def _untag(tables: Tables, release: Release) -> None:
         tags = tables.open(name).tags
         if release.tag in tags.list():
             tags.delete(release.tag)
+
+
+def describe(release: Release) -> dict[str, Any]:
+    """The release as JSON values, without the configuration of its space, which may name files."""
+    described = {**vars(release), "created_at": release.created_at.isoformat()}
+    described["directions"] = {name: dict(vars(d)) for name, d in release.directions.items()}
+    del described["space_config"]
+    return described
+
+
+def from_description(described: Mapping[str, Any]) -> Release:
+    """The release that `describe` described."""
+    directions = {n: Direction(**d) for n, d in described["directions"].items()}
+    created = datetime.fromisoformat(described["created_at"])
+    values = {**described, "created_at": created, "directions": directions, "space_config": {}}
+    return Release(**values)
 
 
 def _row(release: Release) -> dict[str, Any]:

@@ -37,6 +37,10 @@ SAMPLES = pa.schema(
 )
 PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
 
+
+# Columns that may be null and that tables of format 1 got later.
+_ADDED = {n for n in PAIR_TYPES if n.endswith("_mismatch")}
+
 # `scorers` lists the scorers that measured the row, as `name@version name@version`.
 SIGNALS = pa.schema(
     [
@@ -240,6 +244,14 @@ def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
             *(pa.field(n, t) for n, t in SIGNAL_TYPES.items()),
         ]
     )
+
+
+def key_text(columns: pa.Schema) -> str:
+    """A schema as it counts in run keys: without columns that were added later.
+
+    So a new column does not make corpora out of date. The setting that fills it is in the key.
+    """
+    return str(pa.schema([field for field in columns if field.name not in _ADDED]))
 
 
 def is_text(data_type: pa.DataType) -> bool:

@@ -188,4 +188,5 @@ PAIR_TYPES: dict[str, pa.DataType] = {
     "text_image_audio_volume": pa.float32(),
     "image_laion_aesthetic": pa.float32(),
     **{f"{m}_cluster": pa.int32() for m in MODALITIES},
+    **{f"{p}_mismatch": pa.float32() for p in _PAIRS},
 }

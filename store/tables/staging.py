@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from store import identity
 from store.errors import DamagedTableError
-from store.tables import schema, staged_units
+from store.tables import schema, staged_units, takedowns
 from store.tables.damage import CheckedDataset
 from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.outcomes import Counts, Entry, UnitOutcome
@@ -179,7 +179,9 @@ def begin(
         BusyError: another process is running this stage of this drop.
     """
     with tables.lock(f"run-{stage}-{drop_hash(drop)}"):
-        yield StageRun(tables.root, stage, drop, run_key, schema).open()
+        run = StageRun(tables.root, stage, drop, run_key, schema).open()
+        takedowns.check_none_pending(tables)  # after `open`: a takedown waits for open staging
+        yield run
 
 
 def publish(

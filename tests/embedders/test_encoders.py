@@ -16,7 +16,7 @@ from embedders.local.image import LocalImage
 from embedders.local.text import LocalText
 from embedders.media.image import load_rgb
 from embedders.registry import load_encoder
-from embedders.spaces import Space, encode_query, open_space
+from embedders.spaces import Space, encode_inputs, open_space
 from store.errors import EncoderError, InputError, RecordError
 from tests.helpers.encoders import Hashing
 from tests.helpers.rubbish import tone
@@ -196,26 +196,26 @@ def test_queries_take_paths_bytes_and_images(tmp_path):
     file = tmp_path / "clock.png"
     file.write_bytes(image_bytes(image))
     inputs = (file, image_bytes(image), image)
-    rows = [encode_query(LOCAL, {"image": raw})["image"] for raw in inputs]
+    rows = [encode_inputs(LOCAL, {"image": [raw]})["image"][0] for raw in inputs]
     assert rows[0].shape == (704,)
     np.testing.assert_allclose(rows[1:], [rows[0]] * 2, atol=1e-6)
-    both = encode_query(LOCAL, {"text": "a clock", "image": str(file)})
-    assert set(both) == {"text", "image"}
+    both = encode_inputs(LOCAL, {"text": ["a clock", "a cat"], "image": [str(file)]})
+    assert {m: rows.shape for m, rows in both.items()} == {"text": (2, 704), "image": (1, 704)}
 
 
 @pytest.mark.parametrize(
     ("inputs", "error", "message"),
     [
-        ({"video": b"RIFF"}, EncoderError, "no video encoder"),
-        ({"audio": b"RIFF"}, InputError, "cannot be used"),
-        ({"image": "absent.png"}, InputError, "no such file"),
-        ({"image": b"nothing"}, InputError, "cannot be used"),
-        ({"text": 3}, InputError, "takes a string"),
+        ({"video": [b"RIFF"]}, EncoderError, "no video encoder"),
+        ({"audio": [b"RIFF"]}, InputError, "cannot be used"),
+        ({"image": ["absent.png"]}, InputError, "no such file"),
+        ({"image": [b"nothing"]}, InputError, "cannot be used"),
+        ({"text": [3]}, InputError, "takes a string"),
     ],
 )
 def test_queries_that_cannot_be_encoded(inputs, error, message):
     with pytest.raises(error, match=message):
-        encode_query(LOCAL, inputs)
+        encode_inputs(LOCAL, inputs)
 
 
 @pytest.mark.parametrize(

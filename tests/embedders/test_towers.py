@@ -16,7 +16,7 @@ from embedders import registry
 from embedders.encoder import Encoder, unit_rows
 from embedders.encoders.clap import pool_windows, windows
 from embedders.registry import EncoderSpec, load_encoder, parse_spec
-from embedders.spaces import encode_query, open_space
+from embedders.spaces import encode_inputs, open_space
 from store.errors import EncoderError, RecordError
 from tests.helpers.encoders import Hashing
 from tests.helpers.towers import RATE, TINY, picture, save_clap, save_clip, tone
@@ -260,4 +260,4 @@ def test_a_tower_must_be_of_its_modality(clip_folder):
     with pytest.raises(EncoderError, match="is an encoder of text, not image"):
         wrong.fingerprint("image")
     space = open_space("clip", {"image": f"open_clip:local-dir:{clip_folder}"})
-    assert encode_query(space, {"image": picture(0)})["image"].shape == (16,)
+    assert encode_inputs(space, {"image": [picture(0)]})["image"].shape == (1, 16)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert names[:2] == ["init", "run"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "check", "demo", "dev", "drift", "evaluate", "export", "init", "maintain",
-        "policy", "report", "run", "search", "whatif", "why",
+        "mcp", "policy", "report", "run", "search", "serve", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
@@ -198,3 +199,17 @@ def test_the_error_names_an_unknown_key(tmp_path: Path) -> None:
     write_config(tmp_path, "sources:\n  a: {path: x}\ncolour: red\n")
     output = isotrope("run", "--corpus", tmp_path, fails=True)
     assert "corpus.yaml:3: colour: unknown key" in output
+
+
+def test_takedown(tmp_path: Path, squares: Workspace) -> None:
+    root = shutil.copytree(squares.root, tmp_path / "squares")
+    corpus, key = ["--corpus", root], ["--key", "blue-0127"]
+    assert "1 samples with 2 parts" in isotrope("takedown", *corpus, *key, "--dry-run")
+    refused = CliRunner().invoke(main, ["takedown", *map(str, corpus), *key], input="n\n")
+    assert refused.exit_code == 130
+    output = isotrope("takedown", *corpus, *key, "--yes", "--reason", "a request")
+    assert "reason: a request" in output
+    assert "next: isotrope run" in output
+    assert "no record has" in isotrope("takedown", *corpus, *key, "--yes", fails=True)
+    assert "no takedown was interrupted" in isotrope("takedown", *corpus, "--resume", fails=True)
+    assert "say what to take down" in isotrope("takedown", *corpus, fails=True)

@@ -360,3 +360,26 @@ def _free_port() -> int:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         return bound.getsockname()[1]
+
+
+def test_what_runs_logged_is_deleted_from_the_disk(untouched) -> None:
+    secret = "a red square that nobody may see"
+
+    @dg.asset
+    def secretive(context) -> None:
+        context.log.info(secret)
+        context.add_output_metadata({"seen": dg.MetadataValue.md(secret)})
+
+    with dagster_home.instance(untouched) as opened:
+        assert dg.materialize([secretive], instance=opened).success
+
+    def holding() -> list[str]:
+        home = untouched.root / ".dagster"
+        paths = (path for path in home.rglob("*") if path.is_file())
+        return [path.name for path in paths if secret.encode() in path.read_bytes()]
+
+    assert holding()
+    dagster_home.forget_runs(untouched)
+    assert holding() == []
+    with dagster_home.instance(untouched) as opened:
+        assert opened.get_runs() == []

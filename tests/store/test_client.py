@@ -137,7 +137,7 @@ def test_errors_say_what_is_allowed(corpus: isotrope.Corpus, tmp_path) -> None:
         (lambda: corpus.search(), "text="),
         (lambda: corpus.search(text="x", weights=[1, 2]), "one non-negative number"),
         (lambda: query.among("video"), "image, text, audio, any"),
-        (lambda: query.among("audio"), "has no audio gallery"),
+        (lambda: query.among("audio").run(), "has no audio gallery"),
         (lambda: query.correct("magic"), "auto, none"),
         (lambda: query.limit(0), "whole number"),
         (lambda: query.where("nonsense >").run(), "columns:"),
@@ -158,7 +158,7 @@ def test_errors_say_what_is_allowed(corpus: isotrope.Corpus, tmp_path) -> None:
 def test_before_any_release(tmp_path) -> None:
     write_config(tmp_path)
     with pytest.raises(errors.NotFoundError, match="isotrope run"):
-        isotrope.connect(tmp_path).search(text="x").among("image")
+        isotrope.connect(tmp_path).search(text="x").to_list()
     with pytest.raises(errors.NotFoundError, match="isotrope init"):
         isotrope.connect(tmp_path / "nowhere")
 

@@ -65,3 +65,11 @@ def test_defaults(tmp_path) -> None:
 def test_missing_file(tmp_path) -> None:
     with pytest.raises(NotFoundError, match="isotrope init"):
         load(tmp_path)
+
+
+def test_the_alternatives_of_a_field_are_one_error() -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse("sources: {a: {path: x}}\nsignals: {nsfw: 3}\n")
+    (line,) = str(raised.value).splitlines()
+    assert line.startswith("corpus.yaml:2: signals.nsfw: Input should be a valid boolean")
+    assert line.endswith(", or: Input should be a valid string (given: 3)")

@@ -4,7 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import lance
@@ -17,23 +16,15 @@ from store.errors import FormatError
 from store.tables import formats, migrations, releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.maintain import compact
-from store.workspace import Workspace
 from tests.helpers.migrations import MIGRATION
+from tests.helpers.served import DATA, stored_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "tests" / "data"
 ROWS = pa.schema([pa.field("drop", pa.string(), False), pa.field("id", pa.int64(), False)])
 
 
 def rows(drop: str, ids: list[int]) -> list[pa.RecordBatch]:
     return pa.table({"drop": [drop] * len(ids), "id": ids}, schema=ROWS).to_batches()
-
-
-def stored_corpus(folder: Path, format_: int) -> Workspace:
-    """A corpus that the last version of the code with this format made."""
-    with tarfile.open(DATA / f"corpus-format-{format_}.tar.gz") as tar:
-        tar.extractall(folder, filter="data")
-    return Workspace.open(folder)
 
 
 def test_every_format_has_a_stored_corpus() -> None:

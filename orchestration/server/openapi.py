@@ -1,0 +1,153 @@
+"""What the OpenAPI description says beyond the routes' signatures: bodies, answers, examples."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from store.search.explain import Explanation
+from store.search.query_json import QueryJson
+from store.search.wire import ARROW, JSON
+
+_REF = "#/components/schemas/{model}"
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+class Error(BaseModel):
+    """What was wrong: the class of the error in `isotrope.errors`, and its message."""
+
+    type: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: Error
+
+
+class SearchAnswer(BaseModel):
+    """The rows that a query finds, best first.
+
+    `complete` is true if they are proven to be the best. `notes` say how they were found. A row has
+    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. Bytes are
+    in base64.
+    """
+
+    release: int
+    complete: bool
+    notes: list[str]
+    rows: list[dict[str, Any]]
+
+
+def _errors(**descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """Answers by status, from keywords such as `s404`."""
+    shared = {
+        "s400": "The `Host` header or the body's form is not allowed.",
+        "s401": "The API key is missing or wrong.",
+        "s429": "The queue is full, or the key sends too much: wait `Retry-After` seconds.",
+    }
+    statuses = {**shared, **descriptions}
+    return {
+        int(name[1:]): {"model": ErrorAnswer, "description": text}
+        for name, text in sorted(statuses.items())
+    }
+
+
+_QUERY_ERRORS = _errors(
+    s404="A column, an id or a release that the query names does not exist.",
+    s413="The body is too large.",
+    s422="The query cannot be used; the message says why.",
+    s504="The request took too long.",
+)
+SEARCH_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The rows", "model": SearchAnswer, "content": {ARROW: _BINARY}},
+    **_QUERY_ERRORS,
+}
+EXPLAIN_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The explanation", "model": Explanation},
+    **_QUERY_ERRORS,
+}
+RELEASE_RESPONSES = _errors()
+ITEM_RESPONSES = _errors(
+    s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
+)
+MEDIA_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file", "content": {"*/*": _BINARY}},
+    **ITEM_RESPONSES,
+}
+READY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    503: {"description": "No release is open, or the server shuts down."}
+}
+
+_EXAMPLES = {
+    "text": {
+        "summary": "Images for a text",
+        "value": {"inputs": [{"text": "a striped cat"}], "among": "image", "limit": 10},
+    },
+    "filtered": {
+        "summary": "With a condition, over all galleries",
+        "value": {
+            "inputs": [{"text": "a striped cat"}],
+            "among": "any",
+            "where": "image_width >= 256",
+            "select": ["key", "caption", "part_id"],
+        },
+    },
+    "mixed": {
+        "summary": "A text and, less, a negative text",
+        "value": {"inputs": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.3}]},
+    },
+    "vectors": {
+        "summary": "Two vectors of the release's space, in one batch",
+        "value": {
+            "queries": [
+                [{"vector": [0.1, 0.2], "modality": "text"}],
+                [{"vector": [0.2, 0.1], "modality": "image"}],
+            ]
+        },
+    },
+}
+SEARCH_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": {"$ref": _REF.format(model="QueryJson")}, "examples": _EXAMPLES},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": (
+                        "`query` is a query as JSON, in which an input such as"
+                        ' {"image": "file:photo"} is the file of the field `photo`. Without inputs,'
+                        " the files of the fields `image` and `audio` are the inputs."
+                    ),
+                    "properties": {
+                        "query": {"type": "string"},
+                        "image": {"type": "string", "format": "binary"},
+                        "audio": {"type": "string", "format": "binary"},
+                    },
+                    "additionalProperties": {"type": "string", "format": "binary"},
+                }
+            },
+        },
+    }
+}
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI description of the application, with the schema of queries."""
+    if app.openapi_schema is None:
+        described = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+        )
+        query = QueryJson.model_json_schema(ref_template=_REF)
+        schemas = described.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(query.pop("$defs", {}))
+        schemas["QueryJson"] = query
+        app.openapi_schema = described
+    return app.openapi_schema

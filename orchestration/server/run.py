@@ -1,0 +1,101 @@
+"""Starts the server of a corpus with uvicorn."""
+
+import ipaddress
+import logging
+import math
+import sys
+from pathlib import Path
+
+import uvicorn
+
+import isotrope
+from orchestration.server import tracing
+from orchestration.server.app import make_app
+from orchestration.server.keys import KeyFile
+from orchestration.server.service import Service
+from orchestration.server.settings import settings_of
+from store.errors import InputError
+
+LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
+_BACKLOG = 256  # connections that the system holds before the server accepts them
+
+
+def serve(
+    folder: str,
+    host: str,
+    port: int,
+    *,
+    keys: Path | None = None,
+    space: str | None = None,
+    release: int | None = None,
+) -> None:
+    """Serve a corpus until SIGTERM or SIGINT. Running requests are answered before it ends.
+
+    Args:
+        folder: of the corpus, or the address of its tables.
+        host: the address to listen on.
+        port: the port to listen on. 0: any free port.
+        keys: the file of hashed keys, instead of the one that corpus.yaml names.
+        space: serve the newest release of this space.
+        release: serve the release with this number, and never another one.
+
+    Raises:
+        InputError: the address is not of the local machine, and there are no keys.
+        NotFoundError: there is no corpus or no release.
+    """
+    settings, default_keys = settings_of(folder)
+    key_file = KeyFile(keys or default_keys)
+    key_file.refresh()
+    local = is_loopback(host)
+    if not local and not key_file.keys:
+        raise InputError(
+            f"--host {host} can be reached from other machines, which needs an API key: `isotrope"
+            " serve --new-key NAME` makes one"
+        )
+    corpus = isotrope.open_corpus(folder, space, release)
+    service = Service(corpus, settings, key_file, keys_required=not local)
+    names = [*settings.hosts, *LOCAL_NAMES, host]
+    # Where every request needs a key, a page of another site has none, and any name is safe.
+    hosts = names if local or settings.hosts else ["*"]
+    _log_to_stderr()
+    uvicorn.Server(make_config(service, hosts, host, port)).run()
+
+
+def make_config(service: Service, hosts: list[str], host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves a service. Arguments are those of `make_app` and `serve`."""
+    app = make_app(service, hosts)
+    if tracing.is_wanted():
+        tracing.trace(app, service)
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=math.ceil(service.settings.shutdown_seconds),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _log_to_stderr() -> None:
+    """The access log as JSON lines, other messages with time and level."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    access = logging.getLogger("isotrope.access")
+    access.addHandler(lines)
+    access.setLevel(logging.INFO)
+    access.propagate = False
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )

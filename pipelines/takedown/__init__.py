@@ -1,0 +1,1 @@
+"""Takedown: removes content from every table, release, cache and page of a corpus."""

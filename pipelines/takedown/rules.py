@@ -1,0 +1,94 @@
+"""Which rows of which table a takedown removes or changes."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.takedown.gallery_rows import without_samples
+from pipelines.takedown.plan import Plan
+from store import identity
+from store.arrow import as_matrix
+from store.tables.lance_tables import Tables
+from store.tables.names import is_gallery
+from store.tables.purge import Rule, is_in, rows_of_all_versions
+from store.tables.takedowns import hidden_key
+
+_BY_SAMPLE = ("samples", "signals", "pairs", "decisions")
+_BY_PART = ("vectors", "features")
+_BY_NODE = ("compared", "near_pairs", "minhashes")
+_RECORD = ("drop", "source", "key")
+
+
+def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
+    """The rule for a table; None if nothing of a sample is in it."""
+    kind, samples, parts = name.partition("__")[0], plan.samples, plan.parts
+    if kind in _BY_SAMPLE:
+        return _with_values({"id": samples})
+    if kind in _BY_PART:
+        return _with_values({"part_id": parts})
+    if kind in _BY_NODE:
+        both = samples | parts
+        return _with_values({"node": both, "a": both, "b": both})
+    if kind == "duplicates":
+        return _with_values({"id": samples, "cluster": samples})
+    if kind == "banks":
+        return _with_values({"sample_id": samples, "part_id": parts})
+    if kind == "query_log":
+        return Rule(("vector",), lambda batch: _has_vector(batch, plan.vectors))
+    if kind == "ledger":
+        return Rule((*_RECORD, "id", "value", "error"), lambda b: _is_named(b, plan), _cleared)
+    if is_gallery(name):
+        edit = without_samples(tables, samples, parts)
+        return replace(_with_values({"sample_ids": samples, "part_id": parts}), edit=edit)
+    return None
+
+
+def vector_hashes(tables: Tables, plan: Plan) -> frozenset[str]:
+    """Hashes of all vectors of the parts that go, as `Plan.vectors` has them."""
+    return frozenset(
+        each
+        for name in tables.names()
+        if name.partition("__")[0] in _BY_PART
+        for batch in rows_of_all_versions(tables, name, ("part_id", "vector"))
+        for each in _hashes(batch.filter(is_in(batch, {"part_id": plan.parts})))
+    )
+
+
+def _with_values(values: dict[str, frozenset[str]]) -> Rule:
+    return Rule(tuple(values), lambda batch: is_in(batch, values))
+
+
+def _hashes(batch: pa.RecordBatch) -> list[str]:
+    return [identity.run_key(row.tobytes().hex()) for row in as_matrix(batch["vector"])]
+
+
+def _has_vector(batch: pa.RecordBatch, hashes: frozenset[str]) -> pa.Array:
+    return pa.array([each in hashes for each in _hashes(batch)], pa.bool_())
+
+
+def _is_named(batch: pa.RecordBatch, plan: Plan) -> pa.Array:
+    """Whether an entry of the ledger is of a record that goes, and was not cleared before."""
+    joined = pc.binary_join_element_wise(*(batch[c] for c in _RECORD), "\n")
+    names = pa.array(["\n".join(record) for record in sorted(plan.records)], pa.string())
+    is_named = pc.or_(
+        is_in(batch, {"id": plan.samples | plan.parts}), pc.is_in(joined, value_set=names)
+    )
+    is_cleared = pc.and_(pc.is_null(batch["value"]), pc.is_null(batch["error"]))
+    is_cleared = pc.and_(is_cleared, pc.starts_with(batch["key"], hidden_key("")))
+    return pc.and_(is_named, pc.invert(is_cleared))
+
+
+def _cleared(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Entries without key, value and error: these can hold content."""
+    names = [
+        row["id"] or identity.run_key(row["drop"], row["source"], row["key"])
+        for row in batch.select(["id", *_RECORD]).to_pylist()
+    ]
+    columns = {
+        "key": pa.array(map(hidden_key, names), pa.string()),
+        "value": pa.nulls(batch.num_rows, pa.string()),
+        "error": pa.nulls(batch.num_rows, pa.string()),
+    }
+    arrays = [columns.get(name, batch[name]) for name in batch.schema.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=batch.schema)
