@@ -143,9 +143,9 @@ def run_stages(
 
 
 def remove_drop(workspace: Any, drop: str) -> None:
-    from pipelines.drops import remove
+    from pipelines.removal import drops
 
-    remove.remove_drop(workspace, drop)
+    drops.remove_drop(workspace, drop)
 
 
 def cpu_seconds() -> float:
