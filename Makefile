@@ -24,6 +24,7 @@ test-slow: $(READY)
 bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
+	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
 
 # Trains what is committed in embedders/local/heads, and writes docs/local.md.
 heads: $(READY)

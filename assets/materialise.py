@@ -11,6 +11,7 @@ from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
+from store.tables import checksums
 from store.tables.stages import STAGES, Stage
 from store.tables.staging import stage_record
 from store.workspace import Workspace
@@ -73,6 +74,7 @@ def _materialise(
     is_needed = context.forced or stage.name in staleness.stale_stages(context)
     if is_needed:
         build(context)
+        _record_checksums(corpus, stage.name)
     done = stage_record(corpus.tables, stage.name, context.drop_name)
     if done is None:
         raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
@@ -85,6 +87,13 @@ def _materialise(
         metadata={**shown, "up_to_date": not is_needed, **summary(done)},
         data_version=dg.DataVersion(done["output"]),
     )
+
+
+def _record_checksums(corpus: Workspace, stage: str) -> None:
+    """Record checksums of the new files of a stage's tables; after a release, of all tables."""
+    for name in corpus.tables.names():
+        if stage == "release" or name.partition("__")[0] == stage:
+            checksums.record(corpus.tables, name)
 
 
 def _is_forced(run: dg.AssetExecutionContext, stage: str) -> bool:

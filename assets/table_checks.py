@@ -26,6 +26,7 @@ _RANGES = {
     "rank": (0, 1),
     "volume": (0, 1),
     "mismatch": (0, 1),
+    "repair": (0, 1),
 }
 
 

@@ -94,13 +94,40 @@ def duplicates(train: Pairs, test: Pairs, rng: np.random.Generator) -> Case:
     )  # fmt: skip
 
 
+def jittered(rows: np.ndarray, times: int, rng: np.random.Generator) -> np.ndarray:
+    copies = rows[rng.integers(0, len(rows), times)]
+    return unit(copies + 0.5 * unit(rng.normal(size=copies.shape)))
+
+
+def with_others(clusters: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The clusters of items, then a cluster of its own for each of the others."""
+    return np.concatenate([clusters, -1 - np.arange(len(others))])
+
+
 def distractors(train: Pairs, test: Pairs, rng: np.random.Generator) -> Case:
     """20 times more items that are right for no query: real rows, jittered."""
-    rows = train.gallery[rng.integers(0, len(train.gallery), 20 * len(test.gallery))]
-    others = unit(rows + 0.5 * unit(rng.normal(size=rows.shape)))
+    others = jittered(train.gallery, 20 * len(test.gallery), rng)
     return case(
         train, test, gallery=np.concatenate([test.gallery, others]),
-        gallery_clusters=np.concatenate([test.clusters, -1 - np.arange(len(others))]),
+        gallery_clusters=with_others(test.clusters, others),
+    )  # fmt: skip
+
+
+def known_distractors(train: Pairs, test: Pairs, rng: np.random.Generator) -> Case:
+    """The same, if the choice is made on a gallery that has them too, as it is in a release. They
+    are like one half of the bank, and the pairs are of the other half."""
+    like, pairs = train.halves(int(rng.integers(2**31)))
+    hidden = distractors(like, test, rng)
+    known = jittered(like.gallery, 20 * len(pairs.gallery), rng)
+    return case(train, test)._replace(
+        pairs={
+            "gallery": np.concatenate([train.gallery, known]),
+            "gallery_ids": with_others(train.clusters, known),
+            "queries": pairs.queries,
+            "relevant": [np.flatnonzero(train.clusters == c) for c in pairs.clusters],
+            "own_bank": True,
+        },
+        gallery=hidden.gallery, gallery_clusters=hidden.gallery_clusters,
     )  # fmt: skip
 
 
@@ -118,6 +145,7 @@ SETTINGS: dict[str, Setting] = {
     "random vectors as banks": random_bank,
     "banks and pairs lack the test's half of the space": lacking,
     "near copies of items in the gallery": duplicates,
-    "20 times more distractors": distractors,
+    "20 times more distractors, unknown to the choice": distractors,
+    "20 times more distractors": known_distractors,
     "10% wrong pairs": wrong_pairs,
 }

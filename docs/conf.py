@@ -74,6 +74,7 @@ docs/curation
 docs/duplicates
 docs/guarantees
 docs/local
+docs/server
 CONTRIBUTING
 CHANGELOG
 ```

@@ -56,12 +56,20 @@ def trace_record(tables: Tables, name: str) -> list[Event]:
     for row in tables.scan("decisions", schema.DECISIONS, where=of_samples).to_pylist():
         if (key := keys.get((row["drop"], row["id"]))) is not None:
             outcome = "kept" if row["keep"] else "rejected"
-            detail = "passes the policy" if row["keep"] else _reason(row)
+            detail = _kept_as(row) if row["keep"] else _reason(row)
             events.append(Event(row["drop"], key, "decisions", outcome, detail))
     for row in tables.scan("duplicates", schema.DUPLICATES, where=of_samples).to_pylist():
         if (key := keys.get((row["drop"], row["id"]))) is not None:
             events.append(Event(row["drop"], key, "duplicates", row["kind"], _role(row)))
     return events + _search_events(tables, samples)
+
+
+def _kept_as(row: dict) -> str:
+    """How a sample is kept: as it is, or with the caption of another one."""
+    if row["repair_text_id"] is None:
+        return "passes the policy"
+    caption = row["repair_text"]
+    return f"passes the policy with the caption of {row['repair_from']}: {caption!r}"
 
 
 def _role(row: dict) -> str:

@@ -4,8 +4,10 @@ import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.console import Console
 
 from orchestration.cli import tables
 from orchestration.cli.console import console
@@ -18,6 +20,13 @@ from store.workspace import Workspace
 @click.argument("text", required=False)
 @click.option("--image", type=click.Path(), help="An image file to search with.")
 @click.option("--audio", type=click.Path(), help="An audio file to search with.")
+@click.option(
+    "--vector",
+    "vectors",
+    multiple=True,
+    metavar="MODALITY=FILE",
+    help="A vector of the space to search with, a .npy file, such as text=query.npy.",
+)
 @click.option("--weights", help="The weights of text, image and audio, such as 0.7,0.3.")
 @click.option(
     "--among", default="image", show_default=True, help="What to find: image, text, audio or any."
@@ -39,6 +48,7 @@ def search(
     text: str | None,
     image: str | None,
     audio: str | None,
+    vectors: tuple[str, ...],
     weights: str | None,
     among: str,
     correct: str,
@@ -55,9 +65,10 @@ def search(
 
     numbers = _numbers(weights) if weights else None
     corpus = isotrope.connect(folder, space=space, release=release)
-    query = corpus.search(text, image, audio, weights=numbers)
+    query = corpus.search(text, image, audio, vectors=_vectors(vectors), weights=numbers)
     query = query.among(among).correct(correct).limit(limit)
-    result = (query.where(where) if where else query).run()
+    with Console(stderr=True).status("loading what encodes the query, and searching"):
+        result = (query.where(where) if where else query).run()
     explanations = [hit.explain() for hit in islice(result, explain)]
     if not as_json:
         result.show()
@@ -72,6 +83,22 @@ def search(
         "explained": [asdict(explanation) for explanation in explanations],
     }
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+
+
+def _vectors(options: tuple[str, ...]) -> dict[str, Any] | None:
+    """Vectors from files, by modality."""
+    import numpy as np
+
+    vectors = {}
+    for option in options:
+        modality, _, file = option.partition("=")
+        try:
+            vectors[modality] = np.load(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"--vector {option!r}: expected MODALITY=FILE with a .npy file: {error}"
+            ) from None
+    return vectors or None
 
 
 def _numbers(text: str) -> list[float]:

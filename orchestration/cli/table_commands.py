@@ -11,6 +11,7 @@ from rich.table import Table
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
+from store.errors import DamagedTableError
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,13 +80,20 @@ def maintain(folder: str, older_than: timedelta) -> None:
     for name, count in delete_unreferenced(workspace).items():
         console.print(f"{name}: deleted {count:,} vectors of parts that no sample has")
     tables = workspace.tables
+    damaged: list[str] = []
     result = Table("table", "fragments", "versions", "freed", "")
     for done in maintenance.maintain(tables, older_than):
         pairs = (f"{before:,} -> {after:,}" for before, after in (done.fragments, done.versions))
         result.add_row(escape(done.table), *pairs, f"{done.bytes_freed:,} bytes", done.note)
+        damaged += [f"{done.table}: {path}" for path in done.changed]
     console.print(result)
     for name in maintenance.remove_stale_staging(tables):
         console.print(f"deleted stale staging: {escape(name)}")
+    if damaged:
+        raise DamagedTableError(
+            f"bytes of these files have changed: {', '.join(damaged)}; run `isotrope check --deep`,"
+            " then `isotrope repair`"
+        )
 
 
 def _print(findings: list["Finding"]) -> None:

@@ -210,6 +210,8 @@ def print_comparison(comparison: "Comparison") -> None:
     """Print another policy beside the present one: samples kept, by rule, and by group."""
     table = _comparison_table("")
     table.add_row("kept", *_change(*comparison.kept))
+    if any(comparison.repaired):
+        table.add_row("of these with another caption", *_change(*comparison.repaired))
     for rule, counts in comparison.rejected.items():
         table.add_row(escape(f"rejected by {rule}"), *_change(*counts))
     console.print(table)

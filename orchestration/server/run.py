@@ -17,6 +17,7 @@ from orchestration.server.settings import settings_of
 from store.errors import InputError
 
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
+_MAX_HEADERS = 64 << 10  # bytes
 _BACKLOG = 256  # connections that the system holds before the server accepts them
 
 
@@ -74,6 +75,9 @@ def make_config(service: Service, hosts: list[str], host: str, port: int) -> uvi
         access_log=False,
         server_header=False,
         backlog=_BACKLOG,
+        http="h11",  # httptools reads headers of any size into memory
+        h11_max_incomplete_event_size=_MAX_HEADERS,
+        ws="none",
         timeout_graceful_shutdown=math.ceil(service.settings.shutdown_seconds),
     )
 

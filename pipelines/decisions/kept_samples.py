@@ -22,8 +22,9 @@ _PARTS = [f"{m}_id" for m in schema.MODALITIES]
 _COLUMNS = ["drop", "id", "key", *_PARTS]
 _KEPT = """
 CREATE TABLE kept AS
-SELECT row_number() OVER (ORDER BY "drop", key, id) AS number, *
-FROM samples SEMI JOIN decided USING ("drop", id)
+SELECT row_number() OVER (ORDER BY "drop", key, id) AS number,
+  samples.* REPLACE (coalesce(repair_text_id, text_id) AS text_id), repair_text
+FROM samples JOIN decided USING ("drop", id)
 """
 # Samples of the same parts, and only those: the others are clusters of their own.
 _LINKS = f"""
@@ -68,8 +69,9 @@ class KeptSamples:
     """The kept samples, one row each, in the table `kept` of a database.
 
     Its columns are `number` (the order by drop, key and id, which does not depend on arrival),
-    drop, id, key, image_id, text_id, audio_id, `row` (the row id in `samples`) and `cluster` (the
-    smallest sample id of the cluster).
+    drop, id, key, image_id, text_id, audio_id, `row` (the row id in `samples`), `repair_text` and
+    `cluster` (the smallest sample id of the cluster). If the policy repaired the caption, its new
+    text is `repair_text`, and `text_id` is that of the new text.
 
     Attributes:
         connection: to the database.
@@ -117,9 +119,12 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
     tables = workspace.tables
     columns = {c: c for c in _COLUMNS} | {"row": "_rowid"}
     samples = tables.open("samples").scanner(columns=columns, batch_size=ROWS)
-    decided = tables.open("decisions").scanner(
-        columns=["drop", "id"], filter="keep", batch_size=ROWS
-    )
+    decisions = tables.open("decisions")
+    stored = {
+        c: c if c in decisions.schema.names else "CAST(NULL AS STRING)"
+        for c in ("drop", "id", "repair_text_id", "repair_text")
+    }
+    decided = decisions.scanner(columns=stored, filter="keep", batch_size=ROWS)
     with database(folder) as connection:
         streams = {"samples": samples.to_reader(), "decided": decided.to_reader()}
         execute(connection, _KEPT, **streams)

@@ -6,7 +6,9 @@ seconds. The phases of a policy are described in `pipelines.policy.judge`.
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.policy import duplicate_index
 from pipelines.policy.judge import gather_evidence, judge
@@ -16,6 +18,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
 from store.tables import schema
+from store.tables.signals import REPAIR_TYPES
 from store.tables.staging import Counts, begin, publish
 
 STAGE = "decisions"
@@ -35,7 +38,8 @@ def decide(context: StageContext) -> Counts:
         digest = duplicate_index.tables_digest(
             tables
         )  # computed first, so that it is never newer than the index
-        evidence = gather_evidence(context.workspace, [policy], ["id"])
+        repairs = list(REPAIR_TYPES) if policy.repairs else []
+        evidence = gather_evidence(context.workspace, [policy], ["id", *repairs])
         duplicate_index.write_cache(tables, evidence.duplicates.index, digest)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())
@@ -63,5 +67,17 @@ def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.Rec
             pa.array(kept[start : start + _BATCH_ROWS]),
             *verdicts.reasons(start, start + batch.num_rows),
             pa.array([policy] * batch.num_rows, pa.string()),
+            *_repairs(batch, kept[start : start + _BATCH_ROWS]),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema.DECISIONS)
+
+
+def _repairs(samples: pa.Table, kept: np.ndarray) -> list[pa.Array]:
+    """The captions that replace those of kept samples; null where none does.
+
+    A sample that has a proposal and is kept passed the policy's rule for it.
+    """
+    if not set(REPAIR_TYPES) <= set(samples.column_names):
+        return [pa.nulls(len(kept), t) for t in REPAIR_TYPES.values()]
+    columns = (samples[n].combine_chunks().cast(t) for n, t in REPAIR_TYPES.items())
+    return [pc.if_else(pa.array(kept), column, None) for column in columns]

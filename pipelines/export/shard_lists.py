@@ -15,6 +15,7 @@ import pyarrow.feather as feather
 from pipelines.engine.duckdb_scratch import ROWS, database, execute
 from store import identity
 from store.tables.lance_tables import Tables
+from store.tables.signals import REPAIR_TYPES
 
 # A key that is a safe path in any archive: no dots, since the first dot ends a WebDataset key, and
 # no characters that would have to be escaped.
@@ -23,13 +24,13 @@ _MAX_KEY_LENGTH = 80
 
 _KEPT = """
 CREATE TABLE kept AS
-SELECT s.*, {signals} AS signals_row, {pairs} AS pairs_row
-FROM samples s SEMI JOIN decisions d ON d."drop" = s."drop" AND d.id = s.id {joins}
+SELECT s.*, d.* EXCLUDE ("drop", id), {signals} AS signals_row, {pairs} AS pairs_row
+FROM samples s JOIN decisions d ON d."drop" = s."drop" AND d.id = s.id {joins}
 """
 _JOIN = 'LEFT JOIN {0} ON {0}."drop" = s."drop" AND {0}.id = s.id'
 _REPEATED = "CREATE TABLE repeated AS SELECT key FROM kept GROUP BY key HAVING count(*) > 1"
 _SORTED = f"""
-SELECT "drop", id, key, row, bytes, signals_row, pairs_row,
+SELECT "drop", id, key, row, bytes, signals_row, pairs_row, {", ".join(REPAIR_TYPES)},
   length(key) > {_MAX_KEY_LENGTH} OR NOT regexp_full_match(key, '{_SAFE_KEY}')
   OR repeated.key IS NOT NULL AS needs_new_name
 FROM kept LEFT JOIN repeated USING (key) ORDER BY "drop", key, id
@@ -62,7 +63,7 @@ def write_shard_lists(
     kept = _kept_samples(tables, versions, folder)
     for number, shard in enumerate(_split(kept, max_samples, max_bytes)):
         named = shard.append_column("name", pa.array(_names(shard), pa.string()))
-        columns = ["row", "bytes", "signals_row", "pairs_row", "name"]
+        columns = ["row", "bytes", "signals_row", "pairs_row", *REPAIR_TYPES, "name"]
         feather.write_feather(named.select(columns), shard_list_path(folder, number))
         sizes.append(shard.num_rows)
     return sizes
@@ -78,9 +79,12 @@ def _kept_samples(tables: Tables, versions: dict[str, int], folder: Path) -> Ite
     sizes = ("image_bytes", "audio_bytes", "octet_length(text)", "octet_length(meta)")
     size = " + ".join(f"CAST(coalesce({size}, 0) AS BIGINT)" for size in sizes)
     columns = {"drop": "drop", "id": "id", "row": "_rowid"}
+    # Decisions that an older version of the code made have no captions to repair.
+    decided = tables.open("decisions", versions["decisions"]).schema.names
+    repairs = {n: n if n in decided else "CAST(NULL AS STRING)" for n in REPAIR_TYPES}
     queries = {
         "samples": (columns | {"key": "key", "bytes": size}, None),
-        "decisions": ({n: n for n in ("drop", "id")}, "keep"),
+        "decisions": ({"drop": "drop", "id": "id"} | repairs, "keep"),
     }
     measured = {kind: n for n in versions if (kind := n.partition("__")[0]) in ("signals", "pairs")}
     queries |= dict.fromkeys(measured.values(), (columns, None))

@@ -21,6 +21,7 @@ from store.tables.lance_tables import take_rows
 _ROWS, _BYTES = 256, 32 << 20
 _CAPTION_KEYS = ("caption", "text")  # in a sample's metadata, as `read_meta` takes them
 _TRANSLATIONS_KEY = "captions"
+REPAIR_KEY = "isotrope_repair"  # in a sample's metadata: its own caption, and whose it has now
 
 MEASURED = {"signals": schema.SIGNAL_TYPES, "pairs": schema.PAIR_TYPES}
 
@@ -84,6 +85,8 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     uri, version = job.tables["samples"]
     rows = take_rows(uri, version, samples["row"].to_pylist(), schema.SAMPLES.names)
     columns = {name: rows[name] for name in rows.schema.names}
+    if samples["repair_text_id"].null_count < samples.num_rows:
+        columns |= _repaired(rows, samples)
     if job.masked:
         columns["text"] = mask(columns["text"])
         metas = [None if m is None else _mask_meta(m) for m in columns["meta"].to_pylist()]
@@ -103,12 +106,30 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     return pa.table([columns[n] for n in job.schema.names], names=job.schema.names).cast(job.schema)
 
 
+def _repaired(rows: pa.Table, samples: pa.Table) -> dict[str, pa.Array]:
+    """Captions with those that the policy replaced, whose originals go into the metadata."""
+    metas = rows["meta"].to_pylist()
+    originals, origins = rows["text"].to_pylist(), samples["repair_from"].to_pylist()
+    for row, origin in enumerate(origins):
+        if origin is not None:
+            meta = json.loads(metas[row] or "{}")
+            meta[REPAIR_KEY] = {"text": originals[row], "from": origin}
+            metas[row] = strict_json.canonical_json(meta, "meta.json")
+    return {
+        "text_id": pc.coalesce(samples["repair_text_id"], rows["text_id"]),
+        "text": pc.coalesce(samples["repair_text"].cast(pa.large_string()), rows["text"]),
+        "meta": pa.array(metas, pa.large_string()),
+    }
+
+
 def _mask_meta(text: str) -> str:
     """A sample's metadata with the contacts in its captions masked."""
     meta = json.loads(text)
     for name in _CAPTION_KEYS:
         if isinstance(meta.get(name), str):
             meta[name] = _masked(meta[name])
+    if isinstance(repair := meta.get(REPAIR_KEY), dict) and isinstance(repair.get("text"), str):
+        repair["text"] = _masked(repair["text"])
     if isinstance(captions := meta.get(_TRANSLATIONS_KEY), dict):
         meta[_TRANSLATIONS_KEY] = {
             k: _masked(v) if isinstance(v, str) else v for k, v in captions.items()

@@ -25,7 +25,7 @@ class FittedDirection(NamedTuple):
         banks_version: the version of the table of banks.
         floor: (m,) float32, the bank queries' K-th best raw scores, by which k-occurrence is
             counted (`pipelines.gallery.k_occurrence`); None if there are no bank queries.
-        drops: a hash of the outputs of samples and signals of each drop.
+        drops: a hash of what the rows of each drop were made from, beside the fits.
     """
 
     direction: Direction

@@ -26,7 +26,7 @@ WITH grouped AS (
   FROM kept WHERE {m}_id IS NOT NULL GROUP BY {m}_id
 )
 SELECT part_id, number, kept.id, kept."drop", kept.cluster, kept.key, kept.row AS sample_row,
-  vectors.row AS vector_row, sample_ids, drops
+  kept.repair_text, vectors.row AS vector_row, sample_ids, drops
 FROM grouped JOIN kept USING (number) JOIN vectors USING (part_id)
 """
 _COMPARED = """
@@ -145,7 +145,8 @@ class GalleryParts:
             last: the last gallery; None if there is none.
             changed_clusters: clusters whose fitted values are no longer valid; None if no fitted
                 value is valid.
-            unchanged_drops: drops whose samples and signals are those of the last gallery.
+            unchanged_drops: drops whose samples, signals and repaired captions are those of the
+                last gallery.
         """
         m, samples = self.modality, self.samples
         stream = _LAST_SCHEMA.empty_table().to_reader()
@@ -178,9 +179,9 @@ class GalleryParts:
             only_changed: leave out the rows that would come out as they are in the last gallery.
 
         Yields:
-            Columns part_id, id, cluster, key, sample_ids, drops; row ids: sample_row, vector_row,
-            signal_row and last_row (null for a part that is new); and `same` (bool: the fitted
-            values of the last gallery are valid).
+            Columns part_id, id, cluster, key, sample_ids, drops, repair_text; row ids: sample_row,
+            vector_row, signal_row and last_row (null for a part that is new); and `same` (bool:
+            the fitted values of the last gallery are valid).
         """
         m, samples = self.modality, self.samples
         where = "NOT is_unchanged" if only_changed else "true"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from embedders.media.image import thumbnail
@@ -121,7 +122,8 @@ def _tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
     fitted = pa.concat_tables(blocks).take(pa.array(row_of_part))
     columns = {name: fitted[name] for name in fitted.schema.names}
     columns |= {name: parts[name] for name in parts.schema.names}
-    columns["caption"] = _take(inputs.samples, parts["sample_row"], ["text"])["text"]
+    captions = _take(inputs.samples, parts["sample_row"], ["text"])["text"]
+    columns["caption"] = pc.coalesce(parts["repair_text"].cast(captions.type), captions)
     columns |= dict.fromkeys(schema.SIGNAL_TYPES, pa.nulls(parts.num_rows))
     if inputs.signal_columns:
         signals = _take(inputs.signals, parts["signal_row"], inputs.signal_columns)

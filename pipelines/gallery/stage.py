@@ -66,7 +66,7 @@ def build_gallery(context: StageContext) -> Counts:
             m: GalleryParts(samples, vectors, m, fingerprint)
             for m, fingerprint in context.fingerprints.items()
         }
-        fitted = fit_directions(context, parts, _drop_outputs(tables))
+        fitted = fit_directions(context, parts, _drop_outputs(tables, samples))
 
         def write() -> None:
             last = read_fitted(tables, space.name)
@@ -140,8 +140,8 @@ def _inputs(tables: Tables, vectors: lance.LanceDataset, last: lance.LanceDatase
     return Inputs(of_samples, of_signals, present, of_vectors, of_last)
 
 
-def _drop_outputs(tables: Tables) -> dict[str, str]:
-    """A hash of the outputs of samples and signals of each drop."""
+def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
+    """A hash of the outputs of samples and signals, and of repaired captions, of each drop."""
     rows = tables.scan(
         "stages",
         schema.STAGES,
@@ -151,6 +151,12 @@ def _drop_outputs(tables: Tables) -> dict[str, str]:
     outputs: dict[str, dict[str, str]] = {}
     for row in rows.to_pylist():
         outputs.setdefault(row["drop"], {})[row["stage"]] = row["output"]
+    repairs = samples.table(
+        'SELECT "drop", sum(hash(id, repair_text)::HUGEINT)::VARCHAR AS digest FROM kept'
+        ' WHERE repair_text IS NOT NULL GROUP BY "drop"'
+    )
+    for row in repairs.to_pylist():
+        outputs.setdefault(row["drop"], {})["repairs"] = row["digest"]
     return {drop: identity.run_key(by_stage) for drop, by_stage in outputs.items()}
 
 

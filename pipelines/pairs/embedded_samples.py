@@ -72,6 +72,24 @@ class EmbeddedSamples:
             f" GROUP BY ALL ORDER BY {modality}_id LIMIT {limit}"
         )
 
+    def with_both(self, a: str, b: str, ids: pa.Array) -> pa.Table:
+        """Samples by id that have vectors in both modalities, each id once.
+
+        Returns:
+            A table (id, row, {a}_id, {a}_row, {b}_id, {b}_row), ordered by id.
+        """
+        wanted = pa.table({"id": ids})
+        self._connection.register("wanted", wanted)
+        columns = f"{a}_id, {a}_row, {b}_id, {b}_row"
+        try:
+            return self._query(
+                f"SELECT id, min(row) AS row, {columns} FROM joined SEMI JOIN wanted USING (id)"
+                f" WHERE {a}_row IS NOT NULL AND {b}_row IS NOT NULL GROUP BY id, {columns}"
+                " ORDER BY id"
+            )
+        finally:
+            self._connection.unregister("wanted")
+
     def tiles(self, rows: int) -> Iterator[pa.Table]:
         """All samples, ordered by drop and id, in tables of `rows` rows; the last may be smaller.
 

@@ -63,12 +63,15 @@ class ReferenceBank:
         vectors: float32 (m, d), the parts b of random samples that have vectors in both modalities.
         mixture: of mismatched and matching pairs; None until `fit` is called, or if there are too
             few pairs.
+        matching: vectors (k, d) of both parts of the bank's pairs that are probably no mismatches;
+            None as long as `mixture` is.
     """
 
     def __init__(self, drawn: pa.Table, a: str, b: str, table: VectorTable):
         vectors, valid = table.read(drawn[f"{b}_row"])
         self.vectors = vectors[valid]
         self.mixture: Mixture | None = None
+        self.matching: tuple[np.ndarray, np.ndarray] | None = None
         self._samples, self._names = drawn.filter(pa.array(valid)), (a, b)
         self._indexes = [(f"{m}_id", IdIndex(_ids(self._samples[f"{m}_id"]))) for m in (a, b)]
 
@@ -89,6 +92,9 @@ class ReferenceBank:
             corrected = self.compare(a_vectors, b_vectors[partners], others)["corrected"]
             of_random.append(corrected[is_other])
         self.mixture = fit_mixture(own, np.concatenate(of_random))
+        if self.mixture is not None:
+            matches = self.mixture.probability(own) <= 0.5
+            self.matching = a_vectors[matches], b_vectors[matches]
 
     def compare(self, a: np.ndarray, b: np.ndarray, tile: pa.Table) -> dict[str, np.ndarray]:
         """The signals of pairs, by their suffix: `cosine`, `corrected`, `rank`, and `mismatch` if a

@@ -74,7 +74,7 @@ def compare(
         block, hidden = slice(*span), slice(*np.searchsorted(mask_rows, span))
         scores = a[block] @ bank.T
         scores[mask_rows[hidden] - span[0], mask_columns[hidden]] = -np.inf
-        near[block] = _top_mean(scores, k)
+        near[block] = top_mean(scores, k)
         above = np.count_nonzero(scores > own[block, None] + _ROUNDING, axis=1)
         above_or_tied = np.count_nonzero(scores >= own[block, None] - _ROUNDING, axis=1)
         nearer[block] = (above + above_or_tied) / 2
@@ -117,7 +117,7 @@ def gram_volume(*parts: np.ndarray) -> np.ndarray:
     return np.sqrt(np.clip(np.linalg.det(gram), 0, 1)).astype(np.float32)
 
 
-def _top_mean(scores: np.ndarray, k: int) -> np.ndarray:
+def top_mean(scores: np.ndarray, k: int = K) -> np.ndarray:
     """Mean of the k largest values of each row, (n,). -inf is left out; 0 if all are -inf."""
     top = TopK(scores, min(k, scores.shape[1]))
     top.add(scores, 0)

@@ -17,6 +17,7 @@ from pipelines.engine.progress import show_progress
 from pipelines.pairs.embedded_samples import EmbeddedSamples, embedded_samples
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.measure import PairScorer, VectorTable
+from pipelines.pairs.proposals import with_proposals
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
@@ -55,13 +56,19 @@ def measure_pairs(context: StageContext) -> Counts:
             output = identity.run_key(samples.digest(), run_keys.pair_settings(context))
             unchanged = not context.forced and before is not None and before["output"] == output
             if not (unchanged and _count_rows(tables, name) == samples.count):
-                _stage(run, samples, PairScorer(samples, table, context.config.pairs, head))
+                scorer = PairScorer(samples, table, context.config.pairs, head)
+                _stage(run, samples, scorer)
+                rows = (
+                    partial(with_proposals, run, samples, scorer)
+                    if context.config.pairs.repair
+                    else partial(run.batches, rows=8192)
+                )
                 return publish(
                     tables,
                     run,
                     counts=Counts(input=samples.count, kept=run.counts().kept),
                     entries=run.entries(),
-                    write=lambda: tables.replace(name, schema.PAIRS, run.batches(rows=8192), None),
+                    write=lambda: tables.replace(name, schema.PAIRS, rows(), None),
                     output=lambda: output,
                     resumed=resumed,
                 )

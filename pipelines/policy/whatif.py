@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from pipelines.policy.judge import gather_evidence, judge
@@ -23,6 +26,7 @@ class Comparison:
     Attributes:
         total: all samples.
         kept: those that each policy keeps.
+        repaired: those of the kept ones that get another caption.
         rejected: those that each policy rejects, by rule.
         by: the column that names the groups.
         groups: all samples of each group, and those that each policy keeps. The key None is for
@@ -31,6 +35,7 @@ class Comparison:
 
     total: int
     kept: tuple[int, int]
+    repaired: tuple[int, int]
     rejected: dict[str, tuple[int, int]]
     by: str
     groups: dict[str | None, tuple[int, int, int]]
@@ -63,21 +68,28 @@ def compare_policies(
     evidence = gather_evidence(workspace, [current, changed], [by])
     group, names = group_rows(evidence.samples[by])
     counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
-    kept, rejected = [], []
+    kept, repaired, rejected = [], [], []
     for policy in (current, changed):
         verdicts = judge(evidence, policy)
         counts.append(verdicts.kept_by(group, len(names)))
         kept.append(int(counts[-1].sum()))
+        repaired.append(_count_repaired(evidence.samples, verdicts) if policy.repairs else 0)
         rejected.append(verdicts.counts())
     before, after = rejected
     by_group = zip(names, *(c.tolist() for c in counts), strict=True)
     return Comparison(
         len(group),
         (kept[0], kept[1]),
+        (repaired[0], repaired[1]),
         {rule: (before.get(rule, 0), after.get(rule, 0)) for rule in sorted({*before, *after})},
         by,
         {name: (n, first, second) for name, n, first, second in by_group if n},
     )
+
+
+def _count_repaired(samples: pa.Table, verdicts: Verdicts) -> int:
+    has_proposal = np.asarray(pc.is_valid(samples["text_repair"]))
+    return int((has_proposal & verdicts.kept).sum())
 
 
 def changed_policy(

@@ -114,7 +114,7 @@ def decisions(context: StageContext) -> str:
     """The run key of `decisions`."""
     return _key(
         "decisions",
-        str(schema.DECISIONS),
+        schema.key_text(schema.DECISIONS),
         _outputs(context, "signals"),
         _output(context, "duplicates"),
         policy_hash(context.config.policy),
@@ -196,7 +196,7 @@ def pair_settings(context: StageContext) -> str:
     if (path := pair_head(context.workspace)) is not None:
         head = [identity.file_digest(path).hex()]
     settings = context.config.pairs
-    unused = [] if settings.mismatch else ["mismatch"]
+    unused = [name for name in ("mismatch", "repair") if not getattr(settings, name)]
     return _key(
         "pairs",
         schema.key_text(schema.PAIRS),

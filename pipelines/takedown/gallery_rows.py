@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.takedown.repaired_captions import has_caption
 from store.tables import schema
 from store.tables.lance_tables import Tables, one_of
 
@@ -39,6 +40,9 @@ def without_samples(
                 row["drops"] = sorted({s["drop"] for s in described})
             if row["id"] in samples:
                 row |= _description(tables, row["sample_ids"][0], described)
+        edited = pa.RecordBatch.from_pylist(rows, schema=batch.schema)
+        for row, goes in zip(rows, has_caption(edited, parts).to_pylist(), strict=True):
+            row["caption"] = None if goes else row["caption"]
         return pa.RecordBatch.from_pylist(rows, schema=batch.schema)
 
     return edit

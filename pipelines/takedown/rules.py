@@ -1,12 +1,11 @@
 """Which rows of which table a takedown removes or changes."""
 
-from dataclasses import replace
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.takedown.gallery_rows import without_samples
 from pipelines.takedown.plan import Plan
+from pipelines.takedown.repaired_captions import has_caption, without_repairs
 from store import identity
 from store.arrow import as_matrix
 from store.tables.lance_tables import Tables
@@ -14,7 +13,8 @@ from store.tables.names import is_gallery
 from store.tables.purge import Rule, is_in, rows_of_all_versions
 from store.tables.takedowns import hidden_key
 
-_BY_SAMPLE = ("samples", "signals", "pairs", "decisions")
+_BY_SAMPLE = ("samples", "signals")
+_WITH_REPAIRS = ("pairs", "decisions")
 _BY_PART = ("vectors", "features")
 _BY_NODE = ("compared", "near_pairs", "minhashes")
 _RECORD = ("drop", "source", "key")
@@ -25,6 +25,8 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
     kind, samples, parts = name.partition("__")[0], plan.samples, plan.parts
     if kind in _BY_SAMPLE:
         return _with_values({"id": samples})
+    if kind in _WITH_REPAIRS:
+        return without_repairs(samples, parts)
     if kind in _BY_PART:
         return _with_values({"part_id": parts})
     if kind in _BY_NODE:
@@ -39,8 +41,12 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
     if kind == "ledger":
         return Rule((*_RECORD, "id", "value", "error"), lambda b: _is_named(b, plan), _cleared)
     if is_gallery(name):
-        edit = without_samples(tables, samples, parts)
-        return replace(_with_values({"sample_ids": samples, "part_id": parts}), edit=edit)
+        values = {"sample_ids": samples, "part_id": parts}
+        return Rule(
+            (*values, "caption"),
+            lambda batch: pc.or_(is_in(batch, values), has_caption(batch, parts)),
+            without_samples(tables, samples, parts),
+        )
     return None
 
 

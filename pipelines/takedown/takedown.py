@@ -19,7 +19,7 @@ from pipelines.takedown import records, rules
 from pipelines.takedown.plan import Plan, read_plan, write_plan
 from pipelines.takedown.receipt import Receipt, write_receipt
 from pipelines.takedown.selection import Selection, select
-from store.tables import maintain, purge, releases, staging, takedowns
+from store.tables import checksums, maintain, purge, releases, staging, takedowns
 from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 
@@ -77,6 +77,9 @@ def resume(workspace: Workspace, wait: float = WAIT_SECONDS) -> Receipt | None:
         for drop in plan.drops:
             records.count_again(tables, drop)
         freed = sum(purge.delete_old_versions(tables, name) for name in plan.removed)
+        for name in plan.removed:
+            checksums.record(tables, name)
+            checksums.forget_deleted(tables, name)
         _delete_pages(workspace)
         receipt = write_receipt(tables, plan, freed)
         tables.files.delete([takedowns.PLAN])

@@ -84,12 +84,15 @@ class CorpusConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _mismatch_is_measured(self) -> "CorpusConfig":
-        named = [name for name in self.policy.columns() if name.endswith("_mismatch")]
-        if named and not self.pairs.mismatch:
-            raise ValueError(
-                f"policy.{named[0]}: is measured only with `pairs: {{mismatch: true}}`; add it"
-            )
+    def _optional_pair_signals_are_measured(self) -> "CorpusConfig":
+        for name in self.policy.columns():
+            if name.endswith("_mismatch") and not self.pairs.mismatch:
+                needed = "{mismatch: true}"
+            elif name == "text_repair" and not self.pairs.repair:
+                needed = "{mismatch: true, repair: true}"
+            else:
+                continue
+            raise ValueError(f"policy.{name}: is measured only with `pairs: {needed}`; add it")
         return self
 
     @model_validator(mode="after")

@@ -77,6 +77,12 @@ class Policy(Section):
         """The rules by signal, in order."""
         return dict(self.model_extra or {})
 
+    @property
+    def repairs(self) -> bool:
+        """Whether captions are replaced: by `text_repair: {min: ...}`."""
+        rule = self.rules.get("text_repair")
+        return rule is not None and rule.min is not None
+
     def ordered(self) -> Iterator[tuple[str, Rule | Cap | Sample]]:
         """All steps with their names, in order. The name of a rule is its signal."""
         for name in self._order:

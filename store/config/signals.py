@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from store.config.section import PositiveInt, Section
 
@@ -92,9 +92,17 @@ class Pairs(Section):
             space that it was trained in (LAION's heads: in CLIP's). Relative paths start at the
             corpus's folder.
         mismatch: measure the probability that the parts of a pair do not belong together.
+        repair: propose captions for images whose own caption is probably mismatched.
     """
 
     bank: PositiveInt = 1024
     clusters: Annotated[int, Field(ge=0, le=65_536)] = 0
     image_laion_aesthetic: str | None = None
     mismatch: bool = False
+    repair: bool = False
+
+    @model_validator(mode="after")
+    def _repair_needs_mismatch(self) -> "Pairs":
+        if self.repair and not self.mismatch:
+            raise ValueError("repair: true needs mismatch: true, which finds what to repair")
+        return self

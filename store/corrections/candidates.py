@@ -10,7 +10,11 @@ from store.corrections.trial_samples import Samples
 LEAST_BANK_PAIRS = 50  # paired rows of the banks for a map that is learned from them
 
 CANDIDATES: tuple[Spec, ...] = (
-    *(name for name, method in METHODS.items() if name != "none" and not method.composes),
+    *(
+        name
+        for name, method in METHODS.items()
+        if name not in ("none", "average") and not method.composes
+    ),
     "centered",
     "invgc",
     "invgc_local",

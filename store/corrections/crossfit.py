@@ -16,11 +16,11 @@ import numpy as np
 
 from store.arrays import lookup
 from store.corrections.correction import Correction
-from store.corrections.evaluate import evaluate
+from store.corrections.evaluate import correct_and_count
 from store.corrections.fit import Spec, fit_many
 from store.corrections.trial_samples import Samples, group_queries
 from store.metrics.hubness import skewness
-from store.metrics.retrieval import Relevant
+from store.metrics.retrieval import Relevant, first_ranks, reciprocal_rank, relevant_ranks
 
 K = 10  # length of the result lists that k-occurrence is counted in
 HALVINGS = 3
@@ -43,6 +43,22 @@ class Trial:
     k_skewness: np.ndarray
     groups: np.ndarray
 
+    def join(self, other: "Trial") -> "Trial":
+        """Both trials, of the same rounds."""
+        return Trial(
+            np.concatenate([self.reciprocal_ranks, other.reciprocal_ranks]),
+            np.concatenate([self.recalled, other.recalled]),
+            np.concatenate([self.k_skewness, other.k_skewness]),
+            self.groups,
+        )
+
+    def first(self, candidates: int) -> "Trial":
+        """The results of the first candidates."""
+        keep = slice(candidates)
+        return Trial(
+            self.reciprocal_ranks[keep], self.recalled[keep], self.k_skewness[keep], self.groups
+        )
+
 
 class Round(NamedTuple):
     """One fit: the judged queries, and bool arrays of the bank rows and gallery rows that stay."""
@@ -53,34 +69,55 @@ class Round(NamedTuple):
     gallery: np.ndarray
 
 
-def cross_fit(specs: Sequence[Spec], samples: Samples, rng: np.random.Generator) -> Trial:
+def cross_fit(specs: Sequence[Spec], samples: Samples, rounds: Sequence[Round]) -> Trial:
     """Fit every candidate on the banks of each round, and measure it on the round's queries."""
     groups = group_queries(samples.relevant, samples.gallery_ids)
     total = np.zeros((2, len(specs), len(groups)))
     judged = np.zeros(len(groups))
-    skews: list[list[float]] = []
-    for one in _rounds(samples, groups, rng):
+    skews = np.zeros(len(specs))
+    for one in rounds:
         items = np.flatnonzero(one.gallery)
         relevant = _of_queries(samples.relevant, one.queries, items)
         exclude = None
         if samples.exclude is not None:
             exclude = lookup(items, samples.exclude[one.queries])
-        skews.append([])
-        for i, correction in enumerate(_fit(specs, samples, one)):
-            result = evaluate(
-                correction, samples.queries[one.queries], relevant, k=K, exclude=exclude
-            )
-            ranks = result.reciprocal_ranks
-            total[:, i, one.queries] += ranks, ranks == 1
-            skews[-1].append(skewness(result.counts))
+        fitted = _fit(specs, samples, one)
+        queries = samples.queries[one.queries]
+        for i, (ranks, skew) in enumerate(_measure(fitted, queries, relevant, exclude)):
+            total[:, i, one.queries] += reciprocal_rank(ranks), ranks == 1
+            skews[i] += skew / len(rounds)
         judged[one.queries] += 1
     index = np.flatnonzero(judged)
     reciprocal_ranks, recalled = total[:, :, index] / judged[index]
-    return Trial(reciprocal_ranks, recalled, np.mean(skews, axis=0), groups[index])
+    return Trial(reciprocal_ranks, recalled, skews, groups[index])
 
 
-def _rounds(samples: Samples, groups: np.ndarray, rng: np.random.Generator) -> Iterator[Round]:
+def _measure(
+    fitted: Sequence[Correction],
+    queries: np.ndarray,
+    relevant: Relevant,
+    exclude: np.ndarray | None,
+) -> Iterator[tuple[np.ndarray, float]]:
+    """The first ranks (m,) and the k-skewness of each correction, as `evaluate` measures them.
+
+    Corrections that rank by the same vectors share the product with the queries.
+    """
+    last, product = None, np.empty((0, 0), np.float32)
+    for correction in fitted:
+        if correction.vectors is not last:
+            last, product = correction.vectors, queries @ correction.vectors.T
+            if exclude is not None:
+                rows = np.flatnonzero(exclude >= 0)
+                product[rows, exclude[rows]] = -np.inf
+        scores = product.copy()
+        k = min(K, scores.shape[1])
+        counts = correct_and_count(scores, correction.bias, correction.flag, k)
+        yield first_ranks(relevant_ranks(scores, relevant), relevant), skewness(counts)
+
+
+def draw_rounds(samples: Samples, rng: np.random.Generator) -> Iterator[Round]:
     """One round if at least half of the pairs are apart from the banks, else random halvings."""
+    groups = group_queries(samples.relevant, samples.gallery_ids)
     everything = [np.ones(len(b), bool) for b in (samples.query_bank, samples.gallery_bank)]
     in_banks = _in_banks(samples, everything)
     shared = np.zeros(len(groups), bool)

@@ -82,12 +82,7 @@ def evaluate(
         if excluded is not None:
             with_exclusion = np.flatnonzero(excluded[start:stop] >= 0)
             scores[with_exclusion, excluded[start:stop][with_exclusion]] = -np.inf
-        subtract_bias(scores, bias, flag)
-        np.round(scores, TIE_DECIMALS, out=scores)
-        top = np.argpartition(scores, items - k, axis=1)[:, items - k :]
-        if excluded is not None:
-            top = np.where(top == excluded[start:stop, None], -1, top)
-        counts += k_occurrence(top, items)
+        counts += correct_and_count(scores, bias, flag, k)
         block = right.part(start, stop)
         ranks.append(relevant_ranks(scores, block))
         matching.append(scores[block.query, block.rows])
@@ -146,6 +141,28 @@ def check_exclude(exclude: Any, relevant: Relevant, items: int) -> np.ndarray:
             " and has it as a relevant row; remove it from one of them"
         )
     return rows
+
+
+def correct_and_count(
+    scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None, k: int
+) -> np.ndarray:
+    """Turn raw scores into corrected and rounded ones in place; count who is among the best.
+
+    Args:
+        scores: (m, n), changed in place; -inf for an excluded item.
+        bias: (n,).
+        flag: (n,) bool, or None; see `subtract_bias`.
+        k: length of the result lists, at most n.
+
+    Returns:
+        (n,) the k-occurrence of each item.
+    """
+    subtract_bias(scores, bias, flag)
+    np.round(scores, TIE_DECIMALS, out=scores)
+    first = scores.shape[1] - k
+    top = np.argpartition(scores, first, axis=1)[:, first:]
+    is_excluded = np.take_along_axis(scores, top, axis=1) == -np.inf
+    return k_occurrence(np.where(is_excluded, -1, top), scores.shape[1])
 
 
 def subtract_bias(scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from store.corrections.kernels.arrays import Array
 from store.corrections.kernels.bank_scan import Needs, ScanResult
@@ -40,6 +40,13 @@ class Compiled(NamedTuple):
 
     vectors: Array | None = None
     bias: Array | None = None
+
+
+class Allowed(Protocol):
+    """Allowed values of a parameter."""
+
+    def check(self, method: str, name: str, value: Any) -> Any:
+        """`value` in its usual form. Raises InputError if it is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,8 @@ class Method:
         query_needs: the statistics of the query bank that it needs, from its parameters.
         gallery_needs: the statistics of the gallery bank that it needs, from its parameters.
         state: `state(params, banks)` computes arrays once from the banks.
+        state_params: names of the parameters that `state` depends on. Settings that are equal in
+            them share one state.
         move_queries: `move_queries(params, state, queries)` returns the bank queries that a second
             method is fitted on; see `MovedQueries`.
         dynamic: True if it corrects only the queries whose raw top item is flagged as a hub. The
@@ -122,10 +131,11 @@ class Method:
     name: str
     compile: Callable[[Params, Mapping[str, Array], Array, BankStatistics], Compiled]
     defaults: Params = field(default_factory=dict)
-    ranges: Mapping[str, Range] = field(default_factory=dict)
+    ranges: Mapping[str, Allowed] = field(default_factory=dict)
     query_needs: Callable[[Params], Needs] = no_needs
     gallery_needs: Callable[[Params], Needs] = no_needs
     state: Callable[[Params, FitBanks], dict[str, Array]] = no_state
+    state_params: tuple[str, ...] = ()
     move_queries: Callable[[Params, Mapping[str, Array], Array], MovedQueries] = keep_queries
     dynamic: bool = False
     moves: bool = False

@@ -65,12 +65,13 @@ class Prepared:
             [(r.first, r.first_params) for r in self.recipes]
             + [(r.second, r.second_params) for r in unmoved],
         )
+        self._states: dict[Any, dict[str, Array]] = {}
         self.groups = [self._group(indices) for indices in by_key.values()]
 
     def _group(self, indices: list[int]) -> Group:
         recipes = [self.recipes[i] for i in indices]
         mover = recipes[0]
-        state = mover.first.state(mover.first_params, self.banks)
+        state = self._state_of(mover)
         scanner, moved = self.raw_scanner, MovedQueries(self.banks.query)
         if mover.first.name != NONE.name and any(r.second.name != NONE.name for r in recipes):
             moved = mover.first.move_queries(mover.first_params, state, self.banks.query)
@@ -84,16 +85,23 @@ class Prepared:
         ]
         return Group(mover, state, scanner, moved, members)
 
+    def _state_of(self, mover: Recipe) -> dict[str, Array]:
+        """The state of the first method, computed once for settings that share it."""
+        method, params = mover.first, mover.first_params
+        key = method.name, *(params[name] for name in method.state_params)
+        if key not in self._states:
+            self._states[key] = method.state(params, self.banks)
+        return self._states[key]
+
     def _moved_banks(self, mover: Recipe, state: dict[str, Array], queries: Array) -> FitBanks:
         """Moved bank queries, and the gallery bank moved in the same way as gallery rows."""
         items, ids = self.banks.gallery, self.banks.gallery_ids
+        scanner = BankScanner(self.banks, [(mover.first, mover.first_params)])
         moved = empty_like(items, tuple(items.shape), "float32")
 
         def work(span: Span) -> None:
             rows = slice(*span)
-            statistics = self.raw_scanner.statistics(
-                items[rows], None if ids is None else ids[rows]
-            )
+            statistics = scanner.statistics(items[rows], None if ids is None else ids[rows])
             compiled = mover.first.compile(mover.first_params, state, items[rows], statistics)
             moved[rows] = compiled.vectors
 
@@ -125,7 +133,7 @@ class Prepared:
         row_ids = as_ids(ids, rows.shape[0], "gallery_ids")
         rows = unit_rows(rows, "gallery")
         computed_like = rows if self.banks.query is None else self.banks.query
-        out = [_allocate(rows, r) for r in self.recipes]
+        out = _allocate(rows, self.recipes)
 
         def work(span: Span) -> None:
             span_rows = slice(*span)
@@ -151,13 +159,16 @@ class Prepared:
             rows = block if moved is None else moved
             shared = group.scanner is self.raw_scanner
             statistics = raw if shared else group.scanner.statistics(rows, ids)
+            sharing = [i for i, _ in group.members if not self.recipes[i].second.moves]
+            if sharing:
+                yield sharing[0], moved, None, None
             for index, state in group.members:
                 r = self.recipes[index]
-                compiled = r.second.compile(r.second_params, state, rows, statistics)
-                vectors = moved if compiled.vectors is None else compiled.vectors
-                bias = own_bias
-                if compiled.bias is not None:
-                    bias = group.moved.fold(vectors, compiled.bias)
+                vectors, bias = r.second.compile(r.second_params, state, rows, statistics)
+                if bias is None:
+                    bias = own_bias
+                else:
+                    bias = group.moved.fold(moved if vectors is None else vectors, bias)
                 flag = None
                 if r.second.dynamic:
                     assert statistics.query is not None
@@ -165,11 +176,20 @@ class Prepared:
                 yield index, vectors, bias, flag
 
 
-def _allocate(rows: Array, r: Recipe) -> Applied:
-    """Arrays for the values of all rows; `rows` itself if the recipe moves nothing."""
+def _allocate(rows: Array, recipes: Sequence[Recipe]) -> list[Applied]:
+    """Arrays for the values of all rows under each recipe. The vectors are `rows` if the recipe
+    moves nothing; recipes of a group share them, unless the second method moves them too."""
     n = rows.shape[0]
-    return Applied(
-        empty_like(rows, tuple(rows.shape), "float32") if r.moves else rows,
-        full_like(rows, (n,), 0.0, "float32"),
-        full_like(rows, (n,), False, "bool") if r.dynamic else None,
-    )
+    shared: dict[Any, Array] = {}
+    out = []
+    for r in recipes:
+        vectors = rows
+        if r.second.moves:
+            vectors = empty_like(rows, tuple(rows.shape), "float32")
+        elif r.moves:
+            if r.key not in shared:
+                shared[r.key] = empty_like(rows, tuple(rows.shape), "float32")
+            vectors = shared[r.key]
+        flag = full_like(rows, (n,), False, "bool") if r.dynamic else None
+        out.append(Applied(vectors, full_like(rows, (n,), 0.0, "float32"), flag))
+    return out

@@ -1,12 +1,13 @@
 """The table of all correction methods, and compositions of two of them, such as invgc_local+nnn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from store.corrections.kernels.arrays import Array
 from store.corrections.method import BankStatistics, Compiled, Method, Params, keep_queries
 from store.corrections.methods import (
+    average,
     canonical,
     centered,
     csls,
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
         sinkhorn.METHOD,
         centered.METHOD,
         canonical.METHOD,
+        average.METHOD,
     )
 }
 JOIN = "__"  # invgc_local__k is the parameter k of invgc_local
@@ -100,6 +102,18 @@ class Recipe:
         return {*self.first.banks, *self.second.banks}
 
     @property
+    def can_average(self) -> bool:
+        """Whether its bias can be a member of an average."""
+        return self.second.name in average.MEMBERS
+
+    @property
+    def title(self) -> str:
+        """The name, and what is averaged if anything is."""
+        if self.second is not average.METHOD:
+            return self.name
+        return f"{self.name}, of {average.describe(self.second_params)},"
+
+    @property
     def key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
         """Equal for recipes that move vectors in the same way."""
         return self.first.name, tuple(sorted(self.first_params.items()))
@@ -150,6 +164,16 @@ def recipe(name: str, params: Params | None = None) -> Recipe:
         first.resolve(first_params),
         second,
         second.resolve(second_params),
+    )
+
+
+def average_of(recipes: Sequence[Recipe]) -> Recipe:
+    """The recipe of the mean of biases. The recipes move vectors alike and `can_average`."""
+    first, method = recipes[0], average.METHOD
+    name = method.name if first.first is NONE else f"{first.first.name}+{method.name}"
+    members = [[r.second.name, r.second_params] for r in recipes]
+    return Recipe(
+        name, first.first, first.first_params, method, method.resolve({"members": members})
     )
 
 

@@ -1,37 +1,36 @@
 """Choose a correction on held-out pairs. This is the setting `auto` of a direction.
 
 Each candidate (a method with its parameters) is measured by its mean reciprocal rank on pairs that
-the banks have not seen (`store.corrections.crossfit`). The default is NNN at half strength, which
-helps in nearly every space and harms in nearly none. Another candidate is chosen if it is better
-than the default with 90% certainty, raw scores if they are better than the choice with the same
-certainty. Banks of another origin than the pairs' queries (`own_bank` is False), and banks of few
+the banks have not seen (`store.corrections.crossfit`), and `store.corrections.decision` chooses
+among them. The default is NNN at half strength, which helps in nearly every space and harms in
+nearly none. Banks of another origin than the pairs' queries (`own_bank` is False), and banks of few
 rows, get no such credit: there raw is the default, and the gain must be shown.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from store.corrections.candidates import CANDIDATES, candidate_recipes, usable
 from store.corrections.correction import Correction
-from store.corrections.crossfit import Trial, assign_folds, cross_fit
+from store.corrections.crossfit import cross_fit, draw_rounds
+from store.corrections.decision import Outcome, decide, lower_end
 from store.corrections.evaluate import check_exclude
 from store.corrections.fit import Spec, fit
 from store.corrections.kernels.arrays import Array, as_matrix
 from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.method import Params
-from store.corrections.recipe import Recipe, recipe
+from store.corrections.recipe import recipe
 from store.corrections.trial_samples import infer_ids, sample_pairs
 from store.errors import InputError
 from store.metrics.intervals import Interval, bootstrap_many, paired_bootstrap
 from store.metrics.retrieval import Relevant
 
-FOLDS = 10
 LEAST_PAIRS = 20  # for a trial
 LEAST_OWN_ROWS = 50  # rows of a query bank that a default is trusted on
-CERTAIN = 1.28  # standard errors: the normal quantile of 90%
 DEFAULT = ("nnn", {"alpha": 0.5, "k": 16})
 
 
@@ -44,7 +43,7 @@ class Choice:
         params: all of its parameters.
         gain: gain in reciprocal rank over raw of the choosing procedure, with its 95% interval.
             None if there were too few pairs for a trial.
-        table: one row per candidate; see `select`.
+        table: one row per candidate, then the average if one was chosen; see `select`.
         reason: the reason in words.
     """
 
@@ -110,8 +109,9 @@ def select(
         seed: seed of all random draws.
 
     Returns:
-        The fitted correction and the reason for it. The rows of `table` have the keys method,
-        params, mrr, r@1, k_skewness and gain (mean, low and high over raw, at 95%).
+        The fitted correction and the reason for it; often it is an average of several candidates.
+        The rows of `table` have the keys method, params, mrr, r@1, k_skewness and gain (mean, low
+        and high over raw, at 95%).
 
     Raises:
         InputError: as `fit` does, and if `relevant` or `exclude` does not fit queries and gallery.
@@ -189,33 +189,23 @@ def choose_method(
     wanted = recipe(*DEFAULT).spec
     default = specs.index(wanted) if trusted and wanted in specs else 0
     pairs = int((right.count > 0).sum())
-    trial = cross_fit(specs, samples, rng) if pairs >= LEAST_PAIRS else None
-    if trial is None or trial.groups.size < LEAST_PAIRS:
+    rounds = list(draw_rounds(samples, rng)) if pairs >= LEAST_PAIRS else []
+    measure = partial(cross_fit, samples=samples, rounds=rounds)
+    trial = measure(specs)
+    if trial.groups.size < LEAST_PAIRS:
         least = f"(at least {LEAST_PAIRS})"
         reason = (
             f"{candidates[default].name}, because {pairs} pairs are too few to choose on {least}"
         )
         return Choice(*specs[default], None, [], reason)
-    return _decide(candidates, trial, default, trusted, rng, seed)
+    return _choice(decide(candidates, trial, default, measure, rng), trusted, seed)
 
 
-def _decide(
-    candidates: list[Recipe],
-    trial: Trial,
-    default: int,
-    trusted: bool,
-    rng: np.random.Generator,
-    seed: int,
-) -> Choice:
-    """The candidate that `best_candidate` takes on all pairs, and the gain of choosing so."""
-    table = _table(candidates, trial, seed)
+def _choice(outcome: Outcome, trusted: bool, seed: int) -> Choice:
+    """What was decided, or raw if the gain on held-out pairs speaks against it, with the reason."""
+    best, trial, held_out = outcome.best, outcome.trial, outcome.held_out
+    table = _table(outcome, seed)
     raw = trial.reciprocal_ranks[0]
-    best = candidates[best_candidate(trial, default, np.ones(raw.size, bool))]
-    held_out = np.empty(raw.size)  # reciprocal ranks of what the other nine folds choose
-    fold = assign_folds(trial.groups, FOLDS, rng)
-    for f in range(FOLDS):
-        chosen = best_candidate(trial, default, fold != f)
-        held_out[fold == f] = trial.reciprocal_ranks[chosen, fold == f]
     gain = paired_bootstrap(held_out, raw, groups=trial.groups, seed=seed)
     figures = (
         f"{gain.mean:+.4f} in mean reciprocal rank on held-out pairs, "
@@ -225,37 +215,15 @@ def _decide(
         reason = "raw, because no correction was better on the pairs"
     elif gain.high < 0:
         reason = f"raw, because correcting makes the ranking worse: {figures}"
-    elif not trusted and _score(held_out - raw, trial.groups) <= 0:
+    elif not trusted and lower_end(held_out - raw, trial.groups) <= 0:
         reason = f"raw, because the gain is not certain: {figures}"
     else:
-        return Choice(best.name, best.params, gain, table, f"{best.name} gains {figures}")
+        return Choice(*best.spec, gain, table, f"{best.title} gains {figures}")
     return Choice("none", {}, gain, table, reason)
 
 
-def best_candidate(trial: Trial, default: int, used: np.ndarray) -> int:
-    """The index of the best candidate.
-
-    Args:
-        trial: the results of all candidates; the first is raw.
-        default: index of the candidate that is taken unless another one is certainly better.
-        used: (m,) bool, the queries that may be used.
-    """
-    ranks, groups = trial.reciprocal_ranks[:, used], trial.groups[used]
-    scores = [_score(candidate - ranks[default], groups) for candidate in ranks]
-    best = int(np.argmax(scores)) if max(scores) > 0 else default
-    # Zero means that every query has the same rank, so there is nothing to correct.
-    return 0 if _score(ranks[0] - ranks[best], groups) >= 0 else best
-
-
-def _score(differences: np.ndarray, groups: np.ndarray) -> float:
-    """The lower end of the mean difference: above zero, the first is certainly better."""
-    _, group = np.unique(groups, return_inverse=True)
-    mean = differences.mean()
-    deviations = np.bincount(group, differences - mean)
-    return float(mean - CERTAIN * np.sqrt((deviations**2).sum()) / differences.size)
-
-
-def _table(candidates: list[Recipe], trial: Trial, seed: int) -> list[dict[str, Any]]:
+def _table(outcome: Outcome, seed: int) -> list[dict[str, Any]]:
+    trial = outcome.trial
     raw = trial.reciprocal_ranks[0]
     changes = {str(i): ranks - raw for i, ranks in enumerate(trial.reciprocal_ranks)}
     gains = bootstrap_many(changes, groups=trial.groups, seed=seed)
@@ -269,7 +237,7 @@ def _table(candidates: list[Recipe], trial: Trial, seed: int) -> list[dict[str, 
             "gain": gain,
         }
         for r, ranks, recalled, skew, gain in zip(
-            candidates,
+            outcome.tried,
             trial.reciprocal_ranks,
             trial.recalled,
             trial.k_skewness,

@@ -7,14 +7,15 @@ from pathlib import Path
 import lance
 
 from store.errors import IsotropeError
-from store.tables import releases
+from store.tables import checksums, releases
 from store.tables.damage import damaged, detected
 from store.tables.lance_tables import Tables
 from store.tables.names import has_unique_parts, is_gallery
 
 _READ_ROWS = 1024
-_RESTORE = (
-    "put the files back from a backup, or go back to an earlier version of the table with Lance"
+REPAIR = (
+    "`isotrope repair` goes back to the newest sound version of the table; or put the files back"
+    " from a backup"
 )
 REMAKE = "`isotrope check --mark-stale`, then `isotrope run`, which makes the stage again"
 # A run embeds only parts that have no vector.
@@ -66,11 +67,19 @@ def check_files(tables: Tables, deep: bool = False) -> Iterator[Finding]:
                 for version in dataset.versions():
                     _check_sizes(tables.open(name, version["version"], any_format=True))
         except IsotropeError as error:
-            yield Finding("files", name, problem=str(error), remedy=_RESTORE)
+            yield Finding("files", name, problem=str(error), remedy=REPAIR)
             continue
         yield Finding("files", name)
+        if deep:
+            yield _check_checksums(tables, name)
         if has_unique_parts(name):
             yield _check_unique(dataset, name)
+
+
+def _check_checksums(tables: Tables, name: str) -> Finding:
+    changed = checksums.changed_files(tables, name)
+    problem = f"bytes of {len(changed)} files have changed: {', '.join(changed[:3])}"
+    return Finding("checksums", name, *((None, problem, REPAIR) if changed else ()))
 
 
 def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
@@ -84,7 +93,7 @@ def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
     try:
         kept = releases.kept_releases(tables)
     except IsotropeError as error:
-        yield Finding("tags", releases.TABLE, problem=str(error), remedy=_RESTORE)
+        yield Finding("tags", releases.TABLE, problem=str(error), remedy=REPAIR)
         return
     for release in kept:
         for name, version in release.versions.items():
@@ -135,7 +144,7 @@ def _check_unique(dataset: lance.LanceDataset, name: str) -> Finding:
     try:
         parts = dataset.to_table(columns=["part_id"])["part_id"]
     except (IsotropeError, ValueError) as error:
-        return Finding("unique parts", name, problem=str(error), remedy=_RESTORE)
+        return Finding("unique parts", name, problem=str(error), remedy=REPAIR)
     repeated = len(parts) - len(parts.unique())
     if not repeated:
         return Finding("unique parts", name)

@@ -80,6 +80,16 @@ class Files:
         with _typed(path):
             return bytes(obstore.get(self._store, self._key(path)).bytes())
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Stream the content of a file.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        with _typed(path):
+            for chunk in obstore.get(self._store, self._key(path)).stream():
+                yield bytes(chunk)
+
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         """The content of a file of an object store and its ETag, for `replace`.
 
@@ -180,8 +190,8 @@ class Files:
         Raises:
             NotFoundError: there is no such file.
         """
-        with _typed(path), Path(local).open("wb") as file:
-            for chunk in obstore.get(self._store, self._key(path)).stream():
+        with Path(local).open("wb") as file:
+            for chunk in self.chunks(path):
                 file.write(chunk)
 
     def upload(self, local: str | Path, path: str) -> None:

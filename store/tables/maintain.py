@@ -19,7 +19,7 @@ import lance
 from lance.optimize import Compaction
 
 from store.errors import BusyError
-from store.tables import damage, schema, takedowns
+from store.tables import checksums, damage, schema, takedowns
 from store.tables.lance_tables import Tables
 from store.tables.staging import ROOT, STARTED, drop_hash
 
@@ -29,6 +29,7 @@ LOCK = "maintenance"  # held for the whole of it
 _FRAGMENT_BYTES = 1 << 30
 _FRAGMENT_ROWS = 1 << 20
 _SCAN_BYTES = 16 << 20  # in a batch that compaction reads
+_CHECKED_FILES = 16  # of a table, by their checksums
 _CLEANUP_SECONDS = 600.0
 
 
@@ -41,6 +42,7 @@ class Maintained:
         fragments: before and after.
         versions: before and after.
         bytes_freed: by the deletion of old versions.
+        changed: files whose bytes differ from their checksums, of a sample of its files.
         note: why something was not done. Empty if all was done.
     """
 
@@ -48,6 +50,7 @@ class Maintained:
     fragments: tuple[int, int]
     versions: tuple[int, int]
     bytes_freed: int
+    changed: tuple[str, ...] = ()
     note: str = ""
 
 
@@ -74,12 +77,15 @@ def _maintain(tables: Tables, older_than: timedelta) -> Iterator[Maintained]:
         fragments, versions = len(before.get_fragments()), len(before.versions())
         note = "" if compact(tables, name) else "other writers changed it during compaction"
         freed = _delete_old_versions(tables, name, since)
+        checksums.record(tables, name)
+        checksums.forget_deleted(tables, name)
         after = tables.open(name)
         yield Maintained(
             name,
             (fragments, len(after.get_fragments())),
             (versions, len(after.versions())),
             freed,
+            tuple(checksums.changed_files(tables, name, most=_CHECKED_FILES)),
             note,
         )
 
@@ -97,6 +103,7 @@ def compact(tables: Tables, name: str) -> bool:
     options = _options(dataset)
     with damage.detected(dataset.uri, dataset.version):
         plan = Compaction.plan(dataset, options)
+        _check_bytes(tables, name, dataset, plan)
         rewrites = [task.execute(dataset) for task in plan.tasks]
     if not rewrites:
         return True
@@ -108,6 +115,18 @@ def compact(tables: Tables, name: str) -> bool:
                 raise
             return False
     return True
+
+
+def _check_bytes(tables: Tables, name: str, dataset: lance.LanceDataset, plan: Any) -> None:
+    """Compare the files that would be compacted with their checksums: new files get new ones."""
+    paths = {
+        f"data/{file.path}"
+        for task in plan.tasks
+        for fragment in task.fragments
+        for file in fragment.files
+    }
+    if changed := checksums.changed_files(tables, name, paths):
+        raise damage.damaged(dataset.uri, dataset.version, f"bytes of {changed[0]} have changed")
 
 
 def remove_stale_staging(tables: Tables) -> list[str]:

@@ -5,7 +5,7 @@ opened. Cleanup does not delete tagged versions. Only the last releases keep the
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -171,6 +171,16 @@ def follow_tags(tables: Tables) -> None:
             rows.append(_row(release))
         table = pa.Table.from_pylist(rows, schema=schema.RELEASES)
         tables.replace(TABLE, schema.RELEASES, table.to_batches(), None)
+
+
+def forget(tables: Tables, numbers: Collection[int]) -> None:
+    """Delete the rows and the tags of releases whose tables are damaged."""
+    with tables.lock("publish-release"):
+        for release in list_releases(tables):
+            if release.number in numbers:
+                _untag(tables, release)
+        where = f"release IN ({', '.join(map(str, numbers))})" if numbers else "false"
+        tables.replace(TABLE, schema.RELEASES, [], where)
 
 
 def _with_tagged_versions(tables: Tables, release: Release) -> Release:

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from store.tables.signals import FINGERPRINT_TYPES, MODALITIES, PAIR_TYPES, SIGNAL_TYPES
+from store.tables.signals import (
+    FINGERPRINT_TYPES,
+    MODALITIES,
+    PAIR_TYPES,
+    REPAIR_TYPES,
+    SIGNAL_TYPES,
+)
 
 
 def _text(name: str) -> pa.Field:
@@ -35,11 +41,17 @@ SAMPLES = pa.schema(
         pa.field("meta", pa.large_string()),
     ]
 )
-PAIRS = pa.schema([_text("drop"), _text("id"), *(pa.field(n, t) for n, t in PAIR_TYPES.items())])
+PAIRS = pa.schema(
+    [
+        _text("drop"),
+        _text("id"),
+        *(pa.field(n, t) for n, t in (PAIR_TYPES | REPAIR_TYPES).items()),
+    ]
+)
 
 
 # Columns that may be null and that tables of format 1 got later.
-_ADDED = {n for n in PAIR_TYPES if n.endswith("_mismatch")}
+_ADDED = {n for n in PAIR_TYPES if n.endswith(("_mismatch", "_repair"))} | set(REPAIR_TYPES)
 
 # `scorers` lists the scorers that measured the row, as `name@version name@version`.
 SIGNALS = pa.schema(
@@ -111,6 +123,7 @@ DECISIONS = pa.schema(
         pa.field("value", pa.string()),
         pa.field("threshold", pa.string()),
         _text("policy"),
+        *(pa.field(n, t) for n, t in REPAIR_TYPES.items()),
     ]
 )
 RELEASES = pa.schema(

@@ -189,4 +189,13 @@ PAIR_TYPES: dict[str, pa.DataType] = {
     "image_laion_aesthetic": pa.float32(),
     **{f"{m}_cluster": pa.int32() for m in MODALITIES},
     **{f"{p}_mismatch": pa.float32() for p in _PAIRS},
+    "text_repair": pa.float32(),
+}
+# The caption that the stage `pairs` proposes in place of one that does not belong to its image: the
+# id of the text, the text, and the sample that has it. `decisions` has the same columns, filled if
+# the policy accepts the proposal.
+REPAIR_TYPES: dict[str, pa.DataType] = {
+    "repair_text_id": pa.string(),
+    "repair_text": pa.large_string(),
+    "repair_from": pa.string(),
 }

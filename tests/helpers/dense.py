@@ -136,6 +136,22 @@ def canonical(g, B, H, *, mix, ridge, query_ids, gallery_ids, row_id=None):
     return moved, B.mean(0) @ moved
 
 
+def average(g, B, H, *, members, query_ids=None, gallery_ids=None, row_id=None):
+    biases = []
+    for name, params in members:
+        if name == "sinkhorn":
+            ids = {"query_ids": query_ids, "gallery_ids": gallery_ids, "row_id": row_id}
+            biases.append(sinkhorn(g, B, H, **params, **ids)[1])
+            continue
+        if name == "dual_inverted_softmax":
+            params = {**params, "size": len(B), "gallery_size": len(H)}
+        banks = (B, H)
+        if query_ids is not None:
+            banks = (unmasked(B, query_ids, row_id), unmasked(H, gallery_ids, row_id))
+        biases.append(globals()[name](g, *banks, **params)[1])
+    return g, np.mean(biases)
+
+
 def composed(move, second, g, B, H):
     """A mover that centres queries, then another method: in terms of the centred query q',
 

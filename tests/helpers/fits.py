@@ -17,12 +17,21 @@ PARAMS = {
     "sinkhorn": {"beta": 15.0},
     "centered": {},
     "canonical": {"mix": 0.4, "ridge": 0.5},
+    "average": {
+        "members": [
+            ["nnn", {"alpha": 0.5, "k": 4}],
+            ["nnn", {"alpha": 1.0, "k": 2}],
+            ["dual_inverted_softmax", {"beta_query": 20.0, "beta_gallery": 5.0}],
+            ["sinkhorn", {"beta": 15.0}],
+        ]
+    },
 }
-OF_PAIRS = ("sinkhorn", "canonical")  # methods that look at pairs of the banks
+OF_PAIRS = ("sinkhorn", "canonical", "average")  # methods that look at pairs of the banks
 COMPOSITIONS = [
     "invgc_local+nnn", "invgc+inverted_softmax", "invgc_local+local_scaling",
     "invgc_local+dynamic_dual_inverted_softmax", "invgc_local+sinkhorn", "centered+nnn",
     "centered+sinkhorn", "centered+local_scaling", "canonical+nnn", "canonical+sinkhorn",
+    "canonical+average",
 ]  # fmt: skip
 ALL_METHODS = [*METHODS, *COMPOSITIONS]
 

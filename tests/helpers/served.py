@@ -3,7 +3,7 @@
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -64,9 +64,10 @@ def served(
         assert not thread.is_alive()
 
 
-def publish_again(tables: Tables) -> Release:
-    """Publish the newest release once more, with the next number."""
+def publish_again(tables: Tables, more: Mapping[str, int] | None = None) -> Release:
+    """Publish the newest release once more, with the next number, and versions of more tables."""
     latest = releases.latest_release(tables)
     values = dict(vars(latest))
     del values["number"], values["created_at"]
+    values["versions"] = {**values["versions"], **(more or {})}
     return releases.publish(tables, **values)

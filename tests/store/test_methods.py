@@ -1,11 +1,14 @@
 """The formula of every method: agreement with its dense reference, masks and compositions."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.corrections import fit
+from store.corrections.recipe import average_of, recipe
 from store.errors import InputError
 from tests.helpers import dense
 from tests.helpers.fits import OF_PAIRS, PARAMS, arrays, paired_arrays, reference
@@ -77,7 +80,9 @@ def test_a_composition_fits_the_bias_on_moved_vectors():
     assert fit("invgc_local+nnn", **data, **c.params).params == c.params
 
 
-@pytest.mark.parametrize("second", ["nnn", "sinkhorn", "local_scaling", "inverted_softmax"])
+@pytest.mark.parametrize(
+    "second", ["nnn", "sinkhorn", "local_scaling", "inverted_softmax", "average"]
+)
 @pytest.mark.parametrize("mover", ["centered", "canonical"])
 @settings(max_examples=5)
 @given(seed=st.integers(0, 10**6))
@@ -147,3 +152,38 @@ def test_a_row_with_all_bank_rows_masked_gets_the_mean_of_the_gallery_bank():
         {"alpha": 0.75, "k": 4},
     )  # fmt: skip
     np.testing.assert_allclose(c.bias[0], bias.mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("mover", ["none", "invgc_local", "canonical"])
+def test_an_average_is_the_mean_of_the_biases_of_its_members(mover):
+    data = paired_arrays(17)
+    members = [
+        ["nnn", {}],
+        ["sinkhorn", {}],
+        ["inverted_softmax", {}],
+        ["dual_inverted_softmax", {}],
+    ]
+    prefix = "" if mover == "none" else f"{mover}+"
+    single = [fit(prefix + name, **data, **params) for name, params in members]
+    c = fit(f"{prefix}average", **data, members=members)
+    np.testing.assert_array_equal(c.vectors, single[0].vectors)
+    np.testing.assert_allclose(c.bias, np.mean([s.bias for s in single], axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "members",
+    ["nnn", [], ["nnn"], [["local_scaling", {}]], [["nnn", {"k": 0}]], [["average", {}]], None, 3],
+)
+def test_members_that_cannot_be_averaged_are_reported(members):
+    with pytest.raises(InputError, match=r"members of average|k of nnn"):
+        fit("average", **arrays(), members=members)
+
+
+def test_an_average_of_recipes_survives_json():
+    """A release stores method and parameters as JSON."""
+    few = [recipe("canonical+nnn", {"k": 4}), recipe("canonical+sinkhorn")]
+    best = average_of(few)
+    stored = json.loads(json.dumps(best.spec))
+    assert recipe(*stored) == best
+    assert best.name == "canonical+average"
+    assert best.title == "canonical+average, of nnn (alpha 0.75, k 4) and sinkhorn (beta 20),"

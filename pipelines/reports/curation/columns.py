@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from store.tables import schema
 from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.names import pairs_table
+from store.tables.signals import REPAIR_TYPES
 from store.workspace import Workspace
 
 _ROWS = 1 << 16  # in a batch
@@ -55,7 +56,7 @@ def columns(workspace: Workspace) -> list[Column]:
 
 def _is_measurement(field: pa.Field) -> bool:
     # The number of a cluster is a name, and there are too many of them.
-    if field.name in ("drop", "id", "scorers") or field.name.endswith("_cluster"):
+    if field.name in ("drop", "id", "scorers", *REPAIR_TYPES) or field.name.endswith("_cluster"):
         return False
     is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
     return is_number or schema.is_text(field.type)

@@ -53,8 +53,11 @@ def state(params: Params, banks: FitBanks) -> dict[str, Array]:
     means = centered.state({}, banks)
     x = _pair_means(to_numpy(normalise(banks.query - means["query"])), banks.query_ids, ids)
     y = _pair_means(to_numpy(normalise(banks.gallery - means["gallery"])), banks.gallery_ids, ids)
-    left, right = (np.linalg.inv(_covariance(rows, params["ridge"])) for rows in (y, x))
-    weight = left @ (y.T @ x / len(ids)) @ right
+    left, right = (np.linalg.inv(_regularised_gram(rows, params["ridge"])) for rows in (y, x))
+    if len(ids) < x.shape[1]:
+        weight = y.T @ (left @ right) @ x
+    else:
+        weight = left @ (y.T @ x) @ right
     # The scale is lost when rows are normalised; this one keeps float32 in range.
     weight /= max(np.abs(weight).max(), 1e-30)
     return {**means, "weight": convert_like(weight.astype(np.float32), banks.query)}
@@ -65,16 +68,18 @@ def _pair_means(rows: np.ndarray, row_ids: np.ndarray, ids: np.ndarray) -> np.nd
     index = np.searchsorted(ids, row_ids)
     index[index == len(ids)] = 0
     paired = ids[index] == row_ids
-    total = np.zeros((len(ids), rows.shape[1]))
-    np.add.at(total, index[paired], rows[paired])
-    return total / np.bincount(index[paired], minlength=len(ids))[:, None]
+    order = np.flatnonzero(paired)[np.argsort(index[paired], kind="stable")]
+    _, first, count = np.unique(index[order], return_index=True, return_counts=True)
+    return np.add.reduceat(rows[order].astype(np.float64), first) / count[:, None]
 
 
-def _covariance(rows: np.ndarray, ridge: float) -> np.ndarray:
-    covariance = rows.T @ rows / len(rows)
-    dims = len(covariance)
-    variance = max(np.trace(covariance) / dims, LEAST_VARIANCE)
-    return covariance + ridge * variance * np.eye(dims)
+def _regularised_gram(rows: np.ndarray, ridge: float) -> np.ndarray:
+    """The covariance of rows (n, d) plus the ridge; or, if n < d, the smaller matrix (n, n) that
+    does the same from the other side: (R'R + c I)^-1 R' = R' (R R' + c I)^-1."""
+    n, dims = rows.shape
+    gram = (rows @ rows.T if n < dims else rows.T @ rows) / n
+    variance = max(np.trace(gram) / dims, LEAST_VARIANCE)
+    return gram + ridge * variance * np.eye(len(gram))
 
 
 def compile(
@@ -91,6 +96,7 @@ METHOD = Method(
     defaults={"mix": 0.3, "ridge": 1.0},
     ranges={"mix": Range(0, 1), "ridge": Range(1e-6, 1e6)},
     state=state,
+    state_params=("ridge",),
     move_queries=centered.move_queries,
     moves=True,
     composes=True,

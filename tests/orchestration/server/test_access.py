@@ -1,6 +1,7 @@
 """Who may use the server: keys, rates, hosts, addresses, and what every answer's headers say."""
 
 import json
+import socket
 import stat
 import time
 from pathlib import Path
@@ -149,6 +150,16 @@ def test_large_bodies_are_refused_before_they_are_read(corpus_folder: Path) -> N
             assert answer.status_code == (200 if status == 422 else status), answer.text
         assert client.post("/search", json=TEXT).status_code == 200
         assert running.service.queue.inside == 0
+
+
+def test_endless_headers_are_refused(server) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n")
+        header = b"x: " + b"y" * (1 << 16) + b"\r\n"
+        with pytest.raises(ConnectionError):
+            connection.sendall(1000 * header)
+    assert httpx.get(f"{server.url}/health").status_code == 200
 
 
 def test_an_answer_has_a_largest_number_of_rows(corpus_folder: Path) -> None:

@@ -2,15 +2,18 @@
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import isotrope
 from isotrope import errors
+from orchestration.cli.main import main
 from store.search.asynchronous import AsyncCorpus, AsyncSearch
 from store.search.corpus import Corpus
 from store.search.remote import AsyncRemoteCorpus, RemoteCorpus
@@ -200,3 +203,21 @@ def test_what_is_no_server_has_a_clear_error(server: Served) -> None:
         isotrope.connect("http://127.0.0.1:1").search(text="x").to_list()
     with pytest.raises(errors.IsotropeError, match="Not Found"):
         isotrope.connect(f"{server.url}/elsewhere").search(text="x").to_list()
+
+
+def test_the_command_line_searches_a_server(
+    stored: Workspace, server: Served, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "query.npy", np.random.default_rng(0).normal(size=DIM))
+    words = ["--vector", f"text={tmp_path / 'query.npy'}", "--json", "--explain", "1"]
+    outputs = []
+    for corpus in (str(stored.root), server.url):
+        result = CliRunner().invoke(main, ["search", "--corpus", corpus, *words])
+        assert result.exit_code == 0, result.output
+        outputs.append(json.loads(result.stdout))
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]["hits"]) == 10
+    for wrong in ("text", "text=/no/such/file.npy", f"smell={tmp_path / 'query.npy'}"):
+        failed = CliRunner().invoke(main, ["search", "--corpus", server.url, "--vector", wrong])
+        assert failed.exit_code == 1
+        assert "Traceback" not in failed.output

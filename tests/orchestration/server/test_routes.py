@@ -6,16 +6,21 @@ import json
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pyarrow as pa
 import pytest
+import soundfile
 from PIL import Image
 
 import isotrope
+from store import identity
+from store.tables import schema
 from store.workspace import Workspace
 from tests.helpers.corpus import COLOURS, picture
-from tests.helpers.served import Served
+from tests.helpers.served import Served, publish_again, served
 
 TEXT = {"inputs": [{"text": "a red square number 15"}], "limit": 3}
 
@@ -226,3 +231,39 @@ def test_metrics_and_the_log_have_no_query(
     metrics = client.get("/metrics").text
     assert 'isotrope_requests_total{route="/search",status="200"}' in metrics
     assert "isotrope_release 1.0" in metrics
+
+
+def test_recordings_of_the_release(corpus_folder: Path) -> None:
+    tables = isotrope.open_corpus(corpus_folder).tables
+    sound = np.linspace(-0.5, 0.5, 800, dtype=np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, sound, 8000, format="WAV")
+    part = identity.part_id("audio", file.getvalue())
+    sample = identity.sample_id(None, part, None)
+    released, rejected = sample, identity.sample_id(None, part, part)
+    rows = [
+        {"drop": "first", "id": id_, "source": "x", "key": "tone", "audio_id": part,
+         "audio": file.getvalue(), "audio_format": "wav"}
+        for id_ in (released, rejected)
+    ]  # fmt: skip
+    batch = pa.Table.from_pylist(rows, schema.SAMPLES)
+    tables.replace("samples", schema.SAMPLES, batch.to_batches(), "false")
+    columns = schema.gallery(16)
+    row = {field.name: 0 if pa.types.is_floating(field.type) else None for field in columns}
+    row |= {f"hub_{m}": False for m in schema.MODALITIES}
+    row |= {"vector": [1.0] + [0.0] * 31, "part_id": part, "id": sample, "sample_ids": [sample]}
+    row |= {"drops": ["first"], "cluster": sample, "key": "tone"}
+    name = "gallery__colours__audio"
+    gallery = pa.Table.from_pylist([row], columns)
+    version = tables.replace(name, columns, gallery.to_batches(), "false")
+    publish_again(tables, {name: version})
+    with served(corpus_folder) as running, httpx.Client(base_url=running.url) as client:
+        recording = client.get(f"/audio/{part}")
+        assert recording.content == file.getvalue()
+        assert recording.headers["content-type"] == "audio/wav"
+        assert client.get(f"/samples/{sample}/audio").content == file.getvalue()
+        assert client.get(f"/samples/{rejected}/audio").status_code == 404
+        assert client.get(f"/thumbnails/{part}").status_code == 404
+        vector = {"inputs": [{"vector": [1.0] + [0.0] * 15, "modality": "text"}], "among": "audio"}
+        found = client.post("/search", json={**vector, "select": ["part_id"]}).json()["rows"]
+        assert [row["part_id"] for row in found] == [part]

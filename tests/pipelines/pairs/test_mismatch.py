@@ -72,11 +72,20 @@ def test_constant_values(constant: float) -> None:
     assert np.isfinite(mixture.probability(np.array([-1, 0, constant, 1.0]))).all()
 
 
-def planted(root: Path, share: float = 0.2, pairs: int = 400) -> tuple[Workspace, set[str]]:
-    """A corpus of pairs of which some have the text of another one, and the ids of those."""
+def planted(
+    root: Path,
+    share: float = 0.2,
+    pairs: int = 400,
+    noise: float = 0.1,
+    captions: bool = False,
+) -> tuple[Workspace, set[str]]:
+    """A corpus of pairs of which some have the text of another one, and the ids of those.
+
+    With `captions`, samples have the text that belongs to `text_id`: "caption of k{number}".
+    """
     rng = np.random.default_rng(0)
     images = unit(rng, pairs, topics=pairs)
-    texts = images + 0.1 * rng.normal(size=images.shape).astype(np.float32)
+    texts = images + noise * rng.normal(size=images.shape).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     wrong = rng.choice(pairs, round(share * pairs), replace=False)
     text_of = np.arange(pairs)
@@ -90,6 +99,8 @@ def planted(root: Path, share: float = 0.2, pairs: int = 400) -> tuple[Workspace
         text = identity.part_id("text", f"{other}".encode())
         parts = {"image_id": image, "text_id": text}
         sample = identity.sample_id(image, None, text)
+        if captions:
+            parts["text"] = f"caption of k{other}"
         rows.append({"drop": "a", "id": sample, "source": "s", "key": f"k{number}", **parts})
     ids_wrong = {rows[n]["id"] for n in wrong.tolist()}
     return deliver(root, rows, vectors), ids_wrong

@@ -18,6 +18,7 @@ from pipelines.stages.context import StageContext
 from pipelines.takedown import takedown
 from pipelines.takedown.gallery_rows import without_samples
 from pipelines.takedown.selection import Selection
+from store import identity
 from store.arrow import as_matrix
 from store.errors import BusyError, InputError, NotFoundError
 from store.search.corpus import Corpus
@@ -79,9 +80,7 @@ def search(corpus: Workspace, vector: np.ndarray, number: int | None = None) -> 
     return [(hit["id"], round(hit["_score"], 6)) for hit in hits]
 
 
-def test_the_bytes_are_gone_and_kept_releases_search_as_before(
-    corpus: Workspace, ray_cluster: None
-) -> None:
+def test_the_bytes_are_gone_and_kept_releases_search_as_before(corpus: Workspace) -> None:
     build("release", StageContext(corpus))
     row = sample(corpus)
     needles = content(corpus, row)
@@ -160,13 +159,26 @@ def test_the_same_content_is_rejected_when_it_is_delivered_again(corpus: Workspa
     assert all("renamed" not in entry["key"] for entry in entries)
 
 
-def test_a_part_that_another_sample_has_stays_unless_it_is_named(
-    corpus: Workspace, ray_cluster: None
-) -> None:
-    folder = corpus.root / "drops" / "second"
-    shutil.copy(corpus.root / "drops" / "first" / f"{KEY}.png", folder / "a-copy.png")
-    (folder / "a-copy.txt").write_text("a blue copy 9127")
-    make_stale_stages(corpus)
+def share_image(corpus: Workspace, row: dict[str, Any]) -> None:
+    """Add a sample with the same image and another caption, and make a second release."""
+    text = "a blue copy 9127"
+    text_id = identity.part_id("text", text.encode())
+    copy = row | {"drop": "second", "key": "a-copy", "text": text, "text_id": text_id}
+    copy["id"] = identity.sample_id(row["image_id"], None, text_id)
+    samples = pa.Table.from_pylist([copy], schema=schema.SAMPLES)
+    corpus.tables.replace("samples", schema.SAMPLES, samples.to_batches(), "false")
+    name, where = f"gallery__{SPACE}__image", f"part_id = '{row['image_id']}'"
+    gallery = corpus.tables.open(name)
+    (shown,) = gallery.to_table(filter=where).to_pylist()
+    shown |= {"sample_ids": [row["id"], copy["id"]], "drops": ["first", "second"]}
+    columns = pa.schema(list(gallery.schema))
+    rows = pa.Table.from_pylist([shown], schema=columns)
+    corpus.tables.replace(name, columns, rows.to_batches(), where)
+    build("release", StageContext(corpus))
+
+
+def test_a_part_that_another_sample_has_stays_unless_it_is_named(corpus: Workspace) -> None:
+    share_image(corpus, sample(corpus))
     row, copy = sample(corpus), sample(corpus, "a-copy")
     assert row["image_id"] == copy["image_id"]
     needles = content(corpus, row)

@@ -1,0 +1,166 @@
+"""`isotrope repair`: damaged tables go back to sound versions, and what is stale is marked.
+
+A stage whose table lost rows loses its record, so that `isotrope run` makes it again. What remains
+is reused: signals and vectors are measured only where they are missing.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from pipelines.samples.digest import SampleDigest
+from pipelines.stages import staleness
+from store.errors import IsotropeError
+from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
+from store.tables.lance_tables import Tables, one_of, quote
+from store.tables.stages import GLOBAL, STAGES
+from store.workspace import Workspace
+
+# Tables that hold what no run can make again.
+KEPT = ("query_log", "drift", "projections", "releases", takedowns.TABLE)
+# The table of comparisons and that of their results must agree, so both are emptied.
+_COMPARISONS = ("compared", "near_pairs")
+_STAGE_OF = {"features": "vectors", "directions": "gallery", "releases": "release"}
+_STAGE_OF |= dict.fromkeys((*_COMPARISONS, "minhashes"), "duplicates")
+
+
+@dataclass
+class Repaired:
+    """What was done, or would be done.
+
+    Attributes:
+        tables: the damaged tables.
+        refused: why a table was not repaired, by name.
+        stale: the stages that `isotrope run` makes again.
+        lost: what cannot be made again.
+    """
+
+    tables: list[repair.Prognosis] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+
+def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
+    """Repair all damaged tables.
+
+    Args:
+        workspace: the corpus.
+        yes: also give up what no run can make again: rows of some tables, and the records of
+            releases whose tables were damaged.
+
+    Raises:
+        BusyError: a stage is running, or a takedown was interrupted.
+    """
+    tables, done = workspace.tables, Repaired()
+    takedowns.check_none_pending(tables)
+    with ExitStack() as stack:
+        stack.enter_context(tables.lock(maintain.LOCK))
+        for folder in tables.files.folders(staging.ROOT):
+            stack.enter_context(tables.lock(f"run-{folder}"))
+        mended = set()
+        for prognosis in _prognoses(tables):
+            done.tables.append(prognosis)
+            if not yes and (reason := _loss(workspace, prognosis)):
+                done.refused[prognosis.table] = reason
+                continue
+            repair.mend(tables, prognosis)
+            mended.add(prognosis.table)
+        if mended & set(_COMPARISONS):
+            for name in filter(tables.exists, _COMPARISONS):
+                with tables.lock(name):
+                    tables.open(name).delete("true")
+        if mended and "stages" not in done.refused:
+            done.stale = _mark_stale(workspace, mended, done.lost)
+        for name in mended & set(tables.names()):
+            checksums.record(tables, name)
+        if "releases" not in done.refused and (broken := _broken(tables)):
+            done.lost += [f"release {each}: its tables were damaged" for each in broken]
+            if yes:
+                releases.forget(tables, broken)
+    return done
+
+
+def _prognoses(tables: Tables) -> Iterator[repair.Prognosis]:
+    for name in tables.names():
+        if (prognosis := repair.examine(tables, name)) is not None:
+            yield prognosis
+
+
+def _loss(workspace: Workspace, prognosis: repair.Prognosis) -> str:
+    """What a repair would lose for good; empty if a run can make it again."""
+    kind = prognosis.table.partition("__")[0]
+    if kind in KEPT and prognosis.way != "went back":
+        return "no version of it is sound, and no run can make its rows again"
+    if kind == "samples" and prognosis.way != "went back":
+        try:
+            delivered = set(staleness.drops(workspace))
+            gone = set(staleness.drops_with_samples(workspace)) - delivered
+        except IsotropeError as error:
+            return f"whether its drops are still delivered is not known: {error}"
+        if gone:
+            return f"drops that are not delivered any more may lose samples: {', '.join(gone)}"
+    return ""
+
+
+def _mark_stale(workspace: Workspace, mended: set[str], lost: list[str]) -> list[str]:
+    """Delete the records of stages whose rows may be others than before; return the stages."""
+    tables = workspace.tables
+    kinds = {name.partition("__")[0] for name in mended}
+    stages = {_STAGE_OF.get(kind, kind) for kind in kinds} & set(STAGES)
+    if kinds & {"stages", "ledger"}:
+        # Records may be older than the rows. These stages find out at low cost what is missing.
+        stages |= {*GLOBAL, "signals", "vectors"}
+    if kinds & {"samples", "stages", "ledger"}:
+        stages.discard("samples")
+        stages |= {"samples"} if _forget_wrong_samples(workspace, lost) else set()
+    if others := stages - {"samples"}:
+        tables.replace("stages", schema.STAGES, [], one_of("stage", sorted(others)))
+    return [stage for stage in STAGES if stage in stages]
+
+
+def _forget_wrong_samples(workspace: Workspace, lost: list[str]) -> bool:
+    """Delete the records of drops whose samples are not those that were recorded."""
+    tables, forgotten = workspace.tables, False
+    delivered = set(staleness.drops(workspace))
+    records = tables.scan("stages", schema.STAGES, where="stage = 'samples'").to_pylist()
+    for record in records:
+        of_drop = f"drop = {quote(record['drop'])}"
+        if _digest(tables, of_drop) == record["output"] and _entries(tables, of_drop) == (
+            record["rejected"] + record["failed"]
+        ):
+            continue
+        if record["drop"] not in delivered:
+            lost.append(f"samples or ledger of drop {record['drop']!r}, which is not delivered")
+            continue
+        where = f"stage = 'samples' AND {of_drop}"
+        tables.replace("stages", schema.STAGES, [], where)
+        forgotten = True
+    return forgotten
+
+
+def _digest(tables: Tables, of_drop: str) -> str:
+    digest = SampleDigest()
+    if tables.exists("samples"):
+        scanner = tables.open("samples").scanner(columns=list(SampleDigest.COLUMNS), filter=of_drop)
+        for batch in scanner.to_batches():
+            digest.add(batch)
+    return digest.hex
+
+
+def _entries(tables: Tables, of_drop: str) -> int:
+    where = f"{of_drop} AND stage = 'samples' AND outcome IN ('rejected', 'failed')"
+    return int(tables.open("ledger").count_rows(where)) if tables.exists("ledger") else 0
+
+
+def _broken(tables: Tables) -> list[int]:
+    """Kept releases of which a table cannot be opened."""
+    broken = []
+    for release in releases.kept_releases(tables):
+        try:
+            for name, version in release.versions.items():
+                if tables.open(name, release.tag).version != version:
+                    broken.append(release.number)
+        except IsotropeError:
+            broken.append(release.number)
+    return sorted(set(broken))

@@ -1,0 +1,174 @@
+"""Brings a damaged table back to its newest sound version. Nothing is deleted.
+
+A version is sound if all its rows can be read and no byte of its files differs from the checksums.
+Manifests that cannot be read are moved to the folder `_damaged`, because Lance opens a table by its
+newest one. If no version is sound, the newest that opens goes on without the damaged fragments. If
+none opens, the whole table is moved away.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import lance
+
+from store.errors import IsotropeError
+from store.tables import checksums, damage
+from store.tables.lance_tables import Tables
+from store.tables.table_files import files_of_version, manifest_of
+
+DAMAGED = "_damaged"
+_READ_ROWS = 1024
+_HINT = "_versions/latest_version_hint.json"
+Way = Literal["went back", "left out fragments", "moved away"]
+
+
+@dataclass(frozen=True)
+class Prognosis:
+    """What can be done about a damaged table.
+
+    Attributes:
+        table: its name.
+        problem: what is wrong.
+        way: how it can be repaired.
+        base: the version to go back to, or to leave fragments out of. 0: none can be opened.
+        unreadable: versions whose manifests must be moved away.
+        bad_fragments: ids of fragments of `base` to leave out.
+    """
+
+    table: str
+    problem: str
+    way: Way
+    base: int = 0
+    unreadable: tuple[int, ...] = ()
+    bad_fragments: tuple[int, ...] = ()
+
+
+def examine(tables: Tables, name: str) -> Prognosis | None:
+    """Read a table as a whole; None if its newest version is sound.
+
+    Args:
+        tables: of the corpus.
+        name: of the table.
+    """
+    newest, problem = _newest(tables, name)
+    versions = _versions(tables, name)
+    changed = set(checksums.changed_files(tables, name))
+    unreadable: list[int] = []
+    opened = 0
+    for version in versions:
+        try:
+            dataset = tables.open(name, version, any_format=True)
+        except IsotropeError as error:
+            problem = problem or str(error)
+            unreadable.append(version)
+            continue
+        if not (wrong := _problem(tables, name, dataset, changed)):
+            if version == newest:
+                return None
+            away = tuple(v for v in unreadable if v > version)
+            return Prognosis(name, problem, "went back", version, away)
+        problem, opened = problem or wrong, opened or version
+    away = tuple(v for v in unreadable if v > opened)
+    if not opened:
+        return Prognosis(name, problem, "moved away")
+    bad = _bad_fragments(tables, name, opened, changed)
+    return Prognosis(name, problem, "left out fragments", opened, away, bad)
+
+
+def mend(tables: Tables, prognosis: Prognosis) -> None:
+    """Repair a table. The caller sees to it that no stage runs."""
+    name = prognosis.table
+    with tables.lock(name):
+        if prognosis.way == "moved away":
+            _move(tables, [f.path for f in tables.files.list(f"{name}.lance")])
+            return
+        folder = f"{name}.lance"
+        _move(tables, [f"{folder}/{manifest_of(version)}" for version in prognosis.unreadable])
+        # The numbers of versions that were lost are used again, so nothing may refer to them.
+        tables.files.delete([f"{folder}/{_HINT}"])
+        checksums.forget_deleted(tables, name)
+        _delete_tags_of_lost_versions(tables, name)
+        dataset = tables.open(name, prognosis.base, any_format=True)
+        if tables.version(name) != prognosis.base:
+            dataset.restore()
+        if prognosis.bad_fragments:
+            bad = list(prognosis.bad_fragments)
+            lance.LanceDataset.commit(
+                dataset.uri,
+                lance.LanceOperation.Update(bad, updated_fragments=[], new_fragments=[]),
+                read_version=tables.version(name),
+                storage_options=tables.storage_options,
+            )
+
+
+def _versions(tables: Tables, name: str) -> list[int]:
+    """The versions that have a manifest, newest first."""
+    numbers = (
+        re.fullmatch(r"(\d+)\.manifest", file.path.rpartition("/")[2])
+        for file in tables.files.list(f"{name}.lance/_versions")
+    )
+    found = [int(match[1]) for match in numbers if match]
+    return sorted((v if v < 1 << 62 else (1 << 64) - 1 - v for v in found), reverse=True)
+
+
+def _newest(tables: Tables, name: str) -> tuple[int | None, str]:
+    """The newest version; None and the problem if the table cannot be opened."""
+    try:
+        return tables.version(name), ""
+    except IsotropeError as error:
+        return None, str(error)
+
+
+def _problem(
+    tables: Tables, name: str, dataset: lance.LanceDataset, changed: Collection[str]
+) -> str:
+    """What is wrong with a version; empty if it is sound."""
+    try:
+        wrong = sorted(set(files_of_version(tables, name, dataset)) & set(changed))
+        if wrong:
+            return f"bytes of {wrong[0]} have changed"
+        _read(dataset, None)
+    except IsotropeError as error:
+        return str(error)
+    return ""
+
+
+def _read(dataset: lance.LanceDataset, fragments: list[lance.LanceFragment] | None) -> None:
+    with damage.detected(dataset.uri, dataset.version):
+        scanner = dataset.scanner(fragments=fragments, batch_size=_READ_ROWS, batch_readahead=1)
+        for batch in scanner.to_batches():
+            batch.validate(full=True)
+
+
+def _bad_fragments(
+    tables: Tables, name: str, version: int, changed: Collection[str]
+) -> tuple[int, ...]:
+    dataset = tables.open(name, version, any_format=True)
+    bad = []
+    for fragment in dataset.get_fragments():
+        paths = {f"data/{file.path}" for file in fragment.metadata.files}
+        try:
+            _read(dataset, [fragment])
+        except IsotropeError:
+            bad.append(fragment.fragment_id)
+        else:
+            if paths & set(changed):
+                bad.append(fragment.fragment_id)
+    return tuple(bad)
+
+
+def _delete_tags_of_lost_versions(tables: Tables, name: str) -> None:
+    versions = _versions(tables, name)
+    tags = tables.open(name, any_format=True).tags
+    for tag, about in tags.list().items():
+        if int(about["version"]) not in versions:
+            tags.delete(tag)
+
+
+def _move(tables: Tables, paths: list[str]) -> None:
+    """Move files to the folder of damaged ones. A file of the same name there is replaced."""
+    for path in paths:
+        tables.files.copy(path, f"{DAMAGED}/{path}")
+    tables.files.delete(paths)
