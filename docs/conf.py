@@ -85,6 +85,7 @@ CHANGELOG
 
 docs/gain
 docs/speed
+docs/scale
 docs/pool
 ```
 
