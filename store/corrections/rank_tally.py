@@ -2,7 +2,8 @@
 
 Only counts and result lists are kept, so memory does not depend on the gallery. Tallies of parts
 of a gallery can be added. The ranks are those of `store.corrections.evaluate` on the whole
-gallery: scores that are equal after rounding are ordered by the items' keys.
+gallery: equal scores are ordered by the items' keys. Scores count as equal if they differ by less
+than half of the last digit that `evaluate` rounds to, since products of other shapes differ a little.
 """
 
 from dataclasses import dataclass

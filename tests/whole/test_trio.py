@@ -183,6 +183,8 @@ def galleries(workspace: Workspace) -> dict[str, dict[str, object]]:
         table = workspace.tables.open(f"gallery__trio__{modality}").to_table()
         for row in table.to_pylist():
             names = [n for n in row if n.partition("_")[0] in ("vector", "bias", "hub")]
+            for n in [n for n in row if n.startswith("occurrence_")]:
+                del row[n]  # counted by floors that a rebuild finds anew
             flat = [np.ravel(np.asarray(row.pop(n), np.float64)) for n in names]
             out[row["part_id"]] = {**row, "fitted": np.concatenate(flat)}
     return out
