@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DOCS := .venv/docs
+INFRA := .venv/infra
 AUDIT := .cache/audit
 UV_VERSION := 0.13.8
 
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow bench-curation heads check docs format lock audit clean
+.PHONY: demo test test-slow bench-curation heads check check-infra docs format lock audit clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -30,7 +31,7 @@ bench-curation: $(READY)
 heads: $(READY)
 	$(BIN)/python -m pipelines.local_heads .cache/heads
 
-check: $(READY)
+check: $(READY) check-infra
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -38,6 +39,13 @@ check: $(READY)
 	$(BIN)/vulture
 	$(call silent,$(BIN)/deptry .)
 	$(BIN)/python tools/check_licences.py
+
+# Dockerfiles, manifests, values of charts, alert rules; needs neither a cluster nor a network.
+check-infra: $(READY) $(INFRA)/.ready
+	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
+	  $(BIN)/python -m tools.check_infra
+	PATH=$(CURDIR)/$(INFRA)/bin:$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(INFRA) \
+	  $(BIN)/pytest tests/tools/test_check_infra.py
 
 # README.md, docs/*.md and the API reference as HTML, in build/docs; warnings are errors.
 docs: $(READY) $(DOCS)/.ready
@@ -52,6 +60,8 @@ lock: $(READY)
 	  --python-version 3.11 --extra dev --no-annotate pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --group docs --no-annotate -c requirements.txt -o docs/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --group infra --no-annotate -c requirements.txt -o infra/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --no-annotate tools/audit.in -o tools/audit.txt
 
@@ -78,6 +88,12 @@ $(DOCS)/.ready: $(READY) docs/requirements.txt
 	rm -rf $(DOCS)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(DOCS) --require-hashes \
 	  -r docs/requirements.txt
+	@touch $@
+
+$(INFRA)/.ready: $(READY) infra/requirements.txt
+	rm -rf $(INFRA)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(INFRA) --require-hashes \
+	  -r infra/requirements.txt
 	@touch $@
 
 clean:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from store.search.asynchronous import AsyncCorpus
     from store.search.corpus import Corpus
     from store.search.remote import AsyncRemoteCorpus, RemoteCorpus
+    from store.tables.lance_tables import Tables
 
 __version__ = "0.1.0"
 __all__ = [
@@ -151,29 +152,31 @@ def open_corpus(
         raise InputError("give space= or release=, not both: a release has one space")
     Corpus = _import("store.search.corpus", "client").Corpus
     from store.search.query_log import QueryLog
+    from store.tables.files import absolute
     from store.tables.lance_tables import Tables
     from store.workspace import Workspace
 
     opened = partial(Corpus, space=space, number=release)
     address = os.fspath(path)
     if "://" in address:
-        return opened(Tables(address), partial(_encode, address))
+        tables = Tables(address)
+        return opened(tables, partial(_encode, tables))
     if (Path(address) / "corpus.yaml").is_file():
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
-        query_log = QueryLog(tables, settings) if settings and tables.is_local else None
-        return opened(tables, partial(_encode, tables.root), query_log)
-    tables = Tables(Path(address).expanduser().resolve())
+        query_log = QueryLog(tables, settings) if settings else None
+        return opened(tables, partial(_encode, tables), query_log)
+    tables = Tables(absolute(address))
     if not tables.exists("releases"):
         raise NotFoundError(
             f"{address} holds neither corpus.yaml nor tables; `isotrope init {address} --from"
             " SOURCE` creates a corpus"
         )
-    return opened(tables, partial(_encode, tables.root))
+    return opened(tables, partial(_encode, tables))
 
 
 def _encode(
-    root: str,
+    tables: "Tables",
     space_name: str,
     space_config: Mapping[str, Any],
     fingerprints: Mapping[str, str],
@@ -184,7 +187,7 @@ def _encode(
     Imports and loads the encoders at the first call.
 
     Args:
-        root: the folder of the tables, where projections are stored.
+        tables: beside which the projections are stored.
         space_name: of the release.
         space_config: of the release.
         fingerprints: of the release's encoders, by modality.
@@ -193,9 +196,10 @@ def _encode(
     Raises:
         EncoderError: an installed encoder is not the one that made the release.
     """
-    from embedders.spaces import encode_inputs, open_space
+    from embedders.corpus_space import open_stored_space
+    from embedders.spaces import encode_inputs
 
-    space = open_space(space_name, space_config, root)
+    space = open_stored_space(tables, space_name, space_config)
     for modality in inputs:
         if modality not in space.towers:
             continue

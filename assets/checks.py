@@ -1,17 +1,17 @@
-"""Dagster's checks of the tables. All are blocking, except `no_drift`.
+"""Dagster's checks of the tables. All are blocking, except `no_drift` and those that only warn.
 
 The pipelines verify the same before they publish. A check fails if a pipeline missed something, or
 if a table was changed by hand. The stage then counts as missing, and the next run makes it again.
 """
 
 import inspect
-import warnings
 from collections.abc import Callable
 
 import dagster as dg
 
 from assets import corpus_assets, drop_assets, table_checks
 from assets.drift_check import no_drift
+from assets.health_checks import HEALTH_CHECKS
 from assets.materialise import DROPS
 from assets.table_checks import Result
 from store.tables import schema
@@ -61,8 +61,6 @@ def _mark_missing(tables: Tables, stage: str, drop: str) -> None:
     tables.replace("stages", schema.STAGES, [], where)
 
 
-warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def")
-
 CHECKS = [
     _asset_check(drop_assets.samples, table_checks.samples_conserved),
     _asset_check(drop_assets.samples, table_checks.samples_unique),
@@ -74,4 +72,5 @@ CHECKS = [
     _asset_check(corpus_assets.gallery, table_checks.gallery_sound),
     _asset_check(corpus_assets.release, table_checks.release_does_no_harm),
     no_drift,
+    *HEALTH_CHECKS,
 ]

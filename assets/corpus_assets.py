@@ -44,6 +44,13 @@ gallery = stage_asset(
     tables.gallery,
 )
 
+index = stage_asset(
+    "index",
+    "The indexes of the galleries, and how search probes them to reach the recall of corpus.yaml.",
+    "pipelines.index.stage:index_galleries",
+    tables.index,
+)
+
 release = stage_asset(
     "release",
     "Table versions that belong together, evaluated on test pairs, tagged and listed.",

@@ -1,5 +1,6 @@
 """Dagster assets of the stages: skip a table that is up to date, else make it; report on it."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import Any
@@ -7,20 +8,27 @@ from typing import Any
 import dagster as dg
 
 from assets.metadata.markdown import summary
+from assets.retries import is_transient, retry
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
 from store.tables import checksums
 from store.tables.stages import STAGES, Stage
-from store.tables.staging import stage_record
+from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
 
 # Run tag: make tables again although they are up to date. "true" means all tables of the run; a
 # comma-separated list names some. Later stages run only if the output of an earlier one changes.
 FORCE = "isotrope/force"
+# Run tag of the command line: name of the lock that the run's process holds while it lives.
+ALIVE = "isotrope/alive"
+# Checks of a drop have its partition.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def")
 DROPS = dg.DynamicPartitionsDefinition(name="drop")
 DROP_GROUP, CORPUS_GROUP = "by_drop", "corpus"
+# Dagster's pools, whose limits are those of `engine.pools`. All stages over all drops share one.
+CPU_POOL, GPU_POOL, CORPUS_POOL = "cpu", "gpu", "corpus"
 
 
 def stage_asset(
@@ -45,6 +53,7 @@ def stage_asset(
         partitions_def=DROPS if stage.by_drop else None,
         group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
         kinds={*stage.engines, "lance"},
+        pool=_pool(stage),
     )
     def table(
         context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
@@ -52,6 +61,12 @@ def stage_asset(
         return _materialise(context, corpus, stage, resolve_name(build), show)
 
     return table
+
+
+def _pool(stage: Stage) -> str:
+    if not stage.by_drop:
+        return CORPUS_POOL
+    return GPU_POOL if stage.needs_ray else CPU_POOL
 
 
 def _materialise(
@@ -65,16 +80,21 @@ def _materialise(
 
     Raises:
         IsotropeError: the pipeline could not make the table, which stays as it was.
+        RetryRequested: likewise, but Dagster tries again, because the error may pass by itself.
     """
     # A run of drop and corpus together has a partition key in the corpus's steps too.
     name = run.partition_key if stage.by_drop else None
     # Only `samples` reads the drop's files; the other stages read tables.
     drop = delivered(corpus, name) if name is not None and stage.name == "samples" else name
     context = StageContext(corpus, drop, _is_forced(run, stage.name))
-    is_needed = context.forced or stage.name in staleness.stale_stages(context)
-    if is_needed:
-        build(context)
-        _record_checksums(corpus, stage.name)
+    try:
+        is_needed = _make(context, stage, build)
+    except Exception as error:
+        # The command line reports an error at once.
+        if ALIVE in run.run.tags or not is_transient(error):
+            raise
+        run.log.warning(f"{stage.name} is tried again: {error}")
+        raise retry(run.retry_number) from error
     done = stage_record(corpus.tables, stage.name, context.drop_name)
     if done is None:
         raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
@@ -87,6 +107,26 @@ def _materialise(
         metadata={**shown, "up_to_date": not is_needed, **summary(done)},
         data_version=dg.DataVersion(done["output"]),
     )
+
+
+def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], object]) -> bool:
+    """Make a stage's table, unless it is up to date; return whether it was made."""
+
+    def is_stale() -> bool:
+        return stage.name in staleness.stale_stages(context)
+
+    tables, drop = context.tables, context.drop_name
+    before = stage_record(tables, stage.name, drop)
+    if not (context.forced or is_stale()):
+        return False
+    with tables.lock(stage_lock(stage.name, drop)):
+        # Another run may have made the table while this one waited for the lock.
+        is_forced = context.forced and stage_record(tables, stage.name, drop) == before
+        if not (is_forced or is_stale()):
+            return False
+        build(context)
+        _record_checksums(context.workspace, stage.name)
+    return True
 
 
 def _record_checksums(corpus: Workspace, stage: str) -> None:

@@ -20,6 +20,7 @@ from machine import unit_rows
 
 from store.corrections import Correction, fit
 from store.search.corrected_search import RankedRows, WeightedInput, search_corrected
+from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold
 from store.tables.releases import Direction
 
@@ -36,7 +37,7 @@ def make_gallery(folder: str, fitted: dict[str, Correction], directions: dict[st
         rows = fold(c.vectors, {m: c.bias}, centre)
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
         columns["vector" if not directions[m].recipe.moves else f"vector_{m}"] = vectors
-    return lance.write_dataset(pa.table(columns), f"{folder}/gallery.lance")
+    return OpenGallery(lance.write_dataset(pa.table(columns), f"{folder}/gallery.lance"))
 
 
 def timed(work: Callable[[], RankedRows]) -> tuple[float, RankedRows]:

@@ -121,7 +121,7 @@ def pipeline(
     """Wall-clock seconds and processor seconds of the stage, and its run with the staged rows."""
     samples = workspace.tables.open("samples")
     drop_filter, earlier = "drop = 'a'", EarlierSignals(workspace.tables, "a")
-    run = StageRun(workspace.tables.root, "signals", "a", name, schema.SIGNALS).open()
+    run = StageRun(workspace.tables, "signals", "a", name, schema.SIGNALS).open()
     plan = _Plan(workspace, run, samples.version, 0, drop_filter, run_keys.scorers(workspace))
     wall, cpu = time.perf_counter(), cpu_seconds()
     units = list(list_units(samples, drop_filter, earlier))

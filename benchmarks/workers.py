@@ -27,10 +27,12 @@ import ray
 from machine import unit_rows
 
 from pipelines.gallery.fit import FitPlan, FitSpec
-from pipelines.gallery.rows import TILE, GallerySpec, Inputs, TableVersion, gallery_rows
+from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
 from store.arrow import as_matrix
 from store.corrections import fit
 from store.tables.banks import Bank
+from store.tables.lance_tables import Tables
+from store.tables.table_version import TableVersion
 
 DIM, EQUAL = 512, 1e-6
 SPECS = {  # one correction for each query modality
@@ -87,7 +89,8 @@ def gallery_parts(vectors: lance.LanceDataset, spec: GallerySpec) -> pa.Table:
 
 def biases(parts: pa.Table, spec: GallerySpec, vectors: lance.LanceDataset) -> np.ndarray:
     """(3, n) biases by query modality, in the order of `SPECS`, made by the Ray job."""
-    source = TableVersion(vectors.uri, vectors.version)
+    folder, _, name = vectors.uri.rpartition("/")
+    source = TableVersion(Tables(folder), name.removesuffix(".lance"), int(vectors.version))
     inputs = Inputs(source, source, [], source, None)
     split = (parts.slice(start, TILE) for start in range(0, parts.num_rows, TILE))
     batches = gallery_rows(split, spec, inputs, num_gpus=0)

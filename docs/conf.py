@@ -73,6 +73,7 @@ docs/sources
 docs/curation
 docs/duplicates
 docs/guarantees
+docs/operations
 docs/local
 docs/server
 CONTRIBUTING

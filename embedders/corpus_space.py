@@ -1,12 +1,13 @@
 """The space that a corpus uses, with the projections that were learned for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedders.registry import load_encoder
 from embedders.spaces import Space, alignment_steps, open_space
 from store.errors import NotAlignedError
 from store.tables import projections
+from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 
 
@@ -19,7 +20,13 @@ def corpus_space(workspace: Workspace) -> Space:
     Raises:
         EncoderError: the space's entry in corpus.yaml is not valid.
     """
-    return open_space(workspace.config.space, space_config(workspace), workspace.tables.root)
+    config = space_config(workspace)
+    return open_stored_space(workspace.tables, workspace.config.space, config)
+
+
+def open_stored_space(tables: Tables, name: str, config: Mapping[str, Any]) -> Space:
+    """Open a space whose learned projections are stored beside the tables."""
+    return open_space(name, config, projections.local_folder(tables, config))
 
 
 def space_config(workspace: Workspace) -> dict[str, Any]:
@@ -31,7 +38,7 @@ def space_config(workspace: Workspace) -> dict[str, Any]:
     config = dict(workspace.config.spaces[name])
     # In this order, the towers that a tower is aligned by have their own projections already.
     for step in alignment_steps(open_space(name, config)):
-        space = open_space(name, config, tables.root)
+        space = open_stored_space(tables, name, config)
         for modality in step:
             try:
                 anchors = anchor_fingerprints(space, modality, step)

@@ -14,7 +14,7 @@ import dagster as dg
 import yaml
 from filelock import FileLock, Timeout
 
-from assets.materialise import DROPS
+from assets.materialise import ALIVE, CORPUS_POOL, CPU_POOL, DROPS, GPU_POOL
 from assets.metadata.markdown import summary
 from pipelines.stages import staleness
 from store.errors import IsotropeError
@@ -22,13 +22,9 @@ from store.tables import schema
 from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
 
-ALIVE = "isotrope/alive"  # run tag: name of the lock that the run's process holds while it lives
-
 _SETTINGS = {
     "telemetry": {"enabled": False},
     "nux": {"enabled": False},
-    # Stages of a corpus lock each other, so a second run would only wait.
-    "concurrency": {"runs": {"max_concurrent_runs": 1}},
     # Captured logs go through `tail` processes, and progress bars would see no terminal.
     "compute_logs": {
         "module": "dagster._core.storage.noop_compute_log_manager",
@@ -49,7 +45,8 @@ def prepare(workspace: Workspace) -> Path:
     home = workspace.root / ".dagster"
     home.mkdir(exist_ok=True)
     settings = home / "dagster.yaml"
-    text = yaml.safe_dump(_SETTINGS, sort_keys=False)
+    concurrency = {"runs": {"max_concurrent_runs": workspace.config.engine.runs}}
+    text = yaml.safe_dump({**_SETTINGS, "concurrency": concurrency}, sort_keys=False)
     if not settings.is_file() or settings.read_text() != text:
         settings.write_text(text)
     return home
@@ -94,6 +91,13 @@ def fail_dead_runs(workspace: Workspace, opened: dg.DagsterInstance, *, page: bo
             opened.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             count += 1
     return count
+
+
+def set_pools(workspace: Workspace, opened: dg.DagsterInstance) -> None:
+    """Set the limits of Dagster's pools to those of corpus.yaml."""
+    pools = workspace.config.engine.pools
+    for pool, limit in ((CPU_POOL, pools.cpu), (GPU_POOL, pools.gpu), (CORPUS_POOL, 1)):
+        opened.event_log_storage.set_concurrency_slots(pool, limit)
 
 
 def add_partitions(workspace: Workspace, opened: dg.DagsterInstance) -> None:

@@ -28,6 +28,7 @@ def serve(workspace: Workspace, host: str, port: int, allowed_hosts: tuple[str, 
     _hold_lock(folder / "page.lock")
     with dagster_home.instance(workspace) as instance:
         dagster_home.fail_dead_runs(workspace, instance, page=True)
+        dagster_home.set_pools(workspace, instance)
         dagster_home.add_partitions(workspace, instance)
         dagster_home.report_tables(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets import corpus_assets, drop_assets
 from assets.checks import CHECKS
+from orchestration.executors import executor
 from orchestration.jobs import JOBS, SCHEDULES
 from orchestration.sensors import SENSORS
 from store.errors import ConfigError
@@ -39,7 +40,5 @@ definitions = dg.Definitions(
     jobs=JOBS,
     schedules=SCHEDULES,
     sensors=SENSORS,
-    # The steps of a run share one process, so that Beam, Ray and the models are imported once.
-    # The process of a run is spawned, never forked, since Lance is not fork-safe.
-    executor=dg.in_process_executor,
+    executor=executor(os.environ.get(VARIABLE)),
 )

@@ -3,17 +3,18 @@ projections, exporting, maintenance, and deleting old rows of the query log.
 """
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from assets.drift_check import no_drift
+from assets.health_checks import HEALTH_CHECKS, few_failures
 from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
 from pipelines.removal.unreferenced import delete_unreferenced
 from store.search import query_log
 from store.tables import maintain as maintenance
+from store.tables.files import absolute
 from store.tables.names import query_log_table
 from store.workspace import Workspace
 
@@ -42,7 +43,7 @@ everything_job = dg.define_asset_job(
 
 refit_job = dg.define_asset_job(
     "refit",
-    selection=dg.AssetSelection.assets("banks", "gallery", "release"),
+    selection=dg.AssetSelection.assets("banks", "gallery", "index", "release"),
     tags={FORCE: "banks"},
     description="Draw the banks again from the present corpus and queries. If they differ, fit the"
     " corrections to them and make a gallery and a release.",
@@ -159,8 +160,7 @@ def write(
     from pipelines.export.stage import export as write_out
 
     options = Options(config.to, config.signals, config.mask)
-    folder = Path(config.folder).expanduser().resolve()
-    done = write_out(corpus, folder, options, config.overwrite)
+    done = write_out(corpus, absolute(config.folder), options, config.overwrite)
     context.log.info(f"{done.samples} samples in {done.shards} shards, {done.bytes} bytes")
 
 
@@ -169,6 +169,26 @@ def export() -> None:
     """Write the kept samples to a folder."""
     write()
 
+
+health_job = dg.define_asset_job(
+    "health",
+    selection=dg.AssetSelection.checks(*(c for c in HEALTH_CHECKS if c is not few_failures)),
+    description="Run the checks that warn: age of the release, planted hubs, secrets, formats.",
+)
+
+health = dg.ScheduleDefinition(
+    name="daily_health",
+    job=health_job,
+    cron_schedule="0 6 * * *",
+    description="Run the checks that warn every day. Off by default.",
+)
+
+tidying = dg.ScheduleDefinition(
+    name="tidying",
+    job=maintain,
+    cron_schedule="30 3 * * *",
+    description="Compact the tables and delete old versions every night. Off by default.",
+)
 
 nightly = dg.ScheduleDefinition(
     name="nightly",
@@ -205,10 +225,11 @@ JOBS: list[Any] = [
     everything_job,
     refit_job,
     drift_job,
+    health_job,
     retention,
     maintain,
     align,
     export,
     takedown,
 ]
-SCHEDULES = [nightly, refresh, forgetting]
+SCHEDULES = [nightly, refresh, forgetting, health, tidying]

@@ -111,6 +111,7 @@ class _Runner:
 
     def __init__(self, workspace: Workspace, stack: ExitStack):
         from assets import checks, corpus_assets, drop_assets
+        from assets.materialise import ALIVE
         from orchestration import dagster_home
 
         self.workspace = workspace
@@ -120,7 +121,7 @@ class _Runner:
             for stage in (*BY_DROP, *GLOBAL)
         }
         self.checks = checks.CHECKS
-        self.alive = {dagster_home.ALIVE: stack.enter_context(dagster_home.alive(workspace))}
+        self.alive = {ALIVE: stack.enter_context(dagster_home.alive(workspace))}
         self.instance: dg.DagsterInstance = stack.enter_context(dagster_home.instance(workspace))
         dagster_home.fail_dead_runs(workspace, self.instance)
         dagster_home.add_partitions(workspace, self.instance)

@@ -5,12 +5,13 @@ They read the tables and the sources, not Dagster's log. So they do not repeat w
 has done.
 """
 
-import json
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.materialise import DROPS
+from orchestration.alarm import alarm
+from orchestration.deliveries_cursor import DeliveriesCursor
 from orchestration.jobs import corpus_job, drift_job, drop_job, refit_job
 from pipelines.sources.drops import listing_hash
 from pipelines.stages import staleness
@@ -41,26 +42,32 @@ def deliveries(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request the tables of a drop once its files have not changed for two ticks.
 
-    The cursor has the listing hash of each drop at the last tick.
+    Drops that have settled are listed in turn, a number of them at a tick, so that a tick does not
+    list all files again. After an error, the sensor waits for longer each time.
     """
+    cursor = DeliveriesCursor.read(context.cursor)
+    now = datetime.now(UTC).timestamp()
+    if now < cursor.retry_at:
+        return dg.SkipReason(f"waiting after {cursor.errors} errors: {cursor.error}")
     try:
         drops = staleness.drops(corpus)
-        now = {name: listing_hash(drop) for name, drop in drops.items()}
+        chosen = cursor.choose(list(drops))
+        listings = {name: listing_hash(drops[name]) for name in chosen}
     except IsotropeError as error:
+        context.update_cursor(cursor.failed(str(error), now).text())
         return dg.SkipReason(str(error))
-    before = json.loads(context.cursor or "{}")
-    settled = [name for name, listing in now.items() if before.get(name) == listing]
+    settled = [name for name in chosen if cursor.listings.get(name, "") == listings[name]]
     requests = [
-        dg.RunRequest(partition_key=name, run_key=f"{name}:{now[name]}:{_settings(corpus)}")
+        dg.RunRequest(partition_key=name, run_key=f"{name}:{listings[name]}:{_settings(corpus)}")
         for name in settled
         if staleness.stale(corpus, drops[name])
     ]
     partitions = set(context.instance.get_dynamic_partitions(str(DROPS.name)))
-    added = sorted(set(now) - partitions)
+    added = sorted(set(drops) - partitions)
     return dg.SensorResult(
         run_requests=requests,
         dynamic_partitions_requests=[DROPS.build_add_request(added)] if added else [],
-        cursor=json.dumps(now),
+        cursor=cursor.listed(list(drops), listings, settled).text(),
     )
 
 
@@ -122,4 +129,4 @@ def _settings(corpus: Workspace) -> str:
     return identity.run_key(corpus.config.model_dump())
 
 
-SENSORS = [deliveries, changes, drift]
+SENSORS = [deliveries, changes, drift, alarm]

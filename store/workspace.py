@@ -35,7 +35,13 @@ class Workspace:
         config = corpus_yaml.load(root)
         path = config.tables.path
         address = path if "://" in path else str(root / path)
-        return cls(root, config, Tables(address, config.tables.model_dump()["options"]))
+        scratch = config.engine.scratch
+        tables = Tables(
+            address,
+            config.tables.model_dump()["options"],
+            None if scratch is None else root / Path(scratch).expanduser(),
+        )
+        return cls(root, config, tables)
 
     def path(self, path: str) -> Path:
         """The absolute path for a path in corpus.yaml.

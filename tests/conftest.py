@@ -1,8 +1,9 @@
 """Fixtures that many tests share: a Ray cluster, and one corpus that is made once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from hypothesis import settings
@@ -50,9 +51,15 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture(params=["local", "s3"])
-def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Tables:
-    """New, empty tables: in a local folder, and on the S3 server."""
+def new_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Tables]:
+    """Makes empty tables: in local folders, and on the S3 server."""
     if request.param == "local":
-        return Tables(tmp_path / "tables")
+        return lambda: Tables(mkdtemp(dir=tmp_path))
     server = request.getfixturevalue("s3")
-    return Tables(server.folder(), server.options())
+    return lambda: Tables(server.folder(), server.options(), tmp_path / "scratch")
+
+
+@pytest.fixture
+def tables(new_tables: Callable[[], Tables]) -> Tables:
+    """New, empty tables: in a local folder, and on the S3 server."""
+    return new_tables()

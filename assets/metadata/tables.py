@@ -18,6 +18,7 @@ from pipelines.reports.outcomes import Outcomes, read_outcomes, total_by_rule
 from pipelines.reports.plots import contact_sheet, outcome_bars, similarities
 from pipelines.reports.retrieval_plots import ABOUT, draw
 from store.tables import releases, schema
+from store.tables.indexes import read_indexes
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.releases import Release
@@ -133,6 +134,30 @@ def gallery(corpus: Workspace) -> dict[str, Any]:
     metadata: dict[str, Any] = {"galleries": table(heads, rows)}
     if thumbnails:
         metadata["images"] = picture(contact_sheet(thumbnails), "images of the gallery")
+    return metadata
+
+
+def index(corpus: Workspace) -> dict[str, Any]:
+    """The index of each gallery, and the recall and time of a search by direction."""
+    indexes = read_indexes(corpus.tables, corpus.config.space)
+    heads = ("gallery", "type", "rows", "partitions", "MB", "build, s", "flat scan, ms")
+    built = [
+        (m, i.type, i.rows, i.partitions, f"{i.bytes / 1e6:.1f}", f"{i.seconds:.1f}",
+         f"{i.flat_milliseconds:.1f}")
+        for m, i in indexes.items()
+    ]  # fmt: skip
+    settings = [
+        (name, p.depth, p.nprobes, p.refine, f"{p.recall:.4f}", f"{p.milliseconds:.1f}")
+        for i in indexes.values()
+        for name, probes in i.probes.items()
+        for p in probes
+    ]
+    metadata: dict[str, Any] = {"indexes": table(heads, built)}
+    if settings:
+        search_heads = ("direction", "rows of a result", "probes", "refine", "recall", "ms")
+        metadata["search"] = table(search_heads, settings)
+    if notes := [(m, note) for m, i in indexes.items() for note in i.notes]:
+        metadata["notes"] = table(("gallery", "note"), notes)
     return metadata
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
+from embedders.pool.resources import Resources
 from embedders.pool.worker import EncoderActor
 from store.errors import EncoderError, IsotropeError
 
@@ -46,8 +47,7 @@ class Actors:
 
     Args:
         spec: the encoder's spec (see `embedders.registry`).
-        num_cpus: CPUs that each actor reserves.
-        num_gpus: GPUs that each actor reserves.
+        each: what each actor reserves.
         batch_size: see `EncoderActor`.
 
     Attributes:
@@ -55,10 +55,9 @@ class Actors:
         dim: the encoder's dimension, once `start` has returned.
     """
 
-    def __init__(self, spec: str, *, num_cpus: float, num_gpus: float, batch_size: int | None):
+    def __init__(self, spec: str, each: Resources, batch_size: int | None):
         self.spec = spec
-        self.num_cpus = num_cpus
-        self.num_gpus = num_gpus
+        self.each = each
         self.batch_size = batch_size
         self.slots: list[Slot] = []
         self.dim = 0
@@ -100,8 +99,8 @@ class Actors:
         return was_ready
 
     def _create(self) -> tuple[Any, Any]:
-        options = ray.remote(EncoderActor).options(num_cpus=self.num_cpus, num_gpus=self.num_gpus)
-        actor = options.remote(self.spec, self.batch_size, self.num_cpus, self.num_gpus)
+        options = ray.remote(EncoderActor).options(**self.each.options())
+        actor = options.remote(self.spec, self.batch_size, self.each.num_cpus, self.each.num_gpus)
         return actor, actor.dim.remote()
 
     def _restart(self, slot: Slot) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from embedders.pool.actors import Actors
-from embedders.pool.ray_cluster import cluster, object_store_bytes, require_room
+from embedders.pool.ray_cluster import cluster, object_store_bytes
+from embedders.pool.resources import Resources, require_room
 from embedders.pool.scheduler import Scheduler
 from embedders.pool.worker import Failures, ReadUnit
 
@@ -50,6 +51,9 @@ class Pool:
             `embedders.encoder.Encoder`). It is halved when memory runs out. None starts at 32,
             and on a GPU doubles it until memory runs out.
         address: of a Ray cluster; see `embedders.pool.ray_cluster.cluster`.
+        accelerator_type: only GPUs of this kind, as Ray names it, such as A100.
+        memory: bytes that each actor reserves.
+        wait_seconds: how long to wait until a cluster that scales has room.
 
     Raises:
         EncoderError: on entering the block, if the cluster has no room for the actors or the
@@ -65,15 +69,20 @@ class Pool:
         num_gpus: float = 0,
         batch_size: int | None = None,
         address: str | None = None,
+        accelerator_type: str | None = None,
+        memory: int | None = None,
+        wait_seconds: float = 0,
     ):
         self.size = actors
-        self.actors = Actors(spec, num_cpus=num_cpus, num_gpus=num_gpus, batch_size=batch_size)
+        self.each = Resources(num_cpus, num_gpus, accelerator_type, memory)
+        self.wait_seconds = wait_seconds
+        self.actors = Actors(spec, self.each, batch_size)
         self._cluster = cluster(address)
 
     def __enter__(self) -> "Pool":
         self._cluster.__enter__()
         try:
-            spare_cpus = require_room(self.size, self.actors.num_cpus, self.actors.num_gpus)
+            spare_cpus = require_room(self.size, self.each, self.wait_seconds)
             self.prepare_tasks = max(1, int(spare_cpus))
             self.prepared_bytes = object_store_bytes() // 4
             self.actors.start(self.size)

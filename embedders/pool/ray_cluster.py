@@ -1,4 +1,4 @@
-"""Connect to a Ray cluster or start a local one, and check that actors fit on it."""
+"""Connect to a Ray cluster, or start a local one."""
 
 import logging
 import os
@@ -10,7 +10,9 @@ from typing import Any
 import ray
 
 from embedders.pool import ray_security
-from store.errors import ClusterError, EncoderError
+from embedders.pool.ray_address import check_address
+from embedders.pool.resources import node_resources
+from store.errors import ClusterError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -44,7 +46,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
 
 
 def _join(address: str) -> None:
-    ray_security.check_reachable(address)
+    check_address(address)
     if not ray_security.has_token():
         print(
             f"warning: joining the Ray cluster at {address} without a token: if it requires one,"
@@ -89,69 +91,14 @@ def _options() -> dict[str, Any]:
     }
 
 
-def require_room(actors: int, num_cpus: float, num_gpus: float) -> float:
-    """Check that the cluster has room for actors. Without room, Ray would wait forever, silently.
-
-    Args:
-        actors: the number of actors.
-        num_cpus: CPUs of each.
-        num_gpus: GPUs of each, a share of one or a whole number.
-
-    Returns:
-        The number of CPUs that are left when all actors run.
-
-    Raises:
-        EncoderError: the actors do not fit.
-    """
-    if num_gpus > 1 and num_gpus != int(num_gpus):
-        raise EncoderError(
-            f"an actor cannot have {num_gpus:g} GPU: engine.ray.num_gpus is a share of one (0.25)"
-            " or a whole number"
-        )
-    nodes = _nodes()
-    room = sum(actor_capacity(node, num_cpus, num_gpus) for node in nodes)
-    cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
-    if room < actors:
-        raise EncoderError(
-            f"{actors} actors of {num_cpus:g} CPU and {num_gpus:g} GPU each do not fit the cluster,"
-            f" which has {cpus:g} CPU and {gpus:g} GPU, room for {room}: lower engine.ray.actors,"
-            " num_cpus or num_gpus in corpus.yaml, or join a larger cluster"
-        )
-    return cpus - actors * num_cpus
-
-
-def actor_capacity(node: dict[str, float], num_cpus: float, num_gpus: float) -> int:
-    """The number of actors that fit on a node.
-
-    Args:
-        node: the node's resources, of which `CPU` and `GPU` count.
-        num_cpus: CPUs of one actor.
-        num_gpus: GPUs of one actor. A share must come from one GPU: it is not split over two.
-    """
-    cpus, gpus = node.get("CPU", 0), node.get("GPU", 0)
-    if num_gpus == 0:
-        return _multiples(cpus, num_cpus)
-    if num_gpus < 1:
-        return min(_multiples(cpus, num_cpus), int(gpus) * _multiples(1, num_gpus))
-    return min(_multiples(cpus, num_cpus), _multiples(gpus, num_gpus))
-
-
 def object_store_bytes() -> int:
     """The capacity of all object stores of the cluster together."""
-    return int(sum(node.get("object_store_memory", 0) for node in _nodes()))
+    return int(sum(node.get("object_store_memory", 0) for node in node_resources()))
 
 
 def python_path() -> str:
     """The driver's import path. Workers need it to import a user's own encoder."""
     return ":".join(p for p in sys.path if p)
-
-
-def _multiples(available: float, requested: float) -> int:
-    return int((available + 1e-6) / requested)
-
-
-def _nodes() -> list[dict[str, float]]:
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _local_object_store_bytes() -> int:

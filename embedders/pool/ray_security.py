@@ -5,23 +5,18 @@ Anyone who reaches an unprotected Ray cluster can run code as its user.
 
 import os
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 from ray._private import ray_constants
-
-from store.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
 _MODE = "RAY_AUTH_MODE"
 _TOKEN = "RAY_AUTH_TOKEN"
 _TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"
-_CONNECT_SECONDS = 10
 _raylet: Any = ray._raylet
 
 
@@ -64,37 +59,19 @@ def on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
-def check_reachable(address: str) -> None:
-    """Check that something listens at a cluster's address. Ray itself would try for two minutes.
-
-    Args:
-        address: `host:port` or `ray://host:port`. Other forms, such as `auto`, are not checked.
-
-    Raises:
-        ClusterError: nothing answers.
-    """
-    try:
-        url = urlsplit(address if "://" in address else f"//{address}")
-        host, port = url.hostname, url.port
-    except ValueError as error:
-        raise ClusterError(f"{address!r} is not the address of a Ray cluster: {error}") from None
-    if not host or not port:
-        return
-    try:
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address}: {error.strerror or error}; check"
-            " engine.ray.address in corpus.yaml, or RAY_ADDRESS"
-        ) from error
-
-
 def has_token() -> bool:
     """Whether this process presents a token to a cluster that it joins."""
     mode = os.environ.get(_MODE)
     if mode is not None and mode.lower() != "token":
         return False
     return _raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+
+
+def token_headers() -> dict[str, str]:
+    """The headers that present this process's token to a cluster; empty: it presents none."""
+    if not has_token():
+        return {}
+    return _raylet.AuthenticationTokenLoader.instance().get_token_for_http_header()
 
 
 @cache

@@ -1,6 +1,5 @@
 """The command `isotrope export`: writes the kept samples as files."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -8,11 +7,12 @@ from rich.markup import escape
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
+from store.tables.files import absolute
 from store.workspace import Workspace
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("target")
 @click.option(
     "--to",
     type=click.Choice(["webdataset", "parquet", "lance"]),
@@ -41,10 +41,11 @@ from store.workspace import Workspace
 )
 @click.option("--overwrite", is_flag=True, help="Replace another export in TARGET.")
 @CORPUS
-def export(target: Path, folder: str, overwrite: bool, **options: Any) -> None:
+def export(target: str, folder: str, overwrite: bool, **options: Any) -> None:
     """Write the kept samples to a folder.
 
-    Original bytes, captions and keys of all drops are written to TARGET. If an export was
+    Original bytes, captions and keys of all drops are written to TARGET, a folder or an address
+    such as s3://bucket/folder. If an export was
     interrupted, the same command resumes it.
     """
     from pipelines.export.stage import Options
@@ -54,6 +55,6 @@ def export(target: Path, folder: str, overwrite: bool, **options: Any) -> None:
     workspace = Workspace.open(folder)
     if "decisions" in staleness.stale(workspace, None):
         console.print("the decisions are out of date; `isotrope run` updates them", style="yellow")
-    done = write(workspace, target.expanduser().resolve(), Options(**options), overwrite)
+    done = write(workspace, absolute(target), Options(**options), overwrite)
     counts = f"{done.samples:,} samples in {done.shards:,} shards, {done.bytes:,} bytes"
-    console.print(f"{counts}: {escape(str(done.folder))}")
+    console.print(f"{counts}: {escape(done.folder)}")

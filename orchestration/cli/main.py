@@ -20,6 +20,7 @@ _INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 _MODULES = {
     "init": "make_commands",
     "run": "make_commands",
+    "estimate": "estimate_command",
     "why": "search_commands",
     "report": "page_commands",
     "policy": "policy_commands",
@@ -39,6 +40,7 @@ _MODULES = {
     "restore": "backup_commands",
     "takedown": "takedown_command",
     "dev": "page_commands",
+    "dagster": "page_commands",
     "demo": "page_commands",
 }
 

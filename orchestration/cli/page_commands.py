@@ -1,12 +1,17 @@
-"""Commands that write or serve pages: report, dev, demo."""
+"""Commands that write or serve pages: report, dev, dagster, demo."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
 from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
 from store.errors import InputError
+from store.tables.files import Files
+from store.tables.store_options import options_for
 from store.workspace import Workspace
 
 
@@ -15,8 +20,7 @@ from store.workspace import Workspace
 @CORPUS
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    help="The file to write; by default in the corpus's folder.",
+    help="The file to write, or its address (s3://...); by default in the corpus's folder.",
 )
 @click.option("--drop", help="Report on the curation of this drop alone.")
 @click.option(
@@ -24,7 +28,7 @@ from store.workspace import Workspace
     multiple=True,
     help="Compare groups by this column: drop, source, text_language or another text signal.",
 )
-def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple[str, ...]) -> None:
+def report(what: str, folder: str, out: str | None, drop: str | None, by: tuple[str, ...]) -> None:
     """Write an HTML report about the corpus or its curation.
 
     "corpus" shows the counts of every stage, example searches, and retrieval before and after
@@ -37,14 +41,40 @@ def report(what: str, folder: str, out: Path | None, drop: str | None, by: tuple
             raise InputError("--drop and --by belong to `isotrope report curation`")
         from orchestration.cli.demo import write_page
 
-        pages = [write_page(workspace, out or workspace.root / "report.html")]
+        with _local_file(workspace, out, workspace.root / "report.html") as (path, publish):
+            publish([write_page(workspace, path)])
     else:
         from pipelines.reports.curation.exclusion import GROUPS
         from pipelines.reports.curation.report import PAGE, page_of, write_curation
 
         all_drops = workspace.root / PAGE
-        path = out or (all_drops if drop is None else page_of(all_drops, drop))
-        pages = write_curation(workspace, path, drop, by or GROUPS)
+        default = all_drops if drop is None else page_of(all_drops, drop)
+        with _local_file(workspace, out, default) as (path, publish):
+            publish(write_curation(workspace, path, drop, by or GROUPS))
+
+
+@contextmanager
+def _local_file(
+    workspace: Workspace, out: str | None, default: Path
+) -> Iterator[tuple[Path, Callable[[list[Path]], None]]]:
+    """The local file to write a page to, and a function that publishes the written pages."""
+    with TemporaryDirectory() as scratch:
+        folder, _, name = (out or "").rpartition("/")
+        if "://" not in folder:
+            yield Path(out) if out else default, lambda pages: _print_written(map(str, pages))
+            return
+        tables = workspace.tables
+        files = Files(folder, options_for(folder, tables.root, tables.files.options))
+
+        def upload(pages: list[Path]) -> None:
+            for page in pages:
+                files.upload(page, page.name)
+            _print_written(f"{folder}/{page.name}" for page in pages)
+
+        yield Path(scratch, name), upload
+
+
+def _print_written(pages: Iterable[str]) -> None:
     for page in pages:
         console.print(f"written: {page}", soft_wrap=True)
 
@@ -65,6 +95,20 @@ def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> No
     from orchestration.dagster_web import serve
 
     serve(Workspace.open(folder), host, port, allowed_hosts)
+
+
+@click.command()
+@CORPUS
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=4000, show_default=True, help="The port to listen on.")
+def dagster(folder: str, host: str, port: int) -> None:
+    """Serve the corpus to a deployed Dagster.
+
+    Its dagster.yaml is in the folder that DAGSTER_HOME names.
+    """
+    from orchestration.code_location import serve
+
+    serve(Workspace.open(folder), host, port)
 
 
 @click.command()

@@ -160,6 +160,28 @@ def print_evaluation(release: "Release", evaluation: Mapping[str, Any]) -> None:
         if "languages" in figures:
             console.print("the same texts in other languages")
             console.print(_languages_table(figures["languages"], direction.method))
+    _print_indexes(release)
+
+
+def _print_indexes(release: "Release") -> None:
+    """Print how the galleries are indexed, and the recall and time of a search by direction."""
+    for modality, index in release.indexes.items():
+        console.print()
+        size = f"{index.bytes / 1e6:.1f} MB, built in {index.seconds:.1f} s"
+        about = size if index.type != "flat" else "every search scans all rows and is exact"
+        console.print(f"{modality} index: {index.type}, {index.rows:,} rows, {about}", style="bold")
+        if index.probes:
+            table = _compact_table("direction")
+            for head in ("rows of a result", "probes", "refine", "recall", "ms"):
+                table.add_column(head, justify="right")
+            for name, probes in index.probes.items():
+                for p in probes:
+                    cells = f"{p.depth}", f"{p.nprobes}", f"{p.refine}"
+                    table.add_row(name, *cells, f"{p.recall:.4f}", f"{p.milliseconds:.1f}")
+            console.print(table)
+            console.print(f"an exact scan takes {index.flat_milliseconds:.1f} ms", style="dim")
+        for note in index.notes:
+            console.print(escape(note), style="dim")
 
 
 def _measures_table(figures: Mapping[str, Any], method: str) -> Table:

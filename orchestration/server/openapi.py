@@ -30,7 +30,8 @@ class ErrorAnswer(BaseModel):
 class SearchAnswer(BaseModel):
     """The rows that a query finds, best first.
 
-    `complete` is true if they are proven to be the best. `notes` say how they were found. A row has
+    `complete` is true if they are proven to be the best. `notes` say how they were found. `recall`
+    is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. Bytes are
     in base64.
     """
@@ -38,6 +39,7 @@ class SearchAnswer(BaseModel):
     release: int
     complete: bool
     notes: list[str]
+    recall: float
     rows: list[dict[str, Any]]
 
 

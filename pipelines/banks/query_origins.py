@@ -209,7 +209,7 @@ def _encode(
         ray = context.config.engine.ray
         with (
             show_progress(run, len(done) + len(todo), f"units of {modality} queries"),
-            Pool(context.space.towers[modality], **ray.model_dump()) as pool,
+            Pool(context.space.towers[modality], **ray.of_actors()) as pool,
         ):
             for result in pool.map(todo):
                 stage(result)

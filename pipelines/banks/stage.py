@@ -27,9 +27,10 @@ from store.config.corrections import Corrections
 from store.identity import uniform_number
 from store.tables import schema
 from store.tables.banks import MIN_BANK_SIZE, digest_rows
-from store.tables.lance_tables import quote, take_rows
+from store.tables.lance_tables import quote
 from store.tables.names import bank_table, vectors_table
 from store.tables.staging import Counts, begin, publish
+from store.tables.table_version import take_rows
 
 STAGE = "banks"
 SPLITS = ("bank", "validation", "test")
@@ -58,7 +59,7 @@ def draw_banks(context: StageContext) -> Counts:
     fingerprints = context.fingerprints
     with (
         begin(tables, STAGE, key, columns) as run,
-        kept_samples(context.workspace, run.folder) as samples,
+        kept_samples(context.workspace, run.scratch) as samples,
     ):
         resumed = len(run.done())
         name, draw_key = bank_table(space.name), run_keys.bank_settings(context)
@@ -185,7 +186,7 @@ def _corpus_rows(
     ]
     table = pa.Table.from_pylist(rows, schema=pa.schema(list(columns)[:-1]))
     row_ids = [row_of[part] for part in table["part_id"].to_pylist()]
-    taken = take_rows(vectors.uri, vectors.version, row_ids, ["vector"])["vector"].combine_chunks()
+    taken = take_rows(vectors, row_ids, ["vector"])["vector"].combine_chunks()
     return table.append_column(columns.field("vector"), taken).cast(columns)
 
 

@@ -12,19 +12,21 @@ import pyarrow as pa
 from pipelines.engine.beam import ReadLance, collect_table
 from store.tables import schema
 from store.tables.staging import StageRun
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 
 def find_exact(workspace: Workspace, run: StageRun) -> pa.Table:
     """Rows of `duplicates` for all samples that are in several drops, the representatives too."""
-    samples = workspace.tables.open("samples")
+    tables = workspace.tables
+    samples = TableVersion(tables, "samples", tables.version("samples"))
     return collect_table(
         workspace.config.engine.beam,
-        run.folder / "clusters",
+        run.scratch / "clusters",
         schema.DUPLICATES,
         lambda p: (
             p
-            | "Samples" >> ReadLance(samples.uri, ["id", "drop"], samples.version)
+            | "Samples" >> ReadLance(samples, ["id", "drop"])
             | "ById" >> beam.Map(lambda r: (r["id"], r["drop"]))
             | "Group" >> beam.GroupByKey()
             | "Cluster" >> beam.FlatMap(_cluster)

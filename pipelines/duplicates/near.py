@@ -22,8 +22,9 @@ from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.stages.context import StageContext
 from store import identity
 from store.arrow import as_matrix
-from store.tables.lance_tables import Tables, take_rows
+from store.tables.lance_tables import Tables
 from store.tables.names import vectors_table
+from store.tables.table_version import TableVersion, take_rows
 
 VERSION = 3  # of the searches: raise it if the same samples would give other pairs
 
@@ -113,8 +114,7 @@ def _semantic(
             nodes: pa.Array, first: int, embedded: pa.Array = embedded, row_ids: pa.Array = row_ids
         ) -> Pairs:
             node_rows = row_ids.take(pc.index_in(nodes, value_set=embedded)).to_pylist()
-            uri, version = tables.uri(table), tables.version(table)
-            matrix = as_matrix(take_rows(uri, version, node_rows, ["vector"])["vector"])
+            matrix = as_matrix(take_rows(tables.open(table), node_rows, ["vector"])["vector"])
             return semantic.pairs(matrix, threshold, first)
 
         settings = threshold, space.name, fingerprint
@@ -168,13 +168,13 @@ class Images:
         column = samples["image_copies"].take(rows).combine_chunks()
         self.hashes = incremental.binary_matrix(column, np.uint8).reshape(len(rows), CROPS, -1)
         self._signal_rows = samples["measured"].take(rows).to_numpy()
-        self._uri, self._version = tables.uri("signals"), tables.version("signals")
+        self._signals = TableVersion(tables, "signals", tables.version("signals"))
 
     def thumbnails(self, indices: np.ndarray) -> np.ndarray:
         """(k, 32, 32, 3) uint8, the signal `image_look`, of (k,) images."""
         distinct, inverse = np.unique(indices, return_inverse=True)
         row_ids = self._signal_rows[distinct].tolist()
-        column = take_rows(self._uri, self._version, row_ids, ["image_look"])["image_look"]
+        column = take_rows(self._signals, row_ids, ["image_look"])["image_look"]
         thumbnails = incremental.binary_matrix(column.combine_chunks(), np.uint8)
         return thumbnails.reshape(-1, LOOK, LOOK, 3)[inverse]
 
@@ -185,11 +185,11 @@ class Texts:
     def __init__(self, tables: Tables, samples: pa.Table, rows: pa.Array):
         """Args: `rows`: (n,) rows of `samples`, which is as `sample_facts` returns it."""
         self._row_ids = samples["row"].take(rows).to_numpy()
-        self._uri, self._version = tables.uri("samples"), tables.version("samples")
+        self._samples = TableVersion(tables, "samples", tables.version("samples"))
 
     def __call__(self, indices: np.ndarray) -> list[str]:
         ids = self._row_ids[indices].tolist()
-        return take_rows(self._uri, self._version, ids, ["text"])["text"].to_pylist() if ids else []
+        return take_rows(self._samples, ids, ["text"])["text"].to_pylist() if ids else []
 
 
 def _sign(texts: Texts, new: np.ndarray) -> np.ndarray:

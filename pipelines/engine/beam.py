@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -15,6 +14,7 @@ from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Beam
 from store.tables.staging import StageRun
+from store.tables.table_version import TableVersion
 
 
 def run_pipeline(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
@@ -45,7 +45,7 @@ class DoUnits(beam.DoFn):
 
     def process(self, unit: Any) -> Iterator[str]:
         name = self.name(unit)
-        if name in self.run.done():  # the runner retried a bundle after the unit was committed
+        if self.run.is_done(name):  # the runner retried a bundle after the unit was committed
             return
         limit_retained_memory()
         work = self.work(unit)
@@ -104,24 +104,21 @@ class ReadLance(beam.PTransform):
     """Reads the rows of a Lance table as dictionaries, one fragment at a time.
 
     Args:
-        uri: of the table.
+        table: the version that all workers read.
         columns: to read. Leave out media columns that are not needed: they are large.
-        version: to read; None: the newest. All workers read the same version.
     """
 
-    def __init__(self, uri: str, columns: list[str], version: int | None = None):
+    def __init__(self, table: TableVersion, columns: list[str]):
         super().__init__()
-        self.uri = uri
+        self.table = table
         self.columns = columns
-        self.version = version
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        dataset = lance.dataset(self.uri, version=self.version)
-        fragments = [fragment.fragment_id for fragment in dataset.get_fragments()]
-        uri, columns, version = self.uri, self.columns, dataset.version
+        fragments = [fragment.fragment_id for fragment in self.table.open().get_fragments()]
+        table, columns = self.table, self.columns
 
         def read(fragment_id: int) -> Iterator[dict[str, Any]]:
-            fragment = lance.dataset(uri, version=version).get_fragment(fragment_id)
+            fragment = table.open().get_fragment(fragment_id)
             for batch in fragment.to_batches(columns=columns):
                 yield from batch.to_pylist()
 

@@ -5,6 +5,9 @@ exception can be caught. So a worker writes the name of the current record into 
 crash marker. When a worker process has died, the driver counts the death for the record in the
 marker. A record at which processes have died twice is skipped when the unit is done again.
 A run that dies as a whole, such as by `kill -9`, counts no death.
+
+In an object store, a write takes milliseconds. So the first attempt at a unit writes no records,
+and only its further attempts do.
 """
 
 import json
@@ -12,6 +15,8 @@ import os
 from pathlib import Path
 
 from store import identity
+from store.errors import NotFoundError
+from store.tables.files import Files
 from store.tables.staging import StageRun
 
 DEADLY_DEATHS = 2  # deaths at one record before it is skipped: a single one may be somebody's kill
@@ -29,11 +34,15 @@ class CrashMarkers:
     """
 
     def __init__(self, run: StageRun, unit: str):
-        marker, deaths = _files(run, unit)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        self.deaths = _read_deaths(deaths)
-        self._file = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        self.at("")  # clears the marker of a run that died as a whole
+        files = run.tables.files
+        self._files, (self._marker, deaths) = files, _paths(run, unit)
+        self.deaths = _read_deaths(files, deaths)
+        self._file = -1
+        if files.is_local:
+            path = Path(files.root, self._marker)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self._write("")  # clears the marker of a run that died as a whole
 
     def at(self, record: str) -> None:
         """Mark this record as the current one.
@@ -41,7 +50,15 @@ class CrashMarkers:
         Args:
             record: its first 128 bytes are kept; "" means that no record is in work.
         """
-        os.pwrite(self._file, record.encode()[:_MARKER_BYTES].ljust(_MARKER_BYTES), 0)
+        if self._files.is_local or self.deaths:
+            self._write(record)
+
+    def _write(self, record: str) -> None:
+        data = record.encode()[:_MARKER_BYTES].ljust(_MARKER_BYTES)
+        if self._file >= 0:
+            os.pwrite(self._file, data, 0)
+        elif not self._files.is_local:
+            self._files.write(self._marker, data)
 
     def is_deadly(self, record: str) -> bool:
         """Whether so many processes have died at this record that it must be skipped."""
@@ -49,28 +66,30 @@ class CrashMarkers:
 
     def close(self) -> None:
         """Clear the marker: the unit has ended, with or without an exception."""
+        self.at("")
         if self._file >= 0:
-            self.at("")
             os.close(self._file)
             self._file = -1
 
 
 def count_death(run: StageRun, unit: str) -> None:
-    """Count a death for the record in a unit's marker; called when the unit's process has died."""
-    marker, deaths_file = _files(run, unit)
-    if record := _read_record(marker):
-        deaths = _read_deaths(deaths_file)
+    """Count a death for the record in a unit's marker; called when the unit's process has died.
+
+    In an object store, a death at an unknown record is counted under the name "".
+    """
+    files, (marker, deaths_file) = run.tables.files, _paths(run, unit)
+    record = _read_record(files, marker)
+    if record or (record is not None and not files.is_local):
+        deaths = _read_deaths(files, deaths_file)
         deaths[record] = deaths.get(record, 0) + 1
-        deaths_file.write_text(json.dumps(deaths), encoding="utf-8")
+        files.write(deaths_file, json.dumps(deaths).encode())
 
 
 def have_crashes(run: StageRun) -> bool:
     """Whether this run has markers of a crash: a worker process died, or the run as a whole."""
-    folder = run.folder / _FOLDER
-    return folder.is_dir() and any(
-        _read_record(marker) or marker.with_suffix(".deaths").exists()
-        for marker in folder.glob("*.at")
-    )
+    files = run.tables.files
+    paths = [file.path for file in files.list(f"{run.folder}/{_FOLDER}")]
+    return any(path.endswith(".deaths") or _read_record(files, path) for path in paths)
 
 
 def should_retry(run: StageRun, unit: str, deaths: int) -> bool:
@@ -79,25 +98,27 @@ def should_retry(run: StageRun, unit: str, deaths: int) -> bool:
     A unit without markers is retried once. A unit with markers is retried more often, since each
     retry can get past one more deadly record.
     """
-    marker, _ = _files(run, unit)
-    return deaths < (_MAX_UNIT_DEATHS if marker.exists() else _MAX_UNMARKED_DEATHS)
+    marker, _ = _paths(run, unit)
+    has_marker = run.tables.files.exists(marker)
+    return deaths < (_MAX_UNIT_DEATHS if has_marker else _MAX_UNMARKED_DEATHS)
 
 
-def _files(run: StageRun, unit: str) -> tuple[Path, Path]:
+def _paths(run: StageRun, unit: str) -> tuple[str, str]:
     """The unit's marker, and its count of deaths."""
-    stem = run.folder / _FOLDER / identity.run_key(unit)
-    return stem.with_suffix(".at"), stem.with_suffix(".deaths")
+    stem = f"{run.folder}/{_FOLDER}/{identity.run_key(unit)}"
+    return f"{stem}.at", f"{stem}.deaths"
 
 
-def _read_record(marker: Path) -> str:
+def _read_record(files: Files, marker: str) -> str | None:
+    """The record in a marker; "" if no record is in work, None if there is no marker yet."""
     try:
-        return marker.read_bytes().rstrip(b" ").decode(errors="replace")
-    except OSError:  # no marker yet
-        return ""
+        return files.read(marker).rstrip(b" ").decode(errors="replace")
+    except NotFoundError:
+        return None
 
 
-def _read_deaths(path: Path) -> dict[str, int]:
+def _read_deaths(files: Files, path: str) -> dict[str, int]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no deaths yet, or the process died while it wrote them
+        return json.loads(files.read(path))
+    except (NotFoundError, ValueError):  # no deaths yet, or the process died while it wrote them
         return {}

@@ -16,7 +16,7 @@ from embedders.pool.ray_cluster import cluster
 from pipelines.engine import crash_markers
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
-from store.config.engine import Ray
+from store.config.engine import Ray, Tasks
 from store.errors import CrashError, IsotropeError
 from store.tables.staging import StageRun
 
@@ -48,7 +48,7 @@ def run_on_ray(
     """
     deaths = Counter[str]()
     with cluster(engine.address):
-        while died := _attempt(run, units, work, name):
+        while died := _attempt(engine.tasks, run, units, work, name):
             run.open()  # removes the rows that the dead processes have staged
             done = set(run.done())  # a process may have died just after it had staged its unit
             units = [unit for unit in died if name(unit) not in done]
@@ -63,6 +63,7 @@ def run_on_ray(
 
 
 def _attempt(
+    each: Tasks,
     run: StageRun,
     units: Iterable[Any],
     work: Callable[[Any], Work],
@@ -70,11 +71,12 @@ def _attempt(
 ) -> list[Any]:
     """Do units in parallel; returns those whose process died."""
     shared = ray.put((run, work, name))
+    do = _do.options(num_cpus=each.num_cpus, memory=each.memory)
     max_running = _max_running()
     waiting, running, died = iter(units), dict[Any, Any](), list[Any]()
     while True:
         while len(running) < max_running and (unit := next(waiting, None)) is not None:
-            running[_do.remote(shared, unit)] = unit
+            running[do.remote(shared, unit)] = unit
         if not running:
             return died
         (reply, *_), _ = ray.wait(list(running), num_returns=1)
@@ -90,7 +92,7 @@ def _attempt(
             raise
 
 
-@ray.remote(num_cpus=1, max_retries=0)
+@ray.remote(max_retries=0)
 def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], unit: Any) -> None:
     run, make_work, name = shared
     limit_retained_memory()

@@ -1,15 +1,14 @@
 """Writer of Lance: shards are fragments of one dataset, committed at once when all are written."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import lance
 import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from pipelines.export.shard_rows import ShardJob, read_shard
+from store.tables.store_options import lance_options
 
 NAME = "samples.lance"
 
@@ -22,7 +21,9 @@ def write(job: ShardJob, number: int) -> list[str]:
             yield from rows.to_batches()
 
     reader = pa.RecordBatchReader.from_batches(job.schema, batches())
-    fragments = write_fragments(reader, Path(job.folder, NAME), job.schema)
+    fragments = write_fragments(
+        reader, _uri(job), job.schema, storage_options=_storage_options(job)
+    )
     return [json.dumps(fragment.to_json()) for fragment in fragments]
 
 
@@ -38,15 +39,21 @@ def commit(job: ShardJob, fragments: Iterable[str]) -> int:
 
     Data files that interrupted runs left behind are removed.
     """
-    uri = Path(job.folder, NAME)
     # A run may have been killed after it committed, before it wrote isotrope.json.
     for leftover in ("_versions", "_transactions"):
-        shutil.rmtree(uri / leftover, ignore_errors=True)
+        job.target.delete_folder(f"{NAME}/{leftover}")
     metadata = [FragmentMetadata.from_json(f) for f in fragments]
     operation = lance.LanceOperation.Overwrite(job.schema, metadata)
-    dataset = lance.LanceDataset.commit(uri, operation)
-    committed = {file.path for fragment in metadata for file in fragment.files}
-    for file in (uri / "data").rglob("*"):
-        if file.is_file() and str(file.relative_to(uri / "data")) not in committed:
-            file.unlink()
+    dataset = lance.LanceDataset.commit(_uri(job), operation, storage_options=_storage_options(job))
+    committed = {f"{NAME}/data/{file.path}" for fragment in metadata for file in fragment.files}
+    written = [file.path for file in job.target.list(f"{NAME}/data")]
+    job.target.delete(path for path in written if path not in committed)
     return dataset.count_rows()
+
+
+def _uri(job: ShardJob) -> str:
+    return f"{job.target.root}/{NAME}"
+
+
+def _storage_options(job: ShardJob) -> dict[str, str] | None:
+    return lance_options(job.target.root, job.target.options)

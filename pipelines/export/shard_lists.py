@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from pipelines.engine.duckdb_scratch import ROWS, database, execute
+from pipelines.export.target_folder import STATE
 from store import identity
+from store.tables.files import Files
 from store.tables.lance_tables import Tables
 from store.tables.signals import REPAIR_TYPES
 
@@ -40,12 +42,13 @@ FROM kept LEFT JOIN repeated USING (key) ORDER BY "drop", key, id
 def write_shard_lists(
     tables: Tables,
     versions: dict[str, int],
-    folder: Path,
+    target: Files,
+    scratch: Path,
     *,
     max_samples: int,
     max_bytes: int,
 ) -> list[int]:
-    """Write the list of every shard to `folder`. Returns how many samples each shard has.
+    """Write the list of every shard. Returns how many samples each shard has.
 
     A shard is closed before the sample that would exceed `max_samples`, or whose media, text and
     metadata would exceed `max_bytes`. A sample that is larger than that has a shard of its own.
@@ -54,27 +57,33 @@ def write_shard_lists(
         tables: the corpus's tables.
         versions: the versions of `samples` and `decisions`, and of the tables of signals that are
             exported.
-        folder: where the lists are written; it is created.
+        target: where the lists are written, so that all workers can read them.
+        scratch: a local folder for DuckDB's file.
         max_samples: the largest number of samples in a shard.
         max_bytes: the largest number of bytes in a shard.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     sizes = []
-    kept = _kept_samples(tables, versions, folder)
+    kept = _kept_samples(tables, versions, scratch)
     for number, shard in enumerate(_split(kept, max_samples, max_bytes)):
         named = shard.append_column("name", pa.array(_names(shard), pa.string()))
         columns = ["row", "bytes", "signals_row", "pairs_row", *REPAIR_TYPES, "name"]
-        feather.write_feather(named.select(columns), shard_list_path(folder, number))
+        content = pa.BufferOutputStream()
+        feather.write_feather(named.select(columns), content)
+        target.write(_path(number), content.getvalue().to_pybytes())
         sizes.append(shard.num_rows)
     return sizes
 
 
-def shard_list_path(folder: Path, number: int) -> str:
-    """The file with the list of a shard."""
-    return str(folder / f"{number:06d}.arrow")
+def read_shard_list(target: Files, number: int) -> pa.Table:
+    """The list of a shard: one row a sample."""
+    return feather.read_table(pa.BufferReader(target.read(_path(number))))
 
 
-def _kept_samples(tables: Tables, versions: dict[str, int], folder: Path) -> Iterator[pa.Table]:
+def _path(number: int) -> str:
+    return f"{STATE}/lists/{number:06d}.arrow"
+
+
+def _kept_samples(tables: Tables, versions: dict[str, int], scratch: Path) -> Iterator[pa.Table]:
     """Every kept sample in order, in tables of at most 8,192 rows."""
     sizes = ("image_bytes", "audio_bytes", "octet_length(text)", "octet_length(meta)")
     size = " + ".join(f"CAST(coalesce({size}, 0) AS BIGINT)" for size in sizes)
@@ -88,7 +97,7 @@ def _kept_samples(tables: Tables, versions: dict[str, int], folder: Path) -> Ite
     }
     measured = {kind: n for n in versions if (kind := n.partition("__")[0]) in ("signals", "pairs")}
     queries |= dict.fromkeys(measured.values(), (columns, None))
-    with database(folder) as connection:
+    with database(scratch) as connection:
         for name, (selected, where) in queries.items():
             scanner = tables.open(name, versions[name]).scanner(
                 columns=selected, filter=where, batch_size=ROWS

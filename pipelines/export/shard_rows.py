@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.feather as feather
 
-from pipelines.export.shard_lists import shard_list_path
+from pipelines.export.shard_lists import read_shard_list
 from pipelines.signals.scorers.text_contacts import mask
 from store import strict_json
 from store.tables import schema
 from store.tables.columns import with_nulls
-from store.tables.lance_tables import take_rows
+from store.tables.files import Files
+from store.tables.table_version import TableVersion, take_rows
 
 _ROWS, _BYTES = 256, 32 << 20
 _CAPTION_KEYS = ("caption", "text")  # in a sample's metadata, as `read_meta` takes them
@@ -31,17 +30,17 @@ class ShardJob:
     """What the writers of shards need. Picklable.
 
     Attributes:
-        folder: the folder that is exported to.
-        lists: the folder with the shards' lists.
-        tables: the uri and version of `samples`, and of the tables of signals that are exported,
+        target: the folder that is exported to, with the shards' lists.
+        scratch: a local folder for unfinished shards.
+        tables: the versions of `samples`, and of the tables of signals that are exported,
             by kind (`samples`, `signals`, `pairs`).
         masked: whether contacts in captions are masked.
         about: what is written into the metadata of the schema, where the format has one.
     """
 
-    folder: str
-    lists: str
-    tables: dict[str, tuple[str, int]]
+    target: Files
+    scratch: Path
+    tables: dict[str, TableVersion]
     masked: bool
     about: dict[str, str]
 
@@ -65,7 +64,7 @@ class ShardJob:
 
     def shard_list(self, number: int) -> pa.Table:
         """The list of a shard: one row a sample."""
-        return feather.read_table(shard_list_path(Path(self.lists), number))
+        return read_shard_list(self.target, number)
 
 
 def read_shard(job: ShardJob, number: int) -> Iterator[tuple[pa.Table, list[str]]]:
@@ -82,8 +81,7 @@ def read_shard(job: ShardJob, number: int) -> Iterator[tuple[pa.Table, list[str]
 
 
 def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
-    uri, version = job.tables["samples"]
-    rows = take_rows(uri, version, samples["row"].to_pylist(), schema.SAMPLES.names)
+    rows = take_rows(job.tables["samples"], samples["row"].to_pylist(), schema.SAMPLES.names)
     columns = {name: rows[name] for name in rows.schema.names}
     if samples["repair_text_id"].null_count < samples.num_rows:
         columns |= _repaired(rows, samples)
@@ -94,10 +92,9 @@ def _rows(job: ShardJob, samples: pa.Table) -> pa.Table:
     for kind in job.measured:
         row_ids = samples[f"{kind}_row"].combine_chunks()
         names = list(job.signals(kind))
-        table_uri, table_version = job.tables[kind]
-        stored = lance.dataset(table_uri, version=table_version).schema.names
-        present = [name for name in names if name in stored]
-        signals = take_rows(table_uri, table_version, row_ids.drop_null().to_pylist(), present)
+        stored = job.tables[kind].open()
+        present = [name for name in names if name in stored.schema.names]
+        signals = take_rows(stored, row_ids.drop_null().to_pylist(), present)
         signals = with_nulls(signals, job.schema, names)
         # `signals` has no rows for samples without one: number the others to spread them out.
         count = pc.cumulative_sum(row_ids.is_valid().cast(pa.int64()))

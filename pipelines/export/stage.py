@@ -2,13 +2,12 @@
 
 A shard is a unit of work as in any stage. Workers read it from the tables and write it; nothing
 passes through the driver. The list of finished shards is a staging table in the folder itself. A
-shard is written under a temporary name, its samples are counted as a reader would count them, and
-then it is renamed. So a run that was killed continues after its last finished shard, and a file
-under its final name is complete.
+shard is written to a temporary file, its samples are counted as a reader would count them, and
+then it gets its final name. So a run that was killed continues after its last finished shard, and
+a file under its final name is complete.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -27,9 +26,12 @@ from pipelines.export.shard_rows import ShardJob
 from store import identity
 from store.errors import ConservationError, InputError, NotFoundError
 from store.tables import releases, schema
+from store.tables.files import Files
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table
 from store.tables.staging import UnitOutcome, begin, stage_record
+from store.tables.store_options import options_for
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 VERSION = 1  # of the format: raise it where the same samples give different files
@@ -75,14 +77,14 @@ class Options:
 class ExportResult:
     """What the folder holds after an export."""
 
-    folder: Path
+    folder: str
     samples: int
     shards: int
     bytes: int
 
 
 def export(
-    workspace: Workspace, folder: Path, options: Options, overwrite: bool = False
+    workspace: Workspace, folder: str | Path, options: Options, overwrite: bool = False
 ) -> ExportResult:
     """Write the kept samples of all drops to `folder`, and then `isotrope.json`, a summary.
 
@@ -91,7 +93,8 @@ def export(
 
     Args:
         workspace: the corpus.
-        folder: the target folder.
+        folder: the target: a local folder, or an address as in `tables:` of corpus.yaml, with the
+            options of the tables if these are in a store of the same kind.
         options: what is exported, and how.
         overwrite: remove another export that is in the folder.
 
@@ -103,24 +106,25 @@ def export(
     """
     about = _about(workspace, options)
     key = identity.run_key("export", VERSION, asdict(options), about)
-    if target.prepare(workspace, folder, key, overwrite):
-        return _result(folder)
-    state = Tables(folder / target.STATE)
+    tables = workspace.tables
+    files = Files(folder, options_for(str(folder), tables.root, tables.files.options))
+    if target.prepare(workspace, files, key, overwrite):
+        return _result(files)
+    state = Tables(f"{files.root}/{target.STATE}", files.options)
     with begin(state, "export", key, _SHARDS) as run:
-        lists = run.folder / "lists"
         versions = _versions(workspace, options)
-        tables = workspace.tables
         sizes = write_shard_lists(
             tables,
             versions,
-            lists,
+            files,
+            run.scratch,
             max_samples=options.shard_samples,
             max_bytes=options.shard_bytes,
         )
         kept = (stage_record(tables, "decisions") or {})["kept"]
         _check_count(sum(sizes), kept, "the lists of the shards")
-        inputs = {n.partition("__")[0]: (tables.uri(n), v) for n, v in versions.items()}
-        job = ShardJob(str(folder), str(lists), inputs, options.mask, about)
+        inputs = {n.partition("__")[0]: TableVersion(tables, n, v) for n, v in versions.items()}
+        job = ShardJob(files, run.scratch, inputs, options.mask, about)
         with show_progress(run, len(sizes), "shards"):
             engine = workspace.config.engine
             run_units(engine, run, range(len(sizes)), partial(write_shard, job, options.to))
@@ -137,9 +141,9 @@ def export(
             "shards": [{n: s[n] for n in ("name", "samples", "bytes")} for s in shards],
             "key": key,
         }
-        target.write_summary(folder, summary)
-    target.remove_state(folder)
-    return _result(folder)
+        target.write_summary(files, summary)
+    target.remove_state(files)
+    return _result(files)
 
 
 @dataclass(frozen=True)
@@ -171,14 +175,12 @@ def write_shard(job: ShardJob, to: str, number: int) -> Shard:
         _check_count(count, expected, name)
         return Shard(name, count, size, tuple(fragments))
     format = _FILES[to]
-    path = Path(job.folder, format.NAME.format(number))
-    part = Path(job.folder, target.STATE, f"{path.name}.part")
-    format.write(job, number, part)
-    _check_count(format.count(part), expected, path.name)
-    size = target.sync_to_disk(part)
-    path.parent.mkdir(exist_ok=True)
-    os.replace(part, path)
-    return Shard(format.NAME.format(number), expected, size)
+    name = format.NAME.format(number)
+    with job.target.writing(name, job.scratch) as path:
+        format.write(job, number, path)
+        _check_count(format.count(path), expected, name)
+        size = path.stat().st_size
+    return Shard(name, expected, size)
 
 
 def _check_count(count: int, expected: int, what: str) -> None:
@@ -241,7 +243,7 @@ def _corpus_facts(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _result(folder: Path) -> ExportResult:
-    summary = target.read_summary(folder) or {}
+def _result(files: Files) -> ExportResult:
+    summary = target.read_summary(files) or {}
     sizes = [shard["bytes"] for shard in summary["shards"]]
-    return ExportResult(folder, summary["samples"], len(sizes), sum(sizes))
+    return ExportResult(files.root, summary["samples"], len(sizes), sum(sizes))

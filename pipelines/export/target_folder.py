@@ -1,25 +1,28 @@
-"""The folder that an export is written to: checks of what is in it, and its `isotrope.json`."""
+"""The folder that an export is written to: checks of what is in it, and its `isotrope.json`.
+
+It is a local folder, or one in an object store.
+"""
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from store.errors import InputError
+from store.errors import InputError, NotFoundError
+from store.tables.files import Files
 from store.workspace import Workspace
 
 SUMMARY = "isotrope.json"
 STATE = ".export"  # the state of an unfinished export; hidden, so that no reader takes it for data
-_EXPORTED = ("samples-*.tar", "samples.parquet", "samples.lance")
+_KEY = f"{STATE}/key"
+_FOLDERS = ("samples.parquet", "samples.lance")
 
 
-def prepare(workspace: Workspace, folder: Path, key: str, overwrite: bool) -> bool:
+def prepare(workspace: Workspace, target: Files, key: str, overwrite: bool) -> bool:
     """Prepare the folder for an export, or for the rest of an interrupted one.
 
     Args:
         workspace: the corpus.
-        folder: the folder; it is created.
+        target: the folder; it is created.
         key: the key of the export.
         overwrite: whether an export with another key is removed.
 
@@ -29,102 +32,87 @@ def prepare(workspace: Workspace, folder: Path, key: str, overwrite: bool) -> bo
     Raises:
         InputError: the folder holds anything else, or is inside one of the corpus's sources.
     """
-    _check_outside_of_sources(workspace, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = read_summary(folder)
-    present = summary["key"] if summary else _unfinished_key(folder)
+    _check_outside_of_sources(workspace, target)
+    summary = read_summary(target)
+    present = summary["key"] if summary else _unfinished_key(target)
     if present == key:
         if summary:
-            _check_files(folder, summary)
-            remove_state(folder)
+            _check_files(target, summary)
+            remove_state(target)
         return bool(summary)
     if present is not None and not overwrite:
         raise InputError(
-            f"{folder} holds an export of other decisions or with other options: choose another"
-            " folder, or add --overwrite"
+            f"{target.root} holds an export of other decisions or with other options: choose"
+            " another folder, or add --overwrite"
         )
     if present is not None:
-        _remove_export(folder)
-    if others := sorted(p.name for p in folder.iterdir()):
+        _remove_export(target)
+    if other := next(target.list(), None):
         raise InputError(
-            f"{folder} is not empty and holds no export, but {others[0]!r}: choose a new folder"
+            f"{target.root} is not empty and holds no export, but {other.path!r}: choose a new"
+            " folder"
         )
-    part = folder / STATE / "key.part"
-    part.parent.mkdir()
-    _write(part, key)
-    os.replace(part, part.with_suffix(""))
+    target.write(_KEY, key.encode())
     return False
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+def write_summary(target: Files, summary: dict[str, Any]) -> None:
     """Write `isotrope.json`. With it, the export is complete."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, sort_keys=True)
-    part = folder / STATE / SUMMARY
-    _write(part, text + "\n")
-    os.replace(part, folder / SUMMARY)
+    target.write(SUMMARY, f"{text}\n".encode())
 
 
-def read_summary(folder: Path) -> dict[str, Any] | None:
+def read_summary(target: Files) -> dict[str, Any] | None:
     """The content of `isotrope.json`. None where there is none, or where no export wrote it."""
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = json.loads(target.read(SUMMARY))
+    except (NotFoundError, ValueError):
         return None
     is_summary = isinstance(summary, dict) and {"key", "shards", "samples"} <= set(summary)
     return summary if is_summary else None
 
 
-def remove_state(folder: Path) -> None:
+def remove_state(target: Files) -> None:
     """Remove the state of an unfinished export."""
-    shutil.rmtree(folder / STATE, ignore_errors=True)
+    target.delete_folder(STATE)
 
 
-def sync_to_disk(path: Path) -> int:
-    """Wait until a file's bytes are on the disk. Returns its size in bytes."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return os.fstat(file.fileno()).st_size
-
-
-def _unfinished_key(folder: Path) -> str | None:
+def _unfinished_key(target: Files) -> str | None:
     """The key of the unfinished export in the folder, or None."""
-    key = folder / STATE / "key"
-    if key.is_file():
-        return key.read_text(encoding="utf-8")
-    remove_state(folder)  # a run that was killed before it wrote its key wrote nothing else
-    return None
+    try:
+        return target.read(_KEY).decode()
+    except NotFoundError:
+        remove_state(target)  # a run that was killed before it wrote its key wrote nothing else
+        return None
 
 
-def _check_files(folder: Path, summary: dict[str, Any]) -> None:
+def _check_files(target: Files, summary: dict[str, Any]) -> None:
+    sizes = {file.path: file.size for file in target.list()}
     for shard in summary["shards"] if summary.get("format") != "lance" else ():
-        path = folder / shard["name"]
-        if not (path.is_file() and path.stat().st_size == shard["bytes"]):
+        if sizes.get(shard["name"]) != shard["bytes"]:
             raise InputError(
-                f"{path} is missing or changed: {SUMMARY} says {shard['bytes']:,} bytes; write the"
-                " export again with --overwrite"
+                f"{target.root}/{shard['name']} is missing or changed: {SUMMARY} says"
+                f" {shard['bytes']:,} bytes; write the export again with --overwrite"
             )
 
 
-def _remove_export(folder: Path) -> None:
-    (folder / SUMMARY).unlink(missing_ok=True)
-    for pattern in _EXPORTED:
-        for path in folder.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    remove_state(folder)
+def _remove_export(target: Files) -> None:
+    target.delete([SUMMARY])
+    shards = (file.path for file in target.list() if "/" not in file.path)
+    target.delete(path for path in shards if path.startswith("samples-") and path.endswith(".tar"))
+    for folder in (*_FOLDERS, STATE):
+        target.delete_folder(folder)
 
 
-def _check_outside_of_sources(workspace: Workspace, folder: Path) -> None:
+def _check_outside_of_sources(workspace: Workspace, target: Files) -> None:
     for name, source in workspace.config.sources.items():
-        if "://" in source.path:
-            continue
         path = workspace.source_path(source)
-        if folder.resolve().is_relative_to(path):
+        if "://" in path or not target.is_local:
+            is_inside = f"{target.root}/".startswith(f"{path.rstrip('/')}/")
+        else:
+            is_inside = Path(target.root).resolve().is_relative_to(path)
+        if is_inside:
             raise InputError(
-                f"{folder} is in the source {name!r} ({path}), so the export would be read as"
+                f"{target.root} is in the source {name!r} ({path}), so the export would be read as"
                 " drops: choose a folder outside of it"
             )
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    sync_to_disk(path)

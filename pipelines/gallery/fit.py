@@ -18,7 +18,7 @@ from store.corrections import Applied, Prepared, prepare_many
 from store.corrections.method import Params
 from store.corrections.recipe import Recipe, recipe
 from store.tables.banks import Bank
-from store.tables.lance_tables import take_rows
+from store.tables.table_version import TableVersion, take_rows
 
 TILE = 8192  # gallery rows a task: 16 MB of vectors of 512 dims
 
@@ -86,20 +86,18 @@ class VectorRows:
     """Rows of one version of a table of vectors.
 
     Attributes:
-        uri: the table.
-        version: its version.
+        table: its version.
         ids: (n,) row ids.
         clusters: (n,) the cluster of each row.
     """
 
-    uri: str
-    version: int
+    table: TableVersion
     ids: np.ndarray
     clusters: np.ndarray = field(repr=False)
 
     def vectors(self) -> np.ndarray:
         """(n, d) float32, as stored."""
-        return as_matrix(take_rows(self.uri, self.version, self.ids.tolist(), ["vector"])["vector"])
+        return as_matrix(take_rows(self.table, self.ids.tolist(), ["vector"])["vector"])
 
 
 def apply_fits(specs: FitPlan, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:

@@ -16,6 +16,7 @@ from pipelines.decisions.kept_samples import KeptSamples
 from pipelines.engine.duckdb_scratch import ROWS
 from pipelines.gallery.fit import TILE, VectorRows
 from store.tables.lance_tables import Tables, one_of, quote
+from store.tables.table_version import TableVersion
 
 # The first sample of a part is that of the smallest number; `drops` starts with its drop.
 _PARTS = """
@@ -84,12 +85,12 @@ class GalleryParts:
     """
 
     def __init__(
-        self, samples: KeptSamples, vectors: lance.LanceDataset, modality: str, fingerprint: str
+        self, samples: KeptSamples, vectors: TableVersion, modality: str, fingerprint: str
     ):
         self.samples = samples
         self.vectors = vectors
         self.modality = modality
-        embedded = vectors.scanner(
+        embedded = vectors.open().scanner(
             columns={"part_id": "part_id", "row": "_rowid"},
             filter=f"modality = {quote(modality)} AND encoder = {quote(fingerprint)}",
             batch_size=ROWS,
@@ -209,8 +210,7 @@ class GalleryParts:
 
     def _rows(self, table: pa.Table) -> VectorRows:
         return VectorRows(
-            self.vectors.uri,
-            int(self.vectors.version),
+            self.vectors,
             table["vector_row"].to_numpy(),
             table["cluster"].to_numpy(zero_copy_only=False).astype(str),
         )

@@ -9,8 +9,8 @@ from pipelines.banks.labelled_queries import Gallery
 from store.arrow import as_matrix
 from store.corrections import Correction
 from store.search.vector_layout import unfold
-from store.tables.lance_tables import take_rows
 from store.tables.releases import Direction
+from store.tables.table_version import take_rows
 
 
 def read_compiled(
@@ -34,7 +34,7 @@ def read_compiled(
         table = dataset.to_table(columns=columns + moved)
     else:
         rows = _row_ids(dataset, parts)
-        table = take_rows(dataset.uri, dataset.version, rows, columns + moved)
+        table = take_rows(dataset, rows, columns + moved)
     table = table.sort_by("part_id")
     gallery = Gallery(
         unfold(as_matrix(table["vector"]), dim),

@@ -21,19 +21,11 @@ from store.arrow import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema
-from store.tables.lance_tables import take_rows
+from store.tables.table_version import TableVersion, take_rows
 
 TILE = 1024  # parts a task: small enough that the images of a small corpus keep all cores busy
 _IMAGES = 64  # encoded images that a task holds at a time
 _FITTED = ("vector", "bias", "hub", "occurrence")  # first words of the names of fitted columns
-
-
-@dataclass(frozen=True)
-class TableVersion:
-    """A table at a version, so that every task reads the same rows."""
-
-    uri: str
-    version: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ def _tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
     blocks = []  # first the reused rows, then those fitted anew
     if last is not None and same.any():
         rows = parts["last_row"].filter(parts["same"]).to_pylist()
-        reused = take_rows(last.uri, last.version, rows, spec.fitted_schema.names)
+        reused = take_rows(last, rows, spec.fitted_schema.names)
         blocks.append(reused.cast(spec.fitted_schema))
     if not same.all():
         blocks.append(_fit(parts.filter(pa.array(~same)), spec, inputs.vectors))
@@ -136,12 +128,12 @@ def _tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
 
 
 def _take(table: TableVersion, rows: pa.ChunkedArray, columns: list[str]) -> pa.Table:
-    return take_rows(table.uri, table.version, rows.to_pylist(), columns)
+    return take_rows(table, rows.to_pylist(), columns)
 
 
 def _fit(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:
     """The fitted columns of parts, from their vectors."""
-    rows = take_rows(source.uri, source.version, parts["vector_row"].to_pylist(), ["vector"])
+    rows = take_rows(source, parts["vector_row"].to_pylist(), ["vector"])
     vectors = as_matrix(rows["vector"])
     clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
     applied = fit.apply_fits(spec.fits, vectors, clusters)
@@ -170,13 +162,13 @@ def _thumbnails(parts: pa.Table, samples: TableVersion, last: TableVersion | Non
     reused: dict[int, bytes | None] = {}
     old = [row for row in last_rows if row is not None]
     if last is not None and old:
-        stored = take_rows(last.uri, last.version, old, ["thumbnail"])["thumbnail"]
+        stored = take_rows(last, old, ["thumbnail"])["thumbnail"]
         reused = dict(zip(old, stored.to_pylist(), strict=True))
     new = [row for row, old_row in zip(sample_rows, last_rows, strict=True) if old_row is None]
     made: dict[int, bytes | None] = {}
     for start in range(0, len(new), _IMAGES):
         rows = new[start : start + _IMAGES]
-        images = take_rows(samples.uri, samples.version, rows, ["image"])["image"]
+        images = take_rows(samples, rows, ["image"])["image"]
         for row, image in zip(rows, images.to_pylist(), strict=True):
             try:
                 made[row] = thumbnail(image)

@@ -12,9 +12,8 @@ One gallery a modality, one row a part of a kept sample. A build takes three ste
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-import lance
-
-from embedders.pool.ray_cluster import cluster, require_room
+from embedders.pool.ray_cluster import cluster
+from embedders.pool.resources import Resources, require_room
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import fit_spec
@@ -28,7 +27,7 @@ from pipelines.gallery.fitted_directions import (
 )
 from pipelines.gallery.parts import GalleryParts, drop_outputs
 from pipelines.gallery.reuse import changed_clusters
-from pipelines.gallery.rows import TILE, GallerySpec, Inputs, TableVersion, gallery_rows
+from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
@@ -37,6 +36,7 @@ from store.tables.banks import Banks
 from store.tables.lance_tables import Tables, one_of
 from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.staging import Counts, begin, publish
+from store.tables.table_version import TableVersion
 
 STAGE = "gallery"
 
@@ -54,14 +54,17 @@ def build_gallery(context: StageContext) -> Counts:
     """
     tables, space = context.tables, context.space
     key = run_keys.gallery(context)
-    vectors = tables.open(vectors_table(space.name))
-    dim = vectors.schema.field("vector").type.list_size
+    vectors = TableVersion(
+        tables, vectors_table(space.name), tables.version(vectors_table(space.name))
+    )
+    dim = _dim(vectors)
     modalities = sorted(space.towers)
     with ExitStack() as stack:
         run = stack.enter_context(begin(tables, STAGE, key, schema.gallery(dim)))
         stack.enter_context(cluster(context.config.engine.ray.address))
-        require_room(1, 1, context.config.engine.ray.num_gpus)
-        samples = stack.enter_context(kept_samples(context.workspace, run.folder))
+        ray = context.config.engine.ray
+        require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
+        samples = stack.enter_context(kept_samples(context.workspace, run.scratch))
         parts = {
             m: GalleryParts(samples, vectors, m, fingerprint)
             for m, fingerprint in context.fingerprints.items()
@@ -93,7 +96,7 @@ def _write_gallery(
     context: StageContext,
     modality: str,
     parts: GalleryParts,
-    vectors: lance.LanceDataset,
+    vectors: TableVersion,
     fitted: dict[str, FittedDirection],
     last: dict[str, FittedDirection],
 ) -> None:
@@ -122,7 +125,11 @@ def _write_gallery(
     rows = gallery_rows(
         parts.tiles(tables, TILE, comparison.is_small),
         spec,
-        _inputs(tables, vectors, last_gallery),
+        _inputs(
+            tables,
+            vectors,
+            None if last_gallery is None else TableVersion(tables, name, last_gallery.version),
+        ),
         num_gpus=context.config.engine.ray.num_gpus,
     )
     if comparison.is_small:
@@ -131,13 +138,16 @@ def _write_gallery(
         tables.replace(name, spec.schema, rows, None)
 
 
-def _inputs(tables: Tables, vectors: lance.LanceDataset, last: lance.LanceDataset | None) -> Inputs:
-    samples, signals = tables.open("samples"), tables.open("signals")
+def _inputs(tables: Tables, vectors: TableVersion, last: TableVersion | None) -> Inputs:
+    signals = tables.open("signals")
     present = [name for name in schema.SIGNAL_TYPES if name in signals.schema.names]
-    versions = (TableVersion(d.uri, int(d.version)) for d in (samples, signals, vectors))
-    of_samples, of_signals, of_vectors = versions
-    of_last = None if last is None else TableVersion(last.uri, int(last.version))
-    return Inputs(of_samples, of_signals, present, of_vectors, of_last)
+    return Inputs(
+        samples=TableVersion(tables, "samples", tables.version("samples")),
+        signals=TableVersion(tables, "signals", int(signals.version)),
+        signal_columns=present,
+        vectors=vectors,
+        last=last,
+    )
 
 
 def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
@@ -161,7 +171,7 @@ def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
 
 
 def _gallery_spec(
-    modality: str, vectors: lance.LanceDataset, fitted: dict[str, FittedDirection], banks: Banks
+    modality: str, vectors: TableVersion, fitted: dict[str, FittedDirection], banks: Banks
 ) -> GallerySpec:
     """What is compiled into the gallery of a modality."""
     by_query = {f.direction.query: f for f in fitted.values() if f.direction.gallery == modality}
@@ -179,11 +189,15 @@ def _gallery_spec(
     }
     return GallerySpec(
         modality,
-        dim=vectors.schema.field("vector").type.list_size,
+        dim=_dim(vectors),
         fits=FitPlan.of(fits),
         centres={query: f.direction.centre for query, f in by_query.items()},
         queries=queries,
     )
+
+
+def _dim(vectors: TableVersion) -> int:
+    return vectors.open().schema.field("vector").type.list_size
 
 
 def _count_failed(tables: Tables, samples: KeptSamples, modalities: Iterable[str]) -> int:

@@ -19,9 +19,9 @@ from store.arrow import as_matrix
 from store.config.signals import Pairs
 from store.corrections.kernels.masks import IdIndex
 from store.tables import schema
-from store.tables.lance_tables import take_rows
 from store.tables.schema import MODALITIES
 from store.tables.staging import Entry
+from store.tables.table_version import TableVersion, take_rows
 
 MODALITY_PAIRS = (("text", "image"), ("text", "audio"), ("image", "audio"))
 RULE = "pairs.vector"
@@ -36,11 +36,9 @@ class VectorTable:
     `samples` is read only for source and key of samples with a broken vector.
     """
 
-    uri: str
-    version: int
+    vectors: TableVersion
     dim: int
-    samples_uri: str
-    samples_version: int
+    samples: TableVersion
 
     def read(self, row_ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Read vectors by row id.
@@ -51,7 +49,7 @@ class VectorTable:
         vectors = np.empty((len(row_ids), self.dim), np.float32)
         for start in range(0, len(row_ids), _READ_ROWS):
             block = row_ids.slice(start, _READ_ROWS).to_pylist()
-            column = take_rows(self.uri, self.version, block, ["vector"])["vector"]
+            column = take_rows(self.vectors, block, ["vector"])["vector"]
             vectors[start : start + _READ_ROWS] = as_matrix(column)
         return vectors, is_unit_length(vectors)
 
@@ -226,8 +224,7 @@ class PairScorer:
             return []
         samples = tile.take(pa.array(rows))
         names = take_rows(
-            self.table.samples_uri,
-            self.table.samples_version,
+            self.table.samples,
             samples["row"].to_pylist(),
             ["source", "key"],
         ).to_pylist()

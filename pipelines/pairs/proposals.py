@@ -10,9 +10,9 @@ from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.measure import PairScorer, VectorTable
 from pipelines.pairs.repair import Calibration, CaptionMatcher
 from store.tables import schema
-from store.tables.lance_tables import take_rows
 from store.tables.signals import REPAIR_TYPES
 from store.tables.staging import StageRun
+from store.tables.table_version import take_rows
 
 _ROWS = 8192
 _COLUMNS = ("text_repair", *REPAIR_TYPES)
@@ -82,9 +82,7 @@ def _propose_in_group(
     precision = np.where(is_sound, calibration(margin), np.float32(0))
     chosen = pa.array(best, mask=precision == 0)
     rows = donors["row"].take(chosen).combine_chunks()
-    captions = take_rows(
-        table.samples_uri, table.samples_version, rows.drop_null().to_pylist(), ["text"]
-    )
+    captions = take_rows(table.samples, rows.drop_null().to_pylist(), ["text"])
     count = pc.subtract(pc.cumulative_sum(rows.is_valid().cast(pa.int64())), 1)
     text = captions["text"].take(pc.if_else(rows.is_valid(), count, None))
     donor_ids = donors["id"].take(chosen)

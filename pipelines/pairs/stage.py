@@ -26,6 +26,7 @@ from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table, vectors_table
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish, stage_record
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 STAGE = "pairs"
@@ -52,7 +53,7 @@ def measure_pairs(context: StageContext) -> Counts:
     with begin(tables, STAGE, key, schema.PAIRS) as run:
         before = stage_record(tables, STAGE)
         resumed = len(run.done())
-        with embedded_samples(tables, space, table.version, run.folder) as samples:
+        with embedded_samples(tables, space, table.vectors.version, run.scratch) as samples:
             output = identity.run_key(samples.digest(), run_keys.pair_settings(context))
             unchanged = not context.forced and before is not None and before["output"] == output
             if not (unchanged and _count_rows(tables, name) == samples.count):
@@ -113,10 +114,13 @@ def _measure(rows: pa.Table, scorer: PairScorer) -> tuple[list[pa.RecordBatch], 
 
 
 def _vector_table(tables: Tables, space: Space) -> VectorTable:
-    dataset = tables.open(vectors_table(space.name))
-    dim = dataset.schema.field("vector").type.list_size
-    samples = tables.uri("samples"), tables.version("samples")
-    return VectorTable(dataset.uri, int(dataset.version), dim, *samples)
+    name = vectors_table(space.name)
+    dataset = tables.open(name)
+    return VectorTable(
+        TableVersion(tables, name, dataset.version),
+        dataset.schema.field("vector").type.list_size,
+        TableVersion(tables, "samples", tables.version("samples")),
+    )
 
 
 def _head(workspace: Workspace, space: Space, dim: int) -> LinearHead | None:

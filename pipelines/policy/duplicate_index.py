@@ -5,8 +5,8 @@ in a file beside the tables, and other policies are judged by it. The cache name
 the tables it was built from, and is ignored if these changed.
 """
 
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from store import identity
+from store.errors import NotFoundError
 from store.identity import PACKED, id_words, pack_ids
 from store.tables import schema
 from store.tables.lance_tables import Tables
@@ -74,18 +75,20 @@ def write_cache(tables: Tables, index: pa.Table, digest: bytes) -> None:
         digest: `tables_digest(tables)`, computed before the index was built. If a table was
             published in between, the cache does not match the tables and is ignored.
     """
-    path = Path(tables.root, FILE)
-    part = path.with_suffix(".part")
     marked = index.replace_schema_metadata({_BUILT_FROM: digest})
-    feather.write_feather(marked, str(part), compression="uncompressed")
-    os.replace(part, path)
+    tables.scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=tables.scratch) as folder:
+        path = Path(folder, FILE)
+        feather.write_feather(marked, str(path), compression="uncompressed")
+        tables.files.upload(path, FILE)
 
 
 def read_cache(tables: Tables) -> pa.Table | None:
     """The cached index, memory-mapped; None if there is none for the current tables."""
     try:
-        index = feather.read_table(f"{tables.root}/{FILE}", memory_map=True)
-    except (OSError, pa.ArrowInvalid):
+        path = tables.files.local_copy(FILE, tables.scratch)
+        index = feather.read_table(str(path), memory_map=True)
+    except (NotFoundError, OSError, pa.ArrowInvalid):
         return None
     digest = (index.schema.metadata or {}).get(_BUILT_FROM)
     return index if digest == tables_digest(tables) and index.schema.equals(_INDEX) else None

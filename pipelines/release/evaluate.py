@@ -6,6 +6,7 @@ are in the bank: a correction knows their captions and not those of the test ite
 place the test items lower than new items of a growing corpus are placed.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import lance
@@ -21,7 +22,8 @@ from pipelines.release.languages import (
 )
 from pipelines.release.query_sets import KnownItems, QuerySet, bank_clusters, read_known
 from pipelines.release.rankings import Ranking, ranking
-from pipelines.release.scan_gallery import K, Scan, tally_gallery
+from pipelines.release.scan_gallery import Gallery as Stored
+from pipelines.release.scan_gallery import K, Scan, opened, tally_gallery
 from store import corrections
 from store.corrections import Correction, Evaluation
 from store.metrics import geometry, histograms
@@ -31,7 +33,7 @@ from store.tables.releases import Direction
 
 
 def evaluate_directions(
-    galleries: dict[str, lance.LanceDataset],
+    galleries: Mapping[str, Stored],
     banks: Banks,
     directions: dict[str, Direction],
     dim: int,
@@ -65,7 +67,7 @@ def evaluate_directions(
     figures: dict[str, Any] = {}
     for modality, dataset in galleries.items():
         jobs = {
-            name: _Job(dataset, banks, direction, dim, translated or {})
+            name: _Job(opened(dataset), banks, direction, dim, translated or {})
             for name, direction in directions.items()
             if direction.gallery == modality
         }

@@ -6,6 +6,7 @@ lists, so memory is bounded by the queries, not by the gallery.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import lance
 import numpy as np
@@ -26,21 +27,27 @@ from store.arrow import as_matrix
 from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.rank_tally import Tally, TallyCount
 from store.search.vector_layout import unfold
+from store.tables.table_version import TableVersion
 
 K = 10  # length of the result lists that k-occurrence is counted in
 _TILE = 4096  # items of one product
 _TASK = 32 * _TILE  # items of a task
 _SMALL = 50_000_000  # scores that are computed in this process, without Ray
 
+Gallery: TypeAlias = lance.LanceDataset | TableVersion
 Tallies = list[dict[str, Tally]]  # of each set of queries, by ranking
+
+
+def opened(gallery: Gallery) -> lance.LanceDataset:
+    """The table of a gallery, which may be given open."""
+    return gallery.open() if isinstance(gallery, TableVersion) else gallery
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a fragment of a version of a gallery."""
+    """Rows of a fragment of a gallery."""
 
-    uri: str
-    version: int
+    gallery: Gallery
     fragment: int
     offset: int
     count: int
@@ -69,15 +76,15 @@ class Scan:
         return names
 
 
-def tally_gallery(dataset: lance.LanceDataset, scan: Scan, address: str | None = None) -> Tallies:
+def tally_gallery(gallery: Gallery, scan: Scan, address: str | None = None) -> Tallies:
     """The tallies of each set of queries over the whole gallery.
 
     Args:
-        dataset: the gallery.
+        gallery: the gallery.
         scan: what is ranked in it.
         address: of a Ray cluster (`embedders.pool.ray_cluster.cluster`).
     """
-    tasks = list(_tasks(dataset))
+    tasks = list(_tasks(gallery))
     queries = sum(len(s.vectors) for s in scan.sets)
     if not tasks or not queries:
         return [{name: TallyCount(i, K).result() for name, i in s.items.items()} for s in scan.sets]
@@ -88,12 +95,12 @@ def tally_gallery(dataset: lance.LanceDataset, scan: Scan, address: str | None =
         return _sum(ordered_results(_remote_tally.remote(rows, shared) for rows in tasks))
 
 
-def _tasks(dataset: lance.LanceDataset) -> Iterator[_Rows]:
-    for fragment in dataset.get_fragments():
+def _tasks(gallery: Gallery) -> Iterator[_Rows]:
+    for fragment in opened(gallery).get_fragments():
         rows = fragment.count_rows()
         for offset in range(0, rows, _TASK):
             count = min(_TASK, rows - offset)
-            yield _Rows(dataset.uri, int(dataset.version), fragment.fragment_id, offset, count)
+            yield _Rows(gallery, fragment.fragment_id, offset, count)
 
 
 def _sum(results: Iterator[Tallies]) -> Tallies:
@@ -112,7 +119,7 @@ def _remote_tally(rows: _Rows, scan: Scan) -> Tallies:
 
 
 def _tally(rows: _Rows, scan: Scan) -> Tallies:
-    fragment = lance.dataset(rows.uri, version=rows.version).get_fragment(rows.fragment)
+    fragment = opened(rows.gallery).get_fragment(rows.fragment)
     assert fragment is not None
     scanner = fragment.scanner(
         columns=scan.columns(), offset=rows.offset, limit=rows.count, batch_size=_TILE

@@ -9,9 +9,11 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe_banks
+from store.tables.indexes import read_indexes
 from store.tables.names import bank_table, directions_table, gallery_table
 from store.tables.releases import Release
 from store.tables.staging import Counts, begin, publish
+from store.tables.table_version import TableVersion
 
 STAGE = "release"
 
@@ -32,7 +34,7 @@ def make_release(context: StageContext) -> Release:
     bank_name = bank_table(space.name)
     names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
     versions = {name: tables.version(name) for name in names}
-    galleries = {m: tables.open(name, version=versions[name]) for m, name in gallery_names.items()}
+    galleries = {m: TableVersion(tables, n, versions[n]) for m, n in gallery_names.items()}
     bank_dataset = tables.open(bank_name, version=versions[bank_name])
     banks = Banks(bank_dataset)
     fingerprints = context.fingerprints
@@ -64,11 +66,12 @@ def make_release(context: StageContext) -> Release:
                 directions=directions,
                 evaluation=figures,
                 policy=policy_hash(workspace.config.policy),
+                gallery_indexes=read_indexes(tables, space.name),
             )
         )
 
     with begin(tables, STAGE, key, schema.RELEASES) as run:
-        rows = sum(gallery.count_rows() for gallery in galleries.values())
+        rows = sum(gallery.open().count_rows() for gallery in galleries.values())
         publish(
             tables,
             run,

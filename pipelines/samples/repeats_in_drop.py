@@ -72,7 +72,7 @@ def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
 
     return collect_table(
         engine,
-        run.folder / "repeats",
+        run.scratch / "repeats",
         _REPEATS,
         lambda p: (
             p

@@ -6,7 +6,6 @@ its version is unchanged. So a new scorer measures its own columns, and the othe
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +14,7 @@ from store.tables import schema
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.signals import SCORERS
 from store.tables.staging import Entry
+from store.tables.table_version import TableVersion, take_rows
 
 Versions = Mapping[str, str]  # of scorers, by name
 
@@ -81,23 +81,17 @@ class EarlierSignals:
         return np.where(positions < 0, -1, self._rows[positions])
 
 
-def read_rows(uri: str, version: int, row_ids: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
-    """Rows of `signals` in the order of their row ids, which must exist and be unique.
-
-    Lance reads only these rows for a filter on `_rowid`. `lance_tables.take` would do the same,
-    but it imports lancedb, which takes each worker two seconds.
+def read_rows(table: TableVersion, row_ids: np.ndarray, names: Sequence[str]) -> pa.RecordBatch:
+    """Rows of `signals` in the order of their row ids, which must exist.
 
     Args:
+        table: the version of `signals` to which the row ids belong.
+        row_ids: int64 (n,), n > 0.
         names: of the columns; those that the version does not have are left out.
     """
-    dataset = lance.dataset(uri, version=version)
-    table = dataset.to_table(
-        columns=[name for name in names if name in dataset.schema.names],
-        filter=f"_rowid IN ({', '.join(map(str, row_ids.tolist()))})",
-        with_row_id=True,
-    )
-    order = pc.index_in(pa.array(row_ids, pa.uint64()), value_set=table["_rowid"].combine_chunks())
-    return table.drop_columns("_rowid").take(order).combine_chunks().to_batches()[0]
+    dataset = table.open()
+    present = [name for name in names if name in dataset.schema.names]
+    return take_rows(dataset, row_ids.tolist(), present).combine_chunks().to_batches()[0]
 
 
 def valid_entries(tables: Tables, drop: str, now: Versions) -> list[Entry]:

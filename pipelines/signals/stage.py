@@ -32,6 +32,7 @@ from pipelines.stages.context import StageContext
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 STAGE = "signals"
@@ -210,9 +211,9 @@ class UnitWork:
             yield self._signal_rows(batch, done, valid)
 
     def _read_samples(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        uri, version = self.tables.uri("samples"), self.plan.samples_version
+        samples = self.tables.open("samples", self.plan.samples_version)
         span = f"_rowaddr >= {self.unit.first} AND _rowaddr <= {self.unit.last}"
-        fragment = lance.dataset(uri, version=version).get_fragment(self.unit.fragment)
+        fragment = samples.get_fragment(self.unit.fragment)
         yield from fragment.to_batches(
             columns=columns,
             filter=f"{self.plan.drop_filter} AND {span}",
@@ -221,7 +222,8 @@ class UnitWork:
         )
 
     def _read_signals(self, row_ids: np.ndarray, columns: list[str]) -> pa.RecordBatch:
-        return read_rows(self.tables.uri(STAGE), self.plan.signals_version, row_ids, columns)
+        table = TableVersion(self.tables, STAGE, self.plan.signals_version)
+        return read_rows(table, row_ids, columns)
 
     def _signal_rows(self, batch: pa.RecordBatch, done: Scored, valid: Versions) -> pa.RecordBatch:
         scorers = format_versions({**valid, **self.plan.versions})

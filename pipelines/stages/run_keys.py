@@ -143,9 +143,14 @@ def gallery(context: StageContext) -> str:
     )
 
 
+def index(context: StageContext) -> str:
+    """The run key of `index`."""
+    return _key("index", _output(context, "gallery"), context.config.index.model_dump())
+
+
 def release(context: StageContext) -> str:
     """The run key of `release`."""
-    return _key("release", _output(context, "gallery"))
+    return _key("release", _output(context, "gallery"), _output(context, "index"))
 
 
 KEYS: dict[str, Callable[[StageContext], str]] = {
@@ -157,6 +162,7 @@ KEYS: dict[str, Callable[[StageContext], str]] = {
     "decisions": decisions,
     "banks": banks,
     "gallery": gallery,
+    "index": index,
     "release": release,
 }
 

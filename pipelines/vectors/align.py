@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedders.alignment.align import AlignmentResult, align
-from embedders.corpus_space import anchor_fingerprints, space_config
+from embedders.corpus_space import anchor_fingerprints, corpus_space
 from embedders.projection import Projection
 from embedders.registry import load_encoder
 from embedders.spaces import Space, alignment_steps, open_space
@@ -25,8 +25,9 @@ from pipelines.vectors import features
 from store.arrow import as_matrix
 from store.errors import InputError
 from store.tables import projections
-from store.tables.lance_tables import quote, take_rows
+from store.tables.lance_tables import quote
 from store.tables.projections import LearnedProjection
+from store.tables.table_version import take_rows
 from store.workspace import Workspace
 
 MAX_PAIRS = 100_000
@@ -66,7 +67,7 @@ def align_space(
         pairs = {step: _pairs(kept, step[0], unaligned.aligned[step[0]].by) for step in steps}
     learned: list[LearnedProjection] = []
     for step in steps:
-        space = open_space(name, space_config(workspace), workspace.tables.root)
+        space = corpus_space(workspace)
         for modality in sorted({m for s in step for m in (s, *space.aligned[s].by)}):
             for drop in staleness.drops_with_samples(workspace):
                 say(f"{modality} of {drop}")
@@ -143,7 +144,7 @@ def _features(
     rows = np.full((len(parts), encoder.dim), np.nan, np.float32)
     if present.any():
         row_ids = stored["_rowid"].take(positions.drop_null()).to_numpy()
-        vectors = take_rows(dataset.uri, dataset.version, row_ids.tolist(), ["vector"])
+        vectors = take_rows(dataset, row_ids.tolist(), ["vector"])
         rows[present] = as_matrix(vectors["vector"])
     return rows
 
@@ -169,11 +170,12 @@ def _save(
 ) -> LearnedProjection:
     encoder = load_encoder(space.aligned[modality].encoder).fingerprint
     anchors = anchor_fingerprints(space, modality, step)
-    path, file = projections.new_projection_file(
-        workspace.tables, space.name, modality, head.fingerprint
-    )
+    file = projections.projection_file(space.name, modality, head.fingerprint)
     meta = {"encoder": encoder, "anchors": anchors, "figures": figures}
-    Projection(head.tensors, {**head.meta, **meta}).save(path)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "projection.safetensors")
+        Projection(head.tensors, {**head.meta, **meta}).save(path)
+        workspace.tables.files.upload(path, file)
     return LearnedProjection(
         space.name, modality, encoder, anchors, file, figures, projections.utc_now()
     )

@@ -20,8 +20,8 @@ from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
 from store.arrays import is_unit_length
 from store.errors import InvariantError
-from store.tables.lance_tables import take_rows
 from store.tables.staging import Entry, StageRun
+from store.tables.table_version import TableVersion, take_rows
 from store.workspace import Workspace
 
 # The largest unit: large enough that its overhead is small, small enough that it is soon redone.
@@ -58,7 +58,7 @@ def encode_parts(
         with (
             StagingWriter(run) as writer,
             show_progress(run, parts.left, f"parts, {modality}", lambda: writer.parts),
-            Pool(spec, **ray.model_dump()) as pool,
+            Pool(spec, **ray.of_actors()) as pool,
         ):
             for result in pool.map(units):
                 entries = _entries(in_progress.pop(result.name), result)
@@ -72,22 +72,20 @@ class LoadParts:
     """Reads the parts of one unit from `samples`; runs in the pool.
 
     Attributes:
-        root: of the tables.
-        version: of `samples`.
+        samples: the table.
         column: of the part: image, text or audio.
         ids: of the parts.
         rows: the row ids of the samples that hold these parts, one for each.
     """
 
-    root: str
-    version: int
+    samples: TableVersion
     column: str
     ids: tuple[str, ...]
     rows: tuple[int, ...]
 
     def __call__(self) -> list[tuple[str, bytes | str]]:
         """(part id, bytes or text) of each part."""
-        table = take_rows(f"{self.root}/samples.lance", self.version, self.rows, [self.column])
+        table = take_rows(self.samples, self.rows, [self.column])
         return list(zip(self.ids, table[self.column].to_pylist(), strict=True))
 
 
@@ -132,7 +130,8 @@ def _units(
     Args:
         in_progress: gets the parts of each unit, by its name.
     """
-    root, version = workspace.tables.root, workspace.tables.version("samples")
+    tables = workspace.tables
+    samples = TableVersion(tables, "samples", tables.version("samples"))
     for batch in parts.batches(UNIT_PARTS[modality]):
         size = np.cumsum(batch["bytes"].to_numpy(zero_copy_only=False))
         cuts = np.flatnonzero(np.diff(size // _UNIT_BYTES)) + 1
@@ -141,7 +140,7 @@ def _units(
             ids, rows = (tuple(unit[c].to_pylist()) for c in ("part_id", "row"))
             name = f"{modality}-{identity.run_key(ids)[:16]}"
             in_progress[name] = unit
-            yield name, LoadParts(root, version, modality, ids, rows)
+            yield name, LoadParts(samples, modality, ids, rows)
 
 
 def _entries(unit: pa.RecordBatch, result: UnitResult) -> list[Entry]:

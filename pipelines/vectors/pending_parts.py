@@ -98,7 +98,7 @@ def pending_parts(
         encoder: the fingerprint. Vectors of another encoder do not count.
     """
     tables = workspace.tables
-    with database(run.folder) as connection:
+    with database(run.scratch) as connection:
         samples, passed = _samples(tables, drop, modality), _passed(workspace, drop)
         execute(connection, _PARTS, samples=samples, passed=passed)
         execute(connection, "CREATE TABLE failed AS FROM entries", entries=_failed(run))

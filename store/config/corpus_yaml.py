@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from store.config.corrections import Corrections, QueryLog
 from store.config.duplicates import Duplicates, Evaluation
 from store.config.engine import Engine
+from store.config.index import Index
 from store.config.limits import Limits
 from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
@@ -47,6 +48,7 @@ class CorpusConfig(Section):
     space: str = "local"
     spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
     corrections: Corrections = Corrections()
+    index: Index = Index()
     query_log: QueryLog | None = None
     engine: Engine = Engine()
     server: Server = Server()

@@ -3,7 +3,7 @@
 Only counts and result lists are kept, so memory does not depend on the gallery. Tallies of parts
 of a gallery can be added. The ranks are those of `store.corrections.evaluate` on the whole
 gallery: equal scores are ordered by the items' keys. Scores count as equal if they differ by less
-than half of the last digit that `evaluate` rounds to, since products of other shapes differ a little.
+than half of the last digit that `evaluate` rounds to: products of other shapes differ a little.
 """
 
 from dataclasses import dataclass
@@ -128,10 +128,7 @@ class TallyCount:
 
     def _count_ahead(self, scores: np.ndarray, keys: np.ndarray, index: np.ndarray) -> None:
         """Count the items ahead of at most one relevant item of each query."""
-        query, own = (
-            self.items.relevant.query[index],
-            np.round(self.items.scores[index], TIE_DECIMALS),
-        )
+        query, own = self.items.relevant.query[index], self.items.scores[index]
         rows = scores if len(query) == len(scores) else scores[query]
         higher = (rows > (own + _TIED)[:, None]).sum(axis=1)
         near = (rows >= (own - _TIED)[:, None]).sum(axis=1)

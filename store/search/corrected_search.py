@@ -10,22 +10,21 @@ once the k-th best score reaches this sum, the first k rows are proven to be the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-import lance
 import numpy as np
 import pyarrow as pa
 
 from store.arrow import as_matrix
-from store.errors import InputError, NotFoundError
+from store.search.open_gallery import ROW_ID, ColumnQuery, OpenGallery
 from store.search.vector_layout import query_vector, unfold
+from store.tables.indexes import probe_name
 from store.tables.releases import Direction
 
-ROW_ID = "_rowid"
 _FIRST_ROWS = 64  # fetched of each column in the first round
 _GROWTH = 4
 _MAX_ROWS = 20_000  # fetched of each column before the answer is returned unproven
-FLAT = {"metric": "dot", "use_index": False}
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,6 @@ class WeightedInput:
 
 
 @dataclass(frozen=True)
-class ColumnQuery:
-    """A search of one vector column. The score of a row is `row @ vector + offset`."""
-
-    column: str
-    vector: np.ndarray
-    offset: float
-
-
-@dataclass(frozen=True)
 class RankedRows:
     """Rows of a gallery, best first.
 
@@ -54,11 +44,13 @@ class RankedRows:
         rows: `_score`, `_raw_score`, `_bias`, then the requested columns.
         complete: true if the rows are proven to be the best of the gallery.
         fetched: how many rows were scored.
+        recall: of the index that was searched, measured when the release was made. 1 without one.
     """
 
     rows: pa.Table
     complete: bool
     fetched: int
+    recall: float = 1.0
 
 
 def combine(inputs: list[WeightedInput]) -> np.ndarray:
@@ -67,43 +59,8 @@ def combine(inputs: list[WeightedInput]) -> np.ndarray:
     return weighted.sum(axis=0, dtype=np.float32)
 
 
-def fetch(
-    table: lance.LanceDataset,
-    query: ColumnQuery,
-    count: int,
-    columns: list[str],
-    where: str | None,
-) -> pa.Table:
-    """Search one vector column.
-
-    Returns:
-        The `count` best rows that satisfy `where`: `columns`, then `_column_score`.
-
-    Raises:
-        InputError: `where` is not a condition on the gallery's columns.
-        DamagedTableError: the gallery cannot be read.
-    """
-    wanted = [c for c in columns if c != ROW_ID]
-    try:
-        rows = table.scanner(
-            columns=[*wanted, "_distance"],
-            filter=where,
-            prefilter=True,
-            nearest={"column": query.column, "q": query.vector, "k": count, **FLAT},
-            with_row_id=ROW_ID in columns,
-        ).to_table()
-    except (ValueError, OSError, RuntimeError) as error:  # Lance's errors for invalid SQL
-        if where is None:
-            raise
-        message = str(error).splitlines()[0][:200]
-        allowed = ", ".join(filter_columns(table))
-        raise InputError(f"where={where!r} cannot be used: {message}; columns: {allowed}") from None
-    score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)  # "dot" distance is 1 - dot
-    return rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
-
-
 def search_corrected(
-    table: lance.LanceDataset,
+    gallery: OpenGallery,
     inputs: list[WeightedInput],
     directions: Mapping[str, Direction],
     columns: list[str],
@@ -113,7 +70,7 @@ def search_corrected(
     """Search by the corrections that are compiled into a gallery.
 
     Args:
-        table: the gallery.
+        gallery: to search.
         inputs: the query. Its score of a row is the sum of weight * (corrected score). Several
             inputs may have one modality.
         directions: the compiled correction for each modality of inputs. Inputs of other modalities
@@ -125,22 +82,26 @@ def search_corrected(
     Raises:
         InputError: `where` is not a condition on the gallery's columns.
     """
-    corrected = [
-        i
+    decided = [
+        bias_applies(gallery, i, directions[i.modality], where)
+        if i.modality in directions
+        else Decision(False, True)
         for i in inputs
-        if i.modality in directions and bias_applies(table, i, directions[i.modality], where)
     ]
-    queries = _column_queries(inputs, directions, corrected)
+    corrected = [i for i, decision in zip(inputs, decided, strict=True) if decision.applies]
+    proven = all(decision.exact for decision in decided)
+    queries = _column_queries(gallery, inputs, directions, corrected)
     if [query.column for query in queries] == ["vector"]:
         read = list(dict.fromkeys([*columns, *(f"bias_{i.modality}" for i in corrected)]))
-        rows = fetch(table, queries[0], limit, read, where)
+        rows, exact, recall = gallery.fetch(queries[0], limit, read, where)
         bias = np.zeros(rows.num_rows, np.float32)
         for i in corrected:
             bias += np.float32(i.weight) * rows[f"bias_{i.modality}"].to_numpy()
         score = rows["_column_score"].to_numpy()
         best = rank_rows(rows, score, score + bias, columns, limit)
-        return RankedRows(best, True, rows.num_rows)
-    return _threshold_search(table, queries, combine(inputs), columns, where, limit)
+        return RankedRows(best, exact and proven, rows.num_rows, recall)
+    ranked = _threshold_search(gallery, queries, combine(inputs), columns, where, limit)
+    return replace(ranked, complete=ranked.complete and proven)
 
 
 def vector_column(modality: str, directions: Mapping[str, Direction]) -> str:
@@ -149,23 +110,39 @@ def vector_column(modality: str, directions: Mapping[str, Direction]) -> str:
     return f"vector_{modality}" if moved else "vector"
 
 
+class Decision(NamedTuple):
+    """Whether a bias applies, and whether this was found by an exact search."""
+
+    applies: bool
+    exact: bool
+
+
 def bias_applies(
-    table: lance.LanceDataset, given: WeightedInput, direction: Direction, where: str | None
-) -> bool:
+    gallery: OpenGallery, given: WeightedInput, direction: Direction, where: str | None
+) -> Decision:
     """Whether the bias is subtracted for this input.
 
     Static methods always subtract it. Dynamic methods do only if the input's top item is a hub.
     """
     if not direction.recipe.dynamic:
-        return True
+        return Decision(True, True)
     column = vector_column(given.modality, {given.modality: direction})
-    query = ColumnQuery(column, query_vector(given.vector, {}), 0.0)
+    # Only the scores of the column `vector` were measured without a bias.
+    probes = (probe_name(given.modality, gallery.modality, False),) if column == "vector" else ()
+    query = ColumnQuery(column, query_vector(given.vector, {}), 0.0, probes)
     flag = f"hub_{given.modality}"
-    top = fetch(table, query, 1, [flag], where)
-    return bool(top.num_rows and top[flag][0].as_py())
+    top, exact, _ = gallery.fetch(query, 1, [flag], where)
+    return Decision(bool(top.num_rows and top[flag][0].as_py()), exact)
+
+
+def raw_query(gallery: OpenGallery, inputs: list[WeightedInput]) -> ColumnQuery:
+    """The search by raw scores."""
+    probes = {probe_name(i.modality, gallery.modality, False) for i in inputs}
+    return ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0, tuple(sorted(probes)))
 
 
 def _column_queries(
+    gallery: OpenGallery,
     inputs: list[WeightedInput],
     directions: Mapping[str, Direction],
     corrected: Sequence[WeightedInput],
@@ -177,16 +154,20 @@ def _column_queries(
     queries = []
     for column, members in by_column.items():
         weights: dict[str, float] = {}
+        probes = set()
         for i in members:
-            if any(i is c for c in corrected):
+            is_corrected = any(i is c for c in corrected)
+            probes.add(probe_name(i.modality, gallery.modality, is_corrected))
+            if is_corrected:
                 weights[i.modality] = weights.get(i.modality, 0.0) + i.weight
         offset = -sum(weight * directions[m].centre for m, weight in weights.items())
-        queries.append(ColumnQuery(column, query_vector(combine(members), weights), offset))
+        vector = query_vector(combine(members), weights)
+        queries.append(ColumnQuery(column, vector, offset, tuple(sorted(probes))))
     return queries
 
 
 def _threshold_search(
-    table: lance.LanceDataset,
+    gallery: OpenGallery,
     queries: list[ColumnQuery],
     raw_vector: np.ndarray,
     columns: list[str],
@@ -196,10 +177,11 @@ def _threshold_search(
     """The threshold algorithm: fetch more rows of each column until the answer is proven."""
     vectors = list(dict.fromkeys(["vector", *(query.column for query in queries)]))
     read = list(dict.fromkeys([*columns, *vectors, ROW_ID]))
-    total = table.count_rows()
+    total = gallery.table.count_rows()
     count = min(total, max(_FIRST_ROWS, limit))
     while True:
-        fetched = [fetch(table, query, max(count, 1), read, where) for query in queries]
+        answers = [gallery.fetch(query, max(count, 1), read, where) for query in queries]
+        fetched = [answer.rows for answer in answers]
         rows = _distinct(fetched)
         score = np.zeros(rows.num_rows, np.float32)
         for query in queries:
@@ -214,7 +196,10 @@ def _threshold_search(
             break
         count = min(total, _GROWTH * count, _MAX_ROWS)
     raw = unfold(as_matrix(rows["vector"]), raw_vector.shape[0]) @ raw_vector
-    return RankedRows(rank_rows(rows, score, raw, columns, limit), complete, rows.num_rows)
+    best = rank_rows(rows, score, raw, columns, limit)
+    recall = min(answer.recall for answer in answers)
+    complete = complete and all(answer.exact for answer in answers)
+    return RankedRows(best, complete, rows.num_rows, recall)
 
 
 def _distinct(fetched: list[pa.Table]) -> pa.Table:
@@ -236,16 +221,3 @@ def rank_rows(
     for position, (name, values) in enumerate(scores):
         best = best.add_column(position, name, pa.array(values[order].astype(np.float32)))
     return best
-
-
-def filter_columns(table: lance.LanceDataset) -> list[str]:
-    """The columns of a gallery that a condition can name."""
-    return [n for n in table.schema.names if not n.startswith(("vector", "thumbnail"))]
-
-
-def check_columns(table: lance.LanceDataset, columns: list[str]) -> None:
-    """Raise NotFoundError for a column that the gallery does not have."""
-    allowed = [n for n in table.schema.names if not n.startswith("vector")]
-    for column in columns:
-        if column not in allowed:
-            raise NotFoundError(f"no column {column!r}; columns: {', '.join(allowed)}")

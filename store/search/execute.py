@@ -69,7 +69,8 @@ def _run(opened: OpenRelease, query: Query) -> Result:
 
     complete = all(answer.complete for answer in answers)
     notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
-    return Result(rows, complete, notes, explain_row)
+    recall = min(answer.recall for answer in answers)
+    return Result(rows, complete, notes, recall, explain_row)
 
 
 def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery], list[GalleryRows]]:
@@ -97,4 +98,5 @@ def _answer(opened: OpenRelease, query: Query, encoded: EncodedQuery) -> Gallery
     rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
     complete = all(r.complete for r in results)
     notes = tuple(note for r in results for note in r.notes)
-    return GalleryRows(rows.append_column("rank", rank), complete, notes)
+    recall = min(r.recall for r in results)
+    return GalleryRows(rows.append_column("rank", rank), complete, notes, recall)

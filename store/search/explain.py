@@ -8,16 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from store.arrow import as_matrix
-from store.search.corrected_search import (
-    ColumnQuery,
-    WeightedInput,
-    bias_applies,
-    combine,
-    fetch,
-    vector_column,
-)
+from store.search.condition import compile_condition
+from store.search.corrected_search import WeightedInput, bias_applies, combine, vector_column
+from store.search.open_gallery import ColumnQuery
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
+from store.tables.indexes import probe_name
 from store.tables.lance_tables import one_of, quote
 
 NEIGHBOURS = 5
@@ -143,8 +139,10 @@ def explain(
         part_id: of the item.
         hit: the item's row in the result.
     """
-    dataset = opened.gallery_dataset(modality)
-    row = dataset.to_table(filter=f"part_id = {quote(part_id)}")
+    gallery = opened.open_gallery(modality)
+    if condition is not None:
+        condition = compile_condition(condition, gallery.filter_columns)
+    row = gallery.table.to_table(filter=f"part_id = {quote(part_id)}")
     vector = unfold(as_matrix(row["vector"]), opened.release.dim)[0]
     parts = tuple(_part(opened, row, given, modality, condition) for given in inputs)
     items = _nearest_items(opened, modality, vector, part_id)
@@ -177,7 +175,7 @@ def _part(
     raw = float(unfold(as_matrix(row["vector"]), dim)[0] @ given.vector)
     moved = unfold(as_matrix(row[vector_column(m, {m: direction})]), dim)[0]
     bias = row[f"bias_{m}"][0].as_py() if direction.method != "none" else 0.0
-    if not bias_applies(opened.gallery_dataset(modality), given, direction, condition):
+    if not bias_applies(opened.open_gallery(modality), given, direction, condition).applies:
         bias = 0.0
     bias += raw - float(moved @ given.vector)
     count = row[f"occurrence_{m}"][0].as_py()
@@ -196,11 +194,11 @@ def _raw_rank(
     modality: str,
     part_id: str,
 ) -> int | None:
-    table = opened.gallery_dataset(modality)
-    query = ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0)
+    gallery = opened.open_gallery(modality)
+    query = ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0)  # a rank is exact: scan
     count = 100
     while count <= MAX_RANK:
-        rows = fetch(table, query, count, ["part_id"], condition)["part_id"].to_pylist()
+        rows = gallery.fetch(query, count, ["part_id"], condition).rows["part_id"].to_pylist()
         if part_id in rows:
             return rows.index(part_id) + 1
         if len(rows) < count:
@@ -213,9 +211,11 @@ def _nearest_items(
     opened: OpenRelease, modality: str, vector: np.ndarray, part_id: str
 ) -> tuple[Neighbour, ...]:
     """The nearest items of the gallery, without the item itself."""
-    query = ColumnQuery("vector", query_vector(vector, {}), 0.0)
+    gallery = opened.open_gallery(modality)
+    probes = (probe_name(modality, modality, False),)
+    query = ColumnQuery("vector", query_vector(vector, {}), 0.0, probes)
     columns = ["part_id", "key", "caption"]
-    rows = fetch(opened.gallery_dataset(modality), query, NEIGHBOURS + 1, columns, None).to_pylist()
+    rows = gallery.fetch(query, NEIGHBOURS + 1, columns, None).rows.to_pylist()
     others = [r for r in rows if r["part_id"] != part_id][:NEIGHBOURS]
     return tuple(Neighbour(r["key"], r["caption"], r["_column_score"]) for r in others)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from store.corrections.recipe import recipe
-from store.search.corrected_search import WeightedInput, check_columns, search_corrected
+from store.search.condition import compile_condition
+from store.search.corrected_search import WeightedInput, search_corrected
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.rescoring import rescore_candidates
@@ -23,11 +24,13 @@ class GalleryRows:
         rows: `part_id`, the scores, `_calibrated`, then the query's columns. Best first.
         complete: whether they are proven to be the best.
         notes: remarks on how they were found.
+        recall: of the index that was searched; 1 without one.
     """
 
     rows: pa.Table
     complete: bool
     notes: tuple[str, ...]
+    recall: float
 
 
 def search_gallery(
@@ -50,25 +53,27 @@ def search_gallery(
         NotFoundError: a column does not exist.
         InputError: the condition cannot be used, or there is no bank for the correction.
     """
-    release, table = opened.release, opened.gallery_dataset(modality)
+    release, gallery = opened.release, opened.open_gallery(modality)
     columns = list(dict.fromkeys(["id", "part_id", *(c for c in query.columns if c not in SCORES)]))
-    check_columns(table, columns)
+    gallery.check_columns(columns)
     directions = {i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs}
+    where = None
+    if query.condition is not None:
+        where = compile_condition(query.condition, gallery.filter_columns)
     notes: tuple[str, ...] = ()
     if _is_compiled(query, directions.values()):
         compiled = {m: d for m, d in directions.items() if d and d.method != "none"}
         active = {} if query.method == "none" else compiled
-        ranked = search_corrected(table, list(inputs), active, columns, query.condition, count)
+        ranked = search_corrected(gallery, list(inputs), active, columns, where, count)
     else:
         ranked = rescore_candidates(
             opened.banks,
             release,
-            table,
-            modality,
+            gallery,
             list(inputs),
             (query.method, dict(query.params)),
             columns,
-            query.condition,
+            where,
             count,
         )
         notes = (
@@ -82,7 +87,8 @@ def search_gallery(
     zero = sum(weight * d.zero for weight, d in scales)
     unit = sum(abs(weight) * d.unit for weight, d in scales) or 1.0
     calibrated = pa.array((rows["_score"].to_numpy() - zero) / unit)
-    return GalleryRows(rows.append_column("_calibrated", calibrated), ranked.complete, notes)
+    rows = rows.append_column("_calibrated", calibrated)
+    return GalleryRows(rows, ranked.complete, notes, ranked.recall)
 
 
 def _is_compiled(query: Query, directions: Iterable[Direction | None]) -> bool:

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from store.errors import EncoderError
+from store.search.open_gallery import OpenGallery
 from store.search.query_log import QueryLog
 from store.tables import damage, releases
 from store.tables.banks import Banks
+from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
 from store.tables.names import bank_table
 from store.tables.releases import Release
@@ -54,7 +56,7 @@ class OpenRelease:
         self._number = number
         self.encoders = encode
         self._query_log = query_log
-        self._datasets: dict[str, lance.LanceDataset] = {}
+        self._galleries: dict[str, OpenGallery] = {}
         self._others: OrderedDict[int, OpenRelease] = OrderedDict()
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
 
@@ -115,16 +117,23 @@ class OpenRelease:
         name, tag = self.release.gallery(modality), self.release.tag
         self.gallery_dataset(modality)  # raises a typed error if it cannot be opened
         with damage.detected(self.tables.uri(name), tag):
-            table = lancedb.connect(self.tables.root).open_table(name)
+            options = self.tables.storage_options
+            database = lancedb.connect(self.tables.root, storage_options=options)
+            table = database.open_table(name)
             table.checkout(tag)
         return table
 
     def gallery_dataset(self, modality: str) -> lance.LanceDataset:
         """The release's gallery of a modality, as a Lance dataset."""
-        if modality not in self._datasets:
-            name = self.release.gallery(modality)
-            self._datasets[modality] = self.tables.open(name, self.release.tag)
-        return self._datasets[modality]
+        return self.open_gallery(modality).table
+
+    def open_gallery(self, modality: str) -> OpenGallery:
+        """The release's gallery of a modality, with its index."""
+        if modality not in self._galleries:
+            table = self.tables.open(self.release.gallery(modality), self.release.tag)
+            index = self.release.indexes.get(modality, GalleryIndex())
+            self._galleries[modality] = OpenGallery(table, modality, index)
+        return self._galleries[modality]
 
     def encode(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
         """Encode inputs in the release's space, those of one modality in one batch.
@@ -184,6 +193,6 @@ class OpenRelease:
         """Forget the release and everything that was read from it."""
         self.__dict__.pop("release", None)
         self.__dict__.pop("banks", None)
-        self._datasets.clear()
+        self._galleries.clear()
         self._others.clear()
         self._occurrence.clear()

@@ -122,6 +122,9 @@ class Query:
     def where(self, condition: str) -> Self:
         """Search only rows that meet an SQL condition on the gallery's columns.
 
+        Comparisons, AND, OR, NOT, IN, BETWEEN, LIKE, IS NULL, arithmetic, and a few functions are
+        allowed (`store.search.condition`). Whether the columns exist is checked by the search.
+
         Raises:
             InputError: the condition is not a string, is empty or too long.
         """

@@ -6,21 +6,19 @@ the candidates are not scored, so the result is not proven to be the best.
 
 from typing import Any
 
-import lance
 import numpy as np
 
 from store.arrow import as_matrix
 from store.corrections import Applied, prepare_many
 from store.errors import InputError
 from store.search.corrected_search import (
-    ColumnQuery,
     RankedRows,
     WeightedInput,
-    combine,
-    fetch,
     rank_rows,
+    raw_query,
 )
-from store.search.vector_layout import query_vector, unfold
+from store.search.open_gallery import OpenGallery
+from store.search.vector_layout import unfold
 from store.tables.banks import Banks
 from store.tables.releases import Release
 
@@ -31,8 +29,7 @@ _CANDIDATES_PER_ROW = 20
 def rescore_candidates(
     banks: Banks,
     release: Release,
-    table: lance.LanceDataset,
-    modality: str,
+    gallery: OpenGallery,
     inputs: list[WeightedInput],
     correction: tuple[str, dict[str, Any]],
     columns: list[str],
@@ -44,8 +41,7 @@ def rescore_candidates(
     Args:
         banks: of the release.
         release: the release that is searched.
-        table: the gallery.
-        modality: of the gallery.
+        gallery: to search.
         inputs: the query.
         correction: the method and its parameters. Without parameters, the best that were tried when
             the release was made are used.
@@ -62,21 +58,20 @@ def rescore_candidates(
     """
     count = max(_MIN_CANDIDATES, _CANDIDATES_PER_ROW * limit)
     read = list(dict.fromkeys([*columns, "vector", "cluster"]))
-    raw_query = ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0)
-    rows = fetch(table, raw_query, count, read, where)
-    gallery = unfold(as_matrix(rows["vector"]), release.dim)
+    rows, exact, recall = gallery.fetch(raw_query(gallery, inputs), count, read, where)
+    items = unfold(as_matrix(rows["vector"]), release.dim)
     clusters = rows["cluster"].to_numpy(zero_copy_only=False)
     score = np.zeros(rows.num_rows, np.float32)
     for given in inputs:
-        name = f"{given.modality}->{modality}"
-        applied = _apply(banks, release, name, correction, gallery, clusters)
-        raw = gallery @ given.vector
+        name = f"{given.modality}->{gallery.modality}"
+        applied = _apply(banks, release, name, correction, items, clusters)
+        raw = items @ given.vector
         corrected = applied.vectors @ given.vector - applied.bias
         # A dynamic method corrects only queries whose top item is a hub.
         is_corrected = applied.flag is None or (rows.num_rows and applied.flag[int(np.argmax(raw))])
         score += np.float32(given.weight) * (corrected if is_corrected else raw)
     best = rank_rows(rows, score, rows["_column_score"].to_numpy(), columns, limit)
-    return RankedRows(best, rows.num_rows < count, rows.num_rows)
+    return RankedRows(best, exact and rows.num_rows < count, rows.num_rows, recall)
 
 
 def _apply(

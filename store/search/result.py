@@ -22,6 +22,8 @@ class Result:
         rows: as `Search.to_arrow` returns them.
         complete: true if the rows are proven to be the best of the gallery.
         notes: remarks on how the rows were found.
+        recall: what share of the best ten rows the index finds, as measured on the release's own
+            queries when it was made. 1 if no index was searched.
         explain_row: explains the row with a number. None: only a corpus that is opened by its path
             can explain.
     """
@@ -29,6 +31,7 @@ class Result:
     rows: pa.Table
     complete: bool
     notes: tuple[str, ...] = ()
+    recall: float = 1.0
     explain_row: "Callable[[int], Explanation] | None" = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator["Hit"]:

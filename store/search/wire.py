@@ -25,8 +25,8 @@ class Answer(NamedTuple):
 
 
 def write_arrow(answer: Answer) -> bytes:
-    """Write an answer as an Arrow IPC stream. `complete` and `notes` are in the schema's metadata,
-    under the key `isotrope`, as JSON."""
+    """Write an answer as an Arrow IPC stream. `complete`, `notes` and `recall` are in the schema's
+    metadata, under the key `isotrope`, as JSON."""
     rows = answer.result.rows
     metadata = {_METADATA: json.dumps(_remarks(answer)).encode()}
     rows = rows.replace_schema_metadata(metadata)
@@ -41,13 +41,17 @@ def read_arrow(data: bytes) -> Answer:
     rows = pa.ipc.open_stream(data).read_all()
     remarks = json.loads(rows.schema.metadata[_METADATA])
     result = Result(
-        rows.replace_schema_metadata(None), remarks["complete"], tuple(remarks["notes"])
+        rows.replace_schema_metadata(None),
+        remarks["complete"],
+        tuple(remarks["notes"]),
+        remarks["recall"],
     )
     return Answer(result, remarks["release"])
 
 
 def answer_values(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON values: `release`, `complete`, `notes`, `rows`. Bytes become base64."""
+    """An answer as JSON values: `release`, `complete`, `notes`, `recall`, `rows`. Bytes become
+    base64."""
     rows = [
         {name: _plain(value) for name, value in row.items()}
         for row in answer.result.rows.to_pylist()
@@ -83,7 +87,12 @@ def read_error(status: int, data: bytes) -> IsotropeError:
 
 def _remarks(answer: Answer) -> dict[str, Any]:
     result = answer.result
-    return {"release": answer.release, "complete": result.complete, "notes": list(result.notes)}
+    return {
+        "release": answer.release,
+        "complete": result.complete,
+        "notes": list(result.notes),
+        "recall": result.recall,
+    }
 
 
 def _plain(value: Any) -> Any:

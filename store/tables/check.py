@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import lance
 
@@ -60,12 +59,13 @@ def check_files(tables: Tables, deep: bool = False) -> Iterator[Finding]:
     for name in tables.names():
         try:
             dataset = tables.open(name)
-            _check_sizes(dataset)
+            _check_sizes(tables, name, dataset)
             dataset.scanner(columns=[], with_row_address=True).count_rows()  # reads deletions
             if deep:
                 _read_all(dataset)
                 for version in dataset.versions():
-                    _check_sizes(tables.open(name, version["version"], any_format=True))
+                    old = tables.open(name, version["version"], any_format=True)
+                    _check_sizes(tables, name, old)
         except IsotropeError as error:
             yield Finding("files", name, problem=str(error), remedy=REPAIR)
             continue
@@ -100,7 +100,7 @@ def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
             check = f"tag {release.tag}"
             try:
                 dataset = tables.open(name, release.tag)
-                _check_sizes(dataset)
+                _check_sizes(tables, name, dataset)
                 if deep:
                     _read_all(dataset)
             except IsotropeError as error:
@@ -112,25 +112,22 @@ def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
             yield Finding(check, name, problem=problem, remedy=remedy if problem else "")
 
 
-def _check_sizes(dataset: lance.LanceDataset) -> None:
+def _check_sizes(tables: Tables, name: str, dataset: lance.LanceDataset) -> None:
     """Compare the files of a version with its manifest. Raises DamagedTableError."""
+    sizes = {file.path: file.size for file in tables.files.list(f"{name}.lance")}
     with detected(dataset.uri, dataset.version):
         fragments = [fragment.metadata for fragment in dataset.get_fragments()]
     for fragment in fragments:
-        for file in fragment.files:
-            path = Path(dataset.uri, "data", file.path)
-            size = path.stat().st_size if path.is_file() else None
-            if size is None or file.file_size_bytes not in (None, size):
-                problem = f"{path.name} has {size} bytes instead of {file.file_size_bytes}"
-                raise damaged(
-                    dataset.uri,
-                    dataset.version,
-                    f"{path.name} is missing" if size is None else problem,
-                )
+        expected = {f"data/{file.path}": file.file_size_bytes for file in fragment.files}
         if fragment.deletion_file is not None:
-            path = Path(dataset.uri, fragment.deletion_file.path(fragment.id))
-            if not path.is_file():
-                raise damaged(dataset.uri, dataset.version, f"{path.name} is missing")
+            expected[fragment.deletion_file.path(fragment.id)] = None
+        for path, size in expected.items():
+            actual = sizes.get(f"{name}.lance/{path}")
+            if actual is None:
+                raise damaged(dataset.uri, dataset.version, f"{path} is missing")
+            if size not in (None, actual):
+                problem = f"{path} has {actual} bytes instead of {size}"
+                raise damaged(dataset.uri, dataset.version, problem)
 
 
 def _read_all(dataset: lance.LanceDataset) -> None:

@@ -1,4 +1,4 @@
-"""Commits to one open Lance table. The caller holds the lock of the table."""
+"""Writes of one open Lance table. The caller holds the lock of the table."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,6 +8,7 @@ import pyarrow as pa
 from store.tables import damage
 from store.tables.columns import check_nulls, missing, same_columns, unknown
 from store.tables.formats import with_format
+from store.tables.publication import Publication
 
 Delete = Callable[[], tuple[list[int], list[lance.FragmentMetadata]]]
 
@@ -39,6 +40,7 @@ def exchange(
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
     delete: Delete,
+    publication: Publication,
 ) -> int:
     """Add rows and delete others in one commit.
 
@@ -48,12 +50,13 @@ def exchange(
         batches: the rows to add.
         delete: called after `batches` is exhausted. Deletes rows from fragments without a commit.
             Returns the ids of the fragments that have no rows left, and the metadata of the others.
+        publication: makes the commit.
 
     Returns:
         The new version, or the current one if nothing changed.
     """
     reader = pa.RecordBatchReader.from_batches(schema, batches)
-    added = list(lance.fragment.write_fragments(reader, dataset.uri, schema=schema))
+    added = list(lance.fragment.write_fragments(reader, dataset, schema=schema))
     with damage.detected(dataset.uri, dataset.version):
         removed, updated = delete()
     if not (added or removed or updated):
@@ -61,11 +64,14 @@ def exchange(
     operation = lance.LanceOperation.Update(
         removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
     )
-    return _commit(dataset, operation)
+    return publication.commit(dataset, operation)
 
 
 def overwrite(
-    dataset: lance.LanceDataset, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    dataset: lance.LanceDataset,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    publication: Publication,
 ) -> int:
     """Replace all rows in one commit, and the columns if they differ.
 
@@ -79,10 +85,11 @@ def overwrite(
     columns = pa.schema([*schema, *kept])
     if same_columns(dataset.schema, columns):
         fragments = [fragment.fragment_id for fragment in dataset.get_fragments()]
-        return exchange(dataset, schema, batches, lambda: (fragments, []))
+        return exchange(dataset, schema, batches, lambda: (fragments, []), publication)
     reader = pa.RecordBatchReader.from_batches(schema, batches)
-    added = lance.fragment.write_fragments(reader, dataset.uri, schema=schema, mode="overwrite")
-    return _commit(dataset, lance.LanceOperation.Overwrite(with_format(columns), list(added)))
+    added = lance.fragment.write_fragments(reader, dataset, schema=schema, mode="overwrite")
+    operation = lance.LanceOperation.Overwrite(with_format(columns), list(added))
+    return publication.commit(dataset, operation)
 
 
 def delete_where(dataset: lance.LanceDataset, where: str) -> Delete:
@@ -99,8 +106,3 @@ def delete_where(dataset: lance.LanceDataset, where: str) -> Delete:
         return removed, updated
 
     return delete
-
-
-def _commit(dataset: lance.LanceDataset, operation: lance.LanceOperation.BaseOperation) -> int:
-    committed = lance.LanceDataset.commit(dataset.uri, operation, read_version=dataset.version)
-    return int(committed.version)

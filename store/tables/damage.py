@@ -8,20 +8,26 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lance
 import pyarrow as pa
 
-from store.errors import DamagedTableError, IsotropeError, NotFoundError
+from store.errors import DamagedTableError, IsotropeError, NotFoundError, StoreError
+from store.tables.files import Files
 
 # Errors that say nothing about the files: a wrong query, limits and permissions of the operating
-# system (but 2 is a missing file and 5 a failing disk), a store that did not answer, a conflict.
+# system (but 2 is a missing file and 5 a failing disk), a conflict.
 _NOT_DAMAGE = re.compile(
     r"^(lance error: )?Invalid (user )?input(?!.*/lance-(file|io|encoding)/)"
-    r"|os error (?!2\b|5\b)\d+|Generic (S3|GCS|MicrosoftAzure|HTTP)|onflict|Resources exhausted"
+    r"|os error (?!2\b|5\b)\d+|onflict|Resources exhausted"
 )
+# A store that did not answer, refused or does not exist.
+_STORE = re.compile(
+    r"Generic (S3|GCS|MicrosoftAzure|HTTP)|Server returned|error sending request"
+    r"|Error performing|NoSuchBucket|valid authentication|necessary privileges"
+)
+_ABSENT = re.compile(r"404 Not Found|not found:")  # of an object in the store
 _NOTE = "_versions/latest_version_hint.json"  # Lance writes it after each commit
 _MOST = 300  # characters of Lance's message that are shown
 
@@ -33,7 +39,16 @@ def is_damage(error: BaseException) -> bool:
     if isinstance(error, IsotropeError):
         return False
     kinds = ValueError | OSError | RuntimeError
-    return isinstance(error, kinds) and not _NOT_DAMAGE.search(str(error))
+    is_other = _NOT_DAMAGE.search(str(error)) or is_store_error(error)
+    return isinstance(error, kinds) and not is_other
+
+
+def is_store_error(error: BaseException) -> bool:
+    """Whether an error of Lance says that the object store failed."""
+    text = str(error)
+    if "NoSuchBucket" in text:
+        return True
+    return bool(_STORE.search(text)) and not _ABSENT.search(text)
 
 
 def damaged(uri: str, version: int | str | None, problem: object) -> DamagedTableError:
@@ -46,7 +61,7 @@ def damaged(uri: str, version: int | str | None, problem: object) -> DamagedTabl
     """
     name = uri.rstrip("/").rpartition("/")[2].removesuffix(".lance")
     which = "its newest version" if version is None else f"version {version}"
-    text = " ".join(str(problem).split())[:_MOST]
+    text = _short(problem)
     return DamagedTableError(
         f"table {name!r} is damaged: {which} in {uri} cannot be read ({text}). Nothing was"
         " changed. Put its files back from a backup. Or go back to an earlier version: move an"
@@ -57,48 +72,77 @@ def damaged(uri: str, version: int | str | None, problem: object) -> DamagedTabl
 
 @contextmanager
 def detected(uri: str, version: int | str | None) -> Iterator[None]:
-    """Raise DamagedTableError if reading a table fails within a `with` block."""
+    """Raise DamagedTableError if reading a table fails within a `with` block.
+
+    Raise StoreError if its object store fails.
+    """
     try:
         yield
     except BaseException as error:
-        if not is_damage(error):
-            raise
+        raise_typed(uri, version, error)
+        raise
+
+
+def raise_typed(uri: str, version: int | str | None, error: BaseException) -> None:
+    """Raise DamagedTableError or StoreError for an error of Lance that means one of them."""
+    if is_damage(error):
         raise damaged(uri, version, error) from error
+    if not isinstance(error, IsotropeError) and is_store_error(error):
+        raise StoreError(f"{uri}: the object store failed: {_short(error)}") from error
 
 
-def has_content(folder: Path) -> bool:
-    """Whether anything was ever committed to the folder of a table, or data was written to it.
+def _short(problem: object) -> str:
+    return " ".join(str(problem).split())[:_MOST]
+
+
+def has_content(files: Files, name: str) -> bool:
+    """Whether anything was ever committed to a table, or data was written to it.
 
     Lance writes a manifest under a temporary name and links it. If the first commit was
     interrupted, there is no manifest.
     """
+    folder = f"{name}.lance"
     return (
-        (folder / _NOTE).is_file()  # first, because listing many versions is slow
-        or any(folder.glob("_versions/*.manifest"))
-        or any(folder.glob("data/*"))
+        (files.is_local and files.exists(f"{folder}/{_NOTE}"))  # first: listing versions is slow
+        or any(file.path.endswith(".manifest") for file in files.list(f"{folder}/_versions"))
+        or any(files.list(f"{folder}/data"))
     )
 
 
-def open_dataset(uri: str, version: int | str | None, is_local: bool) -> "CheckedDataset":
-    """Open a table that exists.
+def open_dataset(
+    files: Files, name: str, version: int | str | None, storage_options: dict[str, str] | None
+) -> "CheckedDataset":
+    """Open a table.
 
     Args:
-        uri: of the table.
+        files: of the corpus.
+        name: of the table.
         version: a version number or a tag. None: the newest version.
-        is_local: whether the table is in a local folder.
+        storage_options: of Lance.
 
     Raises:
-        NotFoundError: there is no such version, or (not local) no such table.
+        NotFoundError: there is no such table or version.
         DamagedTableError: the table cannot be opened, or it has lost its newest manifest.
+        StoreError: the object store failed.
     """
-    committed = _committed_version(uri) if is_local and version is None else 0
+    uri = f"{files.root}/{name}.lance"
+    absent = NotFoundError(f"no table {name!r} in {files.root}; `isotrope run` makes it")
+    if files.is_local and not has_content(files, name):
+        raise absent
+    committed = _committed_version(files, name) if files.is_local and version is None else 0
     try:
-        dataset = CheckedDataset(uri, version)
+        dataset = CheckedDataset(uri, version, storage_options=storage_options)
     except BaseException as error:
-        if _is_absent(error, uri, version, is_local):
+        if "Ref not found" in str(error):
             raise NotFoundError(f"no version {version!r} of {uri}: {error}") from error
-        if is_damage(error) or "not found" in str(error):
+        is_missing = "was not found" in str(error) and not isinstance(version, str)
+        if is_missing and not has_content(files, name):
+            raise absent from error
+        if is_missing and version is not None and version not in _tagged(files, name):
+            raise NotFoundError(f"no version {version!r} of {uri}: {error}") from error
+        if "not found" in str(error) and not is_store_error(error):
             raise damaged(uri, version, error) from error
+        raise_typed(uri, version, error)
         raise
     if version is None and dataset.version < committed:
         problem = f"the manifest of version {committed} is missing, the newest is {dataset.version}"
@@ -106,34 +150,22 @@ def open_dataset(uri: str, version: int | str | None, is_local: bool) -> "Checke
     return dataset
 
 
-def _is_absent(error: BaseException, uri: str, version: int | str | None, is_local: bool) -> bool:
-    """Whether an error says that a version (or a remote table) never existed or was cleaned up."""
-    text = str(error)
-    if "Ref not found" in text:
-        return True
-    if "was not found" not in text or isinstance(version, str):
-        return False
-    if not is_local:
-        return True
-    return version is not None and version not in _tagged(uri)
+def _tagged(files: Files, name: str) -> set[int]:
+    """The versions of a table that have a tag: none of them may be missing."""
+    tags = files.list(f"{name}.lance/_refs/tags")
+    return {int(json.loads(files.read(tag.path))["version"]) for tag in tags}
 
 
-def _tagged(uri: str) -> set[int]:
-    """The versions of a local table that have a tag: none of them may be missing."""
-    tags = Path(uri, "_refs", "tags").glob("*.json")
-    return {int(json.loads(tag.read_bytes())["version"]) for tag in tags}
-
-
-def _committed_version(uri: str) -> int:
+def _committed_version(files: Files, name: str) -> int:
     """The version that Lance noted after the last commit to a local table, or 0 without a note.
 
     Read before the table is opened: if the newest version is then an older one, its manifest is
     lost.
     """
     try:
-        note = json.loads(Path(uri, _NOTE).read_bytes())
+        note = json.loads(files.read(f"{name}.lance/{_NOTE}"))
         return int(note["version"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (NotFoundError, StoreError, ValueError, KeyError, TypeError):
         return 0
 
 

@@ -1,5 +1,6 @@
 """The files of a corpus that are not read through Lance, in a local folder or an object store."""
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,18 +10,15 @@ from functools import cached_property
 from os.path import abspath
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import obstore
-from obstore import store as stores
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    PreconditionError,
-    UnknownConfigurationKeyError,
-)
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from store.errors import ConfigError, NotFoundError, StoreError
-from store.tables.store_options import SCHEMES, Options, obstore_options
+from store import identity
+from store.errors import NotFoundError, StoreError
+from store.tables.object_store import open_store, typed
+from store.tables.store_options import Options
 
 _DELETE = 1000  # objects in one request, S3's limit
 
@@ -54,6 +52,12 @@ class Files:
     def __repr__(self) -> str:
         return f"Files({self.root!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Files) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "options": self.options}
 
@@ -65,7 +69,7 @@ class Files:
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
         try:
-            with _typed(path):
+            with typed(path):
                 obstore.head(self._store, self._key(path))
         except NotFoundError:
             return False
@@ -77,7 +81,7 @@ class Files:
         Raises:
             NotFoundError: there is no such file.
         """
-        with _typed(path):
+        with typed(path):
             return bytes(obstore.get(self._store, self._key(path)).bytes())
 
     def chunks(self, path: str) -> Iterator[bytes]:
@@ -86,7 +90,7 @@ class Files:
         Raises:
             NotFoundError: there is no such file.
         """
-        with _typed(path):
+        with typed(path):
             for chunk in obstore.get(self._store, self._key(path)).stream():
                 yield bytes(chunk)
 
@@ -96,13 +100,13 @@ class Files:
         Raises:
             NotFoundError: there is no such file.
         """
-        with _typed(path):
+        with typed(path):
             reply = obstore.get(self._store, self._key(path))
             return bytes(reply.bytes()), reply.meta["e_tag"] or ""
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file. Readers see the old content or the new one."""
-        with _typed(path):
+        with typed(path):
             obstore.put(self._store, self._key(path), data)
 
     def create(self, path: str, data: bytes) -> bool:
@@ -111,37 +115,40 @@ class Files:
         If the reply of the object store was lost, a file with this content counts as written, so
         `data` should be unique.
         """
-        try:
-            with _typed(path):
-                obstore.put(self._store, self._key(path), data, mode="create")
-        except (AlreadyExistsError, StoreError) as error:
-            return self._was_written(path, data, error)
-        return True
+        return self.replace(path, data, None) is not None
 
-    def replace(self, path: str, data: bytes, tag: str) -> bool:
-        """Replace a file of an object store if its ETag is `tag`; return whether it was replaced.
+    def replace(self, path: str, data: bytes, tag: str | None) -> str | None:
+        """Replace a file of an object store if it is unchanged. `data` as for `create`.
 
-        As for `create`, `data` should be unique.
+        Args:
+            path: of the file.
+            data: its new content.
+            tag: the ETag of its present content. None: write only if there is no such file.
+
+        Returns:
+            The new ETag, or None if the file was not written.
         """
+        mode: Any = "create" if tag is None else {"e_tag": tag}
         try:
-            with _typed(path):
-                obstore.put(self._store, self._key(path), data, mode={"e_tag": tag})
-        except (PreconditionError, StoreError) as error:
-            return self._was_written(path, data, error)
-        return True
+            with typed(path):
+                return obstore.put(self._store, self._key(path), data, mode=mode)["e_tag"] or ""
+        except (AlreadyExistsError, PreconditionError, StoreError) as error:
+            return self._tag_if_written(path, data, error)
 
-    def _was_written(self, path: str, data: bytes, error: Exception) -> bool:
+    def _tag_if_written(self, path: str, data: bytes, error: Exception) -> str | None:
         try:
-            current = self.read(path)
+            current, tag = self.read_tagged(path)
         except NotFoundError:
-            current = None
-        if current != data and isinstance(error, StoreError):
+            current, tag = None, ""
+        if current == data:
+            return tag
+        if isinstance(error, StoreError):
             raise error
-        return current == data
+        return None
 
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly in a folder, sorted."""
-        with _typed(prefix):
+        with typed(prefix):
             found = obstore.list_with_delimiter(self._store, self._key(prefix))
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
 
@@ -151,7 +158,7 @@ class Files:
         Args:
             prefix: the folder. Empty: all files.
         """
-        with _typed(prefix):
+        with typed(prefix):
             for batch in obstore.list(self._store, self._key(prefix)):
                 for meta in batch:
                     path = str(meta["path"])[len(self._base) :].lstrip("/")
@@ -163,7 +170,7 @@ class Files:
         step = 1 if self.is_local else _DELETE
         for start in range(0, len(keys), step):
             try:
-                with _typed(keys[start]):
+                with typed(keys[start]):
                     obstore.delete(self._store, keys[start : start + step])
             except NotFoundError:
                 continue
@@ -175,28 +182,82 @@ class Files:
         else:
             self.delete([file.path for file in self.list(prefix)])
 
+    @contextmanager
+    def writing(self, path: str, scratch: Path) -> Iterator[Path]:
+        """A local path to write to. It becomes the file at the end of the `with` block.
+
+        If the block raises, nothing is written.
+
+        Args:
+            path: of the file.
+            scratch: a local folder for the unfinished file. If the files are in a local folder, it
+                must be on the same file system.
+        """
+        part = Path(scratch, f"{uuid4().hex}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            if self.is_local:
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
+                Path(self.root, path).parent.mkdir(parents=True, exist_ok=True)
+                part.replace(Path(self.root, path))
+            else:
+                self.upload(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
     def copy(self, source: str, target: str) -> None:
         """Copy a file within the root.
 
         Raises:
             NotFoundError: there is no file `source`.
         """
-        with _typed(source):
+        with typed(source):
             obstore.copy(self._store, self._key(source), self._key(target))
 
     def download(self, path: str, local: str | Path) -> None:
-        """Copy a file to a local path, whose folder must exist.
+        """Copy a file to a local path. Other processes see it as a whole or not at all.
 
         Raises:
             NotFoundError: there is no such file.
         """
-        with Path(local).open("wb") as file:
-            for chunk in self.chunks(path):
-                file.write(chunk)
+        target = Path(local)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.{uuid4().hex}")
+        try:
+            with part.open("wb") as file:
+                for chunk in self.chunks(path):
+                    file.write(chunk)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def local_copy(self, path: str, scratch: Path) -> Path:
+        """A local file with the present content: the file itself, or a copy that is kept.
+
+        Args:
+            path: of the file.
+            scratch: where the newest copy is kept.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        if self.is_local:
+            return Path(self.root, path)
+        with typed(path):
+            tag = obstore.head(self._store, self._key(path))["e_tag"] or ""
+        folder = Path(scratch, "copies", path)
+        copy = folder / identity.run_key(tag)
+        if not copy.exists():
+            for older in folder.glob("*"):
+                older.unlink(missing_ok=True)
+            self.download(path, copy)
+        return copy
 
     def upload(self, local: str | Path, path: str) -> None:
         """Copy a local file to a path. Readers see the old content or the new one."""
-        with _typed(path):
+        with typed(path):
             obstore.put(self._store, self._key(path), Path(local))
 
     def _key(self, path: str) -> str:
@@ -211,35 +272,9 @@ class Files:
 
     @cached_property
     def _store(self) -> Any:
-        if self.is_local:
-            return stores.LocalStore()
-        scheme, _, rest = self.root.partition("://")
-        kinds = dict(
-            zip(SCHEMES, (stores.S3Store, stores.GCSStore, stores.AzureStore), strict=True)
-        )
-        if scheme not in kinds:
-            raise ConfigError(f"{self.root}: tables can be at {', '.join(SCHEMES)} (such as s3://)")
-        try:
-            return kinds[scheme](rest.partition("/")[0], **obstore_options(self.root, self.options))
-        except UnknownConfigurationKeyError as error:
-            raise ConfigError(f"tables.options: {_first_line(error)}") from error
+        return open_store(self.root, self.options)
 
 
-@contextmanager
-def _typed(path: str) -> Iterator[None]:
-    """Raise the errors of obstore as ours, except those of conditional writes."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        if "NoSuchBucket" in str(error):
-            raise StoreError(f"{path}: its bucket does not exist") from error
-        raise NotFoundError(f"no file {path}: {_first_line(error)}") from error
-    except (AlreadyExistsError, PreconditionError, UnknownConfigurationKeyError):
-        raise
-    except BaseError as error:
-        raise StoreError(f"{path}: the object store failed: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """obstore's messages go on with the request in detail."""
-    return str(error).strip().partition("\n")[0]
+def absolute(root: str) -> str:
+    """An address unchanged; the absolute path of a local folder, where ~ is the home folder."""
+    return root if "://" in root else str(Path(root).expanduser().resolve())

@@ -3,22 +3,24 @@
 Readers see a replacement as a whole or not at all. If a writer dies, the version stays as it was.
 """
 
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import lance
-import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
-from store.errors import BusyError, InputError, NotFoundError, SchemaError
+from store import identity
+from store.errors import NotFoundError, SchemaError
 from store.tables import commits, damage
 from store.tables.columns import differ_in_width, missing, with_nulls
 from store.tables.files import Files
 from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
+from store.tables.leases import Locks
+from store.tables.publication import ALL_ROWS, Publication
 from store.tables.store_options import Options, lance_options
 
 # Lance warns about every fork. Starting a program forks and execs at once, which is safe.
@@ -36,22 +38,36 @@ class Tables:
     Args:
         root: a local folder, or an address: s3://..., gs://..., az://...
         options: of the object store (`store.tables.store_options`).
+        scratch: a local folder for temporary files. None: beside local tables, or the system's
+            folder for temporary files.
 
     Attributes:
         files: the files beside the tables.
     """
 
-    def __init__(self, root: str | Path, options: Options | None = None):
+    def __init__(
+        self, root: str | Path, options: Options | None = None, scratch: str | Path | None = None
+    ):
         self.root = str(root).rstrip("/")
         self.files = Files(self.root, options)
+        self._scratch = scratch
+        self._locks = Locks(self.files)
 
     def __repr__(self) -> str:
         return f"Tables({self.root!r})"
 
     @property
     def is_local(self) -> bool:
-        """Whether the tables are in a local folder. Only local tables can be written."""
+        """Whether the tables are in a local folder."""
         return self.files.is_local
+
+    @property
+    def scratch(self) -> Path:
+        """The local folder for temporary files of this corpus. It need not exist."""
+        if self._scratch is None and self.is_local:
+            return Path(self.root, "_staging")
+        name = f"isotrope-{identity.run_key(self.root)[:12]}"
+        return Path(self._scratch or tempfile.gettempdir(), name)
 
     @property
     def storage_options(self) -> dict[str, str] | None:
@@ -63,12 +79,9 @@ class Tables:
         return f"{self.root}/{name}.lance"
 
     def names(self) -> list[str]:
-        """The names of the tables in a local folder, sorted."""
-        return sorted(
-            folder.name.removesuffix(".lance")
-            for folder in Path(self.root).glob("*.lance")
-            if damage.has_content(folder)
-        )
+        """The names of the tables, sorted."""
+        names = (n.removesuffix(".lance") for n in self.files.folders() if n.endswith(".lance"))
+        return [name for name in names if damage.has_content(self.files, name)]
 
     def exists(self, name: str) -> bool:
         """Whether there is such a table.
@@ -97,10 +110,7 @@ class Tables:
             DamagedTableError: the table exists, but it cannot be opened.
             FormatError: this version of the code cannot read the table.
         """
-        uri = self.uri(name)
-        if self.is_local and not damage.has_content(Path(uri)):
-            raise NotFoundError(f"no table {name!r} in {self.root}; `isotrope run` makes it")
-        dataset = damage.open_dataset(uri, version, self.is_local)
+        dataset = damage.open_dataset(self.files, name, version, self.storage_options)
         if not any_format:
             check_format(name, dataset.schema, version)
         return dataset
@@ -144,7 +154,9 @@ class Tables:
 
     @contextmanager
     def lock(self, name: str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold a lock during a `with` block. The kernel frees it if the process dies.
+        """Hold a lock during a `with` block. It ends if the process dies.
+
+        A thread that holds the lock already goes on. No commit is made while a lock is lost.
 
         Args:
             name: of the lock.
@@ -152,22 +164,9 @@ class Tables:
 
         Raises:
             BusyError: another process held the lock for longer than `timeout`.
-            InputError: the tables are not in a local folder.
         """
-        if not self.is_local:
-            raise InputError(
-                f"{self.root} can only be read: write to a local folder, where file locks work"
-            )
-        folder = Path(self.root, "_locks")
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / f"{name}.lock", timeout=timeout):
-                yield
-        except Timeout:
-            raise BusyError(
-                f"{name} has been locked by another run for {timeout:.0f} s; wait until that run"
-                " ends, or stop it"
-            ) from None
+        with self._locks.hold(name, timeout):
+            yield
 
     def replace(
         self,
@@ -198,9 +197,10 @@ class Tables:
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
             if where is None or (other_width and differ_in_width(dataset.schema, schema)):
-                return commits.overwrite(dataset, schema, batches)
+                return commits.overwrite(dataset, schema, batches, self._publication(ALL_ROWS))
             dataset = self._prepared(dataset, name, schema)
-            return commits.exchange(dataset, schema, batches, commits.delete_where(dataset, where))
+            delete = commits.delete_where(dataset, where)
+            return commits.exchange(dataset, schema, batches, delete, self._publication(where))
 
     def upsert(
         self,
@@ -231,21 +231,27 @@ class Tables:
         with self.lock(name):
             dataset = self._open_or_create(name, schema)
             if other_width and differ_in_width(dataset.schema, schema):
-                return commits.overwrite(dataset, schema, batches)
+                return commits.overwrite(dataset, schema, batches, self._publication(ALL_ROWS))
             dataset = self._prepared(dataset, name, schema)
             lookup = KeyLookup(dataset, key)
             for _ in lookup.observe(removed):
                 pass
-            return commits.exchange(dataset, schema, lookup.observe(batches), lookup.delete_matches)
+            observed = lookup.observe(batches)
+            publication = self._publication(f"upsert {key}")
+            return commits.exchange(dataset, schema, observed, lookup.delete_matches, publication)
 
     def _open_or_create(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
         try:
             return self.open(name)
         except NotFoundError:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            new = with_format(schema)
-            lance.write_dataset(new.empty_table(), self.uri(name), schema=new)
+            if self.is_local:
+                Path(self.root).mkdir(parents=True, exist_ok=True)
+            empty = with_format(schema).empty_table()
+            lance.write_dataset(empty, self.uri(name), storage_options=self.storage_options)
             return self.open(name)
+
+    def _publication(self, scope: str) -> Publication:
+        return Publication(scope, self._locks.check, self.storage_options)
 
     def _prepared(
         self, dataset: lance.LanceDataset, name: str, schema: pa.Schema
@@ -272,30 +278,6 @@ def read(
             ) from error
         raise
     return with_nulls(rows, schema, columns) if absent else rows
-
-
-def take_rows(uri: str, version: int, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
-    """Read rows of a version of a table by their row ids.
-
-    Args:
-        uri: of the table.
-        version: of the table.
-        rows: row ids, which may repeat.
-        columns: to read.
-
-    Returns:
-        One row for each row id, in the order of `rows`.
-    """
-    import lancedb  # slow to import, and stages that only read columns do not need it
-
-    folder, _, name = uri.rpartition("/")
-    row_ids, index = np.unique(np.asarray(rows, np.uint64), return_inverse=True)
-    with damage.detected(uri, version):
-        table = lancedb.connect(folder).open_table(name.removesuffix(".lance"))
-        table.checkout(version)
-        taken = table.take_row_ids(row_ids.tolist()).select(list(columns)).with_row_id().to_arrow()
-    order = np.argsort(taken["_rowid"].to_numpy())
-    return taken.select(list(columns)).take(pa.array(order[index]))
 
 
 def quote(value: str) -> str:

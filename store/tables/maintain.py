@@ -6,13 +6,10 @@ that was the newest one within a period before now (an hour by default), and sin
 oldest stage that is running.
 """
 
-import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import lance
@@ -140,15 +137,16 @@ def remove_stale_staging(tables: Tables) -> list[str]:
     """
     rows = tables.scan("stages", schema.STAGES, ["stage", "drop", "run_key"]).to_pylist()
     published = {f"{row['stage']}-{drop_hash(row['drop'])}": row["run_key"] for row in rows}
-    oldest = time.time() - STAGING_OLDER_THAN.total_seconds()
+    oldest = datetime.now(UTC) - STAGING_OLDER_THAN
     removed = []
-    for folder in _staging_folders(tables):
+    for name in tables.files.folders(ROOT):
+        folder = f"{ROOT}/{name}"
         try:
-            with tables.lock(f"run-{folder.name}", timeout=0):
-                keys = [path.name for path in folder.iterdir()]
-                if keys == [published.get(folder.name)] or _last_opened(folder) < oldest:
-                    shutil.rmtree(folder)
-                    removed.append(folder.name)
+            with tables.lock(f"run-{name}", timeout=0):
+                keys = tables.files.folders(folder)
+                if keys == [published.get(name)] or _last_opened(tables, folder) < oldest:
+                    tables.files.delete_folder(folder)
+                    removed.append(name)
         except BusyError:
             continue
     return removed
@@ -186,19 +184,18 @@ def _options(dataset: lance.LanceDataset) -> dict[str, Any]:
 def _starts_of_active_runs(tables: Tables) -> list[datetime]:
     """When the stages that are running were started."""
     starts = []
-    for folder in _staging_folders(tables):
+    for name in tables.files.folders(ROOT):
         try:
-            with tables.lock(f"run-{folder.name}", timeout=0):
+            with tables.lock(f"run-{name}", timeout=0):
                 pass
         except BusyError:
-            starts.append(datetime.fromtimestamp(_last_opened(folder), UTC))
+            starts.append(_last_opened(tables, f"{ROOT}/{name}"))
     return starts
 
 
-def _staging_folders(tables: Tables) -> list[Path]:
-    return sorted(path for path in Path(tables.root, ROOT).glob("*") if path.is_dir())
-
-
-def _last_opened(folder: Path) -> float:
-    """When a run last opened this staging; 0 if that is not known."""
-    return max((path.stat().st_mtime for path in folder.glob(f"*/{STARTED}")), default=0.0)
+def _last_opened(tables: Tables, folder: str) -> datetime:
+    """When a run last opened this staging; long ago if that is not known."""
+    started = (
+        file.modified for file in tables.files.list(folder) if file.path.endswith(f"/{STARTED}")
+    )
+    return max(started, default=datetime.min.replace(tzinfo=UTC))

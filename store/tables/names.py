@@ -26,6 +26,11 @@ def directions_table(space: str) -> str:
     return f"directions__{space}"
 
 
+def indexes_table(space: str) -> str:
+    """How the stored galleries are indexed."""
+    return f"indexes__{space}"
+
+
 def gallery_table(space: str, modality: str) -> str:
     """The items of one modality that search reads."""
     return f"gallery__{space}__{modality}"

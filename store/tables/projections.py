@@ -49,14 +49,24 @@ class LearnedProjection:
     created_at: datetime
 
 
-def new_projection_file(
-    tables: Tables, space: str, modality: str, fingerprint: str
-) -> tuple[Path, str]:
-    """The path for a new projection file, and its name for `file`. Makes the folder."""
-    name = f"projections/{space}-{modality}-{fingerprint}.safetensors"
-    path = Path(tables.root, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path, name
+def projection_file(space: str, modality: str, fingerprint: str) -> str:
+    """The name of a projection's file, for `LearnedProjection.file`."""
+    return f"projections/{space}-{modality}-{fingerprint}.safetensors"
+
+
+def local_folder(tables: Tables, space_config: Mapping[str, Any]) -> str:
+    """A local folder that the projection files of a space are relative to.
+
+    Files of an object store are copied into the scratch folder, where they are kept: the names of
+    projections are hashes of their content.
+    """
+    if tables.is_local:
+        return tables.root
+    for tower in space_config.values():
+        file = tower.get("projection") if isinstance(tower, Mapping) else None
+        if file and not (path := Path(tables.scratch, file)).exists():
+            tables.files.download(file, path)
+    return str(tables.scratch)
 
 
 def add_projections(tables: Tables, learned: list[LearnedProjection]) -> None:

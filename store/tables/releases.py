@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
-from store.tables import schema
+from store.tables import indexes, schema
 from store.tables.banks import describe_banks
+from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
 from store.tables.names import bank_table, gallery_table
 
@@ -84,6 +85,7 @@ class Release:
         directions: by name.
         evaluation: figures on test pairs, by direction.
         policy: the hash of the policy.
+        indexes: how the galleries are indexed, by modality.
     """
 
     number: int
@@ -97,6 +99,7 @@ class Release:
     directions: dict[str, Direction]
     evaluation: dict[str, Any]
     policy: str
+    indexes: dict[str, GalleryIndex] = field(default_factory=dict)
 
     @property
     def tag(self) -> str:
@@ -125,6 +128,7 @@ def publish(
     directions: Mapping[str, Direction],
     evaluation: Mapping[str, Any],
     policy: str,
+    gallery_indexes: Mapping[str, GalleryIndex],
 ) -> Release:
     """Tag the table versions, then add the release to the table.
 
@@ -145,6 +149,7 @@ def publish(
             directions=dict(directions),
             evaluation=dict(evaluation),
             policy=policy,
+            indexes=dict(gallery_indexes),
         )
         for name, version in release.versions.items():
             dataset = tables.open(name)
@@ -256,6 +261,7 @@ def describe(release: Release) -> dict[str, Any]:
     """The release as JSON values, without the configuration of its space, which may name files."""
     described = {**vars(release), "created_at": release.created_at.isoformat()}
     described["directions"] = {name: dict(vars(d)) for name, d in release.directions.items()}
+    described["indexes"] = indexes.describe(release.indexes)
     del described["space_config"]
     return described
 
@@ -265,6 +271,7 @@ def from_description(described: Mapping[str, Any]) -> Release:
     directions = {n: Direction(**d) for n, d in described["directions"].items()}
     created = datetime.fromisoformat(described["created_at"])
     values = {**described, "created_at": created, "directions": directions, "space_config": {}}
+    values["indexes"] = indexes.from_description(described.get("indexes", {}))
     return Release(**values)
 
 
@@ -281,6 +288,7 @@ def _row(release: Release) -> dict[str, Any]:
         "directions": json.dumps({n: vars(d) for n, d in release.directions.items()}),
         "evaluation": json.dumps(release.evaluation),
         "policy": release.policy,
+        "indexes": json.dumps(indexes.describe(release.indexes)),
     }
 
 
@@ -298,4 +306,5 @@ def _release(row: dict[str, Any]) -> Release:
         directions={n: Direction(**d) for n, d in directions.items()},
         evaluation=json.loads(row["evaluation"]),
         policy=row["policy"],
+        indexes=indexes.from_description(json.loads(row["indexes"] or "{}")),
     )

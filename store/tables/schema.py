@@ -139,6 +139,7 @@ RELEASES = pa.schema(
         _text("directions"),
         _text("evaluation"),
         _text("policy"),
+        pa.field("indexes", pa.string()),  # null: made before galleries were indexed
     ]
 )
 

@@ -1,25 +1,27 @@
 """The records of complete units in the staging of a stage: one file for each unit.
 
-A record is written under a temporary name and renamed, so it exists as a whole or not at all.
-Several workers may write records at once. The number of files and bytes grows linearly with the
-number of units.
+A record is written at once, so it exists as a whole or not at all. Several workers may write
+records at the same time. The number of files and bytes grows linearly with the number of units.
 
 A file has one line for the unit (`StagedUnit`) and one line for each of its ledger entries.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from lance import FragmentMetadata
 
 from store import identity
+from store.errors import NotFoundError
+from store.tables.files import File, Files
 from store.tables.outcomes import Counts, Entry, UnitOutcome
+
+_READERS = 16  # threads that read records at once
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,23 @@ class StagedUnit:
     broken: int
     fragments: tuple[str, ...]
 
-    def is_intact(self, data: Path) -> bool:
-        """Whether the data files in the folder `data` have the sizes that were written."""
+    def is_intact(self, sizes: Mapping[str, int]) -> bool:
+        """Whether the data files have the sizes that were written.
+
+        Args:
+            sizes: of the existing data files, in bytes, by name.
+        """
         files = [file for fragment in self.metadata() for file in fragment.files]
-        return all(_size(data / file.path) == file.file_size_bytes for file in files)
+        return all(sizes.get(file.path) == file.file_size_bytes for file in files)
 
     def metadata(self) -> list[FragmentMetadata]:
         """The fragments of its rows."""
         return [FragmentMetadata.from_json(fragment) for fragment in self.fragments]
 
 
-def write(folder: Path, unit: str, outcome: UnitOutcome, fragments: list[FragmentMetadata]) -> None:
+def write(
+    files: Files, folder: str, unit: str, outcome: UnitOutcome, fragments: list[FragmentMetadata]
+) -> None:
     """Write the record of a unit. An earlier record of the same unit is replaced."""
     outcomes = Counter(entry.outcome for entry in outcome.entries)
     header = {
@@ -58,57 +66,62 @@ def write(folder: Path, unit: str, outcome: UnitOutcome, fragments: list[Fragmen
         "fragments": [json.dumps(fragment.to_json()) for fragment in fragments],
     }
     lines: list[dict[str, Any]] = [header, *(asdict(entry) for entry in outcome.entries)]
-    temporary = folder / f"{uuid4().hex}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-    temporary.replace(folder / f"{identity.run_key(unit)}.jsonl")
+    files.write(_path(folder, unit), "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
-def read(folder: Path) -> list[StagedUnit]:
+def is_complete(files: Files, folder: str, unit: str) -> bool:
+    """Whether a unit has a record."""
+    return files.exists(_path(folder, unit))
+
+
+def read(files: Files, folder: str) -> list[StagedUnit]:
     """The complete units, in the order in which they were written."""
-    return [_header(str(path), time) for path, time in _files(folder)]
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(lambda file: _header(files, file), _records(files, folder)))
 
 
-def entries(folder: Path) -> Iterator[Entry]:
+def entries(files: Files, folder: str) -> Iterator[Entry]:
     """Stream the ledger entries of the complete units."""
-    for path, _ in _files(folder):
-        with path.open(encoding="utf-8") as lines:
-            next(lines)
-            for line in lines:
-                yield Entry(**json.loads(line))
+    for file in _records(files, folder):
+        for line in files.read(file.path).splitlines()[1:]:
+            yield Entry(**json.loads(line))
 
 
-def discard_broken(folder: Path, data: Path) -> None:
+def discard_broken(files: Files, folder: str, data: str) -> None:
     """Delete records that cannot be read, or whose data files are missing or cut.
 
     A power failure can leave them. Their units are done again.
+
+    Args:
+        files: of the corpus.
+        folder: of the records.
+        data: the folder of the data files.
     """
-    for path, time in _files(folder):
+    sizes = {file.path.removeprefix(f"{data}/"): file.size for file in files.list(data)}
+    broken = []
+    for file in _records(files, folder):
         try:
-            is_intact = _header(str(path), time).is_intact(data)
-        except (ValueError, KeyError, TypeError, StopIteration):
+            is_intact = _header(files, file).is_intact(sizes)
+        except (ValueError, KeyError, TypeError, IndexError, NotFoundError):
             is_intact = False
         if not is_intact:
-            path.unlink()
+            broken.append(file.path)
+    files.delete(broken)
 
 
-def _files(folder: Path) -> list[tuple[Path, int]]:
-    """The files of records with the times of their last change, oldest first."""
-    files = [(path, path.stat().st_mtime_ns) for path in folder.glob("*.jsonl")]
-    return sorted(files, key=lambda file: (file[1], file[0]))
+def _path(folder: str, unit: str) -> str:
+    return f"{folder}/{identity.run_key(unit)}.jsonl"
+
+
+def _records(files: Files, folder: str) -> list[File]:
+    """The files of records, oldest first."""
+    records = [file for file in files.list(folder) if file.path.endswith(".jsonl")]
+    return sorted(records, key=lambda file: (file.modified, file.path))
 
 
 @lru_cache(maxsize=1 << 14)
-def _header(path: str, time: int) -> StagedUnit:
-    """The first line of a record. `time` is part of the cache's key."""
-    with Path(path).open(encoding="utf-8") as lines:
-        header = json.loads(next(lines))
+def _header(files: Files, file: File) -> StagedUnit:
+    """The first line of a record. Size and time of the file are part of the cache's key."""
+    header = json.loads(files.read(file.path).splitlines()[0])
     counts, fragments = Counts(*header["counts"]), tuple(header["fragments"])
     return StagedUnit(header["unit"], counts, header["broken"], fragments)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None

@@ -71,7 +71,8 @@ STAGES = {
         ),
         Stage("banks", False, ("vectors", "decisions"), 2),
         Stage("gallery", False, ("vectors", "decisions", "banks"), 2, "parts", ("ray",)),
-        Stage("release", False, ("banks", "gallery"), 2, "parts"),
+        Stage("index", False, ("banks", "gallery"), 1, "parts"),
+        Stage("release", False, ("banks", "gallery", "index"), 2, "parts"),
     )
 }
 BY_DROP = tuple(stage.name for stage in STAGES.values() if stage.by_drop)

@@ -26,10 +26,11 @@ import pyarrow as pa
 from store import identity
 from store.errors import DamagedTableError
 from store.tables import schema, staged_units, takedowns
-from store.tables.damage import CheckedDataset
+from store.tables.files import Files
 from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
 from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stages import EVERY_DROP
+from store.tables.table_version import TableVersion
 
 ROOT = "_staging"  # the folder of all staging, beside the tables
 STARTED = "started"  # a file whose time is that of the last `StageRun.open`
@@ -40,11 +41,11 @@ _LEDGER_ROWS = 4096
 class StageRun:
     """The staging tables of one stage of one drop, under one run key.
 
-    It can be pickled: workers append to it. `root` is the folder of the main tables, `schema` the
-    schema of the main table, and `started` a time of `time.monotonic`.
+    It can be pickled: workers append to it. `schema` is the schema of the main table, and
+    `started` a time of `time.monotonic`.
     """
 
-    root: str
+    tables: Tables
     stage: str
     drop: str
     run_key: str
@@ -52,18 +53,31 @@ class StageRun:
     started: float = field(default_factory=time.monotonic)
 
     @property
-    def folder(self) -> Path:
-        """The folder of the staging tables."""
-        return Path(self.root, ROOT, f"{self.stage}-{drop_hash(self.drop)}", self.run_key)
+    def folder(self) -> str:
+        """The folder of the staging tables, relative to that of the tables."""
+        return f"{ROOT}/{self._name}/{self.run_key}"
+
+    @property
+    def scratch(self) -> Path:
+        """A local folder for temporary files of this process. It need not exist."""
+        return Path(self.tables.scratch, self._name, self.run_key)
 
     @property
     def rows_uri(self) -> str:
         """The staging table of rows. `commit_rows` updates it."""
-        return str(self.folder / "rows.lance")
+        return f"{self.tables.root}/{self._rows}"
 
     @property
-    def _units(self) -> Path:
-        return self.folder / "units"
+    def _name(self) -> str:
+        return f"{self.stage}-{drop_hash(self.drop)}"
+
+    @property
+    def _rows(self) -> str:
+        return f"{self.folder}/rows.lance"
+
+    @property
+    def _units(self) -> tuple[Files, str]:
+        return self.tables.files, f"{self.folder}/units"
 
     def open(self) -> "StageRun":
         """Create the staging, or open that of an interrupted run with the same key.
@@ -71,30 +85,35 @@ class StageRun:
         Staging of other keys is deleted, and so are units that cannot be read. The staging table
         is always made anew, because an interruption can leave it torn.
         """
-        if self.folder.parent.is_dir():
-            for other in self.folder.parent.iterdir():
-                if other.name != self.run_key:
-                    shutil.rmtree(other)
-        self._units.mkdir(parents=True, exist_ok=True)
-        (self.folder / STARTED).touch()
-        staged_units.discard_broken(self._units, Path(self.rows_uri, "data"))
+        files, parent = self.tables.files, f"{ROOT}/{self._name}"
+        for other in files.folders(parent):
+            if other != self.run_key:
+                files.delete_folder(f"{parent}/{other}")
+        files.write(f"{self.folder}/{STARTED}", b"")
+        staged_units.discard_broken(*self._units, f"{self._rows}/data")
         for folder in ("_versions", "_transactions"):
-            shutil.rmtree(Path(self.rows_uri, folder), ignore_errors=True)
+            files.delete_folder(f"{self._rows}/{folder}")
         self.commit_rows()
         return self
 
-    def commit_rows(self) -> str:
-        """Commit the rows of the complete units to the staging table; return its address."""
-        units = staged_units.read(self._units)
+    def commit_rows(self) -> TableVersion:
+        """Commit the rows of the complete units to the staging table; return its new version."""
+        units = staged_units.read(*self._units)
         fragments = [fragment for unit in units for fragment in unit.metadata()]
-        lance.LanceDataset.commit(
-            self.rows_uri, lance.LanceOperation.Overwrite(self.schema, fragments)
+        dataset = lance.LanceDataset.commit(
+            self.rows_uri,
+            lance.LanceOperation.Overwrite(self.schema, fragments),
+            storage_options=self.tables.storage_options,
         )
-        return self.rows_uri
+        return TableVersion(self.tables, self._rows.removesuffix(".lance"), dataset.version)
 
     def done(self) -> list[str]:
         """Names of the complete units."""
-        return [unit.unit for unit in staged_units.read(self._units)]
+        return [unit.unit for unit in staged_units.read(*self._units)]
+
+    def is_done(self, unit: str) -> bool:
+        """Whether a unit is complete."""
+        return staged_units.is_complete(*self._units, unit)
 
     def append(
         self, unit: str, batches: Iterable[pa.RecordBatch], outcome: Callable[[], UnitOutcome]
@@ -107,8 +126,13 @@ class StageRun:
             outcome: called when `batches` is exhausted.
         """
         reader = pa.RecordBatchReader.from_batches(self.schema, batches)
-        fragments = lance.fragment.write_fragments(reader, self.rows_uri, schema=self.schema)
-        staged_units.write(self._units, unit, outcome(), list(fragments))
+        fragments = lance.fragment.write_fragments(
+            reader,
+            self.rows_uri,
+            schema=self.schema,
+            storage_options=self.tables.storage_options,
+        )
+        staged_units.write(*self._units, unit, outcome(), list(fragments))
 
     def staged(self, columns: list[str] | None = None) -> pa.Table:
         """The staged rows, or some of their columns, in memory."""
@@ -122,16 +146,16 @@ class StageRun:
 
     def entries(self) -> Iterator[Entry]:
         """Stream the ledger entries of the complete units."""
-        return staged_units.entries(self._units)
+        return staged_units.entries(*self._units)
 
     def counts(self) -> Counts:
         """The counts of the complete units."""
-        counts = [astuple(unit.counts) for unit in staged_units.read(self._units)]
+        counts = [astuple(unit.counts) for unit in staged_units.read(*self._units)]
         return Counts(*map(sum, zip(*counts, strict=True)))
 
     def tallies(self) -> pa.Table:
         """`input` and `broken` of each complete unit."""
-        units = staged_units.read(self._units)
+        units = staged_units.read(*self._units)
         columns = [[unit.counts.input for unit in units], [unit.broken for unit in units]]
         return pa.table([pa.array(column, pa.int64()) for column in columns], ["input", "broken"])
 
@@ -146,20 +170,21 @@ class StageRun:
                     yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
 
     @contextmanager
-    def _intact(self) -> Iterator[CheckedDataset]:
+    def _intact(self) -> Iterator[lance.LanceDataset]:
         """The staged rows. If they turn out to be damaged, the staging is deleted."""
         try:
-            yield CheckedDataset(self.commit_rows())
+            yield self.commit_rows().open()
         except DamagedTableError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.tables.files.delete_folder(self.folder)
             raise DamagedTableError(
                 f"the staging of {self.stage} of drop {self.drop!r} was damaged ({error.__cause__})"
                 " and has been deleted; run again, and its units are done anew"
             ) from error
 
     def close(self) -> None:
-        """Delete the staging tables."""
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
+        """Delete the staging tables and the temporary files of this process."""
+        self.tables.files.delete_folder(f"{ROOT}/{self._name}")
+        shutil.rmtree(self.scratch.parent, ignore_errors=True)
 
 
 @contextmanager
@@ -178,8 +203,8 @@ def begin(
     Raises:
         BusyError: another process is running this stage of this drop.
     """
-    with tables.lock(f"run-{stage}-{drop_hash(drop)}"):
-        run = StageRun(tables.root, stage, drop, run_key, schema).open()
+    with tables.lock(stage_lock(stage, drop)):
+        run = StageRun(tables, stage, drop, run_key, schema).open()
         takedowns.check_none_pending(tables)  # after `open`: a takedown waits for open staging
         yield run
 
@@ -220,7 +245,7 @@ def publish(
         "run_key": run.run_key,
         "output": output(),
         **asdict(counts),
-        "units": len(run.done()) if run.folder.is_dir() else 0,
+        "units": len(run.done()),
         "resumed": resumed,
         "seconds": time.monotonic() - run.started,
         "published_at": datetime.now(UTC),
@@ -246,6 +271,11 @@ def stage_record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str
 
 def _of_stage(stage: str, drop: str) -> str:
     return f"drop = {quote(drop)} AND stage = {quote(stage)}"
+
+
+def stage_lock(stage: str, drop: str) -> str:
+    """The name of the lock of a stage of a drop."""
+    return f"run-{stage}-{drop_hash(drop)}"
 
 
 def drop_hash(drop: str) -> str:

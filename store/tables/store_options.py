@@ -16,7 +16,6 @@ from store.errors import ConfigError, MissingPackageError
 
 Options = Mapping[str, str | Mapping[str, str]]
 
-SCHEMES = ("s3", "gs", "az")
 _CLIENT = ("allow_http", "connect_timeout", "proxy_url", "timeout")  # of obstore's HTTP client
 _CREDENTIALS_LAST = timedelta(minutes=15)
 
@@ -47,6 +46,12 @@ def obstore_options(root: str, options: Options) -> dict[str, Any]:
         client["allow_http"] = client["allow_http"].lower() == "true"
     arguments = {"config": resolved, "client_options": client}
     return arguments | ({"credential_provider": _provider(profile)} if profile else {})
+
+
+def options_for(root: str, other_root: str, other: Options) -> Options:
+    """The options of a second address: those of `other_root` if both are in one kind of store."""
+    scheme, separator, _ = root.partition("://")
+    return other if separator and other_root.startswith(f"{scheme}://") else {}
 
 
 def _resolved(options: Options) -> dict[str, str]:

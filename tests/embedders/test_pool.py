@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from embedders.pool.pool import Pool
-from embedders.pool.ray_cluster import actor_capacity, cluster
+from embedders.pool.ray_cluster import cluster
+from embedders.pool.resources import Resources
 from embedders.registry import load_encoder
 from store.errors import EncoderError
 from tests.helpers.encoders import DIM
@@ -202,7 +203,7 @@ def test_a_unit_that_cannot_be_read_stops_the_pool(local_ray):
     ],
 )
 def test_room_for_actors(cpus, gpus, num_cpus, num_gpus, room):
-    assert actor_capacity({"CPU": cpus, "GPU": gpus}, num_cpus, num_gpus) == room
+    assert Resources(num_cpus, num_gpus).capacity({"CPU": cpus, "GPU": gpus}) == room
 
 
 SHARED_GPU = """

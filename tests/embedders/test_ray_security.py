@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from embedders.pool import ray_security
+from embedders.pool.ray_address import check_address
 from embedders.pool.ray_cluster import cluster
 from store.errors import ClusterError
+from tests.helpers.postgres import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,10 +64,10 @@ def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
         port = free.getsockname()[1]
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
         with pytest.raises(ClusterError, match=f"no Ray cluster answers at {address}: Connection"):
-            ray_security.check_reachable(address)
+            check_address(address)
     with pytest.raises(ClusterError, match="is not the address of a Ray cluster"):
-        ray_security.check_reachable("127.0.0.1:ray")
-    ray_security.check_reachable("auto")
+        check_address("127.0.0.1:ray")
+    check_address("auto")
 
 
 def test_joining_without_a_token_takes_one_line(monkeypatch, capsys, tmp_path: Path) -> None:
@@ -86,3 +88,54 @@ def test_joining_without_a_token_takes_one_line(monkeypatch, capsys, tmp_path: P
     (warning,) = capsys.readouterr().err.splitlines()
     assert "without a token" in warning
     assert "RAY_AUTH_MODE=token" in warning
+
+
+@pytest.mark.slow
+def test_a_cluster_that_refuses_the_token_is_one_line_at_once(monkeypatch) -> None:
+    import time
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    port, client_port = free_port(), free_port()
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    options = ["--num-cpus=1", "--include-dashboard=false", "--min-worker-port=0"]
+    ports = [f"--port={port}", f"--ray-client-server-port={client_port}", "--max-worker-port=0"]
+    head = subprocess.Popen([*ray, "start", "--head", "--block", *ports, *options])
+    try:
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_port}"):
+            end = time.monotonic() + 120
+            while True:
+                try:
+                    check_address(address)
+                    break
+                except ClusterError:
+                    assert time.monotonic() < end, address
+                    time.sleep(0.5)
+            refuses = [sys.executable, "-c", REFUSES, address]
+            for token in ("b" * 64, ""):
+                started = time.monotonic()
+                environment = os.environ | {"RAY_AUTH_TOKEN": token, "HOME": "/nonexistent"}
+                if not token:
+                    del environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN"]
+                result = subprocess.run(
+                    refuses, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+                )
+                expected = "refuses the token" if token else "needs a token"
+                assert expected in result.stdout, result.stderr
+                assert len(result.stdout.splitlines()) == 1
+                assert time.monotonic() - started < 30  # most of it imports
+    finally:
+        head.terminate()
+        head.wait(60)
+
+
+REFUSES = """
+import sys
+from embedders.pool.ray_cluster import cluster
+from store.errors import ClusterError
+try:
+    with cluster(sys.argv[1]):
+        pass
+except ClusterError as error:
+    print(error)
+"""

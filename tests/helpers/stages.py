@@ -16,6 +16,7 @@ _BUILD = {
     "decisions": "decide",
     "banks": "draw_banks",
     "gallery": "build_gallery",
+    "index": "index_galleries",
     "release": "make_release",
 }
 

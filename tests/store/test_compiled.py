@@ -7,6 +7,7 @@ import pytest
 
 from store.corrections import fit
 from store.search.corrected_search import WeightedInput, search_corrected
+from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold, query_vector, unfold
 from store.tables import schema
 from store.tables.releases import Direction
@@ -53,7 +54,7 @@ def compile_to(folder, methods: dict[str, str]):
     columns["id"] = pa.array([f"{i:03d}" for i in range(ROWS)])
     columns["number"] = pa.array(range(ROWS))
     table = lance.write_dataset(pa.table(columns), f"{folder}/g.lance")
-    return table, directions, fitted
+    return OpenGallery(table), directions, fitted
 
 
 def _vector_column(rows: np.ndarray) -> pa.Array:

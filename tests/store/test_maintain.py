@@ -162,6 +162,11 @@ def test_compaction_that_meets_a_writer_changes_nothing(
     assert content(tables) == [("a", 5), ("b", 0), ("b", 1)]
 
 
+def name(run: StageRun) -> str:
+    """The folder of the stage under `_staging`."""
+    return run.folder.split("/")[1]
+
+
 def stage_unit(run: StageRun) -> None:
     run.append("u", rows("a", [1]), lambda: UnitOutcome(1, 1))
 
@@ -181,15 +186,15 @@ def test_stale_staging_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             write=lambda: put(tables, "a", [1]),
             output=lambda: "out",
         )
-    assert run.folder.is_dir()
-    assert remove_stale_staging(tables) == [run.folder.parent.name]
-    assert not run.folder.exists()
+    assert list(tables.files.list(run.folder))
+    assert remove_stale_staging(tables) == [name(run)]
+    assert not list(tables.files.list(run.folder))
     assert interrupted.done() == ["u"]  # it can be resumed
     past = time.time() - STAGING_OLDER_THAN.total_seconds() - 60
-    os.utime(interrupted.folder / "started", (past, past))
-    with tables.lock(f"run-{interrupted.folder.parent.name}"):
+    os.utime(Path(tables.root, interrupted.folder, "started"), (past, past))
+    with tables.lock(f"run-{name(interrupted)}"):
         assert remove_stale_staging(tables) == []  # somebody is at work on it
-    assert remove_stale_staging(tables) == [interrupted.folder.parent.name]
+    assert remove_stale_staging(tables) == [name(interrupted)]
 
 
 def test_the_command_keeps_releases(tmp_path: Path) -> None:

@@ -34,23 +34,23 @@ def ids(run: StageRun) -> list[int]:
 
 
 def new_run(tables: Tables, key: str = "k") -> StageRun:
-    return StageRun(tables.root, "rows", "a", key, ROWS)
+    return StageRun(tables, "rows", "a", key, ROWS)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "deleted"])
-@pytest.mark.parametrize("file", ["_versions/*.manifest", "_transactions/*.txn"])
-def test_a_torn_staging_table_is_made_anew(tmp_path: Path, file: str, damage: str) -> None:
-    tables = Tables(tmp_path)
+@pytest.mark.parametrize("folder", ["_versions", "_transactions"])
+def test_a_torn_staging_table_is_made_anew(tables: Tables, folder: str, damage: str) -> None:
     with begin(tables, "rows", "k", ROWS, "a") as run:
         append(run, "u1", [1, 2])
-    for path in Path(run.rows_uri).glob(file):
-        data = path.read_bytes()
+    files = tables.files
+    for file in list(files.list(f"{run.folder}/rows.lance/{folder}")):
+        data = files.read(file.path)
         if damage == "deleted":
-            path.unlink()
+            files.delete([file.path])
         elif damage == "flipped":
-            path.write_bytes(bytes(b ^ 0xFF for b in data))
+            files.write(file.path, bytes(b ^ 0xFF for b in data))
         else:
-            path.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
+            files.write(file.path, data[: len(data) // 2] if damage == "cut" else b"")
     with begin(tables, "rows", "k", ROWS, "a") as run:
         assert run.done() == ["u1"]
         assert ids(run) == [1, 2]
@@ -59,13 +59,16 @@ def test_a_torn_staging_table_is_made_anew(tmp_path: Path, file: str, damage: st
 @pytest.mark.parametrize(
     "content", [b"", b'{"unit": "u1"', b'{"unit": "u1"}\n', b"\xff\xfe", b"3\n"]
 )
-def test_a_torn_record_of_a_unit_is_discarded(tmp_path: Path, content: bytes) -> None:
-    tables = Tables(tmp_path)
+def test_a_torn_record_of_a_unit_is_discarded(tables: Tables, content: bytes) -> None:
     with begin(tables, "rows", "k", ROWS, "a") as run:
         append(run, "u1", [1])
         append(run, "u2", [2])
-    first = min((run.folder / "units").iterdir(), key=lambda path: "u1" not in path.read_text())
-    first.write_bytes(content)
+    (first,) = (
+        file.path
+        for file in tables.files.list(f"{run.folder}/units")
+        if b"u1" in tables.files.read(file.path)
+    )
+    tables.files.write(first, content)
     with begin(tables, "rows", "k", ROWS, "a") as run:
         assert run.done() == ["u2"]
         append(run, "u1", [1])
@@ -74,35 +77,33 @@ def test_a_torn_record_of_a_unit_is_discarded(tmp_path: Path, content: bytes) ->
 
 
 @pytest.mark.parametrize("damage", ["cut", "deleted"])
-def test_a_unit_whose_data_is_torn_is_done_again(tmp_path: Path, damage: str) -> None:
-    tables = Tables(tmp_path)
+def test_a_unit_whose_data_is_torn_is_done_again(tables: Tables, damage: str) -> None:
     with begin(tables, "rows", "k", ROWS, "a") as run:
         append(run, "u1", [1])
-        (data,) = Path(run.rows_uri, "data").iterdir()
+        (data,) = tables.files.list(f"{run.folder}/rows.lance/data")
         append(run, "u2", [2])
     if damage == "cut":
-        data.write_bytes(data.read_bytes()[:-1])
+        tables.files.write(data.path, tables.files.read(data.path)[:-1])
     else:
-        data.unlink()
+        tables.files.delete([data.path])
     with begin(tables, "rows", "k", ROWS, "a") as run:
         assert run.done() == ["u2"]
         assert ids(run) == [2]
 
 
-def test_damaged_staging_is_deleted_when_it_is_read(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_damaged_staging_is_deleted_when_it_is_read(tables: Tables) -> None:
     with begin(tables, "rows", "k", ROWS, "a") as run:
         append(run, "u1", [1])
-        (data,) = Path(run.rows_uri, "data").iterdir()
-        data.write_bytes(bytes(data.stat().st_size))  # the size is right, the bytes are not
+        (data,) = tables.files.list(f"{run.folder}/rows.lance/data")
+        tables.files.write(data.path, bytes(data.size))  # the size is right, the bytes are not
         with pytest.raises(DamagedTableError, match=r"staging of rows of drop 'a' .* run again"):
             list(run.batches())
     with begin(tables, "rows", "k", ROWS, "a") as run:
         assert run.done() == []
 
 
-def test_a_unit_that_is_appended_twice_counts_once(tmp_path: Path) -> None:
-    run = new_run(Tables(tmp_path)).open()
+def test_a_unit_that_is_appended_twice_counts_once(tables: Tables) -> None:
+    run = new_run(tables).open()
     append(run, "u1", [1, 2])
     append(run, "u1", [1, 2])
     assert run.done() == ["u1"]
@@ -163,8 +164,8 @@ def _append_many(run: StageRun, first: int, count: int) -> None:
         append(run, f"unit {number}", [number])
 
 
-def test_three_hundred_units_of_several_workers_take_linear_space(tmp_path: Path) -> None:
-    run = new_run(Tables(tmp_path)).open()
+def test_three_hundred_units_of_several_workers_take_linear_space(tables: Tables) -> None:
+    run = new_run(tables).open()
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_append_many, args=(run, first, 100)) for first in (0, 100)]
     for worker in workers:
@@ -176,9 +177,9 @@ def test_three_hundred_units_of_several_workers_take_linear_space(tmp_path: Path
         assert worker.exitcode == 0
     assert ids(run) == list(range(300))
     assert list(run.scan(["id"]).read_all().column_names) == ["id"]
-    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    files = list(tables.files.list(run.folder))
     assert len(files) <= 2 * 300 + 20  # a data file and a record for each unit, few manifests
-    assert sum(path.stat().st_size for path in files) < 300 * 3000
-    assert len(staged_units.read(run.folder / "units")) == 300
+    assert sum(file.size for file in files) < 300 * 3000
+    assert len(staged_units.read(tables.files, f"{run.folder}/units")) == 300
     assert len(list(run.entries())) == 300
     assert run.tallies().to_pydict() == {"input": [2] * 300, "broken": [1] * 300}

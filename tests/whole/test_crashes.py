@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def staging(root: Path) -> StageRun:
-    return StageRun(str(root), "samples", "a", "key", schema.SAMPLES)
+    return StageRun(Tables(root), "samples", "a", "key", schema.SAMPLES)
 
 
 # Crash markers

@@ -61,7 +61,7 @@ def test_killed_while_embedding(tmp_path: Path) -> None:
     tables = Workspace.open(tmp_path / "killed").tables
     assert stage_record(tables, "vectors", "a") is None
     (folder,) = staging.glob("vectors-*/*")
-    unfinished = StageRun(tables.root, "vectors", "a", folder.name, schema.vectors(DIM))
+    unfinished = StageRun(tables, "vectors", "a", folder.name, schema.vectors(DIM))
     finished_parts = unfinished.staged(["part_id"])["part_id"].to_pylist()
     assert len(finished_parts) >= 2 * 64
 

@@ -18,7 +18,8 @@ from pipelines.reports.curation.column_statistics import SampleRef
 from pipelines.reports.html import short
 from store.errors import RecordError
 from store.tables import schema
-from store.tables.lance_tables import one_of, take_rows
+from store.tables.lance_tables import one_of
+from store.tables.table_version import take_rows
 from store.workspace import Workspace
 
 _SIDE = 112  # pixels of a thumbnail
@@ -151,7 +152,7 @@ class Cards:
     def _read(self, modality: str, cards: list[Card]) -> None:
         dataset = self._tables.open("samples")
         rows = [card.row["_rowid"] for card in cards]
-        media = take_rows(dataset.uri, dataset.version, rows, [modality])[modality]
+        media = take_rows(dataset, rows, [modality])[modality]
         for card, cell in zip(cards, media, strict=True):
             data, part = cell.as_py(), card.row[f"{modality}_id"]
             if modality == "text":

@@ -148,14 +148,14 @@ def test_banks_that_come_out_the_same_leave_later_stages_up_to_date(copied: Path
     assert staleness.stale(workspace, None) == []
     (copied / "queries.txt").write_text("\n".join(f"thing {n}" for n in range(20)))
     workspace = configure(copied, "query_bank: file, queries: queries.txt")
-    assert staleness.stale(workspace, None) == ["banks", "gallery", "release"]
+    assert staleness.stale(workspace, None) == ["banks", "gallery", "index", "release"]
     draw_banks(StageContext(workspace, forced=True))
-    assert staleness.stale(workspace, None) == ["gallery", "release"]
+    assert staleness.stale(workspace, None) == ["gallery", "index", "release"]
     key = run_keys.banks(StageContext(workspace))
     (copied / "queries.txt").write_text("\n".join(f"thing {n}" for n in range(21)))
     assert run_keys.banks(StageContext(workspace)) != key
     (copied / "queries.txt").unlink()
-    assert staleness.stale(workspace, None) == ["banks", "gallery", "release"]
+    assert staleness.stale(workspace, None) == ["banks", "gallery", "index", "release"]
     with pytest.raises(NotFoundError, match=r"there is no file .*queries\.txt"):
         draw_banks(StageContext(workspace, forced=True))
 
@@ -290,7 +290,7 @@ def test_queries_from_the_log(copied: Path, squares: Workspace) -> None:
     assert "bank.held_out" in entries
     assert conserved_record(workspace)["rejected"] >= 40
     assert describe_banks(workspace.tables.open("banks__colours"))["text"]["origin"] == "log"
-    assert staleness.stale(workspace, None) == ["gallery", "release"]
+    assert staleness.stale(workspace, None) == ["gallery", "index", "release"]
 
 
 def test_a_log_of_another_encoder_alone_is_refused(copied: Path) -> None:

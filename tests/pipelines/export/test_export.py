@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow.feather import read_table
 
-from pipelines.export.shard_lists import shard_list_path, write_shard_lists
+from pipelines.export.shard_lists import read_shard_list, write_shard_lists
 from pipelines.export.stage import Options, export
 from pipelines.export.target_folder import STATE
 from store.tables import schema
@@ -166,12 +165,13 @@ def test_names_are_unique_for_any_keys(keys: list[str]) -> None:
             batch = pa.RecordBatch.from_pylist(records, schema=columns)
             tables.replace(name, columns, [batch], None)
         versions = {name: tables.version(name) for name in ("samples", "decisions")}
-        lists = Path(folder, "lists")
-        sizes = write_shard_lists(tables, versions, lists, max_samples=7, max_bytes=1 << 20)
+        sizes = write_shard_lists(
+            tables, versions, tables.files, Path(folder), max_samples=7, max_bytes=1 << 20
+        )
         names = [
             n
             for k in range(len(sizes))
-            for n in read_table(shard_list_path(lists, k))["name"].to_pylist()
+            for n in read_shard_list(tables.files, k)["name"].to_pylist()
         ]
     expected = [
         row["key"] for row in sorted(rows, key=lambda r: r["key"]) if int(row["id"], 16) % 5

@@ -1,0 +1,1 @@
+"""Indexes the galleries, and chooses how search probes the indexes."""

@@ -1,0 +1,124 @@
+"""Builds the indexes of one gallery with Lance and measures them."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import lance
+import numpy as np
+
+from pipelines.index.choose_probes import choose_probe, scan_milliseconds
+from pipelines.index.exact_scores import best_scores
+from store.arrow import as_matrix
+from store.config.index import Index
+from store.search.corrected_search import vector_column
+from store.search.open_gallery import OpenGallery
+from store.search.vector_layout import query_vector, unfold
+from store.tables.banks import Banks
+from store.tables.indexes import FLAT, GalleryIndex, Probe, probe_name
+from store.tables.lance_tables import Tables
+from store.tables.releases import Direction
+
+QUERIES = 128  # that probes are chosen and measured on, for each direction
+DEPTHS = {True: (10, 100), False: (10, 100, 1000)}  # by whether scores are corrected
+_SCANS = 5
+_SUB_VECTOR = 8  # dimensions that a code of IVF_PQ stands for
+_TEXT_INDEX, _ID_COLUMNS = "caption", ("part_id", "id")
+
+
+def index_gallery(
+    tables: Tables,
+    name: str,
+    modality: str,
+    directions: Mapping[str, Direction],
+    banks: Banks,
+    settings: Index,
+) -> GalleryIndex:
+    """Index a gallery and choose how its index is probed.
+
+    Args:
+        tables: of the corpus.
+        name: of the gallery.
+        modality: of its items.
+        directions: that search it, by name.
+        banks: whose queries recall is measured on.
+        settings: of corpus.yaml.
+
+    Returns:
+        The index with a setting for each direction, raw and corrected, that reaches the bound.
+    """
+    with tables.lock(name):
+        table = tables.open(name)
+        rows = table.count_rows()
+        _index_captions(table)
+        kind = settings.type_for(rows)
+        if kind == FLAT or rows < 2:
+            return GalleryIndex(rows=rows, bound=settings.recall)
+        partitions = settings.partitions_for(kind, rows)
+        columns = {vector_column(d.query, {d.query: d}) for d in directions.values()} | {"vector"}
+        started = time.monotonic()
+        for column in sorted(columns):
+            _index_vectors(tables.open(name), column, kind, partitions)
+        for column in _ID_COLUMNS:
+            tables.open(name).create_scalar_index(column, "BTREE")
+        seconds = time.monotonic() - started
+    table = tables.open(name)
+    size = sum(d.total_size_bytes or 0 for d in table.describe_indices())
+    index = GalleryIndex(kind, rows, partitions, size, seconds, settings.recall)
+    return _with_probes(OpenGallery(table, modality, index), directions, banks)
+
+
+def _index_vectors(table: lance.LanceDataset, column: str, kind: str, partitions: int) -> None:
+    options: dict[str, Any] = {"num_partitions": partitions}
+    if kind == "ivf_pq":
+        options["num_sub_vectors"] = table.schema.field(column).type.list_size // _SUB_VECTOR
+    table.create_index(column, kind.upper(), metric="dot", replace=True, **options)
+
+
+def _index_captions(table: lance.LanceDataset) -> None:
+    """Index the captions for full-text search, if there are any."""
+    if table.count_rows(f"{_TEXT_INDEX} IS NOT NULL"):
+        table.create_scalar_index(_TEXT_INDEX, "INVERTED", replace=True)
+
+
+def _with_probes(
+    gallery: OpenGallery, directions: Mapping[str, Direction], banks: Banks
+) -> GalleryIndex:
+    """The index of a gallery with its settings and notes."""
+    probes: dict[str, tuple[Probe, ...]] = {}
+    notes: list[str] = []
+    scan = 0.0
+    for direction in directions.values():
+        queries = _queries(gallery, banks, direction.query)
+        for corrected in (False, True):
+            if corrected and direction.method == "none":
+                continue
+            active = {direction.query: direction} if corrected else {}
+            column = vector_column(direction.query, active)
+            weights = dict.fromkeys(active, 1.0)
+            vectors = np.stack([query_vector(query, weights) for query in queries])
+            depths = [d for d in DEPTHS[corrected] if d < gallery.index.rows]
+            best = best_scores(gallery.table, column, vectors, max(depths, default=0))
+            name = probe_name(direction.query, gallery.modality, corrected)
+            bound = gallery.index.bound
+            tried = [choose_probe(gallery, column, vectors, best, d, bound) for d in depths]
+            probes[name] = tuple(probe for probe in tried if probe is not None)
+            notes += [
+                f"{name}: no setting reaches recall@{depth} of {bound:g}; search scans"
+                for depth, probe in zip(depths, tried, strict=True)
+                if probe is None
+            ]
+            scan = scan or scan_milliseconds(gallery, column, vectors[:_SCANS])
+    return replace(gallery.index, probes=probes, notes=tuple(notes), flat_milliseconds=scan)
+
+
+def _queries(gallery: OpenGallery, banks: Banks, modality: str) -> np.ndarray:
+    """Queries (m, d) of a modality: of its bank, or items of the gallery if there is no bank."""
+    vectors = banks.queries(modality).vectors
+    if len(vectors) < 2:
+        rows = gallery.table.to_table(columns=["vector"], limit=QUERIES)
+        dim = banks.table.schema.field("vector").type.list_size
+        vectors = unfold(as_matrix(rows["vector"]), dim)
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:QUERIES]
+    return vectors[chosen]

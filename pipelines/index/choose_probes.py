@@ -1,0 +1,104 @@
+"""Chooses how an index is probed: the fastest setting whose recall reaches the bound.
+
+A setting is chosen on one half of the queries and measured on the other half. If it misses the
+bound there, the next wider setting is measured.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+
+from store.search.open_gallery import ColumnQuery, OpenGallery
+from store.tables.indexes import GalleryIndex, Probe
+
+_REFINES = (4, 16, 64)
+_FIRST_PROBES = 8
+_ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
+
+
+def choose_probe(
+    gallery: OpenGallery,
+    column: str,
+    queries: np.ndarray,
+    best: np.ndarray,
+    depth: int,
+    bound: float,
+) -> Probe | None:
+    """Choose how the index of a column is probed.
+
+    Args:
+        gallery: with its index.
+        column: that is searched.
+        queries: (m, width), at least 2.
+        best: (m, k) the exact best scores, descending.
+        depth: recall@depth is measured.
+        bound: the smallest recall.
+
+    Returns:
+        The setting with its recall and time. None: no setting reaches the bound.
+    """
+    half = len(queries) // 2
+    chosen = queries[:half], best[:half, :depth]
+    measured = queries[half:], best[half:, :depth]
+    fast: Probe | None = None
+    for refine in _REFINES:
+        for nprobes in _widths(gallery.index.partitions):
+            probe = measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
+            if fast is not None and probe.milliseconds > fast.milliseconds:
+                break
+            if probe.recall >= bound:
+                fast = probe
+                break
+    if fast is None:
+        return None
+    for nprobes in _widths(gallery.index.partitions, fast.nprobes):
+        probe = measure(gallery, column, *measured, replace(fast, nprobes=nprobes))
+        if probe.recall >= bound:
+            return probe
+    wide = replace(fast, nprobes=gallery.index.partitions, refine=_REFINES[-1])
+    probe = measure(gallery, column, *measured, wide)
+    return probe if probe.recall >= bound else None
+
+
+def measure(
+    gallery: OpenGallery, column: str, queries: np.ndarray, best: np.ndarray, probe: Probe
+) -> Probe:
+    """The setting with its recall on queries, and the median time of a search.
+
+    A row counts if its score is at least the lowest exact score, so that ties do no harm.
+    """
+    index = replace(gallery.index, probes={"measured": (probe,)})
+    measured = replace(gallery, index=index)
+    seconds, shares = [], []
+    for query, exact in zip(queries, best, strict=True):
+        started = time.perf_counter()
+        searched = ColumnQuery(column, query, 0.0, ("measured",))
+        rows = measured.fetch(searched, probe.depth, [], None).rows
+        seconds.append(time.perf_counter() - started)
+        scores = rows["_column_score"].to_numpy()
+        shares.append((scores >= exact[-1] - _ROUNDING).sum() / len(exact))
+    recall = float(np.minimum(shares, 1).mean())
+    return replace(probe, recall=recall, milliseconds=1000 * median(seconds))
+
+
+def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) -> float:
+    """The median time of an exact search for ten rows."""
+    scanned = replace(gallery, index=GalleryIndex())
+    seconds = []
+    for query in queries:
+        started = time.perf_counter()
+        scanned.fetch(ColumnQuery(column, query, 0.0), 10, [], None)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * median(seconds)
+
+
+def _widths(partitions: int, first: int = _FIRST_PROBES) -> Iterator[int]:
+    """Numbers of partitions to probe, doubled up to all of them."""
+    width = first
+    while width < partitions:
+        yield width
+        width *= 2
+    yield partitions

@@ -1,0 +1,48 @@
+"""Index the galleries: one vector index for each column that search reads, full text, ids.
+
+A gallery that was not rewritten keeps its index. A gallery that was rewritten is indexed anew: a
+gallery is replaced as a whole, and merging segments of an IVF_RQ index corrupts it in this version
+of Lance. Rows that are appended to an indexed gallery are scanned beside it until then.
+"""
+
+from pipelines.gallery.fitted_directions import read_fitted
+from pipelines.index.build import index_gallery
+from pipelines.stages import run_keys
+from pipelines.stages.context import StageContext
+from store.tables.banks import Banks
+from store.tables.indexes import SCHEMA, GalleryIndex, write_indexes
+from store.tables.names import bank_table, gallery_table
+from store.tables.staging import Counts, begin, publish
+
+STAGE = "index"
+
+
+def index_galleries(context: StageContext) -> Counts:
+    """Index the galleries of the space's modalities.
+
+    Returns:
+        Counts of the parts in the galleries.
+
+    Raises:
+        NotFoundError: there are no galleries or banks yet.
+    """
+    tables, space = context.tables, context.space
+    key = run_keys.index(context)
+    with begin(tables, STAGE, key, SCHEMA) as run:
+        banks = Banks(tables.open(bank_table(space.name)).to_table())
+        directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
+        indexes: dict[str, GalleryIndex] = {}
+        for modality in sorted(space.towers):
+            searching = {n: d for n, d in directions.items() if d.gallery == modality}
+            name = gallery_table(space.name, modality)
+            settings = context.config.index
+            indexes[modality] = index_gallery(tables, name, modality, searching, banks, settings)
+        rows = sum(index.rows for index in indexes.values())
+        return publish(
+            tables,
+            run,
+            counts=Counts(rows, rows),
+            entries=[],
+            write=lambda: write_indexes(tables, space.name, indexes),
+            output=lambda: key,
+        )

@@ -1,0 +1,158 @@
+"""One gallery opened for search: its table, its index, and the search of one vector column."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import ceil
+from typing import Any, NamedTuple
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from store.config.index import FLAT_ROWS
+from store.errors import InputError, NotFoundError
+from store.tables.damage import detected
+from store.tables.indexes import FLAT, GalleryIndex, Probe
+
+ROW_ID = "_rowid"
+_MOST_PROBE_GROWTH = 8  # for conditions that few rows satisfy
+_COUNTS = 256  # of rows that satisfy a condition, kept in memory
+
+
+@dataclass(frozen=True)
+class ColumnQuery:
+    """A search of one vector column. The score of a row is `row @ vector + offset`.
+
+    `probes` names the settings of the gallery's index that it needs (`store.tables.indexes`).
+    Without a name it scans.
+    """
+
+    column: str
+    vector: np.ndarray
+    offset: float
+    probes: tuple[str, ...] = ()
+
+
+class Fetched(NamedTuple):
+    """The best rows of one vector column.
+
+    Attributes:
+        rows: the requested columns, then `_column_score`.
+        exact: whether the whole column was scanned.
+        recall: as measured for the index; 1 if the whole column was scanned.
+    """
+
+    rows: pa.Table
+    exact: bool
+    recall: float
+
+
+@dataclass(frozen=True)
+class OpenGallery:
+    """A gallery at the version of a release.
+
+    Attributes:
+        table: its rows.
+        modality: of its items.
+        index: how it is indexed.
+    """
+
+    table: lance.LanceDataset
+    modality: str = "image"
+    index: GalleryIndex = field(default_factory=GalleryIndex)
+    _counts: OrderedDict[str, int] = field(default_factory=OrderedDict, repr=False, compare=False)
+
+    @property
+    def filter_columns(self) -> list[str]:
+        """The columns that a condition can name."""
+        hidden = ("vector", "thumbnail")
+        return [n for n in self.table.schema.names if not n.startswith(hidden)]
+
+    def check_columns(self, columns: list[str]) -> None:
+        """Raise NotFoundError for a column that cannot be returned."""
+        allowed = [n for n in self.table.schema.names if not n.startswith("vector")]
+        for column in columns:
+            if column not in allowed:
+                raise NotFoundError(f"no column {column!r}; columns: {', '.join(allowed)}")
+
+    def fetch(
+        self, query: ColumnQuery, count: int, columns: list[str], where: str | None
+    ) -> Fetched:
+        """Search one vector column, by the index if the query names its settings.
+
+        Args:
+            query: the column and the vector.
+            count: the largest number of rows.
+            columns: to return.
+            where: a condition that rows must satisfy.
+
+        Raises:
+            InputError: `where` is not a condition on the gallery's columns.
+            DamagedTableError: the gallery cannot be read.
+        """
+        probe = self.probe(query, count, where)
+        nearest: dict[str, Any] = {"column": query.column, "q": query.vector, "k": count}
+        if probe is None:
+            nearest |= {"metric": "dot", "use_index": False}
+        else:
+            # Without an upper bound, Lance probes on until `count` rows satisfy the condition.
+            # As many candidates are ranked anew as when the setting was measured.
+            refine = ceil(probe.refine * probe.depth / count)
+            nearest |= {"minimum_nprobes": probe.nprobes, "refine_factor": refine}
+        try:
+            rows = self.table.scanner(
+                columns=[*(c for c in columns if c != ROW_ID), "_distance"],
+                filter=where,
+                prefilter=True,
+                nearest=nearest,
+                with_row_id=ROW_ID in columns,
+            ).to_table()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise self._wrong_condition(where, error) from None
+        # Lance's distance "dot" is 1 - dot.
+        score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)
+        rows = rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
+        return Fetched(rows, probe is None, 1.0 if probe is None else probe.recall)
+
+    def probe(self, query: ColumnQuery, count: int, where: str | None) -> Probe | None:
+        """How the index is searched. None: the column is scanned.
+
+        Where few rows satisfy the condition, a scan of these is exact and cheap.
+        """
+        probe = None
+        if query.probes and query.column in self._indexed_columns:
+            probe = self.index.probe(query.probes, count)
+        if probe is None or where is None:
+            return probe
+        matches = self._count(where)
+        if matches <= FLAT_ROWS:
+            return None
+        growth = min(_MOST_PROBE_GROWTH, self.index.rows / matches)
+        return Probe(**{**vars(probe), "nprobes": ceil(growth * probe.nprobes)})
+
+    @cached_property
+    def _indexed_columns(self) -> set[str]:
+        """The columns that have an index. A table may have lost it, and would answer wrongly."""
+        if self.index.type == FLAT:
+            return set()
+        with detected(self.table.uri, self.table.version):
+            return {name for i in self.table.describe_indices() for name in i.field_names}
+
+    def _count(self, where: str) -> int:
+        """The number of rows that satisfy a condition. The table never changes, so it is kept."""
+        if where not in self._counts:
+            try:
+                self._counts[where] = self.table.count_rows(where)
+            except (ValueError, OSError, RuntimeError) as error:
+                raise self._wrong_condition(where, error) from None
+            while len(self._counts) > _COUNTS:
+                self._counts.popitem(last=False)
+        return self._counts[where]
+
+    def _wrong_condition(self, where: str | None, error: Exception) -> Exception:
+        """Lance's error for a condition whose types do not fit, as InputError."""
+        if where is None:
+            return error
+        message, allowed = str(error).splitlines()[0][:200], ", ".join(self.filter_columns)
+        return InputError(f"where={where!r} cannot be used: {message}; columns: {allowed}")

@@ -1,0 +1,81 @@
+"""One alert after three failures in a row, sent to a real HTTP server."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import dagster as dg
+import pytest
+
+from orchestration.alarm import FAILURES, VARIABLE, alarm, send
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The texts that were posted to the address in the variable."""
+    texts: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            texts.append(json.loads(body)["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{server.server_port}/alert")
+    yield texts
+    server.shutdown()
+
+
+@dg.op(config_schema={"fails": bool})
+def work(context: dg.OpExecutionContext) -> None:
+    if context.op_config["fails"]:
+        raise RuntimeError("the disk is gone")
+
+
+@dg.job
+def a_job() -> None:
+    work()
+
+
+def run(instance: dg.DagsterInstance, fails: bool, drop: str = "first") -> None:
+    """Run the job, and tell the sensor if it failed."""
+    result = a_job.execute_in_process(
+        run_config={"ops": {"work": {"config": {"fails": fails}}}},
+        instance=instance,
+        tags={"dagster/partition": drop},
+        raise_on_error=False,
+    )
+    if not result.success:
+        context = dg.build_run_status_sensor_context(
+            "alarm", result.get_run_failure_event(), instance, result.dagster_run
+        )
+        alarm(context.for_run_failure())
+
+
+def test_three_failures_in_a_row_raise_one_alert(received):
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(FAILURES - 1):
+            run(instance, fails=True)
+            run(instance, fails=True, drop="second")
+        assert received == []
+        run(instance, fails=True)
+        assert len(received) == 1
+        assert "a_job of drop first has failed 3 times in a row" in received[0]
+        run(instance, fails=True)
+        assert len(received) == 1  # the same row of failures
+        run(instance, fails=False)
+        for _ in range(FAILURES):
+            run(instance, fails=True)
+        assert len(received) == 2
+
+
+def test_only_http_addresses_are_opened(tmp_path):
+    with pytest.raises(ValueError, match="starts with https://"):
+        send(f"file://{tmp_path}", "text")

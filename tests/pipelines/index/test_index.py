@@ -1,0 +1,251 @@
+"""Indexed search: the recall that a release states is reached, and `complete` is never wrong."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.index.build import index_gallery
+from store.arrow import vector_column
+from store.config.index import Index
+from store.corrections import Correction, fit
+from store.search.corrected_search import WeightedInput, search_corrected
+from store.search.open_gallery import OpenGallery
+from store.search.vector_layout import fold
+from store.tables import schema
+from store.tables.banks import Banks
+from store.tables.indexes import GalleryIndex, describe, from_description
+from store.tables.lance_tables import Tables
+from store.tables.releases import Direction
+
+DIM, ROWS, NAME = 32, 3_000, "gallery__s__image"
+METHODS = {"text": "nnn", "image": "invgc_local+nnn", "audio": "dynamic_inverted_softmax"}
+RNG = np.random.default_rng(3)
+CENTRES = RNG.normal(size=(60, DIM))
+
+
+def near_centres(count: int) -> np.ndarray:
+    x = CENTRES[RNG.integers(0, len(CENTRES), count)] + 0.5 * RNG.normal(size=(count, DIM)) + 0.4
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+ITEMS, BANK, QUERIES = near_centres(ROWS), near_centres(300), near_centres(60)
+NUMBERS = RNG.permutation(ROWS)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, Correction]:
+    return {m: fit(name, gallery=ITEMS, query_bank=BANK, gallery_bank=ITEMS[:300])
+            for m, name in METHODS.items()}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def directions(fitted: dict[str, Correction]) -> dict[str, Direction]:
+    return {
+        f"{m}->image": Direction(m, "image", c.method, c.params, "", 0, centre=float(c.bias.mean()))
+        for m, c in fitted.items()
+    }
+
+
+def write_gallery(
+    tables: Tables, fitted: dict, directions: dict, rows: slice = slice(None)
+) -> None:
+    centres = {m: directions[f"{m}->image"].centre for m in fitted}
+    bias = {m: c.bias for m, c in fitted.items()}
+    moved = {"image": bias["image"]}
+    text = [f"{n}" for n in range(ROWS)]
+    columns = {
+        "part_id": text, "id": text, "cluster": text, "key": text,
+        "caption": [f"item number {n}" for n in range(ROWS)],
+        "vector": vector_column(fold(ITEMS, {m: bias[m] for m in ("text", "audio")}, centres)),
+        "vector_image": vector_column(fold(fitted["image"].vectors, moved, centres)),
+        "image_width": pa.array(NUMBERS, schema.SIGNAL_TYPES["image_width"]),
+        "sample_ids": [[n] for n in text], "drops": [["d"]] * ROWS,
+    }  # fmt: skip
+    for m, c in fitted.items():
+        columns[f"bias_{m}"] = c.bias
+        columns[f"hub_{m}"] = np.zeros(ROWS, bool) if c.flag is None else c.flag
+    wanted = schema.gallery(DIM, ["image"])
+    arrays = [
+        pa.nulls(ROWS, f.type) if f.name not in columns else pa.array(columns[f.name], f.type)
+        if not isinstance(columns[f.name], pa.Array) else columns[f.name]
+        for f in wanted
+    ]  # fmt: skip
+    table = pa.table(arrays, schema=wanted)[rows]
+    tables.replace(NAME, wanted, table.to_batches(), "false")
+
+
+@pytest.fixture(scope="module")
+def banks() -> Banks:
+    names = [f"q{n}" for n in range(len(BANK))]
+    columns = dict.fromkeys(("part_id", "sample_id", "cluster"), names)
+    columns |= {name: ["x"] * len(BANK) for name in ("origin", "encoder", "draw")}
+    tables = [
+        pa.table({**columns, "split": ["bank"] * len(BANK), "modality": [m] * len(BANK),
+                  "vector": vector_column(BANK)}).select(schema.banks(DIM).names)
+        for m in METHODS
+    ]  # fmt: skip
+    return Banks(pa.concat_tables(tables).cast(schema.banks(DIM)))
+
+
+@pytest.fixture(scope="module")
+def galleries(tmp_path_factory, fitted, directions, banks) -> dict[str, OpenGallery]:
+    """The same gallery with every type of index."""
+    opened = {}
+    for kind in ("flat", "ivf_rq", "ivf_hnsw_sq", "ivf_pq"):
+        tables = Tables(tmp_path_factory.mktemp(kind))
+        write_gallery(tables, fitted, directions)
+        settings = Index(type=kind, partitions=24)
+        index = index_gallery(tables, NAME, "image", directions, banks, settings)
+        opened[kind] = OpenGallery(tables.open(NAME), "image", index)
+    return opened
+
+
+def exact(
+    fitted, directions, inputs: list[WeightedInput], admitted: np.ndarray | None = None
+) -> np.ndarray:
+    """The scores (n,) of all items by the dense formula, if the items `admitted` are searched."""
+    admitted = np.arange(ROWS) if admitted is None else admitted
+    total = np.zeros(ROWS)
+    for i in inputs:
+        c = fitted[i.modality]
+        raw = c.vectors @ i.vector
+        if f"{i.modality}->image" not in directions:
+            raw, bias = ITEMS @ i.vector, np.zeros(ROWS)
+        else:
+            top = admitted[np.argmax(raw[admitted])] if len(admitted) else 0
+            corrected = c.flag is None or c.flag[top]
+            bias = c.bias if corrected else np.zeros(ROWS)
+        total += i.weight * (raw - bias)
+    return total
+
+
+def by_modality(directions: dict[str, Direction]) -> dict[str, Direction]:
+    return {d.query: d for d in directions.values()}
+
+
+@pytest.mark.parametrize("kind", ["ivf_rq", "ivf_hnsw_sq", "ivf_pq"])
+def test_the_stated_recall_is_reached(galleries, fitted, directions, kind: str) -> None:
+    gallery = galleries[kind]
+    assert gallery.index.type == kind
+    assert gallery.index.bytes > 0
+    for active in ({}, directions):
+        for m in METHODS:
+            shares, used = [], 0
+            for query in QUERIES:
+                inputs = [WeightedInput(m, query, 1.0)]
+                result = search_corrected(gallery, inputs, by_modality(active), ["id"], None, 10)
+                used += not result.complete
+                best = np.argsort(-exact(fitted, active, inputs))[:10]
+                shares.append(len({*result.rows["id"].to_pylist()} & {str(n) for n in best}) / 10)
+            assert np.mean(shares) >= 0.97, (m, bool(active))  # the bound is 0.99 on the bank
+            assert used == len(QUERIES) or gallery.index.notes
+
+
+def test_notes_say_where_search_scans(galleries) -> None:
+    for gallery in galleries.values():
+        for name in (f"{m}->image {side}" for m in METHODS for side in ("raw", "corrected")):
+            depths = {p.depth for p in gallery.index.probes.get(name, ())}
+            noted = sum(name in note for note in gallery.index.notes)
+            assert gallery.index.type == "flat" or len(depths) + noted in (2, 3)
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf_rq", "ivf_hnsw_sq", "ivf_pq"])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_complete_is_never_true_when_a_better_item_was_left_out(
+    galleries, fitted, directions, kind: str, data
+) -> None:
+    modalities = data.draw(st.lists(st.sampled_from(list(METHODS)), min_size=1, max_size=3))
+    inputs = [
+        WeightedInput(m, QUERIES[data.draw(st.integers(0, 59))], data.draw(st.floats(-0.4, 1)))
+        for m in modalities
+    ]
+    active = data.draw(st.sampled_from([{}, directions]))
+    limit = data.draw(st.integers(1, 120))
+    bound = data.draw(st.none() | st.integers(0, ROWS))
+    where = None if bound is None else f"image_width < {bound}"
+    result = search_corrected(galleries[kind], inputs, by_modality(active), ["id"], where, limit)
+    admitted = np.flatnonzero((ROWS if bound is None else bound) > NUMBERS)
+    scores = exact(fitted, active, inputs, admitted)
+    best = np.sort(scores[admitted])[::-1][:limit]
+    if result.complete:
+        np.testing.assert_allclose(result.rows["_score"], best, atol=2e-5)
+    if kind == "flat" or (bound is not None and not _threshold(active, modalities)):
+        assert result.complete  # a condition leaves few rows here, which are scanned
+    assert result.rows.num_rows == len(best) or not result.complete
+
+
+def _threshold(active, modalities) -> bool:
+    """Whether several columns are searched."""
+    return bool(active) and "image" in modalities and len(set(modalities)) > 1
+
+
+def test_a_rare_condition_returns_all_its_rows(galleries, monkeypatch) -> None:
+    """Also where the rows are too many to be scanned: the index is probed on."""
+    monkeypatch.setattr("store.search.open_gallery.FLAT_ROWS", 3)
+    for kind in ("ivf_rq", "ivf_pq", "ivf_hnsw_sq"):
+        inputs = [WeightedInput("text", QUERIES[0], 1.0)]
+        gallery = replace(galleries[kind])
+        gallery._counts.clear()
+        rows = search_corrected(gallery, inputs, {}, ["image_width"], "image_width < 8", 10).rows
+        assert sorted(rows["image_width"].to_pylist()) == list(range(8)), kind
+
+
+def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks) -> None:
+    tables = Tables(tmp_path)
+    write_gallery(tables, fitted, directions, slice(0, ROWS - 50))
+    index = index_gallery(
+        tables, NAME, "image", directions, banks, Index(type="ivf_rq", partitions=24)
+    )
+    write_gallery(tables, fitted, directions, slice(ROWS - 50, None))
+    gallery = OpenGallery(tables.open(NAME), "image", index)
+    for n in range(ROWS - 50, ROWS, 7):
+        inputs = [WeightedInput("image", ITEMS[n], 1.0)]
+        assert (
+            search_corrected(gallery, inputs, {}, ["id"], None, 1).rows["id"][0].as_py() == f"{n}"
+        )
+
+
+def test_a_bound_that_is_not_reached_means_a_scan(
+    tmp_path, fitted, directions, banks, monkeypatch
+) -> None:
+    monkeypatch.setattr("pipelines.index.choose_probes._REFINES", (1,))
+    monkeypatch.setattr("pipelines.index.choose_probes._widths", lambda *_: iter([1]))
+    tables = Tables(tmp_path)
+    write_gallery(tables, fitted, directions)
+    wanted = Index(type="ivf_pq", partitions=24, recall=1.0)
+    index = index_gallery(tables, NAME, "image", directions, banks, wanted)
+    assert any("text->image raw: no setting reaches recall@10 of 1" in n for n in index.notes)
+    gallery = OpenGallery(tables.open(NAME), "image", index)
+    inputs = [WeightedInput("text", QUERIES[0], 1.0)]
+    assert search_corrected(gallery, inputs, {}, ["id"], None, 10).complete
+
+
+def test_indexes_are_stored_with_a_release(galleries) -> None:
+    indexes: dict[str, GalleryIndex] = {"image": galleries["ivf_rq"].index}
+    assert from_description(json.loads(json.dumps(describe(indexes)))) == indexes
+
+
+def test_a_gallery_without_the_index_of_its_release_is_scanned(
+    tmp_path, galleries, fitted, directions
+) -> None:
+    """Such as one whose table was rewritten by another program."""
+    tables = Tables(tmp_path)
+    write_gallery(tables, fitted, directions)
+    gallery = OpenGallery(tables.open(NAME), "image", galleries["ivf_rq"].index)
+    inputs = [WeightedInput("text", QUERIES[0], 1.0)]
+    result = search_corrected(gallery, inputs, {}, ["id"], None, 10)
+    best = np.argsort(-(ITEMS @ QUERIES[0]))[:10]
+    assert result.complete
+    assert result.rows["id"].to_pylist() == [str(n) for n in best]
+
+
+def test_types_by_size() -> None:
+    assert [Index().type_for(n) for n in (0, 20_000, 20_001)] == ["flat", "flat", "ivf_rq"]
+    assert Index(type="ivf_pq").type_for(5) == "ivf_pq"
+    assert [Index().partitions_for("ivf_rq", n) for n in (2, 100_000, 10**8)] == [1, 390, 4096]

@@ -1,0 +1,1 @@
+"""Checks of `infra/` that need no cluster and no network: `python -m tools.check_infra`."""
