@@ -26,6 +26,8 @@ bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
+	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
+	  $(wildcard /usr/share/wordnet/index.noun)
 
 # Trains what is committed in embedders/local/heads, and writes docs/local.md.
 heads: $(READY)

@@ -13,7 +13,7 @@ from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
-from store.tables import checksums
+from store.tables import checksums, maintain
 from store.tables.stages import STAGES, Stage
 from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
@@ -126,6 +126,7 @@ def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], o
             return False
         build(context)
         _record_checksums(context.workspace, stage.name)
+    maintain.compact_records(tables)
     return True
 
 

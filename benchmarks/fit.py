@@ -58,7 +58,7 @@ SETTINGS = [
 ]
 
 
-LEARNED = ("sinkhorn", "centered+sinkhorn", "canonical+nnn")
+LEARNED = ("sinkhorn", "centered+sinkhorn", "canonical+nnn", "average")
 
 
 class Report:

@@ -70,6 +70,7 @@ _CONTENTS = """
 
 docs/architecture
 docs/sources
+docs/search
 docs/curation
 docs/duplicates
 docs/guarantees

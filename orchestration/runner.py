@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
+from pipelines.stages.snapshot import Snapshot
 from store.errors import InputError, InvariantError
 from store.tables import migrations, takedowns
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
@@ -88,22 +89,15 @@ def _missing(
     workspace: Workspace, drops: Mapping[str, Drop], selected: list[str]
 ) -> Iterator[tuple[str, str | None]]:
     """(stage, drop) in order. The caller must make each before it takes the next."""
-    for name, drop in drops.items():
-        for stage in _stale(workspace, drop, BY_DROP, selected):
-            yield stage, name
-    for stage in _stale(workspace, None, GLOBAL, selected):
-        yield stage, None
-
-
-def _stale(
-    workspace: Workspace, drop: Drop | None, stages: Iterable[str], selected: list[str]
-) -> Iterator[str]:
-    stale = staleness.stale(workspace, drop)
-    for stage in stages:
-        if stage in selected and stage in stale:
-            yield stage
-            # If the output of the stage is the same as before, the stages after it are up to date.
-            stale = staleness.stale(workspace, drop)
+    snapshot = Snapshot(workspace)
+    for name, drop in (*drops.items(), (None, None)):
+        stale = staleness.stale(workspace, drop, snapshot)
+        for stage in GLOBAL if drop is None else BY_DROP:
+            if stage in selected and stage in stale:
+                yield stage, name
+                # If its output is the same as before, the stages after it are up to date.
+                snapshot.records.refresh(workspace.tables, name or EVERY_DROP)
+                stale = staleness.stale(workspace, drop, snapshot)
 
 
 class _Runner:

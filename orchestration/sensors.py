@@ -15,12 +15,12 @@ from orchestration.deliveries_cursor import DeliveriesCursor
 from orchestration.jobs import corpus_job, drift_job, drop_job, refit_job
 from pipelines.sources.drops import listing_hash
 from pipelines.stages import staleness
+from pipelines.stages.snapshot import Snapshot
 from store import identity
 from store.errors import IsotropeError, NotFoundError
 from store.search import query_log
-from store.tables import releases, schema
+from store.tables import releases
 from store.tables.drift import latest_drift
-from store.tables.lance_tables import one_of
 from store.tables.stages import BY_DROP
 from store.workspace import Workspace
 
@@ -57,10 +57,11 @@ def deliveries(
         context.update_cursor(cursor.failed(str(error), now).text())
         return dg.SkipReason(str(error))
     settled = [name for name in chosen if cursor.listings.get(name, "") == listings[name]]
+    snapshot, settings = Snapshot(corpus), _settings(corpus)
     requests = [
-        dg.RunRequest(partition_key=name, run_key=f"{name}:{listings[name]}:{_settings(corpus)}")
+        dg.RunRequest(partition_key=name, run_key=f"{name}:{listings[name]}:{settings}")
         for name in settled
-        if staleness.stale(corpus, drops[name])
+        if staleness.stale(corpus, drops[name], snapshot)
     ]
     partitions = set(context.instance.get_dynamic_partitions(str(DROPS.name)))
     added = sorted(set(drops) - partitions)
@@ -76,20 +77,19 @@ def changes(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
     """Request the tables of all drops if they are out of date and no drop is being made."""
-    if not staleness.drops_with_samples(corpus):
+    snapshot = Snapshot(corpus)
+    if not snapshot.records.drops("samples"):
         return dg.SkipReason("no drop has been read yet")
     running = context.instance.get_runs_count(
         dg.RunsFilter(job_name=drop_job.name, statuses=_UNFINISHED)
     )
     if running:
         return dg.SkipReason(f"waiting for {running} runs of drops")
-    if not (stages := staleness.stale(corpus, None)):
+    if not (stages := staleness.stale(corpus, None, snapshot)):
         return dg.SkipReason("everything is up to date")
-    columns, by_drop = ["drop", "stage", "output"], one_of("stage", BY_DROP)
-    outputs = corpus.tables.scan("stages", schema.STAGES, columns, by_drop)
-    rows = sorted(zip(*outputs.to_pydict().values(), strict=True))
+    outputs = [(stage, snapshot.records.outputs(stage)) for stage in BY_DROP]
     return dg.RunRequest(
-        run_key=f"{identity.run_key(rows)}:{_settings(corpus)}",
+        run_key=f"{identity.run_key(outputs)}:{_settings(corpus)}",
         tags={"isotrope/stale": ",".join(stages)},
     )
 

@@ -13,6 +13,7 @@ from pipelines.sources.drops import Drop
 from pipelines.sources.read import count_records
 from pipelines.sources.units import list_units
 from pipelines.stages import staleness
+from pipelines.stages.snapshot import Snapshot
 from store.config.engine import Prices
 from store.tables import schema
 from store.tables.lance_tables import Tables
@@ -96,15 +97,16 @@ def estimate(workspace: Workspace, drop: str | None = None) -> list[Estimate]:
     chosen = {name: d for name, d in delivered.items() if drop in (None, name)}
     rates = {stage: measured(workspace, stage) for stage in (*BY_DROP, *GLOBAL)}
     prices = workspace.config.engine.prices
-    stale = {name: staleness.stale(workspace, each) for name, each in chosen.items()}
-    records = {name: _records(workspace, each) for name, each in delivered.items()}
+    snapshot = Snapshot(workspace)
+    stale = {name: staleness.stale(workspace, each, snapshot) for name, each in chosen.items()}
+    records = {name: _records(workspace, each, snapshot) for name, each in delivered.items()}
     estimates = []
     for stage in BY_DROP:
         names = [name for name in chosen if stage in stale[name]]
         if names:
             count = _reaching(stage, sum(records[name] for name in names), rates)
             estimates.append(Estimate(stage, len(names), count, rates[stage], prices))
-    everything = staleness.stale(workspace, None) if not estimates else GLOBAL
+    everything = staleness.stale(workspace, None, snapshot) if not estimates else GLOBAL
     for stage in everything:
         count = _reaching(stage, sum(records.values()), rates)
         estimates.append(Estimate(stage, 0, count, rates[stage], prices))
@@ -128,10 +130,10 @@ def measured(workspace: Workspace, stage: str) -> Rate | None:
     return Rate(seconds / records, kept / records, size, records)
 
 
-def _records(workspace: Workspace, drop: Drop) -> int:
+def _records(workspace: Workspace, drop: Drop, snapshot: Snapshot) -> int:
     """The records of a drop: those that were counted when it was read, else counted now."""
     done = stage_record(workspace.tables, "samples", drop.name)
-    if done is not None and "samples" not in staleness.stale(workspace, drop):
+    if done is not None and "samples" not in staleness.stale(workspace, drop, snapshot):
         return done["input"]
     return sum(count_records(unit) for unit in list_units(drop))
 

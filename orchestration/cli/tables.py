@@ -1,6 +1,7 @@
 """Tables that the commands print to the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # slow to import, and each command needs few of them
     from store.tables.releases import Release
 
 _MOST_LOST = 5
+_MOST_DROPS = 10  # with more, the table of stages has sums over all drops
 _MOST_GROUPS = 30
 _MAIN_MEASURES = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")
 
@@ -51,15 +53,19 @@ def print_step(stage: str, drop: str | None) -> None:
 def print_funnel(tables: "Tables") -> None:
     """Print the counts of every stage, and some of the records that were lost."""
     # DuckDB takes 0.2 s to import, and most commands do without it.
-    from pipelines.reports.outcomes import COUNTS, read_lost, read_stages
+    from pipelines.reports.outcomes import COUNTS, read_lost, read_stages, total_counts
 
     table = Table("stage", "drop", title="records of each stage", title_justify="left")
     for name in ("in", "kept", "rejected", "failed", "seconds"):
         table.add_column(name, justify="right")
-    for counts in read_stages(tables):
-        drop = "all" if counts.drop == EVERY_DROP else escape(counts.drop)
-        numbers = [f"{getattr(counts, name):,}" for name in COUNTS]
-        table.add_row(counts.stage, drop, *numbers, f"{counts.seconds:.1f}")
+    for stage, group in groupby(read_stages(tables), key=lambda counts: counts.stage):
+        rows = list(group)
+        names = ["all" if row.drop == EVERY_DROP else escape(row.drop) for row in rows]
+        if len(rows) > _MOST_DROPS:  # one row for all of them
+            rows, names = [total_counts(rows)], [f"{len(rows):,} drops"]
+        for row, name in zip(rows, names, strict=True):
+            numbers = [f"{getattr(row, count):,}" for count in COUNTS]
+            table.add_row(stage, name, *numbers, f"{row.seconds:.1f}")
     console.print(table)
     lost, total = read_lost(tables, _MOST_LOST)
     for record in lost:
@@ -245,6 +251,11 @@ def print_comparison(comparison: "Comparison") -> None:
     console.print(table)
     if len(groups) > _MOST_GROUPS:
         console.print(f"... and {len(groups) - _MOST_GROUPS:,} smaller groups", style="dim")
+    if comparison.concepts:
+        table = _comparison_table("matches of concepts", "of")
+        for name, (total, today, then) in comparison.concepts.items():
+            table.add_row(escape(name), f"{total:,}", *_change(today, then))
+        console.print(table)
     console.print(f"{comparison.total:,} samples in all; nothing was changed", style="dim")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.policy import duplicate_index
+from pipelines.policy.concepts import Matches, match_captions, read_concepts
 from pipelines.policy.duplicate_rules import DuplicateRules, duplicate_rules
 from pipelines.policy.quotas import Ids, apply_quotas, draws_numbers
 from pipelines.policy.row_rules import RowTest, as_text, pair_signals, row_tests
@@ -32,12 +33,14 @@ class Evidence:
         samples: the columns that the policies name, one row a sample.
         duplicates: the rules of the table `duplicates`.
         ids: the packed ids of given rows.
+        matches: of captions with concepts, by the name of their list.
         broken: a cache of the rows (samples,) bool that break each test: policies share tests.
     """
 
     samples: pa.Table
     duplicates: DuplicateRules
     ids: Ids
+    matches: dict[str, Matches] = field(default_factory=dict)
     broken: dict[RowTest, np.ndarray] = field(default_factory=dict)
 
 
@@ -63,8 +66,15 @@ def gather_evidence(
     index = duplicate_index.read_cache(workspace.tables)
     if index is None or any(draws_numbers(policy) for policy in policies):
         names.append("id")
-    samples = packed(workspace, names)
-    return Evidence(samples, duplicate_rules(workspace, index, samples), _ids(workspace, samples))
+    lists = {p.concepts.names: p.concepts for p in policies if p.concepts is not None}
+    samples = packed(workspace, [*names, "text"] if lists else names)
+    matches = {
+        name: match_captions(samples["text"], read_concepts(workspace, concepts))
+        for name, concepts in lists.items()
+    }
+    samples = samples.drop_columns(["text"]) if lists else samples
+    rules = duplicate_rules(workspace, index, samples)
+    return Evidence(samples, rules, _ids(workspace, samples), matches)
 
 
 def judge(evidence: Evidence, policy: Policy) -> Verdicts:
@@ -79,7 +89,7 @@ def judge(evidence: Evidence, policy: Policy) -> Verdicts:
         verdicts.reject(test.name, rows, _explain(test, column))
     for rule, rows, explain in evidence.duplicates.rejected(verdicts.kept):
         verdicts.reject(rule, rows, explain)
-    apply_quotas(policy, samples, evidence.ids, verdicts)
+    apply_quotas(policy, samples, evidence.ids, verdicts, evidence.matches)
     return verdicts
 
 

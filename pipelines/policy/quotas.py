@@ -5,7 +5,7 @@ ranked by a signal, or by a number that each draws from a seed and its id. Equal
 by id and then by drop. So the result depends neither on the order of rows nor on that of drops.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.policy.concept_balance import balance
+from pipelines.policy.concepts import Matches
+from pipelines.policy.draws import drawn_numbers
 from pipelines.policy.row_rules import as_text
 from pipelines.policy.signal_columns import take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
-from store import identity
-from store.arrays import ragged_ranges, splitmix64
+from store.arrays import ragged_ranges
 from store.config.policy import ROW_OPERATORS, Cap, Policy, Rule
+from store.config.rules import Concepts
 from store.identity import id_words
 
 Ids: TypeAlias = Callable[[np.ndarray], pa.Array]  # rows (k,) -> their packed ids
@@ -51,8 +54,9 @@ class QuotaStep:
     seed: int = 0
 
 
-def quota_steps(policy: Policy) -> Iterator[QuotaStep]:
-    """The steps of a policy, in its order: from `keep_top` and `keep_bottom`, caps and `sample`."""
+def quota_steps(policy: Policy) -> Iterator[QuotaStep | Concepts]:
+    """The steps of a policy, in its order: from `keep_top` and `keep_bottom`, caps, `concepts` and
+    `sample`."""
     for name, item in policy.ordered():
         if isinstance(item, Rule):
             for operator, share in item.limits():
@@ -63,6 +67,8 @@ def quota_steps(policy: Policy) -> Iterator[QuotaStep]:
             by, signal = item.by, item.largest or item.smallest
             smallest = item.largest is None
             yield QuotaStep(f"caps.{by}", signal, smallest, by, by, count=item.most, seed=item.seed)
+        elif isinstance(item, Concepts):
+            yield item
         else:
             name = "sample.share" if item.share is not None else "sample.count"
             yield QuotaStep(name, None, True, item.by, None, item.share, item.count, item.seed)
@@ -70,10 +76,17 @@ def quota_steps(policy: Policy) -> Iterator[QuotaStep]:
 
 def draws_numbers(policy: Policy) -> bool:
     """Whether a step of the policy ranks samples by numbers that they draw."""
-    return any(step.signal is None for step in quota_steps(policy))
+    steps = quota_steps(policy)
+    return any(isinstance(step, Concepts) or step.signal is None for step in steps)
 
 
-def apply_quotas(policy: Policy, samples: pa.Table, ids: Ids, verdicts: Verdicts) -> None:
+def apply_quotas(
+    policy: Policy,
+    samples: pa.Table,
+    ids: Ids,
+    verdicts: Verdicts,
+    matches: Mapping[str, Matches] | None = None,
+) -> None:
     """Reject the samples that the policy's steps leave out, among those kept so far.
 
     Args:
@@ -81,8 +94,12 @@ def apply_quotas(policy: Policy, samples: pa.Table, ids: Ids, verdicts: Verdicts
             if a step draws numbers.
         ids: the packed ids of given rows.
         verdicts: the decisions so far; changed in place.
+        matches: with concepts, by the name of their list.
     """
     for step in quota_steps(policy):
+        if isinstance(step, Concepts):
+            balance(step, (matches or {})[step.names], samples, verdicts)
+            continue
         rows = np.flatnonzero(verdicts.kept)
         if step.required is not None:
             rows = rows[~_is_missing(samples[step.required])[rows]]
@@ -96,9 +113,7 @@ def apply_quotas(policy: Policy, samples: pa.Table, ids: Ids, verdicts: Verdicts
         if step.signal is not None:
             score = _scores(samples[step.signal], rows)
         else:
-            salt = int(identity.run_key(step.name, step.seed)[:16], 16)
-            numbers = [draw_numbers(id_words(chunk), salt) for chunk in samples["id"].chunks]
-            score = np.concatenate(numbers)[rows]
+            score = drawn_numbers(samples, step.name, step.seed)[rows]
         # A score of 0 stays 0: it means that there is no value, which is worst either way.
         score = np.where(score > 0, _MOST - score, score) if step.smallest else score
         quota = np.bincount(group, minlength=len(names))
@@ -165,21 +180,6 @@ def group_rows(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
         group[start : start + len(chunk)] = pc.fill_null(chunk.indices, len(names))
         start += len(chunk)
     return group, [*names, None]
-
-
-def draw_numbers(ids: np.ndarray, salt: int) -> np.ndarray:
-    """Draw a number for each id: pseudo-random, and the same whenever it is drawn.
-
-    Args:
-        ids: (n, 2) uint64, the two words of each id, which are hashes.
-        salt: an unsigned 64-bit integer.
-
-    Returns:
-        (n,) uint32, at least 1.
-    """
-    high, low = ids.T.astype(np.uint64)
-    hashed = splitmix64((high ^ np.uint64(salt)) + low)
-    return np.maximum((hashed >> np.uint64(32)).astype(np.uint32), np.uint32(1))
 
 
 def _scores(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:

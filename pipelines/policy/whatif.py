@@ -1,7 +1,7 @@
 """Compare the current policy with a changed one: what each keeps, by rule and by group."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from pipelines.policy.concept_balance import head_and_tail
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.quotas import group_rows
 from pipelines.policy.verdicts import Verdicts
@@ -31,6 +32,8 @@ class Comparison:
         by: the column that names the groups.
         groups: all samples of each group, and those that each policy keeps. The key None is for
             samples without a value in the column.
+        concepts: matches of all samples, and of those that each policy keeps, by concept; if a
+            policy has `concepts`, the head, the tail and the most frequent ones.
     """
 
     total: int
@@ -39,6 +42,7 @@ class Comparison:
     rejected: dict[str, tuple[int, int]]
     by: str
     groups: dict[str | None, tuple[int, int, int]]
+    concepts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def compare_policies(
@@ -68,14 +72,16 @@ def compare_policies(
     evidence = gather_evidence(workspace, [current, changed], [by])
     group, names = group_rows(evidence.samples[by])
     counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
-    kept, repaired, rejected = [], [], []
+    kept, repaired, rejected, rows = [], [], [], []
     for policy in (current, changed):
         verdicts = judge(evidence, policy)
         counts.append(verdicts.kept_by(group, len(names)))
         kept.append(int(counts[-1].sum()))
         repaired.append(_count_repaired(evidence.samples, verdicts) if policy.repairs else 0)
         rejected.append(verdicts.counts())
+        rows.append(verdicts.kept)
     before, after = rejected
+    step = changed.concepts or current.concepts
     by_group = zip(names, *(c.tolist() for c in counts), strict=True)
     return Comparison(
         len(group),
@@ -84,6 +90,7 @@ def compare_policies(
         {rule: (before.get(rule, 0), after.get(rule, 0)) for rule in sorted({*before, *after})},
         by,
         {name: (n, first, second) for name, n, first, second in by_group if n},
+        head_and_tail(step, evidence.matches[step.names], (rows[0], rows[1])) if step else {},
     )
 
 

@@ -66,7 +66,7 @@ def make_release(context: StageContext) -> Release:
                 directions=directions,
                 evaluation=figures,
                 policy=policy_hash(workspace.config.policy),
-                gallery_indexes=read_indexes(tables, space.name),
+                indexes=read_indexes(tables, space.name),
             )
         )
 

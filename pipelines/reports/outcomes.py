@@ -149,11 +149,7 @@ class Outcomes:
         groups: dict[str, list[StageCounts]] = {}
         for counts in self.stages:
             groups.setdefault(counts.stage, []).append(counts)
-        found = {}
-        for stage, rows in groups.items():
-            sums = {name: sum(getattr(row, name) for row in rows) for name in (*COUNTS, "seconds")}
-            found[stage] = StageCounts(stage, EVERY_DROP, **sums, published_at=None)
-        return found
+        return {stage: total_counts(rows) for stage, rows in groups.items()}
 
     def _rejected(self, drop: str) -> int:
         return sum(r.records for r in self.reasons if (r.stage, r.drop) == ("decisions", drop))
@@ -179,6 +175,12 @@ def read_stages(tables: Tables, drop: str | None = None) -> list[StageCounts]:
     rows = tables.scan("stages", schema.STAGES, StageCounts._fields, where).to_pylist()
     order = [*BY_DROP, *GLOBAL]
     return sorted((StageCounts(**r) for r in rows), key=lambda c: (order.index(c.stage), c.drop))
+
+
+def total_counts(rows: Sequence[StageCounts]) -> StageCounts:
+    """The sums of the counts of a stage over drops."""
+    sums = {name: sum(getattr(row, name) for row in rows) for name in (*COUNTS, "seconds")}
+    return StageCounts(rows[0].stage, EVERY_DROP, **sums, published_at=None)
 
 
 def read_outcomes(workspace: Workspace, drop: str | None = None) -> Outcomes:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from posixpath import join
 from typing import Literal
 
@@ -36,6 +36,7 @@ class Drop:
             beneath them except hidden files. The default is the whole root.
         columns: the columns of the drop's manifests.
         source: the name, in corpus.yaml, of the source that delivers the drop.
+        listed: the entries as they were listed with the source; None to list `root` again.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Drop:
     entries: tuple[str, ...] = _WHOLE_ROOT
     columns: Columns = DEFAULT_COLUMNS
     source: str = ""
+    listed: tuple[FolderEntry, ...] | None = field(default=None, compare=False, repr=False)
 
 
 def find_drops(
@@ -74,12 +76,17 @@ def find_drops(
     fs = file_system(root)
     if not fs.is_folder():
         raise SourceError(f"source {name!r}: {path} is not a folder; {EXPECTED}")
+    listing = {}
     if drop_by == "source":
         parts: list[tuple[str, str, tuple[str, ...]]] = [(name, root, _WHOLE_ROOT)]
     else:
-        parts = _split_by_entry(name, root, _entries(name, fs, root, ""))
+        listing = {entry.name: entry for entry in _entries(name, fs, root, "")}
+        parts = _split_by_entry(name, root, list(listing.values()))
     columns = columns or DEFAULT_COLUMNS
-    drops = [Drop(_drop_name(n), r, entries, columns, name) for n, r, entries in parts]
+    drops = []
+    for drop_name, folder, entries in parts:
+        listed = None if entries == _WHOLE_ROOT else tuple(listing[e] for e in entries)
+        drops.append(Drop(_drop_name(drop_name), folder, entries, columns, name, listed))
     drops = [drop for drop in drops if _holds_data(drop)]
     if not drops:
         raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")
@@ -175,7 +182,10 @@ def _walk(drop: Drop, fs: FileSystem) -> Iterator[tuple[str, bool, bool]]:
     if drop.entries == _WHOLE_ROOT:
         pending = [("", FolderEntry("", is_folder=True))]
     else:
-        top = {e.name: e for e in _entries(drop.name, fs, drop.root, "")}
+        listed = drop.listed
+        if listed is None:
+            listed = tuple(_entries(drop.name, fs, drop.root, ""))
+        top = {e.name: e for e in listed}
         pending = [(n, top.get(n, FolderEntry(n, is_folder=False))) for n in drop.entries]
     while pending:
         path, entry = pending.pop()

@@ -6,12 +6,13 @@ It is made once for a run of a stage and handed down, so that the space is resol
 from dataclasses import dataclass
 from functools import cached_property
 
-from embedders.corpus_space import corpus_space
 from embedders.spaces import Space
 from pipelines.sources.drops import Drop
+from pipelines.stages.snapshot import Snapshot
 from store.config.corpus_yaml import CorpusConfig
 from store.errors import InputError
 from store.tables.lance_tables import Tables
+from store.tables.stage_records import StageRecords
 from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
 
@@ -25,11 +26,13 @@ class StageContext:
         drop: the delivered drop (needed by `samples`), the name of a drop that has samples, or
             None for a global stage.
         forced: make the table again from scratch, although its inputs are unchanged.
+        snapshot: shared by the contexts of a plan. None: the context reads one of its own.
     """
 
     workspace: Workspace
     drop: Drop | str | None = None
     forced: bool = False
+    snapshot: Snapshot | None = None
 
     @property
     def tables(self) -> Tables:
@@ -57,22 +60,23 @@ class StageContext:
             raise InputError(f"the files of a drop are needed, not only its name: {self.drop!r}")
         return self.drop
 
-    @cached_property
+    @property
+    def records(self) -> StageRecords:
+        """The records of the stages: the snapshot's, or as they are now."""
+        if self.snapshot is not None:
+            return self.snapshot.records
+        return StageRecords.read(self.tables, None if self.drop is None else self.drop_name)
+
+    @property
     def space(self) -> Space:
-        """The space of corpus.yaml, with the learned projections that are current.
+        """The space of corpus.yaml; see `Snapshot.space`."""
+        return self._snapshot.space
 
-        Raises:
-            EncoderError: the space is not valid.
-        """
-        return corpus_space(self.workspace)
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each tower's encoder, by modality; see `Snapshot.fingerprints`."""
+        return self._snapshot.fingerprints
 
     @cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of each tower's encoder, by modality, in alphabetical order.
-
-        Raises:
-            NotAlignedError: a tower has no projection yet.
-        """
-        return {
-            modality: self.space.fingerprint(modality) for modality in sorted(self.space.towers)
-        }
+    def _snapshot(self) -> Snapshot:
+        return self.snapshot or Snapshot(self.workspace)

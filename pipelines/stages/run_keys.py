@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipelines.policy.concepts import concepts_file
 from pipelines.policy.row_rules import (
     hash_of_tests,
     pair_signals,
@@ -20,11 +21,11 @@ from pipelines.policy.row_rules import (
 from pipelines.sources.drops import listing_hash
 from pipelines.stages.context import StageContext
 from store import identity
+from store.config.rules import IMAGENET
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
-from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -119,6 +120,7 @@ def decisions(context: StageContext) -> str:
         _output(context, "duplicates"),
         policy_hash(context.config.policy),
         _output(context, "pairs") if names_pairs(context.workspace, "decisions") else None,
+        *_concepts(context.workspace),
     )
 
 
@@ -234,6 +236,14 @@ def names_pairs(workspace: Workspace, stage: str) -> bool:
     return bool(pair_signals([test.signal for test in row_tests(policy)]))
 
 
+def _concepts(workspace: Workspace) -> list[str]:
+    """A digest of the list of concepts that the policy names, if it is a file."""
+    concepts = workspace.config.policy.concepts
+    if concepts is None or concepts.names == IMAGENET:
+        return []
+    return [identity.file_digest(concepts_file(workspace, concepts)).hex()]
+
+
 def bank_settings(context: StageContext) -> str:
     """A hash of what the banks depend on beside their inputs.
 
@@ -289,7 +299,7 @@ def _key(stage: str, *inputs: Any) -> str:
 
 
 def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
-    done = stage_record(context.tables, stage, drop)
+    done = context.records.get(stage, drop)
     if done is None:
         owner = f"drop {drop!r}" if drop != EVERY_DROP else "the corpus"
         raise NotFoundError(f"{owner} has no {stage} yet; `isotrope run` makes them")
@@ -297,6 +307,4 @@ def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
 
 
 def _outputs(context: StageContext, stage: str) -> list[tuple[str, str]]:
-    """(drop, output) of a stage over all drops, sorted."""
-    rows = context.tables.scan("stages", schema.STAGES, ["drop", "output"], f"stage = '{stage}'")
-    return sorted((row["drop"], row["output"]) for row in rows.to_pylist())
+    return context.records.outputs(stage)

@@ -3,13 +3,15 @@
 The tables alone decide, whichever process wrote them; Dagster's event log is not read.
 """
 
+from dataclasses import replace
+
 from pipelines.sources.drops import Drop, find_drops
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
+from pipelines.stages.snapshot import Snapshot
 from store.errors import NotFoundError, SourceError
-from store.tables import schema
+from store.tables.stage_records import StageRecords
 from store.tables.stages import BY_DROP, GLOBAL, STAGES
-from store.tables.staging import stage_record
 from store.workspace import Workspace
 
 
@@ -34,11 +36,12 @@ def drops(workspace: Workspace) -> dict[str, Drop]:
 
 def drops_with_samples(workspace: Workspace) -> list[str]:
     """Names of the drops that have samples, whether their files are still delivered or not."""
-    stages = workspace.tables.scan("stages", schema.STAGES, ["drop"], "stage = 'samples'")
-    return sorted(set(stages["drop"].to_pylist()))
+    return StageRecords.read(workspace.tables).drops("samples")
 
 
-def stale(workspace: Workspace, drop: Drop | str | None) -> list[str]:
+def stale(
+    workspace: Workspace, drop: Drop | str | None, snapshot: Snapshot | None = None
+) -> list[str]:
     """The stages that are missing or out of date, in the order of the data.
 
     A stage that reads a stale one is stale too, since its input will change.
@@ -46,12 +49,15 @@ def stale(workspace: Workspace, drop: Drop | str | None) -> list[str]:
     Args:
         drop: a delivered drop: all of its stages are checked. The name of a drop: its files are
             not looked at, and its samples count as up to date. None: the global stages.
+        snapshot: of the corpus, to check many drops against one read of the tables.
     """
-    return stale_stages(StageContext(workspace, drop))
+    return stale_stages(StageContext(workspace, drop, snapshot=snapshot))
 
 
 def stale_stages(context: StageContext) -> list[str]:
     """As `stale`, for the drop of a context."""
+    if context.snapshot is None:
+        context = replace(context, snapshot=Snapshot(context.workspace))
     names = GLOBAL if context.drop is None else BY_DROP
     if isinstance(context.drop, str):
         names = tuple(name for name in names if name != "samples")
@@ -70,7 +76,7 @@ def _reads(workspace: Workspace, name: str) -> set[str]:
 
 
 def _has_changed(context: StageContext, name: str) -> bool:
-    done = stage_record(context.tables, name, context.drop_name)
+    done = context.records.get(name, context.drop_name)
     try:
         return done is None or done["run_key"] != run_keys.KEYS[name](context)
     except NotFoundError:  # an input has not been made yet

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from store.config import presets
-from store.config.rules import Cap, Rule, Sample
+from store.config.rules import Cap, Concepts, Rule, Sample
 from store.config.section import Names, Section, as_tuple
 from store.tables import schema
 
@@ -27,7 +27,7 @@ _CLUSTERS = tuple(n for n in schema.PAIR_TYPES if n.endswith("_cluster"))
 
 
 class Policy(Section):
-    """Rules by signal, caps and a sample. They are applied in the order of corpus.yaml.
+    """Rules by signal, caps, concepts and a sample. They are applied in the order of corpus.yaml.
 
     Rules of presets come first, in the order of the presets. The rules in corpus.yaml are laid over
     them, test by test. `signal: null` removes the rule of a preset.
@@ -38,6 +38,7 @@ class Policy(Section):
 
     preset: Names = ()
     caps: tuple[Cap, ...] = ()
+    concepts: Concepts | None = None
     sample: Sample | None = None
     _order: tuple[str, ...] = PrivateAttr(())
 
@@ -83,11 +84,13 @@ class Policy(Section):
         rule = self.rules.get("text_repair")
         return rule is not None and rule.min is not None
 
-    def ordered(self) -> Iterator[tuple[str, Rule | Cap | Sample]]:
+    def ordered(self) -> Iterator[tuple[str, Rule | Cap | Concepts | Sample]]:
         """All steps with their names, in order. The name of a rule is its signal."""
         for name in self._order:
             if name == "caps":
                 yield from ((name, cap) for cap in self.caps)
+            elif name == "concepts" and self.concepts is not None:
+                yield name, self.concepts
             elif name == "sample" and self.sample is not None:
                 yield name, self.sample
             elif name in self.rules:
@@ -153,7 +156,11 @@ def _lay_over(section: dict[str, Any], upper: Mapping[str, Any]) -> None:
         lower = section.get(name)
         if value is None:
             section.pop(name, None)
-        elif isinstance(lower, Mapping) and isinstance(value, Mapping) and name != "sample":
+        elif (
+            isinstance(lower, Mapping)
+            and isinstance(value, Mapping)
+            and name not in ("concepts", "sample")
+        ):
             section[name] = {**lower, **value}
         else:
             section[name] = value

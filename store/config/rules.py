@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from store.config.section import Names, PositiveInt, Section
 
+IMAGENET = "imagenet"
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -122,4 +123,29 @@ class Sample(Section):
     def _one_size(self) -> "Sample":
         if (self.share is None) == (self.count is None):
             raise ValueError("a sample needs share or count, and not both")
+        return self
+
+
+class Concepts(Section):
+    """Balance over concepts that captions name: rare ones keep all their samples.
+
+    Attributes:
+        names: `imagenet` for the names of ImageNet's classes, or a file with one name a line, or
+            WordNet's `index.noun`. Relative paths start at the corpus's folder.
+        most: about how many samples of each concept are kept.
+        tail: choose `most` so that the concepts with fewer samples have this share of all matches.
+        unmatched: whether samples whose caption names no concept are kept.
+        seed: of the random choice.
+    """
+
+    names: Annotated[str, Field(min_length=1)]
+    most: PositiveInt | None = None
+    tail: Annotated[float, Field(gt=0, lt=1)] | None = None
+    unmatched: Literal["keep", "reject"] = "keep"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> "Concepts":
+        if (self.most is None) == (self.tail is None):
+            raise ValueError("concepts need most or tail, and not both")
         return self

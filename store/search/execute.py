@@ -3,18 +3,25 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.arrow import as_matrix
 from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.explain import Explanation, explain
 from store.search.gallery_search import SCORES, GalleryRows, search_gallery
 from store.search.opened import OpenRelease
 from store.search.query import Query
+from store.search.rerank import collapse, spread
 from store.search.result import Result
+from store.search.vector_layout import unfold
+
+_GROWTH = 4  # of the list that near-duplicates are taken out of, or a diverse list is taken from
+_MOST_RERANKED = 2_000  # rows
 
 
 def run_query(opened: OpenRelease, query: Query) -> Result:
@@ -80,23 +87,62 @@ def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery],
 
 
 def _answer(opened: OpenRelease, query: Query, encoded: EncodedQuery) -> GalleryRows:
-    """The rows of one query of a batch, ranked, over all galleries that it searches."""
+    """The rows of one query of a batch: ranked, reranked if the query says so, and cut."""
+    last = query.start + query.count
+    wanted = last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
+    count = wanted + len(encoded.own_parts)
+    while True:
+        ranked = _ranked(opened, query, encoded, count)
+        rows = ranked.found.rows
+        if query.duplicate is not None:
+            rows = rows.take(pa.array(collapse(_units(opened, rows), query.duplicate)))
+        if query.duplicate is None or rows.num_rows >= wanted or ranked.is_all:
+            break
+        if count >= _MOST_RERANKED:
+            break
+        count = min(_GROWTH * count, _MOST_RERANKED)
+    complete, notes = ranked.found.complete, ranked.found.notes
+    if query.relevance is not None:
+        score = rows[ranked.score].to_numpy()
+        scaled = (score - score.min(initial=0)) / (np.ptp(score) or 1) if len(score) else score
+        order = spread(_units(opened, rows), scaled, query.relevance, last)
+        notes = (*notes, f"diverse: chosen from the best {rows.num_rows} rows")
+        rows, complete = rows.take(pa.array(order)), False
+    rows = rows.slice(query.start, query.count)
+    rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
+    return GalleryRows(rows.append_column("rank", rank), complete, notes, ranked.found.recall)
+
+
+class _Ranked(NamedTuple):
+    """Rows over all galleries, the column that ranks them, and whether there are no more."""
+
+    found: GalleryRows
+    score: str
+    is_all: bool
+
+
+def _ranked(opened: OpenRelease, query: Query, encoded: EncodedQuery, count: int) -> _Ranked:
+    """The best rows of all galleries that a query searches, best first."""
     searched = opened.release.modalities if query.gallery == "any" else [query.gallery]
-    wanted = query.start + query.count + len(encoded.own_parts)
-    results = [search_gallery(opened, query, encoded.inputs, m, wanted) for m in searched]
+    results = [search_gallery(opened, query, encoded.inputs, m, count) for m in searched]
+    is_all = all(r.rows.num_rows < count for r in results)
     rows = pa.concat_tables([r.rows for r in results], promote_options="permissive")
     score = "_score"
     if len(results) > 1:
         score = "_calibrated"
-        rows = rows.take(pc.sort_indices(rows, [(score, "descending")]))
+        rows = rows.take(pc.sort_indices(rows, [(score, "descending")])).slice(0, count)
     if encoded.own_parts:
         own = pa.array(sorted(encoded.own_parts))
         rows = rows.filter(pc.invert(pc.is_in(rows["part_id"], value_set=own)))
     if query.floor is not None:
+        is_all = is_all or bool(rows.num_rows and rows[score][-1].as_py() < query.floor)
         rows = rows.filter(pc.greater_equal(rows[score], query.floor))
-    rows = rows.slice(query.start, query.count)
-    rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
     complete = all(r.complete for r in results)
     notes = tuple(note for r in results for note in r.notes)
     recall = min(r.recall for r in results)
-    return GalleryRows(rows.append_column("rank", rank), complete, notes, recall)
+    return _Ranked(GalleryRows(rows, complete, notes, recall), score, is_all)
+
+
+def _units(opened: OpenRelease, rows: pa.Table) -> np.ndarray:
+    """The unit vectors (n, d) of rows."""
+    return unfold(as_matrix(rows["vector"]), opened.release.dim)

@@ -56,6 +56,8 @@ def search_gallery(
     release, gallery = opened.release, opened.open_gallery(modality)
     columns = list(dict.fromkeys(["id", "part_id", *(c for c in query.columns if c not in SCORES)]))
     gallery.check_columns(columns)
+    if query.duplicate is not None or query.relevance is not None:
+        columns.append("vector")
     directions = {i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs}
     where = None
     if query.condition is not None:
@@ -67,8 +69,7 @@ def search_gallery(
         ranked = search_corrected(gallery, list(inputs), active, columns, where, count)
     else:
         ranked = rescore_candidates(
-            opened.banks,
-            release,
+            opened,
             gallery,
             list(inputs),
             (query.method, dict(query.params)),

@@ -9,6 +9,7 @@ import lance
 import numpy as np
 import pyarrow.compute as pc
 
+from store.corrections.prepared import Prepared
 from store.errors import EncoderError
 from store.search.open_gallery import OpenGallery
 from store.search.query_log import QueryLog
@@ -59,6 +60,7 @@ class OpenRelease:
         self._galleries: dict[str, OpenGallery] = {}
         self._others: OrderedDict[int, OpenRelease] = OrderedDict()
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
+        self.prepared: dict[Any, Prepared] = {}  # corrections, by direction, method and parameters
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tables.root!r}, release {self.release.number})"
@@ -195,4 +197,5 @@ class OpenRelease:
         self.__dict__.pop("banks", None)
         self._galleries.clear()
         self._others.clear()
+        self.prepared.clear()
         self._occurrence.clear()

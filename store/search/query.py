@@ -14,13 +14,16 @@ import numpy as np
 from store.corrections.recipe import METHODS, recipe
 from store.errors import InputError
 from store.search.gather import gather
-from store.search.inputs import Inputs
+from store.search.inputs import Inputs, id_input, scaled_to_one
+from store.search.numbers import number, whole
 from store.search.query_json import COLUMNS, MAX_COLUMNS, QueryJson, parse, write
+from store.search.query_text import query_text
 from store.tables.schema import MODALITIES
 
 LEVELS = (*MODALITIES, "any")
 MAX_ROWS = 10_000
 MAX_SECONDS = 3600.0
+_LIKED, _UNLIKED = 0.75, 0.25  # weights of Rocchio's feedback, beside a query of weight 1
 _MAX_CONDITION = 10_000  # characters
 
 
@@ -41,6 +44,8 @@ class Query:
         floor: the lowest score to return.
         seconds: how long the query may run.
         number: of the release to search. None: the release that the corpus was opened at.
+        duplicate: items whose cosine with a better one is at least this are left out.
+        relevance: the share of the score in the order of a diverse list.
     """
 
     inputs: tuple[Inputs, ...]
@@ -55,6 +60,8 @@ class Query:
     floor: float | None = None
     seconds: float | None = None
     number: int | None = None
+    duplicate: float | None = None
+    relevance: float | None = None
 
     @classmethod
     def of(
@@ -150,7 +157,7 @@ class Query:
         Raises:
             InputError: `count` is not such a number.
         """
-        return replace(self, count=_whole("limit", count, 1, MAX_ROWS))
+        return replace(self, count=whole("limit", count, 1, MAX_ROWS))
 
     def offset(self, count: int) -> Self:
         """Leave out the best `count` rows, from 0 to 10,000.
@@ -158,7 +165,7 @@ class Query:
         Raises:
             InputError: `count` is not such a number.
         """
-        return replace(self, start=_whole("offset", count, 0, MAX_ROWS))
+        return replace(self, start=whole("offset", count, 0, MAX_ROWS))
 
     def range(self, min_score: float) -> Self:
         """Return only rows whose score is at least `min_score`.
@@ -168,7 +175,7 @@ class Query:
         Raises:
             InputError: it is not a finite number.
         """
-        return replace(self, floor=_number("range", min_score, -np.inf, np.inf))
+        return replace(self, floor=number("range", min_score, -np.inf, np.inf))
 
     def timeout(self, seconds: float) -> Self:
         """Give up after so many seconds, up to an hour, with QueryTimeoutError.
@@ -176,7 +183,7 @@ class Query:
         Raises:
             InputError: it is not a positive number.
         """
-        return replace(self, seconds=_number("timeout", seconds, 0, MAX_SECONDS))
+        return replace(self, seconds=number("timeout", seconds, 0, MAX_SECONDS))
 
     def release(self, number: int) -> Self:
         """Search the release with this number, if it is still kept.
@@ -184,7 +191,49 @@ class Query:
         Raises:
             InputError: it is not a positive whole number.
         """
-        return replace(self, number=_whole("release", number, 1, 1 << 31))
+        return replace(self, number=whole("release", number, 1, 1 << 31))
+
+    def like(self, *ids: str) -> Self:
+        """Add relevant items to the query, as a round of feedback by Rocchio (1971) does.
+
+        The inputs so far count 1, the mean of these items 0.75. They are left out of the result.
+
+        Raises:
+            InputError: an id is no string, or the query has too many inputs.
+        """
+        return self._with_feedback(ids, _LIKED)
+
+    def unlike(self, *ids: str) -> Self:
+        """Add items that are not relevant: the mean of these counts -0.25. See `like`."""
+        return self._with_feedback(ids, -_UNLIKED)
+
+    def _with_feedback(self, ids: Sequence[str], weight: float) -> Self:
+        if not ids:
+            raise InputError("like() and unlike() take ids of parts or samples")
+        added = [id_input(each).times(weight / len(ids)) for each in ids]
+        queries = tuple(scaled_to_one([*inputs, *added]) for inputs in self.inputs)
+        return replace(self, inputs=queries)
+
+    def dedup(self, similarity: float = 0.94) -> Self:
+        """Leave out near-duplicates: items whose cosine with a better row is at least `similarity`.
+
+        The list is filled up with the next rows, of the best 2,000.
+
+        Raises:
+            InputError: it is not a number above 0 and up to 1.
+        """
+        return replace(self, duplicate=number("dedup", similarity, 0, 1))
+
+    def diverse(self, relevance: float = 0.7) -> Self:
+        """Order the best rows by maximal marginal relevance, so that they differ from each other.
+
+        Args:
+            relevance: the share of the score; the rest is unlikeness to the rows before.
+
+        Raises:
+            InputError: it is not a number above 0 and up to 1.
+        """
+        return replace(self, relevance=number("diverse", relevance, 0, 1))
 
     def to_json(self) -> str:
         """Write the query as JSON. Files of images and recordings are read and included.
@@ -205,6 +254,8 @@ class Query:
             "min_score": self.floor,
             "timeout": self.seconds,
             "release": self.number,
+            "dedup": self.duplicate,
+            "diverse": self.relevance,
         }
         return write(self.inputs, self.is_batch, options)
 
@@ -235,6 +286,8 @@ class Query:
         query = query if model.where is None else query.where(model.where)
         query = query if model.min_score is None else query.range(model.min_score)
         query = query if model.timeout is None else query.timeout(model.timeout)
+        query = query if model.dedup is None else query.dedup(model.dedup)
+        query = query if model.diverse is None else query.diverse(model.diverse)
         return query if model.release is None else query.release(model.release)
 
     @property
@@ -243,31 +296,4 @@ class Query:
         return Query(**{field.name: getattr(self, field.name) for field in fields(Query)})
 
     def __str__(self) -> str:
-        first = " + ".join(map(str, self.inputs[0])).replace("+ -", "- ")
-        more = f" and {len(self.inputs) - 1} more queries" if self.is_batch else ""
-        params = "".join(f", {name}={value}" for name, value in self.params)
-        words = [f"search({first}{more})", f"among({self.gallery})"]
-        words += [f"correct({self.method}{params})"] if self.method != "auto" else []
-        words += [f"where({self.condition})"] if self.condition else []
-        words += [f"select({', '.join(self.columns)})"] if self.columns != COLUMNS else []
-        options = ("count", "limit"), ("start", "offset"), ("floor", "range")
-        for name, word in (*options, ("seconds", "timeout"), ("number", "release")):
-            value = getattr(self, name)
-            if value is not None and (value or word == "range"):
-                words.append(f"{word}({value:g})")
-        return ".".join(words)
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name}({value!r}): expected a whole number from {low} to {high}")
-    return value
-
-
-def _number(name: str, value: Any, above: float, most: float) -> float:
-    if isinstance(value, bool | str | bytes) or not isinstance(value, int | float | np.number):
-        raise InputError(f"{name}({value!r}): expected a number")
-    number = float(value)
-    if not np.isfinite(number) or not above < number <= most:
-        raise InputError(f"{name}({value!r}): expected a finite number above {above} up to {most}")
-    return number
+        return query_text(self)

@@ -6,7 +6,7 @@
                 {"id": "<id of a part or a sample>", "weight": -0.5}],
      "among": "image", "correct": {"method": "csls", "params": {"k": 10}},
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
-     "min_score": null, "timeout": null, "release": null}
+     "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. All but `inputs` or `queries`
 can be left out. Negative weights are negative inputs; the positive weights of a query are scaled to
@@ -99,6 +99,8 @@ class QueryJson(_Strict):
     min_score: _Number | None = None
     timeout: _Number | None = None
     release: int | None = None
+    dedup: _Number | None = None
+    diverse: _Number | None = None
 
     @model_validator(mode="after")
     def _has_inputs(self) -> "QueryJson":

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from store.arrow import as_matrix
-from store.corrections import Applied, prepare_many
+from store.corrections import prepare_many
+from store.corrections.prepared import Prepared
 from store.errors import InputError
 from store.search.corrected_search import (
     RankedRows,
@@ -18,17 +19,16 @@ from store.search.corrected_search import (
     raw_query,
 )
 from store.search.open_gallery import OpenGallery
+from store.search.opened import OpenRelease
 from store.search.vector_layout import unfold
-from store.tables.banks import Banks
-from store.tables.releases import Release
 
 _MIN_CANDIDATES = 1_000
 _CANDIDATES_PER_ROW = 20
+_MOST_PREPARED = 16  # that an open release keeps in memory
 
 
 def rescore_candidates(
-    banks: Banks,
-    release: Release,
+    opened: OpenRelease,
     gallery: OpenGallery,
     inputs: list[WeightedInput],
     correction: tuple[str, dict[str, Any]],
@@ -39,8 +39,7 @@ def rescore_candidates(
     """Rescore the best raw candidates by a method.
 
     Args:
-        banks: of the release.
-        release: the release that is searched.
+        opened: the release that is searched.
         gallery: to search.
         inputs: the query.
         correction: the method and its parameters. Without parameters, the best that were tried when
@@ -59,12 +58,12 @@ def rescore_candidates(
     count = max(_MIN_CANDIDATES, _CANDIDATES_PER_ROW * limit)
     read = list(dict.fromkeys([*columns, "vector", "cluster"]))
     rows, exact, recall = gallery.fetch(raw_query(gallery, inputs), count, read, where)
-    items = unfold(as_matrix(rows["vector"]), release.dim)
+    items = unfold(as_matrix(rows["vector"]), opened.release.dim)
     clusters = rows["cluster"].to_numpy(zero_copy_only=False)
     score = np.zeros(rows.num_rows, np.float32)
     for given in inputs:
         name = f"{given.modality}->{gallery.modality}"
-        applied = _apply(banks, release, name, correction, items, clusters)
+        applied = _prepared(opened, name, correction).apply(items, clusters)[0]
         raw = items @ given.vector
         corrected = applied.vectors @ given.vector - applied.bias
         # A dynamic method corrects only queries whose top item is a hub.
@@ -74,18 +73,21 @@ def rescore_candidates(
     return RankedRows(best, exact and rows.num_rows < count, rows.num_rows, recall)
 
 
-def _apply(
-    banks: Banks,
-    release: Release,
-    name: str,
-    correction: tuple[str, dict[str, Any]],
-    gallery: np.ndarray,
-    clusters: np.ndarray,
-) -> Applied:
-    """Fit a method on the banks of the direction `name` and apply it to gallery rows."""
-    query, _, searched = name.partition("->")
-    queries, items = banks.queries(query), banks.items(searched)
+def _prepared(opened: OpenRelease, name: str, correction: tuple[str, dict[str, Any]]) -> Prepared:
+    """A method, fitted on the banks of the direction `name`. Fitted once for an open release."""
     method, params = correction
+    key = name, method, tuple(sorted(params.items()))
+    if key not in opened.prepared:
+        if len(opened.prepared) >= _MOST_PREPARED:
+            opened.prepared.clear()
+        opened.prepared[key] = _fit(opened, name, method, params)
+    return opened.prepared[key]
+
+
+def _fit(opened: OpenRelease, name: str, method: str, params: dict[str, Any]) -> Prepared:
+    release = opened.release
+    query, _, searched = name.partition("->")
+    queries, items = opened.banks.queries(query), opened.banks.items(searched)
     if not len(queries.parts) or not len(items.parts):
         raise InputError(
             f"correct({method!r}): release {release.number} has no bank of {query} queries for the"
@@ -93,14 +95,13 @@ def _apply(
         )
     if not params and (direction := release.directions.get(name)):
         params = _best_params(direction.tried, method)
-    prepared = prepare_many(
+    return prepare_many(
         [(method, params)],
         query_bank=queries.vectors,
         gallery_bank=items.vectors,
         query_bank_ids=queries.clusters,
         gallery_bank_ids=items.clusters,
     )
-    return prepared.apply(gallery, clusters)[0]
 
 
 def _best_params(tried: list[dict[str, Any]], method: str) -> dict[str, Any]:

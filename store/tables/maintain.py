@@ -22,6 +22,7 @@ from store.tables.staging import ROOT, STARTED, drop_hash
 
 OLDER_THAN = timedelta(hours=1)
 STAGING_OLDER_THAN = timedelta(days=7)
+RECORDS, MOST_FRAGMENTS = ("stages", "ledger"), 32
 LOCK = "maintenance"  # held for the whole of it
 _FRAGMENT_BYTES = 1 << 30
 _FRAGMENT_ROWS = 1 << 20
@@ -112,6 +113,14 @@ def compact(tables: Tables, name: str) -> bool:
                 raise
             return False
     return True
+
+
+def compact_records(tables: Tables) -> None:
+    """Compact the tables that every stage of every drop adds a few rows to, if they have many
+    fragments. Without this, the cost of a commit grows with the number of drops."""
+    for name in RECORDS:
+        if tables.exists(name) and len(tables.open(name).get_fragments()) > MOST_FRAGMENTS:
+            compact(tables, name)
 
 
 def _check_bytes(tables: Tables, name: str, dataset: lance.LanceDataset, plan: Any) -> None:

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
-from store.tables import indexes, schema
+from store.tables import indexes as index_settings
+from store.tables import schema
 from store.tables.banks import describe_banks
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
@@ -128,7 +129,7 @@ def publish(
     directions: Mapping[str, Direction],
     evaluation: Mapping[str, Any],
     policy: str,
-    gallery_indexes: Mapping[str, GalleryIndex],
+    indexes: Mapping[str, GalleryIndex] | None = None,
 ) -> Release:
     """Tag the table versions, then add the release to the table.
 
@@ -149,7 +150,7 @@ def publish(
             directions=dict(directions),
             evaluation=dict(evaluation),
             policy=policy,
-            indexes=dict(gallery_indexes),
+            indexes=dict(indexes or {}),
         )
         for name, version in release.versions.items():
             dataset = tables.open(name)
@@ -261,7 +262,7 @@ def describe(release: Release) -> dict[str, Any]:
     """The release as JSON values, without the configuration of its space, which may name files."""
     described = {**vars(release), "created_at": release.created_at.isoformat()}
     described["directions"] = {name: dict(vars(d)) for name, d in release.directions.items()}
-    described["indexes"] = indexes.describe(release.indexes)
+    described["indexes"] = index_settings.describe(release.indexes)
     del described["space_config"]
     return described
 
@@ -271,7 +272,7 @@ def from_description(described: Mapping[str, Any]) -> Release:
     directions = {n: Direction(**d) for n, d in described["directions"].items()}
     created = datetime.fromisoformat(described["created_at"])
     values = {**described, "created_at": created, "directions": directions, "space_config": {}}
-    values["indexes"] = indexes.from_description(described.get("indexes", {}))
+    values["indexes"] = index_settings.from_description(described.get("indexes", {}))
     return Release(**values)
 
 
@@ -288,7 +289,7 @@ def _row(release: Release) -> dict[str, Any]:
         "directions": json.dumps({n: vars(d) for n, d in release.directions.items()}),
         "evaluation": json.dumps(release.evaluation),
         "policy": release.policy,
-        "indexes": json.dumps(indexes.describe(release.indexes)),
+        "indexes": json.dumps(index_settings.describe(release.indexes)),
     }
 
 
@@ -306,5 +307,5 @@ def _release(row: dict[str, Any]) -> Release:
         directions={n: Direction(**d) for n, d in directions.items()},
         evaluation=json.loads(row["evaluation"]),
         policy=row["policy"],
-        indexes=indexes.from_description(json.loads(row["indexes"] or "{}")),
+        indexes=index_settings.from_description(json.loads(row["indexes"] or "{}")),
     )

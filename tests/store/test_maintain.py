@@ -10,13 +10,16 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.planning import record, write_records
 from orchestration.cli.main import main
 from orchestration.jobs import JOBS
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables
 from store.tables.maintain import (
+    MOST_FRAGMENTS,
     STAGING_OLDER_THAN,
     compact,
+    compact_records,
     maintain,
     remove_stale_staging,
 )
@@ -217,3 +220,21 @@ def test_the_command_keeps_releases(tmp_path: Path) -> None:
 
 def test_there_is_a_job() -> None:
     assert "maintain" in {job.name for job in JOBS}
+
+
+def test_records_are_merged_once_they_have_many_fragments(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    for number in range(MOST_FRAGMENTS):
+        put_record(tables, f"drop{number}")
+    compact_records(tables)  # there is no ledger yet
+    assert len(tables.open("stages").get_fragments()) == MOST_FRAGMENTS
+    put_record(tables, "drop0")
+    put_record(tables, "last")
+    compact_records(tables)
+    assert len(tables.open("stages").get_fragments()) == 1
+    drops = sorted(tables.scan("stages", schema.STAGES)["drop"].to_pylist())
+    assert drops == sorted(["last", *(f"drop{n}" for n in range(MOST_FRAGMENTS))])
+
+
+def put_record(tables: Tables, drop: str) -> None:
+    write_records(tables, [record("samples", drop, "key")], f"drop = '{drop}'")

@@ -40,6 +40,7 @@ def queries(draw: st.DrawFn) -> Query:
         query = query.correct("csls", k=draw(st.integers(1, 20))).where("image_width > 5")
     if draw(st.booleans()):
         query = query.range(draw(st.floats(-1, 1))).timeout(2.5).release(3).select("key", "drops")
+        query = query.dedup(0.9).diverse(0.5)
     return query
 
 

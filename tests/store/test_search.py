@@ -9,7 +9,8 @@ import pytest
 import isotrope
 from isotrope import errors
 from store.arrow import as_matrix
-from store.search import execute
+from store.corrections import prepare_many
+from store.search import execute, rescoring
 from store.search.query import Query
 from store.search.vector_layout import unfold
 from store.workspace import Workspace
@@ -25,6 +26,13 @@ def corpus(squares: Workspace) -> isotrope.Corpus:
 
 def ids(search) -> list[str]:
     return [row["id"] for row in search.to_list()]
+
+
+def unit_vectors(corpus: isotrope.Corpus) -> dict[str, np.ndarray]:
+    """The vectors of images by part id."""
+    rows = corpus.gallery("image").to_arrow()
+    vectors = unfold(as_matrix(rows["vector"]), DIM)
+    return dict(zip(rows["part_id"].to_pylist(), vectors, strict=True))
 
 
 @pytest.mark.parametrize("level", ["image", "any"])
@@ -76,6 +84,65 @@ def test_negative_inputs_lower_the_score(corpus: isotrope.Corpus) -> None:
     for method, expected in (("none", raw), ("auto", score)):
         best = rows.take(np.argsort(-expected, kind="stable")[:10])["id"].to_pylist()
         assert ids(search.correct(method)) == best
+
+
+def test_feedback_moves_the_result(corpus: isotrope.Corpus) -> None:
+    search = corpus.search(text="a red square number 3").correct("none")
+    blue = corpus.search(text="a blue square number 12").limit(3).to_list()
+    liked = search.like(*(r["id"] for r in blue)).to_list()
+    assert not {r["id"] for r in blue} & {r["id"] for r in liked}
+    query = search.like(blue[0]["id"]).unlike(blue[1]["id"])
+    weights = [i.weight for i in query.inputs[0]]
+    np.testing.assert_allclose(weights, np.array([1, 0.75, -0.25 * 1.75]) / 1.75, rtol=1e-6)
+    assert len(query.limit(3).to_list()) == 3
+    with pytest.raises(errors.InputError, match="ids"):
+        search.like()
+
+
+def test_near_duplicates_collapse_and_the_list_is_filled_up(corpus: isotrope.Corpus) -> None:
+    search = corpus.search(text=TEXTS[0]).select("part_id").limit(20)
+    units = unit_vectors(corpus)
+    everything = search.limit(2_000).to_list()
+    bound = 0.8
+    expected: list[str] = []
+    for row in everything:
+        part = row["part_id"]
+        if all(units[part] @ units[other] < bound for other in expected):
+            expected.append(part)
+    assert [r["part_id"] for r in everything[:20]] != expected[:20]
+    assert [r["part_id"] for r in search.dedup(bound).to_list()] == expected[:20]
+    later = search.offset(5).limit(4).dedup(bound).to_list()
+    assert [r["part_id"] for r in later] == expected[5:9]
+
+
+def test_a_diverse_list_is_less_alike(corpus: isotrope.Corpus) -> None:
+    search = corpus.search(text=TEXTS[0]).select("part_id").limit(8)
+    units = unit_vectors(corpus)
+
+    def likeness(hits: list[dict]) -> float:
+        x = np.stack([units[r["part_id"]] for r in hits])
+        return float((x @ x.T)[np.triu_indices(len(x), 1)].mean())
+
+    diverse = search.diverse(0.3).run()
+    assert not diverse.complete
+    assert likeness(diverse.rows.to_pylist()) < likeness(search.to_list()) - 0.05
+    assert [r["part_id"] for r in search.diverse(1).to_list()] == [
+        r["part_id"] for r in search.to_list()
+    ]
+
+
+def test_a_requested_correction_is_fitted_once(
+    corpus: isotrope.Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = []
+    monkeypatch.setattr(rescoring, "prepare_many", lambda *a, **k: fits.append(a) or made(*a, **k))
+    made = prepare_many
+    own = isotrope.connect(corpus.tables.root)
+    search = own.search(vectors={"text": np.ones(DIM)}).correct("csls", k=7)
+    assert ids(search) == ids(search)
+    assert len(fits) == 1
+    ids(search.correct("csls", k=8))
+    assert len(fits) == 2
 
 
 def test_offset_and_range(corpus: isotrope.Corpus) -> None:

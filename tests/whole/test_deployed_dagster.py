@@ -38,7 +38,7 @@ def deployment(corpus: Workspace, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_the_page_makes_what_the_command_line_makes(corpus, deployment, tmp_path, monkeypatch):
     run = deployment.launch(["samples", "signals", "vectors"], "first")
     assert deployment.wait(run) == "SUCCESS"
-    names = ["pairs", "duplicates", "decisions", "banks", "gallery", "release"]
+    names = ["pairs", "duplicates", "decisions", "banks", "gallery", "index", "release"]
     run = deployment.launch(names)
     assert deployment.wait(run) == "SUCCESS"
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.policy import duplicate_index
+from pipelines.policy.draws import draw_numbers
 from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
-from pipelines.policy.quotas import draw_numbers
 from pipelines.policy.row_rules import hash_of_tests, policy_hash, prefilter, row_tests
 from pipelines.policy.signal_columns import take_rows
 from store import identity

@@ -1,0 +1,167 @@
+"""Measure corrected search over an index: recall, latency, build, against scan and raw search.
+
+    python benchmarks/indexed_search.py PAIRS.npy --rows 100000
+
+PAIRS.npy holds (2, n, d) images and captions. The gallery is grown from them by mixtures of two
+pairs with noise, so that it keeps the gap between the modalities and has real hubs. Text queries
+that are in neither bank nor gallery search the images. Raw search is Lance alone, with the setting
+that the same index needs for its own recall of 0.99.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from pipelines.index.build import index_gallery
+from store.arrow import vector_column
+from store.config.index import Index
+from store.corrections import Correction, fit
+from store.search.corrected_search import WeightedInput, search_corrected
+from store.search.open_gallery import OpenGallery
+from store.search.vector_layout import fold, query_vector
+from store.tables import schema
+from store.tables.banks import Banks
+from store.tables.indexes import GalleryIndex
+from store.tables.lance_tables import Tables
+from store.tables.releases import Direction
+
+NAME, TOP, BANK, NOISE = "gallery__grown__image", 10, 2_000, 0.35
+_ROWS = 10_000  # that are grown and written at once
+
+
+def grow(path: Path, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images and captions (rows, d), unit length: mixtures of two pairs of a file, with noise."""
+    images, texts = (unit(x.astype(np.float32)) for x in np.load(path))
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, len(images), (2, rows))
+    share = rng.uniform(0.55, 1, (rows, 1)).astype(np.float32)
+    noise = NOISE / np.sqrt(images.shape[1])
+    grown = []
+    for x in (images, texts):
+        out = share * x[first] + (1 - share) * x[second]
+        for start in range(0, rows, _ROWS):
+            block = out[start : start + _ROWS]
+            block += noise * rng.standard_normal(block.shape, dtype=np.float32)
+        grown.append(unit(out))
+    return grown[0], grown[1]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def write_gallery(tables: Tables, correction: Correction, direction: Direction) -> None:
+    """The columns of a gallery that a search reads, with the correction compiled into them."""
+    rows = len(correction.bias)
+    wanted = schema.gallery(correction.vectors.shape[1])
+    text = pa.array([str(n) for n in range(rows)])
+    folded = fold(correction.vectors, {"text": correction.bias}, {"text": direction.centre})
+    given = {"vector": vector_column(folded), "bias_text": pa.array(correction.bias)}
+    given |= dict.fromkeys(("part_id", "id", "cluster", "key"), text)
+    empty = {
+        "sample_ids": pa.array([[]] * rows, pa.list_(pa.string())),
+        "drops": pa.array([[]] * rows, pa.list_(pa.string())),
+        **{f"bias_{m}": pa.array(np.zeros(rows, np.float32)) for m in ("image", "audio")},
+        **{f"hub_{m}": pa.array(np.zeros(rows, bool)) for m in schema.MODALITIES},
+    }
+    columns = [(given | empty).get(f.name, pa.nulls(rows, f.type)) for f in wanted]
+    table = pa.table([c.cast(f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted)
+    tables.replace(NAME, wanted, table.to_batches(_ROWS), None)
+
+
+def bank_of(texts: np.ndarray) -> Banks:
+    """The query bank of texts."""
+    wanted = schema.banks(texts.shape[1])
+    names = pa.array([str(n) for n in range(len(texts))])
+    constant = {"split": "bank", "modality": "text"}
+    columns = {f.name: names for f in wanted}
+    columns |= {name: pa.array([value] * len(texts)) for name, value in constant.items()}
+    columns["vector"] = vector_column(texts)
+    return Banks(pa.table([columns[f.name] for f in wanted], schema=wanted))
+
+
+def measure(
+    queries: np.ndarray, exact: np.ndarray, search: Callable[[np.ndarray], pa.Table]
+) -> tuple[float, float]:
+    """Recall@10 and the median milliseconds of a search."""
+    seconds, shares = [], []
+    for query, best in zip(queries, exact, strict=True):
+        started = time.perf_counter()
+        rows = search(query)
+        seconds.append(time.perf_counter() - started)
+        shares.append(len(set(rows["id"].to_pylist()) & set(map(str, best))) / TOP)
+    return float(np.mean(shares)), 1000 * float(np.median(seconds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("pairs", type=Path, help="a file (2, n, d) of images and captions")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--type", default="ivf_rq")
+    options = parser.parse_args()
+    items, _ = grow(options.pairs, options.rows, 0)
+    bank_items, bank_texts = grow(options.pairs, BANK, 1)
+    _, queries = grow(options.pairs, options.queries, 2)
+    c = fit("nnn", gallery=items, query_bank=bank_texts, gallery_bank=bank_items)
+    direction = Direction("text", "image", c.method, c.params, "", 0, centre=float(c.bias.mean()))
+    raw = queries @ items.T
+    exact = {"raw": np.argsort(-raw)[:, :TOP], "corrected": np.argsort(c.bias - raw)[:, :TOP]}
+    with tempfile.TemporaryDirectory() as folder:
+        tables = Tables(folder)
+        write_gallery(tables, c, direction)
+        directions = {direction.name: direction}
+        settings = Index(type=options.type)
+        index = index_gallery(tables, NAME, "image", directions, bank_of(bank_texts), settings)
+        table = tables.open(NAME)
+        indexed, scanned = OpenGallery(table, "image", index), OpenGallery(table, "image")
+        print(f"{options.rows:,} x {items.shape[1]}: {index.type}, {index.partitions} partitions,")
+        print(f"{index.bytes / 1e6:.0f} MB, built in {index.seconds:.0f} s", *index.notes, sep="\n")
+        for name, probes in index.probes.items():
+            print(name, *probes, sep="\n  ")
+        report(indexed, scanned, {"text": direction}, queries, exact, index)
+
+
+def report(
+    indexed: OpenGallery,
+    scanned: OpenGallery,
+    directions: dict[str, Direction],
+    queries: np.ndarray,
+    exact: dict[str, np.ndarray],
+    index: GalleryIndex,
+) -> None:
+    """Print recall@10 and latency of each way to search."""
+
+    def corrected(gallery: OpenGallery) -> Callable[[np.ndarray], pa.Table]:
+        return lambda q: (
+            search_corrected(
+                gallery, [WeightedInput("text", q, 1.0)], directions, ["id"], None, TOP
+            ).rows
+        )
+
+    def bare(query: np.ndarray) -> pa.Table:
+        (probe, *_) = index.probes["text->image raw"]
+        table: lance.LanceDataset = indexed.table
+        nearest = {"column": "vector", "q": query_vector(query, {}), "k": TOP}
+        nearest |= {"minimum_nprobes": probe.nprobes, "refine_factor": probe.refine}
+        return table.scanner(columns=["id", "_distance"], nearest=nearest).to_table()
+
+    cases = [("corrected, index", corrected(indexed), "corrected")]
+    if index.probes.get("text->image raw"):
+        cases.append(("raw, Lance alone, index", bare, "raw"))
+    cases.append(("corrected, scan", corrected(scanned), "corrected"))
+    print("\n| search | recall@10 | p50, ms |\n|---|---|---|")
+    for name, search, ranking in cases:
+        search(queries[0])  # opens files
+        recall, milliseconds = measure(queries, exact[ranking], search)
+        print(f"| {name} | {recall:.4f} | {milliseconds:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
