@@ -27,10 +27,12 @@ import ray
 from machine import unit_rows
 
 from pipelines.gallery.fit import FitPlan, FitSpec
-from pipelines.gallery.rows import TILE, Compiled, TableVersion, gallery_rows
+from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
 from store.arrow import as_matrix
 from store.corrections import fit
 from store.tables.banks import Bank
+from store.tables.lance_tables import Tables
+from store.tables.table_version import TableVersion
 
 DIM, EQUAL = 512, 1e-6
 SPECS = {  # one correction for each query modality
@@ -47,9 +49,9 @@ def store_vectors(folder: Path, rows: int) -> lance.LanceDataset:
         for start in range(0, rows, 10_000):
             flat = pa.array(unit_rows(min(10_000, rows - start), DIM, start).reshape(-1))
             column = pa.FixedSizeListArray.from_arrays(flat, DIM)
-            yield pa.RecordBatch.from_arrays([column], names=["vector"])
+            yield pa.record_batch([column, pa.nulls(len(column), pa.large_string())], schema=schema)
 
-    schema = pa.schema([pa.field("vector", pa.list_(pa.float32(), DIM))])
+    schema = pa.schema([("vector", pa.list_(pa.float32(), DIM)), ("text", pa.large_string())])
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     return lance.write_dataset(reader, str(folder / "vectors.lance"))
 
@@ -65,43 +67,47 @@ def fit_specs(bank_size: int) -> dict[str, FitSpec]:
     return {m: FitSpec(*spec, queries, items) for m, spec in SPECS.items()}
 
 
-def gallery_parts(vectors: lance.LanceDataset, compiled: Compiled) -> pa.Table:
+def gallery_parts(vectors: lance.LanceDataset, spec: GallerySpec) -> pa.Table:
     """One part per vector, as the stage passes them to `gallery_rows`; other columns are empty."""
     table = vectors.to_table(columns=[], with_row_id=True)
     rows = table.num_rows
     names = pa.array([str(n) for n in range(rows)])
     columns = {}
-    for field in compiled.schema:
-        if field.name in compiled.values.names or field.name == "thumbnail":
+    for field in spec.schema:
+        if field.name in spec.fitted_schema.names or field.name == "thumbnail":
             continue
         if field.nullable:
             columns[field.name] = pa.nulls(rows, field.type)
         else:
             columns[field.name] = names if field.type == pa.string() else pa.array([[]] * rows)
-    columns["vector_row"] = table["_rowid"]
+    for column in ("vector_row", "sample_row", "signal_row"):
+        columns[column] = table["_rowid"]
     columns["last_row"] = pa.nulls(rows, pa.uint64())
     columns["same"] = pa.array(np.zeros(rows, bool))
     return pa.table(columns)
 
 
-def biases(parts: pa.Table, compiled: Compiled, vectors: lance.LanceDataset) -> np.ndarray:
+def biases(parts: pa.Table, spec: GallerySpec, vectors: lance.LanceDataset) -> np.ndarray:
     """(3, n) biases by query modality, in the order of `SPECS`, made by the Ray job."""
-    source = TableVersion(vectors.uri, vectors.version)
-    batches = gallery_rows(parts, compiled, source, source, None, num_gpus=0)
+    folder, _, name = vectors.uri.rpartition("/")
+    source = TableVersion(Tables(folder), name.removesuffix(".lance"), int(vectors.version))
+    inputs = Inputs(source, source, [], source, None)
+    split = (parts.slice(start, TILE) for start in range(0, parts.num_rows, TILE))
+    batches = gallery_rows(split, spec, inputs, num_gpus=0)
     tiles = [np.stack([np.array(batch[f"bias_{m}"]) for m in SPECS]) for batch in batches]
     return np.concatenate(tiles, axis=1)
 
 
 def run(
-    parts: pa.Table, compiled: Compiled, vectors: lance.LanceDataset, workers: int
+    parts: pa.Table, spec: GallerySpec, vectors: lance.LanceDataset, workers: int
 ) -> tuple[float, np.ndarray]:
     """Seconds of the job after a warm-up, and the biases."""
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         # One tile for each worker: it starts, and measures the banks once.
-        biases(parts.slice(0, TILE * workers), compiled, vectors)
+        biases(parts.slice(0, TILE * workers), spec, vectors)
         start = time.perf_counter()
-        result = biases(parts, compiled, vectors)
+        result = biases(parts, spec, vectors)
         return time.perf_counter() - start, result
     finally:
         ray.shutdown()
@@ -117,13 +123,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         vectors = store_vectors(Path(folder), options.rows)
         specs = fit_specs(options.bank)
-        compiled = Compiled("text", DIM, FitPlan.of(specs), dict.fromkeys(specs, 0.0), {})
-        parts = gallery_parts(vectors, compiled)
+        spec = GallerySpec("text", DIM, FitPlan.of(specs), dict.fromkeys(specs, 0.0), {})
+        parts = gallery_parts(vectors, spec)
         peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds: dict[int, list[float]] = {n: [] for n in options.workers}
         for _ in range(options.repeats):
             for n in options.workers:
-                elapsed, result = run(parts, compiled, vectors, n)
+                elapsed, result = run(parts, spec, vectors, n)
                 seconds[n].append(elapsed)
         growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before) / 1e6
         gallery = as_matrix(vectors.to_table(columns=["vector"])["vector"])

@@ -96,6 +96,7 @@ CHANGELOG
 
 docs/gain
 docs/speed
+docs/scale
 docs/pool
 ```
 

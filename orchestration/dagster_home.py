@@ -110,6 +110,13 @@ def add_partitions(workspace: Workspace, opened: dg.DagsterInstance) -> None:
         opened.add_dynamic_partitions(str(DROPS.name), added)
 
 
+def delete_partition(workspace: Workspace, drop: str) -> None:
+    """Delete the partition of a drop that was removed."""
+    with instance(workspace) as opened:
+        if drop in opened.get_dynamic_partitions(str(DROPS.name)):
+            opened.delete_dynamic_partition(str(DROPS.name), drop)
+
+
 def forget_runs(workspace: Workspace) -> None:
     """Delete all runs and what they logged, from the disk too, and report the tables anew.
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from assets.drift_check import no_drift
 from assets.health_checks import HEALTH_CHECKS, few_failures
 from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
+from pipelines.removal.unreferenced import delete_unreferenced
 from store.search import query_log
 from store.tables import maintain as maintenance
 from store.tables.files import absolute
@@ -78,7 +79,9 @@ class Period(dg.Config):
 def tidy(
     context: dg.OpExecutionContext, config: Period, corpus: dg.ResourceParam[Workspace]
 ) -> None:
-    """Compact the tables, and delete old versions and stale staging."""
+    """Compact the tables; delete old versions, stale staging, and vectors that no sample needs."""
+    for name, count in delete_unreferenced(corpus).items():
+        context.log.info(f"{name}: deleted {count:,} vectors of parts that no sample has")
     for done in maintenance.maintain(corpus.tables, timedelta(hours=config.older_than_hours)):
         context.log.info(str(done))
     for name in maintenance.remove_stale_staging(corpus.tables):

@@ -30,6 +30,7 @@ _MODULES = {
     "drift": "search_commands",
     "align": "make_commands",
     "export": "export_command",
+    "drop": "drop_commands",
     "check": "table_commands",
     "maintain": "table_commands",
     "serve": "server_commands",

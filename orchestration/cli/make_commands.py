@@ -33,7 +33,11 @@ def init(folder: Path, source: str, preset: str | None) -> None:
 @click.option("--select", "stage", help="Update only this stage.")
 def run(folder: str, drop: str | None, stage: str | None) -> None:
     """Make or update the tables that are missing or out of date."""
-    materialise(Workspace.open(folder), drop, stage)
+    from orchestration.cli.drop_commands import handle_lost_drops
+
+    workspace = Workspace.open(folder)
+    handle_lost_drops(workspace)
+    materialise(workspace, drop, stage)
 
 
 def materialise(workspace: Workspace, drop: str | None = None, stage: str | None = None) -> None:

@@ -69,13 +69,17 @@ class _Period(click.ParamType):
     help="Keep versions that were the newest within this period: 30m, 12h, 7d.",
 )
 def maintain(folder: str, older_than: timedelta) -> None:
-    """Compact the tables, and delete old versions and stale staging.
+    """Compact the tables; delete old versions, stale staging, and vectors that no sample needs.
 
     Versions of kept releases and of running stages stay. It may run beside runs and searches.
     """
+    from pipelines.removal.unreferenced import delete_unreferenced
     from store.tables import maintain as maintenance
 
-    tables = Workspace.open(folder).tables
+    workspace = Workspace.open(folder)
+    for name, count in delete_unreferenced(workspace).items():
+        console.print(f"{name}: deleted {count:,} vectors of parts that no sample has")
+    tables = workspace.tables
     damaged: list[str] = []
     result = Table("table", "fragments", "versions", "freed", "")
     for done in maintenance.maintain(tables, older_than):

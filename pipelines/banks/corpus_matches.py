@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import lance
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.banks.query_files import BankQuery
+from pipelines.decisions.kept_samples import KeptSamples
 from store.arrays import ragged_ranges
 from store.arrow import as_matrix
 from store.tables.lance_tables import quote
@@ -28,13 +27,13 @@ class CorpusIndex:
     """The columns and tables of the corpus that queries are matched with.
 
     Attributes:
-        samples: kept samples: id, cluster and the part ids.
+        samples: the kept samples.
         vectors: the table of the space's vectors.
         fingerprints: of the space's encoders, by modality.
         held_out: the clusters of validation and test pairs.
     """
 
-    samples: pa.Table
+    samples: KeptSamples
     vectors: lance.LanceDataset
     fingerprints: dict[str, str]
     held_out: frozenset[str]
@@ -62,9 +61,8 @@ def match_corpus(
     """Give each query of one modality the ids of its part in the corpus, or ids of its own."""
     by_vector = _parts_by_vector(corpus, modality, [q for q in queries if q.vector is not None])
     names = [(q.part_id, *q.aliases, *by_vector.get(q.key, ())) for q in queries]
-    all_names = pa.array(sorted({name for several in names for name in several}), pa.string())
     column = f"{modality}_id"
-    samples = corpus.samples.filter(pc.is_in(corpus.samples[column], value_set=all_names))
+    samples = corpus.samples.having(column, (name for several in names for name in several))
     rows = zip(*(samples[c].to_pylist() for c in (column, "id", "cluster")), strict=True)
     ids_by_part = {part: (part, sample, cluster) for part, sample, cluster in rows}
     matches = []

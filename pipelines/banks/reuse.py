@@ -4,20 +4,25 @@ All corrections are measured on the banks: banks that are drawn anew mean that e
 anew. The last banks are kept until one of these happens:
 
 - their settings change;
-- a sample in them is no longer kept;
+- more than a tenth of their samples are no longer kept: a few queries of samples that left are
+  still queries, and to draw anew would fit everything anew for every changed threshold;
 - samples of the bank and of a held-out split now belong to one cluster;
 - the corpus could fill a bank twice as large. So while rows arrive one by one, the number of fits
   grows with the logarithm of the number of rows.
 """
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.decisions.kept_samples import KeptSamples
 from store.errors import NotFoundError
 from store.tables import schema
 from store.tables.lance_tables import Tables
 
 GROWTH = 2
+MOST_LEFT = 0.1  # of the samples in the banks
 HELD_OUT = ("validation", "test")
 
 
@@ -30,7 +35,7 @@ def last_banks(tables: Tables, name: str) -> pa.Table | None:
 
 
 def reusable_banks(
-    last: pa.Table | None, draw_key: str, samples: pa.Table, pairs: int
+    last: pa.Table | None, draw_key: str, samples: KeptSamples, bank_size: Callable[[], int]
 ) -> pa.Table | None:
     """The last banks with the current clusters, or None if banks have to be drawn anew.
 
@@ -38,7 +43,7 @@ def reusable_banks(
         last: rows of `banks__{space}`.
         draw_key: the hash of the current settings, as stored in the column `draw`.
         samples: kept samples (`pipelines.decisions.kept_samples`).
-        pairs: the number of pairs that a bank drawn now would have.
+        bank_size: returns the number of pairs that a bank drawn now would have.
     """
     if last is None or not last.num_rows or "draw" not in last.schema.names:
         return None
@@ -47,15 +52,16 @@ def reusable_banks(
     of_corpus = pc.equal(last["origin"], "corpus").to_pylist()
     splits, ids = last["split"].to_pylist(), last["sample_id"].to_pylist()
     bank_ids = {i for i, split in zip(ids, splits, strict=True) if split == "bank"}
-    by_sample = _clusters(samples, "id")
-    is_missing = any(mine and i not in by_sample for mine, i in zip(of_corpus, ids, strict=True))
-    if is_missing or pairs >= GROWTH * len(bank_ids):
+    by_sample = _clusters(samples, "id", ids)
+    own_ids = {i for mine, i in zip(of_corpus, ids, strict=True) if mine}
+    has_changed = len(own_ids - by_sample.keys()) > MOST_LEFT * len(own_ids)
+    if has_changed or bank_size() >= GROWTH * len(bank_ids):
         return None
     by_part: dict[str, str] = {}
     for modality in schema.MODALITIES:
-        by_part |= _clusters(samples, f"{modality}_id")
+        by_part |= _clusters(samples, f"{modality}_id", last["part_id"].to_pylist())
     clusters = [
-        by_sample[i] if mine else by_part.get(part, last_cluster)
+        by_sample.get(i, last_cluster) if mine else by_part.get(part, last_cluster)
         for mine, i, part, last_cluster in zip(
             of_corpus, ids, last["part_id"].to_pylist(), last["cluster"].to_pylist(), strict=True
         )
@@ -69,5 +75,7 @@ def reusable_banks(
     return last.set_column(column, last.schema.field("cluster"), pa.array(clusters, pa.string()))
 
 
-def _clusters(samples: pa.Table, column: str) -> dict[str, str]:
-    return dict(zip(samples[column].to_pylist(), samples["cluster"].to_pylist(), strict=True))
+def _clusters(samples: KeptSamples, column: str, values: list[str]) -> dict[str, str]:
+    """The clusters of the samples that have one of some values in a column, by value."""
+    rows = samples.having(column, values)
+    return dict(zip(rows[column].to_pylist(), rows["cluster"].to_pylist(), strict=True))

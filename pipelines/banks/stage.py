@@ -8,6 +8,9 @@ The split of a cluster depends on a hash of the cluster and the seed, and so doe
 taken if there are more than needed. So the draw does not depend on the order of arrival.
 """
 
+import heapq
+from functools import partial
+
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +19,8 @@ from pipelines.banks import reuse
 from pipelines.banks.corpus_matches import CorpusIndex
 from pipelines.banks.query_files import OriginQueries
 from pipelines.banks.query_origins import draw_origin, read_origins
-from pipelines.decisions.kept_samples import kept_samples
+from pipelines.decisions.kept_samples import KeptSamples, kept_samples
+from pipelines.engine.duckdb_scratch import ROWS
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
@@ -53,17 +57,19 @@ def draw_banks(context: StageContext) -> Counts:
     vectors = tables.open(vectors_table(space.name))
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
     fingerprints = context.fingerprints
-    with begin(tables, STAGE, key, columns) as run:
+    with (
+        begin(tables, STAGE, key, columns) as run,
+        kept_samples(context.workspace, run.scratch) as samples,
+    ):
         resumed = len(run.done())
-        samples = kept_samples(context.workspace)
-        vector_rows = _vector_rows(vectors, fingerprints)
-        pairs = _split_pairs(_pairs(samples, vector_rows, list(fingerprints)), settings)
         name, draw_key = bank_table(space.name), run_keys.bank_settings(context)
+        _add_pairs(samples, vectors, fingerprints)
         last = reuse.last_banks(tables, name) if not context.forced else None
-        rows = reuse.reusable_banks(last, draw_key, samples, len(pairs["bank"]))
+        rows = reuse.reusable_banks(last, draw_key, samples, partial(_bank_size, samples, settings))
         origins: list[OriginQueries] = []
         if rows is None:
-            of_corpus = _corpus_rows(pairs, vectors, vector_rows, fingerprints, columns, draw_key)
+            pairs = _split_pairs(samples, settings)
+            of_corpus = _corpus_rows(pairs, vectors, fingerprints, columns, draw_key)
             held_out = {s["cluster"] for split in SPLITS[1:] for s in pairs[split]}
             corpus = CorpusIndex(samples, vectors, fingerprints, frozenset(held_out))
             origins = read_origins(context, columns.field("vector").type.list_size)
@@ -78,9 +84,9 @@ def draw_banks(context: StageContext) -> Counts:
             tables,
             run,
             counts=Counts(
-                input=samples.num_rows + sum(o.input for o in origins),
+                input=samples.count + sum(o.input for o in origins),
                 kept=paired + kept_queries,
-                rejected=samples.num_rows - paired + sum(o.rejected for o in origins),
+                rejected=samples.count - paired + sum(o.rejected for o in origins),
                 failed=sum(o.failed for o in origins),
             ),
             entries=[entry for o in origins for entry in o.entries],
@@ -90,37 +96,60 @@ def draw_banks(context: StageContext) -> Counts:
         )
 
 
-def _vector_rows(vectors: lance.LanceDataset, fingerprints: dict[str, str]) -> dict[str, int]:
-    """The row id of each part's vector, of those that the current encoders made."""
+def _add_pairs(
+    samples: KeptSamples, vectors: lance.LanceDataset, fingerprints: dict[str, str]
+) -> None:
+    """Add the table `pairs`: kept samples with at least two embedded parts.
+
+    Its columns are id, cluster, and for each modality `{m}_id` and `{m}_row`, the row id of the
+    vector that the current encoder made; both are null if there is none.
+    """
     current = " OR ".join(
         f"(modality = {quote(m)} AND encoder = {quote(f)})" for m, f in fingerprints.items()
     )
-    rows = vectors.to_table(columns=["part_id"], filter=current, with_row_id=True)
-    return dict(zip(rows["part_id"].to_pylist(), rows["_rowid"].to_pylist(), strict=True))
+    embedded = vectors.scanner(
+        columns={"part_id": "part_id", "row": "_rowid"}, filter=current, batch_size=ROWS
+    )
+    samples.execute("CREATE TABLE embedded AS FROM stream", stream=embedded.to_reader())
+    columns = ", ".join(f"of_{m}.part_id AS {m}_id, of_{m}.row AS {m}_row" for m in fingerprints)
+    joins = " ".join(
+        f"LEFT JOIN embedded of_{m} ON of_{m}.part_id = kept.{m}_id" for m in fingerprints
+    )
+    present = " + ".join(f"(of_{m}.row IS NOT NULL)::INT" for m in fingerprints)
+    samples.execute(
+        f"CREATE TABLE pairs AS SELECT kept.id, cluster, {columns} FROM kept {joins}"
+        f" WHERE {present} >= 2"
+    )
 
 
-def _pairs(samples: pa.Table, vector_rows: dict[str, int], modalities: list[str]) -> list[dict]:
-    """Samples with at least two embedded parts."""
-    return [
-        s
-        for s in samples.select(["id", "cluster", *(f"{m}_id" for m in modalities)]).to_pylist()
-        if sum(s[f"{m}_id"] in vector_rows for m in modalities) >= 2
-    ]
+def _split_of(share: float, settings: Corrections) -> str:
+    if share < settings.bank_share:
+        return "bank"
+    return "validation" if share < 1 - settings.test_share else "test"
 
 
-def _split_pairs(pairs: list[dict], settings: Corrections) -> dict[str, list[dict]]:
-    """Samples by split, each split in the order of its clusters' hashes and cut to its size."""
-    members: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in SPLITS}
-    for sample in pairs:
-        share = uniform_number(sample["cluster"], settings.seed)
-        if share < settings.bank_share:
-            split = "bank"
-        elif share < 1 - settings.test_share:
-            split = "validation"
-        else:
-            split = "test"
-        members[split].append((share, sample["id"], sample))
+def _bank_size(samples: KeptSamples, settings: Corrections) -> int:
+    """The number of pairs that a bank drawn now would have."""
+    count = 0
+    for batch in samples.batches("SELECT cluster FROM pairs"):
+        for cluster in batch["cluster"].to_pylist():
+            count += uniform_number(cluster, settings.seed) < settings.bank_share
+        if count >= settings.bank_rows:
+            return settings.bank_rows
+    return count
+
+
+def _split_pairs(samples: KeptSamples, settings: Corrections) -> dict[str, list[dict]]:
+    """Pairs by split, each split in the order of its clusters' hashes and cut to its size."""
     limits = {"bank": settings.bank_rows, "validation": _QUERY_ROWS, "test": _QUERY_ROWS}
+    members: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in SPLITS}
+    for batch in samples.batches("FROM pairs"):
+        for pair in batch.to_pylist():
+            share = uniform_number(pair["cluster"], settings.seed)
+            members[_split_of(share, settings)].append((share, pair["id"], pair))
+        for split, ranked in members.items():
+            if len(ranked) > 2 * limits[split]:
+                members[split] = heapq.nsmallest(limits[split], ranked, key=lambda m: m[:2])
     return {
         split: [s for _, _, s in sorted(ranked, key=lambda m: m[:2])[: limits[split]]]
         for split, ranked in members.items()
@@ -130,12 +159,15 @@ def _split_pairs(pairs: list[dict], settings: Corrections) -> dict[str, list[dic
 def _corpus_rows(
     pairs: dict[str, list[dict]],
     vectors: lance.LanceDataset,
-    vector_rows: dict[str, int],
     fingerprints: dict[str, str],
     columns: pa.Schema,
     draw_key: str,
 ) -> pa.Table:
     """A row for every embedded part of the samples in the splits."""
+    row_of: dict[str, int] = {}
+    for members in pairs.values():
+        for s in members:
+            row_of |= {s[f"{m}_id"]: s[f"{m}_row"] for m in fingerprints if s[f"{m}_id"]}
     rows = [
         {
             "split": split,
@@ -150,10 +182,10 @@ def _corpus_rows(
         for split, members in pairs.items()
         for s in members
         for m, fingerprint in fingerprints.items()
-        if s[f"{m}_id"] in vector_rows
+        if s[f"{m}_id"]
     ]
     table = pa.Table.from_pylist(rows, schema=pa.schema(list(columns)[:-1]))
-    row_ids = [vector_rows[part] for part in table["part_id"].to_pylist()]
+    row_ids = [row_of[part] for part in table["part_id"].to_pylist()]
     taken = take_rows(vectors, row_ids, ["vector"])["vector"].combine_chunks()
     return table.append_column(columns.field("vector"), taken).cast(columns)
 

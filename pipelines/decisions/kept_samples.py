@@ -1,66 +1,146 @@
-"""Read the samples that the decisions keep, and group them into clusters.
+"""The samples that the decisions keep, and their clusters, in a scratch database.
 
 A cluster holds samples that share a part, directly or through other samples (five captions of one
 image, one caption of three images). Splits and masks go by cluster, so that no bank contains
 anything of a test pair.
+
+There may be more samples than memory holds, so DuckDB joins and groups them.
 """
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from store.arrays import connected_components
-from store.arrow import joined_keys
+import duckdb
+import pyarrow as pa
+
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from store.tables import schema
 from store.workspace import Workspace
 
 _PARTS = [f"{m}_id" for m in schema.MODALITIES]
-_COLUMNS = ["drop", "id", "key", *_PARTS, "text"]
+_COLUMNS = ["drop", "id", "key", *_PARTS]
+_KEPT = """
+CREATE TABLE kept AS
+SELECT row_number() OVER (ORDER BY "drop", key, id) AS number,
+  samples.* REPLACE (coalesce(repair_text_id, text_id) AS text_id), repair_text
+FROM samples JOIN decided USING ("drop", id)
+"""
+# Samples of the same parts, and only those: the others are clusters of their own.
+_LINKS = f"""
+CREATE TABLE links AS
+WITH all_links AS (SELECT DISTINCT id, unnest([{", ".join(_PARTS)}]) AS part FROM kept)
+SELECT id, part FROM all_links
+SEMI JOIN (
+  SELECT part FROM all_links WHERE part IS NOT NULL GROUP BY part HAVING count(*) > 1
+) USING (part)
+"""
+_LABELS = "CREATE TABLE labels AS SELECT DISTINCT id, id AS cluster FROM links"
+# Each cluster is hooked to the smallest cluster that it shares a part with. At least half of the
+# clusters that are not finished disappear, so there are few rounds.
+_HOOKS = """
+CREATE OR REPLACE TABLE hooks AS
+WITH of_part AS (
+  SELECT part, min(cluster) AS smallest FROM links JOIN labels USING (id) GROUP BY part
+)
+SELECT cluster, min(smallest) AS target
+FROM links JOIN labels USING (id) JOIN of_part USING (part) GROUP BY cluster
+"""
+# A target may be hooked itself: follow the targets, in steps of doubled length, to their end.
+_FOLLOW = """
+CREATE OR REPLACE TABLE hooks AS
+SELECT h.cluster, t.target FROM hooks h JOIN hooks t ON t.cluster = h.target
+"""
+_UNFINISHED = (
+    "SELECT count(*) FROM hooks h JOIN hooks t ON t.cluster = h.target AND t.target < h.target"
+)
+_RELABEL = """
+CREATE OR REPLACE TABLE labels AS
+SELECT id, target AS cluster FROM labels JOIN hooks USING (cluster)
+"""
+_CLUSTERED = """
+CREATE OR REPLACE TABLE kept AS
+SELECT kept.*, coalesce(labels.cluster, kept.id) AS cluster
+FROM kept LEFT JOIN labels USING (id)
+"""
 
 
-def kept_samples(workspace: Workspace) -> pa.Table:
-    """The kept samples, one row each, sorted by drop, key and id.
+class KeptSamples:
+    """The kept samples, one row each, in the table `kept` of a database.
 
-    The order is fixed, so that what is built from the samples does not depend on their arrival.
-    A caption that the policy repaired is the new one.
+    Its columns are `number` (the order by drop, key and id, which does not depend on arrival),
+    drop, id, key, image_id, text_id, audio_id, `row` (the row id in `samples`), `repair_text` and
+    `cluster` (the smallest sample id of the cluster). If the policy repaired the caption, its new
+    text is `repair_text`, and `text_id` is that of the new text.
 
-    Returns:
-        Columns drop, id, key, image_id, text_id, audio_id, text, `row` (the row id in `samples`)
-        and `cluster`.
+    Attributes:
+        connection: to the database.
+        count: the number of kept samples.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection):
+        self.connection = connection
+        self.count = query_value(connection, "SELECT count(*) FROM kept")
+
+    def execute(self, query: str, **streams: pa.RecordBatchReader) -> None:
+        """Run a query that reads Arrow streams by their names."""
+        execute(self.connection, query, **streams)
+
+    def value(self, query: str) -> int:
+        """The single value of a query."""
+        return query_value(self.connection, query)
+
+    def table(self, query: str) -> pa.Table:
+        """The rows of a query, in memory."""
+        return self.connection.sql(query).to_arrow_table()
+
+    def batches(self, query: str, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, streamed."""
+        # A cursor of its own: another query would end the stream.
+        yield from self.connection.cursor().sql(query).to_arrow_reader(rows)
+
+    def having(self, column: str, values: Iterable[str]) -> pa.Table:
+        """The kept samples with one of some values in a column, such as `image_id`, in order."""
+        wanted = pa.table({column: pa.array(sorted(set(values)), pa.string())})
+        self.connection.register("wanted", wanted)
+        rows = self.table(f"FROM kept SEMI JOIN wanted USING ({column}) ORDER BY number")
+        self.connection.unregister("wanted")
+        return rows
+
+
+@contextmanager
+def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
+    """Read the kept samples and find their clusters.
+
+    Args:
+        workspace: the corpus.
+        folder: where the database file is made.
     """
     tables = workspace.tables
-    columns = ["drop", "id", "repair_text_id", "repair_text"]
-    decisions = tables.scan("decisions", schema.DECISIONS, columns, "keep")
-    samples = tables.open("samples").to_table(columns=_COLUMNS, with_row_id=True)
-    samples = samples.rename_columns([*_COLUMNS, "row"])
-    kept_keys = joined_keys(decisions, ["drop", "id"])
-    decision = pc.index_in(joined_keys(samples, ["drop", "id"]), value_set=kept_keys)
-    kept = samples.filter(pc.is_valid(decision))
-    decided = decisions.take(decision.drop_null())
-    for name in ("text_id", "text"):
-        repaired = pc.coalesce(decided[f"repair_{name}"], kept[name])
-        kept = kept.set_column(kept.column_names.index(name), name, repaired)
-    kept = kept.sort_by([("drop", "ascending"), ("key", "ascending"), ("id", "ascending")])
-    return kept.append_column("cluster", clusters(kept))
+    columns = {c: c for c in _COLUMNS} | {"row": "_rowid"}
+    samples = tables.open("samples").scanner(columns=columns, batch_size=ROWS)
+    decisions = tables.open("decisions")
+    stored = {
+        c: c if c in decisions.schema.names else "CAST(NULL AS STRING)"
+        for c in ("drop", "id", "repair_text_id", "repair_text")
+    }
+    decided = decisions.scanner(columns=stored, filter="keep", batch_size=ROWS)
+    with database(folder) as connection:
+        streams = {"samples": samples.to_reader(), "decided": decided.to_reader()}
+        execute(connection, _KEPT, **streams)
+        _cluster(connection)
+        yield KeptSamples(connection)
 
 
-def clusters(samples: pa.Table) -> pa.Array:
-    """The cluster of each sample: the smallest sample id of its connected component."""
-    count = samples.num_rows
-    if not count:
-        return pa.array([], pa.string())
-    parts = pa.concat_arrays(
-        [samples[c].combine_chunks().cast(pa.string()) for c in _PARTS]
-    ).dictionary_encode()
-    code = pc.fill_null(parts.indices, -1).to_numpy().astype(np.int64)
-    sample = np.tile(np.arange(count), len(_PARTS))
-    present = code >= 0
-    # A graph of samples and parts: nodes 0 to count - 1 are samples, the others parts.
-    nodes = count + len(parts.dictionary)
-    component = connected_components(sample[present], count + code[present], nodes)[:count]
-    ids = samples["id"].to_numpy(zero_copy_only=False)
-    order = np.lexsort((ids, component))
-    is_first = np.r_[True, component[order][1:] != component[order][:-1]]
-    smallest = np.empty(component.max() + 1, dtype=object)
-    smallest[component[order][is_first]] = ids[order][is_first]
-    return pa.array(smallest[component], pa.string())
+def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
+    """Add the column `cluster`: the connected components of samples and their parts."""
+    connection.execute(_LINKS)
+    connection.execute(_LABELS)
+    while True:
+        connection.execute(_HOOKS)
+        if not query_value(connection, "SELECT count(*) FROM hooks WHERE target <> cluster"):
+            break
+        while query_value(connection, _UNFINISHED):
+            connection.execute(_FOLLOW)
+        connection.execute(_RELABEL)
+    connection.execute(_CLUSTERED)

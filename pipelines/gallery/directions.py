@@ -4,35 +4,32 @@ A direction that was fitted on the same banks with the same settings is kept. Ot
 correction is chosen anew, and so are the floors by which k-occurrence is counted.
 """
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
 from pipelines.banks.labelled_queries import Gallery
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import choose_correction
-from pipelines.gallery.fit import VectorRows
 from pipelines.gallery.fitted_directions import FittedDirection, read_fitted
+from pipelines.gallery.parts import GalleryParts
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
 from store.tables.banks import Banks, check_encoders
 from store.tables.names import bank_table
 from store.tables.releases import Direction
-from store.tables.table_version import TableVersion
 
 MOST_ITEMS = 10_000  # gallery rows that a choice is made on, beside those of the validation pairs
 
 
 def fit_directions(
-    context: StageContext, vectors: TableVersion, parts: dict[str, pa.Table]
+    context: StageContext, parts: dict[str, GalleryParts], outputs: dict[str, str]
 ) -> dict[str, FittedDirection]:
     """The fitted directions of all galleries, by name; those of the last galleries if still valid.
 
     Args:
-        vectors: the table of vectors.
-        parts: the parts of each gallery (`gallery_parts`), by modality.
+        parts: the parts of each gallery, by modality.
+        outputs: of samples and signals, by drop.
 
     Raises:
         EncoderError: the banks hold vectors of other encoders.
@@ -43,10 +40,13 @@ def fit_directions(
     last = read_fitted(tables, space.name)
     names = [f"{query}->{gallery}" for query in parts for gallery in parts]
     if all(name in last and last[name].fit_key == fit_key for name in names):
-        return {name: last[name]._replace(banks_version=dataset.version) for name in names}
+        return {
+            name: last[name]._replace(banks_version=dataset.version, drops=outputs)
+            for name in names
+        }
     banks = Banks(dataset.to_table())
     check_encoders(banks, context.fingerprints)
-    corrections = _choose_all(banks, vectors, parts, context.config.corrections)
+    corrections = _choose_all(banks, parts, context.config.corrections)
     fitted = {}
     for gallery, gallery_rows in parts.items():
         queries = {
@@ -54,22 +54,24 @@ def fit_directions(
             for query in parts
             if len(banks.queries(query)[0])
         }
-        with_floors = k_occurrence.with_floors(_rows(vectors, gallery_rows), queries)
+        with_floors = k_occurrence.with_floors(gallery_rows.vector_rows(), queries)
         for query in parts:
             name = f"{query}->{gallery}"
             floor = with_floors[query].floor if query in with_floors else None
-            fitted[name] = FittedDirection(corrections[name], fit_key, dataset.version, floor)
+            fitted[name] = FittedDirection(
+                corrections[name], fit_key, dataset.version, floor, outputs
+            )
     return fitted
 
 
 def _choose_all(
-    banks: Banks, vectors: TableVersion, parts: dict[str, pa.Table], settings: Corrections
+    banks: Banks, parts: dict[str, GalleryParts], settings: Corrections
 ) -> dict[str, Direction]:
     """The correction of every direction, chosen side by side on the cluster."""
     shared = ray.put(banks)
     replies = {}
     for gallery, gallery_rows in parts.items():
-        sample = ray.put(_choice_sample(vectors, gallery_rows, banks, settings.seed))
+        sample = ray.put(_choice_sample(gallery_rows, banks, settings.seed))
         for query in parts:
             reply = _choose.remote(shared, query, gallery, sample, settings)
             replies[f"{query}->{gallery}"] = reply
@@ -83,27 +85,10 @@ def _choose(
     return choose_correction(banks, query, gallery_modality, gallery, settings)
 
 
-def _choice_sample(vectors: TableVersion, parts: pa.Table, banks: Banks, seed: int) -> Gallery:
+def _choice_sample(parts: GalleryParts, banks: Banks, seed: int) -> Gallery:
     """The rows that a choice is made on: all of the validation pairs, and others at random."""
     validation = banks.table.filter(pc.equal(banks.table["split"], "validation"))
     clusters = pc.unique(validation["cluster"].combine_chunks())
-    in_pairs = pc.is_in(parts["cluster"], value_set=clusters).combine_chunks()
-    in_pairs = in_pairs.to_numpy(zero_copy_only=False)
-    others = np.flatnonzero(~in_pairs)
-    if len(others) > MOST_ITEMS:
-        others = np.random.default_rng(seed).choice(others, MOST_ITEMS, replace=False)
-    rows = np.sort(np.concatenate([np.flatnonzero(in_pairs), others]))
-    sample = parts.take(pa.array(rows))
-    return Gallery(
-        _rows(vectors, sample).vectors(),
-        sample["cluster"].to_numpy(zero_copy_only=False).astype(str),
-        sample["part_id"].to_numpy(zero_copy_only=False).astype(str),
-    )
-
-
-def _rows(vectors: TableVersion, parts: pa.Table) -> VectorRows:
-    return VectorRows(
-        vectors,
-        parts["vector_row"].to_numpy(),
-        parts["cluster"].to_numpy(zero_copy_only=False).astype(str),
-    )
+    rows, sample = parts.sample(clusters, MOST_ITEMS, seed)
+    part_ids = sample["part_id"].to_numpy(zero_copy_only=False).astype(str)
+    return Gallery(rows.vectors(), rows.clusters, part_ids)

@@ -5,7 +5,7 @@ pass through. So the gallery-by-bank matrix is never built, and no process holds
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,12 +98,6 @@ class VectorRows:
     def vectors(self) -> np.ndarray:
         """(n, d) float32, as stored."""
         return as_matrix(take_rows(self.table, self.ids.tolist(), ["vector"])["vector"])
-
-    def tiles(self, size: int) -> Iterator["VectorRows"]:
-        """The same rows in their order, `size` at a time."""
-        for start in range(0, len(self.ids), size):
-            tile = slice(start, start + size)
-            yield VectorRows(self.table, self.ids[tile], self.clusters[tile])
 
 
 def apply_fits(specs: FitPlan, vectors: np.ndarray, clusters: np.ndarray) -> dict[str, Applied]:

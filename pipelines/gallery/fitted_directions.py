@@ -25,12 +25,14 @@ class FittedDirection(NamedTuple):
         banks_version: the version of the table of banks.
         floor: (m,) float32, the bank queries' K-th best raw scores, by which k-occurrence is
             counted (`pipelines.gallery.k_occurrence`); None if there are no bank queries.
+        drops: a hash of what the rows of each drop were made from, beside the fits.
     """
 
     direction: Direction
     fit_key: str
     banks_version: int
     floor: np.ndarray | None
+    drops: dict[str, str]
 
 
 _SCHEMA = pa.schema(
@@ -40,6 +42,7 @@ _SCHEMA = pa.schema(
         pa.field("banks_version", pa.int64(), False),
         pa.field("detail", pa.string(), False),
         pa.field("floor", pa.list_(pa.float32())),
+        pa.field("drops", pa.string()),
     ]
 )
 
@@ -58,6 +61,7 @@ def write_fitted(tables: Tables, space: str, fitted: Iterable[FittedDirection]) 
             "banks_version": f.banks_version,
             "detail": json.dumps(vars(f.direction)),
             "floor": f.floor,
+            "drops": json.dumps(f.drops),
         }
         for f in fitted
     ]
@@ -73,6 +77,7 @@ def read_fitted(tables: Tables, space: str) -> dict[str, FittedDirection]:
             row["fit_key"],
             row["banks_version"],
             None if row["floor"] is None else np.asarray(row["floor"], np.float32),
+            json.loads(row["drops"] or "{}"),
         )
         for row in tables.scan(directions_table(space), _SCHEMA).to_pylist()
     }

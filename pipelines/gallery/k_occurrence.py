@@ -5,14 +5,14 @@ K-th best score of each query over the gallery (its floor) is fixed when the gal
 the count of an item that is added later depends on that item alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import ray
 
 from pipelines.engine.ray_tasks import ordered_results
-from pipelines.gallery.fit import TILE, VectorRows
+from pipelines.gallery.fit import VectorRows
 from store.corrections.kernels.bank_scan import Needs, scan
 from store.corrections.kernels.masks import NO_PAIRS, IdIndex, Pairs
 from store.tables.banks import Bank
@@ -48,18 +48,17 @@ def counted_queries(bank: Bank, within_modality: bool) -> CountedQueries:
 
 
 def with_floors(
-    rows: VectorRows, queries: Mapping[str, CountedQueries]
+    tiles: Iterable[VectorRows], queries: Mapping[str, CountedQueries]
 ) -> dict[str, CountedQueries]:
     """Find the floors of queries over the rows of a gallery, on a Ray cluster.
 
     Args:
+        tiles: all rows, a tile at a time.
         queries: by modality.
     """
     shared = ray.put(dict(queries))
     best = {m: np.full((len(q.vectors), K), -np.inf, np.float32) for m, q in queries.items()}
-    for scores_by_modality in ordered_results(
-        _best.remote(tile, shared) for tile in rows.tiles(TILE)
-    ):
+    for scores_by_modality in ordered_results(_best.remote(tile, shared) for tile in tiles):
         for m, scores in scores_by_modality.items():
             joined = np.concatenate([best[m], scores], axis=1)
             best[m] = np.partition(joined, joined.shape[1] - K, axis=1)[:, -K:]

@@ -1,73 +1,221 @@
-"""The parts that a gallery holds: those of kept samples, each once, with columns to filter by."""
+"""The parts that a gallery holds: those of kept samples, each once, and what changed among them.
 
+Parts are compared with the rows of the last gallery, so that only rows that come out differently
+are made and written. There may be more parts than memory holds: they are tables of the database of
+`KeptSamples`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import lance
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.stages.context import StageContext
-from store.arrow import joined_keys
-from store.tables import schema
-from store.tables.lance_tables import Tables
-from store.tables.names import vectors_table
+from pipelines.decisions.kept_samples import KeptSamples
+from pipelines.engine.duckdb_scratch import ROWS
+from pipelines.gallery.fit import TILE, VectorRows
+from store.tables.lance_tables import Tables, one_of, quote
+from store.tables.table_version import TableVersion
 
-_SIGNALS = list(schema.SIGNAL_TYPES)
-_OF_FIRST_SAMPLE = ["id", "drop", "row", "cluster", "key", "text"]
+# The first sample of a part is that of the smallest number; `drops` starts with its drop.
+_PARTS = """
+CREATE TABLE parts_{m} AS
+WITH grouped AS (
+  SELECT {m}_id AS part_id, min(number) AS number, list(id ORDER BY number) AS sample_ids,
+    list_sort(list_distinct(list("drop"))) AS drops
+  FROM kept WHERE {m}_id IS NOT NULL GROUP BY {m}_id
+)
+SELECT part_id, number, kept.id, kept."drop", kept.cluster, kept.key, kept.row AS sample_row,
+  kept.repair_text, vectors.row AS vector_row, sample_ids, drops
+FROM grouped JOIN kept USING (number) JOIN vectors USING (part_id)
+"""
+_COMPARED = """
+CREATE TABLE compared_{m} AS
+SELECT parts.*, last.row AS last_row,
+  coalesce({reuse} AND last.cluster = parts.cluster AND unfitted.cluster IS NULL, false) AS same,
+  coalesce(
+    same AND last.id = parts.id AND last.sample_ids = parts.sample_ids AND last.drops = parts.drops
+    AND unchanged."drop" IS NOT NULL, false
+  ) AS is_unchanged
+FROM parts_{m} parts
+LEFT JOIN last USING (part_id)
+LEFT JOIN unfitted ON unfitted.cluster = parts.cluster
+LEFT JOIN unchanged ON unchanged."drop" = parts."drop"
+"""
+_REMOVED = """
+CREATE TABLE removed_{m} AS
+SELECT part_id FROM last ANTI JOIN parts_{m} USING (part_id)
+"""
+_LAST = ["part_id", "id", "cluster", "sample_ids", "drops"]
+_LAST_SCHEMA = pa.schema(
+    [
+        *(pa.field(n, pa.string()) for n in _LAST[:3]),
+        *(pa.field(n, pa.list_(pa.string())) for n in _LAST[3:]),
+        pa.field("row", pa.uint64()),
+    ]
+)
 
 
-def gallery_parts(context: StageContext, modality: str, samples: pa.Table) -> pa.Table:
-    """The parts of one modality that are kept and embedded, one row a part, sorted by part id.
+class Comparison(NamedTuple):
+    """How many rows of a gallery are made anew or removed, of how many in the last one."""
+
+    changed: int
+    removed: int
+    last: int
+
+    @property
+    def is_small(self) -> bool:
+        """Whether replacing rows is cheaper than writing all rows: they are at most half."""
+        return 2 * (self.changed + self.removed) <= self.last
+
+
+class GalleryParts:
+    """The parts of one modality that are kept and embedded.
 
     Args:
-        samples: as `kept_samples` returns them, sorted by drop and key.
+        samples: the kept samples.
+        vectors: the space's table of vectors.
+        modality: of the parts.
+        fingerprint: of the encoder whose vectors count.
 
-    Returns:
-        Columns part_id, `vector_row` and `sample_row` (row ids in the table of vectors and in
-        `samples`), sample_ids and drops (of all samples with the part); and of the first of these
-        samples: id, drop, cluster, key, caption and the signals.
+    Attributes:
+        count: the number of these parts.
+        kept: the number of parts of kept samples, embedded or not.
     """
-    tables, space, column = context.tables, context.space.name, f"{modality}_id"
-    with_part = samples.filter(pc.is_valid(samples[column]))
-    grouped = with_part.group_by(column, use_threads=False).aggregate(
-        [("id", "list"), ("drop", "list"), *((c, "first") for c in _OF_FIRST_SAMPLE)]
-    )
-    columns = {
-        "part_id": grouped[column],
-        "id": grouped["id_first"],
-        "drop": grouped["drop_first"],
-        "sample_row": grouped["row_first"],
-        "sample_ids": grouped["id_list"],
-        "drops": _distinct(grouped["drop_list"]),
-        "cluster": grouped["cluster_first"],
-        "key": grouped["key_first"],
-        "caption": grouped["text_first"],
-    }
-    embedded = _embedded(tables, space, context.fingerprints[modality])
-    parts = _inner_join(pa.table(columns), embedded, ["part_id"])
-    signals = tables.scan("signals", schema.SIGNALS, ["drop", "id", *_SIGNALS])
-    return _inner_join(parts, signals, ["drop", "id"]).sort_by("part_id")
+
+    def __init__(
+        self, samples: KeptSamples, vectors: TableVersion, modality: str, fingerprint: str
+    ):
+        self.samples = samples
+        self.vectors = vectors
+        self.modality = modality
+        embedded = vectors.open().scanner(
+            columns={"part_id": "part_id", "row": "_rowid"},
+            filter=f"modality = {quote(modality)} AND encoder = {quote(fingerprint)}",
+            batch_size=ROWS,
+        )
+        samples.execute(_PARTS.format(m=modality), vectors=embedded.to_reader())
+        self.count = samples.value(f"SELECT count(*) FROM parts_{modality}")
+        self.kept = samples.value(f"SELECT count(DISTINCT {modality}_id) FROM kept")
+
+    def vector_rows(self) -> Iterator[VectorRows]:
+        """All parts, a tile at a time, in the order of their part ids."""
+        query = f"SELECT vector_row, cluster FROM parts_{self.modality} ORDER BY part_id"
+        for batch in self.samples.batches(query, TILE):
+            yield self._rows(pa.Table.from_batches([batch]))
+
+    def sample(self, clusters: pa.Array, others: int, seed: int) -> tuple[VectorRows, pa.Table]:
+        """The parts of some clusters, and others at random.
+
+        Returns:
+            The rows of their vectors, and the columns part_id and cluster; both sorted by part id.
+        """
+        m, samples = self.modality, self.samples
+        chosen = pa.table({"cluster": clusters.cast(pa.string())})
+        samples.execute(
+            f"CREATE OR REPLACE TABLE others AS"
+            f" SELECT part_id, row_number() OVER (ORDER BY part_id) - 1 AS position"
+            f" FROM parts_{m} ANTI JOIN chosen USING (cluster)",
+            chosen=chosen.to_reader(),
+        )
+        count = samples.value("SELECT count(*) FROM others")
+        positions = np.arange(count)
+        if count > others:
+            positions = np.random.default_rng(seed).choice(count, others, replace=False)
+        drawn = pa.table({"position": pa.array(positions, pa.int64())})
+        samples.execute(
+            f"CREATE OR REPLACE TABLE sampled AS"
+            f" SELECT part_id, vector_row, cluster FROM parts_{m}"
+            f" WHERE part_id NOT IN (SELECT part_id FROM others)"
+            f" OR part_id IN (SELECT part_id FROM others SEMI JOIN drawn USING (position))",
+            drawn=drawn.to_reader(),
+        )
+        table = samples.table("FROM sampled ORDER BY part_id")
+        return self._rows(table), table
+
+    def compare(
+        self,
+        last: lance.LanceDataset | None,
+        changed_clusters: set[str] | None,
+        unchanged_drops: set[str],
+    ) -> Comparison:
+        """Compare the parts with the rows of the last gallery.
+
+        Args:
+            last: the last gallery; None if there is none.
+            changed_clusters: clusters whose fitted values are no longer valid; None if no fitted
+                value is valid.
+            unchanged_drops: drops whose samples, signals and repaired captions are those of the
+                last gallery.
+        """
+        m, samples = self.modality, self.samples
+        stream = _LAST_SCHEMA.empty_table().to_reader()
+        if last is not None:
+            columns = {c: c for c in _LAST} | {"row": "_rowid"}
+            stream = last.scanner(columns=columns, batch_size=ROWS).to_reader()
+        samples.execute("CREATE OR REPLACE TABLE last AS FROM stream", stream=stream)
+        clusters = pa.table({"cluster": pa.array(sorted(changed_clusters or ()), pa.string())})
+        drops = pa.table({"drop": pa.array(sorted(unchanged_drops), pa.string())})
+        samples.execute(
+            _COMPARED.format(m=m, reuse="false" if changed_clusters is None else "true"),
+            unfitted=clusters.to_reader(),
+            unchanged=drops.to_reader(),
+        )
+        samples.execute(_REMOVED.format(m=m))
+        counts = (
+            samples.value(f"SELECT count(*) FROM {table}")
+            for table in (f"compared_{m} WHERE NOT is_unchanged", f"removed_{m}", "last")
+        )
+        return Comparison(*counts)
+
+    def tiles(self, tables: Tables, rows: int, only_changed: bool) -> Iterator[pa.Table]:
+        """The compared parts, or those that changed, in the order of their first samples.
+
+        Rows of a tile are thus close to each other in `samples`, `signals` and `vectors`.
+
+        Args:
+            tables: of the corpus.
+            rows: of a tile.
+            only_changed: leave out the rows that would come out as they are in the last gallery.
+
+        Yields:
+            Columns part_id, id, cluster, key, sample_ids, drops, repair_text; row ids: sample_row,
+            vector_row, signal_row and last_row (null for a part that is new); and `same` (bool:
+            the fitted values of the last gallery are valid).
+        """
+        m, samples = self.modality, self.samples
+        where = "NOT is_unchanged" if only_changed else "true"
+        drops = samples.table(f'SELECT DISTINCT "drop" FROM compared_{m} WHERE {where}')
+        if not drops.num_rows:
+            return
+        signals = tables.open("signals").scanner(
+            columns={"drop": "drop", "id": "id", "row": "_rowid"},
+            filter=one_of("drop", drops["drop"].to_pylist()),
+            batch_size=ROWS,
+        )
+        samples.execute(
+            f"CREATE OR REPLACE TABLE tiled AS"
+            f" SELECT compared.*, signals.row AS signal_row FROM compared_{m} compared"
+            f' JOIN signals USING ("drop", id) WHERE {where}',
+            signals=signals.to_reader(),
+        )
+        for batch in samples.batches('SELECT * EXCLUDE ("drop") FROM tiled ORDER BY number', rows):
+            for start in range(0, batch.num_rows, rows):
+                yield pa.Table.from_batches([batch.slice(start, rows)])
+
+    def removed(self) -> Iterator[pa.RecordBatch]:
+        """The part ids of rows of the last gallery that are no longer parts."""
+        yield from self.samples.batches(f"FROM removed_{self.modality}")
+
+    def _rows(self, table: pa.Table) -> VectorRows:
+        return VectorRows(
+            self.vectors,
+            table["vector_row"].to_numpy(),
+            table["cluster"].to_numpy(zero_copy_only=False).astype(str),
+        )
 
 
-def _embedded(tables: Tables, space: str, fingerprint: str) -> pa.Table:
-    vectors = tables.open(vectors_table(space)).to_table(
-        columns=["part_id", "encoder"], with_row_id=True
-    )
-    current = vectors.filter(pc.equal(vectors["encoder"], fingerprint))
-    return pa.table({"part_id": current["part_id"], "vector_row": current["_rowid"]})
-
-
-def _inner_join(left: pa.Table, right: pa.Table, keys: list[str]) -> pa.Table:
-    """The rows of `left` with a row in `right`, and its columns. Keys are unique in `right`.
-
-    Arrow's own join does not carry lists.
-    """
-    index = pc.index_in(joined_keys(left, keys), value_set=joined_keys(right, keys))
-    matched = pc.is_valid(index)
-    joined = left.filter(matched)
-    rows = right.take(index.filter(matched))
-    for name in right.schema.names:
-        if name not in keys:
-            joined = joined.append_column(name, rows[name])
-    return joined
-
-
-def _distinct(lists: pa.ChunkedArray) -> pa.Array:
-    return pa.array([sorted(set(drops)) for drops in lists.to_pylist()], pa.list_(pa.string()))
+def drop_outputs(outputs: Mapping[str, str], last: Mapping[str, str]) -> set[str]:
+    """The drops with the same outputs as before."""
+    return {drop for drop, output in outputs.items() if last.get(drop) == output}

@@ -2,16 +2,19 @@
 
 import lance
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.banks.labelled_queries import Gallery
 from store.arrow import as_matrix
 from store.corrections import Correction
 from store.search.vector_layout import unfold
 from store.tables.releases import Direction
+from store.tables.table_version import take_rows
 
 
 def read_compiled(
-    dataset: lance.LanceDataset, direction: Direction, dim: int
+    dataset: lance.LanceDataset, direction: Direction, dim: int, parts: pa.Array | None = None
 ) -> tuple[Gallery, Correction]:
     """A gallery's items, sorted by part id, and the correction of one direction fitted to them.
 
@@ -22,11 +25,17 @@ def read_compiled(
         dataset: the gallery's table.
         direction: one of its directions.
         dim: of the space's vectors.
+        parts: the ids of the parts to read. None: all.
     """
     m, recipe = direction.query, direction.recipe
     columns = ["part_id", "vector", "cluster", f"bias_{m}", f"hub_{m}"]
     moved = [f"vector_{m}"] if recipe.moves else []
-    table = dataset.to_table(columns=columns + moved).sort_by("part_id")
+    if parts is None:
+        table = dataset.to_table(columns=columns + moved)
+    else:
+        rows = _row_ids(dataset, parts)
+        table = take_rows(dataset, rows, columns + moved)
+    table = table.sort_by("part_id")
     gallery = Gallery(
         unfold(as_matrix(table["vector"]), dim),
         table["cluster"].to_numpy(zero_copy_only=False).astype(str),
@@ -38,3 +47,9 @@ def read_compiled(
     vectors = unfold(as_matrix(table[moved[0]]), dim) if moved else gallery.vectors
     flag = table[f"hub_{m}"].to_numpy() if recipe.dynamic else None
     return gallery, Correction(direction.method, direction.params, vectors, bias, flag)
+
+
+def _row_ids(dataset: lance.LanceDataset, parts: pa.Array) -> list[int]:
+    batches = dataset.scanner(columns=["part_id"], with_row_id=True).to_batches()
+    rows = [b["_rowid"].filter(pc.is_in(b["part_id"], value_set=parts)).to_numpy() for b in batches]
+    return np.concatenate([np.empty(0, np.uint64), *rows]).tolist()

@@ -4,11 +4,12 @@ A part that is in the last gallery keeps its thumbnail, which is expensive to ma
 values, if they are still valid (`pipelines.gallery.reuse`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from embedders.media.image import thumbnail
@@ -25,6 +26,25 @@ from store.tables.table_version import TableVersion, take_rows
 TILE = 1024  # parts a task: small enough that the images of a small corpus keep all cores busy
 _IMAGES = 64  # encoded images that a task holds at a time
 _FITTED = ("vector", "bias", "hub", "occurrence")  # first words of the names of fitted columns
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables that rows are made from.
+
+    Attributes:
+        samples: captions and images.
+        signals: the columns to filter by.
+        signal_columns: those of them that the table has; the others are null.
+        vectors: the table of vectors.
+        last: the last gallery, if there is one.
+    """
+
+    samples: TableVersion
+    signals: TableVersion
+    signal_columns: list[str]
+    vectors: TableVersion
+    last: TableVersion | None
 
 
 @dataclass(frozen=True)
@@ -61,42 +81,26 @@ class GallerySpec:
 
 
 def gallery_rows(
-    parts: pa.Table,
-    spec: GallerySpec,
-    vectors: TableVersion,
-    samples: TableVersion,
-    last: TableVersion | None,
-    *,
-    num_gpus: float,
+    tiles: Iterable[pa.Table], spec: GallerySpec, inputs: Inputs, *, num_gpus: float
 ) -> Iterator[pa.RecordBatch]:
-    """The gallery's rows in the order of `parts`.
+    """The gallery's rows in the order of the tiles.
 
     Args:
-        parts: as `mark_reusable` returns them.
+        tiles: parts, as `GalleryParts.tiles` yields them.
         spec: what is compiled into the gallery.
-        vectors: the table of vectors.
-        samples: the table of samples.
-        last: the last gallery, if there is one.
+        inputs: what rows are made from.
         num_gpus: GPUs that each task asks for.
     """
-    shared = ray.put(spec)
+    shared = ray.put((spec, inputs))
     task = _tile.options(num_gpus=num_gpus)
-    replies = (
-        task.remote(parts.slice(start, TILE).combine_chunks(), shared, vectors, samples, last)
-        for start in range(0, parts.num_rows, TILE)
-    )
-    for rows in ray_tasks.ordered_results(replies):
+    for rows in ray_tasks.ordered_results(task.remote(tile, shared) for tile in tiles):
         yield from rows.to_batches()
 
 
 @ray.remote
-def _tile(
-    parts: pa.Table,
-    spec: GallerySpec,
-    vectors: TableVersion,
-    samples: TableVersion,
-    last: TableVersion | None,
-) -> pa.Table:
+def _tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
+    spec, inputs = shared
+    last = inputs.last
     same = parts["same"].to_numpy()
     blocks = []  # first the reused rows, then those fitted anew
     if last is not None and same.any():
@@ -104,17 +108,27 @@ def _tile(
         reused = take_rows(last, rows, spec.fitted_schema.names)
         blocks.append(reused.cast(spec.fitted_schema))
     if not same.all():
-        blocks.append(_fit(parts.filter(pa.array(~same)), spec, vectors))
+        blocks.append(_fit(parts.filter(pa.array(~same)), spec, inputs.vectors))
     row_of_part = np.empty(len(same), np.int64)
     row_of_part[np.argsort(~same, kind="stable")] = np.arange(len(same))
     fitted = pa.concat_tables(blocks).take(pa.array(row_of_part))
     columns = {name: fitted[name] for name in fitted.schema.names}
     columns |= {name: parts[name] for name in parts.schema.names}
+    captions = _take(inputs.samples, parts["sample_row"], ["text"])["text"]
+    columns["caption"] = pc.coalesce(parts["repair_text"].cast(captions.type), captions)
+    columns |= dict.fromkeys(schema.SIGNAL_TYPES, pa.nulls(parts.num_rows))
+    if inputs.signal_columns:
+        signals = _take(inputs.signals, parts["signal_row"], inputs.signal_columns)
+        columns |= {name: signals[name] for name in inputs.signal_columns}
     columns["thumbnail"] = pa.nulls(parts.num_rows, pa.binary())
     if spec.modality == "image":
-        columns["thumbnail"] = _thumbnails(parts, samples, last)
+        columns["thumbnail"] = _thumbnails(parts, inputs.samples, last)
     names = spec.schema.names
     return pa.table([columns[n] for n in names], names=names).cast(spec.schema)
+
+
+def _take(table: TableVersion, rows: pa.ChunkedArray, columns: list[str]) -> pa.Table:
+    return take_rows(table, rows.to_pylist(), columns)
 
 
 def _fit(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:

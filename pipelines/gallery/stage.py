@@ -2,21 +2,19 @@
 
 One gallery a modality, one row a part of a kept sample. A build takes three steps:
 
-1. `gallery_parts`: collect the parts of each gallery.
+1. `GalleryParts`: collect the parts of each gallery.
 2. `fit_directions`: choose a correction for each pair of query modality and gallery. The last
    choice is kept until the banks or the settings change.
 3. `_write_gallery`: compile the corrections into rows, and publish them. Rows of the last gallery
-   that would come out the same are reused, so adding parts costs what they cost.
+   that would come out the same are neither made nor written again.
 """
 
 from collections.abc import Iterable
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from contextlib import ExitStack
 
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.resources import Resources, require_room
-from pipelines.decisions.kept_samples import kept_samples
+from pipelines.decisions.kept_samples import KeptSamples, kept_samples
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import fit_spec
 from pipelines.gallery.directions import fit_directions
@@ -27,11 +25,12 @@ from pipelines.gallery.fitted_directions import (
     read_fitted,
     write_fitted,
 )
-from pipelines.gallery.parts import gallery_parts
-from pipelines.gallery.reuse import changed_clusters, mark_reusable
-from pipelines.gallery.rows import GallerySpec, gallery_rows
+from pipelines.gallery.parts import GalleryParts, drop_outputs
+from pipelines.gallery.reuse import changed_clusters
+from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
+from store import identity
 from store.tables import schema
 from store.tables.banks import Banks
 from store.tables.lance_tables import Tables, one_of
@@ -60,15 +59,17 @@ def build_gallery(context: StageContext) -> Counts:
     )
     dim = _dim(vectors)
     modalities = sorted(space.towers)
-    with (
-        begin(tables, STAGE, key, schema.gallery(dim)) as run,
-        cluster(context.config.engine.ray.address),
-    ):
+    with ExitStack() as stack:
+        run = stack.enter_context(begin(tables, STAGE, key, schema.gallery(dim)))
+        stack.enter_context(cluster(context.config.engine.ray.address))
         ray = context.config.engine.ray
         require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
-        samples = kept_samples(context.workspace)
-        parts = {m: gallery_parts(context, m, samples) for m in modalities}
-        fitted = fit_directions(context, vectors, parts)
+        samples = stack.enter_context(kept_samples(context.workspace, run.scratch))
+        parts = {
+            m: GalleryParts(samples, vectors, m, fingerprint)
+            for m, fingerprint in context.fingerprints.items()
+        }
+        fitted = fit_directions(context, parts, _drop_outputs(tables, samples))
 
         def write() -> None:
             last = read_fitted(tables, space.name)
@@ -81,8 +82,8 @@ def build_gallery(context: StageContext) -> Counts:
             tables,
             run,
             counts=Counts(
-                sum(len(pc.unique(_part_ids(samples, m))) for m in modalities),
-                sum(p.num_rows for p in parts.values()),
+                sum(p.kept for p in parts.values()),
+                sum(p.count for p in parts.values()),
                 failed=_count_failed(tables, samples, modalities),
             ),
             entries=[],
@@ -94,7 +95,7 @@ def build_gallery(context: StageContext) -> Counts:
 def _write_gallery(
     context: StageContext,
     modality: str,
-    parts: pa.Table,
+    parts: GalleryParts,
     vectors: TableVersion,
     fitted: dict[str, FittedDirection],
     last: dict[str, FittedDirection],
@@ -102,7 +103,7 @@ def _write_gallery(
     """Compile and publish one gallery.
 
     Args:
-        parts: its parts, as `gallery_parts` returns them.
+        parts: its parts.
         vectors: the table of vectors.
         fitted: the directions of all galleries, by name.
         last: the directions that the stored galleries were compiled with.
@@ -113,15 +114,60 @@ def _write_gallery(
     last_gallery = tables.open(name) if tables.exists(name) else None
     changed = changed_clusters(tables, space.name, modality, fitted, last, banks)
     spec = _gallery_spec(modality, vectors, fitted, banks)
+    unchanged: set[str] = set()
+    if (
+        last
+        and last_gallery is not None
+        and set(spec.schema.names) <= set(last_gallery.schema.names)
+    ):
+        unchanged = drop_outputs(next(iter(fitted.values())).drops, next(iter(last.values())).drops)
+    comparison = parts.compare(last_gallery, changed, unchanged)
     rows = gallery_rows(
-        mark_reusable(parts, last_gallery, changed),
+        parts.tiles(tables, TILE, comparison.is_small),
         spec,
-        vectors,
-        TableVersion(tables, "samples", tables.version("samples")),
-        None if last_gallery is None else TableVersion(tables, name, last_gallery.version),
+        _inputs(
+            tables,
+            vectors,
+            None if last_gallery is None else TableVersion(tables, name, last_gallery.version),
+        ),
         num_gpus=context.config.engine.ray.num_gpus,
     )
-    tables.replace(name, spec.schema, rows, None)
+    if comparison.is_small:
+        tables.upsert(name, spec.schema, rows, "part_id", removed=parts.removed())
+    else:
+        tables.replace(name, spec.schema, rows, None)
+
+
+def _inputs(tables: Tables, vectors: TableVersion, last: TableVersion | None) -> Inputs:
+    signals = tables.open("signals")
+    present = [name for name in schema.SIGNAL_TYPES if name in signals.schema.names]
+    return Inputs(
+        samples=TableVersion(tables, "samples", tables.version("samples")),
+        signals=TableVersion(tables, "signals", int(signals.version)),
+        signal_columns=present,
+        vectors=vectors,
+        last=last,
+    )
+
+
+def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
+    """A hash of the outputs of samples and signals, and of repaired captions, of each drop."""
+    rows = tables.scan(
+        "stages",
+        schema.STAGES,
+        ["drop", "stage", "output"],
+        one_of("stage", ["samples", "signals"]),
+    )
+    outputs: dict[str, dict[str, str]] = {}
+    for row in rows.to_pylist():
+        outputs.setdefault(row["drop"], {})[row["stage"]] = row["output"]
+    repairs = samples.table(
+        'SELECT "drop", sum(hash(id, repair_text)::HUGEINT)::VARCHAR AS digest FROM kept'
+        ' WHERE repair_text IS NOT NULL GROUP BY "drop"'
+    )
+    for row in repairs.to_pylist():
+        outputs.setdefault(row["drop"], {})["repairs"] = row["digest"]
+    return {drop: identity.run_key(by_stage) for drop, by_stage in outputs.items()}
 
 
 def _gallery_spec(
@@ -154,15 +200,15 @@ def _dim(vectors: TableVersion) -> int:
     return vectors.open().schema.field("vector").type.list_size
 
 
-def _count_failed(tables: Tables, samples: pa.Table, modalities: Iterable[str]) -> int:
+def _count_failed(tables: Tables, samples: KeptSamples, modalities: Iterable[str]) -> int:
     """The number of parts of kept samples that no encoder could embed, by the ledger."""
     entries = tables.scan("ledger", schema.LEDGER, ["id"], one_of("stage", ["vectors"]))
-    failed = pc.drop_null(pc.unique(entries["id"].combine_chunks()))
+    samples.execute(
+        "CREATE TABLE failed AS SELECT DISTINCT id FROM entries", entries=entries.to_reader()
+    )
     return sum(
-        pc.sum(pc.is_in(pc.unique(_part_ids(samples, m)), value_set=failed)).as_py() or 0
+        samples.value(
+            f"SELECT count(DISTINCT {m}_id) FROM kept SEMI JOIN failed ON failed.id = kept.{m}_id"
+        )
         for m in modalities
     )
-
-
-def _part_ids(samples: pa.Table, modality: str) -> pa.Array:
-    return pc.drop_null(samples[f"{modality}_id"].combine_chunks())

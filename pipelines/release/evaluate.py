@@ -6,6 +6,7 @@ are in the bank: a correction knows their captions and not those of the test ite
 place the test items lower than new items of a growing corpus are placed.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import lance
@@ -13,22 +14,31 @@ import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery, LabelledQueries, labelled_queries
 from pipelines.gallery.read_back import read_compiled
-from pipelines.release.languages import TranslatedQueries, compare_languages
+from pipelines.release.languages import (
+    LanguageQueries,
+    TranslatedQueries,
+    compare_languages,
+    language_queries,
+)
+from pipelines.release.query_sets import KnownItems, QuerySet, bank_clusters, read_known
+from pipelines.release.rankings import Ranking, ranking
+from pipelines.release.scan_gallery import Gallery as Stored
+from pipelines.release.scan_gallery import K, Scan, opened, tally_gallery
 from store import corrections
 from store.corrections import Correction, Evaluation
 from store.metrics import geometry, histograms
+from store.metrics.retrieval import Relevant
 from store.tables.banks import Banks
 from store.tables.releases import Direction
 
-K = 10  # length of the result lists that k-occurrence is counted in
-
 
 def evaluate_directions(
-    galleries: dict[str, lance.LanceDataset],
+    galleries: Mapping[str, Stored],
     banks: Banks,
     directions: dict[str, Direction],
     dim: int,
     translated: TranslatedQueries | None = None,
+    address: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate each direction on its test queries.
 
@@ -38,6 +48,7 @@ def evaluate_directions(
         directions: by name.
         dim: of the space's vectors.
         translated: test texts in several languages (`read_translated`).
+        address: of a Ray cluster, which large galleries are scanned on.
 
     Returns:
         JSON values by direction; directions within one modality only if they have test queries.
@@ -53,15 +64,92 @@ def evaluate_directions(
         - `alignment`, `uniformity`, `modality_gap` (`store.metrics.geometry`);
         - `languages` (`compare_languages`), for text queries with translations.
     """
-    figures = {
-        name: _evaluate(galleries[direction.gallery], banks, direction, dim, translated or {})
-        for name, direction in directions.items()
-    }
+    figures: dict[str, Any] = {}
+    for modality, dataset in galleries.items():
+        jobs = {
+            name: _Job(opened(dataset), banks, direction, dim, translated or {})
+            for name, direction in directions.items()
+            if direction.gallery == modality
+        }
+        scan = Scan(
+            [part for job in jobs.values() for s in job.sets for part in s.parts()],
+            {name: bank_clusters(banks, job.direction) for name, job in jobs.items()},
+            dim,
+        )
+        tallies = iter(tally_gallery(dataset, scan, address))
+        for name, job in jobs.items():
+            rankings = [ranking(s, [next(tallies) for _ in s.parts()]) for s in job.sets]
+            figures[name] = job.figures(rankings)
     return {
-        name: f
-        for name, f in figures.items()
-        if f["queries"] or directions[name].query != directions[name].gallery
+        name: figures[name]
+        for name, direction in directions.items()
+        if figures[name]["queries"] or direction.query != direction.gallery
     }
+
+
+class _Job:
+    """The evaluation of one direction."""
+
+    def __init__(
+        self,
+        dataset: lance.LanceDataset,
+        banks: Banks,
+        direction: Direction,
+        dim: int,
+        translated: TranslatedQueries,
+    ):
+        self.direction = direction
+        self.known: KnownItems = read_known(dataset, banks, direction, dim)
+        self.queries = labelled_test_queries(banks, direction, self.known.gallery)
+        self.languages: LanguageQueries | None = None
+        self.sets: list[QuerySet] = []
+        if not self.queries.answered:
+            return
+        relevant = Relevant.of(self.queries.answers)
+        self._add(self.queries.vectors, relevant, self.queries.own_rows)
+        if direction.query == "text" and direction.gallery != "text":
+            answers = dict(zip(self.queries.parts.tolist(), self.queries.answers, strict=True))
+            self.languages = language_queries(translated, answers)
+        if self.languages is not None:
+            relevant = Relevant.of(self.languages.answers)
+            self._add(self.languages.vectors, relevant, np.full(len(relevant.count), -1))
+
+    def _add(self, vectors: np.ndarray, relevant: Relevant, own_rows: np.ndarray) -> None:
+        self.sets.append(self.known.query_set(self.direction, vectors, relevant, own_rows))
+
+    def figures(self, rankings: list[dict[str, Ranking]]) -> dict[str, Any]:
+        """The figures of the direction, from the rankings of its sets."""
+        direction, known, queries = self.direction, self.known, self.queries
+        figures: dict[str, Any] = {
+            "protocol": corrections.INDUCTIVE,
+            "method": direction.method,
+            "params": direction.params,
+            "reason": direction.reason,
+            "queries": queries.answered,
+            "gallery": known.searched,
+            "left_out": known.left_out,
+        }
+        if not queries.answered:
+            return figures
+        first, *others = rankings
+        before = first["raw"].evaluation(known, queries.clusters)
+        after = before
+        if direction.method != "none":
+            after = first["corrected"].evaluation(known, queries.clusters)
+        figures |= side_by_side(before, after)
+        vectors = known.gallery.vectors
+        partners = vectors[[answer[0] for answer in queries.answers]]
+        figures["alignment"] = geometry.alignment(queries.vectors, partners)
+        figures["uniformity"] = geometry.uniformity(vectors[known.is_random])
+        figures["modality_gap"] = geometry.modality_gap(queries.vectors, partners)
+        if self.languages is not None:
+            (ranks,) = others
+            figures["languages"] = compare_languages(
+                self.languages,
+                {"raw": ranks["raw"].first, "corrected": ranks["corrected"].first},
+                known.searched,
+            )
+        return figures
 
 
 def read_unseen(
@@ -120,42 +208,6 @@ def side_by_side(raw: Evaluation, corrected: Evaluation) -> dict[str, Any]:
         "k_occurrence": {side: np.bincount(e.counts).tolist() for side, e in sides.items()},
         "similarities": {side: histograms(e.matching, e.unrelated) for side, e in sides.items()},
     }
-
-
-def _evaluate(
-    dataset: lance.LanceDataset,
-    banks: Banks,
-    direction: Direction,
-    dim: int,
-    translated: TranslatedQueries,
-) -> dict[str, Any]:
-    gallery, compiled, left_out = read_unseen(dataset, banks, direction, dim)
-    queries = labelled_test_queries(banks, direction, gallery)
-    figures: dict[str, Any] = {
-        "protocol": corrections.INDUCTIVE,
-        "method": direction.method,
-        "params": direction.params,
-        "reason": direction.reason,
-        "queries": queries.answered,
-        "gallery": len(gallery.parts),
-        "left_out": left_out,
-    }
-    if not queries.answered:
-        return figures
-    raw = Correction("none", {}, gallery.vectors, np.zeros(len(gallery.parts), np.float32))
-    before = measure(raw, queries)
-    after = before if direction.method == "none" else measure(compiled, queries)
-    figures |= side_by_side(before, after)
-    partners = gallery.vectors[[answer[0] for answer in queries.answers]]
-    figures["alignment"] = geometry.alignment(queries.vectors, partners)
-    figures["uniformity"] = geometry.uniformity(gallery.vectors)
-    figures["modality_gap"] = geometry.modality_gap(queries.vectors, partners)
-    if direction.query == "text" and direction.gallery != "text":
-        answers = dict(zip(queries.parts.tolist(), queries.answers, strict=True))
-        sides = {"raw": raw, "corrected": compiled}
-        if languages := compare_languages(translated, answers, sides):
-            figures["languages"] = languages
-    return figures
 
 
 def harmed_directions(figures: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,10 +18,9 @@ from rich.progress import track
 from embedders.registry import load_encoder
 from embedders.spaces import Space
 from pipelines.engine.progress import console
-from store import corrections
-from store.corrections import Correction
 from store.errors import RecordError
 from store.metrics import mean_rank_variance
+from store.metrics.retrieval import median_rank, recall_at
 from store.tables import schema
 from store.tables.banks import Banks
 from store.tables.lance_tables import Tables, one_of
@@ -69,43 +68,78 @@ def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQue
     return translated
 
 
-def compare_languages(
-    translated: TranslatedQueries,
-    answers: Mapping[str, Sequence[int]],
-    rankings: Mapping[str, Correction],
-) -> dict[str, Any] | None:
-    """Rank the answers of texts, with queries in every language.
+class LanguageQueries(NamedTuple):
+    """Texts in several languages whose answers are in a gallery.
+
+    Attributes:
+        texts: their number.
+        rows: the rows of each language; row i is the query of text `numbers[i]`.
+        numbers: (m,) the number of the text of each query.
+        vectors: (m, d) unit vectors.
+        answers: m lists of gallery rows.
+    """
+
+    texts: int
+    rows: dict[str, np.ndarray]
+    numbers: np.ndarray
+    vectors: np.ndarray
+    answers: list[Sequence[int]]
+
+
+def language_queries(
+    translated: TranslatedQueries, answers: Mapping[str, Sequence[int]]
+) -> LanguageQueries | None:
+    """The queries in every language whose texts have answers.
 
     Args:
         translated: as `read_translated` returns it.
         answers: gallery rows, by part id of the text.
-        rankings: corrections fitted to the gallery, by name.
+
+    Returns:
+        None if fewer than two languages have such texts.
+    """
+    texts = [p for p in next(iter(translated.values()), {}) if answers.get(p)]
+    rows: dict[str, np.ndarray] = {}
+    numbers: list[int] = []
+    vectors: list[np.ndarray] = []
+    for code, by_text in translated.items():
+        own = [i for i, part in enumerate(texts) if part in by_text]
+        if own:
+            rows[code] = np.arange(len(numbers), len(numbers) + len(own))
+            numbers += own
+            vectors += [by_text[texts[i]] for i in own]
+    if len(rows) < 2:
+        return None
+    return LanguageQueries(
+        len(texts), rows, np.array(numbers), np.stack(vectors), [answers[texts[i]] for i in numbers]
+    )
+
+
+def compare_languages(
+    queries: LanguageQueries, first: Mapping[str, np.ndarray], items: int
+) -> dict[str, Any]:
+    """Compare the ranks of the answers of texts between languages.
+
+    Args:
+        queries: in every language.
+        first: (m,) the rank of the best answer of each query, by the name of the ranking.
+        items: the number of items that were ranked.
 
     Returns:
         `queries` (their number, by language); and by the name of each ranking
         `mean_rank_variance` (a rank counts at most as the gallery's size), and `r@10` and
-        `median_rank` by language. None if fewer than two languages have texts with answers.
+        `median_rank` by language.
     """
-    texts = [p for p in next(iter(translated.values()), {}) if answers.get(p)]
-    text_rows = {
-        code: [i for i, part in enumerate(texts) if part in vectors]
-        for code, vectors in translated.items()
-    }
-    text_rows = {code: rows for code, rows in text_rows.items() if rows}
-    if len(text_rows) < 2:
-        return None
-    figures: dict[str, Any] = {"queries": {code: len(rows) for code, rows in text_rows.items()}}
-    for side, ranking in rankings.items():
-        ranks = np.full((len(text_rows), len(texts)), np.nan)
-        measures: dict[str, dict[str, float]] = {"r@10": {}, "median_rank": {}}
-        for number, (code, rows) in enumerate(text_rows.items()):
-            queries = np.stack([translated[code][texts[i]] for i in rows])
-            result = corrections.evaluate(ranking, queries, [answers[texts[i]] for i in rows])
-            ranks[number, rows] = np.minimum(result.first, len(result.counts))
-            values = result.figures()
-            for measure, by_language in measures.items():
-                by_language[code] = values[measure]
-        figures[side] = {"mean_rank_variance": mean_rank_variance(ranks), **measures}
+    figures: dict[str, Any] = {"queries": {code: len(rows) for code, rows in queries.rows.items()}}
+    for side, ranks in first.items():
+        table = np.full((len(queries.rows), queries.texts), np.nan)
+        for number, rows in enumerate(queries.rows.values()):
+            table[number, queries.numbers[rows]] = np.minimum(ranks[rows], items)
+        figures[side] = {
+            "mean_rank_variance": mean_rank_variance(table),
+            "r@10": {c: float(recall_at(ranks[r], 10).mean()) for c, r in queries.rows.items()},
+            "median_rank": {c: median_rank(ranks[r]) for c, r in queries.rows.items()},
+        }
     return figures
 
 

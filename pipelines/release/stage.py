@@ -13,6 +13,7 @@ from store.tables.indexes import read_indexes
 from store.tables.names import bank_table, directions_table, gallery_table
 from store.tables.releases import Release
 from store.tables.staging import Counts, begin, publish
+from store.tables.table_version import TableVersion
 
 STAGE = "release"
 
@@ -33,21 +34,23 @@ def make_release(context: StageContext) -> Release:
     bank_name = bank_table(space.name)
     names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
     versions = {name: tables.version(name) for name in names}
-    galleries = {m: tables.open(name, version=versions[name]) for m, name in gallery_names.items()}
+    galleries = {m: TableVersion(tables, n, versions[n]) for m, n in gallery_names.items()}
     bank_dataset = tables.open(bank_name, version=versions[bank_name])
-    banks = Banks(bank_dataset.to_table())
+    banks = Banks(bank_dataset)
     fingerprints = context.fingerprints
     check_encoders(banks, fingerprints)
     dim = banks.table.schema.field("vector").type.list_size
     directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
     translated = read_translated(tables, banks, space)
-    figures = evaluate_directions(galleries, banks, directions, dim, translated)
+    address = context.config.engine.ray.address
+    figures = evaluate_directions(galleries, banks, directions, dim, translated, address)
     if harmed := harmed_directions(figures):
         for name in harmed:
             method = directions[name].method
             reason = f"{method} was chosen on validation pairs but did harm on test pairs"
             directions[name] = directions[name].raw(reason)
-        figures = evaluate_directions(galleries, banks, directions, dim, translated)
+        raw = {name: directions[name] for name in harmed}
+        figures |= evaluate_directions(galleries, banks, raw, dim, translated, address)
     published: list[Release] = []
 
     def write() -> None:
@@ -68,7 +71,7 @@ def make_release(context: StageContext) -> Release:
         )
 
     with begin(tables, STAGE, key, schema.RELEASES) as run:
-        rows = sum(gallery.count_rows() for gallery in galleries.values())
+        rows = sum(gallery.open().count_rows() for gallery in galleries.values())
         publish(
             tables,
             run,

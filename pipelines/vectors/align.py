@@ -19,7 +19,7 @@ from embedders.corpus_space import anchor_fingerprints, corpus_space
 from embedders.projection import Projection
 from embedders.registry import load_encoder
 from embedders.spaces import Space, alignment_steps, open_space
-from pipelines.decisions.kept_samples import kept_samples
+from pipelines.decisions.kept_samples import KeptSamples, kept_samples
 from pipelines.stages import staleness
 from pipelines.vectors import features
 from store.arrow import as_matrix
@@ -63,7 +63,8 @@ def align_space(
             f"space {name!r} has no tower to align{among}: an aligned tower is configured like"
             " audio: {encoder: clap:..., aligned_by: text}"
         )
-    kept = kept_samples(workspace)
+    with TemporaryDirectory() as folder, kept_samples(workspace, Path(folder)) as kept:
+        pairs = {step: _pairs(kept, step[0], unaligned.aligned[step[0]].by) for step in steps}
     learned: list[LearnedProjection] = []
     for step in steps:
         space = corpus_space(workspace)
@@ -72,22 +73,21 @@ def align_space(
                 say(f"{modality} of {drop}")
                 features.extract(workspace, drop, space, modality)
         say(f"learning {' and '.join(step)}")
-        learned += _learn(workspace, space, kept, step)
+        learned += _learn(workspace, space, pairs[step], step)
     return learned
 
 
 def _learn(
-    workspace: Workspace, space: Space, kept: pa.Table, step: tuple[str, ...]
+    workspace: Workspace, space: Space, pairs: pa.Table, step: tuple[str, ...]
 ) -> list[LearnedProjection]:
     """Learn one step and record its projections.
 
     Args:
-        kept: the kept samples.
+        pairs: the samples to learn from (`_pairs`).
         step: a modality, or two that are aligned by each other.
     """
     modality, *others = step
     tower = space.aligned[modality]
-    pairs = _pairs(kept, modality, tower.by)
     x = _features(workspace, space, modality, pairs[f"{modality}_id"])
     anchors = [_features(workspace, space, m, pairs[f"{m}_id"]) for m in tower.by]
     if not others:
@@ -116,16 +116,16 @@ def _learn(
     return learned
 
 
-def _pairs(kept: pa.Table, modality: str, anchors: Sequence[str]) -> pa.Table:
+def _pairs(kept: KeptSamples, modality: str, anchors: Sequence[str]) -> pa.Table:
     """Samples that have the part and at least one anchor.
 
     At most `MAX_PAIRS`, those of the smallest ids. Ids are hashes, so this is a random draw.
     """
-    anchored_rows = pc.is_valid(kept[f"{anchors[0]}_id"])
-    for anchor in anchors[1:]:
-        anchored_rows = pc.or_(anchored_rows, pc.is_valid(kept[f"{anchor}_id"]))
-    pairs = kept.filter(pc.and_(pc.is_valid(kept[f"{modality}_id"]), anchored_rows))
-    return pairs.sort_by("id").slice(0, MAX_PAIRS)
+    anchored = " OR ".join(f"{anchor}_id IS NOT NULL" for anchor in anchors)
+    return kept.table(
+        f"FROM kept WHERE {modality}_id IS NOT NULL AND ({anchored})"
+        f" ORDER BY id, number LIMIT {MAX_PAIRS}"
+    )
 
 
 def _features(

@@ -4,7 +4,7 @@ Every error names the line, the field, the given value and what is allowed.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -28,9 +28,15 @@ _MAX_ERRORS = 20  # that are explained in one message
 
 
 class CorpusConfig(Section):
-    """All sections of corpus.yaml."""
+    """All sections of corpus.yaml.
+
+    Attributes:
+        lost_drops: what `isotrope run` does with a drop that no source delivers any more: `keep`
+            its samples, `remove` them, or `ask` (without a terminal: keep them and say so).
+    """
 
     sources: dict[str, Source]
+    lost_drops: Literal["keep", "ask", "remove"] = "ask"
     tables: Tables = TablesAt()
     limits: Limits = Limits()
     errors: Errors = Errors()

@@ -209,6 +209,7 @@ class Tables:
         batches: Iterable[pa.RecordBatch],
         key: str,
         other_width: bool = False,
+        removed: Iterable[pa.RecordBatch] = (),
     ) -> int:
         """Add rows in one commit, replacing the rows that have the same keys.
 
@@ -218,6 +219,7 @@ class Tables:
             batches: the rows to add. Keys must be unique. The batches are streamed.
             key: the column of keys.
             other_width: if the table has vectors of another width, remove all rows.
+            removed: keys of further rows to remove, in a column of the name of `key`.
 
         Returns:
             The new version of the table, or the current one if nothing changed.
@@ -232,6 +234,8 @@ class Tables:
                 return commits.overwrite(dataset, schema, batches, self._publication(ALL_ROWS))
             dataset = self._prepared(dataset, name, schema)
             lookup = KeyLookup(dataset, key)
+            for _ in lookup.observe(removed):
+                pass
             observed = lookup.observe(batches)
             publication = self._publication(f"upsert {key}")
             return commits.exchange(dataset, schema, observed, lookup.delete_matches, publication)

@@ -9,6 +9,14 @@ import pytest
 import isotrope
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.read_back import read_compiled
+from pipelines.release import scan_gallery
+from pipelines.release.evaluate import (
+    evaluate_directions,
+    labelled_test_queries,
+    measure,
+    read_unseen,
+)
+from store.corrections import Correction
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 from tests.helpers.stages import make_stale_stages
@@ -134,38 +142,100 @@ def test_occurrence_counts_the_top_ten_lists(trio: Workspace, corpus: isotrope.C
     assert counts.sum() == 10 * len(bank)
 
 
-def fitted(workspace: Workspace) -> dict[str, dict[str, np.ndarray]]:
-    """Fitted values of every gallery by part id."""
-    out = {}
+def test_figures_of_a_scan_are_those_of_the_whole_gallery(
+    trio: Workspace, corpus: isotrope.Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles on Ray workers and a dense evaluation in memory agree, for all kinds of methods."""
+    release = corpus.release
+    galleries = {m: corpus.gallery(m).to_lance() for m in MODALITIES}
+    monkeypatch.setattr(scan_gallery, "_TASK", 100)
+    monkeypatch.setattr(scan_gallery, "_SMALL", 0)
+    arguments = galleries, corpus.banks, release.directions, DIM
+    scanned = evaluate_directions(*arguments)
+    assert len(scanned) >= 6
+    for name, figures in scanned.items():
+        direction = release.directions[name]
+        gallery, compiled, left_out = read_unseen(
+            galleries[direction.gallery], corpus.banks, direction, DIM
+        )
+        queries = labelled_test_queries(corpus.banks, direction, gallery)
+        raw = Correction("none", {}, gallery.vectors, np.zeros(len(gallery.parts), np.float32))
+        sides = {"raw": measure(raw, queries)}
+        sides["corrected"] = measure(compiled, queries)
+        assert figures["gallery"] == len(gallery.parts)
+        assert figures["left_out"] == left_out
+        assert figures["queries"] == queries.answered
+        for side, dense in sides.items():
+            assert figures[side] == pytest.approx(dense.figures()), (name, side)
+            assert figures["k_occurrence"][side] == np.bincount(dense.counts).tolist()
+            assert figures["intervals"][side]["mrr"]["low"] == pytest.approx(
+                dense.intervals()["mrr"].low
+            )
+    monkeypatch.setattr(scan_gallery, "_SMALL", 10**9)
+    in_process = evaluate_directions(*arguments)
+    assert all(in_process[n]["raw"] == pytest.approx(f["raw"]) for n, f in scanned.items())
+
+
+def galleries(workspace: Workspace) -> dict[str, dict[str, object]]:
+    """The rows of every gallery by part id: fitted columns as one array, the others as they are."""
+    out: dict[str, dict[str, object]] = {}
     for modality in MODALITIES:
         table = workspace.tables.open(f"gallery__trio__{modality}").to_table()
-        names = [n for n in table.schema.names if n.partition("_")[0] in ("vector", "bias", "hub")]
-        columns = [table[n].to_pylist() for n in names]
-        for part, *values in zip(table["part_id"].to_pylist(), *columns, strict=True):
-            flat = [np.ravel(np.asarray(v, np.float64)) for v in values]
-            out[part] = np.concatenate(flat)
+        for row in table.to_pylist():
+            names = [n for n in row if n.partition("_")[0] in ("vector", "bias", "hub")]
+            for n in [n for n in row if n.startswith("occurrence_")]:
+                del row[n]  # counted by floors that a rebuild finds anew
+            flat = [np.ravel(np.asarray(row.pop(n), np.float64)) for n in names]
+            out[row["part_id"]] = {**row, "fitted": np.concatenate(flat)}
     return out
 
 
-def test_rows_added_later_have_the_values_of_a_full_fit(
+def fragments(workspace: Workspace) -> set[tuple[str, int]]:
+    tables = [f"gallery__trio__{modality}" for modality in MODALITIES]
+    return {
+        (name, f.fragment_id)
+        for name in tables
+        for f in workspace.tables.open(name).get_fragments()
+    }
+
+
+def assert_equal_to_a_rebuild(workspace: Workspace) -> None:
+    """Every row is as if all galleries were made and fitted anew."""
+    after, tables = galleries(workspace), workspace.tables
+    tables.replace("directions__trio", tables.open("directions__trio").schema, [], None)
+    tables.replace("stages", tables.open("stages").schema, [], "stage = 'gallery'")
+    make_stale_stages(workspace)
+    full = galleries(workspace)
+    assert full.keys() == after.keys()
+    for part, row in full.items():
+        assert np.abs(row.pop("fitted") - after[part].pop("fitted")).max() < 1e-6
+        assert row == after[part]
+
+
+@pytest.mark.timeout(600)
+def test_a_gallery_is_updated_by_difference(
     trio: Workspace, tmp_path: Path, ray_cluster: None
 ) -> None:
-    """Runs last: it adds a drop to the corpus."""
-    before, directions = fitted(trio), read_fitted(trio.tables, "trio")
+    """Runs last: it adds a drop to the corpus, and removes samples by the policy."""
+    before, directions, written = galleries(trio), read_fitted(trio.tables, "trio"), fragments(trio)
     deliver(trio.root / "drops" / "later", LATER)
     make_stale_stages(trio)
-    after, directions_after = fitted(trio), read_fitted(trio.tables, "trio")
+    after, directions_after = galleries(trio), read_fitted(trio.tables, "trio")
     assert {n: f.direction for n, f in directions_after.items()} == {
         n: f.direction for n, f in directions.items()
     }
     assert len(after) > len(before)
-    assert all((after[part] == values).all() for part, values in before.items())
-    trio.tables.replace("directions__trio", trio.tables.open("directions__trio").schema, [], None)
-    trio.tables.replace("stages", trio.tables.open("stages").schema, [], "stage = 'gallery'")
-    make_stale_stages(trio)  # fits everything anew
-    full = fitted(trio)
-    assert full.keys() == after.keys()
-    assert max(np.abs(full[part] - after[part]).max() for part in full) < 1e-6
+    assert all((after[part]["fitted"] == row["fitted"]).all() for part, row in before.items())
+    assert written < fragments(trio)  # the rows of the last gallery were not written again
+    assert_equal_to_a_rebuild(trio)
+    written = fragments(trio)
+    config = CONFIG.replace("policy:", "policy:\n  text_chars: {min: 17}")
+    (trio.root / "corpus.yaml").write_text(config)
+    stricter = Workspace.open(trio.root)
+    make_stale_stages(stricter)
+    assert len(galleries(stricter)) < len(after)
+    assert fragments(stricter) == written
+    assert_equal_to_a_rebuild(stricter)
 
 
 def test_the_encoder_reads_the_number_of_a_sample() -> None:

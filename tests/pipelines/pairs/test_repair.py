@@ -138,13 +138,15 @@ def test_decisions_keep_or_reject_and_whatif_agrees(repaired: tuple[Workspace, s
     comparison = compare_policies(corpus, ("text_repair.min=2",))
     assert comparison.repaired == (len(given), 0)
     assert comparison.kept[0] - comparison.kept[1] == len(given)
-    kept = {r["id"]: r for r in kept_samples(corpus).to_pylist()}
+    with kept_samples(corpus, corpus.root / "scratch") as samples:
+        kept = {r["id"]: r for r in samples.table("FROM kept").to_pylist()}
     originals = {r["id"]: r for r in corpus.tables.open("samples").to_table().to_pylist()}
     for row in given:
-        assert kept[row["id"]]["text"] == row["repair_text"] != originals[row["id"]]["text"]
+        assert kept[row["id"]]["repair_text"] == row["repair_text"] != originals[row["id"]]["text"]
         assert kept[row["id"]]["text_id"] == row["repair_text_id"]
     unchanged = set(kept) - {r["id"] for r in given}
-    assert all(kept[i]["text"] == originals[i]["text"] for i in unchanged)
+    assert all(kept[i]["repair_text"] is None for i in unchanged)
+    assert all(kept[i]["text_id"] == originals[i]["text_id"] for i in unchanged)
     events = trace_record(corpus.tables, given[0]["id"])
     assert any(given[0]["repair_text"] in e.detail for e in events if e.stage == "decisions")
 

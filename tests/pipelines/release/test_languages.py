@@ -10,9 +10,10 @@ from pipelines.release.languages import (
     MOST_LANGUAGES,
     _languages,
     compare_languages,
+    language_queries,
     read_translated,
 )
-from store.corrections import fit
+from store.corrections import evaluate, fit
 from store.tables import releases
 from store.tables.banks import Banks
 from store.workspace import Workspace
@@ -40,7 +41,10 @@ def test_ranks_by_language_agree_with_plain_loops():
         for code, noise, rows in (("en", 0.1, range(8)), ("de", 1.0, range(6)), ("xx", 1, (9,)))
     }
     answers = {f"p{i}": [i, i + 10] for i in range(7)}  # p7 has none, p9 is not among the texts
-    figures = compare_languages(translated, answers, {"raw": c})
+    queries = language_queries(translated, answers)
+    assert queries is not None
+    first = evaluate(c, queries.vectors, queries.answers).first
+    figures = compare_languages(queries, {"raw": first}, len(gallery))
     assert figures["queries"] == {"en": 7, "de": 6}
     ranks = {
         code: [
@@ -55,8 +59,8 @@ def test_ranks_by_language_agree_with_plain_loops():
     for code, values in ranks.items():
         assert figures["raw"]["r@10"][code] == pytest.approx(np.mean(np.array(values) <= 10))
         assert figures["raw"]["median_rank"][code] == np.median(values)
-    assert compare_languages({"en": translated["en"]}, answers, {"raw": c}) is None
-    assert compare_languages({}, answers, {"raw": c}) is None
+    assert language_queries({"en": translated["en"]}, answers) is None
+    assert language_queries({}, answers) is None
 
 
 @pytest.fixture

@@ -1,0 +1,261 @@
+"""Measure what each stage costs as a corpus grows, and what a change of the corpus costs.
+
+    python -m benchmarks.growth                          # 2,000 and 20,000 samples, minutes
+    python -m benchmarks.growth --write docs/scale.md    # rewrite the tables of the page
+
+A sample is a picture of 32 pixels and a caption; an encoder without a model gives vectors of 512
+dimensions (`benchmarks.null_encoder`). Each size is built in a process of its own. Then 1% is
+added, a threshold is changed, and the added drop is removed.
+
+Seconds are those of the processors, of the driver and all of its children, without the start of
+Ray. Memory is the driver's peak above its memory after the imports. Bytes are those of the files
+that a stage leaves. The exponent is that of the seconds between the two sizes; the script fails if
+the whole pipeline's, or the memory's, is above 1.1.
+"""
+
+import argparse
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.markdown import Markdown
+
+from benchmarks.memory import process_tree
+
+MOST_EXPONENT = 1.1
+ACTIONS = {"build": "build", "more": "+1%", "threshold": "threshold", "remove": "-1 drop"}
+BEGIN, END = "<!-- growth -->", "<!-- /growth -->"
+_SHARD, _SIDE = 1000, 32
+_CONFIG = """\
+sources:
+  tiny: {{path: drops}}
+policy:
+  image_min_side: {{min: 16}}
+  text_chars: {{min: {shortest}}}
+space: nothing
+spaces:
+  nothing:
+    image: "python:benchmarks.null_encoder:image"
+    text: "python:benchmarks.null_encoder:text"
+"""
+_WORDS = [f"word{n}" for n in range(500)]
+
+
+def write_drop(folder: Path, numbers: range) -> None:
+    """Write tars of pictures and captions."""
+    folder.mkdir(parents=True)
+    for start in range(numbers.start, numbers.stop, _SHARD):
+        with tarfile.open(folder / f"{start:09d}.tar", "w") as tar:
+            for number in range(start, min(start + _SHARD, numbers.stop)):
+                for extension, data in (("png", _picture(number)), ("txt", _caption(number))):
+                    member = tarfile.TarInfo(f"{number:09d}.{extension}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+
+
+def _picture(number: int) -> bytes:
+    pixels = np.random.default_rng(number).integers(0, 4, (_SIDE, _SIDE, 3), np.uint8)
+    pixels[0, 0], pixels[0, 1, 0] = list(number.to_bytes(4)[1:]), number >> 24
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _caption(number: int) -> bytes:
+    rng = np.random.default_rng(number)
+    return " ".join([*rng.choice(_WORDS, rng.integers(5, 20)), str(number)]).encode()
+
+
+def configure(root: Path, shortest: int) -> None:
+    (root / "corpus.yaml").write_text(_CONFIG.format(shortest=shortest), encoding="utf-8")
+
+
+def measure(root: Path, samples: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Seconds, bytes and megabytes by action and stage. Runs in a process of its own."""
+    from embedders.pool.ray_cluster import cluster
+
+    added = max(samples // 100, 1)
+    write_drop(root / "drops" / "base", range(samples))
+    configure(root, 5)
+    with cluster():
+        results = {"build": run_stages(root)}
+        write_drop(root / "drops" / "more", range(samples, samples + added))
+        results["more"] = run_stages(root)
+        configure(root, 36)  # rejects about 2%
+        results["threshold"] = run_stages(root)
+        configure(root, 5)
+        run_stages(root)
+        shutil.rmtree(root / "drops" / "more")
+        results["remove"] = run_stages(root, before=lambda w: remove_drop(w, "more"))
+    return results
+
+
+def run_stages(
+    root: Path, before: Callable[[Any], None] = lambda workspace: None
+) -> dict[str, dict[str, float]]:
+    """Run what is out of date; the costs by stage."""
+    from pipelines.stages import staleness
+    from pipelines.stages.context import StageContext
+    from store.workspace import Workspace
+    from tests.helpers.stages import build
+
+    workspace = Workspace.open(root)
+    costs: dict[str, dict[str, float]] = {}
+
+    def costed(name: str, work: Callable[[], None]) -> None:
+        files, seconds, memory = set(_files(root)), cpu_seconds(), _reset_peak()
+        work()
+        cost = {
+            "seconds": cpu_seconds() - seconds,
+            "bytes": sum(size for file, size in _files(root) if (file, size) not in files),
+            "mb": _status("VmHWM") - memory,
+        }
+        before = costs.get(name, dict.fromkeys(cost, 0.0))
+        costs[name] = {
+            k: max(v, before[k]) if k == "mb" else v + before[k] for k, v in cost.items()
+        }
+
+    def plan(drop: Any) -> list[str]:
+        stale: list[str] = []
+        costed("plan", lambda: stale.extend(staleness.stale(workspace, drop)))
+        return stale
+
+    costed("plan", lambda: before(workspace))
+    for drop in [*staleness.drops(workspace).values(), None]:
+        done: set[str] = set()
+        while stages := [stage for stage in plan(drop) if stage not in done]:
+            costed(stages[0], partial(build, stages[0], StageContext(workspace, drop)))
+            done.add(stages[0])
+    return costs
+
+
+def remove_drop(workspace: Any, drop: str) -> None:
+    from pipelines.removal import drops
+
+    drops.remove_drop(workspace, drop)
+
+
+def cpu_seconds() -> float:
+    """Processor seconds of this process and its descendants, also of those that ended."""
+    ticks = 0
+    for pid in process_tree(os.getpid()):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # the process has ended; its parent has its seconds
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _reset_peak() -> float:
+    """Reset the peak memory of this process; its memory now, MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> float:
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition(f"{name}:")[2].split()[0]) / 1024
+
+
+def _files(root: Path) -> Iterable[tuple[str, int]]:
+    for folder, _, names in os.walk(root / "tables"):
+        for name in names:
+            path = os.path.join(folder, name)
+            yield path, os.path.getsize(path)
+
+
+def measure_in_process(samples: int) -> dict[str, Any]:
+    """As `measure`, in a new process and a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.growth", "--one", str(samples), folder]
+        process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def exponent(small: float, large: float, ratio: float) -> float:
+    return math.log(max(large, 1e-3) / max(small, 1e-3)) / math.log(ratio)
+
+
+def page(results: dict[int, dict[str, Any]]) -> tuple[str, float]:
+    """The tables as Markdown, and the exponent of the whole build."""
+    small, large = results
+    first, second = results[small]["build"], results[large]["build"]
+    lines = [
+        f"| stage | s per million, {small:,} | {large:,} | added | exponent | bytes a sample"
+        " | driver MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    totals = []
+    for stage in [*second, "all"]:
+        a, b = (
+            _total(r)
+            if stage == "all"
+            else r.get(stage, dict.fromkeys(("seconds", "bytes", "mb"), 0))
+            for r in (first, second)
+        )
+        added = (b["seconds"] - a["seconds"]) / (large - small) * 1e6
+        grown = exponent(a["seconds"], b["seconds"], large / small)
+        totals.append(grown)
+        lines.append(
+            f"| {stage} | {a['seconds'] / small * 1e6:,.0f} | {b['seconds'] / large * 1e6:,.0f}"
+            f" | {added:,.0f} | {grown:.2f} | {b['bytes'] / large:,.0f} | {b['mb']:,.0f} |"
+        )
+    stages = list(dict.fromkeys(s for r in results[large].values() for s in r))
+    lines += ["", f"| s, {large:,} samples | {' | '.join(ACTIONS.values())} |", "|---" * 5 + "|"]
+    for stage in stages:
+        seconds = [results[large][a].get(stage, {}).get("seconds", 0) for a in ACTIONS]
+        lines.append(f"| {stage} | {' | '.join(f'{s:.1f}' for s in seconds)} |")
+    sums = [_total(results[large][a])["seconds"] for a in ACTIONS]
+    lines.append(f"| all | {' | '.join(f'{s:.1f} ({s / sums[0]:.0%})' for s in sums)} |")
+    return "\n".join(lines), totals[-1]
+
+
+def _total(stages: dict[str, dict[str, float]]) -> dict[str, float]:
+    return {
+        "seconds": sum(s["seconds"] for s in stages.values()),
+        "bytes": sum(s["bytes"] for s in stages.values()),
+        "mb": max((s["mb"] for s in stages.values()), default=0),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs=2, default=[2000, 20000])
+    parser.add_argument("--write", type=Path, help="the Markdown file with the tables")
+    parser.add_argument("--json", type=Path, help="a file for all figures")
+    parser.add_argument("--one", nargs=2, metavar=("SAMPLES", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(Path(options.one[1]), int(options.one[0]))))
+        return
+    results = {samples: measure_in_process(samples) for samples in options.sizes}
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+    tables, grown = page(results)
+    Console().print(Markdown(tables))
+    if options.write:
+        text = options.write.read_text(encoding="utf-8")
+        head, rest = text.split(BEGIN)
+        options.write.write_text(f"{head}{BEGIN}\n{tables}\n{END}{rest.split(END)[1]}")
+    if grown > MOST_EXPONENT:
+        raise SystemExit(f"the cost grows faster than the corpus: exponent {grown:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Removes drops, and vectors of parts that no sample has any more."""

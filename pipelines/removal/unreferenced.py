@@ -1,0 +1,68 @@
+"""Delete vectors of parts that no sample has any more, such as those of a removed drop."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
+from store.tables.lance_tables import Tables
+from store.tables.names import features_table, vectors_table
+from store.tables.schema import MODALITIES
+from store.workspace import Workspace
+
+_PARTS = f"""
+CREATE TABLE parts AS
+SELECT DISTINCT part_id
+FROM (SELECT unnest([{", ".join(f"{m}_id" for m in MODALITIES)}]) AS part_id FROM samples)
+WHERE part_id IS NOT NULL
+"""
+
+
+def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
+    """Delete the vectors and features of parts that are in no row of `samples`.
+
+    It may run beside stages. Samples are published before their parts are embedded, so a part of
+    a drop that is being embedded is referenced. If samples are published meanwhile, nothing is
+    deleted; the next maintenance does it.
+
+    Returns:
+        The number of deleted rows, by table.
+    """
+    tables = workspace.tables
+    names = {
+        name
+        for space in workspace.config.spaces
+        for name in (vectors_table(space), *(features_table(space, m) for m in MODALITIES))
+    }
+    deleted = {}
+    for name in sorted(names):
+        if tables.exists(name) and (count := _delete(tables, name)):
+            deleted[name] = count
+    return deleted
+
+
+def _delete(tables: Tables, name: str) -> int:
+    vectors = tables.open(name)
+    samples = tables.open("samples")
+    parts = samples.scanner(columns=[f"{m}_id" for m in MODALITIES], batch_size=ROWS)
+    stored = vectors.scanner(columns=["part_id"], batch_size=ROWS)
+    with tempfile.TemporaryDirectory() as folder, database(Path(folder)) as connection:
+        execute(connection, _PARTS, samples=parts.to_reader())
+        execute(
+            connection,
+            "CREATE TABLE unreferenced AS"
+            " SELECT part_id FROM vectors ANTI JOIN parts USING (part_id)",
+            vectors=stored.to_reader(),
+        )
+        count = query_value(connection, "SELECT count(*) FROM unreferenced")
+
+        def removed() -> Iterator[pa.RecordBatch]:
+            yield from connection.sql("FROM unreferenced").to_arrow_reader(ROWS)
+
+        with tables.lock("samples"):  # while it is held, no samples are published
+            if not count or tables.version("samples") != samples.version:
+                return 0
+            tables.upsert(name, vectors.schema, [], "part_id", removed=removed())
+    return count
