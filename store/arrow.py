@@ -1,15 +1,7 @@
 """Idioms for pyarrow columns that several modules need."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-
-
-def joined_keys(table: pa.Table, columns: Sequence[str]) -> pa.Array:
-    """The key of each row as one string (n,): its values in string columns, joined by newlines."""
-    return pc.binary_join_element_wise(*(table[c] for c in columns), "\n").combine_chunks()
 
 
 def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:

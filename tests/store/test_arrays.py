@@ -14,7 +14,7 @@ from store.arrays import (
     ragged_ranges,
     splitmix64,
 )
-from store.arrow import as_matrix, joined_keys, vector_column
+from store.arrow import as_matrix, vector_column
 
 small = st.integers(0, 9)
 
@@ -46,14 +46,6 @@ def test_lookup_gives_the_index_or_minus_one(values: set[int], keys: list[int]) 
     for kind in (np.int64, np.str_):  # single digits sort alike as strings
         result = lookup(np.array(ordered, kind), np.array(keys, kind))
         assert result.tolist() == expected
-
-
-def test_joined_keys_join_the_columns_of_each_row() -> None:
-    columns = {"drop": ["d1", "d2"], "n": [1, 2], "id": ["a", "b"]}
-    table = pa.concat_tables([pa.table(columns), pa.table(columns)])
-    assert joined_keys(table, ["drop", "id"]).to_pylist() == ["d1\na", "d2\nb"] * 2
-    assert joined_keys(table, ["id"]).to_pylist() == ["a", "b"] * 2
-    assert joined_keys(table.slice(0, 0), ["drop", "id"]).to_pylist() == []
 
 
 @given(st.integers(0, 12), st.data())
