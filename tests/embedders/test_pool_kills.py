@@ -26,6 +26,7 @@ from store.arrow import as_matrix
 from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
+from tests.helpers.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 160
@@ -62,25 +63,6 @@ def vectors(root: Path) -> dict[str, np.ndarray]:
     parts = rows["part_id"].to_pylist()
     assert len(parts) == len(set(parts)) == 2 * SAMPLES
     return dict(zip(parts, as_matrix(rows["vector"]), strict=True))
-
-
-def descendants(ancestor: int) -> Iterator[tuple[int, str]]:
-    """Process ids and titles of all descendants of a process."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # the process has ended in the meantime
-            continue
-    for pid in parents:
-        parent = pid
-        while (parent := parents.get(parent, 0)) and parent != ancestor:
-            pass
-        if parent == ancestor:
-            try:
-                yield pid, Path(f"/proc/{pid}/cmdline").read_text()
-            except OSError:
-                continue
 
 
 def kill_one(title: str, stop: threading.Event, killed: list[int]) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tests.helpers.processes import descendants
+
 _WAIT_SECONDS = 60.0  # for a process that is to be killed
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
@@ -63,22 +65,3 @@ WHOLE = CURATION | {
     "worker": killer("ray::"),
     "raylet": killer("/raylet/raylet"),
 }
-
-
-def descendants(ancestor: int) -> Iterator[tuple[int, str]]:
-    """Process ids and command lines of all descendants of a process."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # the process has ended in the meantime
-            continue
-    for pid in parents:
-        parent = pid
-        while (parent := parents.get(parent, 0)) and parent != ancestor:
-            pass
-        if parent == ancestor:
-            try:
-                yield pid, Path(f"/proc/{pid}/cmdline").read_text()
-            except OSError:
-                continue
