@@ -27,9 +27,9 @@ def test_help_lists_every_command_with_one_line() -> None:
     names = [line.split()[0] for line in commands]
     assert names[:3] == ["init", "run", "estimate"]  # in the order of a corpus's life
     assert set(names) == {
-        "align", "backup", "check", "dagster", "demo", "dev", "drift", "estimate", "evaluate",
-        "export", "init", "maintain", "mcp", "policy", "repair", "report", "restore", "run",
-        "search", "serve", "takedown", "whatif", "why",
+        "align", "backup", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
+        "evaluate", "export", "init", "maintain", "mcp", "policy", "repair", "report", "restore",
+        "run", "search", "serve", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -221,6 +222,9 @@ def test_metrics_and_the_log_have_no_query(
 ) -> None:
     with caplog.at_level("INFO", "isotrope.access"):
         client.post("/search?secret=1", json=TEXT)
+        deadline = time.monotonic() + 10
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.01)  # the line is written after the reply
     line = json.loads(caplog.records[-1].getMessage())
     assert (line["route"], line["status"], line["method"]) == ("/search", 200, "POST")
     assert "red" not in caplog.text
