@@ -40,6 +40,7 @@ def run_with(error: BaseException, folder: Path, monkeypatch, *options: str) -> 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     write_config(tmp_path)
+    deliver(tmp_path / "drops" / "a", 2)
     return tmp_path
 
 
