@@ -113,7 +113,6 @@ def test_a_cluster_that_refuses_the_token_is_one_line_at_once(monkeypatch) -> No
                     time.sleep(0.5)
             refuses = [sys.executable, "-c", REFUSES, address]
             for token in ("b" * 64, ""):
-                started = time.monotonic()
                 environment = os.environ | {"RAY_AUTH_TOKEN": token, "HOME": "/nonexistent"}
                 if not token:
                     del environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN"]
@@ -123,7 +122,6 @@ def test_a_cluster_that_refuses_the_token_is_one_line_at_once(monkeypatch) -> No
                 expected = "refuses the token" if token else "needs a token"
                 assert expected in result.stdout, result.stderr
                 assert len(result.stdout.splitlines()) == 1
-                assert time.monotonic() - started < 30  # most of it imports
     finally:
         head.terminate()
         head.wait(60)
@@ -131,11 +129,14 @@ def test_a_cluster_that_refuses_the_token_is_one_line_at_once(monkeypatch) -> No
 
 REFUSES = """
 import sys
+import time
 from embedders.pool.ray_cluster import cluster
 from store.errors import ClusterError
+started = time.monotonic()
 try:
     with cluster(sys.argv[1]):
         pass
 except ClusterError as error:
+    assert time.monotonic() - started < 15  # Ray alone tries for 20 to 30 seconds
     print(error)
 """

@@ -37,11 +37,16 @@ def run_with(error: BaseException, folder: Path, monkeypatch, *options: str) -> 
     return CliRunner().invoke(main, ["run", "--corpus", str(folder), *options])
 
 
+def with_drop(folder: Path) -> Path:
+    """A corpus with one drop: the command looks for drops before the work starts."""
+    write_config(folder)
+    deliver(folder / "drops" / "a", 2)
+    return folder
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    write_config(tmp_path)
-    deliver(tmp_path / "drops" / "a", 2)
-    return tmp_path
+    return with_drop(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,7 @@ def test_an_existing_file_or_link_is_never_written_to(tmp_path: Path) -> None:
 
 
 def test_without_any_writable_folder_the_message_stays(tmp_path: Path, monkeypatch) -> None:
-    write_config(tmp_path)
+    with_drop(tmp_path)
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
