@@ -79,6 +79,9 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
             done.lost += [f"release {each}: its tables were damaged" for each in broken]
             if yes:
                 releases.forget(tables, broken)
+        for name in tables.names() if mended else ():
+            if name not in done.refused:
+                repair.set_old_versions_aside(tables, name)
     return done
 
 

@@ -8,7 +8,7 @@ import click
 from orchestration.cli.options import CORPUS
 
 if TYPE_CHECKING:
-    from pipelines.estimate import Estimate
+    from pipelines.estimate.estimate import Estimate
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -25,7 +25,7 @@ def estimate(folder: str, drop: str | None) -> None:
     from rich.table import Table
 
     from orchestration.cli.console import console
-    from pipelines.estimate import estimate as estimate_stages
+    from pipelines.estimate.estimate import estimate as estimate_stages
     from store.workspace import Workspace
 
     workspace = Workspace.open(folder)

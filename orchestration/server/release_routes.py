@@ -17,7 +17,7 @@ from store.search.release_items import (
     sample_original,
     thumbnail,
 )
-from store.tables.releases import describe
+from store.search.release_json import describe
 
 T = TypeVar("T")
 DESCRIPTION = """\

@@ -17,6 +17,7 @@ from pipelines.banks.corpus_matches import CorpusIndex, MatchedQuery, match_corp
 from pipelines.banks.query_files import OriginQueries, read_queries, vector_query
 from pipelines.engine.progress import show_progress
 from pipelines.stages import run_keys
+from pipelines.stages.config_files import queries_file
 from pipelines.stages.context import StageContext
 from store import identity
 from store.arrow import as_matrix, vector_column
@@ -46,7 +47,7 @@ def read_origins(context: StageContext, dim: int) -> list[OriginQueries]:
     space, origins = context.space, context.config.corrections.query_bank
     results = []
     if "file" in origins:
-        path = run_keys.queries_file(context.workspace)
+        path = queries_file(context.workspace)
         results.append(read_queries(path, space, context.config.limits, dim))
     if "log" in origins:
         in_files = {query.modality for result in results for query in result.queries}

@@ -19,6 +19,7 @@ from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.measure import PairScorer, VectorTable
 from pipelines.pairs.proposals import with_proposals
 from pipelines.stages import run_keys
+from pipelines.stages.config_files import pair_head
 from pipelines.stages.context import StageContext
 from store import identity
 from store.errors import ConfigError
@@ -125,7 +126,7 @@ def _vector_table(tables: Tables, space: Space) -> VectorTable:
 
 def _head(workspace: Workspace, space: Space, dim: int) -> LinearHead | None:
     """The linear head of corpus.yaml, if any, for image vectors of `dim` dimensions."""
-    path = run_keys.pair_head(workspace)
+    path = pair_head(workspace)
     if path is None:
         return None
     head = LinearHead(path)

@@ -7,7 +7,6 @@ NotFoundError if an input has not been made yet. Light to import: it runs before
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pipelines.policy.concepts import concepts_file
@@ -19,6 +18,7 @@ from pipelines.policy.row_rules import (
     row_tests,
 )
 from pipelines.sources.drops import listing_hash
+from pipelines.stages.config_files import pair_head, queries_file
 from pipelines.stages.context import StageContext
 from store import identity
 from store.config.rules import IMAGENET
@@ -215,16 +215,6 @@ def pair_settings(context: StageContext) -> str:
     )
 
 
-def pair_head(workspace: Workspace) -> Path | None:
-    """The file that `pairs.image_laion_aesthetic` names, if any.
-
-    Raises:
-        NotFoundError: it does not exist.
-    """
-    path = workspace.config.pairs.image_laion_aesthetic
-    return None if path is None else workspace.file("pairs.image_laion_aesthetic", path)
-
-
 def names_pairs(workspace: Workspace, stage: str) -> bool:
     """Whether the part of the policy that `stage` applies names a signal of pairs.
 
@@ -262,15 +252,6 @@ def bank_settings(context: StageContext) -> str:
         corrections.model_dump(exclude={"methods", "directions", "drift_bound"}),
         queries,
     )
-
-
-def queries_file(workspace: Workspace) -> Path:
-    """The file that `corrections.queries` names.
-
-    Raises:
-        NotFoundError: it does not exist.
-    """
-    return workspace.file("corrections.queries", workspace.config.corrections.queries or "")
 
 
 # Settings that change the output of `banks`, which is hashed, or that do not change a fit.

@@ -14,10 +14,11 @@ from store.identity import check_id
 from store.search.asynchronous import AsyncSearch
 from store.search.explain import Explanation
 from store.search.query import Query
+from store.search.release_json import from_description
 from store.search.result import Result
 from store.search.search import Search, Searchable
 from store.search.wire import ARROW, JSON, read_arrow, read_error
-from store.tables.releases import Release, from_description
+from store.tables.releases import Release
 
 TIMEOUT = 60.0  # seconds, of one request
 _CONNECTIONS = 64  # that are kept open

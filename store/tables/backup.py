@@ -18,12 +18,12 @@ from store.errors import BusyError, InputError, NotFoundError
 from store.tables import checksums, maintain, takedowns
 from store.tables.files import Files
 from store.tables.lance_tables import Tables
+from store.tables.names import is_query_log
 from store.tables.table_files import files_of_version, manifest_of, tagged_versions
 
 BACKUPS, DATA = "backups", "data"
 FOLDERS = ("projections", takedowns.FOLDER)  # beside the tables; their files never change
 _ATTEMPTS = 100
-_LEFT_OUT = "query_log__"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _snapshot(tables: Tables) -> tuple[dict[str, int], dict[str, bytes], set[str
         data: set[str] = set()
         try:
             for name in tables.names():
-                if not name.startswith(_LEFT_OUT):
+                if not is_query_log(name):
                     versions[name] = _add_table(tables, name, small, data)
         except NotFoundError:  # a tag or version was replaced meanwhile
             continue

@@ -59,13 +59,13 @@ def check_files(tables: Tables, deep: bool = False) -> Iterator[Finding]:
     for name in tables.names():
         try:
             dataset = tables.open(name)
-            _check_sizes(tables, name, dataset)
+            check_sizes(tables, name, dataset)
             dataset.scanner(columns=[], with_row_address=True).count_rows()  # reads deletions
             if deep:
                 _read_all(dataset)
                 for version in dataset.versions():
                     old = tables.open(name, version["version"], any_format=True)
-                    _check_sizes(tables, name, old)
+                    check_sizes(tables, name, old)
         except IsotropeError as error:
             yield Finding("files", name, problem=str(error), remedy=REPAIR)
             continue
@@ -100,7 +100,7 @@ def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
             check = f"tag {release.tag}"
             try:
                 dataset = tables.open(name, release.tag)
-                _check_sizes(tables, name, dataset)
+                check_sizes(tables, name, dataset)
                 if deep:
                     _read_all(dataset)
             except IsotropeError as error:
@@ -112,7 +112,7 @@ def check_releases(tables: Tables, deep: bool = False) -> Iterator[Finding]:
             yield Finding(check, name, problem=problem, remedy=remedy if problem else "")
 
 
-def _check_sizes(tables: Tables, name: str, dataset: lance.LanceDataset) -> None:
+def check_sizes(tables: Tables, name: str, dataset: lance.LanceDataset) -> None:
     """Compare the files of a version with its manifest. Raises DamagedTableError."""
     sizes = {file.path: file.size for file in tables.files.list(f"{name}.lance")}
     with detected(dataset.uri, dataset.version):

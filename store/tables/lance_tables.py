@@ -153,19 +153,23 @@ class Tables:
         return read(dataset, name, schema, names, where)
 
     @contextmanager
-    def lock(self, name: str, timeout: float = LOCK_SECONDS) -> Iterator[None]:
+    def lock(
+        self, name: str, timeout: float = LOCK_SECONDS, reenter: bool = True
+    ) -> Iterator[None]:
         """Hold a lock during a `with` block. It ends if the process dies.
 
-        A thread that holds the lock already goes on. No commit is made while a lock is lost.
+        No commit is made while a lock is lost.
 
         Args:
             name: of the lock.
             timeout: how long to wait for the lock, in seconds.
+            reenter: whether a thread that holds the lock already goes on.
 
         Raises:
-            BusyError: another process held the lock for longer than `timeout`.
+            BusyError: another process held the lock for longer than `timeout`, or this thread
+                holds it and may not go on.
         """
-        with self._locks.hold(name, timeout):
+        with self._locks.hold(name, timeout, reenter):
             yield
 
     def replace(

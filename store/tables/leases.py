@@ -114,18 +114,22 @@ class Locks:
         return Locks, (self.files,)
 
     @contextmanager
-    def hold(self, name: str, timeout: float) -> Iterator[None]:
-        """Hold a lock during a `with` block. A thread that holds it already goes on.
+    def hold(self, name: str, timeout: float, reenter: bool = True) -> Iterator[None]:
+        """Hold a lock during a `with` block.
 
         Args:
             name: of the lock.
             timeout: how long to wait for the lock, in seconds.
+            reenter: whether a thread that holds it already goes on.
 
         Raises:
-            BusyError: another process or thread held the lock for longer than `timeout`.
+            BusyError: another process or thread held the lock for longer than `timeout`, or this
+                thread holds it and may not go on.
         """
         key = threading.get_ident(), name
         if key in self.held:
+            if not reenter:
+                raise _busy(name, "this thread", 0.0)
             yield
             return
         with _hold(self.files, name, timeout) as lease:

@@ -151,7 +151,7 @@ def remove_stale_staging(tables: Tables) -> list[str]:
     for name in tables.files.folders(ROOT):
         folder = f"{ROOT}/{name}"
         try:
-            with tables.lock(f"run-{name}", timeout=0):
+            with tables.lock(f"run-{name}", timeout=0, reenter=False):
                 keys = tables.files.folders(folder)
                 if keys == [published.get(name)] or _last_opened(tables, folder) < oldest:
                     tables.files.delete_folder(folder)
@@ -195,7 +195,7 @@ def _starts_of_active_runs(tables: Tables) -> list[datetime]:
     starts = []
     for name in tables.files.folders(ROOT):
         try:
-            with tables.lock(f"run-{name}", timeout=0):
+            with tables.lock(f"run-{name}", timeout=0, reenter=False):
                 pass
         except BusyError:
             starts.append(_last_opened(tables, f"{ROOT}/{name}"))

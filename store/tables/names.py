@@ -46,6 +46,11 @@ def query_log_table(space: str) -> str:
     return f"query_log__{space}"
 
 
+def is_query_log(name: str) -> bool:
+    """Whether a table is the query log of any space."""
+    return name.startswith("query_log__")
+
+
 def is_gallery(name: str) -> bool:
     """Whether a table is a gallery of any space and modality."""
     return name.startswith("gallery__")

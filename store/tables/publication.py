@@ -17,10 +17,11 @@ from uuid import uuid4
 import lance
 from lance.dataset import Transaction
 
+from store import identity
 from store.errors import BusyError, StoreError
 from store.tables.damage import CheckedDataset, is_store_error
 
-ALL_ROWS, NO_ROWS = "*", "false"  # scopes beside SQL conditions
+ALL_ROWS, NO_ROWS = "*", "false"  # scopes beside SQL conditions, of which hashes are stored
 _ID, _SCOPE = "isotrope.publication", "isotrope.scope"
 _ATTEMPTS = 5
 _FIRST_WAIT = 0.5  # seconds; doubled after each attempt
@@ -53,7 +54,7 @@ class Publication:
                 rows are as if this publication had not happened.
             StoreError: the object store failed repeatedly. Nothing was committed.
         """
-        properties = {_ID: self.id, _SCOPE: self.scope}
+        properties = {_ID: self.id, _SCOPE: self._stored_scope}
         transaction = Transaction(dataset.version, operation, transaction_properties=properties)
         for attempt in range(1, _ATTEMPTS + 1):
             self.check()
@@ -76,6 +77,12 @@ class Publication:
             time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
         return self._verified(dataset)
 
+    @property
+    def _stored_scope(self) -> str:
+        """The scope without content: a condition may name keys, which can be taken down."""
+        is_content = self.scope not in (ALL_ROWS, NO_ROWS)
+        return identity.run_key("scope", self.scope) if is_content else self.scope
+
     def _verified(self, dataset: lance.LanceDataset) -> int:
         """The version of this publication. Undo it if it was overtaken."""
         newer = list(self._versions_since(dataset))
@@ -83,7 +90,7 @@ class Publication:
         if version is None:
             raise StoreError(f"{dataset.uri}: the commit of this process is not in the table")
         earlier = [properties.get(_SCOPE, NO_ROWS) for v, properties in newer if v < version]
-        if any(_overlap(self.scope, scope) for scope in earlier):
+        if any(_overlap(self._stored_scope, scope) for scope in earlier):
             self._remove_rows(dataset, version)
             raise self._overtaken(dataset)
         return version

@@ -258,24 +258,6 @@ def _untag(tables: Tables, release: Release) -> None:
             tags.delete(release.tag)
 
 
-def describe(release: Release) -> dict[str, Any]:
-    """The release as JSON values, without the configuration of its space, which may name files."""
-    described = {**vars(release), "created_at": release.created_at.isoformat()}
-    described["directions"] = {name: dict(vars(d)) for name, d in release.directions.items()}
-    described["indexes"] = index_settings.describe(release.indexes)
-    del described["space_config"]
-    return described
-
-
-def from_description(described: Mapping[str, Any]) -> Release:
-    """The release that `describe` described."""
-    directions = {n: Direction(**d) for n, d in described["directions"].items()}
-    created = datetime.fromisoformat(described["created_at"])
-    values = {**described, "created_at": created, "directions": directions, "space_config": {}}
-    values["indexes"] = index_settings.from_description(described.get("indexes", {}))
-    return Release(**values)
-
-
 def _row(release: Release) -> dict[str, Any]:
     return {
         "release": release.number,

@@ -2,8 +2,8 @@
 
 A version is sound if all its rows can be read and no byte of its files differs from the checksums.
 Manifests that cannot be read are moved to the folder `_damaged`, because Lance opens a table by its
-newest one. If no version is sound, the newest that opens goes on without the damaged fragments. If
-none opens, the whole table is moved away.
+newest one, and so are those of old versions that lack files. If no version is sound, the newest
+that opens goes on without the damaged fragments. If none opens, the whole table is moved away.
 """
 
 import re
@@ -15,8 +15,9 @@ import lance
 
 from store.errors import IsotropeError
 from store.tables import checksums, damage
+from store.tables.check import check_sizes
 from store.tables.lance_tables import Tables
-from store.tables.table_files import files_of_version, manifest_of
+from store.tables.table_files import files_of_version, manifest_of, tagged_versions
 
 DAMAGED = "_damaged"
 _READ_ROWS = 1024
@@ -101,6 +102,31 @@ def mend(tables: Tables, prognosis: Prognosis) -> None:
                 read_version=tables.version(name),
                 storage_options=tables.storage_options,
             )
+
+
+def set_old_versions_aside(tables: Tables, name: str) -> None:
+    """Move away old versions that lack files or have changed ones, unless a tag names them."""
+    dataset = tables.open(name, any_format=True)
+    needed = {dataset.version, *tagged_versions(dataset)}
+    changed = set(checksums.changed_files(tables, name))
+    used = {manifest_of(version) for version in needed}
+    unsound = set()
+    for version in _versions(tables, name):
+        try:
+            old = tables.open(name, version, any_format=True)
+            files = set(files_of_version(tables, name, old))
+            if version not in needed:
+                check_sizes(tables, name, old)
+        except IsotropeError:
+            unsound.add(manifest_of(version))
+            continue
+        if version in needed or not files & changed:
+            used |= files
+        else:
+            unsound.add(manifest_of(version))
+    away = (unsound | changed) - used
+    _move(tables, [f"{name}.lance/{path}" for path in sorted(away)])
+    checksums.forget_deleted(tables, name)
 
 
 def _versions(tables: Tables, name: str) -> list[int]:

@@ -131,7 +131,8 @@ def test_a_run_after_repairs_gives_the_tables_of_before(
         make_stale_stages(corpus)
         for name in corpus.tables.names():
             checksums.record(corpus.tables, name)
-        assert [f for f in check_corpus(corpus, deep=True) if not f.passed] == []
+        failed = [f for f in check_corpus(corpus, deep=True) if not f.passed]
+        assert failed == [], failed
         for name, columns in {
             "samples": schema.SAMPLES.names,
             "decisions": ["drop", "id", "keep", "rule"],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.estimate import Estimate, Rate, estimate, measured
+from pipelines.estimate.estimate import Estimate, Rate, estimate, measured
 from store.config.engine import Prices
 from store.tables.stages import GLOBAL
 from store.tables.staging import stage_record

@@ -1,0 +1,1 @@
+"""Estimates the time, disk and cost of a run."""
