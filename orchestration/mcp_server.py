@@ -16,9 +16,9 @@ from pydantic import Field
 import isotrope
 from store.errors import InputError, IsotropeError
 from store.search.asynchronous import AsyncCorpus
+from store.search.release_json import describe
 from store.search.remote import AsyncRemoteCorpus
 from store.search.wire import Answer, answer_values
-from store.search.release_json import describe
 
 _MAX_ROWS = 100  # an assistant reads every row
 _READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
