@@ -69,7 +69,7 @@ class _Period(click.ParamType):
     help="Keep versions that were the newest within this period: 30m, 12h, 7d.",
 )
 def maintain(folder: str, older_than: timedelta) -> None:
-    """Compact tables; delete old versions, stale staging and unused vectors.
+    """Compact tables; delete old versions, stale staging, lost vectors.
 
     Versions of kept releases and of running stages stay. It may run beside runs and searches.
     """
