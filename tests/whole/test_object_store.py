@@ -17,8 +17,9 @@ from store.workspace import Workspace
 from tests.helpers.stores import S3Server
 from tests.helpers.trio import CONFIG, deliver
 
-# Beside times: versions of tables, which depend on the order of commits.
-_NOT_COMPARED = ("seconds", "resumed", "versions", "banks", "banks_version")
+# Beside times: versions of tables, which depend on the order of commits, and the number of units,
+# because the writer of vectors commits as many results together as have arrived.
+_NOT_COMPARED = ("seconds", "resumed", "units", "versions", "banks", "banks_version")
 
 
 def write_corpus(root: Path, tables: Any) -> Workspace:
