@@ -14,8 +14,7 @@ from assets.drift_check import no_drift
 from assets.health_checks import HEALTH_CHECKS
 from assets.materialise import DROPS
 from assets.table_checks import Result
-from store.tables import schema
-from store.tables.lance_tables import Tables, quote
+from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP
 from store.tables.staging import stage_record
 from store.workspace import Workspace
@@ -45,7 +44,7 @@ def _asset_check(
             return dg.AssetCheckResult(passed=False, description=reason)
         measured, problems = run(corpus, drop)
         if problems:
-            _mark_missing(corpus.tables, stage, drop)
+            forget_records(corpus.tables, of_stage(stage, drop))  # the next run makes it again
         return dg.AssetCheckResult(
             passed=not problems,
             description="; ".join(problems) or description,
@@ -53,12 +52,6 @@ def _asset_check(
         )
 
     return check
-
-
-def _mark_missing(tables: Tables, stage: str, drop: str) -> None:
-    """Delete the record of a stage, so that the next run makes its table again."""
-    where = f"drop = {quote(drop)} AND stage = {quote(stage)}"
-    tables.replace("stages", schema.STAGES, [], where)
 
 
 CHECKS = [

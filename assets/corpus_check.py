@@ -7,7 +7,8 @@ from assets.table_checks import Result
 from store.errors import IsotropeError
 from store.tables import schema
 from store.tables.check import DELETE_ROWS, REMAKE, Finding, check_files, check_releases
-from store.tables.lance_tables import quote
+from store.tables.lance_tables import one_of
+from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP, STAGES
 from store.workspace import Workspace
 
@@ -58,8 +59,8 @@ def mark_stale(workspace: Workspace, findings: list[Finding]) -> list[str]:
         if finding.remedy in (REMAKE, DELETE_ROWS)
     }
     for stage, drop in failed:
-        where = f"stage = {quote(stage)}" + (f" AND drop = {quote(drop)}" if drop else "")
-        workspace.tables.replace("stages", schema.STAGES, [], where)
+        where = of_stage(stage, drop) if drop else one_of("stage", [stage])
+        forget_records(workspace.tables, where)
     return sorted({stage for stage, _ in failed})
 
 

@@ -4,15 +4,16 @@ A stage whose table lost rows loses its record, so that `isotrope run` makes it 
 is reused: signals and vectors are measured only where they are missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from pipelines.samples.digest import SampleDigest
+from pipelines.samples.digest import digest_of_drop
 from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
-from store.tables.lance_tables import Tables, one_of, quote
+from store.tables.lance_tables import Tables, one_of
+from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import GLOBAL, STAGES
 from store.workspace import Workspace
 
@@ -60,7 +61,8 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
         for folder in tables.files.folders(staging.ROOT):
             stack.enter_context(tables.lock(f"run-{folder}"))
         mended = set()
-        for prognosis in _prognoses(tables):
+        changed = {name: checksums.changed_files(tables, name) for name in tables.names()}
+        for prognosis in _prognoses(tables, changed):
             done.tables.append(prognosis)
             if not yes and (reason := _loss(workspace, prognosis)):
                 done.refused[prognosis.table] = reason
@@ -80,14 +82,16 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
             if yes:
                 releases.forget(tables, broken)
         for name in tables.names() if mended else ():
+            if name in mended:  # files were moved, and names of files were used again
+                changed[name] = checksums.changed_files(tables, name)
             if name not in done.refused:
-                repair.set_old_versions_aside(tables, name)
+                repair.set_old_versions_aside(tables, name, changed[name])
     return done
 
 
-def _prognoses(tables: Tables) -> Iterator[repair.Prognosis]:
-    for name in tables.names():
-        if (prognosis := repair.examine(tables, name)) is not None:
+def _prognoses(tables: Tables, changed: Mapping[str, list[str]]) -> Iterator[repair.Prognosis]:
+    for name, files in changed.items():
+        if (prognosis := repair.examine(tables, name, files)) is not None:
             yield prognosis
 
 
@@ -119,7 +123,7 @@ def _mark_stale(workspace: Workspace, mended: set[str], lost: list[str]) -> list
         stages.discard("samples")
         stages |= {"samples"} if _forget_wrong_samples(workspace, lost) else set()
     if others := stages - {"samples"}:
-        tables.replace("stages", schema.STAGES, [], one_of("stage", sorted(others)))
+        forget_records(tables, one_of("stage", sorted(others)))
     return [stage for stage in STAGES if stage in stages]
 
 
@@ -129,31 +133,20 @@ def _forget_wrong_samples(workspace: Workspace, lost: list[str]) -> bool:
     delivered = set(staleness.drops(workspace))
     records = tables.scan("stages", schema.STAGES, where="stage = 'samples'").to_pylist()
     for record in records:
-        of_drop = f"drop = {quote(record['drop'])}"
-        if _digest(tables, of_drop) == record["output"] and _entries(tables, of_drop) == (
-            record["rejected"] + record["failed"]
-        ):
+        drop, count = record["drop"], record["rejected"] + record["failed"]
+        has_samples = digest_of_drop(tables, drop) == record["output"]
+        if has_samples and _entries(tables, drop) == count:
             continue
-        if record["drop"] not in delivered:
-            lost.append(f"samples or ledger of drop {record['drop']!r}, which is not delivered")
+        if drop not in delivered:
+            lost.append(f"samples or ledger of drop {drop!r}, which is not delivered")
             continue
-        where = f"stage = 'samples' AND {of_drop}"
-        tables.replace("stages", schema.STAGES, [], where)
+        forget_records(tables, of_stage("samples", drop))
         forgotten = True
     return forgotten
 
 
-def _digest(tables: Tables, of_drop: str) -> str:
-    digest = SampleDigest()
-    if tables.exists("samples"):
-        scanner = tables.open("samples").scanner(columns=list(SampleDigest.COLUMNS), filter=of_drop)
-        for batch in scanner.to_batches():
-            digest.add(batch)
-    return digest.hex
-
-
-def _entries(tables: Tables, of_drop: str) -> int:
-    where = f"{of_drop} AND stage = 'samples' AND outcome IN ('rejected', 'failed')"
+def _entries(tables: Tables, drop: str) -> int:
+    where = f"{of_stage('samples', drop)} AND outcome IN ('rejected', 'failed')"
     return int(tables.open("ledger").count_rows(where)) if tables.exists("ledger") else 0
 
 

@@ -1,5 +1,6 @@
 """Paired feature sets for the benchmark of the gain: files of features, and the demo corpus."""
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,18 @@ def read_stamps(corpus: Path) -> Iterator[Pairs]:
     samples = [s for s in by_sample.values() if "text" in s and "image" in s]
     rows = [np.stack([s[m] for s in samples]) for m in ("image", "text")]
     yield from both_directions("stamps", ("image", "text"), rows, [s["cluster"] for s in samples])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name feature sets: `features` and `stamps`."""
+    parser.add_argument("features", type=Path, nargs="*")
+    parser.add_argument("--stamps", type=Path, help="a corpus that `isotrope demo` made")
+
+
+def one_direction_each(options: argparse.Namespace) -> list[Pairs]:
+    """The first direction of each feature set that the command line names."""
+    sets = [next(iter(read_file(path))) for path in options.features]
+    return sets + ([next(iter(read_stamps(options.stamps)))] if options.stamps else [])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from pathlib import Path
 import dense_methods
 import numpy as np
 from bad_banks import SETTINGS, Setting
-from feature_sets import Pairs, read_file, read_stamps
+from feature_sets import Pairs, add_arguments, read_file, read_stamps
 
 from store.corrections import METHODS, evaluate, fit_many
 from store.corrections.candidates import CANDIDATES, candidate_recipes
@@ -221,8 +221,7 @@ def bad_table(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("features", type=Path, nargs="*")
-    parser.add_argument("--stamps", type=Path, help="a corpus that `isotrope demo` made")
+    add_arguments(parser)
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--bad-splits", type=int, default=3, help="splits of each bad setting")
     parser.add_argument("--bad", nargs="*", choices=SETTINGS, default=list(SETTINGS),

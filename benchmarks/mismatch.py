@@ -8,12 +8,11 @@ similarities, as NCR fits it. Means over five draws of the pairs that are swappe
 """
 
 import argparse
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from feature_sets import Pairs, read_file, read_stamps
+from feature_sets import Pairs, add_arguments, one_direction_each
 from sklearn.mixture import GaussianMixture
 
 from pipelines.pairs.measure import ReferenceBank
@@ -70,11 +69,8 @@ def figures(probability: np.ndarray, is_wrong: np.ndarray) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("features", type=Path, nargs="*")
-    parser.add_argument("--stamps", type=Path, help="a corpus that `isotrope demo` made")
-    options = parser.parse_args()
-    sets = [next(iter(read_file(path))) for path in options.features]
-    sets += [next(iter(read_stamps(options.stamps)))] if options.stamps else []
+    add_arguments(parser)
+    sets = one_direction_each(parser.parse_args())
     print(
         "| pairs | swapped | precision | recall | called mismatches"
         " | free: precision | recall | called mismatches |\n|" + "---|" * 8

@@ -8,10 +8,9 @@ image's own caption or one of the same cluster. Means over five draws.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
-from feature_sets import Pairs, read_file, read_stamps
+from feature_sets import Pairs, add_arguments, one_direction_each
 from mismatch import probabilities, swapped
 
 from pipelines.pairs.repair import CaptionMatcher
@@ -48,11 +47,8 @@ def proposals(pairs: Pairs, absent: float, seed: int) -> tuple[np.ndarray, np.nd
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("features", type=Path, nargs="*")
-    parser.add_argument("--stamps", type=Path, help="a corpus that `isotrope demo` made")
-    options = parser.parse_args()
-    sets = [next(iter(read_file(path))) for path in options.features]
-    sets += [next(iter(read_stamps(options.stamps)))] if options.stamps else []
+    add_arguments(parser)
+    sets = one_direction_each(parser.parse_args())
     print(
         "| pairs | captions that exist | stated precision of at least | precision"
         " | right, of all swapped | repaired, of all swapped |\n|" + "---|" * 6

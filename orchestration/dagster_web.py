@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestration import dagster_home, page_guard
 from orchestration.definitions import VARIABLE
+from orchestration.loopback import is_loopback
 from store.errors import BusyError
 from store.workspace import Workspace
 
@@ -33,7 +34,7 @@ def serve(workspace: Workspace, host: str, port: int, allowed_hosts: tuple[str, 
         dagster_home.report_tables(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}
     os.environ[page_guard.HOSTS] = ",".join((host, *allowed_hosts))
-    if not page_guard.is_loopback(host):
+    if not is_loopback(host):
         print(
             f"warning: the page has no authentication: anyone who reaches {host}:{port} can run"
             " jobs as you. Listen at 127.0.0.1, or put a server that authenticates before it.",

@@ -69,14 +69,6 @@ def refusal(headers: list[tuple[str, str]], path: str, hosts: Collection[str]) -
     return None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens at an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def command(entry: str) -> list[str]:
     """Python's arguments to call a function of this module, wherever the process starts."""
     # Appended, so that installed packages cannot hide modules of Python itself.

@@ -40,11 +40,27 @@ class Step:
     seconds: float
 
 
+def prepare(workspace: Workspace) -> dict[str, Drop]:
+    """Finish an interrupted takedown, migrate the tables, and list the delivered drops.
+
+    Raises:
+        SourceError: a source is missing or empty.
+        DamagedTableError: a table cannot be opened.
+    """
+    if workspace.tables.files.exists(takedowns.PLAN):
+        from pipelines.takedown.takedown import resume
+
+        resume(workspace)
+    migrations.migrate_all(workspace.tables)
+    return staleness.drops(workspace)
+
+
 def run_missing(
     workspace: Workspace,
     drop: str | None = None,
     select: str | Iterable[str] | None = None,
     on_step: Callable[[str, str | None], None] = lambda stage, drop: None,
+    delivered: dict[str, Drop] | None = None,
 ) -> list[Step]:
     """Make the stages that are missing or out of date.
 
@@ -53,6 +69,7 @@ def run_missing(
         drop: restricts the stages by drop to this drop; the global stages are made too.
         select: restricts the stages to this one, or to these.
         on_step: called with stage and drop (None for a global stage) before a stage is made.
+        delivered: what `prepare` returned. None: it is called.
 
     Returns:
         The stages that were made, in order.
@@ -63,12 +80,7 @@ def run_missing(
         DamagedTableError: a table cannot be opened.
         IsotropeError: a pipeline failed; its table is unchanged.
     """
-    if workspace.tables.files.exists(takedowns.PLAN):  # it was interrupted
-        from pipelines.takedown.takedown import resume
-
-        resume(workspace)
-    migrations.migrate_all(workspace.tables)
-    drops = staleness.drops(workspace)
+    drops = prepare(workspace) if delivered is None else delivered
     if drop is not None and drop not in drops:
         raise InputError(f"no source delivers a drop {drop!r}; delivered: {', '.join(drops)}")
     chosen = drops if drop is None else {drop: drops[drop]}

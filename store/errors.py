@@ -121,3 +121,11 @@ def _record_error(
     rule: str, error: str, value: float | None, threshold: float | None
 ) -> RecordError:
     return RecordError(rule, error, value=value, threshold=threshold)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if it has no message.
+
+    For errors of libraries, whose messages go on with details.
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,6 +1,7 @@
 """Fixtures that many tests share: a Ray cluster, and one corpus that is made once."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from embedders.pool.ray_cluster import cluster
+from store.tables import checksums
 from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 from tests.helpers.corpus import deliver, write_config
@@ -40,6 +42,17 @@ def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Work
     (root / "drops" / "first" / "broken.txt").write_text("a red square that is cut")
     workspace = Workspace.open(root)
     make_stale_stages(workspace)
+    return workspace
+
+
+@pytest.fixture
+def squares_with_checksums(tmp_path: Path, squares: Workspace) -> Workspace:
+    """A copy of `squares` that a test may change, with checksums of all files."""
+    root = tmp_path / "squares"
+    shutil.copytree(squares.root, root)
+    workspace = Workspace.open(root)
+    for name in workspace.tables.names():
+        checksums.record(workspace.tables, name)
     return workspace
 
 

@@ -8,7 +8,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
-from store.errors import EncoderError
+from store.errors import EncoderError, first_line
 
 _MODEL_SUFFIXES = (
     ".safetensors", ".bin", ".pt", ".pth", ".npz", ".onnx", ".json", ".txt", ".model",
@@ -63,7 +63,7 @@ def check_tensors_only(*files: Path) -> None:
         except Exception as error:  # torch raises many types
             raise EncoderError(
                 f"{file} is refused: it is not a file of tensors only, and loading it could run"
-                f" code ({_first_line(error)}); convert it to safetensors"
+                f" code ({first_line(error)[:200]}); convert it to safetensors"
             ) from error
 
 
@@ -83,9 +83,5 @@ def _download(name: str) -> Path:
     except Exception as error:
         raise EncoderError(
             f"{name!r} is not a folder and cannot be downloaded from the model hub:"
-            f" {_first_line(error)}"
+            f" {first_line(error)[:200]}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

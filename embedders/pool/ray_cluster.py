@@ -12,7 +12,7 @@ import ray
 from embedders.pool import ray_security
 from embedders.pool.ray_address import check_address
 from embedders.pool.resources import node_resources
-from store.errors import ClusterError
+from store.errors import ClusterError, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -58,8 +58,9 @@ def _join(address: str) -> None:
         ray.init(address=address, **_options())
     except Exception as error:  # Ray raises many types
         ray.shutdown()
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ClusterError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+        raise ClusterError(
+            f"the Ray cluster at {address} cannot be joined: {first_line(error)}"
+        ) from error
 
 
 def _start_local() -> None:

@@ -1,6 +1,7 @@
 """Commands about drops: list and remove them."""
 
 import sys
+from collections.abc import Collection
 
 import click
 from rich.markup import escape
@@ -42,13 +43,13 @@ def remove(folder: str, name: str, yes: bool) -> None:
     _remove(Workspace.open(folder), name)
 
 
-def handle_lost_drops(workspace: Workspace) -> None:
+def handle_lost_drops(workspace: Workspace, delivered: Collection[str]) -> None:
     """Do with drops that no source delivers any more as `lost_drops` of corpus.yaml says."""
     from pipelines.removal.drops import lost_drops
 
     if workspace.config.lost_drops == "keep":
         return
-    for name in lost_drops(workspace):
+    for name in lost_drops(workspace, delivered):
         if workspace.config.lost_drops == "remove" or _confirmed(name):
             _remove(workspace, name)
 

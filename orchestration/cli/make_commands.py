@@ -1,6 +1,7 @@
 """Commands that make tables: init, run, align."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
@@ -10,6 +11,9 @@ from orchestration.cli.console import console
 from orchestration.cli.options import CORPUS
 from store.tables.stages import FUNNEL
 from store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pipelines.sources.drops import Drop
 
 
 @click.command()
@@ -34,17 +38,27 @@ def init(folder: Path, source: str, preset: str | None) -> None:
 def run(folder: str, drop: str | None, stage: str | None) -> None:
     """Make or update the tables that are missing or out of date."""
     from orchestration.cli.drop_commands import handle_lost_drops
+    from orchestration.runner import prepare
 
     workspace = Workspace.open(folder)
-    handle_lost_drops(workspace)
-    materialise(workspace, drop, stage)
+    delivered = prepare(workspace)
+    handle_lost_drops(workspace, delivered)
+    materialise(workspace, drop, stage, delivered)
 
 
-def materialise(workspace: Workspace, drop: str | None = None, stage: str | None = None) -> None:
-    """Run the stages that are out of date, and print the counts of every stage."""
+def materialise(
+    workspace: Workspace,
+    drop: str | None = None,
+    stage: str | None = None,
+    delivered: "dict[str, Drop] | None" = None,
+) -> None:
+    """Run the stages that are out of date, and print the counts of every stage.
+
+    The arguments are those of `orchestration.runner.run_missing`.
+    """
     from orchestration.runner import run_missing
 
-    steps = run_missing(workspace, drop=drop, select=stage, on_step=tables.print_step)
+    steps = run_missing(workspace, drop, stage, tables.print_step, delivered)
     if not steps:
         console.print("everything is up to date")
     tables.print_funnel(workspace.tables)

@@ -1,6 +1,5 @@
 """Starts the server of a corpus with uvicorn."""
 
-import ipaddress
 import logging
 import math
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import uvicorn
 
 import isotrope
+from orchestration.loopback import is_loopback
 from orchestration.server import tracing
 from orchestration.server.app import make_app
 from orchestration.server.keys import KeyFile
@@ -80,16 +80,6 @@ def make_config(service: Service, hosts: list[str], host: str, port: int) -> uvi
         ws="none",
         timeout_graceful_shutdown=math.ceil(service.settings.shutdown_seconds),
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _log_to_stderr() -> None:

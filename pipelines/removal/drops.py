@@ -5,13 +5,15 @@ then, and `isotrope run` makes them again. Kept releases still have the drop's s
 ones replace them: `isotrope takedown` removes content from those too.
 """
 
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from pipelines.stages import staleness
 from store.errors import InputError, NotFoundError
 from store.tables import schema, staging
-from store.tables.lance_tables import Tables, quote
+from store.tables.lance_tables import quote
+from store.tables.stage_records import forget_records
 from store.tables.stages import BY_DROP
 from store.workspace import Workspace
 
@@ -47,13 +49,19 @@ def list_drops(workspace: Workspace) -> list[DropState]:
     return [DropState(name, kept.get(name), name in delivered) for name in names]
 
 
-def lost_drops(workspace: Workspace) -> list[str]:
-    """The drops that have samples and that no source delivers any more.
+def lost_drops(workspace: Workspace, delivered: Collection[str] | None = None) -> list[str]:
+    """The drops that have samples and that no source delivers any more, sorted.
+
+    Args:
+        workspace: the corpus.
+        delivered: the drops that the sources deliver. None: the sources are listed.
 
     Raises:
         SourceError: a source is missing or empty. A folder that is not mounted loses no drop.
     """
-    return [drop.name for drop in list_drops(workspace) if not drop.is_delivered]
+    if delivered is None:
+        delivered = staleness.drops(workspace)
+    return [name for name in staleness.drops_with_samples(workspace) if name not in delivered]
 
 
 def remove_drop(workspace: Workspace, name: str, wait: float = 60.0) -> int:
@@ -86,15 +94,11 @@ def remove_drop(workspace: Workspace, name: str, wait: float = 60.0) -> int:
     where = f"drop = {quote(name)}"
     with ExitStack() as stack:
         for stage in BY_DROP:
+            stack.enter_context(tables.lock(staging.stage_lock(stage, name), timeout=wait))
             folder = f"{stage}-{staging.drop_hash(name)}"
-            stack.enter_context(tables.lock(f"run-{folder}", timeout=wait))
             tables.files.delete_folder(f"{staging.ROOT}/{folder}")
-        count = _count(tables, where)
+        count = tables.open("samples").count_rows(filter=where)
         for table, columns in _BY_DROP.items():
             tables.replace(table, columns, [], where)
-        tables.replace("stages", schema.STAGES, [], where)  # last: until then, the drop is listed
+        forget_records(tables, where)  # last: until then, the drop is listed
     return count
-
-
-def _count(tables: Tables, where: str) -> int:
-    return tables.open("samples").count_rows(filter=where)

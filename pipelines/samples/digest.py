@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from store import identity
+from store.tables.lance_tables import Tables, quote
 
 
 class SampleDigest:
@@ -22,3 +23,15 @@ class SampleDigest:
     def hex(self) -> str:
         """The digest of all rows so far, in hexadecimal."""
         return f"{self.total % (1 << 128):032x}"
+
+
+def digest_of_drop(tables: Tables, drop: str) -> str:
+    """The digest of the stored samples of a drop. A table that does not exist counts as empty."""
+    digest = SampleDigest()
+    if tables.exists("samples"):
+        rows = tables.open("samples").scanner(
+            columns=list(SampleDigest.COLUMNS), filter=f"drop = {quote(drop)}"
+        )
+        for batch in rows.to_batches():
+            digest.add(batch)
+    return digest.hex

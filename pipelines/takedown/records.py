@@ -9,12 +9,13 @@ from dataclasses import asdict, fields, replace
 
 import pyarrow as pa
 
-from pipelines.samples.digest import SampleDigest
+from pipelines.samples.digest import digest_of_drop
 from pipelines.takedown.plan import Plan
 from store.errors import ConservationError
 from store.tables import schema
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.outcomes import Counts
+from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import GLOBAL
 from store.tables.staging import stage_record
 from store.tables.takedowns import RULE, entry
@@ -27,7 +28,7 @@ def forget_stages(tables: Tables, drops: list[str]) -> None:
     where = one_of("stage", GLOBAL)
     if drops:
         where += f" OR (stage = 'vectors' AND {one_of('drop', drops)})"
-    tables.replace("stages", schema.STAGES, [], where)
+    forget_records(tables, where)
 
 
 def add_entries(tables: Tables, plan: Plan) -> None:
@@ -56,17 +57,13 @@ def count_again(tables: Tables, drop: str) -> None:
     of_drop = f"drop = {quote(drop)}"
     rejected = f"{of_drop} AND stage = 'samples' AND outcome = 'rejected'"
     kept = _count(tables, "samples", of_drop)
-    digest = SampleDigest()
-    scanner = tables.open("samples").scanner(columns=list(SampleDigest.COLUMNS), filter=of_drop)
-    for batch in scanner.to_batches():
-        digest.add(batch)
     for stage in ("samples", "signals"):
         if (record := stage_record(tables, stage, drop)) is None:
             continue
         counts = Counts(**{field.name: record[field.name] for field in fields(Counts)})
         if stage == "samples":
             counts = replace(counts, kept=kept, rejected=_count(tables, "ledger", rejected))
-            record["output"] = digest.hex
+            record["output"] = digest_of_drop(tables, drop)
         else:
             counts = replace(counts, kept=kept, input=kept + counts.rejected + counts.failed)
         record |= asdict(counts)
@@ -75,7 +72,7 @@ def count_again(tables: Tables, drop: str) -> None:
             "stages",
             schema.STAGES,
             pa.Table.from_pylist(rows, schema=schema.STAGES).to_batches(),
-            f"{of_drop} AND stage = {quote(stage)}",
+            of_stage(stage, drop),
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from store.config.index import FLAT_ROWS
-from store.errors import InputError, NotFoundError
+from store.errors import InputError, NotFoundError, first_line
 from store.tables.damage import detected
 from store.tables.indexes import FLAT, GalleryIndex, Probe
 
@@ -154,5 +154,5 @@ class OpenGallery:
         """Lance's error for a condition whose types do not fit, as InputError."""
         if where is None:
             return error
-        message, allowed = str(error).splitlines()[0][:200], ", ".join(self.filter_columns)
+        message, allowed = first_line(error)[:200], ", ".join(self.filter_columns)
         return InputError(f"where={where!r} cannot be used: {message}; columns: {allowed}")

@@ -12,7 +12,7 @@ from obstore.exceptions import (
     UnknownConfigurationKeyError,
 )
 
-from store.errors import ConfigError, NotFoundError, StoreError
+from store.errors import ConfigError, NotFoundError, StoreError, first_line
 from store.tables.store_options import Options, obstore_options
 
 _KINDS = {"s3": stores.S3Store, "gs": stores.GCSStore, "az": stores.AzureStore}
@@ -32,7 +32,7 @@ def open_store(root: str, options: Options) -> Any:
     try:
         return _KINDS[scheme](rest.partition("/")[0], **obstore_options(root, options))
     except UnknownConfigurationKeyError as error:
-        raise ConfigError(f"tables.options: {_first_line(error)}") from error
+        raise ConfigError(f"tables.options: {first_line(error)}") from error
 
 
 @contextmanager
@@ -43,13 +43,8 @@ def typed(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         if "NoSuchBucket" in str(error):
             raise StoreError(f"{path}: its bucket does not exist") from error
-        raise NotFoundError(f"no file {path}: {_first_line(error)}") from error
+        raise NotFoundError(f"no file {path}: {first_line(error)}") from error
     except (AlreadyExistsError, PreconditionError, UnknownConfigurationKeyError):
         raise
     except BaseError as error:
-        raise StoreError(f"{path}: the object store failed: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """obstore's messages go on with the request in detail."""
-    return str(error).strip().partition("\n")[0]
+        raise StoreError(f"{path}: the object store failed: {first_line(error)}") from error

@@ -18,7 +18,7 @@ import lance
 from lance.dataset import Transaction
 
 from store import identity
-from store.errors import BusyError, StoreError
+from store.errors import BusyError, StoreError, first_line
 from store.tables.damage import CheckedDataset, is_store_error
 
 ALL_ROWS, NO_ROWS = "*", "false"  # scopes beside SQL conditions, of which hashes are stored
@@ -73,7 +73,7 @@ class Publication:
                 if not is_store_error(error):
                     raise
                 if attempt == _ATTEMPTS:
-                    raise StoreError(f"{dataset.uri}: {str(error).splitlines()[0]}") from error
+                    raise StoreError(f"{dataset.uri}: {first_line(error)}") from error
             time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
         return self._verified(dataset)
 

@@ -46,16 +46,16 @@ class Prognosis:
     bad_fragments: tuple[int, ...] = ()
 
 
-def examine(tables: Tables, name: str) -> Prognosis | None:
+def examine(tables: Tables, name: str, changed: Collection[str]) -> Prognosis | None:
     """Read a table as a whole; None if its newest version is sound.
 
     Args:
         tables: of the corpus.
         name: of the table.
+        changed: its files that differ from their checksums (`checksums.changed_files`).
     """
     newest, problem = _newest(tables, name)
     versions = _versions(tables, name)
-    changed = set(checksums.changed_files(tables, name))
     unreadable: list[int] = []
     opened = 0
     for version in versions:
@@ -104,11 +104,16 @@ def mend(tables: Tables, prognosis: Prognosis) -> None:
             )
 
 
-def set_old_versions_aside(tables: Tables, name: str) -> None:
-    """Move away old versions that lack files or have changed ones, unless a tag names them."""
+def set_old_versions_aside(tables: Tables, name: str, changed: Collection[str]) -> None:
+    """Move away old versions that lack files or have changed ones, unless a tag names them.
+
+    Args:
+        tables: of the corpus.
+        name: of the table.
+        changed: as for `examine`.
+    """
     dataset = tables.open(name, any_format=True)
     needed = {dataset.version, *tagged_versions(dataset)}
-    changed = set(checksums.changed_files(tables, name))
     used = {manifest_of(version) for version in needed}
     unsound = set()
     for version in _versions(tables, name):
@@ -120,11 +125,11 @@ def set_old_versions_aside(tables: Tables, name: str) -> None:
         except IsotropeError:
             unsound.add(manifest_of(version))
             continue
-        if version in needed or not files & changed:
+        if version in needed or files.isdisjoint(changed):
             used |= files
         else:
             unsound.add(manifest_of(version))
-    away = (unsound | changed) - used
+    away = (unsound | set(changed)) - used
     _move(tables, [f"{name}.lance/{path}" for path in sorted(away)])
     checksums.forget_deleted(tables, name)
 

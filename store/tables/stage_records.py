@@ -11,6 +11,16 @@ TABLE = "stages"
 _COLUMNS = ["drop", "stage", "run_key", "output"]
 
 
+def of_stage(stage: str, drop: str = EVERY_DROP) -> str:
+    """An SQL condition for the rows of a stage of a drop, in `stages` and in `ledger`."""
+    return f"drop = {quote(drop)} AND stage = {quote(stage)}"
+
+
+def forget_records(tables: Tables, where: str) -> None:
+    """Delete the records that match an SQL condition: their stages are missing from then on."""
+    tables.replace(TABLE, schema.STAGES, [], where)
+
+
 class StageRecords:
     """The records at one moment, by stage and drop: their run keys and outputs.
 

@@ -27,8 +27,9 @@ from store import identity
 from store.errors import DamagedTableError
 from store.tables import schema, staged_units, takedowns
 from store.tables.files import Files
-from store.tables.lance_tables import SMALL_READAHEAD, Tables, quote
+from store.tables.lance_tables import SMALL_READAHEAD, Tables
 from store.tables.outcomes import Counts, Entry, UnitOutcome
+from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP
 from store.tables.table_version import TableVersion
 
@@ -235,8 +236,8 @@ def publish(
         ConservationError: input = kept + rejected + failed does not hold. Nothing was written.
     """
     counts.check(f"{run.stage} of drop {run.drop!r}")
-    where = _of_stage(run.stage, run.drop)
-    tables.replace("stages", schema.STAGES, [], where)
+    where = of_stage(run.stage, run.drop)
+    forget_records(tables, where)
     tables.replace("ledger", schema.LEDGER, _ledger(run, entries), where)
     write()
     row = {
@@ -265,12 +266,8 @@ def _ledger(run: StageRun, entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]
 
 def stage_record(tables: Tables, stage: str, drop: str = EVERY_DROP) -> dict[str, Any] | None:
     """The record of a stage of a drop (a row of `stages`), or None if it was not published."""
-    rows = tables.scan("stages", schema.STAGES, where=_of_stage(stage, drop)).to_pylist()
+    rows = tables.scan("stages", schema.STAGES, where=of_stage(stage, drop)).to_pylist()
     return rows[0] if rows else None
-
-
-def _of_stage(stage: str, drop: str) -> str:
-    return f"drop = {quote(drop)} AND stage = {quote(stage)}"
 
 
 def stage_lock(stage: str, drop: str) -> str:

@@ -18,13 +18,8 @@ from tests.orchestration.test_cli import isotrope
 
 
 @pytest.fixture
-def corpus(tmp_path: Path, squares: Workspace) -> Workspace:
-    root = tmp_path / "squares"
-    shutil.copytree(squares.root, root)
-    workspace = Workspace.open(root)
-    for name in workspace.tables.names():
-        checksums.record(workspace.tables, name)
-    return workspace
+def corpus(squares_with_checksums: Workspace) -> Workspace:
+    return squares_with_checksums
 
 
 def newest_data(corpus: Workspace, name: str) -> Path:

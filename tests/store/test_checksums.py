@@ -49,12 +49,8 @@ def test_every_single_bit_flip_in_a_gallery_is_found(tables: Tables) -> None:
         flip(path, bit)
 
 
-def test_check_and_maintenance_find_a_flipped_bit(tmp_path: Path, squares: Workspace) -> None:
-    root = tmp_path / "squares"
-    shutil.copytree(squares.root, root)
-    workspace = Workspace.open(root)
-    for name in workspace.tables.names():
-        checksums.record(workspace.tables, name)
+def test_check_and_maintenance_find_a_flipped_bit(squares_with_checksums: Workspace) -> None:
+    workspace = squares_with_checksums
     assert all(finding.passed for finding in check_corpus(workspace, deep=True))
     (data, *_) = Path(workspace.tables.uri(GALLERY), "data").iterdir()
     flip(data, 4 * data.stat().st_size)
