@@ -211,7 +211,7 @@ import ray
 from tests.embedders.test_pool import MODULE, count_encoded
 from embedders.pool.pool import Pool
 # Ray is told that it has a GPU. It only counts shares; no device is used.
-ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
 assert count_encoded(Pool(f"{MODULE}Hashing", actors=4, num_cpus=0.5, num_gpus=0.25)) == 9
 """
 TWO_NODES = """

@@ -12,6 +12,8 @@ from botocore.session import Session
 from moto.server import ThreadedMotoServer
 
 SECRET = "ISOTROPE_TESTSECRET"  # the environment variable that has the secret key
+# Set at import, so that a Ray that starts before the server has it.
+os.environ[SECRET] = "testing"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,6 @@ class S3Server:
 def s3_server() -> Iterator[S3Server]:
     """A server that runs during a `with` block."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    os.environ[SECRET] = "testing"
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -35,15 +35,14 @@ def deployment(corpus: Workspace, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-def test_the_page_makes_what_the_command_line_makes(corpus, deployment, tmp_path, monkeypatch):
+def test_the_page_makes_what_the_command_line_makes(corpus, deployment, tmp_path):
     run = deployment.launch(["samples", "signals", "vectors"], "first")
     assert deployment.wait(run) == "SUCCESS"
     names = ["pairs", "duplicates", "decisions", "banks", "gallery", "index", "release"]
     run = deployment.launch(names)
     assert deployment.wait(run) == "SUCCESS"
 
-    monkeypatch.setenv("ENCODED_LOG", str(tmp_path / "encoded.log"))
-    write_config(tmp_path, SLOW)
+    write_config(tmp_path)  # the same encoders, less slow
     deliver(tmp_path / "drops" / "first", 60)
     other = Workspace.open(tmp_path)
     run_missing(other)
