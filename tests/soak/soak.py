@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 import ray
 
 from assets.corpus_check import check_corpus
-from embedders.pool.ray_cluster import cluster
+from embedders.pool.ray_security import private_token
 from store.arrow import as_matrix
 from store.tables import schema
 from tests.helpers.flaky_store import flaky_proxy
@@ -115,8 +115,7 @@ class Soak(ExitStack):
         """The tables of an undisturbed run, and the seconds that it takes in the store."""
         if (kind, store) not in self._seconds:
             if kind == "whole" and self._ray_address is None:
-                self.enter_context(cluster("local"))
-                self._ray_address = ray.get_runtime_context().gcs_address
+                self._ray_address = self.enter_context(_shared_ray())
             corpus = self._corpus(kind, store)
             self._finish(corpus)  # it imports what the server process did not
             content = _content(corpus)
@@ -149,6 +148,22 @@ class Soak(ExitStack):
         drop = self.chance.choice(["first", "second"])
         where = f"drop = '{drop}' OR drop = '*'"
         corpus.workspace.tables.replace("stages", schema.STAGES, [], where)
+
+
+@contextmanager
+def _shared_ray() -> Iterator[str]:
+    """A Ray that other processes of this machine can join; its address.
+
+    A Ray that isotrope starts listens on loopback, where other processes cannot join it.
+    """
+    with private_token():
+        ray.init(
+            address="local", num_cpus=4, include_dashboard=False, object_store_memory=512 << 20
+        )
+        try:
+            yield ray.get_runtime_context().gcs_address
+        finally:
+            ray.shutdown()
 
 
 def plan(count: int, chance: random.Random, only: str = "") -> list[tuple[Fault, str, str]]:
