@@ -41,6 +41,8 @@ def queries(draw: st.DrawFn) -> Query:
     if draw(st.booleans()):
         query = query.range(draw(st.floats(-1, 1))).timeout(2.5).release(3).select("key", "drops")
         query = query.dedup(0.9).diverse(0.5)
+    if draw(st.booleans()):
+        query = query.hybrid(draw(TEXTS), draw(st.floats(0.1, 1)))
     return query
 
 
@@ -210,7 +212,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
 )
-FIELDS = ["inputs", "queries", "among", "correct", "where", "select", "limit", "offset", "timeout"]
+FIELDS = ["inputs", "queries", "among", "correct", "where", "select", "limit", "offset", "hybrid"]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
