@@ -33,7 +33,8 @@ class SearchAnswer(BaseModel):
     `complete` is true if they are proven to be the best. `notes` say how they were found. `recall`
     is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
-    "any" adds `_calibrated`, a hybrid search `_fused` and `_text_score`. Bytes are in base64.
+    "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
+    `_text_score`. Bytes are in base64.
     """
 
     release: int

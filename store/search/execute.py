@@ -17,9 +17,10 @@ from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.ranked import gallery_searches, rank_by_vectors
-from store.search.rerank import collapse, spread
+from store.search.rerank import collapse, first_of_each, spread
 from store.search.result import Result
 from store.search.vector_layout import unfold
+from store.tables.schema import MODALITIES
 
 _GROWTH = 4  # of the list that near-duplicates are taken out of, or a diverse list is taken from
 _MOST_RERANKED = 2_000  # rows
@@ -50,7 +51,7 @@ def run_query(opened: OpenRelease, query: Query) -> Result:
 def _run(opened: OpenRelease, query: Query) -> Result:
     opened = opened.at(query.number)
     present = opened.release.modalities
-    if query.gallery != "any" and query.gallery not in present:
+    if query.gallery in MODALITIES and query.gallery not in present:
         raise InputError(
             f"among({query.gallery!r}): release {opened.release.number} has no {query.gallery}"
             f" gallery, it has {', '.join(present)}"
@@ -64,8 +65,10 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     rows = pa.concat_tables([answer.rows for answer in answers], promote_options="permissive")
     owners = np.repeat(np.arange(len(batch)), [answer.rows.num_rows for answer in answers])
     parts = rows["part_id"].to_pylist()
-    columns = [c for c in dict.fromkeys(query.columns) if c not in SCORES]
-    calibrated = ["_calibrated"] if query.gallery == "any" and len(present) > 1 else []
+    part = ["part_id"] if query.gallery == "sample" else []
+    columns = [c for c in dict.fromkeys([*part, *query.columns]) if c not in SCORES]
+    is_merged = query.gallery not in MODALITIES and len(present) > 1
+    calibrated = ["_calibrated"] if is_merged else []
     fused = [SCORE, TEXT_SCORE] if query.full_text else []
     rows = rows.select([*SCORES, *calibrated, *fused, *columns])
     if query.is_batch:
@@ -97,15 +100,20 @@ def _answer(
     last = query.start + query.count
     wanted = last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
     count = wanted + len(encoded.own_parts)
+    # A sample has at most one part in each gallery: the best rows of each have the best samples.
+    by_sample = query.gallery == "sample"
+    lists = len(searches) if by_sample else 1
     while True:
         if query.full_text is None or words is None:
-            ranked = rank_by_vectors(searches, encoded, count)
+            ranked = rank_by_vectors(searches, encoded, count, lists * count)
         else:
-            ranked = rank_by_both(searches, encoded, words, query.full_text.weight, count)
+            ranked = rank_by_both(searches, encoded, words, query.full_text.weight, lists * count)
         rows, is_all = ranked.found.rows, ranked.is_all
         if query.floor is not None:
             is_all = is_all or bool(rows.num_rows and rows[ranked.score][-1].as_py() < query.floor)
             rows = rows.filter(pc.greater_equal(rows[ranked.score], query.floor))
+        if by_sample:
+            rows = rows.take(pa.array(first_of_each(rows["id"])))
         if query.duplicate is not None:
             rows = rows.take(pa.array(collapse(_units(opened, rows), query.duplicate)))
         if query.duplicate is None or rows.num_rows >= wanted or is_all:

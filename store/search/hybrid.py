@@ -59,7 +59,7 @@ def rank_by_both(
     for search in searches:
         search.check_compiled()
     window = next((rows for rows in _WINDOWS if rows >= count), count)
-    vectors = rank_by_vectors(searches, encoded, window)
+    vectors = rank_by_vectors(searches, encoded, window, window)
     matches = _matches(searches, encoded.own_parts, words)
     listed = vectors.found.rows
     known = set(listed["part_id"].to_pylist())

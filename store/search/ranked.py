@@ -29,15 +29,24 @@ def gallery_searches(
     return [GallerySearch(opened, query, encoded.inputs, m) for m in searched]
 
 
-def rank_by_vectors(searches: Sequence[GallerySearch], encoded: EncodedQuery, count: int) -> Ranked:
-    """The `count` best rows by the scores of vectors, best first, without the query's own parts."""
+def rank_by_vectors(
+    searches: Sequence[GallerySearch], encoded: EncodedQuery, count: int, most: int
+) -> Ranked:
+    """The best rows by the scores of vectors, best first, without the query's own parts.
+
+    Args:
+        searches: of the query, one for each gallery.
+        encoded: the query.
+        count: how many rows are taken from each gallery.
+        most: how many rows of the merged list are returned.
+    """
     results = [search.best(count) for search in searches]
     is_all = all(r.rows.num_rows < count for r in results)
     rows = pa.concat_tables([r.rows for r in results], promote_options="permissive")
     score = "_score"
     if len(results) > 1:
         score = "_calibrated"
-        rows = rows.take(pc.sort_indices(rows, [(score, "descending")])).slice(0, count)
+        rows = rows.take(pc.sort_indices(rows, [(score, "descending")])).slice(0, most)
     rows = without(rows, encoded.own_parts)
     complete = all(r.complete for r in results)
     notes = tuple(note for r in results for note in r.notes)

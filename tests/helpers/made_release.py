@@ -62,10 +62,13 @@ class MadeRelease:
     galleries: dict[str, Gallery]
     directions: dict[str, Direction]
 
-    def calibrated(self, modality: str, gallery: str, query: np.ndarray) -> np.ndarray:
+    def calibrated(
+        self, modality: str, gallery: str, query: np.ndarray, admitted: np.ndarray | None = None
+    ) -> np.ndarray:
         """The calibrated scores of all items of a gallery."""
         direction = self.directions[f"{modality}->{gallery}"]
-        return (self.galleries[gallery].scores(modality, query) - direction.zero) / direction.unit
+        scores = self.galleries[gallery].scores(modality, query, admitted)
+        return (scores - direction.zero) / direction.unit
 
 
 def unit(rng: np.random.Generator, rows: int) -> np.ndarray:

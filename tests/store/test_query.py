@@ -34,7 +34,7 @@ def queries(draw: st.DrawFn) -> Query:
     }
     if not any(arguments[name] for name in ("text", "image", "vectors", "ids")):
         arguments["text"] = "a cat"
-    query = Query.of(**arguments).among(draw(st.sampled_from(["image", "text", "any"])))
+    query = Query.of(**arguments).among(draw(st.sampled_from(["image", "text", "any", "sample"])))
     query = query.limit(draw(st.integers(1, 50))).offset(draw(st.integers(0, 50)))
     if draw(st.booleans()):
         query = query.correct("csls", k=draw(st.integers(1, 20))).where("image_width > 5")

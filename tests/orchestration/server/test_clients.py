@@ -48,7 +48,7 @@ def random_search(rng: np.random.Generator, ids: list[str]) -> Build:
         {"vectors": {"text": vector}, "negative": {"vectors": {"image": vector[::-1].copy()}}},
     ]
     arguments = kinds[rng.integers(len(kinds))]
-    gallery = ["image", "text", "any"][rng.integers(3)]
+    gallery = ["image", "text", "any", "sample"][rng.integers(4)]
     method = ["auto", "none", "nnn", "csls"][rng.integers(4)]
     where = [None, "image_width >= 16", "key LIKE 'red-%'", "image_width > 9999"][rng.integers(4)]
     limit, offset = int(rng.integers(1, 20)), int(rng.integers(0, 5))
