@@ -5,7 +5,7 @@ back (`store.search.query_json`). `store.search.execute` runs it on an open rele
 `store.search.search.Search` is a query together with the corpus that it searches.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -47,7 +47,7 @@ class Query(QueryOptions):
         correct: Any = self.method
         if self.params:
             correct = {"method": self.method, "params": dict(self.params)}
-        options = {option.name: getattr(self, option.attribute) for option in OPTIONS}
+        options = {name: getattr(self, attribute) for name, attribute in OPTIONS.items()}
         options |= {"among": self.gallery, "correct": correct, "select": list(self.columns)}
         options["hybrid"] = None if self.full_text is None else vars(self.full_text)
         return write(self.inputs, self.is_batch, options)
@@ -76,9 +76,9 @@ class Query(QueryOptions):
             query = query.correct(model.correct)
         else:
             query = query.correct(model.correct.method, **model.correct.params)
-        for option in OPTIONS:
-            if (value := getattr(model, option.name)) is not None:
-                query = getattr(query, option.word)(value)
+        for name, word in _WORDS.items():
+            if (value := getattr(model, name)) is not None:
+                query = word(query, value)
         if model.hybrid is not None:
             query = query.hybrid(model.hybrid.text, model.hybrid.weight)
         return query
@@ -90,3 +90,16 @@ class Query(QueryOptions):
 
     def __str__(self) -> str:
         return query_text(self)
+
+
+# The words that set options, by the names of these in JSON.
+_WORDS: dict[str, Callable[[Query, Any], Query]] = {
+    "where": Query.where,
+    "limit": Query.limit,
+    "offset": Query.offset,
+    "min_score": Query.range,
+    "timeout": Query.timeout,
+    "release": Query.release,
+    "dedup": Query.dedup,
+    "diverse": Query.diverse,
+}

@@ -19,7 +19,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -36,24 +36,17 @@ _Media = Annotated[str, Field(max_length=_MAX_BASE64, description="An encoded fi
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Option(NamedTuple):
-    """An option of a query: the attribute that has it, its name in JSON, the word that sets it."""
-
-    attribute: str
-    name: str
-    word: str
-
-
-OPTIONS = (
-    Option("condition", "where", "where"),
-    Option("count", "limit", "limit"),
-    Option("start", "offset", "offset"),
-    Option("floor", "min_score", "range"),
-    Option("seconds", "timeout", "timeout"),
-    Option("number", "release", "release"),
-    Option("duplicate", "dedup", "dedup"),
-    Option("relevance", "diverse", "diverse"),
-)
+# The attributes of a query by their names in JSON.
+OPTIONS = {
+    "where": "condition",
+    "limit": "count",
+    "offset": "start",
+    "min_score": "floor",
+    "timeout": "seconds",
+    "release": "number",
+    "dedup": "duplicate",
+    "diverse": "relevance",
+}
 
 
 class _Strict(BaseModel):

@@ -14,10 +14,11 @@ def query_text(query: Any) -> str:
     words += [f"correct({query.method}{params})"] if query.method != "auto" else []
     words += [f"where({query.condition})"] if query.condition else []
     words += [f"select({', '.join(query.columns)})"] if query.columns != COLUMNS else []
-    for option in OPTIONS:
-        value = getattr(query, option.attribute)
-        if isinstance(value, int | float) and (value or option.word == "range"):
-            words.append(f"{option.word}({value:g})")
+    for name, attribute in OPTIONS.items():
+        value = getattr(query, attribute)
+        word = "range" if name == "min_score" else name
+        if isinstance(value, int | float) and (value or word == "range"):
+            words.append(f"{word}({value:g})")
     if query.full_text is not None:
         text = "" if query.full_text.text is None else f"{query.full_text.text[:80]!r}, "
         words.append(f"hybrid({text}weight={query.full_text.weight:g})")
