@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from store.corrections.neighbors import CorrectedNeighbors
     from store.search.asynchronous import AsyncCorpus
+    from store.search.compound_query import all_of, any_of, none_of
     from store.search.corpus import Corpus
     from store.search.remote import AsyncRemoteCorpus, RemoteCorpus
     from store.tables.lance_tables import Tables
@@ -54,11 +55,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Corpus",
     "CorrectedNeighbors",
+    "all_of",
+    "any_of",
     "connect",
     "connect_async",
     "errors",
     "evaluate",
     "fit",
+    "none_of",
     "select",
 ]
 
@@ -66,11 +70,14 @@ __all__ = [
 _LAZY = {
     "Corpus": ("store.search.corpus", "client"),
     "CorrectedNeighbors": ("store.corrections.neighbors", "sklearn"),
+    "all_of": ("store.search.compound_query", "client"),
+    "any_of": ("store.search.compound_query", "client"),
+    "none_of": ("store.search.compound_query", "client"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Corpus` or `CorrectedNeighbors` when it is first used."""
+    """Import a name of `_LAZY` when it is first used."""
     if name not in _LAZY:
         raise AttributeError(f"module 'isotrope' has no attribute {name!r}")
     module, extra = _LAZY[name]

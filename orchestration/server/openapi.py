@@ -106,6 +106,13 @@ _EXAMPLES = {
         "summary": "A text and, less, a negative text",
         "value": {"inputs": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.3}]},
     },
+    "compound": {
+        "summary": "Like the first query, and not like the second",
+        "value": {
+            "queries": [[{"text": "a dog"}], [{"text": "a person"}]],
+            "compound": {"all": [0, {"none": [1]}]},
+        },
+    },
     "vectors": {
         "summary": "Two vectors of the release's space, in one batch",
         "value": {

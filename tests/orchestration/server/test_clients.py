@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import isotrope
-from isotrope import errors
+from isotrope import all_of, any_of, errors, none_of
 from orchestration.cli.main import main
 from store.search.asynchronous import AsyncCorpus, AsyncSearch
 from store.search.corpus import Corpus
@@ -25,6 +25,7 @@ from tests.helpers.corpus import COLOURS, DIM, picture
 from tests.helpers.served import Served
 
 WAYS = ["async", "http", "async http"]
+BATCHES = (3, 5)  # among the kinds of inputs of random searches
 Build = Callable[[Any], Any]  # from a corpus to a search
 
 
@@ -47,7 +48,9 @@ def random_search(rng: np.random.Generator, ids: list[str]) -> Build:
         {"text": text, "negative": {"text": "a red square"}},
         {"vectors": {"text": vector}, "negative": {"vectors": {"image": vector[::-1].copy()}}},
     ]
-    arguments = kinds[rng.integers(len(kinds))]
+    number_of_kind = int(rng.integers(len(kinds)))
+    arguments = kinds[number_of_kind]
+    is_compound = rng.random() < 0.2 and number_of_kind not in BATCHES
     gallery = ["image", "text", "any", "sample"][rng.integers(4)]
     method = ["auto", "none", "nnn", "csls"][rng.integers(4)]
     where = [None, "image_width >= 16", "key LIKE 'red-%'", "image_width > 9999"][rng.integers(4)]
@@ -60,7 +63,11 @@ def random_search(rng: np.random.Generator, ids: list[str]) -> Build:
     words = words if method in ("auto", "none") else None
 
     def build(corpus: Any) -> Any:
-        search = corpus.search(**arguments).among(gallery).correct(method).limit(limit)
+        search = corpus.search(**arguments)
+        if is_compound:
+            other = corpus.search(vectors={"text": vector})
+            search = all_of(search, any_of(other, corpus.search(text=text)), none_of(other))
+        search = search.among(gallery).correct(method).limit(limit)
         search = search.offset(offset)
         search = search.where(where) if where else search
         search = search.select(*select) if select else search
@@ -139,6 +146,7 @@ WRONG: list[tuple[Build, type[Exception]]] = [
     (lambda c: c.search(text="x").where("nonsense >"), errors.InputError),
     (lambda c: c.search(text="x").select("nonsense"), errors.NotFoundError),
     (lambda c: c.search(vectors={"text": [1.0] * DIM}).hybrid(), errors.InputError),
+    (lambda c: any_of(c.search(text="x"), c.search(text="y")).correct("csls"), errors.InputError),
     (lambda c: c.search(text="x").correct("csls").hybrid("red"), errors.InputError),
     (lambda c: c.search(image=b"not a picture"), errors.InputError),
     (lambda c: c.search(image="/no/such/file.png"), errors.InputError),
