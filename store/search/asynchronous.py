@@ -21,6 +21,7 @@ from store.tables.releases import Release
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
 
 class AsyncRunner(Protocol):
@@ -54,6 +55,10 @@ class AsyncSearch(Query):
     async def to_pandas(self) -> "pd.DataFrame":
         """Run the query and return the rows of `to_arrow` as a data frame."""
         return (await self.run()).to_pandas()
+
+    async def to_polars(self) -> "pl.DataFrame":
+        """Run the query and return the rows of `to_arrow` as a polars data frame."""
+        return (await self.run()).to_polars()
 
     async def to_list(self) -> list[dict[str, Any]]:
         """Run the query and return the rows of `to_arrow` as dictionaries."""

@@ -3,6 +3,7 @@
 Only what is in the release's galleries can be read: a rejected sample has no row there.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -83,6 +84,19 @@ def thumbnail(opened: OpenRelease, part_id: str) -> bytes:
     return data
 
 
+def recordings(opened: OpenRelease, part_ids: Sequence[str], max_bytes: int) -> dict[str, Original]:
+    """The recordings of parts of the release by part id, without those that are larger."""
+    samples = opened.tables.open("samples")
+    rows = samples.to_table(
+        columns=["audio_id", "audio", "audio_format"],
+        filter=f"{one_of('audio_id', part_ids)} AND audio_bytes <= {max_bytes}",
+    )
+    return {
+        row["audio_id"]: Original(row["audio"], _media_type(row["audio_format"]))
+        for row in rows.to_pylist()
+    }
+
+
 def _part(opened: OpenRelease, part_id: str, modality: str, columns: list[str]) -> dict[str, Any]:
     check_id(part_id)
     if modality in opened.release.modalities:
@@ -122,4 +136,8 @@ def _original(opened: OpenRelease, sample_id: str, modality: str) -> Original:
         raise NotFoundError(f"the sample {sample_id} has no {modality}")
     if modality == "text":
         return Original(data.encode(), "text/plain; charset=utf-8")
-    return Original(data, _TYPES.get(row[f"{modality}_format"], "application/octet-stream"))
+    return Original(data, _media_type(row[f"{modality}_format"]))
+
+
+def _media_type(file_format: str | None) -> str:
+    return _TYPES.get(file_format or "", "application/octet-stream")

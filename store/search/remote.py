@@ -3,22 +3,27 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import httpx
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from store.errors import InputError, IsotropeError, ServerError
 from store.identity import check_id
 from store.search.asynchronous import AsyncSearch
+from store.search.cards import CARD_COLUMNS, MAX_RECORDING, Card
 from store.search.explain import Explanation
 from store.search.query import Query
+from store.search.release_items import Original
 from store.search.release_json import from_description
 from store.search.result import Result
 from store.search.search import Search, Searchable
 from store.search.wire import ARROW, JSON, read_arrow, read_error
+from store.tables.lance_tables import one_of
 from store.tables.releases import Release
+from store.tables.schema import MODALITIES
 
 TIMEOUT = 60.0  # seconds, of one request
 _CONNECTIONS = 64  # that are kept open
@@ -59,6 +64,10 @@ def _content(response: httpx.Response) -> bytes:
     if response.status_code != httpx.codes.OK:
         raise read_error(response.status_code, response.content)
     return response.content
+
+
+def _closed() -> IsotropeError:
+    return InputError("the corpus is closed: connect again")
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> IsotropeError:
@@ -106,8 +115,13 @@ class RemoteCorpus(Searchable[Search]):
             IsotropeError: see `Search.run`; AccessError, BusyError, ServerError.
         """
         request = self._address.post(query)
-        result = read_arrow(self._send("POST", "/search", **request)).result
-        return replace(result, explain_row=lambda row: self._explain(request, row))
+        result, release = read_arrow(self._send("POST", "/search", **request))
+
+        def cards(count: int) -> list[Card]:
+            return self._cards(query.release(release), result.rows.slice(0, count))
+
+        explain_row = partial(self._explain, request)
+        return replace(result, explain_row=explain_row, read_cards=cards)
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""
@@ -134,7 +148,36 @@ class RemoteCorpus(Searchable[Search]):
         content = self._send("POST", "/explain", params={"row": row}, **request)
         return _EXPLANATION.validate_json(content)
 
+    def _cards(self, query: Query, rows: pa.Table) -> list[Card]:
+        """The cards of rows of a query's result, in one search and a request for each recording."""
+        ids = one_of("id", rows["id"].to_pylist())
+        alone = Query(query.inputs[:1], gallery=query.gallery, number=query.number)
+        found = alone.correct("none").where(ids).select("part_id", *CARD_COLUMNS)
+        cards = {}
+        for row in self.run(found.limit(len(MODALITIES) * rows.num_rows)).rows.to_pylist():
+            card = Card(row["key"], row["caption"], row["thumbnail"])
+            if row["modality"] == "audio":
+                card = card._replace(recording=self._recording(row["part_id"]))
+            cards[row["modality"], row["id"]] = card
+        keys = zip(rows["modality"].to_pylist(), rows["id"].to_pylist(), strict=True)
+        return [cards.get(key, Card(key[1])) for key in keys]
+
+    def _recording(self, part_id: str) -> Original | None:
+        """A recording. None if it is too large for a view; then it is not read."""
+        if self._client.is_closed:
+            raise _closed()
+        try:
+            with self._client.stream("GET", f"/audio/{check_id(part_id)}") as response:
+                if int(response.headers.get("content-length", 0)) > MAX_RECORDING:
+                    return None
+                response.read()
+                return Original(_content(response), response.headers.get("content-type", ""))
+        except httpx.HTTPError as error:
+            raise _unreachable(self._address.url, error) from error
+
     def _send(self, method: str, path: str, **request: Any) -> bytes:
+        if self._client.is_closed:
+            raise _closed()
         try:
             return _content(self._client.request(method, path, **request))
         except httpx.HTTPError as error:
@@ -156,6 +199,7 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
         number: int | None = None,
     ):
         self._address = _Address(url, api_key, space, number)
+        self._api_key = api_key
         self._client = httpx.AsyncClient(**self._address.options)
 
     def __repr__(self) -> str:
@@ -172,7 +216,14 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
     async def run(self, query: Query) -> Result:
         """Run a query on the server. See `RemoteCorpus.run`."""
         content = await self._send("POST", "/search", **self._address.post(query))
-        return read_arrow(content).result
+        result, release = read_arrow(content)
+
+        def cards(count: int) -> list[Card]:
+            # A notebook asks for a view without waiting.
+            with RemoteCorpus(self._address.url, self._api_key) as corpus:
+                return corpus._cards(query.release(release), result.rows.slice(0, count))
+
+        return replace(result, read_cards=cards)
 
     async def explain(self, query: Query, row: int) -> Explanation:
         """Run a query on the server and explain a row. See `Result.explain`."""
@@ -202,6 +253,8 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
         return AsyncSearch(query.inputs, query.is_batch, runner=self)
 
     async def _send(self, method: str, path: str, **request: Any) -> bytes:
+        if self._client.is_closed:
+            raise _closed()
         try:
             return _content(await self._client.request(method, path, **request))
         except httpx.HTTPError as error:
