@@ -149,9 +149,9 @@ def delivered(corpus: Workspace, name: str) -> Drop:
     Raises:
         NotFoundError: no source delivers it.
     """
-    drops = staleness.drops(corpus)
-    if name not in drops:
-        raise NotFoundError(
-            f"no source of corpus.yaml delivers a drop {name!r}; delivered are: {', '.join(drops)}"
-        )
-    return drops[name]
+    if drop := staleness.drops(corpus, only=name).get(name):
+        return drop
+    names = ", ".join(staleness.drops(corpus))
+    raise NotFoundError(
+        f"no source of corpus.yaml delivers a drop {name!r}; delivered are: {names}"
+    )
