@@ -122,7 +122,9 @@ class Page(HTMLParser):
 def sources(page: Page) -> list[bytes]:
     """The contents of all data URLs of pictures and players."""
     urls = [str(e["src"]) for e in page.named("img") + page.named("audio")]
-    return [base64.b64decode(re.sub("^data:[a-z]+/[a-z]+;base64,", "", u), validate=True) for u in urls]
+    return [
+        base64.b64decode(re.sub("^data:[a-z]+/[a-z]+;base64,", "", u), validate=True) for u in urls
+    ]
 
 
 def test_a_notebook_shows_thumbnails_scores_keys_and_captions(corpus: isotrope.Corpus) -> None:
