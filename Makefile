@@ -15,8 +15,9 @@ silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 demo: $(READY)
 	$(BIN)/isotrope demo demo
 
+# Two processes, each with a Ray of its own. The tests of a file share fixtures, so they stay together.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
