@@ -16,7 +16,8 @@ from isotrope import errors
 from orchestration.cli.main import main
 from store.search.asynchronous import AsyncCorpus, AsyncSearch
 from store.search.corpus import Corpus
-from store.search.remote import AsyncRemoteCorpus, RemoteCorpus
+from store.search.remote import RemoteCorpus
+from store.search.remote_async import AsyncRemoteCorpus
 from store.search.result import Result
 from store.search.search import Search
 from store.workspace import Workspace
@@ -158,7 +159,8 @@ def test_every_way_has_the_same_words() -> None:
     assert public(Search) <= public(AsyncSearch)
     for name in ("run", "to_arrow", "to_list", "to_pandas", "to_polars", "show"):
         assert inspect.iscoroutinefunction(getattr(AsyncSearch, name))
-    words = {"search", "run", "release", "refresh", "sample", "thumbnail", "close"}
+    words = {"search", "run", "release", "refresh", "close"}
+    words |= {"sample", "samples", "thumbnail", "statistics"}
     for kind in (Corpus, RemoteCorpus, AsyncCorpus, AsyncRemoteCorpus):
         assert words <= public(kind), kind
 
@@ -187,6 +189,28 @@ def test_samples_thumbnails_and_explanations(stored: Workspace, server: Served) 
     for path in (stored.root, server.url):
         wanted = (result.explain(2), local.sample(hit["id"]), local.thumbnail(hit["part_id"]))
         assert asyncio.run(explain(path)) == wanted
+
+
+def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: Served) -> None:
+    local = isotrope.connect(stored.root)
+    ids = [row["id"] for row in local.search(text="a red square number 15").limit(12).to_list()]
+    wanted = [row for batch in local.samples(ids) for row in batch.to_pylist()]
+    assert [row["id"] for row in wanted] == ids
+
+    async def read(path: str | Path) -> tuple[list[dict[str, Any]], Any]:
+        async with isotrope.connect_async(path) as corpus:
+            batches = [batch async for batch in corpus.samples(ids)]
+            return [row for b in batches for row in b.to_pylist()], await corpus.statistics()
+
+    with isotrope.connect(server.url) as remote:
+        assert [row for batch in remote.samples(ids) for row in batch.to_pylist()] == wanted
+        assert remote.statistics() == local.statistics()
+        with pytest.raises(errors.NotFoundError, match="no sample"):
+            list(remote.samples(["0" * 32]))
+        with pytest.raises(errors.InputError):
+            list(remote.samples("0" * 32))
+    for path in (stored.root, server.url):
+        assert asyncio.run(read(path)) == (wanted, local.statistics())
 
 
 def test_a_notebook_shows_the_same_view(stored: Workspace, server: Served) -> None:
