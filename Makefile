@@ -30,7 +30,7 @@ bench-curation: $(READY)
 	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
 	  $(wildcard /usr/share/wordnet/index.noun)
 
-# 200 faults on whole runs: takes hours. FAULTS=20 SEED=7 for fewer, or for the same ones again.
+# 200 faults on whole runs: takes an hour. FAULTS=20 SEED=7 for fewer, or for the same ones again.
 FAULTS ?= 200
 soak: $(READY)
 	$(BIN)/python -m tests.soak --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
