@@ -1,18 +1,16 @@
 """The samples of a query's result: streamed, or exported as files for other programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
 from store.errors import InputError
 from store.search.query import Query
-
-if TYPE_CHECKING:
-    from store.search.corpus import Corpus
+from store.search.result import Result
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,14 @@ class ExportResult:
     samples: int
     shards: int
     bytes: int
+
+
+class Source(Protocol):
+    """Where the samples of a subset are: a corpus."""
+
+    def run(self, query: Query) -> Result: ...
+
+    def samples(self, ids: Sequence[str]) -> Iterator[pa.Table]: ...
 
 
 class Exporter(Protocol):
@@ -49,7 +55,7 @@ class Subset:
         exporter: writes the samples. None: the corpus was not opened by its folder.
     """
 
-    def __init__(self, corpus: "Corpus", query: Query, exporter: Exporter | None):
+    def __init__(self, corpus: Source, query: Query, exporter: Exporter | None):
         self._corpus = corpus
         self._query = query
         self._exporter = exporter
