@@ -14,6 +14,7 @@ from typing import Any
 from store.search.cards import Card
 
 _MAX_CAPTION, _MAX_KEY, _MAX_NOTE = 300, 80, 300  # characters
+_RANKING = ("_fused", "_calibrated", "_score")  # the first one that rows have ranks them
 _AUDIO_PREFIX = "audio/"
 # Colours are those of the notebook's theme, whether it is light or dark. Pictures have a white
 # background, because many drawings are transparent or cut out.
@@ -63,7 +64,7 @@ def _grid(query: int | None, pairs: Iterator[tuple[Mapping[str, Any], Card]]) ->
 
 
 def _card(hit: Mapping[str, Any], card: Card) -> str:
-    score = hit.get("_calibrated", hit["_score"])
+    score = next(hit[name] for name in _RANKING if name in hit)
     caption = _short(card.caption, _MAX_CAPTION)
     below = "" if hit["modality"] == "text" else f'<div class="caption">{caption}</div>'
     return (

@@ -127,7 +127,8 @@ class RemoteCorpus(Searchable[Search]):
     def cards(self, query: Query, rows: pa.Table) -> list[Card]:
         """The cards of rows of a query's result, in one search and a request for each recording."""
         ids = one_of("id", rows["id"].to_pylist())
-        alone = Query(query.inputs[:1], gallery=query.gallery, number=query.number)
+        gallery = query.gallery if query.gallery in MODALITIES else "any"
+        alone = Query(query.inputs[:1], gallery=gallery, number=query.number)
         found = alone.correct("none").where(ids).select("part_id", *CARD_COLUMNS)
         cards = {}
         for row in self.run(found.limit(len(MODALITIES) * rows.num_rows)).rows.to_pylist():

@@ -218,9 +218,10 @@ def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: S
         assert asyncio.run(read(path)) == (wanted, local.statistics())
 
 
-def test_a_notebook_shows_the_same_view(stored: Workspace, server: Served) -> None:
+@pytest.mark.parametrize("level", ["any", "sample", "image"])
+def test_a_notebook_shows_the_same_view(stored: Workspace, server: Served, level: str) -> None:
     def search(corpus: Any) -> Any:
-        return corpus.search(text=["a red square number 15", "grey"]).among("any").limit(8)
+        return corpus.search(text=["a red square number 15", "grey"]).among(level).limit(8)
 
     async def view(path: str | Path) -> str:
         async with isotrope.connect_async(path) as corpus:
