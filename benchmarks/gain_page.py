@@ -26,12 +26,13 @@ The files of features are CLIP vectors of photographs with captions (`clip_coco`
 those of `isotrope demo` in the local space, whose heads were trained on half of them.
 """
 DENSE = """\
-The rows `dense` need the matrix of queries and gallery (`benchmarks/dense_methods.py`). Transductive
-ones also use all test queries, which no release knows: they are bounds, not competitors.
+The rows `dense` need the matrix of queries and gallery (`benchmarks/dense_methods.py`).
+Transductive ones also use all test queries, which no release knows: they are bounds, not
+competitors.
 """
 BAD = """\
-`auto` chooses and is fitted with the banks and pairs of the setting (`benchmarks/bad_banks.py`); the
-test is a half that it has not seen, as above.
+`auto` chooses and is fitted with the banks and pairs of the setting (`benchmarks/bad_banks.py`);
+the test is a half that it has not seen, as above.
 """
 Record = dict[str, Any]
 

@@ -122,8 +122,8 @@ class Method:
         state: `state(params, banks)` computes arrays once from the banks.
         state_params: names of the parameters that `state` depends on. Settings that are equal in
             them share one state.
-        weights: `weights(params, state)` returns, for each beta in the `weighted` needs, the weights
-            (m,) of the bank queries.
+        weights: `weights(params, state)` returns the weights (m,) of the bank queries for each beta
+            in the `weighted` needs.
         move_queries: `move_queries(params, state, queries)` returns the bank queries that a second
             method is fitted on; see `MovedQueries`.
         dynamic: True if it corrects only the queries whose raw top item is flagged as a hub. The
