@@ -15,8 +15,9 @@ silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 demo: $(READY)
 	$(BIN)/isotrope demo demo
 
+# Two processes, each with a Ray of its own. The tests of a file share fixtures, so they stay together.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
@@ -29,7 +30,7 @@ bench-curation: $(READY)
 	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
 	  $(wildcard /usr/share/wordnet/index.noun)
 
-# 200 faults on whole runs: takes hours. FAULTS=20 SEED=7 for fewer, or for the same ones again.
+# 200 faults on whole runs: takes an hour. FAULTS=20 SEED=7 for fewer, or for the same ones again.
 FAULTS ?= 200
 soak: $(READY)
 	$(BIN)/python -m tests.soak --faults $(FAULTS) $(if $(SEED),--seed $(SEED))

@@ -16,7 +16,7 @@ from store.errors import ClusterError, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-_START_ATTEMPTS = 3
+_START_ATTEMPTS = 5
 # Smallest and largest object store of a local Ray; a twentieth of the memory between them.
 _OBJECT_STORE_BYTES = 512 << 20, 4 << 30
 

@@ -32,8 +32,9 @@ class SearchAnswer(BaseModel):
 
     `complete` is true if they are proven to be the best. `notes` say how they were found. `recall`
     is what share of the best ten the index finds, as measured for the release. A row has
-    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. Bytes are
-    in base64.
+    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
+    "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
+    `_text_score`. Bytes are in base64.
     """
 
     release: int
@@ -96,6 +97,10 @@ _EXAMPLES = {
             "where": "image_width >= 256",
             "select": ["key", "caption", "part_id"],
         },
+    },
+    "hybrid": {
+        "summary": "By vectors, and by the words of captions",
+        "value": {"inputs": [{"text": "a striped cat"}], "hybrid": {"weight": 0.3}},
     },
     "mixed": {
         "summary": "A text and, less, a negative text",

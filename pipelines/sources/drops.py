@@ -48,7 +48,11 @@ class Drop:
 
 
 def find_drops(
-    name: str, path: str, drop_by: DropBy = "entry", columns: Columns | None = None
+    name: str,
+    path: str,
+    drop_by: DropBy = "entry",
+    columns: Columns | None = None,
+    only: str | None = None,
 ) -> dict[str, Drop]:
     """The drops that a source delivers, by name.
 
@@ -67,10 +71,11 @@ def find_drops(
         path: the source's folder: a local path or a URL.
         drop_by: what makes a drop.
         columns: the columns of its manifests; None takes the default names.
+        only: the name of a drop. Others are left out, and their folders are not listed.
 
     Raises:
-        SourceError: the source does not exist, is empty or cannot be listed, or two drops would
-            have the same name.
+        SourceError: the source does not exist or cannot be listed, two drops would have the same
+            name, or, without `only`, the source is empty.
     """
     root = path.rstrip("/") if "://" in path else os.path.abspath(path)
     fs = file_system(root)
@@ -87,8 +92,8 @@ def find_drops(
     for drop_name, folder, entries in parts:
         listed = None if entries == _WHOLE_ROOT else tuple(listing[e] for e in entries)
         drops.append(Drop(_drop_name(drop_name), folder, entries, columns, name, listed))
-    drops = [drop for drop in drops if _holds_data(drop)]
-    if not drops:
+    drops = [d for d in drops if only in (None, d.name) and _holds_data(d)]
+    if not drops and only is None:
         raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")
     by_name: dict[str, Drop] = {}
     for drop in drops:

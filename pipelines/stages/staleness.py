@@ -15,8 +15,11 @@ from store.tables.stages import BY_DROP, GLOBAL, STAGES
 from store.workspace import Workspace
 
 
-def drops(workspace: Workspace) -> dict[str, Drop]:
+def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
     """The drops that the sources of corpus.yaml deliver now, by name, sorted.
+
+    Args:
+        only: the name of a drop. Others are left out, and their folders are not listed.
 
     Raises:
         SourceError: a source is missing or empty, or two sources deliver a drop of one name.
@@ -24,7 +27,7 @@ def drops(workspace: Workspace) -> dict[str, Drop]:
     delivered: dict[str, Drop] = {}
     for name, source in workspace.config.sources.items():
         path = workspace.source_path(source)
-        for drop in find_drops(name, path, source.drop_by, source.columns).values():
+        for drop in find_drops(name, path, source.drop_by, source.columns, only).values():
             if drop.name in delivered:
                 raise SourceError(
                     f"two sources deliver a drop called {drop.name!r}:"

@@ -6,7 +6,8 @@
                 {"id": "<id of a part or a sample>", "weight": -0.5}],
      "among": "image", "correct": {"method": "csls", "params": {"k": 10}},
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
-     "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null}
+     "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
+     "hybrid": {"text": null, "weight": 0.5}}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. All but `inputs` or `queries`
 can be left out. Negative weights are negative inputs; the positive weights of a query are scaled to
@@ -33,6 +34,19 @@ MAX_JSON = 128 << 20  # bytes
 _MAX_BASE64 = values.MAX_MEDIA * 4 // 3 + 4
 _Media = Annotated[str, Field(max_length=_MAX_BASE64, description="An encoded file in base64.")]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+# The attributes of a query by their names in JSON.
+OPTIONS = {
+    "where": "condition",
+    "limit": "count",
+    "offset": "start",
+    "min_score": "floor",
+    "timeout": "seconds",
+    "release": "number",
+    "dedup": "duplicate",
+    "diverse": "relevance",
+}
 
 
 class _Strict(BaseModel):
@@ -73,6 +87,13 @@ class InputJson(_Strict):
         return made.times(self.weight)
 
 
+class HybridJson(_Strict):
+    """Full-text search beside the vectors: its text (null: the query's own) and its weight."""
+
+    text: Annotated[str, Field(max_length=values.MAX_TEXT)] | None = None
+    weight: _Number = 0.5
+
+
 class CorrectJson(_Strict):
     """A correction: its method and parameters."""
 
@@ -101,6 +122,7 @@ class QueryJson(_Strict):
     release: int | None = None
     dedup: _Number | None = None
     diverse: _Number | None = None
+    hybrid: HybridJson | None = None
 
     @model_validator(mode="after")
     def _has_inputs(self) -> "QueryJson":

@@ -8,9 +8,13 @@ import pyarrow as pa
 from store.tables import damage
 from store.tables.columns import check_nulls, missing, same_columns, unknown
 from store.tables.formats import with_format
-from store.tables.publication import Publication
+from store.tables.publication import ATTEMPTS, ConflictError, Publication, wait
 
-Delete = Callable[[], tuple[list[int], list[lance.FragmentMetadata]]]
+# Deletes rows of a version of the table from its fragments, without a commit. It gets the fragments
+# that will be added. Returns the ids of the fragments that have no rows left, and the metadata of
+# the others.
+Added = list[lance.FragmentMetadata]
+Delete = Callable[[lance.LanceDataset, Added], tuple[list[int], Added]]
 
 
 def prepare(dataset: lance.LanceDataset, name: str, schema: pa.Schema) -> bool:
@@ -44,27 +48,43 @@ def exchange(
 ) -> int:
     """Add rows and delete others in one commit.
 
+    If another tool changed the same fragments meanwhile, the deletions are repeated on the newest
+    version. Other tools take no locks.
+
     Args:
         dataset: the table, at its newest version.
         schema: of the batches.
         batches: the rows to add.
-        delete: called after `batches` is exhausted. Deletes rows from fragments without a commit.
-            Returns the ids of the fragments that have no rows left, and the metadata of the others.
+        delete: called after `batches` is exhausted, and again after each conflict.
         publication: makes the commit.
 
     Returns:
         The new version, or the current one if nothing changed.
+
+    Raises:
+        BusyError: there were too many conflicts, a lock was lost, or another publication of the
+            same rows came first. Nothing was committed.
     """
     reader = pa.RecordBatchReader.from_batches(schema, batches)
     added = list(lance.fragment.write_fragments(reader, dataset, schema=schema))
-    with damage.detected(dataset.uri, dataset.version):
-        removed, updated = delete()
-    if not (added or removed or updated):
-        return int(dataset.version)
-    operation = lance.LanceOperation.Update(
-        removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
-    )
-    return publication.commit(dataset, operation)
+    for attempt in range(1, ATTEMPTS + 1):
+        with damage.detected(dataset.uri, dataset.version):
+            removed, updated = delete(dataset, added)
+        if not (added or removed or updated):
+            return int(dataset.version)
+        operation = lance.LanceOperation.Update(
+            removed_fragment_ids=removed, updated_fragments=updated, new_fragments=added
+        )
+        try:
+            return publication.commit(dataset, operation)
+        except ConflictError as error:
+            newest = damage.CheckedDataset(dataset.uri, storage_options=publication.storage_options)
+            is_last = attempt == ATTEMPTS or not same_columns(dataset.schema, newest.schema)
+            if is_last or publication.was_overtaken(dataset):
+                raise publication.overtaken(dataset) from error
+            dataset = newest
+        wait(attempt)
+    raise AssertionError
 
 
 def overwrite(
@@ -84,18 +104,24 @@ def overwrite(
     kept = [field for field in unknown(dataset.schema, schema) if field.nullable]
     columns = pa.schema([*schema, *kept])
     if same_columns(dataset.schema, columns):
-        fragments = [fragment.fragment_id for fragment in dataset.get_fragments()]
-        return exchange(dataset, schema, batches, lambda: (fragments, []), publication)
+        return exchange(dataset, schema, batches, _all_fragments, publication)
     reader = pa.RecordBatchReader.from_batches(schema, batches)
     added = lance.fragment.write_fragments(reader, dataset, schema=schema, mode="overwrite")
     operation = lance.LanceOperation.Overwrite(with_format(columns), list(added))
-    return publication.commit(dataset, operation)
+    try:
+        return publication.commit(dataset, operation)
+    except ConflictError as error:
+        raise publication.overtaken(dataset) from error
 
 
-def delete_where(dataset: lance.LanceDataset, where: str) -> Delete:
+def _all_fragments(dataset: lance.LanceDataset, added: Added) -> tuple[list[int], Added]:
+    return [fragment.fragment_id for fragment in dataset.get_fragments()], []
+
+
+def delete_where(where: str) -> Delete:
     """Delete the rows that match an SQL condition. See `exchange`."""
 
-    def delete() -> tuple[list[int], list[lance.FragmentMetadata]]:
+    def delete(dataset: lance.LanceDataset, added: Added) -> tuple[list[int], Added]:
         removed, updated = [], []
         for fragment in dataset.get_fragments():
             remaining = fragment.delete(where)

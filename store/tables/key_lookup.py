@@ -1,13 +1,16 @@
 """Finds the rows of a table that have the keys of new rows, while the new rows are streamed."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from lance.file import LanceFileReader
 
 _KEYS = 1 << 20  # looked up in one scan; about 100 MB with the lookup's hash table
+_TAKEN = 1 << 16  # keys that are read at once
 
 
 class KeyLookup:
@@ -16,8 +19,11 @@ class KeyLookup:
     The table is scanned once for every `_KEYS` keys of the stream.
     """
 
-    def __init__(self, dataset: lance.LanceDataset, key: str):
+    def __init__(
+        self, dataset: lance.LanceDataset, key: str, storage_options: dict[str, str] | None
+    ):
         self.dataset = dataset
+        self.storage_options = storage_options
         self.key = key
         self.addresses = [np.empty(0, np.uint64)]
 
@@ -33,12 +39,24 @@ class KeyLookup:
             yield batch
         self._find(keys)
 
-    def delete_matches(self) -> tuple[list[int], list[lance.FragmentMetadata]]:
+    def delete_matches(
+        self, dataset: lance.LanceDataset, added: list[lance.FragmentMetadata]
+    ) -> tuple[list[int], list[lance.FragmentMetadata]]:
         """Delete the matching rows from their fragments, without a commit.
+
+        Args:
+            dataset: the version that was looked at, or a newer one, where the keys are looked up
+                again.
+            added: the data files of the stream.
 
         Returns:
             The ids of the fragments that have no rows left, and the metadata of the others.
         """
+        if dataset.version != self.dataset.version:
+            newer = KeyLookup(dataset, self.key, self.storage_options)
+            for _ in newer.observe(chain(self._matching_keys(), self._keys_of(added))):
+                pass
+            self.dataset, self.addresses = dataset, newer.addresses
         addresses = np.sort(np.concatenate(self.addresses))
         fragments = addresses >> np.uint64(32)
         removed, updated = [], []
@@ -50,6 +68,21 @@ class KeyLookup:
             else:
                 updated.append(remaining)
         return removed, updated
+
+    def _matching_keys(self) -> Iterator[pa.RecordBatch]:
+        """The keys of the matching rows, from the version that was looked at."""
+        addresses = np.concatenate(self.addresses)
+        for start in range(0, len(addresses), _TAKEN):
+            chosen = addresses[start : start + _TAKEN].tolist()
+            yield from self.dataset._take_rows(chosen, columns=[self.key]).to_batches()
+
+    def _keys_of(self, added: list[lance.FragmentMetadata]) -> Iterator[pa.RecordBatch]:
+        """The keys in data files that are not committed yet."""
+        for path in (file.path for fragment in added for file in fragment.files):
+            reader = LanceFileReader(
+                f"{self.dataset.uri}/data/{path}", self.storage_options, columns=[self.key]
+            )
+            yield from reader.read_all(batch_size=_TAKEN).to_batches()
 
     def _find(self, keys: list[pa.Array]) -> None:
         if not keys or not self.dataset.count_rows():

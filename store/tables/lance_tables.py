@@ -20,7 +20,7 @@ from store.tables.files import Files
 from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
 from store.tables.leases import Locks
-from store.tables.publication import ALL_ROWS, Publication
+from store.tables.publication import ALL_ROWS, Publication, finish_undo
 from store.tables.store_options import Options, lance_options
 
 # Lance warns about every fork. Starting a program forks and execs at once, which is safe.
@@ -199,11 +199,11 @@ class Tables:
                 Nothing was written.
         """
         with self.lock(name):
-            dataset = self._open_or_create(name, schema)
+            dataset = self._sound(name, schema)
             if where is None or (other_width and differ_in_width(dataset.schema, schema)):
                 return commits.overwrite(dataset, schema, batches, self._publication(ALL_ROWS))
             dataset = self._prepared(dataset, name, schema)
-            delete = commits.delete_where(dataset, where)
+            delete = commits.delete_where(where)
             return commits.exchange(dataset, schema, batches, delete, self._publication(where))
 
     def upsert(
@@ -233,11 +233,11 @@ class Tables:
                 Nothing was written.
         """
         with self.lock(name):
-            dataset = self._open_or_create(name, schema)
+            dataset = self._sound(name, schema)
             if other_width and differ_in_width(dataset.schema, schema):
                 return commits.overwrite(dataset, schema, batches, self._publication(ALL_ROWS))
             dataset = self._prepared(dataset, name, schema)
-            lookup = KeyLookup(dataset, key)
+            lookup = KeyLookup(dataset, key, self.storage_options)
             for _ in lookup.observe(removed):
                 pass
             observed = lookup.observe(batches)
@@ -253,6 +253,11 @@ class Tables:
             empty = with_format(schema).empty_table()
             lance.write_dataset(empty, self.uri(name), storage_options=self.storage_options)
             return self.open(name)
+
+    def _sound(self, name: str, schema: pa.Schema) -> lance.LanceDataset:
+        """The table, created if it does not exist, without rows of a writer that was overtaken."""
+        dataset = self._open_or_create(name, schema)
+        return self.open(name) if finish_undo(dataset, self.storage_options) else dataset
 
     def _publication(self, scope: str) -> Publication:
         return Publication(scope, self._locks.check, self.storage_options)

@@ -18,6 +18,7 @@ from lance.optimize import Compaction
 from store.errors import BusyError
 from store.tables import checksums, damage, schema, takedowns
 from store.tables.lance_tables import Tables
+from store.tables.publication import finish_undo
 from store.tables.staging import ROOT, STARTED, drop_hash
 
 OLDER_THAN = timedelta(hours=1)
@@ -97,6 +98,9 @@ def compact(tables: Tables, name: str) -> bool:
     Returns:
         Whether the table is compact.
     """
+    if not tables.is_local:  # rows of an overtaken writer cannot be identified after compaction
+        with tables.lock(name):
+            finish_undo(tables.open(name), tables.storage_options)
     dataset = tables.open(name)
     options = _options(dataset)
     with damage.detected(dataset.uri, dataset.version):

@@ -5,7 +5,8 @@ publication, so that a commit whose reply was lost is recognised in the table. I
 scope: the rows that it replaces. The locks keep two publications of one scope apart. A writer on an
 object store can lose its lock while it is paused, even in the middle of a commit. Lance lets two
 writers both add rows. So the versions between the one that was read and the one that was committed
-are looked at, and a publication that was overtaken removes its rows again.
+are looked at, and a publication that was overtaken removes its rows again. If its writer dies
+before that, the next writer of the table does it (`finish_undo`).
 """
 
 import random
@@ -23,8 +24,14 @@ from store.tables.damage import CheckedDataset, is_store_error
 
 ALL_ROWS, NO_ROWS = "*", "false"  # scopes beside SQL conditions, of which hashes are stored
 _ID, _SCOPE = "isotrope.publication", "isotrope.scope"
-_ATTEMPTS = 5
+_READ = "isotrope.read_version"  # Lance changes the read version of a transaction that it rebases
+ATTEMPTS = 5
 _FIRST_WAIT = 0.5  # seconds; doubled after each attempt
+_OTHER_TOOLS = 8  # commits of other tools in a row, behind which an undo is looked for
+
+
+class ConflictError(Exception):
+    """Another program changed the same fragments between the read of a table and a commit."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,19 @@ class Publication:
         """Commit an operation that was made from `dataset`; return the new version.
 
         Raises:
+            ConflictError: another program changed the same fragments meanwhile. Nothing was
+                committed. Read the table again and repeat.
             BusyError: another publication of the same scope came first, or a lock was lost. The
                 rows are as if this publication had not happened.
             StoreError: the object store failed repeatedly. Nothing was committed.
         """
-        properties = {_ID: self.id, _SCOPE: self._stored_scope}
+        properties = {
+            _ID: self.id,
+            _SCOPE: self._stored_scope,
+            _READ: str(dataset.version),
+        }
         transaction = Transaction(dataset.version, operation, transaction_properties=properties)
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             self.check()
             try:
                 committed = lance.LanceDataset.commit(
@@ -69,12 +82,12 @@ class Publication:
                 if self._version_in(self._versions_since(dataset)) is not None:
                     break
                 if "onflict" in str(error):
-                    raise self._overtaken(dataset) from error
+                    raise ConflictError(f"{dataset.uri}: {first_line(error)}") from error
                 if not is_store_error(error):
                     raise
-                if attempt == _ATTEMPTS:
+                if attempt == ATTEMPTS:
                     raise StoreError(f"{dataset.uri}: {first_line(error)}") from error
-            time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            wait(attempt)
         return self._verified(dataset)
 
     @property
@@ -91,50 +104,112 @@ class Publication:
             raise StoreError(f"{dataset.uri}: the commit of this process is not in the table")
         earlier = [properties.get(_SCOPE, NO_ROWS) for v, properties in newer if v < version]
         if any(_overlap(self._stored_scope, scope) for scope in earlier):
-            self._remove_rows(dataset, version)
-            raise self._overtaken(dataset)
+            _remove_rows(dataset, version, self.storage_options)
+            raise self.overtaken(dataset)
         return version
+
+    def was_overtaken(self, dataset: lance.LanceDataset) -> bool:
+        """Whether another publication replaced rows of this scope after `dataset` was read."""
+        return any(
+            _overlap(self._stored_scope, properties.get(_SCOPE, NO_ROWS))
+            for _, properties in self._versions_since(dataset)
+        )
 
     def _versions_since(self, dataset: lance.LanceDataset) -> Iterator[tuple[int, dict[str, str]]]:
         """The versions after that of `dataset`, with the properties of their transactions."""
         newest = CheckedDataset(dataset.uri, storage_options=self.storage_options)
         for version in range(dataset.version + 1, newest.version + 1):
-            transaction = newest.read_transaction(version)
-            yield version, (transaction and transaction.transaction_properties) or {}
+            yield version, _properties(newest, version)
 
     def _version_in(self, versions: "Iterator[tuple[int, dict[str, str]]] | list") -> int | None:
         return next((v for v, properties in versions if properties.get(_ID) == self.id), None)
 
-    def _remove_rows(self, dataset: lance.LanceDataset, version: int) -> None:
-        """Remove the fragments that this publication added."""
-        before = self._files(dataset, version - 1)
-        newest = CheckedDataset(dataset.uri, storage_options=self.storage_options)
-        added = self._files(dataset, version) - before
-        fragments = [
-            fragment.fragment_id
-            for fragment in newest.get_fragments()
-            if {file.path for file in fragment.metadata.files} & added
-        ]
-        operation = lance.LanceOperation.Update(
-            removed_fragment_ids=fragments, updated_fragments=[], new_fragments=[]
-        )
-        lance.LanceDataset.commit(
-            dataset.uri,
-            operation,
-            read_version=newest.version,
-            storage_options=self.storage_options,
-        )
-
-    def _files(self, dataset: lance.LanceDataset, version: int) -> set[str]:
-        opened = CheckedDataset(dataset.uri, version, storage_options=self.storage_options)
-        fragments = opened.get_fragments()
-        return {file.path for fragment in fragments for file in fragment.metadata.files}
-
-    def _overtaken(self, dataset: lance.LanceDataset) -> BusyError:
+    def overtaken(self, dataset: lance.LanceDataset) -> BusyError:
+        """The error for rows that another publication has replaced."""
         return BusyError(
             f"another process changed the same rows of {dataset.uri} meanwhile, so this process"
             " published nothing; run again"
         )
+
+
+def wait(attempt: int) -> None:
+    """Wait before the next attempt: longer after each one (the first is 1), at random."""
+    time.sleep(_FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+
+def finish_undo(dataset: lance.LanceDataset, storage_options: dict[str, str] | None) -> bool:
+    """Undo the newest publication if it was overtaken and its writer died before the undo.
+
+    Only writers that lost a lease can be overtaken. Every writer calls this before it changes a
+    table, so no older publication is in this state.
+
+    Args:
+        dataset: the table, at its newest version. The caller holds its lock.
+        storage_options: of Lance. None: a local table, which has no leases.
+
+    Returns:
+        Whether the table was changed, so that it must be opened again.
+    """
+    if storage_options is None:
+        return False
+    for version in range(dataset.version, max(dataset.version - _OTHER_TOOLS, 0), -1):
+        properties = _properties(dataset, version)
+        if _ID in properties:
+            break
+    else:
+        return False
+    between = range(int(properties.get(_READ, version)) + 1, version)
+    earlier = [_properties(dataset, number).get(_SCOPE, NO_ROWS) for number in between]
+    is_overtaken = any(_overlap(properties[_SCOPE], scope) for scope in earlier)
+    return is_overtaken and _remove_rows(dataset, version, storage_options)
+
+
+def _properties(dataset: lance.LanceDataset, version: int) -> dict[str, str]:
+    """The properties of a version's transaction. Empty: it has none, or has been deleted."""
+    try:
+        transaction = dataset.read_transaction(version)
+    except (OSError, ValueError, RuntimeError) as error:
+        if is_store_error(error):
+            raise StoreError(f"{dataset.uri}: {first_line(error)}") from error
+        return {}
+    return (transaction and transaction.transaction_properties) or {}
+
+
+def _remove_rows(
+    dataset: lance.LanceDataset, version: int, storage_options: dict[str, str] | None
+) -> bool:
+    """Remove the fragments that a version added; return whether there were any."""
+    added = _files(dataset, version, storage_options) - _files(
+        dataset, version - 1, storage_options
+    )
+    newest = CheckedDataset(dataset.uri, storage_options=storage_options)
+    fragments = [
+        fragment.fragment_id
+        for fragment in newest.get_fragments()
+        if {file.path for file in fragment.metadata.files} & added
+    ]
+    if not fragments:
+        return False
+    operation = lance.LanceOperation.Update(
+        removed_fragment_ids=fragments, updated_fragments=[], new_fragments=[]
+    )
+    properties = {_ID: uuid4().hex, _SCOPE: NO_ROWS, _READ: str(newest.version)}
+    undo = Transaction(newest.version, operation, transaction_properties=properties)
+    try:
+        lance.LanceDataset.commit(dataset.uri, undo, storage_options=storage_options)
+    except (OSError, ValueError, RuntimeError) as error:
+        if "onflict" not in str(error):
+            raise
+        # The overtaken writer and the next one may do this at the same time.
+        return _remove_rows(dataset, version, storage_options)
+    return True
+
+
+def _files(
+    dataset: lance.LanceDataset, version: int, storage_options: dict[str, str] | None
+) -> set[str]:
+    opened = CheckedDataset(dataset.uri, version, storage_options=storage_options)
+    return {file.path for f in opened.get_fragments() for file in f.metadata.files}
 
 
 def _overlap(scope: str, other: str) -> bool:

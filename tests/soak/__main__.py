@@ -1,12 +1,16 @@
-"""`make soak`: many faults on whole runs. Prints the seed, so that a failure can be repeated."""
+"""`make soak`: many faults on whole runs. Prints the seed, so that a failure can be repeated.
+
+After each episode, the faults that were injected so far are written to docs/guarantees.md.
+"""
 
 import argparse
 import random
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.soak.faults import CURATION, WHOLE
-from tests.soak.soak import Soak
+from tests.helpers.stores import s3_server
+from tests.soak.counts import write_counts
+from tests.soak.soak import Soak, plan
 
 
 def main() -> None:
@@ -14,15 +18,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
-    parser.add_argument("--curation", action="store_true", help="only stages without Ray")
-    parser.add_argument("--samples", type=int, default=120, help="in each of two drops")
+    parser.add_argument("--only", default="", help="a part of a fault, a kind, or a store")
+    parser.add_argument("--folder", help="for corpora; default: of temporary files")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    with TemporaryDirectory() as folder:
-        faults = CURATION if given.curation else WHOLE
-        soak = Soak(Path(folder), faults, not given.curation, given.seed, given.samples)
-        soak.run(given.faults)
-    print(f"{soak.injected.total()} faults, equal tables: {dict(soak.injected)}")
+    faults = plan(given.faults, random.Random(given.seed), given.only)
+    with (
+        TemporaryDirectory(dir=given.folder) as folder,
+        s3_server() as server,
+        Soak(Path(folder), server, given.seed) as soak,
+    ):
+        soak.run(faults, lambda: given.only or write_counts(soak.injected, given.seed))
+        print(f"{soak.injected.total()} faults, equal tables: {dict(soak.injected)}")
 
 
 if __name__ == "__main__":

@@ -1,66 +1,146 @@
-"""Faults that are injected into a running process and its descendants."""
+"""Faults that are injected into runs of a corpus at random moments."""
 
 import os
 import random
 import resource
 import signal
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from tests.helpers.processes import descendants
+from tests.soak.corpora import BEAM_WORKER, SoakCorpus
+from tests.soak.runs import CLOCKS_DIFFER, LEASE_SECONDS, Run
 
-_WAIT_SECONDS = 60.0  # for a process that is to be killed
+_SHARE_OF_FAILED_REQUESTS = 0.1
+# Arguments are separated by zeros; Beam's shell, whose command line has spaces, is no match.
+_BEAM_WORKER = "-m\0apache_beam.runners.worker.sdk_worker_main"
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
-
-def kill_driver(run: subprocess.Popen, chance: random.Random) -> bool:
-    """SIGKILL to the process of the run; what it started must notice."""
-    os.kill(run.pid, signal.SIGKILL)
-    return True
+# Starts runs, disturbs them, and waits for their ends. Returns them, or None if no fault hit them.
+Inject = Callable[[SoakCorpus, random.Random], list[Run] | None]
 
 
-def pause(run: subprocess.Popen, chance: random.Random) -> bool:
-    """SIGSTOP for up to three seconds."""
-    os.kill(run.pid, signal.SIGSTOP)
-    time.sleep(chance.uniform(0.2, 3))
-    os.kill(run.pid, signal.SIGCONT)
-    return True
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        name: in the counts.
+        inject: see `Inject`.
+        stages: the kinds of corpora that it is for (`tests.soak.corpora`).
+        stores: local, s3.
+    """
+
+    name: str
+    inject: Inject
+    stages: tuple[str, ...] = ("curation", "whole")
+    stores: tuple[str, ...] = ("local", "s3")
 
 
-def fill_disk(run: subprocess.Popen, chance: random.Random) -> bool:
-    """For up to two seconds, no file can grow beyond a few kilobytes: writes fail with EFBIG."""
-    size = chance.randrange(1 << 8, 1 << 16)
-    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    time.sleep(chance.uniform(0.1, 2))
-    with suppress(ProcessLookupError):  # the error ended it
+def _kill_driver(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    run = corpus.start_and_wait(chance)
+    if not run.is_alive:
+        return None
+    run.signal(signal.SIGKILL)
+    run.end()
+    return [run]
+
+
+def _pause(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    """SIGSTOP past the lease, while another run wants to make the same stages."""
+    run = corpus.start_and_wait(chance)
+    if not run.is_alive:
+        return None
+    run.signal(signal.SIGSTOP)
+    other = corpus.start()
+    other.wait(LEASE_SECONDS + CLOCKS_DIFFER + chance.uniform(0, 2 * corpus.seconds))
+    run.signal(signal.SIGCONT)
+    run.end()
+    other.end()
+    return [run, other]
+
+
+def _fill_disk(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    """For a while, no file can grow beyond some bytes: writes fail with EFBIG.
+
+    It counts if the run failed, because a run may write nothing in the meantime.
+    """
+    run = corpus.start_and_wait(chance)
+    with suppress(ProcessLookupError):
+        size = chance.randrange(1 << 12)
+        resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        run.wait(chance.uniform(0.5, corpus.seconds))
         resource.prlimit(run.pid, resource.RLIMIT_FSIZE, _UNLIMITED)
-    return True
+    return [run] if run.end() else None
 
 
-def killer(*titles: str) -> Callable[[subprocess.Popen, random.Random], bool]:
-    """A fault: SIGKILL to a random descendant whose command line has one of the titles."""
+def _writers(count: int) -> Inject:
+    def start(corpus: SoakCorpus, chance: random.Random) -> list[Run]:
+        runs = [corpus.start_and_wait(chance, 1 / 4) for _ in range(count)]
+        for run in runs:
+            run.end()
+        return runs
 
-    def kill(run: subprocess.Popen, chance: random.Random) -> bool:
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while run.poll() is None and time.monotonic() < deadline:
-            found = [
-                pid for pid, line in descendants(run.pid) if any(title in line for title in titles)
-            ]
-            if found:
-                os.kill(chance.choice(found), signal.SIGKILL)
-                return True
-            time.sleep(0.02)
-        return False
+    return start
+
+
+def _fail_requests(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    """Replies are lost, delayed, or 503 and 429, for the whole run."""
+    assert corpus.proxy is not None
+    before = corpus.proxy.injected.total()
+    corpus.proxy.rate = _SHARE_OF_FAILED_REQUESTS
+    try:
+        run = corpus.start()
+        run.end()
+    finally:
+        corpus.proxy.rate = 0.0
+    return [run] if corpus.proxy.injected.total() > before else None
+
+
+def _killer(*titles: str) -> Inject:
+    """SIGKILL to a random process of Ray or Beam whose command line has one of the titles."""
+
+    def kill(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+        run = corpus.start()
+        killed = False
+        pause = chance.uniform(0, 0.2 * corpus.seconds)
+        while run.is_alive and not killed:
+            ancestor = os.getpid() if corpus.has_shared_ray else run.pid
+            matches = [pid for pid, line in descendants(ancestor) if _has(line, titles)]
+            if matches:
+                time.sleep(pause)
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(matches), signal.SIGKILL)
+                    killed = True
+            time.sleep(0.05)
+        run.end()
+        return [run] if killed else None
 
     return kill
 
 
-# Without Ray: samples, signals, duplicates and decisions in one process.
-CURATION = {"driver": kill_driver, "pause": pause, "full disk": fill_disk}
-WHOLE = CURATION | {
-    "actor": killer("ray::EncoderActor"),
-    "worker": killer("ray::"),
-    "raylet": killer("/raylet/raylet"),
-}
+def _kill_beam_worker(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    with corpus.engine(BEAM_WORKER):
+        return _killer(_BEAM_WORKER)(corpus, chance)
+
+
+def _has(line: str, titles: Iterable[str]) -> bool:
+    return any(title in line for title in titles)
+
+
+FAULTS = (
+    Fault("kill of the driver", _kill_driver),
+    Fault("pause past the lease beside another writer", _pause),
+    # Only Dagster writes to the local disk if the tables are in an object store.
+    Fault("full disk", _fill_disk, stores=("local",)),
+    Fault("full disk", _fill_disk, ("whole",), ("s3",)),
+    Fault("two writers", _writers(2)),
+    Fault("three writers", _writers(3)),
+    Fault("failing requests", _fail_requests, stores=("s3",)),
+    Fault("kill of a Beam worker", _kill_beam_worker, ("curation",)),
+    Fault("kill of a Ray actor", _killer("ray::EncoderActor"), ("whole",)),
+    Fault("kill of a Ray worker", _killer("ray::_do", "ray::IDLE"), ("whole",)),
+    Fault("kill of the raylet", _killer("/raylet/raylet"), ("raylet",)),
+)

@@ -1,139 +1,196 @@
-"""Soak: runs of a small corpus with faults, which must end with the tables of an undisturbed run.
+"""Soak: runs of small corpora with faults, which must end with the tables of an undisturbed run.
 
-An episode begins with a new corpus, or goes on with one whose stages are out of date again. Each
-fault hits a run at a random moment: a signal, a full disk, or a second and a third run of the same
-corpus. Then one run without faults must succeed, and all rows must be equal.
+An episode has one corpus, and several faults. Each fault hits one or more runs at a random moment.
+Stages that a run has made are marked as out of date, so that the next fault meets work. At the end,
+one run without faults must succeed, all rows must be equal to those of an undisturbed run in a
+local folder, and `isotrope check --deep` must pass.
 """
 
-import os
 import random
-import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import ray
 
 from assets.corpus_check import check_corpus
+from embedders.pool.ray_security import private_token
 from store.arrow import as_matrix
 from store.tables import schema
-from store.workspace import Workspace
-from tests.helpers.corpus import CONFIG, deliver, write_config
+from tests.helpers.flaky_store import flaky_proxy
+from tests.helpers.stores import S3Server
+from tests.soak.corpora import SoakCorpus, deliver_drops
+from tests.soak.faults import FAULTS, Fault
 
-ROOT = Path(__file__).resolve().parents[2]
-FAULTS_OF_EPISODE = 6
-_RUN_SECONDS = 900.0
+_FAULTS_OF_EPISODE = 6
+_ATTEMPTS = 10  # to hit a run before it ends
 _KEYS = ("drop", "id", "part_id", "split", "stage", "key", "sample_id", "modality")
 _NOT_COMPARED = {"units", "resumed", "seconds", "published_at"}  # columns of `stages`
-_CURATE = (
-    "import sys\nfrom pathlib import Path\nfrom tests.helpers.stages import curate\n"
-    "curate(Path(sys.argv[1]))"
-)
-_CURATED = ("samples", "signals", "duplicates", "decisions", "ledger", "stages")
+# Versions of tables, scores, and caches whose rows depend on which drop was made first.
+_TABLES_NOT_COMPARED = {"releases", "directions__colours", "compared", "near_pairs", "minhashes"}
 
-Fault = Callable[[subprocess.Popen, random.Random], bool]
+Counts = Counter[tuple[str, str]]
 
 
-class Soak:
-    """Faults on copies of one corpus.
+class Soak(ExitStack):
+    """Faults on small corpora. Used in a `with` block.
 
     Args:
         folder: for corpora.
-        faults: by name.
-        whole: run all stages by `isotrope run`; otherwise those that need no Ray, without Dagster.
+        server: of the corpora in an object store.
         seed: of the random moments and choices.
-        samples: in each of two drops.
 
     Attributes:
-        injected: how many faults of each kind were injected.
+        injected: how many faults were injected, by name and store.
     """
 
-    def __init__(
-        self, folder: Path, faults: Mapping[str, Fault], whole: bool, seed: int, samples: int
-    ):
-        self.folder, self.faults, self.whole = folder, dict(faults), whole
-        self.chance, self.injected = random.Random(seed), Counter[str]()
-        self.undisturbed = folder / "undisturbed"
-        config = CONFIG if whole else CONFIG + "engine: {signals: beam}\n"
-        write_config(self.undisturbed, config)
-        deliver(self.undisturbed / "drops" / "first", samples)
-        deliver(self.undisturbed / "drops" / "second", samples, first=samples - 5)
-        (self.undisturbed / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG cut")
-        shutil.copytree(self.undisturbed, folder / "delivered")
-        started = time.monotonic()
-        self._finish(self._start(self.undisturbed))
-        self.seconds = time.monotonic() - started
-        self.expected = self._content(self.undisturbed)
+    def __init__(self, folder: Path, server: S3Server, seed: int):
+        super().__init__()
+        self.folder, self.server = folder, server
+        deliver_drops(folder / "drops")
+        self.chance, self.injected = random.Random(seed), Counts()
+        self.proxy = self.enter_context(flaky_proxy(server.endpoint, 0.0, seed))
+        self._ray_address: str | None = None
+        self._undisturbed: dict[bool, dict[str, pa.Table]] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+        self._episodes = 0
 
-    def run(self, count: int) -> None:
-        """Inject this many faults, in episodes of at most `FAULTS_OF_EPISODE`."""
-        number = 0
-        while (remaining := count - self.injected.total()) > 0:
-            number += 1
-            self.episode(f"episode-{number}", min(remaining, FAULTS_OF_EPISODE))
+    def run(
+        self, plan: list[tuple[Fault, str, str]], after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Inject faults.
 
-    def episode(self, name: str, count: int) -> None:
+        Args:
+            plan: kind of fault, kind of corpus, store.
+            after: called after each episode.
+        """
+        groups: dict[tuple[str, str], list[Fault]] = {}
+        for fault, kind, store in plan:
+            groups.setdefault((kind, store), []).append(fault)
+        episodes = [
+            (group, faults[start : start + _FAULTS_OF_EPISODE])
+            for group, faults in groups.items()
+            for start in range(0, len(faults), _FAULTS_OF_EPISODE)
+        ]
+        self.chance.shuffle(episodes)
+        for (kind, store), faults in episodes:
+            self.episode(kind, store, faults)
+            after()
+
+    def episode(self, kind: str, store: str, faults: list[Fault]) -> None:
         """Inject faults into runs of a new corpus, then compare its tables."""
-        root = shutil.copytree(self.folder / "delivered", self.folder / name)
-        done = 0
-        while done < count:
-            kind = self.chance.choice([*self.faults, "writers"])
-            if kind == "writers":
-                runs = [self._start(root) for _ in range(self.chance.choice([2, 2, 3]))]
-                for run in runs:
-                    run.communicate(timeout=_RUN_SECONDS)
-                is_injected = True
-            else:
-                run = self._start(root)
-                time.sleep(self.chance.uniform(0, self.seconds))
-                is_injected = run.poll() is None and self.faults[kind](run, self.chance)
-                run.communicate(timeout=_RUN_SECONDS)
-            if is_injected:
-                done += 1
-                self.injected[kind] += 1
-            if run.returncode == 0:
-                self._make_stale(root)
-        self._finish(self._start(root))
-        actual = self._content(root)
-        assert actual.keys() == self.expected.keys()
-        for table, rows in self.expected.items():
+        expected, seconds = self._expected(kind, store)
+        corpus = self._corpus(kind, store)
+        corpus.seconds = seconds
+        for fault in faults:
+            self._inject(corpus, fault)
+        self._finish(corpus)
+        actual = _content(corpus)
+        assert actual.keys() == expected.keys()
+        for table, rows in expected.items():
             _assert_equal(table, actual[table], rows)
-        problems = [f for f in check_corpus(Workspace.open(root), deep=True) if not f.passed]
+        problems = [f for f in check_corpus(corpus.workspace, deep=True) if not f.passed]
         assert problems == []
-        shutil.rmtree(root)
+        self.injected.update((fault.name, store) for fault in faults)
+        corpus.delete()
 
-    def _start(self, root: Path) -> subprocess.Popen:
-        words = ["-m", "orchestration.cli.main", "run", "--corpus"]
-        return subprocess.Popen(
-            [sys.executable, *(words if self.whole else ["-c", _CURATE]), str(root)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    def _inject(self, corpus: SoakCorpus, fault: Fault) -> None:
+        for _ in range(_ATTEMPTS):
+            started = time.monotonic()
+            runs = fault.inject(corpus, self.chance)
+            ends = [run.end() for run in runs or ()]
+            took = time.monotonic() - started
+            print(f"{corpus.root.name} {fault.name}: exit {ends}, {took:.1f} s", flush=True)
+            if not ends or 0 in ends:
+                self._make_stale(corpus)
+            if runs:
+                return
+        raise AssertionError(f"{fault.name} met no run in {_ATTEMPTS} attempts")
 
-    def _finish(self, run: subprocess.Popen) -> None:
-        output, _ = run.communicate(timeout=_RUN_SECONDS)
-        assert run.returncode == 0, output.decode()
+    def _expected(self, kind: str, store: str) -> tuple[dict[str, pa.Table], float]:
+        """The tables of an undisturbed run, and the seconds that it takes in the store."""
+        if (kind, store) not in self._seconds:
+            if kind == "whole" and self._ray_address is None:
+                self._ray_address = self.enter_context(_shared_ray())
+            corpus = self._corpus(kind, store)
+            self._finish(corpus)  # it imports what the server process did not
+            content = _content(corpus)
+            self._make_stale(corpus)
+            started = time.monotonic()
+            self._finish(corpus)
+            self._seconds[kind, store] = time.monotonic() - started
+            if store == "local":
+                self._undisturbed.setdefault(corpus.is_whole, content)
+            corpus.delete()
+        is_whole = kind in ("whole", "raylet")
+        if is_whole not in self._undisturbed:
+            self._expected(kind, "local")
+        return self._undisturbed[is_whole], self._seconds[kind, store]
 
-    def _make_stale(self, root: Path) -> None:
+    def _corpus(self, kind: str, store: str) -> SoakCorpus:
+        self._episodes += 1
+        root = self.folder / f"{self._episodes}-{kind}-{store}"
+        proxy = self.proxy if store == "s3" else None
+        corpus = SoakCorpus(root, kind, self._ray_address, proxy)
+        corpus.make(self.folder / "drops", self.server)
+        return corpus
+
+    def _finish(self, corpus: SoakCorpus) -> None:
+        run = corpus.start()
+        assert run.end() == 0, run.output.read_text()
+
+    def _make_stale(self, corpus: SoakCorpus) -> None:
         """Delete the records of a random drop, so that the next run has something to do."""
         drop = self.chance.choice(["first", "second"])
-        tables = Workspace.open(root).tables
-        tables.replace("stages", schema.STAGES, [], f"drop = '{drop}' OR drop = '*'")
+        where = f"drop = '{drop}' OR drop = '*'"
+        corpus.workspace.tables.replace("stages", schema.STAGES, [], where)
 
-    def _content(self, root: Path) -> dict[str, pa.Table]:
-        tables = Workspace.open(root).tables
-        names = [n for n in tables.names() if self.whole or n in _CURATED]
-        left_out = {"releases", "directions__colours", "compared", "near_pairs", "minhashes"}
-        return {
-            name: _sorted(tables.open(name).to_table()) for name in names if name not in left_out
-        }
+
+@contextmanager
+def _shared_ray() -> Iterator[str]:
+    """A Ray that other processes of this machine can join; its address.
+
+    A Ray that isotrope starts listens on loopback, where other processes cannot join it.
+    """
+    with private_token():
+        ray.init(
+            address="local", num_cpus=4, include_dashboard=False, object_store_memory=512 << 20
+        )
+        try:
+            yield ray.get_runtime_context().gcs_address
+        finally:
+            ray.shutdown()
+
+
+def plan(count: int, chance: random.Random, only: str = "") -> list[tuple[Fault, str, str]]:
+    """Faults, kinds of corpora and stores: each combination as often as any other.
+
+    Args:
+        count: of faults.
+        chance: shuffles the combinations.
+        only: a part of the names of faults, kinds or stores.
+    """
+    every = list(_combinations())
+    if only:
+        every = [each for each in every if only in f"{each[0].name} {each[1]} {each[2]}"]
+    chance.shuffle(every)
+    return [every[number % len(every)] for number in range(count)]
+
+
+def _combinations() -> Iterator[tuple[Fault, str, str]]:
+    for fault in FAULTS:
+        for kind in fault.stages:
+            for store in fault.stores:
+                yield fault, kind, store
+
+
+def _content(corpus: SoakCorpus) -> dict[str, pa.Table]:
+    names = set(corpus.table_names()) - _TABLES_NOT_COMPARED
+    return {name: _sorted(corpus.workspace.tables.open(name).to_table()) for name in sorted(names)}
 
 
 def _sorted(rows: pa.Table) -> pa.Table:

@@ -1,16 +1,19 @@
-"""Two faults in `make test-slow`; `make soak` injects 200."""
+"""Two dozen faults of `make soak` that are quick."""
 
+import random
 from pathlib import Path
 
 import pytest
 
-from tests.soak.faults import CURATION
-from tests.soak.soak import Soak
+from tests.helpers.stores import S3Server
+from tests.soak.soak import Soak, plan
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_curation_survives_faults(tmp_path: Path) -> None:
-    soak = Soak(tmp_path, CURATION, whole=False, seed=4, samples=20)
-    soak.run(2)
-    assert soak.injected.total() == 2
+@pytest.mark.timeout(1200)
+def test_tables_after_faults_equal_those_of_an_undisturbed_run(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    with Soak(tmp_path, s3, seed=4) as soak:
+        soak.run(plan(24, random.Random(4), only="curation"))
+    assert soak.injected.total() == 24

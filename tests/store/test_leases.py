@@ -92,9 +92,9 @@ def test_one_of_many_processes_gets_a_lease(short: None, remote: Tables) -> None
 
 
 _PUBLISH = """
-import pickle, sys, time
+import os, pickle, signal, sys, time
 from store.errors import BusyError
-from store.tables import commits, leases
+from store.tables import commits, leases, publication
 from store.tables.publication import Publication
 from tests.store.test_tables import ROWS, rows
 leases.LEASE_SECONDS, leases._CLOCKS_DIFFER = 0.5, 0.1
@@ -117,6 +117,8 @@ if moment == "committing":  # after the last look at the lock
         object.__setattr__(self, "check", lambda: None)
         return check(self, dataset, operation)
     Publication.commit = commit
+if sys.argv[3] == "dies":
+    publication._remove_rows = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 try:
     tables.replace("rows", ROWS, batches(), "drop = 'a'")
 except BusyError as error:
@@ -127,12 +129,15 @@ else:
 
 
 @contextmanager
-def paused_publication(tables: Tables, moment: str) -> Iterator[subprocess.Popen[str]]:
+def paused_publication(
+    tables: Tables, moment: str, dies_before_undo: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """A process that publishes drop a and is stopped by SIGSTOP in the middle of it."""
     import pickle
 
+    end = "dies" if dies_before_undo else "undoes"
     process = subprocess.Popen(
-        [sys.executable, "-c", _PUBLISH, pickle.dumps(tables).hex(), moment],
+        [sys.executable, "-c", _PUBLISH, pickle.dumps(tables).hex(), moment, end],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -48,7 +48,7 @@ def random_search(rng: np.random.Generator, ids: list[str]) -> Build:
         {"vectors": {"text": vector}, "negative": {"vectors": {"image": vector[::-1].copy()}}},
     ]
     arguments = kinds[rng.integers(len(kinds))]
-    gallery = ["image", "text", "any"][rng.integers(3)]
+    gallery = ["image", "text", "any", "sample"][rng.integers(4)]
     method = ["auto", "none", "nnn", "csls"][rng.integers(4)]
     where = [None, "image_width >= 16", "key LIKE 'red-%'", "image_width > 9999"][rng.integers(4)]
     limit, offset = int(rng.integers(1, 20)), int(rng.integers(0, 5))
@@ -56,12 +56,15 @@ def random_search(rng: np.random.Generator, ids: list[str]) -> Build:
         rng.integers(3)
     ]
     floor = float(rng.normal(0, 0.3)) if rng.random() < 0.2 else None
+    words = [None, None, "red number 15", "grey"][rng.integers(4)]
+    words = words if method in ("auto", "none") else None
 
     def build(corpus: Any) -> Any:
         search = corpus.search(**arguments).among(gallery).correct(method).limit(limit)
         search = search.offset(offset)
         search = search.where(where) if where else search
         search = search.select(*select) if select else search
+        search = search.hybrid(words, weight=0.3) if words else search
         return search if floor is None else search.range(floor)
 
     return build
@@ -135,6 +138,8 @@ WRONG: list[tuple[Build, type[Exception]]] = [
     (lambda c: c.search(text="x").among("audio"), errors.InputError),
     (lambda c: c.search(text="x").where("nonsense >"), errors.InputError),
     (lambda c: c.search(text="x").select("nonsense"), errors.NotFoundError),
+    (lambda c: c.search(vectors={"text": [1.0] * DIM}).hybrid(), errors.InputError),
+    (lambda c: c.search(text="x").correct("csls").hybrid("red"), errors.InputError),
     (lambda c: c.search(image=b"not a picture"), errors.InputError),
     (lambda c: c.search(image="/no/such/file.png"), errors.InputError),
     (lambda c: c.search(vectors={"text": [1.0, 2.0]}), errors.InputError),

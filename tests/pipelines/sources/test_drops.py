@@ -103,6 +103,9 @@ def test_drops_by_entry_and_by_source(tmp_path):
         "three": ["three.tar.gz"],
         "mine": ["files-000000"],
     }
+    for name, drop in drops.items():
+        assert find_drops("mine", path, only=name) == {name: drop}
+    assert find_drops("mine", path, only="other") == {}
     as_one = find_drops("mine", path, "source")
     assert list(as_one) == ["mine"]
     assert [u.name for u in list_units(as_one["mine"])][:2] == ["three.tar.gz", "two/shard-0.tar"]

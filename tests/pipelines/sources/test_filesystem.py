@@ -50,8 +50,8 @@ def s3() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        fsspec.filesystem("s3").mkdir("corpus")
-        yield "s3://corpus"
+        fsspec.filesystem("s3").mkdir("sources")  # servers of one process share their buckets
+        yield "s3://sources"
     server.stop()
 
 
