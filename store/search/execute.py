@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from store.arrow import as_matrix
 from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
+from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.explain import Explanation, explain
 from store.search.gallery_search import SCORES, GalleryRows
@@ -81,10 +82,14 @@ def _run(opened: OpenRelease, query: Query) -> Result:
         inputs = batch[owners[row]].inputs
         return explain(opened, inputs, query.condition, hit["modality"], parts[row], hit)
 
+    def cards(count: int) -> list[Card]:
+        shown = zip(rows["modality"].to_pylist()[:count], parts[:count], strict=True)
+        return read_cards(opened, [Item(*item) for item in shown])
+
     complete = all(answer.complete for answer in answers)
     notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
     recall = min(answer.recall for answer in answers)
-    return Result(rows, complete, notes, recall, explain_row)
+    return Result(rows, complete, notes, recall, explain_row, cards)
 
 
 def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery], list[GalleryRows]]:
