@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.metadata.markdown import summary
+from assets.metadata.usage import measured
 from assets.retries import is_transient, retry
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
@@ -89,7 +90,8 @@ def _materialise(
     drop = delivered(corpus, name) if name is not None and stage.name == "samples" else name
     context = StageContext(corpus, drop, _is_forced(run, stage.name))
     try:
-        is_needed = _make(context, stage, build)
+        with measured() as usage:
+            is_needed = _make(context, stage, build)
     except Exception as error:
         # The command line reports an error at once.
         if ALIVE in run.run.tags or not is_transient(error):
@@ -104,8 +106,9 @@ def _materialise(
         f" {done['failed']} failed" + ("" if is_needed else "; it was up to date")
     )
     shown = show(corpus) if name is None else show(corpus, name)
+    used = usage.metadata(done, corpus.config.engine.prices) if is_needed else {}
     return dg.MaterializeResult(
-        metadata={**shown, "up_to_date": not is_needed, **summary(done)},
+        metadata={**shown, "up_to_date": not is_needed, **summary(done), **used},
         data_version=dg.DataVersion(done["output"]),
     )
 

@@ -3,6 +3,7 @@
     python benchmarks/fit.py                            # 100,000 x 512: about ten minutes
     python benchmarks/fit.py --quick                    # 20,000 x 512: about one minute
     python benchmarks/fit.py --million                  # also a million rows, which needs 6 GB
+    python benchmarks/fit.py --tables learned           # one of the tables
     python benchmarks/fit.py --write docs/speed.md
 
 Six tables are printed: the time of the matrix products as a share of a fit; the time of methods
@@ -25,7 +26,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,16 @@ SETTINGS = [
 ]
 
 
-LEARNED = ("sinkhorn", "centered+sinkhorn", "canonical+nnn", "average")
+THREE = [["nnn", {"alpha": 0.5, "k": 16}], ["nnn", {"alpha": 0.75, "k": 64}], ["sinkhorn", {}]]
+LEARNED: dict[str, dict[str, Any]] = {
+    "sinkhorn": {},
+    "centered+sinkhorn": {},
+    "canonical+nnn": {},
+    "canonical+sinkhorn": {},
+    "average": {"members": THREE},
+    "canonical+average": {"members": THREE},
+}
+TABLES = ("shares", "learned", "peers", "growth", "sharing", "memory")
 
 
 class Report:
@@ -88,7 +98,7 @@ class Case:
         }
 
     def fit(self, method: str) -> Any:
-        params = METHODS[method][0] if method in METHODS else {}
+        params = METHODS[method][0] if method in METHODS else LEARNED[method]
         ids = {f"{name}_ids": np.arange(self.bank) for name in self.banks}
         return fit(method, gallery=self.gallery, **self.banks, **ids, **params)
 
@@ -130,12 +140,17 @@ def measure_shares(report: Report, cases: Sequence[Case], repeats: int) -> None:
 
 
 def measure_learned(report: Report, case: Case, repeats: int) -> None:
-    """The time of methods that learn from pairs of the banks, relative to nnn."""
+    """The time of methods that learn from pairs of the banks, and of averages, relative to nnn."""
     ratios: dict[str, list[Seconds]] = {method: [] for method in LEARNED}
     for _ in range(repeats):
         for method, runs in ratios.items():
             seconds, _ = timed(partial(case.fit, "nnn"))
-            runs.append(timed(partial(case.fit, method))[0] / seconds)
+            learned, correction = timed(partial(case.fit, method))
+            runs.append(learned / seconds)
+            new = slice(0, case.rows // 100)
+            applied = correction.apply(case.gallery[new])
+            assert abs(applied.bias - correction.bias[new]).max() <= 1e-6
+            assert abs(applied.vectors - correction.vectors[new]).max() <= 1e-6
     rows = [[method, *cells(median(runs))] for method, runs in ratios.items()]
     header = ["method", "times the time of nnn", "times the processor time"]
     report.table(f"To nnn, {case.rows:,} rows, banks of {case.bank:,}", header, rows)
@@ -233,6 +248,7 @@ def main() -> None:
     parser.add_argument("--million", action="store_true", help="memory at a million rows too")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", type=Path, help="the Markdown file to write")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--measure", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -246,12 +262,19 @@ def main() -> None:
         f"{dims} dimensions, numpy {np.__version__}, medians of {options.repeats} runs.",
     )  # fmt: skip
     case = Case(rows, bank, dims)
-    measure_shares(report, [case.part(rows // 4, bank), case.part(rows, 1000)], options.repeats)
-    measure_learned(report, case, options.repeats)
-    compare_with_peers(report, case, options.repeats)
-    measure_growth(report, case, options.repeats)
-    measure_sharing(report, case, options.repeats)
-    measure_memory(report, [rows, 1_000_000] if options.million else [rows], bank, dims)
+    repeats = options.repeats
+    shares = [case.part(rows // 4, bank), case.part(rows, 1000)]
+    sizes = [rows, 1_000_000] if options.million else [rows]
+    measures: dict[str, Callable[[], None]] = {
+        "shares": partial(measure_shares, report, shares, repeats),
+        "learned": partial(measure_learned, report, case, repeats),
+        "peers": partial(compare_with_peers, report, case, repeats),
+        "growth": partial(measure_growth, report, case, repeats),
+        "sharing": partial(measure_sharing, report, case, repeats),
+        "memory": partial(measure_memory, report, sizes, bank, dims),
+    }
+    for name in options.tables:
+        measures[name]()
     if options.write:
         options.write.write_text("\n".join(report.lines).strip() + "\n")
 

@@ -22,7 +22,8 @@ from pipelines.index.build import index_gallery
 from store.arrow import vector_column
 from store.config.index import Index
 from store.corrections import Correction, fit
-from store.search.corrected_search import WeightedInput, search_corrected
+from store.search.column_plan import WeightedInput
+from store.search.corrected_search import search_corrected
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold, query_vector
 from store.tables import schema

@@ -19,7 +19,8 @@ import pyarrow as pa
 from machine import unit_rows
 
 from store.corrections import Correction, fit
-from store.search.corrected_search import RankedRows, WeightedInput, search_corrected
+from store.search.column_plan import WeightedInput
+from store.search.corrected_search import RankedRows, search_corrected
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold
 from store.tables.releases import Direction

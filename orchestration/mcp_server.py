@@ -17,7 +17,7 @@ import isotrope
 from store.errors import InputError, IsotropeError
 from store.search.asynchronous import AsyncCorpus
 from store.search.release_json import describe
-from store.search.remote import AsyncRemoteCorpus
+from store.search.remote_async import AsyncRemoteCorpus
 from store.search.wire import Answer, answer_values
 
 _MAX_ROWS = 100  # an assistant reads every row
@@ -29,7 +29,7 @@ searched and which columns rows have. `search` finds items by text, image or rec
 _Text = Annotated[str | None, Field(description="A text to search with.")]
 _Image = Annotated[str | None, Field(description="An image to search with, a file in base64.")]
 _Audio = Annotated[str | None, Field(description="A recording to search with, a file in base64.")]
-_Among = Annotated[str, Field(description="What to find: image, text, audio or any.")]
+_Among = Annotated[str, Field(description="What to find: image, text, audio, any or sample.")]
 _Where = Annotated[
     str | None, Field(description="An SQL condition on columns, such as image_width >= 256.")
 ]

@@ -29,7 +29,10 @@ from store.workspace import Workspace
 )
 @click.option("--weights", help="The weights of text, image and audio, such as 0.7,0.3.")
 @click.option(
-    "--among", default="image", show_default=True, help="What to find: image, text, audio or any."
+    "--among",
+    default="image",
+    show_default=True,
+    help="What to find: image, text, audio, any or sample.",
 )
 @click.option(
     "--correct",

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from store.search.explain import Explanation
 from store.search.query_json import QueryJson
+from store.search.statistics import Statistics
 from store.search.wire import ARROW, JSON
 
 _REF = "#/components/schemas/{model}"
@@ -32,8 +33,9 @@ class SearchAnswer(BaseModel):
 
     `complete` is true if they are proven to be the best. `notes` say how they were found. `recall`
     is what share of the best ten the index finds, as measured for the release. A row has
-    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. Bytes are
-    in base64.
+    `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
+    "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
+    `_text_score`. Bytes are in base64.
     """
 
     release: int
@@ -72,6 +74,10 @@ EXPLAIN_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_QUERY_ERRORS,
 }
 RELEASE_RESPONSES = _errors()
+STATISTICS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The statistics", "model": Statistics},
+    **_errors(s504="The request took too long."),
+}
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
 )
@@ -97,9 +103,20 @@ _EXAMPLES = {
             "select": ["key", "caption", "part_id"],
         },
     },
+    "hybrid": {
+        "summary": "By vectors, and by the words of captions",
+        "value": {"inputs": [{"text": "a striped cat"}], "hybrid": {"weight": 0.3}},
+    },
     "mixed": {
         "summary": "A text and, less, a negative text",
         "value": {"inputs": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.3}]},
+    },
+    "compound": {
+        "summary": "Like the first query, and not like the second",
+        "value": {
+            "queries": [[{"text": "a dog"}], [{"text": "a person"}]],
+            "compound": {"all": [0, {"none": [1]}]},
+        },
     },
     "vectors": {
         "summary": "Two vectors of the release's space, in one batch",

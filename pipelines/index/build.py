@@ -12,7 +12,7 @@ from pipelines.index.choose_probes import choose_probe, scan_milliseconds
 from pipelines.index.exact_scores import best_scores
 from store.arrow import as_matrix
 from store.config.index import Index
-from store.search.corrected_search import vector_column
+from store.search.column_plan import vector_column
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import Banks

@@ -58,7 +58,7 @@ class Beam(Section):
 
 
 class Prices(Section):
-    """Prices for `isotrope estimate`, in any currency.
+    """Prices in any currency, for `isotrope estimate` and the cost of each materialisation.
 
     Attributes:
         machine_hour: of an hour of all machines that a run uses.
@@ -100,7 +100,7 @@ class Engine(Section):
         runs: how many runs `isotrope dev` executes at once. A deployed Dagster has this in its
             dagster.yaml.
         pools: how many stages of a kind Dagster makes at once.
-        prices: for `isotrope estimate`.
+        prices: for `isotrope estimate` and Dagster's page.
     """
 
     ray: Ray = Ray()

@@ -15,7 +15,12 @@ from store.errors import InputError
 
 
 class BankScanner:
-    """Computes all bank statistics that a set of methods needs, with one scan of each bank."""
+    """Computes all bank statistics that a set of methods needs, with one scan of each bank.
+
+    Attributes:
+        weights: beta -> (m,) weights of the bank queries; whoever computes the states of the
+            methods adds them before the first scan.
+    """
 
     def __init__(self, banks: FitBanks, methods: Iterable[tuple[Method, Params]]):
         methods = list(methods)
@@ -25,6 +30,7 @@ class BankScanner:
         self.query_index = IdIndex(banks.query_ids)
         self.gallery_index = IdIndex(banks.gallery_ids)
         self.thresholds = self._thresholds()
+        self.weights: dict[float, Array] = {}
 
     def _thresholds(self) -> dict[int, Array]:
         """k -> tau_b (m,): the k-th largest similarity of each bank query to the gallery bank.
@@ -72,7 +78,12 @@ class BankScanner:
         if self.query_needs:
             masked = self.query_index.pairs(ids)
             query = scan(
-                rows, self.banks.query, self.query_needs, masked=masked, thresholds=self.thresholds
+                rows,
+                self.banks.query,
+                self.query_needs,
+                masked=masked,
+                thresholds=self.thresholds,
+                weights=self.weights,
             )
         if self.gallery_needs:
             masked = self.gallery_index.pairs(ids)

@@ -80,6 +80,10 @@ def no_state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {}
 
 
+def no_weights(params: Params, state: Mapping[str, Array]) -> dict[float, Array]:
+    return {}
+
+
 class MovedQueries(NamedTuple):
     """The queries that the second method of a composition is fitted on.
 
@@ -118,6 +122,8 @@ class Method:
         state: `state(params, banks)` computes arrays once from the banks.
         state_params: names of the parameters that `state` depends on. Settings that are equal in
             them share one state.
+        weights: `weights(params, state)` returns the weights (m,) of the bank queries for each beta
+            in the `weighted` needs.
         move_queries: `move_queries(params, state, queries)` returns the bank queries that a second
             method is fitted on; see `MovedQueries`.
         dynamic: True if it corrects only the queries whose raw top item is flagged as a hub. The
@@ -136,6 +142,7 @@ class Method:
     gallery_needs: Callable[[Params], Needs] = no_needs
     state: Callable[[Params, FitBanks], dict[str, Array]] = no_state
     state_params: tuple[str, ...] = ()
+    weights: Callable[[Params, Mapping[str, Array]], dict[float, Array]] = no_weights
     move_queries: Callable[[Params, Mapping[str, Array], Array], MovedQueries] = keep_queries
     dynamic: bool = False
     moves: bool = False

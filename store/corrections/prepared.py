@@ -83,6 +83,9 @@ class Prepared:
             (i, self.recipes[i].second.state(self.recipes[i].second_params, scanner.banks))
             for i in indices
         ]
+        for i, member_state in members:
+            second, params = self.recipes[i].second, self.recipes[i].second_params
+            scanner.weights |= second.weights(params, member_state)
         return Group(mover, state, scanner, moved, members)
 
     def _state_of(self, mover: Recipe) -> dict[str, Array]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from store.arrow import as_matrix
 from store.errors import InputError, NotFoundError
-from store.search.corrected_search import WeightedInput
+from store.search.column_plan import WeightedInput
 from store.search.inputs import Input, Inputs
 from store.search.opened import OpenRelease
 from store.search.vector_layout import unfold

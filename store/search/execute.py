@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +10,18 @@ import pyarrow.compute as pc
 
 from store.arrow import as_matrix
 from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
+from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.explain import Explanation, explain
-from store.search.gallery_search import SCORES, GalleryRows, search_gallery
+from store.search.gallery_search import SCORES, GalleryRows
+from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both
 from store.search.opened import OpenRelease
 from store.search.query import Query
-from store.search.rerank import collapse, spread
+from store.search.ranked import gallery_searches, rank_by_vectors
+from store.search.rerank import collapse, first_of_each, spread
 from store.search.result import Result
 from store.search.vector_layout import unfold
+from store.tables.schema import MODALITIES
 
 _GROWTH = 4  # of the list that near-duplicates are taken out of, or a diverse list is taken from
 _MOST_RERANKED = 2_000  # rows
@@ -49,7 +52,7 @@ def run_query(opened: OpenRelease, query: Query) -> Result:
 def _run(opened: OpenRelease, query: Query) -> Result:
     opened = opened.at(query.number)
     present = opened.release.modalities
-    if query.gallery != "any" and query.gallery not in present:
+    if query.gallery in MODALITIES and query.gallery not in present:
         raise InputError(
             f"among({query.gallery!r}): release {opened.release.number} has no {query.gallery}"
             f" gallery, it has {', '.join(present)}"
@@ -61,42 +64,69 @@ def _run(opened: OpenRelease, query: Query) -> Result:
             raise
         batch, answers = _answers(opened, query)
     rows = pa.concat_tables([answer.rows for answer in answers], promote_options="permissive")
-    owners = np.repeat(np.arange(len(batch)), [answer.rows.num_rows for answer in answers])
+    owners = np.repeat(np.arange(len(answers)), [answer.rows.num_rows for answer in answers])
     parts = rows["part_id"].to_pylist()
-    columns = [c for c in dict.fromkeys(query.columns) if c not in SCORES]
-    calibrated = ["_calibrated"] if query.gallery == "any" and len(present) > 1 else []
-    rows = rows.select([*SCORES, *calibrated, *columns])
+    part = ["part_id"] if query.gallery == "sample" else []
+    columns = [c for c in dict.fromkeys([*part, *query.columns]) if c not in SCORES]
+    is_merged = query.gallery not in MODALITIES and len(present) > 1
+    calibrated = ["_calibrated"] if is_merged else []
+    fused = [SCORE, TEXT_SCORE] if query.full_text else []
+    rows = rows.select([*SCORES, *calibrated, *fused, *columns])
     if query.is_batch:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
 
     def explain_row(row: int) -> Explanation:
+        if query.compound is not None:
+            raise InputError("a compound query cannot be explained: explain its parts")
         hit = rows.slice(row, 1).to_pylist()[0]
         inputs = batch[owners[row]].inputs
         return explain(opened, inputs, query.condition, hit["modality"], parts[row], hit)
 
+    def cards(count: int) -> list[Card]:
+        shown = zip(rows["modality"].to_pylist()[:count], parts[:count], strict=True)
+        return read_cards(opened, [Item(*item) for item in shown])
+
     complete = all(answer.complete for answer in answers)
     notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
     recall = min(answer.recall for answer in answers)
-    return Result(rows, complete, notes, recall, explain_row)
+    return Result(rows, complete, notes, recall, explain_row, cards)
 
 
 def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery], list[GalleryRows]]:
     """The encoded queries of a batch, and the rows of each."""
+    groups = [query.inputs] if query.compound else [(inputs,) for inputs in query.inputs]
+    words = [query.full_text.words(g) if query.full_text else None for g in groups]
     batch = encode_queries(opened, query.inputs)
-    return batch, [_answer(opened, query, encoded) for encoded in batch]
+    parts = [batch] if query.compound else [[encoded] for encoded in batch]
+    return batch, [_answer(opened, query, p, w) for p, w in zip(parts, words, strict=True)]
 
 
-def _answer(opened: OpenRelease, query: Query, encoded: EncodedQuery) -> GalleryRows:
-    """The rows of one query of a batch: ranked, reranked if the query says so, and cut."""
+def _answer(
+    opened: OpenRelease, query: Query, parts: Sequence[EncodedQuery], words: str | None
+) -> GalleryRows:
+    """The rows of one query of a batch, or of a compound query: ranked, reranked, and cut."""
+    searches = gallery_searches(opened, query, parts)
+    own_parts = frozenset().union(*(part.own_parts for part in parts))
     last = query.start + query.count
     wanted = last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
-    count = wanted + len(encoded.own_parts)
+    count = wanted + len(own_parts)
+    # A sample has at most one part in each gallery: the best rows of each have the best samples.
+    by_sample = query.gallery == "sample"
+    lists = len(searches) if by_sample else 1
     while True:
-        ranked = _ranked(opened, query, encoded, count)
-        rows = ranked.found.rows
+        if query.full_text is None or words is None:
+            ranked = rank_by_vectors(searches, own_parts, count, lists * count)
+        else:
+            ranked = rank_by_both(searches, own_parts, words, query.full_text.weight, lists * count)
+        rows, is_all = ranked.found.rows, ranked.is_all
+        if query.floor is not None:
+            is_all = is_all or bool(rows.num_rows and rows[ranked.score][-1].as_py() < query.floor)
+            rows = rows.filter(pc.greater_equal(rows[ranked.score], query.floor))
+        if by_sample:
+            rows = rows.take(pa.array(first_of_each(rows["id"])))
         if query.duplicate is not None:
             rows = rows.take(pa.array(collapse(_units(opened, rows), query.duplicate)))
-        if query.duplicate is None or rows.num_rows >= wanted or ranked.is_all:
+        if query.duplicate is None or rows.num_rows >= wanted or is_all:
             break
         if count >= _MOST_RERANKED:
             break
@@ -111,36 +141,6 @@ def _answer(opened: OpenRelease, query: Query, encoded: EncodedQuery) -> Gallery
     rows = rows.slice(query.start, query.count)
     rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
     return GalleryRows(rows.append_column("rank", rank), complete, notes, ranked.found.recall)
-
-
-class _Ranked(NamedTuple):
-    """Rows over all galleries, the column that ranks them, and whether there are no more."""
-
-    found: GalleryRows
-    score: str
-    is_all: bool
-
-
-def _ranked(opened: OpenRelease, query: Query, encoded: EncodedQuery, count: int) -> _Ranked:
-    """The best rows of all galleries that a query searches, best first."""
-    searched = opened.release.modalities if query.gallery == "any" else [query.gallery]
-    results = [search_gallery(opened, query, encoded.inputs, m, count) for m in searched]
-    is_all = all(r.rows.num_rows < count for r in results)
-    rows = pa.concat_tables([r.rows for r in results], promote_options="permissive")
-    score = "_score"
-    if len(results) > 1:
-        score = "_calibrated"
-        rows = rows.take(pc.sort_indices(rows, [(score, "descending")])).slice(0, count)
-    if encoded.own_parts:
-        own = pa.array(sorted(encoded.own_parts))
-        rows = rows.filter(pc.invert(pc.is_in(rows["part_id"], value_set=own)))
-    if query.floor is not None:
-        is_all = is_all or bool(rows.num_rows and rows[score][-1].as_py() < query.floor)
-        rows = rows.filter(pc.greater_equal(rows[score], query.floor))
-    complete = all(r.complete for r in results)
-    notes = tuple(note for r in results for note in r.notes)
-    recall = min(r.recall for r in results)
-    return _Ranked(GalleryRows(rows, complete, notes, recall), score, is_all)
 
 
 def _units(opened: OpenRelease, rows: pa.Table) -> np.ndarray:

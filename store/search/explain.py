@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from store.arrow import as_matrix
+from store.search.column_plan import WeightedInput, bias_applies, combine, vector_column
 from store.search.condition import compile_condition
-from store.search.corrected_search import WeightedInput, bias_applies, combine, vector_column
 from store.search.open_gallery import ColumnQuery
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from store.corrections.recipe import recipe
+from store.errors import InputError
+from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
 from store.search.condition import compile_condition
-from store.search.corrected_search import WeightedInput, search_corrected
+from store.search.corrected_search import raw_scores, score_rows, search_corrected
+from store.search.open_gallery import OpenGallery
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.rescoring import rescore_candidates
@@ -33,63 +38,128 @@ class GalleryRows:
     recall: float
 
 
-def search_gallery(
-    opened: OpenRelease,
-    query: Query,
-    inputs: Sequence[WeightedInput],
-    modality: str,
-    count: int,
-) -> GalleryRows:
-    """Find the `count` best rows of a gallery.
+class GallerySearch:
+    """A query on one gallery of a release.
 
     Args:
         opened: the release.
         query: its correction, condition and columns are used.
         inputs: of the query.
         modality: of the gallery.
-        count: the largest number of rows.
+
+    Attributes:
+        gallery: that is searched.
+        where: the condition, as Lance takes it.
+        columns: that are returned.
 
     Raises:
         NotFoundError: a column does not exist.
-        InputError: the condition cannot be used, or there is no bank for the correction.
+        InputError: the condition cannot be used.
     """
-    release, gallery = opened.release, opened.open_gallery(modality)
-    columns = list(dict.fromkeys(["id", "part_id", *(c for c in query.columns if c not in SCORES)]))
-    gallery.check_columns(columns)
-    if query.duplicate is not None or query.relevance is not None:
-        columns.append("vector")
-    directions = {i.modality: release.directions.get(f"{i.modality}->{modality}") for i in inputs}
-    where = None
-    if query.condition is not None:
-        where = compile_condition(query.condition, gallery.filter_columns)
-    notes: tuple[str, ...] = ()
-    if _is_compiled(query, directions.values()):
-        compiled = {m: d for m, d in directions.items() if d and d.method != "none"}
-        active = {} if query.method == "none" else compiled
-        ranked = search_corrected(gallery, list(inputs), active, columns, where, count)
-    else:
-        ranked = rescore_candidates(
-            opened,
-            gallery,
-            list(inputs),
-            (query.method, dict(query.params)),
-            columns,
-            where,
-            count,
+
+    def __init__(
+        self, opened: OpenRelease, query: Query, inputs: Sequence[WeightedInput], modality: str
+    ):
+        self._opened = opened
+        self._query = query
+        self._inputs = list(inputs)
+        self.gallery: OpenGallery = opened.open_gallery(modality)
+        selected = (c for c in query.columns if c not in SCORES)
+        self.columns = list(dict.fromkeys(["id", "part_id", *selected]))
+        self.gallery.check_columns(self.columns)
+        if query.duplicate is not None or query.relevance is not None:
+            self.columns.append("vector")
+        names = {i.modality: f"{i.modality}->{modality}" for i in inputs}
+        self._directions = {m: opened.release.directions.get(name) for m, name in names.items()}
+        self.where: str | None = None
+        if query.condition is not None:
+            self.where = compile_condition(query.condition, self.gallery.filter_columns)
+
+    def best(self, count: int) -> GalleryRows:
+        """The `count` best rows.
+
+        Raises:
+            InputError: the condition's types do not fit, or there is no bank for the correction.
+        """
+        notes: tuple[str, ...] = ()
+        if self._is_compiled:
+            ranked = search_corrected(
+                self.gallery, self._inputs, self._compiled, self.columns, self.where, count
+            )
+        else:
+            method = self._query.method
+            ranked = rescore_candidates(
+                self._opened,
+                self.gallery,
+                self._inputs,
+                (method, dict(self._query.params)),
+                self.columns,
+                self.where,
+                count,
+            )
+            notes = (
+                f"{method} is not compiled into this release: the best {ranked.fetched} raw"
+                " candidates were rescored",
+            )
+        return GalleryRows(self._named(ranked.rows), ranked.complete, notes, ranked.recall)
+
+    def rows(self, row_ids: Sequence[int]) -> pa.Table:
+        """Rows by Lance's ids, with the columns of `GalleryRows.rows`.
+
+        Raises:
+            InputError: the correction is not compiled into the release.
+        """
+        self.check_compiled()
+        scored = score_rows(
+            self.gallery, self._inputs, self._compiled, self.columns, self.where, row_ids
         )
-        notes = (
-            f"{query.method} is not compiled into this release: the best {ranked.fetched} raw"
-            " candidates were rescored",
-        )
-    rows = ranked.rows
-    rows = rows.append_column("modality", pa.array([modality] * rows.num_rows, pa.string()))
-    # A negative input lowers the mean score, but does not make the scores vary less.
-    scales = [(i.weight, d) for i in inputs if (d := directions[i.modality])]
-    zero = sum(weight * d.zero for weight, d in scales)
-    unit = sum(abs(weight) * d.unit for weight, d in scales) or 1.0
-    calibrated = pa.array((rows["_score"].to_numpy() - zero) / unit)
-    rows = rows.append_column("_calibrated", calibrated)
-    return GalleryRows(rows, ranked.complete, notes, ranked.recall)
+        return self._named(scored)
+
+    def check_compiled(self) -> None:
+        """Raise InputError if the correction is not compiled into the release."""
+        if not self._is_compiled:
+            raise InputError(
+                f"correct({self._query.method!r}) only rescores a list of candidates; this search"
+                ' scores other rows too: use correct("auto") or correct("none")'
+            )
+
+    @property
+    def _compiled(self) -> dict[str, Direction]:
+        """The corrections to search by, by modality of inputs."""
+        if self._query.method == "none":
+            return {}
+        return {m: d for m, d in self._directions.items() if d and d.method != "none"}
+
+    @property
+    def _is_compiled(self) -> bool:
+        return _is_compiled(self._query, self._directions.values())
+
+    @cached_property
+    def plan(self) -> ColumnPlan:
+        """The searches of columns that the query needs, if its correction is compiled."""
+        return plan_columns(self.gallery, self._inputs, self._compiled, self.where)
+
+    def raw_scores(self, rows: pa.Table) -> np.ndarray:
+        """The scores (n,) of rows without corrections."""
+        return raw_scores(rows, self._inputs)
+
+    def calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on the calibrated scale."""
+        # A negative input lowers the mean score, but does not make the scores vary less.
+        scales = [(i.weight, d) for i in self._inputs if (d := self._directions[i.modality])]
+        zero = sum(weight * d.zero for weight, d in scales)
+        unit = sum(abs(weight) * d.unit for weight, d in scales) or 1.0
+        return (scores - zero) / unit
+
+    def with_modality(self, rows: pa.Table) -> pa.Table:
+        """Rows with the modality of their parts."""
+        modality = pa.array([self.gallery.modality] * rows.num_rows, pa.string())
+        return rows.append_column("modality", modality)
+
+    def _named(self, rows: pa.Table) -> pa.Table:
+        """Rows with their modality and calibrated score."""
+        calibrated = self.calibrated(rows["_score"].to_numpy())
+        return self.with_modality(rows).append_column("_calibrated", pa.array(calibrated))
 
 
 def _is_compiled(query: Query, directions: Iterable[Direction | None]) -> bool:

@@ -1,6 +1,7 @@
 """One gallery opened for search: its table, its index, and the search of one vector column."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.query import MatchQuery
 
+from store.arrow import as_matrix
 from store.config.index import FLAT_ROWS
 from store.errors import InputError, NotFoundError, first_line
 from store.tables.damage import detected
@@ -32,6 +35,10 @@ class ColumnQuery:
     vector: np.ndarray
     offset: float
     probes: tuple[str, ...] = ()
+
+    def scores(self, rows: pa.Table) -> np.ndarray:
+        """The scores (n,) of rows that have the column."""
+        return as_matrix(rows[self.column]) @ self.vector + np.float32(self.offset)
 
 
 class Fetched(NamedTuple):
@@ -114,6 +121,42 @@ class OpenGallery:
         score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)
         rows = rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
         return Fetched(rows, probe is None, 1.0 if probe is None else probe.recall)
+
+    def match_captions(self, text: str, count: int, where: str | None) -> pa.Table:
+        """The rows whose captions fit a text best, by BM25.
+
+        Words are compared without case and endings; a row that has none of them does not match.
+        Without a full-text index the captions are scanned.
+
+        Args:
+            text: words with blanks between them.
+            count: the largest number of rows.
+            where: a condition that rows must satisfy.
+
+        Returns:
+            `part_id`, `_score` and `_rowid`, best first.
+
+        Raises:
+            InputError: `where` is not a condition on the gallery's columns.
+        """
+        try:
+            return self.table.scanner(
+                columns=["part_id", "_score"],
+                filter=where,
+                prefilter=True,
+                # A structured query: the text is never parsed as one.
+                full_text_query=MatchQuery(text, "caption"),
+                limit=count,
+                with_row_id=True,
+            ).to_table()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise self._wrong_condition(where, error) from None
+
+    def take(self, row_ids: Sequence[int], columns: list[str]) -> pa.Table:
+        """The rows with these ids of Lance, in no particular order."""
+        ids = ", ".join(map(str, row_ids))
+        with detected(self.table.uri, self.table.version):
+            return self.table.to_table(columns=columns, filter=f"{ROW_ID} IN ({ids})")
 
     def probe(self, query: ColumnQuery, count: int, where: str | None) -> Probe | None:
         """How the index is searched. None: the column is scanned.

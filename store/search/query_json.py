@@ -6,12 +6,14 @@
                 {"id": "<id of a part or a sample>", "weight": -0.5}],
      "among": "image", "correct": {"method": "csls", "params": {"k": 10}},
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
-     "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null}
+     "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
+     "hybrid": {"text": null, "weight": 0.5}}
 
-A batch has `queries`, a list of such lists, in the place of `inputs`. All but `inputs` or `queries`
-can be left out. Negative weights are negative inputs; the positive weights of a query are scaled to
-sum to one. Images and recordings are encoded files in base64. Paths are not possible: a server must
-not read its own files for a stranger.
+A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
+`queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
+All but `inputs` or `queries` can be left out. Negative weights are negative inputs; the positive
+weights of a query are scaled to sum to one. Images and recordings are encoded files in base64.
+Paths are not possible: a server must not read its own files for a stranger.
 """
 
 import base64
@@ -33,6 +35,19 @@ MAX_JSON = 128 << 20  # bytes
 _MAX_BASE64 = values.MAX_MEDIA * 4 // 3 + 4
 _Media = Annotated[str, Field(max_length=_MAX_BASE64, description="An encoded file in base64.")]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+# The attributes of a query by their names in JSON.
+OPTIONS = {
+    "where": "condition",
+    "limit": "count",
+    "offset": "start",
+    "min_score": "floor",
+    "timeout": "seconds",
+    "release": "number",
+    "dedup": "duplicate",
+    "diverse": "relevance",
+}
 
 
 class _Strict(BaseModel):
@@ -73,6 +88,13 @@ class InputJson(_Strict):
         return made.times(self.weight)
 
 
+class HybridJson(_Strict):
+    """Full-text search beside the vectors: its text (null: the query's own) and its weight."""
+
+    text: Annotated[str, Field(max_length=values.MAX_TEXT)] | None = None
+    weight: _Number = 0.5
+
+
 class CorrectJson(_Strict):
     """A correction: its method and parameters."""
 
@@ -101,11 +123,21 @@ class QueryJson(_Strict):
     release: int | None = None
     dedup: _Number | None = None
     diverse: _Number | None = None
+    hybrid: HybridJson | None = None
+    compound: dict[str, list[Any]] | None = Field(
+        None,
+        description=(
+            "Joins the queries of `queries` into one by their numbers: all, any or none of them,"
+            ' as in {"all": [0, {"none": [1]}]}.'
+        ),
+    )
 
     @model_validator(mode="after")
     def _has_inputs(self) -> "QueryJson":
         if (self.inputs is None) == (self.queries is None):
             raise ValueError("expected either inputs or queries")
+        if self.compound is not None and self.queries is None:
+            raise ValueError("a compound query has queries")
         return self
 
     def to_inputs(self) -> tuple[Inputs, ...]:

@@ -1,6 +1,13 @@
-"""Rerank a list of results: collapse near-duplicates, or spread it over different items."""
+"""Reranks a list of results: each sample once, without near-duplicates, or spread over items."""
 
 import numpy as np
+import pyarrow as pa
+
+
+def first_of_each(values: pa.ChunkedArray) -> np.ndarray:
+    """The rows with the first of equal values, ascending."""
+    codes = values.combine_chunks().dictionary_encode().indices.to_numpy()
+    return np.sort(np.unique(codes, return_index=True)[1])
 
 
 def collapse(vectors: np.ndarray, threshold: float) -> np.ndarray:

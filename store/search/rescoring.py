@@ -12,12 +12,8 @@ from store.arrow import as_matrix
 from store.corrections import prepare_many
 from store.corrections.prepared import Prepared
 from store.errors import InputError
-from store.search.corrected_search import (
-    RankedRows,
-    WeightedInput,
-    rank_rows,
-    raw_query,
-)
+from store.search.column_plan import WeightedInput, raw_query
+from store.search.corrected_search import RankedRows, rank_rows
 from store.search.open_gallery import OpenGallery
 from store.search.opened import OpenRelease
 from store.search.vector_layout import unfold

@@ -26,7 +26,7 @@ from store.errors import ConfigError, InputError, InvariantError, SourceError
 from store.tables import schema
 from store.tables.stages import BY_DROP, GLOBAL
 from store.workspace import Workspace
-from tests.helpers.corpus import deliver, write_config
+from tests.helpers.corpus import CONFIG, deliver, write_config
 
 STAGES = [*BY_DROP, *GLOBAL]
 
@@ -35,7 +35,7 @@ STAGES = [*BY_DROP, *GLOBAL]
 def made(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> tuple[Workspace, list]:
     """A corpus of two drops with a release, and the steps that made it."""
     root = tmp_path_factory.mktemp("dagster")
-    write_config(root)
+    write_config(root, CONFIG + "engine: {prices: {machine_hour: 3600}}\n")
     deliver(root / "drops" / "first", 70)
     deliver(root / "drops" / "second", 10, first=65)
     (root / "drops" / "first" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
@@ -121,6 +121,7 @@ def test_a_table_that_is_up_to_date_is_reported_and_not_made_again(made, instanc
     before = workspace.tables.version("samples")
     shown = metadata(materialise(workspace, "samples", "first", instance), "samples")
     assert shown["up_to_date"] is True
+    assert "processor_seconds" not in shown
     assert (shown["input"], shown["kept"], shown["failed"]) == (71, 70, 1)
     assert "image/png;base64" in shown["outcomes"]
     assert "| image.broken | failed | 1 |" in shown["lost"]
@@ -131,8 +132,13 @@ def test_a_run_tagged_with_force_makes_it_again(made, instance):
     workspace, _ = made
     before = workspace.tables.version("decisions")
     result = materialise(workspace, "decisions", None, instance, tags={FORCE: "true"})
-    assert metadata(result, "decisions")["up_to_date"] is False
+    shown = metadata(result, "decisions")
+    assert shown["up_to_date"] is False
     assert workspace.tables.version("decisions") > before
+    assert 0 < shown["processor_seconds"] < 60
+    assert 50 < shown["peak_memory_mb"] < 10_000
+    # At a price of one a second, the cost is the seconds that the rate was measured with.
+    assert shown["cost"] == pytest.approx(shown["input"] / shown["inputs_per_second"], rel=0.1)
 
 
 def test_one_job_makes_a_drop_and_the_corpus(made, instance, monkeypatch):

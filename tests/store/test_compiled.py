@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from store.corrections import fit
-from store.search.corrected_search import WeightedInput, search_corrected
+from store.search.column_plan import WeightedInput
+from store.search.corrected_search import search_corrected
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold, query_vector, unfold
 from store.tables import schema

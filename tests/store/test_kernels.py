@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from store.corrections import fit
 from store.corrections.kernels.bank_scan import BANK_TILE, Needs, scan
-from store.corrections.kernels.logsumexp import PLAIN_BETA
+from store.corrections.kernels.logsumexp import PLAIN_BETA, WEIGHTED_BETA
 from store.corrections.kernels.threads import _libraries, for_each_span, one_blas_thread
 from store.corrections.kernels.topk import TopK, kth_lower_bound
 from tests.helpers import dense
@@ -58,11 +58,16 @@ def test_log_sum_exps_equal_those_in_float64(seed, betas, tile, sign):
     rows = dense.norm(rng.normal(size=(5, 8))).astype(np.float32)
     spread = rng.normal(size=(50, 8)) * rng.choice([1e-3, 0.1, 1])
     bank = dense.norm(sign * rows[0] + spread).astype(np.float32)
-    result = scan(rows, bank, Needs(betas=frozenset(betas)), tile=tile)
+    logs = {b: -rng.uniform(0, 2 * b, len(bank)) for b in betas if b <= WEIGHTED_BETA}
+    logs = {beta: log - log.max() for beta, log in logs.items()}
+    weights = {beta: np.exp(log).astype(np.float32) for beta, log in logs.items()}
+    needs = Needs(betas=frozenset(betas), weighted=frozenset(weights))
+    result = scan(rows, bank, needs, weights=weights, tile=tile)
     s = rows.astype(float) @ bank.astype(float).T
-    for beta in betas:
-        exact = [dense.lse(beta * row) for row in s]
-        np.testing.assert_allclose(result.lse[beta], exact, rtol=1e-6, atol=3e-7 * (1 + beta))
+    for sums, added in ((result.lse, dict.fromkeys(betas, 0)), (result.weighted, logs)):
+        for beta, log in added.items():
+            exact = [dense.lse(beta * row + log) for row in s]
+            np.testing.assert_allclose(sums[beta], exact, rtol=1e-6, atol=3e-7 * (1 + beta))
 
 
 def test_log_sum_exps_in_torch_equal_those_in_numpy():
@@ -70,12 +75,18 @@ def test_log_sum_exps_in_torch_equal_those_in_numpy():
     rng = np.random.default_rng(0)
     rows, bank = (dense.norm(rng.normal(size=(n, 8))).astype(np.float32) for n in (20, 100))
     masked = (np.zeros(100, int), np.arange(100))  # the first row has no unmasked bank row
-    needs = Needs(frozenset({5.0, 10.0, 30.0, 100.0, 200.0, 300.0}))
-    a = scan(rows, bank, needs, masked=masked, tile=32)
-    b = scan(torch.from_numpy(rows), torch.from_numpy(bank), needs, masked=masked, tile=32)
-    for beta in needs.betas:
-        assert a.lse[beta][0] == b.lse[beta][0] == -np.inf
-        np.testing.assert_allclose(a.lse[beta], b.lse[beta].numpy(), rtol=1e-6)
+    weighted = frozenset({5.0, 20.0})
+    needs = Needs(frozenset({5.0, 10.0, 30.0, 100.0, 200.0, 300.0}), weighted=weighted)
+    weights = {beta: rng.random(100, np.float32) for beta in weighted}
+    a = scan(rows, bank, needs, masked=masked, weights=weights, tile=32)
+    b = scan(
+        torch.from_numpy(rows), torch.from_numpy(bank), needs, masked=masked, tile=32,
+        weights={beta: torch.from_numpy(w) for beta, w in weights.items()},
+    )  # fmt: skip
+    for ours, theirs in ((a.lse, b.lse), (a.weighted, b.weighted)):
+        for beta, sums in ours.items():
+            assert sums[0] == theirs[beta][0] == -np.inf
+            np.testing.assert_allclose(sums, theirs[beta].numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

@@ -34,13 +34,15 @@ def queries(draw: st.DrawFn) -> Query:
     }
     if not any(arguments[name] for name in ("text", "image", "vectors", "ids")):
         arguments["text"] = "a cat"
-    query = Query.of(**arguments).among(draw(st.sampled_from(["image", "text", "any"])))
+    query = Query.of(**arguments).among(draw(st.sampled_from(["image", "text", "any", "sample"])))
     query = query.limit(draw(st.integers(1, 50))).offset(draw(st.integers(0, 50)))
     if draw(st.booleans()):
         query = query.correct("csls", k=draw(st.integers(1, 20))).where("image_width > 5")
     if draw(st.booleans()):
         query = query.range(draw(st.floats(-1, 1))).timeout(2.5).release(3).select("key", "drops")
         query = query.dedup(0.9).diverse(0.5)
+    if draw(st.booleans()):
+        query = query.hybrid(draw(TEXTS), draw(st.floats(0.1, 1)))
     return query
 
 
@@ -210,7 +212,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
 )
-FIELDS = ["inputs", "queries", "among", "correct", "where", "select", "limit", "offset", "timeout"]
+FIELDS = ["inputs", "queries", "among", "correct", "where", "select", "limit", "offset", "hybrid"]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))

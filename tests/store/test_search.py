@@ -169,13 +169,13 @@ def test_a_timeout_is_a_typed_error(
     search = corpus.search(text=TEXTS[0])
     assert ids(search.timeout(60)) == ids(search)
     ended = threading.Event()
-    answer = execute.search_gallery
+    answer = execute.rank_by_vectors
 
     def slow(*arguments):
         ended.wait(20)
         return answer(*arguments)
 
-    monkeypatch.setattr(execute, "search_gallery", slow)
+    monkeypatch.setattr(execute, "rank_by_vectors", slow)
     with pytest.raises(errors.QueryTimeoutError, match=r"0\.1 s"):
         search.timeout(0.1).run()
     ended.set()

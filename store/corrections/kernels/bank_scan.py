@@ -27,12 +27,14 @@ class Needs:
         betas: inverse temperatures whose log-sum-exps are needed.
         k: number of nearest bank rows that are needed.
         margins: values of k whose largest margin over the thresholds tau_b is needed.
+        weighted: inverse temperatures whose weighted log-sum-exps are needed.
         masks: whether the masked bank rows are needed, even if no similarities are.
     """
 
     betas: frozenset[float] = frozenset()
     k: int = 0
     margins: frozenset[int] = frozenset()
+    weighted: frozenset[float] = frozenset()
     masks: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
@@ -40,6 +42,7 @@ class Needs:
             self.betas | other.betas,
             max(self.k, other.k),
             self.margins | other.margins,
+            self.weighted | other.weighted,
             self.masks or other.masks,
         )
 
@@ -49,7 +52,7 @@ class Needs:
     @property
     def needs_scores(self) -> bool:
         """Whether similarities must be computed at all."""
-        return bool(self.betas or self.k or self.margins)
+        return bool(self.betas or self.weighted or self.k or self.margins)
 
 
 @dataclass
@@ -64,6 +67,7 @@ class ScanResult:
         top: (n, k) largest similarities, best first; -inf where there are fewer than k.
         top_index: (n, k) bank rows of `top`; -1 where there are fewer than k.
         margins: k -> (n,) maximum over b of s - tau_b.
+        weighted: beta -> (n,) log of the weighted sum of exp(beta * s) over the unmasked bank rows.
     """
 
     bank_size: int
@@ -73,6 +77,7 @@ class ScanResult:
     top: Array | None = None
     top_index: Array | None = None
     margins: dict[int, Array] = field(default_factory=dict)
+    weighted: dict[float, Array] = field(default_factory=dict)
 
     def log_sum_exp(self, beta: float) -> Array:
         """(n,) log of the sum over the bank of exp(beta * s).
@@ -108,6 +113,7 @@ def scan(
     *,
     masked: Pairs = NO_PAIRS,
     thresholds: dict[int, Array] | None = None,
+    weights: dict[float, Array] | None = None,
     bias: Array | None = None,
     tile: int = BANK_TILE,
 ) -> ScanResult:
@@ -120,6 +126,7 @@ def scan(
         needs: the statistics to compute.
         masked: coordinates (row, bank row) to leave out, sorted by bank row.
         thresholds: tau_b (m,) for each k in `needs.margins`.
+        weights: (m,) float32 weights of the bank rows for each beta in `needs.weighted`.
         bias: (m,) subtracted from each similarity.
         tile: bank rows of one product.
     """
@@ -127,7 +134,7 @@ def scan(
     n, size = rows.shape[0], bank.shape[0]
     mask_rows, mask_columns = masked
     edges = np.searchsorted(mask_columns, np.arange(0, size + tile, tile))
-    sums = LogSumExp(rows, needs.betas)
+    sums = LogSumExp(rows, needs.betas, {b: (weights or {})[b] for b in needs.weighted})
     top = TopK(rows, min(needs.k, size))
     margins = {k: full_like(rows, (n,), -np.inf, "float32") for k in needs.margins}
     buffer = empty_like(rows, (n * min(tile, size),), "float32")
@@ -147,9 +154,10 @@ def scan(
             assert thresholds is not None
             best = xp.amax(scores - thresholds[k][start:stop], axis=1)
             xp.maximum(margin, best, out=margin)
-        sums.add(scores)
+        sums.add(scores, start)
     unmasked = size - np.bincount(mask_rows, minlength=n).astype(np.float32)
     values, index = top.result() if needs.k else (None, None)
+    lse, weighted = sums.result()
     return ScanResult(
-        size, convert_like(unmasked, rows), masked, sums.result(), values, index, margins
+        size, convert_like(unmasked, rows), masked, lse, values, index, margins, weighted
     )

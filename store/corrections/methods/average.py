@@ -86,6 +86,12 @@ def state(params: Params, banks: FitBanks) -> dict[str, Any]:
     return {str(i): member.state(values, banks) for i, (member, values) in members}
 
 
+def weights(params: Params, state: Mapping[str, Any]) -> dict[float, Array]:
+    """The weights of all members. Members with the same beta have the same weights."""
+    members = enumerate(_members(params))
+    return reduce(or_, (member.weights(values, state[str(i)]) for i, (member, values) in members))
+
+
 def compile(
     params: Params, state: Mapping[str, Any], rows: Array, statistics: BankStatistics
 ) -> Compiled:
@@ -105,5 +111,6 @@ METHOD = Method(
     query_needs=query_needs,
     gallery_needs=gallery_needs,
     state=state,
+    weights=weights,
     banks=BOTH_BANKS,
 )

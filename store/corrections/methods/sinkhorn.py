@@ -25,6 +25,7 @@ import numpy as np
 
 from store.corrections.kernels.arrays import Array, convert_like, namespace, to_numpy
 from store.corrections.kernels.bank_scan import Needs, scan
+from store.corrections.kernels.logsumexp import WEIGHTED_BETA
 from store.corrections.kernels.masks import IdIndex, Pairs
 from store.corrections.method import (
     BETA,
@@ -43,7 +44,12 @@ MOST_ITEMS = 2048  # of the gallery bank: more items hardly change the potential
 LEAST_REST = 0.1  # of a column without one item: in a tiny bank, an item can be all of it
 
 
-def needs(params: Params) -> Needs:
+def query_needs(params: Params) -> Needs:
+    beta = params["beta"]
+    return Needs(masks=True, weighted=frozenset({beta} if beta <= WEIGHTED_BETA else ()))
+
+
+def gallery_needs(params: Params) -> Needs:
     return Needs(masks=True)
 
 
@@ -115,16 +121,25 @@ def _inverse(sums: np.ndarray) -> np.ndarray:
     return inverse
 
 
+def weights(params: Params, state: Mapping[str, Array]) -> dict[float, Array]:
+    """exp(v), where the log-sum-exps are computed together with other statistics."""
+    if params["beta"] > WEIGHTED_BETA:
+        return {}
+    return {params["beta"]: namespace(state["potential"]).exp(state["potential"])}
+
+
 def compile(
     params: Params, state: Mapping[str, Array], rows: Array, statistics: BankStatistics
 ) -> Compiled:
     assert statistics.query is not None
     assert statistics.gallery is not None
     beta, v, masked = params["beta"], state["potential"], statistics.query.masked
-    result = scan(
-        rows, state["query"], Needs(betas=frozenset({beta})), masked=masked, bias=-v / beta
-    )
-    bias = (result.lse[beta] + _mask_factor(v, masked, rows)) / beta
+    if beta in statistics.query.weighted:
+        log_sums = statistics.query.weighted[beta]
+    else:  # such a large beta needs a scan of its own
+        needs = Needs(betas=frozenset({beta}))
+        log_sums = scan(rows, state["query"], needs, masked=masked, bias=-v / beta).lse[beta]
+    bias = (log_sums + _mask_factor(v, masked, rows)) / beta
     bias = bias + _own_influence(state["own"], statistics.gallery.masked, rows)
     is_masked = statistics.query.unmasked == 0
     return Compiled(bias=namespace(rows).where(is_masked, state["mean_bias"][0], bias))
@@ -152,9 +167,10 @@ METHOD = Method(
     compile,
     defaults={"beta": 20.0},
     ranges={"beta": BETA},
-    query_needs=needs,
-    gallery_needs=needs,
+    query_needs=query_needs,
+    gallery_needs=gallery_needs,
     state=state,
+    weights=weights,
     banks=BOTH_BANKS,
     grid=tuple({"beta": beta} for beta in (10.0, 20.0, 40.0)),
 )
