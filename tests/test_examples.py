@@ -162,5 +162,5 @@ def test_every_page_with_examples_is_checked() -> None:
     assert len(LINES) > 60
     programs = {line.split()[0] for _, line in LINES}
     assert set(NOT_CHECKED) <= programs, "the pages do not name these programs any more"
-    known = {"python", "yaml", "json", "mermaid", "shell", "sh", "bash"}
+    known = {"python", "yaml", "json", "mermaid", "shell", "sh", "bash", "text"}
     assert {block.language for block in BLOCKS} <= known
