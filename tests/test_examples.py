@@ -101,7 +101,8 @@ def test_python_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(stored.root, tmp_path / "corpus")
-    (tmp_path / "cat.jpg").write_bytes(picture(COLOURS["grey"], 3))
+    for name in re.findall(r'"(\w+\.jpg)"', (ROOT / page).read_text()):
+        (tmp_path / name).write_bytes(picture(COLOURS["grey"], len(name)))
     monkeypatch.chdir(tmp_path)
     names = arrays()
     for block in BLOCKS:
