@@ -46,19 +46,26 @@ if TYPE_CHECKING:
 
     from store.corrections.neighbors import CorrectedNeighbors
     from store.search.asynchronous import AsyncCorpus
+    from store.search.compound_query import all_of, any_of, none_of
     from store.search.corpus import Corpus
-    from store.search.remote import AsyncRemoteCorpus, RemoteCorpus
+    from store.search.remote import RemoteCorpus
+    from store.search.remote_async import AsyncRemoteCorpus
+    from store.search.subset import ExportResult
     from store.tables.lance_tables import Tables
+    from store.workspace import Workspace
 
 __version__ = "0.1.0"
 __all__ = [
     "Corpus",
     "CorrectedNeighbors",
+    "all_of",
+    "any_of",
     "connect",
     "connect_async",
     "errors",
     "evaluate",
     "fit",
+    "none_of",
     "select",
 ]
 
@@ -66,11 +73,14 @@ __all__ = [
 _LAZY = {
     "Corpus": ("store.search.corpus", "client"),
     "CorrectedNeighbors": ("store.corrections.neighbors", "sklearn"),
+    "all_of": ("store.search.compound_query", "client"),
+    "any_of": ("store.search.compound_query", "client"),
+    "none_of": ("store.search.compound_query", "client"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Corpus` or `CorrectedNeighbors` when it is first used."""
+    """Import a name of `_LAZY` when it is first used."""
     if name not in _LAZY:
         raise AttributeError(f"module 'isotrope' has no attribute {name!r}")
     module, extra = _LAZY[name]
@@ -129,7 +139,7 @@ def connect_async(
     by the first search.
     """
     if _is_server(path):
-        remote = _import("store.search.remote", "client")
+        remote = _import("store.search.remote_async", "client")
         return remote.AsyncRemoteCorpus(*_server(path, api_key), space=space, number=release)
     asynchronous = _import("store.search.asynchronous", "client")
     return asynchronous.AsyncCorpus(open_corpus(path, space, release))
@@ -165,7 +175,9 @@ def open_corpus(
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
         query_log = QueryLog(tables, settings) if settings else None
-        return opened(tables, partial(_encode, tables), query_log)
+        corpus = opened(tables, partial(_encode, tables), query_log)
+        corpus.exporter = partial(_export, workspace)
+        return corpus
     tables = Tables(absolute(address))
     if not tables.exists("releases"):
         raise NotFoundError(
@@ -210,6 +222,20 @@ def _encode(
                 f" encoder is {installed}: `isotrope run` makes them again"
             )
     return encode_inputs(space, inputs)
+
+
+def _export(
+    workspace: "Workspace",
+    ids: list[str],
+    to: str,
+    folder: str | Path,
+    *,
+    overwrite: bool,
+    **options: bool,
+) -> "ExportResult":
+    """Write samples into a folder. See `store.search.subset.Subset.export`."""
+    stage = _import("pipelines.export.stage", "pipelines")
+    return stage.export(workspace, folder, stage.Options(to, **options), overwrite, ids)
 
 
 def _main() -> None:

@@ -1,6 +1,7 @@
 """What Dagster loads, by `dagster dev -m orchestration.definitions` or `isotrope dev`."""
 
 import os
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -9,7 +10,9 @@ from assets.checks import CHECKS
 from orchestration.executors import executor
 from orchestration.jobs import JOBS, SCHEDULES
 from orchestration.sensors import SENSORS
-from store.errors import ConfigError
+from store.config import corpus_yaml
+from store.config.corpus_yaml import CorpusConfig
+from store.errors import ConfigError, IsotropeError
 from store.workspace import Workspace
 
 VARIABLE = "ISOTROPE_CORPUS"
@@ -32,7 +35,28 @@ def corpus(context: dg.InitResourceContext) -> Workspace:
     return Workspace.open(folder)
 
 
-ASSETS = dg.load_assets_from_modules([drop_assets, corpus_assets])
+def config_of(folder: str | None) -> CorpusConfig | None:
+    """corpus.yaml of a folder; None without a folder, and if it is not valid.
+
+    The definitions must load without it. Each run reports the error itself.
+    """
+    try:
+        return corpus_yaml.load(folder) if folder else None
+    except IsotropeError:
+        return None
+
+
+def owned(
+    assets: Iterable[dg.AssetsDefinition], config: CorpusConfig | None
+) -> Sequence[dg.AssetsDefinition]:
+    """The assets, with the owners of corpus.yaml."""
+    owners = [] if config is None else list(config.owners)
+    return dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners), assets)
+
+
+_CONFIG = config_of(os.environ.get(VARIABLE))
+_LOADED = dg.load_assets_from_modules([drop_assets, corpus_assets])
+ASSETS = owned((each for each in _LOADED if isinstance(each, dg.AssetsDefinition)), _CONFIG)
 definitions = dg.Definitions(
     assets=ASSETS,
     asset_checks=CHECKS,
@@ -40,5 +64,5 @@ definitions = dg.Definitions(
     jobs=JOBS,
     schedules=SCHEDULES,
     sensors=SENSORS,
-    executor=executor(os.environ.get(VARIABLE)),
+    executor=executor(_CONFIG),
 )

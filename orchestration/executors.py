@@ -2,26 +2,22 @@
 
 import dagster as dg
 
-from store.config import corpus_yaml
-from store.errors import ConfigError, IsotropeError
+from store.config.corpus_yaml import CorpusConfig
+from store.errors import ConfigError
 
 
-def executor(folder: str | None) -> dg.ExecutorDefinition:
+def executor(config: CorpusConfig | None) -> dg.ExecutorDefinition:
     """The executor of all jobs.
 
     A step is spawned, never forked, because Lance is not fork-safe.
 
     Args:
-        folder: of the corpus. None, and a folder whose corpus.yaml is not valid: steps run in the
-            process of the run. Each run reports the error itself.
+        config: of the corpus. None: steps run in the process of the run.
 
     Raises:
         ConfigError: the executor needs a package that is not installed.
     """
-    try:
-        name = corpus_yaml.load(folder).engine.executor if folder else "in_process"
-    except IsotropeError:
-        name = "in_process"
+    name = "in_process" if config is None else config.engine.executor
     if name == "multiprocess":
         return dg.multiprocess_executor.configured({"start_method": {"spawn": {}}})
     if name == "k8s":

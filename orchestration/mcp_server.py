@@ -17,7 +17,7 @@ import isotrope
 from store.errors import InputError, IsotropeError
 from store.search.asynchronous import AsyncCorpus
 from store.search.release_json import describe
-from store.search.remote import AsyncRemoteCorpus
+from store.search.remote_async import AsyncRemoteCorpus
 from store.search.wire import Answer, answer_values
 
 _MAX_ROWS = 100  # an assistant reads every row

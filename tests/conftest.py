@@ -45,6 +45,14 @@ def squares(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Work
     return workspace
 
 
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The stored corpus. Tests must not change it."""
+    from tests.helpers.served import stored_corpus  # imports the server, which few tests need
+
+    return stored_corpus(tmp_path_factory.mktemp("stored"))
+
+
 @pytest.fixture
 def squares_with_checksums(tmp_path: Path, squares: Workspace) -> Workspace:
     """A copy of `squares` that a test may change, with checksums of all files."""

@@ -41,8 +41,13 @@ class Metrics:
         self.release_rows = self._gauge(
             "release_rows", "Rows of the release's galleries", "modality"
         )
-        self.encode_batches = self._gauge("encode_batches", "Batches of inputs that were encoded")
-        self.encoded_inputs = self._gauge("encoded_inputs", "Inputs that were encoded")
+        self._batches = self._counter("encode_batches", "Batches of inputs that were encoded")
+        self._inputs = self._counter("encoded_inputs", "Inputs that were encoded")
+
+    def count_batch(self, inputs: int) -> None:
+        """Count a batch of inputs that is encoded."""
+        self._batches.inc()
+        self._inputs.inc(inputs)
 
     def text(self) -> bytes:
         """The metrics in Prometheus's text format."""

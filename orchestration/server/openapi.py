@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from store.search.explain import Explanation
 from store.search.query_json import QueryJson
+from store.search.statistics import Statistics
 from store.search.wire import ARROW, JSON
 
 _REF = "#/components/schemas/{model}"
@@ -73,6 +74,10 @@ EXPLAIN_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_QUERY_ERRORS,
 }
 RELEASE_RESPONSES = _errors()
+STATISTICS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The statistics", "model": Statistics},
+    **_errors(s504="The request took too long."),
+}
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
 )
@@ -105,6 +110,13 @@ _EXAMPLES = {
     "mixed": {
         "summary": "A text and, less, a negative text",
         "value": {"inputs": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.3}]},
+    },
+    "compound": {
+        "summary": "Like the first query, and not like the second",
+        "value": {
+            "queries": [[{"text": "a dog"}], [{"text": "a person"}]],
+            "compound": {"all": [0, {"none": [1]}]},
+        },
     },
     "vectors": {
         "summary": "Two vectors of the release's space, in one batch",

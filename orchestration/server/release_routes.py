@@ -18,6 +18,7 @@ from store.search.release_items import (
     thumbnail,
 )
 from store.search.release_json import describe
+from store.search.statistics import describe_galleries
 
 T = TypeVar("T")
 DESCRIPTION = """\
@@ -35,6 +36,12 @@ router = APIRouter(tags=["release"])
 async def release(request: Request) -> JSONResponse:
     """The release that is served: galleries, directions with their corrections, figures."""
     return JSONResponse(describe(request.app.state.service.corpus.release))
+
+
+@router.get("/statistics", summary="Statistics", responses=openapi.STATISTICS_RESPONSES)
+async def statistics(request: Request) -> JSONResponse:
+    """Rows by gallery and drop, bytes, indexes, corrections with their gain."""
+    return JSONResponse(await _read(request, lambda c: describe_galleries(c).to_dict()))
 
 
 @router.get("/samples/{sample_id}", summary="A sample", responses=openapi.ITEM_RESPONSES)

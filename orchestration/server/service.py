@@ -45,7 +45,7 @@ class Service:
         )
         self.rates = RateLimit(settings.requests_per_second, settings.burst)
         assert corpus.encoders is not None
-        self.encode = BatchedEncode(corpus.encoders)
+        self.encode = BatchedEncode(corpus.encoders, self.metrics.count_batch)
         self.corpus = corpus.reopened(self.encode)
         self.ready = False
         # Opens a span of a trace; `orchestration.server.tracing` replaces it.
@@ -136,8 +136,6 @@ class Service:
         """Bring the gauges of the metrics up to date."""
         self.metrics.inside.set(self.queue.inside)
         self.metrics.waiting.set(self.queue.waiting)
-        self.metrics.encode_batches.set(self.encode.batches)
-        self.metrics.encoded_inputs.set(self.encode.inputs)
 
     def _show_release(self) -> None:
         release = self.corpus.release

@@ -44,6 +44,7 @@ def write_shard_lists(
     versions: dict[str, int],
     target: Files,
     scratch: Path,
+    exported: str = "keep",
     *,
     max_samples: int,
     max_bytes: int,
@@ -59,11 +60,12 @@ def write_shard_lists(
             exported.
         target: where the lists are written, so that all workers can read them.
         scratch: a local folder for DuckDB's file.
+        exported: the condition that decisions of exported samples satisfy.
         max_samples: the largest number of samples in a shard.
         max_bytes: the largest number of bytes in a shard.
     """
     sizes = []
-    kept = _kept_samples(tables, versions, scratch)
+    kept = _kept_samples(tables, versions, scratch, exported)
     for number, shard in enumerate(_split(kept, max_samples, max_bytes)):
         named = shard.append_column("name", pa.array(_names(shard), pa.string()))
         columns = ["row", "bytes", "signals_row", "pairs_row", *REPAIR_TYPES, "name"]
@@ -83,7 +85,9 @@ def _path(number: int) -> str:
     return f"{STATE}/lists/{number:06d}.arrow"
 
 
-def _kept_samples(tables: Tables, versions: dict[str, int], scratch: Path) -> Iterator[pa.Table]:
+def _kept_samples(
+    tables: Tables, versions: dict[str, int], scratch: Path, exported: str
+) -> Iterator[pa.Table]:
     """Every kept sample in order, in tables of at most 8,192 rows."""
     sizes = ("image_bytes", "audio_bytes", "octet_length(text)", "octet_length(meta)")
     size = " + ".join(f"CAST(coalesce({size}, 0) AS BIGINT)" for size in sizes)
@@ -93,7 +97,7 @@ def _kept_samples(tables: Tables, versions: dict[str, int], scratch: Path) -> It
     repairs = {n: n if n in decided else "CAST(NULL AS STRING)" for n in REPAIR_TYPES}
     queries = {
         "samples": (columns | {"key": "key", "bytes": size}, None),
-        "decisions": ({"drop": "drop", "id": "id"} | repairs, "keep"),
+        "decisions": ({"drop": "drop", "id": "id"} | repairs, exported),
     }
     measured = {kind: n for n in versions if (kind := n.partition("__")[0]) in ("signals", "pairs")}
     queries |= dict.fromkeys(measured.values(), (columns, None))

@@ -9,7 +9,7 @@ a file under its final name is complete.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,10 @@ from pipelines.export.shard_lists import write_shard_lists
 from pipelines.export.shard_rows import ShardJob
 from store import identity
 from store.errors import ConservationError, InputError, NotFoundError
+from store.search.subset import ExportResult
 from store.tables import releases, schema
 from store.tables.files import Files
-from store.tables.lance_tables import Tables
+from store.tables.lance_tables import Tables, one_of
 from store.tables.names import pairs_table
 from store.tables.staging import UnitOutcome, begin, stage_record
 from store.tables.store_options import options_for
@@ -73,18 +74,12 @@ class Options:
             raise InputError(f"unknown format {self.to!r}; choose one of {', '.join(FORMATS)}")
 
 
-@dataclass(frozen=True)
-class ExportResult:
-    """What the folder holds after an export."""
-
-    folder: str
-    samples: int
-    shards: int
-    bytes: int
-
-
 def export(
-    workspace: Workspace, folder: str | Path, options: Options, overwrite: bool = False
+    workspace: Workspace,
+    folder: str | Path,
+    options: Options,
+    overwrite: bool = False,
+    ids: Sequence[str] | None = None,
 ) -> ExportResult:
     """Write the kept samples of all drops to `folder`, and then `isotrope.json`, a summary.
 
@@ -97,14 +92,17 @@ def export(
             options of the tables if these are in a store of the same kind.
         options: what is exported, and how.
         overwrite: remove another export that is in the folder.
+        ids: write only these samples.
 
     Raises:
-        NotFoundError: there are no decisions yet.
+        NotFoundError: there are no decisions yet, or they do not keep one of `ids`.
         InputError: the folder holds another export or other files, or is inside a source.
         ConservationError: a shard, or all of them, do not hold what the decisions keep.
         BusyError: another process is writing to the folder.
     """
     about = _about(workspace, options)
+    if ids is not None:
+        about["subset"] = identity.run_key(*sorted(ids))
     key = identity.run_key("export", VERSION, asdict(options), about)
     tables = workspace.tables
     files = Files(folder, options_for(str(folder), tables.root, tables.files.options))
@@ -113,15 +111,20 @@ def export(
     state = Tables(f"{files.root}/{target.STATE}", files.options)
     with begin(state, "export", key, _SHARDS) as run:
         versions = _versions(workspace, options)
+        exported = "keep" if ids is None else f"keep AND {one_of('id', ids)}"
         sizes = write_shard_lists(
             tables,
             versions,
             files,
             run.scratch,
+            exported,
             max_samples=options.shard_samples,
             max_bytes=options.shard_bytes,
         )
-        kept = (stage_record(tables, "decisions") or {})["kept"]
+        if ids is None:
+            kept = (stage_record(tables, "decisions") or {})["kept"]
+        else:
+            kept = _count_kept(tables, versions["decisions"], exported, ids)
         _check_count(sum(sizes), kept, "the lists of the shards")
         inputs = {n.partition("__")[0]: TableVersion(tables, n, v) for n, v in versions.items()}
         job = ShardJob(files, run.scratch, inputs, options.mask, about)
@@ -134,7 +137,7 @@ def export(
             fragments = [f for shard in shards for f in shard["fragments"]]
             _check_count(lance_dataset.commit(job, fragments), kept, lance_dataset.NAME)
         summary = {
-            **_corpus_facts(workspace),
+            **_corpus_facts(workspace, exported),
             **about,
             "format": options.to,
             "samples": kept,
@@ -228,11 +231,22 @@ def _about(workspace: Workspace, options: Options) -> dict[str, str]:
     return about
 
 
-def _corpus_facts(workspace: Workspace) -> dict[str, Any]:
+def _count_kept(tables: Tables, version: int, condition: str, ids: Sequence[str]) -> int:
+    """How many samples decisions keep of those with `ids`. Raises NotFoundError if one is not."""
+    kept = tables.open("decisions", version).to_table(columns=["id"], filter=condition)["id"]
+    if missing := set(ids).difference(kept.to_pylist()):
+        raise NotFoundError(
+            f"the present decisions do not keep {len(missing):,} of the samples, such as"
+            f" {min(missing)}; `isotrope run` makes a release of the present decisions"
+        )
+    return len(kept)
+
+
+def _corpus_facts(workspace: Workspace, exported: str) -> dict[str, Any]:
     """Facts for the summary on which the exported files do not depend."""
     tables = workspace.tables
     drops: Counter[str] = Counter()
-    for batch in tables.open("decisions").to_batches(columns=["drop"], filter="keep"):
+    for batch in tables.open("decisions").to_batches(columns=["drop"], filter=exported):
         drops.update(batch["drop"].to_pylist())
     space = workspace.config.space
     numbers = [r.number for r in releases.list_releases(tables) if r.space == space]

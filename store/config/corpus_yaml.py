@@ -4,7 +4,7 @@ Every error names the line, the field, the given value and what is allowed.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -24,6 +24,7 @@ from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
 
 FILE = "corpus.yaml"
+Owner = Annotated[str, Field(pattern=r"^(team:[\w.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
 _MAX_ERRORS = 20  # that are explained in one message
 
 
@@ -31,6 +32,7 @@ class CorpusConfig(Section):
     """All sections of corpus.yaml.
 
     Attributes:
+        owners: of the tables, for Dagster's page: email addresses, or team:NAME.
         lost_drops: what `isotrope run` does with a drop that no source delivers any more: `keep`
             its samples, `remove` them, or `ask` (without a terminal: keep them and say so).
     """
@@ -52,6 +54,7 @@ class CorpusConfig(Section):
     query_log: QueryLog | None = None
     engine: Engine = Engine()
     server: Server = Server()
+    owners: tuple[Owner, ...] = ()
 
     @field_validator("sources")
     @classmethod

@@ -5,7 +5,7 @@ rows = await corpus.search(text="a striped cat").among("image").limit(10).to_lis
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -17,10 +17,12 @@ from store.search.explain import Explanation
 from store.search.query import Query
 from store.search.result import Hit, Result
 from store.search.search import Searchable
+from store.search.statistics import Statistics
 from store.tables.releases import Release
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
 
 class AsyncRunner(Protocol):
@@ -54,6 +56,10 @@ class AsyncSearch(Query):
     async def to_pandas(self) -> "pd.DataFrame":
         """Run the query and return the rows of `to_arrow` as a data frame."""
         return (await self.run()).to_pandas()
+
+    async def to_polars(self) -> "pl.DataFrame":
+        """Run the query and return the rows of `to_arrow` as a polars data frame."""
+        return (await self.run()).to_polars()
 
     async def to_list(self) -> list[dict[str, Any]]:
         """Run the query and return the rows of `to_arrow` as dictionaries."""
@@ -117,6 +123,16 @@ class AsyncCorpus(Searchable[AsyncSearch]):
     async def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""
         return await asyncio.to_thread(self._corpus.sample, sample_id)
+
+    async def samples(self, ids: Sequence[str]) -> AsyncIterator[pa.Table]:
+        """Stream samples with their media. See `store.search.sample_batches.read_samples`."""
+        batches = await asyncio.to_thread(self._corpus.samples, ids)
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            yield batch
+
+    async def statistics(self) -> Statistics:
+        """Measure the galleries. See `store.search.statistics.describe_galleries`."""
+        return await asyncio.to_thread(self._corpus.statistics)
 
     async def thumbnail(self, part_id: str) -> bytes:
         """The thumbnail of a part, a JPEG. See `store.search.release_items.thumbnail`."""

@@ -5,7 +5,7 @@ a batch is encoded, the inputs of other queries gather, and they are the next ba
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,14 +39,16 @@ class BatchedEncode:
 
     Args:
         encode: encodes a batch.
+        count: is called with the number of inputs of each batch.
 
     Attributes:
         batches: how many batches were encoded.
         inputs: how many inputs they had.
     """
 
-    def __init__(self, encode: Encode):
+    def __init__(self, encode: Encode, count: Callable[[int], None] | None = None):
         self._encode = encode
+        self._count = count or (lambda _: None)
         self._waiting: list[_Call] = []
         self._lock = threading.Lock()
         self._encoding = threading.Lock()  # one batch at a time: a model uses all cores
@@ -90,7 +92,9 @@ class BatchedEncode:
 
     def _encode_batch(self, batch: list[_Call]) -> None:
         self.batches += 1
-        self.inputs += sum(call.size for call in batch)
+        size = sum(call.size for call in batch)
+        self.inputs += size
+        self._count(size)
         modalities = dict.fromkeys(m for call in batch for m in call.inputs)
         joined = {m: [v for call in batch for v in call.inputs.get(m, ())] for m in modalities}
         try:

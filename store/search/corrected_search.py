@@ -70,7 +70,7 @@ def search_corrected(
         best = rank_rows(rows, score, score + bias, columns, limit)
         return RankedRows(best, exact and plan.exact, rows.num_rows, recall)
     read = list(dict.fromkeys([*columns, "vector"]))
-    found = search_columns(gallery, plan.queries, sum_of_scores, read, where, limit)
+    found = search_columns(gallery, plan.queries, plan.scores, sum, read, where, limit)
     best = _scored(found.rows, plan, inputs, columns, limit)
     return RankedRows(best, found.complete and plan.exact, found.rows.num_rows, found.recall)
 
@@ -101,11 +101,6 @@ def score_rows(
     return _scored(gallery.take(row_ids, list(read)), plan, inputs, columns, len(row_ids))
 
 
-def sum_of_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """The score of a query whose inputs are compared with several columns."""
-    return np.asarray(np.sum(scores, axis=0, dtype=np.float32))
-
-
 def _scored(
     rows: pa.Table,
     plan: ColumnPlan,
@@ -114,9 +109,13 @@ def _scored(
     limit: int,
 ) -> pa.Table:
     """The best of rows that have all columns of the plan."""
-    raw_vector = combine(inputs)
-    raw = unfold(as_matrix(rows["vector"]), raw_vector.shape[0]) @ raw_vector
-    return rank_rows(rows, plan.scores(rows), raw, columns, limit)
+    return rank_rows(rows, plan.scores(rows), raw_scores(rows, inputs), columns, limit)
+
+
+def raw_scores(rows: pa.Table, inputs: Sequence[WeightedInput]) -> np.ndarray:
+    """The scores (n,) of rows without corrections."""
+    vector = combine(inputs)
+    return unfold(as_matrix(rows["vector"]), vector.shape[0]) @ vector
 
 
 def rank_rows(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from store.arrow import as_matrix
 from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
+from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.explain import Explanation, explain
 from store.search.gallery_search import SCORES, GalleryRows
@@ -63,7 +64,7 @@ def _run(opened: OpenRelease, query: Query) -> Result:
             raise
         batch, answers = _answers(opened, query)
     rows = pa.concat_tables([answer.rows for answer in answers], promote_options="permissive")
-    owners = np.repeat(np.arange(len(batch)), [answer.rows.num_rows for answer in answers])
+    owners = np.repeat(np.arange(len(answers)), [answer.rows.num_rows for answer in answers])
     parts = rows["part_id"].to_pylist()
     part = ["part_id"] if query.gallery == "sample" else []
     columns = [c for c in dict.fromkeys([*part, *query.columns]) if c not in SCORES]
@@ -75,39 +76,48 @@ def _run(opened: OpenRelease, query: Query) -> Result:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
 
     def explain_row(row: int) -> Explanation:
+        if query.compound is not None:
+            raise InputError("a compound query cannot be explained: explain its parts")
         hit = rows.slice(row, 1).to_pylist()[0]
         inputs = batch[owners[row]].inputs
         return explain(opened, inputs, query.condition, hit["modality"], parts[row], hit)
 
+    def cards(count: int) -> list[Card]:
+        shown = zip(rows["modality"].to_pylist()[:count], parts[:count], strict=True)
+        return read_cards(opened, [Item(*item) for item in shown])
+
     complete = all(answer.complete for answer in answers)
     notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
     recall = min(answer.recall for answer in answers)
-    return Result(rows, complete, notes, recall, explain_row)
+    return Result(rows, complete, notes, recall, explain_row, cards)
 
 
 def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery], list[GalleryRows]]:
     """The encoded queries of a batch, and the rows of each."""
-    words = [query.full_text.words(i) if query.full_text else None for i in query.inputs]
+    groups = [query.inputs] if query.compound else [(inputs,) for inputs in query.inputs]
+    words = [query.full_text.words(g) if query.full_text else None for g in groups]
     batch = encode_queries(opened, query.inputs)
-    return batch, [_answer(opened, query, e, w) for e, w in zip(batch, words, strict=True)]
+    parts = [batch] if query.compound else [[encoded] for encoded in batch]
+    return batch, [_answer(opened, query, p, w) for p, w in zip(parts, words, strict=True)]
 
 
 def _answer(
-    opened: OpenRelease, query: Query, encoded: EncodedQuery, words: str | None
+    opened: OpenRelease, query: Query, parts: Sequence[EncodedQuery], words: str | None
 ) -> GalleryRows:
-    """The rows of one query of a batch: ranked, reranked if the query says so, and cut."""
-    searches = gallery_searches(opened, query, encoded)
+    """The rows of one query of a batch, or of a compound query: ranked, reranked, and cut."""
+    searches = gallery_searches(opened, query, parts)
+    own_parts = frozenset().union(*(part.own_parts for part in parts))
     last = query.start + query.count
     wanted = last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
-    count = wanted + len(encoded.own_parts)
+    count = wanted + len(own_parts)
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
     by_sample = query.gallery == "sample"
     lists = len(searches) if by_sample else 1
     while True:
         if query.full_text is None or words is None:
-            ranked = rank_by_vectors(searches, encoded, count, lists * count)
+            ranked = rank_by_vectors(searches, own_parts, count, lists * count)
         else:
-            ranked = rank_by_both(searches, encoded, words, query.full_text.weight, lists * count)
+            ranked = rank_by_both(searches, own_parts, words, query.full_text.weight, lists * count)
         rows, is_all = ranked.found.rows, ranked.is_all
         if query.floor is not None:
             is_all = is_all or bool(rows.num_rows and rows[ranked.score][-1].as_py() < query.floor)

@@ -1,6 +1,7 @@
 """The text of a hybrid query."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from store.errors import InputError
@@ -22,20 +23,22 @@ class FullText:
     text: str | None
     weight: float
 
-    def words(self, inputs: Inputs) -> str:
+    def words(self, queries: Sequence[Inputs]) -> str:
         """The different words to look for, with blanks between them.
 
         Args:
-            inputs: of the query, whose own texts are taken if there is no other.
+            queries: the inputs of the query, whose own texts are taken if there is no other; or
+                those of each part of a compound query, which has no own text.
 
         Raises:
             InputError: the query has no text, or there are too many words.
         """
         text = self.text
         if text is None:
+            inputs = queries[0] if len(queries) == 1 else ()
             texts = [str(i.value) for i in inputs if i.kind == "text" and i.weight > 0]
             if not texts:
-                raise InputError("hybrid() needs a text: the query has no input of text")
+                raise InputError("hybrid() needs a text: the query has no single text of its own")
             text = " ".join(texts)
         words = dict.fromkeys(_WORD.findall(text.lower()))
         if len(words) > MAX_WORDS:

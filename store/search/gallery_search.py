@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from store.corrections.recipe import recipe
 from store.errors import InputError
-from store.search.column_plan import WeightedInput
+from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
 from store.search.condition import compile_condition
-from store.search.corrected_search import score_rows, search_corrected
+from store.search.corrected_search import raw_scores, score_rows, search_corrected
 from store.search.open_gallery import OpenGallery
 from store.search.opened import OpenRelease
 from store.search.query import Query
@@ -48,6 +50,7 @@ class GallerySearch:
     Attributes:
         gallery: that is searched.
         where: the condition, as Lance takes it.
+        columns: that are returned.
 
     Raises:
         NotFoundError: a column does not exist.
@@ -62,10 +65,10 @@ class GallerySearch:
         self._inputs = list(inputs)
         self.gallery: OpenGallery = opened.open_gallery(modality)
         selected = (c for c in query.columns if c not in SCORES)
-        self._columns = list(dict.fromkeys(["id", "part_id", *selected]))
-        self.gallery.check_columns(self._columns)
+        self.columns = list(dict.fromkeys(["id", "part_id", *selected]))
+        self.gallery.check_columns(self.columns)
         if query.duplicate is not None or query.relevance is not None:
-            self._columns.append("vector")
+            self.columns.append("vector")
         names = {i.modality: f"{i.modality}->{modality}" for i in inputs}
         self._directions = {m: opened.release.directions.get(name) for m, name in names.items()}
         self.where: str | None = None
@@ -81,7 +84,7 @@ class GallerySearch:
         notes: tuple[str, ...] = ()
         if self._is_compiled:
             ranked = search_corrected(
-                self.gallery, self._inputs, self._compiled, self._columns, self.where, count
+                self.gallery, self._inputs, self._compiled, self.columns, self.where, count
             )
         else:
             method = self._query.method
@@ -90,7 +93,7 @@ class GallerySearch:
                 self.gallery,
                 self._inputs,
                 (method, dict(self._query.params)),
-                self._columns,
+                self.columns,
                 self.where,
                 count,
             )
@@ -108,7 +111,7 @@ class GallerySearch:
         """
         self.check_compiled()
         scored = score_rows(
-            self.gallery, self._inputs, self._compiled, self._columns, self.where, row_ids
+            self.gallery, self._inputs, self._compiled, self.columns, self.where, row_ids
         )
         return self._named(scored)
 
@@ -131,16 +134,32 @@ class GallerySearch:
     def _is_compiled(self) -> bool:
         return _is_compiled(self._query, self._directions.values())
 
-    def _named(self, rows: pa.Table) -> pa.Table:
-        """Rows with their modality and calibrated score."""
-        modality = pa.array([self.gallery.modality] * rows.num_rows, pa.string())
-        rows = rows.append_column("modality", modality)
+    @cached_property
+    def plan(self) -> ColumnPlan:
+        """The searches of columns that the query needs, if its correction is compiled."""
+        return plan_columns(self.gallery, self._inputs, self._compiled, self.where)
+
+    def raw_scores(self, rows: pa.Table) -> np.ndarray:
+        """The scores (n,) of rows without corrections."""
+        return raw_scores(rows, self._inputs)
+
+    def calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on the calibrated scale."""
         # A negative input lowers the mean score, but does not make the scores vary less.
         scales = [(i.weight, d) for i in self._inputs if (d := self._directions[i.modality])]
         zero = sum(weight * d.zero for weight, d in scales)
         unit = sum(abs(weight) * d.unit for weight, d in scales) or 1.0
-        calibrated = pa.array((rows["_score"].to_numpy() - zero) / unit)
-        return rows.append_column("_calibrated", calibrated)
+        return (scores - zero) / unit
+
+    def with_modality(self, rows: pa.Table) -> pa.Table:
+        """Rows with the modality of their parts."""
+        modality = pa.array([self.gallery.modality] * rows.num_rows, pa.string())
+        return rows.append_column("modality", modality)
+
+    def _named(self, rows: pa.Table) -> pa.Table:
+        """Rows with their modality and calibrated score."""
+        calibrated = self.calibrated(rows["_score"].to_numpy())
+        return self.with_modality(rows).append_column("_calibrated", pa.array(calibrated))
 
 
 def _is_compiled(query: Query, directions: Iterable[Direction | None]) -> bool:

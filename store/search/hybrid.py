@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from store.search.encode import EncodedQuery
 from store.search.gallery_search import GallerySearch
 from store.search.ranked import Ranked, rank_by_vectors, without
 
@@ -39,7 +38,7 @@ class _Matches:
 
 def rank_by_both(
     searches: Sequence[GallerySearch],
-    encoded: EncodedQuery,
+    own_parts: frozenset[str],
     words: str,
     weight: float,
     count: int,
@@ -48,7 +47,7 @@ def rank_by_both(
 
     Args:
         searches: of the query, one for each gallery.
-        encoded: the query.
+        own_parts: of the query, which are left out.
         words: to look for in captions.
         weight: of the full-text list, from 0 to 1. The list of vectors has the rest.
         count: the largest number of rows.
@@ -59,8 +58,8 @@ def rank_by_both(
     for search in searches:
         search.check_compiled()
     window = next((rows for rows in _WINDOWS if rows >= count), count)
-    vectors = rank_by_vectors(searches, encoded, window, window)
-    matches = _matches(searches, encoded.own_parts, words)
+    vectors = rank_by_vectors(searches, own_parts, window, window)
+    matches = _matches(searches, own_parts, words)
     listed = vectors.found.rows
     known = set(listed["part_id"].to_pylist())
     others = np.array([n for n, part in enumerate(matches.parts) if part not in known], np.int64)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from store.search.compound import from_value
 from store.search.gather import gather
 from store.search.query_json import OPTIONS, QueryJson, parse, write
 from store.search.query_options import QueryOptions
@@ -49,8 +50,9 @@ class Query(QueryOptions):
             correct = {"method": self.method, "params": dict(self.params)}
         options = {name: getattr(self, attribute) for name, attribute in OPTIONS.items()}
         options |= {"among": self.gallery, "correct": correct, "select": list(self.columns)}
+        options["compound"] = None if self.compound is None else self.compound.to_value()
         options["hybrid"] = None if self.full_text is None else vars(self.full_text)
-        return write(self.inputs, self.is_batch, options)
+        return write(self.inputs, self.is_batch or self.compound is not None, options)
 
     @classmethod
     def from_json(cls, data: str | bytes) -> "Query":
@@ -70,7 +72,11 @@ class Query(QueryOptions):
         Raises:
             InputError: a value is out of range.
         """
-        query = Query(model.to_inputs(), model.queries is not None).among(model.among)
+        compound = None if model.compound is None else from_value(model.compound)
+        is_batch = model.queries is not None and compound is None
+        query = Query(model.to_inputs(), is_batch, compound=compound).among(model.among)
+        if compound is not None:
+            compound.check(len(query.inputs))
         query = query.select(*model.select)
         if isinstance(model.correct, str):
             query = query.correct(model.correct)

@@ -9,10 +9,11 @@
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
      "hybrid": {"text": null, "weight": 0.5}}
 
-A batch has `queries`, a list of such lists, in the place of `inputs`. All but `inputs` or `queries`
-can be left out. Negative weights are negative inputs; the positive weights of a query are scaled to
-sum to one. Images and recordings are encoded files in base64. Paths are not possible: a server must
-not read its own files for a stranger.
+A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
+`queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
+All but `inputs` or `queries` can be left out. Negative weights are negative inputs; the positive
+weights of a query are scaled to sum to one. Images and recordings are encoded files in base64.
+Paths are not possible: a server must not read its own files for a stranger.
 """
 
 import base64
@@ -123,11 +124,20 @@ class QueryJson(_Strict):
     dedup: _Number | None = None
     diverse: _Number | None = None
     hybrid: HybridJson | None = None
+    compound: dict[str, list[Any]] | None = Field(
+        None,
+        description=(
+            "Joins the queries of `queries` into one by their numbers: all, any or none of them,"
+            ' as in {"all": [0, {"none": [1]}]}.'
+        ),
+    )
 
     @model_validator(mode="after")
     def _has_inputs(self) -> "QueryJson":
         if (self.inputs is None) == (self.queries is None):
             raise ValueError("expected either inputs or queries")
+        if self.compound is not None and self.queries is None:
+            raise ValueError("a compound query has queries")
         return self
 
     def to_inputs(self) -> tuple[Inputs, ...]:

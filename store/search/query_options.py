@@ -8,6 +8,7 @@ import numpy as np
 
 from store.corrections.recipe import METHODS, recipe
 from store.errors import InputError
+from store.search.compound import Compound
 from store.search.full_text import FullText
 from store.search.inputs import Inputs, id_input, scaled_to_one, text_input
 from store.search.numbers import number, whole
@@ -41,6 +42,7 @@ class QueryOptions:
         duplicate: items whose cosine with a better one is at least this are left out.
         relevance: the share of the score in the order of a diverse list.
         full_text: what captions are searched for, beside the vectors.
+        compound: how the queries of `inputs` are joined into one.
     """
 
     inputs: tuple[Inputs, ...]
@@ -58,6 +60,7 @@ class QueryOptions:
     duplicate: float | None = None
     relevance: float | None = None
     full_text: FullText | None = None
+    compound: Compound | None = None
 
     def among(self, level: str) -> Self:
         """Search the gallery of one modality, or of all ("any") with one merged list of results.
@@ -191,6 +194,8 @@ class QueryOptions:
     def _with_feedback(self, ids: Sequence[str], weight: float) -> Self:
         if not ids:
             raise InputError("like() and unlike() take ids of parts or samples")
+        if self.compound is not None:
+            raise InputError("like() and unlike(): give feedback to the parts of a compound query")
         added = [id_input(each).times(weight / len(ids)) for each in ids]
         queries = tuple(scaled_to_one([*inputs, *added]) for inputs in self.inputs)
         return replace(self, inputs=queries)
@@ -233,5 +238,5 @@ class QueryOptions:
         """
         full_text = FullText(text, number("hybrid", weight, 0, 1))
         if text is not None:
-            full_text.words((text_input(text),))
+            full_text.words([(text_input(text),)])
         return replace(self, full_text=full_text)

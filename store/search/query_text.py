@@ -7,10 +7,14 @@ from store.search.query_json import COLUMNS, OPTIONS
 
 def query_text(query: Any) -> str:
     """The calls that make the query, with inputs in short form."""
-    first = " + ".join(map(str, query.inputs[0])).replace("+ -", "- ")
-    more = f" and {len(query.inputs) - 1} more queries" if query.is_batch else ""
+    queries = [" + ".join(map(str, each)).replace("+ -", "- ") for each in query.inputs]
+    start = f"search({queries[0]})"
+    if query.is_batch:
+        start = f"search({queries[0]} and {len(queries) - 1} more queries)"
+    if query.compound is not None:
+        start = query.compound.text([f"search({each})" for each in queries])
     params = "".join(f", {name}={value}" for name, value in query.params)
-    words = [f"search({first}{more})", f"among({query.gallery})"]
+    words = [start, f"among({query.gallery})"]
     words += [f"correct({query.method}{params})"] if query.method != "auto" else []
     words += [f"where({query.condition})"] if query.condition else []
     words += [f"select({', '.join(query.columns)})"] if query.columns != COLUMNS else []

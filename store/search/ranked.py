@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.search.compound_search import CompoundSearch
 from store.search.encode import EncodedQuery
 from store.search.gallery_search import GalleryRows, GallerySearch
 from store.search.opened import OpenRelease
@@ -21,22 +22,31 @@ class Ranked(NamedTuple):
 
 
 def gallery_searches(
-    opened: OpenRelease, query: Query, encoded: EncodedQuery
+    opened: OpenRelease, query: Query, parts: Sequence[EncodedQuery]
 ) -> list[GallerySearch]:
-    """The searches of a query, one for each gallery."""
+    """The searches of a query, one for each gallery.
+
+    Args:
+        opened: the release.
+        query: one query, compound or not.
+        parts: the query, or the parts of a compound query.
+    """
     present = opened.release.modalities
     searched = [query.gallery] if query.gallery in present else present
-    return [GallerySearch(opened, query, encoded.inputs, m) for m in searched]
+    searches = [[GallerySearch(opened, query, p.inputs, m) for p in parts] for m in searched]
+    if query.compound is None:
+        return [search for (search,) in searches]
+    return [CompoundSearch(query.compound, each) for each in searches]
 
 
 def rank_by_vectors(
-    searches: Sequence[GallerySearch], encoded: EncodedQuery, count: int, most: int
+    searches: Sequence[GallerySearch], own_parts: frozenset[str], count: int, most: int
 ) -> Ranked:
     """The best rows by the scores of vectors, best first, without the query's own parts.
 
     Args:
         searches: of the query, one for each gallery.
-        encoded: the query.
+        own_parts: of the query, which are left out.
         count: how many rows are taken from each gallery.
         most: how many rows of the merged list are returned.
     """
@@ -47,7 +57,7 @@ def rank_by_vectors(
     if len(results) > 1:
         score = "_calibrated"
         rows = rows.take(pc.sort_indices(rows, [(score, "descending")])).slice(0, most)
-    rows = without(rows, encoded.own_parts)
+    rows = without(rows, own_parts)
     complete = all(r.complete for r in results)
     notes = tuple(note for r in results for note in r.notes)
     recall = min(r.recall for r in results)

@@ -3,6 +3,7 @@
 Only what is in the release's galleries can be read: a rejected sample has no row there.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from store.errors import InputError, NotFoundError
 from store.identity import check_id
 from store.search.opened import OpenRelease
+from store.tables.damage import detected
 from store.tables.lance_tables import one_of, quote
 from store.tables.schema import SAMPLES
 
@@ -42,7 +44,7 @@ def describe_sample(opened: OpenRelease, sample_id: str) -> dict[str, Any]:
         InputError: this is not an id.
         NotFoundError: the release has no such sample.
     """
-    _part_of_sample(opened, sample_id)
+    _check_sample(opened, sample_id)
     return _sample(opened, sample_id, [c for c in SAMPLES.names if c not in ("image", "audio")])
 
 
@@ -55,7 +57,7 @@ def sample_original(opened: OpenRelease, sample_id: str, modality: str) -> Origi
     """
     if modality not in _ORIGINALS:
         raise InputError(f"{modality!r} is not a part; allowed: {', '.join(_ORIGINALS)}")
-    _part_of_sample(opened, sample_id)
+    _check_sample(opened, sample_id)
     return _original(opened, sample_id, modality)
 
 
@@ -83,6 +85,19 @@ def thumbnail(opened: OpenRelease, part_id: str) -> bytes:
     return data
 
 
+def recordings(opened: OpenRelease, part_ids: Sequence[str], max_bytes: int) -> dict[str, Original]:
+    """The recordings of parts of the release by part id, without those that are larger."""
+    samples = opened.tables.open("samples")
+    rows = samples.to_table(
+        columns=["audio_id", "audio", "audio_format"],
+        filter=f"{one_of('audio_id', part_ids)} AND audio_bytes <= {max_bytes}",
+    )
+    return {
+        row["audio_id"]: Original(row["audio"], _media_type(row["audio_format"]))
+        for row in rows.to_pylist()
+    }
+
+
 def _part(opened: OpenRelease, part_id: str, modality: str, columns: list[str]) -> dict[str, Any]:
     check_id(part_id)
     if modality in opened.release.modalities:
@@ -94,15 +109,38 @@ def _part(opened: OpenRelease, part_id: str, modality: str, columns: list[str]) 
     raise NotFoundError(f"release {number} has no {modality} with the part id {part_id}")
 
 
-def _part_of_sample(opened: OpenRelease, sample_id: str) -> None:
+def _check_sample(opened: OpenRelease, sample_id: str) -> None:
     """Raise NotFoundError if no gallery of the release has a part of the sample."""
     check_id(sample_id)
-    condition = f"array_has(sample_ids, {quote(sample_id)})"
-    for modality in opened.release.modalities:
-        gallery = opened.gallery_dataset(modality)
-        if gallery.to_table(columns=["id"], filter=condition, limit=1).num_rows:
-            return
-    raise NotFoundError(f"release {opened.release.number} has no sample {sample_id}")
+    if unknown_samples(opened, [sample_id]):
+        raise NotFoundError(f"release {opened.release.number} has no sample {sample_id}")
+
+
+def unknown_samples(opened: OpenRelease, sample_ids: Sequence[str]) -> list[str]:
+    """Those of the samples of which no gallery of the release has a part."""
+    unknown = dict.fromkeys(sample_ids)
+    # `id` is the first sample of a part and has an index; `sample_ids` are all, without one.
+    for column, condition in (("id", one_of), ("sample_ids", _has_any)):
+        for modality in opened.release.modalities:
+            if not unknown:
+                return []
+            gallery = opened.gallery_dataset(modality)
+            with detected(gallery.uri, gallery.version):
+                rows = gallery.to_table(columns=[column], filter=condition(column, unknown))
+            values = rows[column].combine_chunks()
+            values = values.flatten() if column == "sample_ids" else values
+            for sample_id in values.to_pylist():
+                unknown.pop(sample_id, None)
+    return list(unknown)
+
+
+def _has_any(column: str, values: Iterable[str]) -> str:
+    return f"array_has_any({column}, [{', '.join(map(quote, values))}])"
+
+
+def deleted_sample(sample_id: str) -> NotFoundError:
+    """The error for a sample that a release has and the table of samples has no more."""
+    return NotFoundError(f"the sample {sample_id} was deleted after the release was made")
 
 
 def _sample(opened: OpenRelease, sample_id: str, columns: list[str]) -> dict[str, Any]:
@@ -110,7 +148,7 @@ def _sample(opened: OpenRelease, sample_id: str, columns: list[str]) -> dict[str
     present = [c for c in columns if c in samples.schema.names]
     rows: pa.Table = samples.to_table(columns=present, filter=one_of("id", [sample_id]), limit=1)
     if not rows.num_rows:
-        raise NotFoundError(f"the sample {sample_id} was deleted after the release was made")
+        raise deleted_sample(sample_id)
     return rows.to_pylist()[0]
 
 
@@ -122,4 +160,8 @@ def _original(opened: OpenRelease, sample_id: str, modality: str) -> Original:
         raise NotFoundError(f"the sample {sample_id} has no {modality}")
     if modality == "text":
         return Original(data.encode(), "text/plain; charset=utf-8")
-    return Original(data, _TYPES.get(row[f"{modality}_format"], "application/octet-stream"))
+    return Original(data, _media_type(row[f"{modality}_format"]))
+
+
+def _media_type(file_format: str | None) -> str:
+    return _TYPES.get(file_format or "", "application/octet-stream")

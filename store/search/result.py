@@ -1,15 +1,19 @@
 """The rows that a query returns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from store.errors import InputError, NotFoundError
+from store.errors import InputError, IsotropeError, MissingPackageError
+from store.search import result_json
+from store.search.cards import MAX_CARDS, Card
+from store.search.html_view import html_view
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
     from store.search.explain import Explanation
 
@@ -26,13 +30,20 @@ class Result:
             queries when it was made. 1 if no index was searched.
         explain_row: explains the row with a number. None: only a corpus that is opened by its path
             can explain.
+        read_cards: reads the cards of the first rows, as many as it is given. None: a view shows
+            what the rows hold.
     """
 
     rows: pa.Table
     complete: bool
     notes: tuple[str, ...] = ()
     recall: float = 1.0
-    explain_row: "Callable[[int], Explanation] | None" = field(default=None, repr=False)
+    explain_row: "Callable[[int], Explanation] | None" = field(
+        default=None, repr=False, compare=False
+    )
+    read_cards: "Callable[[int], Sequence[Card]] | None" = field(
+        default=None, repr=False, compare=False
+    )
 
     def __iter__(self) -> Iterator["Hit"]:
         for number, row in enumerate(self.rows.to_pylist()):
@@ -51,14 +62,42 @@ class Result:
             raise InputError("explain() needs the tables: open the corpus by its path")
         return self.explain_row(number)
 
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """What the result says beside its rows: `complete`, `notes` and `recall`."""
+        return {name: getattr(self, name) for name in REMARKS}
+
     def to_pandas(self) -> "pd.DataFrame":
-        """The rows as a data frame. Raises NotFoundError if pandas is not installed."""
+        """The rows as a data frame. Raises MissingPackageError if pandas is not installed."""
         try:
             return self.rows.to_pandas()
         except ModuleNotFoundError:
-            raise NotFoundError(
-                "pandas is not installed: pip install 'isotrope[pandas]', or use to_arrow()"
-            ) from None
+            raise _missing("pandas") from None
+
+    def to_polars(self) -> "pl.DataFrame":
+        """The rows as a data frame. Raises MissingPackageError if polars is not installed."""
+        try:
+            import polars
+        except ModuleNotFoundError:
+            raise _missing("polars") from None
+        return polars.DataFrame(self.rows)
+
+    def to_json(self) -> str:
+        """The result as JSON: see `store.search.result_json`. `from_json` reads it."""
+        return result_json.write(self.rows, self.remarks)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Result":
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: it is something else.
+        """
+        rows, values = result_json.read(text)
+        try:
+            return cls(rows, bool(values["complete"]), tuple(values["notes"]), values["recall"])
+        except (LookupError, TypeError) as error:
+            raise InputError(f"the JSON is not that of a result: {error}") from None
 
     def show(self) -> None:
         """Print the rows as a table."""
@@ -78,6 +117,32 @@ class Result:
         for note in self.notes:
             console.print(escape(note), style="dim")
 
+    def _repr_html_(self) -> str:
+        """The view of the first 24 rows in a notebook. See `store.search.html_view`."""
+        hits = self.rows.slice(0, MAX_CARDS).to_pylist()
+        proven = "exact" if self.complete else f"recall {self.recall:.3f} on the release's queries"
+        count, shown = self.rows.num_rows, len(hits)
+        remarks = [f"{count:,} rows, {proven}", *self.notes]
+        if shown < count:
+            remarks.append(f"the first {shown} are shown")
+        cards: Sequence[Card] = [_card(hit) for hit in hits]
+        if self.read_cards is not None and hits:
+            try:
+                cards = self.read_cards(shown)
+            except IsotropeError as error:  # a list without pictures says more than a traceback
+                remarks.append(f"thumbnails and recordings cannot be read: {error}")
+        return html_view(hits, cards, remarks)
+
+
+# What a result says beside its rows.
+REMARKS = ("complete", "notes", "recall")
+
+
+def _missing(package: str) -> MissingPackageError:
+    return MissingPackageError(
+        f"{package} is not installed: pip install 'isotrope[{package}]', or use to_arrow()"
+    )
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -93,6 +158,12 @@ class Hit:
     def explain(self) -> "Explanation":
         """Explain the rank. See `Result.explain`."""
         return self.result.explain(self.number)
+
+
+def _card(hit: dict[str, Any]) -> Card:
+    """The card that a row itself holds."""
+    thumbnail = hit.get("thumbnail")
+    return Card(str(hit.get("key", hit["id"])), hit.get("caption"), thumbnail)
 
 
 def _cell(value: Any) -> str:

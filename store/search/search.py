@@ -12,6 +12,7 @@ from store.search.result import Hit, Result
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
 
 class Runner(Protocol):
@@ -59,9 +60,17 @@ class Search(Query):
         """Run the query and return the rows of `to_arrow` as a data frame.
 
         Raises:
-            NotFoundError: pandas is not installed.
+            MissingPackageError: pandas is not installed.
         """
         return self.run().to_pandas()
+
+    def to_polars(self) -> "pl.DataFrame":
+        """Run the query and return the rows of `to_arrow` as a polars data frame.
+
+        Raises:
+            MissingPackageError: polars is not installed.
+        """
+        return self.run().to_polars()
 
     def to_list(self) -> list[dict[str, Any]]:
         """Run the query and return the rows of `to_arrow` as dictionaries."""

@@ -17,8 +17,6 @@ from store.search.open_gallery import ROW_ID, ColumnQuery, OpenGallery
 _FIRST_ROWS = 64  # fetched by each search in the first round
 _GROWTH = 4
 _MAX_ROWS = 20_000  # fetched by each search before the answer is returned unproven
-# The scores (n,) of rows from those of each search. It must not fall when one of them grows.
-Join = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 class FoundRows(NamedTuple):
@@ -38,7 +36,8 @@ class FoundRows(NamedTuple):
 def search_columns(
     gallery: OpenGallery,
     queries: Sequence[ColumnQuery],
-    join: Join,
+    score: Callable[[pa.Table], np.ndarray],
+    bound: Callable[[Sequence[float]], float],
     columns: list[str],
     where: str | None,
     limit: int,
@@ -48,8 +47,10 @@ def search_columns(
     Args:
         gallery: to search.
         queries: the searches.
-        join: the full scores from those of each search.
-        columns: to return.
+        score: the full scores (n,) of rows.
+        bound: the highest full score of a row that scores no higher than these numbers in any
+            search.
+        columns: to return. `score` reads them.
         where: a condition on the gallery's columns.
         limit: how many best rows are needed.
     """
@@ -64,9 +65,8 @@ def search_columns(
         exhausted = any(f.num_rows < count for f in fetched)
         complete = exhausted or count >= total
         if not complete:
-            score = join([query.scores(rows) for query in queries])
-            lowest = [f["_column_score"].to_numpy().min(keepdims=True) for f in fetched]
-            complete = bool(np.partition(score, -limit)[-limit] >= join(lowest)[0])
+            lowest = [float(f["_column_score"].to_numpy().min()) for f in fetched]
+            complete = bool(np.partition(score(rows), -limit)[-limit] >= bound(lowest))
         if complete or count >= _MAX_ROWS:
             break
         count = min(total, _GROWTH * count, _MAX_ROWS)

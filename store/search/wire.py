@@ -1,22 +1,18 @@
 """Results and errors as bytes: what the server of a corpus sends and its clients read."""
 
-import base64
 import json
-import math
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from store import errors
 from store.errors import IsotropeError
-from store.search.result import Result
+from store.search import result_json
+from store.search.result import REMARKS, Result
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 _METADATA = b"isotrope"
-# What a result says beside its rows, such as `complete` and `notes`.
-_REMARKS = [field.name for field in fields(Result) if field.name not in ("rows", "explain_row")]
 _MAX_MESSAGE = 10_000  # characters
 
 
@@ -48,7 +44,7 @@ def read_arrow(data: bytes) -> Answer:
     try:
         rows = pa.ipc.open_stream(data).read_all()
         sent = json.loads(rows.schema.metadata[_METADATA])
-        remarks = {name: sent[name] for name in _REMARKS if name in sent}
+        remarks = {name: sent[name] for name in REMARKS if name in sent}
         remarks["notes"] = tuple(remarks["notes"])
         return Answer(Result(rows.replace_schema_metadata(None), **remarks), int(sent["release"]))
     except (pa.ArrowException, ValueError, LookupError, TypeError) as error:
@@ -58,11 +54,7 @@ def read_arrow(data: bytes) -> Answer:
 def answer_values(answer: Answer) -> dict[str, Any]:
     """An answer as JSON values: `release`, `complete`, `notes`, `recall`, `rows`. Bytes become
     base64."""
-    rows = [
-        {name: _plain(value) for name, value in row.items()}
-        for row in answer.result.rows.to_pylist()
-    ]
-    return {**_remarks(answer), "rows": rows}
+    return {**_remarks(answer), "rows": result_json.row_values(answer.result.rows)}
 
 
 def write_json(answer: Answer) -> bytes:
@@ -92,14 +84,4 @@ def read_error(status: int, data: bytes) -> IsotropeError:
 
 
 def _remarks(answer: Answer) -> dict[str, Any]:
-    remarks = {name: getattr(answer.result, name) for name in _REMARKS}
-    return {"release": answer.release, **remarks}
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return {"release": answer.release, **answer.result.remarks}

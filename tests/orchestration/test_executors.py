@@ -1,4 +1,4 @@
-"""The executor of corpus.yaml: which one it is, and steps that run in processes of their own."""
+"""What Dagster's definitions take from corpus.yaml: executor and owners."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.definitions import VARIABLE
+from orchestration.definitions import ASSETS, VARIABLE, config_of, owned
 from orchestration.executors import executor
 from pipelines.stages import staleness
 from store.workspace import Workspace
@@ -19,13 +19,21 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("name", ["in_process", "multiprocess", "k8s"])
 def test_the_executor_is_that_of_corpus_yaml(tmp_path, name):
     write_config(tmp_path, CONFIG + f"engine: {{executor: {name}}}\n")
-    assert executor(str(tmp_path)).name == name
+    assert executor(config_of(str(tmp_path))).name == name
 
 
 def test_without_a_valid_corpus_steps_run_in_the_process_of_the_run(tmp_path):
     write_config(tmp_path, "sources: 3\n")
-    assert executor(str(tmp_path)).name == "in_process"
+    assert config_of(str(tmp_path)) is None
+    assert config_of(None) is None
     assert executor(None).name == "in_process"
+
+
+def test_the_owners_of_assets_are_those_of_corpus_yaml(tmp_path):
+    owners = ["team:search", "ann@example.org"]
+    write_config(tmp_path, CONFIG + f"owners: {owners}\n")
+    assets = owned(ASSETS, config_of(str(tmp_path)))
+    assert [spec.owners for asset in assets for spec in asset.specs] == 11 * [owners]
 
 
 @pytest.mark.slow

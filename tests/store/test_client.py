@@ -55,7 +55,7 @@ def test_columns_and_order(corpus: isotrope.Corpus) -> None:
 @pytest.mark.slow
 def test_pandas_is_optional(corpus: isotrope.Corpus, squares: Workspace, tmp_path: Path) -> None:
     hits = corpus.search(text="a blue square number 12").limit(7)
-    with pytest.raises(errors.NotFoundError, match=r"isotrope\[pandas\]"):
+    with pytest.raises(errors.MissingPackageError, match=r"isotrope\[pandas\]"):
         hits.to_pandas()
     installer = Path(sys.executable).with_name("uv")
     installed = [installer, "pip", "install", "--quiet", "--target", tmp_path, "pandas"]

@@ -132,7 +132,7 @@ def test_other_words_work_with_hybrid(made: MadeRelease) -> None:
 def test_every_query_of_a_batch_uses_its_own_text() -> None:
     query = Query.of(text=["a zebra", "the lamp"]).hybrid(weight=0.2)
     assert query.full_text is not None
-    assert [query.full_text.words(i) for i in query.inputs] == ["a zebra", "the lamp"]
+    assert [query.full_text.words([i]) for i in query.inputs] == ["a zebra", "the lamp"]
     assert Query.from_json(query.to_json()) == query
     assert str(query).endswith("hybrid(weight=0.2)")
 

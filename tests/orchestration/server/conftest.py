@@ -10,12 +10,6 @@ from tests.helpers.served import Served, served, stored_corpus
 
 
 @pytest.fixture(scope="session")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The stored corpus. Tests must not change it."""
-    return stored_corpus(tmp_path_factory.mktemp("stored"))
-
-
-@pytest.fixture(scope="session")
 def server(stored: Workspace) -> Iterator[Served]:
     """A server of the stored corpus, without keys."""
     with served(stored.root) as running:

@@ -1,5 +1,6 @@
 """Who may use the server: keys, rates, hosts, addresses, and what every answer's headers say."""
 
+import asyncio
 import json
 import socket
 import stat
@@ -15,6 +16,7 @@ from orchestration.cli.main import main
 from orchestration.server.keys import KeyFile
 from store import errors
 from store.config.server import Server
+from store.search import connection
 from tests.helpers.served import served
 
 TEXT = {"inputs": [{"text": "a red square number 15"}]}
@@ -93,7 +95,9 @@ def test_a_revoked_key_is_refused_by_a_running_server(corpus_folder: Path) -> No
             corpus.search(text="x").to_list()
 
 
-def test_a_key_that_sends_too_much_is_slowed_down(corpus_folder: Path) -> None:
+def test_a_key_that_sends_too_much_is_slowed_down(
+    corpus_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = KeyFile(corpus_folder / "server-keys.json")
     fast, slow = keys.create("fast"), keys.create("slow")
     settings = Server(requests_per_second=0.5, burst=3)
@@ -106,8 +110,21 @@ def test_a_key_that_sends_too_much_is_slowed_down(corpus_folder: Path) -> None:
         assert [a.status_code for a in answers] == [200, 200, 200, 429, 429]
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 2
         assert status(slow).status_code == 200  # the limit of one key is not that of another
+        # A client waits as long as the server says, and then has its answer.
+        assert isotrope.connect(running.url, api_key=fast).release.number == 1
+        assert status(fast).status_code == 429
+        monkeypatch.setattr(connection, "MAX_WAIT", 0)
         with pytest.raises(errors.BusyError, match="fast"):
             isotrope.connect(running.url, api_key=fast).release  # noqa: B018
+        monkeypatch.undo()
+        with pytest.raises(errors.BusyError, match="fast"):  # the timeout ends before the wait
+            isotrope.connect(running.url, api_key=fast).search(text="x").timeout(0.1).to_list()
+
+        async def search() -> int:
+            async with isotrope.connect_async(running.url, api_key=fast) as corpus:
+                return len(await corpus.search(text="x").to_list())
+
+        assert asyncio.run(search()) == 10
 
 
 def test_names_of_other_sites_are_refused(server) -> None:

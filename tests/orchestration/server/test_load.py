@@ -174,6 +174,10 @@ def test_concurrent_texts_are_encoded_in_batches(corpus_folder: Path) -> None:
 
         assert asyncio.run(search_all()) == expected
         assert running.service.encode.inputs == len(texts)
+        metrics = httpx.get(f"{running.url}/metrics").text
+        assert "# TYPE isotrope_encoded_inputs_total counter" in metrics
+        assert f"isotrope_encoded_inputs_total {len(texts)}.0" in metrics
+        assert f"isotrope_encode_batches_total {running.service.encode.batches}.0" in metrics
 
 
 @pytest.mark.parametrize("damage", ["no rows", "gone"])

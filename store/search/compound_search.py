@@ -1,0 +1,90 @@
+"""Searches one gallery with a compound query.
+
+The score of a row joins its calibrated scores by each part of the query, and does not fall when one
+of the wanted parts grows. So the threshold algorithm finds the best rows by searches of the wanted
+parts; the score by the others can only be lower than without them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from store.search.column_plan import ColumnPlan
+from store.search.compound import Compound
+from store.search.corrected_search import rank_rows
+from store.search.gallery_search import GalleryRows, GallerySearch
+from store.search.threshold import search_columns
+
+
+class CompoundSearch(GallerySearch):
+    """A compound query on one gallery of a release.
+
+    Args:
+        compound: how the parts are joined.
+        parts: the searches of the parts, on the same gallery.
+    """
+
+    def __init__(self, compound: Compound, parts: Sequence[GallerySearch]):
+        self.gallery, self.where, self.columns = parts[0].gallery, parts[0].where, parts[0].columns
+        self._compound = compound
+        self._parts = parts
+
+    def best(self, count: int) -> GalleryRows:
+        """The `count` best rows. See `GallerySearch.best`.
+
+        Raises:
+            InputError: the condition's types do not fit, or the correction is not compiled into the
+                release.
+        """
+        self.check_compiled()
+        plans = [part.plan for part in self._parts]
+        wanted = sorted(self._compound.wanted())
+        queries = [query for part in wanted for query in plans[part].queries]
+
+        def bound(lowest: Sequence[float]) -> float:
+            """The highest score of a row that scores no higher than these in any search."""
+            left = iter(lowest)
+            scores = [np.full(1, -np.inf, np.float32) for _ in plans]
+            for part in wanted:
+                total = np.float32(sum(next(left) for _ in plans[part].queries))
+                scores[part] = self._parts[part].calibrated(np.array([total]))
+            return float(self._compound.scores(scores)[0])
+
+        found = search_columns(
+            self.gallery,
+            queries,
+            lambda rows: self._scores(rows, plans),
+            bound,
+            self._read(plans),
+            self.where,
+            count,
+        )
+        exact = found.complete and all(plan.exact for plan in plans)
+        return GalleryRows(self._ranked(found.rows, plans, count), exact, (), found.recall)
+
+    def rows(self, row_ids: Sequence[int]) -> pa.Table:
+        """Rows by Lance's ids. See `GallerySearch.rows`."""
+        self.check_compiled()
+        plans = [part.plan for part in self._parts]
+        return self._ranked(self.gallery.take(row_ids, self._read(plans)), plans, len(row_ids))
+
+    def check_compiled(self) -> None:
+        """Raise InputError if the correction is not compiled into the release."""
+        for part in self._parts:
+            part.check_compiled()
+
+    def _read(self, plans: Sequence[ColumnPlan]) -> list[str]:
+        """The columns to read."""
+        searched = (query.column for plan in plans for query in plan.queries)
+        return list(dict.fromkeys([*self.columns, "vector", *searched]))
+
+    def _scores(self, rows: pa.Table, plans: Sequence[ColumnPlan]) -> np.ndarray:
+        each = zip(self._parts, plans, strict=True)
+        return self._compound.scores([part.calibrated(plan.scores(rows)) for part, plan in each])
+
+    def _ranked(self, rows: pa.Table, plans: Sequence[ColumnPlan], count: int) -> pa.Table:
+        raw = [part.calibrated(part.raw_scores(rows)) for part in self._parts]
+        score = self._scores(rows, plans)
+        best = rank_rows(rows, score, self._compound.scores(raw), self.columns, count)
+        return self.with_modality(best).append_column("_calibrated", best["_score"])
