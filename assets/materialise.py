@@ -136,9 +136,8 @@ def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], o
 
 def _record_checksums(corpus: Workspace, stage: str) -> None:
     """Record checksums of the new files of a stage's tables; after a release, of all tables."""
-    for name in corpus.tables.names():
-        if stage == "release" or name.partition("__")[0] == stage:
-            checksums.record(corpus.tables, name)
+    for name in corpus.tables.names(None if stage == "release" else stage):
+        checksums.record(corpus.tables, name)
 
 
 def _is_forced(run: dg.AssetExecutionContext, stage: str) -> bool:

@@ -78,6 +78,7 @@ _CONTENTS = """
 docs/architecture
 docs/sources
 docs/search
+docs/corrections
 docs/curation
 docs/duplicates
 docs/guarantees

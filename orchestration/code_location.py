@@ -14,6 +14,7 @@ from dagster._core.launcher import DefaultRunLauncher
 
 from orchestration import dagster_home
 from orchestration.definitions import VARIABLE
+from orchestration.reported_tables import report_tables
 from store.errors import ConfigError
 from store.workspace import Workspace
 
@@ -34,7 +35,7 @@ def serve(workspace: Workspace, host: str, port: int) -> None:
             dagster_home.fail_dead_runs(workspace, instance, page=in_this_server)
             dagster_home.set_pools(workspace, instance)
             dagster_home.add_partitions(workspace, instance)
-            dagster_home.report_tables(workspace, instance)
+            report_tables(workspace, instance)
     except DagsterHomeNotSetError:
         raise ConfigError(
             "the environment variable DAGSTER_HOME is not set: set it to the folder that contains"

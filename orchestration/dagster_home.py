@@ -15,11 +15,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from assets.materialise import ALIVE, CORPUS_POOL, CPU_POOL, DROPS, GPU_POOL
-from assets.metadata.markdown import summary
+from orchestration.reported_tables import report_tables
 from pipelines.stages import staleness
 from store.errors import IsotropeError
-from store.tables import schema
-from store.tables.stages import EVERY_DROP
 from store.workspace import Workspace
 
 _SETTINGS = {
@@ -132,28 +130,6 @@ def forget_runs(workspace: Workspace) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with instance(workspace) as opened:
         report_tables(workspace, opened)
-
-
-def report_tables(workspace: Workspace, opened: dg.DagsterInstance) -> int:
-    """Report tables to Dagster that its log does not have; returns the number of stages.
-
-    The log may have been deleted, or the corpus may be a copy.
-    """
-    count = 0
-    for done in workspace.tables.scan("stages", schema.STAGES).to_pylist():
-        partition = None if done["drop"] == EVERY_DROP else done["drop"]
-        key = dg.AssetKey(done["stage"])
-        logged = opened.fetch_materializations(
-            dg.AssetRecordsFilter(key, asset_partitions=[partition] if partition else None), limit=1
-        )
-        last = logged.records[0].asset_materialization if logged.records else None
-        if last is None or last.metadata["run_key"].value != done["run_key"]:
-            metadata = {"up_to_date": True, **summary(done)}
-            opened.report_runless_asset_event(
-                dg.AssetMaterialization(key, metadata=metadata, partition=partition)
-            )
-            count += 1
-    return count
 
 
 def _lock_path(workspace: Workspace, name: str) -> Path:

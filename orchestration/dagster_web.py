@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestration import dagster_home, page_guard
 from orchestration.definitions import VARIABLE
 from orchestration.loopback import is_loopback
+from orchestration.reported_tables import report_tables
 from store.errors import BusyError
 from store.workspace import Workspace
 
@@ -31,7 +32,7 @@ def serve(workspace: Workspace, host: str, port: int, allowed_hosts: tuple[str, 
         dagster_home.fail_dead_runs(workspace, instance, page=True)
         dagster_home.set_pools(workspace, instance)
         dagster_home.add_partitions(workspace, instance)
-        dagster_home.report_tables(workspace, instance)
+        report_tables(workspace, instance)
     os.environ |= {VARIABLE: str(workspace.root), "DAGSTER_HOME": str(folder)}
     os.environ[page_guard.HOSTS] = ",".join((host, *allowed_hosts))
     if not is_loopback(host):

@@ -141,7 +141,8 @@ class _Runner:
         """
         import dagster as dg
 
-        if STAGES[stage].needs_ray:
+        is_on_ray = "ray" in STAGES[stage].engines and self.workspace.config.engine.signals == "ray"
+        if STAGES[stage].needs_ray or is_on_ray:
             from embedders.pool.ray_cluster import cluster
 
             self.stack.enter_context(cluster(self.workspace.config.engine.ray.address))

@@ -96,7 +96,7 @@ def plan_columns(
                 decision = next(decided)
             exact = exact and decision.exact
             corrected += [i] if decision.applies else []
-        queries = _column_queries(gallery, inputs, directions, corrected)
+        queries = column_queries(gallery, inputs, directions, corrected)
         plans.append(ColumnPlan(queries, corrected, exact))
     return plans
 
@@ -140,7 +140,7 @@ def raw_query(gallery: OpenGallery, inputs: Sequence[WeightedInput]) -> ColumnQu
     return ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0, tuple(sorted(probes)))
 
 
-def _column_queries(
+def column_queries(
     gallery: OpenGallery,
     inputs: Sequence[WeightedInput],
     directions: Mapping[str, Direction],

@@ -123,8 +123,7 @@ class _Planned:
         self.searches = gallery_searches(opened, query, parts)
         self.own_parts = frozenset().union(*(part.own_parts for part in parts))
         self.words = words
-        last = query.start + query.count
-        self.wanted = last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
+        self.wanted = first_count(query)
         self.count = self.wanted + len(self.own_parts)
 
 
@@ -166,6 +165,12 @@ def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows
     rows = rows.slice(query.start, query.count)
     rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
     return GalleryRows(rows.append_column("rank", rank), complete, notes, ranked.found.recall)
+
+
+def first_count(query: Query) -> int:
+    """How many rows are ranked at first, beside the query's own parts."""
+    last = query.start + query.count
+    return last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
 
 
 def _units(opened: OpenRelease, rows: pa.Table) -> np.ndarray:

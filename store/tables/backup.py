@@ -22,7 +22,11 @@ from store.tables.names import is_query_log
 from store.tables.table_files import files_of_version, manifest_of, tagged_versions
 
 BACKUPS, DATA = "backups", "data"
-FOLDERS = ("projections", takedowns.FOLDER)  # beside the tables; their files never change
+FOLDERS = (
+    "projections",
+    takedowns.FOLDER,
+    "_exports",
+)  # beside the tables; their files never change
 _ATTEMPTS = 100
 
 
@@ -77,7 +81,7 @@ def back_up(tables: Tables, target: Files, keep: int | None = None) -> BackedUp:
         versions, small, data = _snapshot(tables)
         if not versions:
             raise NotFoundError(f"no tables in {tables.root}; `isotrope run` makes them")
-        folders = [*(f"{table}.lance" for table in versions), checksums.ROOT, *FOLDERS]
+        folders = [*(f"{table}.lance" for table in versions), *FOLDERS]
         listed = {f.path: f.size for folder in folders for f in tables.files.list(folder)}
         sizes = {path: listed[path] for path in sorted(data)}
         present = {file.path: file.size for file in target.list(DATA)}
@@ -160,12 +164,9 @@ def _add_table(tables: Tables, name: str, small: dict[str, bytes], data: set[str
     small |= {f"{folder}/{path}": tables.files.read(f"{folder}/{path}") for path in manifests}
     small |= {f.path: tables.files.read(f.path) for f in tables.files.list(f"{folder}/_refs")}
     data |= {f"{folder}/{path}" for path in paths - manifests}
-    for file in tables.files.list(f"{checksums.ROOT}/{name}"):
-        path = file.path.removeprefix(f"{checksums.ROOT}/{name}/")
-        if path in manifests:
-            small[file.path] = tables.files.read(file.path)
-        elif path in paths:
-            data.add(file.path)
+    digests = {p: d for p, d in checksums.recorded(tables, name).items() if p in paths}
+    record, content = checksums.as_record(name, digests)
+    small[record] = content
     return int(newest.version)
 
 

@@ -11,6 +11,7 @@ without losing rows:
 from collections.abc import Sequence
 from typing import TypeVar
 
+import lance
 import pyarrow as pa
 
 from store.errors import SchemaError
@@ -98,3 +99,24 @@ def _error(table: str, column: str, problem: str, expected: pa.Field) -> SchemaE
         " wrote the table, or undo the change with the tool that made it: Lance keeps earlier"
         " versions (`checkout_version` and `restore`)"
     )
+
+
+def read(
+    dataset: lance.LanceDataset,
+    name: str,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    where: str | None = None,
+) -> pa.Table:
+    """Read columns of an open table into memory. See `Tables.scan`."""
+    absent = {field.name for field in missing(name, dataset.schema, schema, columns)}
+    present = [column for column in columns if column not in absent]
+    try:
+        rows = dataset.to_table(columns=present, filter=where, with_row_id=not present)
+    except ValueError as error:
+        if "No field named" in str(error):
+            raise SchemaError(
+                f"table {name!r} lacks a column of the condition {where!r}: {error}"
+            ) from error
+        raise
+    return with_nulls(rows, schema, columns) if absent else rows

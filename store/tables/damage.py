@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import lance
@@ -29,6 +30,7 @@ _STORE = re.compile(
 )
 _ABSENT = re.compile(r"404 Not Found|not found:")  # of an object in the store
 _NOTE = "_versions/latest_version_hint.json"  # Lance writes it after each commit
+_CACHED_METADATA = 256 << 20  # bytes
 _MOST = 300  # characters of Lance's message that are shown
 
 
@@ -126,12 +128,13 @@ def open_dataset(
         StoreError: the object store failed.
     """
     uri = f"{files.root}/{name}.lance"
+    session = None if files.is_local else _session(files.root)
     absent = NotFoundError(f"no table {name!r} in {files.root}; `isotrope run` makes it")
     if files.is_local and not has_content(files, name):
         raise absent
     committed = _committed_version(files, name) if files.is_local and version is None else 0
     try:
-        dataset = CheckedDataset(uri, version, storage_options=storage_options)
+        dataset = CheckedDataset(uri, version, storage_options=storage_options, session=session)
     except BaseException as error:
         if "Ref not found" in str(error):
             raise NotFoundError(f"no version {version!r} of {uri}: {error}") from error
@@ -148,6 +151,15 @@ def open_dataset(
         problem = f"the manifest of version {committed} is missing, the newest is {dataset.version}"
         raise damaged(uri, committed, problem)
     return dataset
+
+
+@lru_cache(maxsize=16)
+def _session(root: str) -> lance.Session:
+    """The caches that all tables of an object store share, so that a manifest is read once.
+
+    They are keyed by the ETag of a manifest, and data files never change.
+    """
+    return lance.Session(metadata_cache_size_bytes=_CACHED_METADATA)
 
 
 def _tagged(files: Files, name: str) -> set[int]:

@@ -13,9 +13,9 @@ import lance
 import pyarrow as pa
 
 from store import identity
-from store.errors import NotFoundError, SchemaError
+from store.errors import NotFoundError
 from store.tables import commits, damage
-from store.tables.columns import differ_in_width, missing, with_nulls
+from store.tables.columns import differ_in_width, read
 from store.tables.files import Files
 from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
@@ -78,10 +78,11 @@ class Tables:
         """The address of a table."""
         return f"{self.root}/{name}.lance"
 
-    def names(self) -> list[str]:
-        """The names of the tables, sorted."""
-        names = (n.removesuffix(".lance") for n in self.files.folders() if n.endswith(".lance"))
-        return [name for name in names if damage.has_content(self.files, name)]
+    def names(self, stage: str | None = None) -> list[str]:
+        """The names of the tables, sorted. `stage`: only those that this stage makes."""
+        names = [n.removesuffix(".lance") for n in self.files.folders() if n.endswith(".lance")]
+        chosen = [n for n in names if stage is None or n.partition("__")[0] == stage]
+        return [name for name in chosen if damage.has_content(self.files, name)]
 
     def exists(self, name: str) -> bool:
         """Whether there is such a table.
@@ -266,27 +267,6 @@ class Tables:
         self, dataset: lance.LanceDataset, name: str, schema: pa.Schema
     ) -> lance.LanceDataset:
         return self.open(name) if commits.prepare(dataset, name, schema) else dataset
-
-
-def read(
-    dataset: lance.LanceDataset,
-    name: str,
-    schema: pa.Schema,
-    columns: Sequence[str],
-    where: str | None = None,
-) -> pa.Table:
-    """Read columns of an open table into memory. See `Tables.scan`."""
-    absent = {field.name for field in missing(name, dataset.schema, schema, columns)}
-    present = [column for column in columns if column not in absent]
-    try:
-        rows = dataset.to_table(columns=present, filter=where, with_row_id=not present)
-    except ValueError as error:
-        if "No field named" in str(error):
-            raise SchemaError(
-                f"table {name!r} lacks a column of the condition {where!r}: {error}"
-            ) from error
-        raise
-    return with_nulls(rows, schema, columns) if absent else rows
 
 
 def quote(value: str) -> str:

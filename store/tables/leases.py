@@ -77,13 +77,18 @@ class Lease:
                 if not self.renew():
                     return
 
-    def release(self) -> None:
-        """End the lease. The object stays, so that fencing numbers go on."""
+    def release(self) -> str | None:
+        """End the lease. The object stays, so that fencing numbers go on.
+
+        Returns:
+            Its ETag. None: the lease was lost, or expires by itself.
+        """
         self._released.set()
-        with self._mutex, suppress(StoreError):  # then the lease expires by itself
+        with self._mutex, suppress(StoreError):
             if self._tag:
-                self._write(0.0)
-                self._tag = ""
+                tag, self._tag = self._write(0.0), ""
+                return tag
+        return None
 
     def _write(self, expires: float) -> str | None:
         state = {"holder": _holder(), "number": self.number, "expires": expires}
@@ -104,11 +109,14 @@ class Locks:
 
     Attributes:
         held: the locks by thread and name.
+        released: fencing numbers and ETags of the leases that this object held last, by name. One
+            that is unchanged is taken with one request.
     """
 
     def __init__(self, files: Files):
         self.files = files
         self.held: dict[tuple[int, str], Lease | FileLease] = {}
+        self.released: dict[str, tuple[int, str]] = {}
 
     def __reduce__(self) -> tuple[type["Locks"], tuple[Files]]:
         return Locks, (self.files,)
@@ -132,7 +140,7 @@ class Locks:
                 raise _busy(name, "this thread", 0.0)
             yield
             return
-        with _hold(self.files, name, timeout) as lease:
+        with self._hold(name, timeout) as lease:
             self.held[key] = lease
             try:
                 yield
@@ -144,19 +152,27 @@ class Locks:
         for lease in list(self.held.values()):
             lease.check()
 
+    @contextmanager
+    def _hold(self, name: str, timeout: float) -> Iterator[Lease | FileLease]:
+        if self.files.is_local:
+            with _file_lock(Path(self.files.root, FOLDER), name, timeout):
+                yield FileLease()
+            return
+        lease = self._take_again(name) or _acquire(self.files, name, timeout)
+        threading.Thread(target=lease.renew_until_released, daemon=True).start()
+        try:
+            yield lease
+        finally:
+            if tag := lease.release():
+                self.released[name] = lease.number, tag
 
-@contextmanager
-def _hold(files: Files, name: str, timeout: float) -> Iterator[Lease | FileLease]:
-    if files.is_local:
-        with _file_lock(Path(files.root, FOLDER), name, timeout):
-            yield FileLease()
-        return
-    lease = _acquire(files, name, timeout)
-    threading.Thread(target=lease.renew_until_released, daemon=True).start()
-    try:
-        yield lease
-    finally:
-        lease.release()
+    def _take_again(self, name: str) -> Lease | None:
+        """The lease, if nobody has held it since this object released it."""
+        number, tag = self.released.pop(name, (0, ""))
+        if not tag:
+            return None
+        lease = Lease(self.files, name, number + 1, tag)
+        return lease if lease.renew() else None
 
 
 def _acquire(files: Files, name: str, timeout: float) -> Lease:

@@ -72,8 +72,9 @@ class Publication:
         for attempt in range(1, ATTEMPTS + 1):
             self.check()
             try:
+                # To the dataset, not to its address: Lance would open the table again.
                 committed = lance.LanceDataset.commit(
-                    dataset.uri, transaction, storage_options=self.storage_options
+                    dataset, transaction, storage_options=self.storage_options
                 )
                 if committed.version == dataset.version + 1:
                     return int(committed.version)

@@ -19,6 +19,7 @@ from assets.checks import CHECKS
 from assets.materialise import FORCE
 from orchestration import dagster_home
 from orchestration.definitions import ASSETS, VARIABLE, definitions
+from orchestration.reported_tables import report_tables
 from orchestration.runner import run_missing
 from orchestration.sensors import changes, deliveries
 from pipelines.stages import staleness
@@ -240,6 +241,7 @@ def test_the_run_after_a_kill_resumes_and_marks_the_killed_run_as_failed(untouch
 import os, signal
 from pipelines.signals import stage
 from store.workspace import Workspace
+from orchestration.reported_tables import report_tables
 from orchestration.runner import run_missing
 stage.measure = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 run_missing(Workspace.open({str(untouched.root)!r}))
@@ -258,8 +260,8 @@ def test_tables_are_reported_to_an_empty_log(made, tmp_path):
     copied = replace(made[0], root=tmp_path)  # the same tables, another Dagster home
     with dagster_home.instance(copied) as opened:
         dagster_home.add_partitions(copied, opened)
-        assert dagster_home.report_tables(copied, opened) == 2 * len(BY_DROP) + len(GLOBAL)
-        assert dagster_home.report_tables(copied, opened) == 0
+        assert report_tables(copied, opened) == 2 * len(BY_DROP) + len(GLOBAL)
+        assert report_tables(copied, opened) == 0
         vectors = dg.AssetKey("vectors")
         assert opened.get_materialized_partitions(vectors) == {"first", "second"}
 

@@ -20,10 +20,8 @@ from tests.soak.runs import Run
 ENGINES: dict[str, dict[str, Any]] = {
     # Samples, signals, duplicates and decisions, with Beam in the process of the run.
     "curation": {"signals": "beam"},
-    # All stages by `isotrope run`, on a Ray that is there already.
-    "whole": {"signals": "ray", "ray": {"num_cpus": 0.25, "tasks": {"num_cpus": 0.25}}},
-    # The same, on a Ray that the run starts.
-    "raylet": {"signals": "ray"},
+    # All stages by `isotrope run`, on a Ray that it starts.
+    "whole": {},
 }
 # Beam's worker is a process.
 BEAM_WORKER = {
@@ -48,14 +46,12 @@ class SoakCorpus:
     Attributes:
         root: its folder.
         kind: one of ENGINES.
-        ray_address: of the shared Ray.
         proxy: between the runs and their object store. None: its tables are in a local folder.
         seconds: that an undisturbed run takes.
     """
 
     root: Path
     kind: str
-    ray_address: str | None = None
     proxy: FlakyProxy | None = None
     seconds: float = 0.0
 
@@ -70,14 +66,9 @@ class SoakCorpus:
         shutil.copytree(drops, self.root / "drops")
 
     @property
-    def has_shared_ray(self) -> bool:
-        """Whether its runs use the Ray of the soak."""
-        return self.kind == "whole"
-
-    @property
     def is_whole(self) -> bool:
         """Whether its runs make all stages."""
-        return self.kind in ("whole", "raylet")
+        return self.kind == "whole"
 
     @property
     def _config(self) -> Path:
@@ -93,8 +84,7 @@ class SoakCorpus:
 
     def start(self) -> Run:
         """Start a run."""
-        address = self.ray_address if self.has_shared_ray else None
-        return Run(self.root, self.is_whole, {"RAY_ADDRESS": address})
+        return Run(self.root, self.is_whole)
 
     def start_and_wait(self, chance: random.Random, share: float = 1.0) -> Run:
         """Start a run and wait for a random share of its time, or for its end."""

@@ -107,8 +107,7 @@ def _killer(*titles: str) -> Inject:
         killed = False
         pause = chance.uniform(0, 0.2 * corpus.seconds)
         while run.is_alive and not killed:
-            ancestor = os.getpid() if corpus.has_shared_ray else run.pid
-            matches = [pid for pid, line in descendants(ancestor) if _has(line, titles)]
+            matches = [pid for pid, line in descendants(run.pid) if _has(line, titles)]
             if matches:
                 time.sleep(pause)
                 with suppress(ProcessLookupError):
@@ -142,5 +141,5 @@ FAULTS = (
     Fault("kill of a Beam worker", _kill_beam_worker, ("curation",)),
     Fault("kill of a Ray actor", _killer("ray::EncoderActor"), ("whole",)),
     Fault("kill of a Ray worker", _killer("ray::_do", "ray::IDLE"), ("whole",)),
-    Fault("kill of the raylet", _killer("/raylet/raylet"), ("raylet",)),
+    Fault("kill of the raylet", _killer("/raylet/raylet"), ("whole",)),
 )

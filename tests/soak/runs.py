@@ -7,7 +7,6 @@ a second. The process of a run does its work alone: it can be killed, paused, or
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,14 +31,12 @@ class Run:
         root: of the corpus.
         whole: make all stages as `isotrope run` does. Otherwise only those that need neither
             Dagster nor an encoder.
-        environment: variables beside those of this process; None deletes one.
     """
 
-    def __init__(self, root: Path, whole: bool, environment: Mapping[str, str | None]):
+    def __init__(self, root: Path, whole: bool):
         self.output = root / "output.txt"
-        settings = {"PYTHONPATH": os.environ.get("PYTHONPATH"), **environment}
         self._process: BaseProcess = _FORKED.Process(
-            target=_run, args=(str(root), whole, settings, str(self.output))
+            target=_run, args=(str(root), whole, str(self.output))
         )
         self._process.start()
 
@@ -77,15 +74,11 @@ class Run:
         return status
 
 
-def _run(root: str, whole: bool, settings: dict[str, str | None], output: str) -> None:
+def _run(root: str, whole: bool, output: str) -> None:
     os.setsid()
     with open(output, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    for name, value in settings.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
     from store.errors import IsotropeError
     from store.tables import leases
 

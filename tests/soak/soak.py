@@ -10,15 +10,13 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from assets.corpus_check import check_corpus
-from embedders.pool.ray_security import private_token
 from store.arrow import as_matrix
 from store.tables import schema
 from tests.helpers.flaky_store import flaky_proxy
@@ -27,6 +25,7 @@ from tests.soak.corpora import SoakCorpus, deliver_drops
 from tests.soak.faults import FAULTS, Fault
 
 _FAULTS_OF_EPISODE = 6
+_TIMES = {"curation": 10, "whole": 1}  # how often a kind of corpora is chosen
 _ATTEMPTS = 10  # to hit a run before it ends
 _KEYS = ("drop", "id", "part_id", "split", "stage", "key", "sample_id", "modality")
 _NOT_COMPARED = {"units", "resumed", "seconds", "published_at"}  # columns of `stages`
@@ -54,8 +53,7 @@ class Soak(ExitStack):
         deliver_drops(folder / "drops")
         self.chance, self.injected = random.Random(seed), Counts()
         self.proxy = self.enter_context(flaky_proxy(server.endpoint, 0.0, seed))
-        self._ray_address: str | None = None
-        self._undisturbed: dict[bool, dict[str, pa.Table]] = {}
+        self._undisturbed: dict[str, dict[str, pa.Table]] = {}
         self._seconds: dict[tuple[str, str], float] = {}
         self._episodes = 0
 
@@ -114,8 +112,6 @@ class Soak(ExitStack):
     def _expected(self, kind: str, store: str) -> tuple[dict[str, pa.Table], float]:
         """The tables of an undisturbed run, and the seconds that it takes in the store."""
         if (kind, store) not in self._seconds:
-            if kind == "whole" and self._ray_address is None:
-                self._ray_address = self.enter_context(_shared_ray())
             corpus = self._corpus(kind, store)
             self._finish(corpus)  # it imports what the server process did not
             content = _content(corpus)
@@ -124,18 +120,17 @@ class Soak(ExitStack):
             self._finish(corpus)
             self._seconds[kind, store] = time.monotonic() - started
             if store == "local":
-                self._undisturbed.setdefault(corpus.is_whole, content)
+                self._undisturbed[kind] = content
             corpus.delete()
-        is_whole = kind in ("whole", "raylet")
-        if is_whole not in self._undisturbed:
+        if kind not in self._undisturbed:
             self._expected(kind, "local")
-        return self._undisturbed[is_whole], self._seconds[kind, store]
+        return self._undisturbed[kind], self._seconds[kind, store]
 
     def _corpus(self, kind: str, store: str) -> SoakCorpus:
         self._episodes += 1
         root = self.folder / f"{self._episodes}-{kind}-{store}"
         proxy = self.proxy if store == "s3" else None
-        corpus = SoakCorpus(root, kind, self._ray_address, proxy)
+        corpus = SoakCorpus(root, kind, proxy)
         corpus.make(self.folder / "drops", self.server)
         return corpus
 
@@ -150,24 +145,8 @@ class Soak(ExitStack):
         corpus.workspace.tables.replace("stages", schema.STAGES, [], where)
 
 
-@contextmanager
-def _shared_ray() -> Iterator[str]:
-    """A Ray that other processes of this machine can join; its address.
-
-    A Ray that isotrope starts listens on loopback, where other processes cannot join it.
-    """
-    with private_token():
-        ray.init(
-            address="local", num_cpus=4, include_dashboard=False, object_store_memory=512 << 20
-        )
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            ray.shutdown()
-
-
 def plan(count: int, chance: random.Random, only: str = "") -> list[tuple[Fault, str, str]]:
-    """Faults, kinds of corpora and stores: each combination as often as any other.
+    """Faults, kinds of corpora and stores: quick combinations more often than slow ones.
 
     Args:
         count: of faults.
@@ -185,7 +164,7 @@ def _combinations() -> Iterator[tuple[Fault, str, str]]:
     for fault in FAULTS:
         for kind in fault.stages:
             for store in fault.stores:
-                yield fault, kind, store
+                yield from [(fault, kind, store)] * _TIMES[kind]
 
 
 def _content(corpus: SoakCorpus) -> dict[str, pa.Table]:

@@ -83,5 +83,21 @@ def test_new_files_alone_are_read(tables: Tables, monkeypatch: pytest.MonkeyPatc
     assert checksums.record(tables, "samples") == len(read) == 2  # a manifest, a deletion file
     shutil.rmtree(Path(tables.uri("samples"), "_deletions"))
     checksums.forget_deleted(tables, "samples")
-    assert len(list(checksums._recorded(tables, "samples"))) > 2
-    assert not any("_deletions" in path for path in checksums._recorded(tables, "samples"))
+    assert len(checksums.recorded(tables, "samples")) > 2
+    assert not any("_deletions" in path for path in checksums.recorded(tables, "samples"))
+
+
+def test_records_become_one_and_those_of_older_corpora_count(tables: Tables) -> None:
+    """Older corpora have a file for each checksum."""
+    before = checksums.recorded(tables, "samples")
+    shutil.rmtree(Path(tables.root, checksums.ROOT, "samples"))
+    for path, digest in before.items():
+        tables.files.write(f"{checksums.ROOT}/samples/{path}", digest.encode())
+    assert checksums.recorded(tables, "samples") == before
+    assert checksums.record(tables, "samples") == 0
+    for number in range(20):
+        tables.open("samples").update({"text": f"'{number}'"}, where="key = 'blue-0127'")
+        assert checksums.record(tables, "samples") > 0
+        assert len(list(tables.files.list(f"{checksums.ROOT}/samples"))) <= 16
+    assert before.items() < checksums.recorded(tables, "samples").items()
+    assert checksums.changed_files(tables, "samples") == []

@@ -1,13 +1,14 @@
 """The formula of every method: agreement with its dense reference, masks and compositions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.corrections import fit
+from store.corrections import METHODS, fit
 from store.corrections.recipe import average_of, recipe
 from store.errors import InputError
 from tests.helpers import dense
@@ -199,3 +200,11 @@ def test_an_average_of_recipes_survives_json():
     assert recipe(*stored) == best
     assert best.name == "canonical+average"
     assert best.title == "canonical+average, of nnn (alpha 0.75, k 4) and sinkhorn (beta 20),"
+
+
+def test_the_page_of_corrections_lists_all_methods_with_their_defaults():
+    page = (Path(__file__).parents[2] / "docs/corrections.md").read_text()
+    for name, method in METHODS.items():
+        defaults = ", ".join(f"{p}={json.dumps(v)}" for p, v in method.defaults.items())
+        row = f"| `{name}` | {defaults and f'`{defaults}`'}".replace(".0", "").rstrip()
+        assert row + " |" in page, row
