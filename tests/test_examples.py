@@ -101,7 +101,8 @@ def test_python_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(stored.root, tmp_path / "corpus")
-    (tmp_path / "cat.jpg").write_bytes(picture(COLOURS["grey"], 3))
+    for name in re.findall(r'"(\w+\.jpg)"', (ROOT / page).read_text()):
+        (tmp_path / name).write_bytes(picture(COLOURS["grey"], len(name)))
     monkeypatch.chdir(tmp_path)
     names = arrays()
     for block in BLOCKS:
@@ -162,5 +163,5 @@ def test_every_page_with_examples_is_checked() -> None:
     assert len(LINES) > 60
     programs = {line.split()[0] for _, line in LINES}
     assert set(NOT_CHECKED) <= programs, "the pages do not name these programs any more"
-    known = {"python", "yaml", "json", "mermaid", "shell", "sh", "bash"}
+    known = {"python", "yaml", "json", "mermaid", "shell", "sh", "bash", "text"}
     assert {block.language for block in BLOCKS} <= known

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from store.search.explain import Explanation
+from store.search.plan import Plan
 from store.search.query_json import QueryJson
 from store.search.statistics import Statistics
 from store.search.wire import ARROW, JSON
@@ -71,6 +72,10 @@ SEARCH_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 EXPLAIN_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The explanation", "model": Explanation},
+    **_QUERY_ERRORS,
+}
+PLAN_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The plan", "model": Plan},
     **_QUERY_ERRORS,
 }
 RELEASE_RESPONSES = _errors()

@@ -1,4 +1,4 @@
-"""POST /search: runs a query. POST /explain: explains one row of its answer."""
+"""POST /search: runs a query. POST /explain, /plan: explain a row of its answer, or the query."""
 
 from collections.abc import Callable
 from typing import Annotated, TypeVar
@@ -11,11 +11,13 @@ from orchestration.server.service import Service
 from orchestration.server.uploads import read_body, read_query
 from store.errors import NotFoundError
 from store.search.explain import Explanation
+from store.search.plan import Plan
 from store.search.query import Query as SearchQuery
 from store.search.wire import ARROW, JSON, write_arrow, write_json
 
 T = TypeVar("T")
 _EXPLANATION = TypeAdapter(Explanation)
+_PLAN = TypeAdapter(Plan)
 router = APIRouter(tags=["search"])
 
 
@@ -56,6 +58,20 @@ async def explain(
         return _EXPLANATION.dump_json(result.explain(row))
 
     return Response(await _with_query(request, work), media_type=JSON)
+
+
+@router.post(
+    "/plan",
+    summary="Explain a query without running it",
+    response_class=Response,
+    responses=openapi.PLAN_RESPONSES,
+    openapi_extra=openapi.SEARCH_BODY,
+)
+async def plan(request: Request) -> Response:
+    """What a query will do: galleries, corrections, index or scan and why, the measured recall."""
+    service: Service = request.app.state.service
+    content = await _with_query(request, lambda query: _PLAN.dump_json(service.corpus.plan(query)))
+    return Response(content, media_type=JSON)
 
 
 async def _with_query(request: Request, work: Callable[[SearchQuery], T]) -> T:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from store.errors import InputError
 from store.search.corpus import Corpus
 from store.search.explain import Explanation
+from store.search.plan import Plan
 from store.search.query import Query
 from store.search.result import Hit, Result
 from store.search.search import Searchable
@@ -30,7 +31,9 @@ class AsyncRunner(Protocol):
 
     async def run(self, query: Query) -> Result: ...
 
-    async def explain(self, query: Query, row: int) -> Explanation: ...
+    async def plan(self, query: Query) -> Plan: ...
+
+    async def explain_row(self, query: Query, row: int) -> Explanation: ...
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,13 @@ class AsyncSearch(Query):
         for hit in await self.run():
             yield hit
 
-    async def explain(self, row: int = 0) -> Explanation:
-        """Run the query and explain the rank of a row.
+    async def explain(self) -> Plan:
+        """What the query will do, without running it. See `Search.explain`."""
+        return await self._runner().plan(self.value)
 
-        Args:
-            row: of the answer, from 0.
-        """
-        return await self._runner().explain(self.value, row)
+    async def explain_row(self, row: int = 0) -> Explanation:
+        """Run the query and explain the rank of a row, from 0. See `Result.explain`."""
+        return await self._runner().explain_row(self.value, row)
 
     async def show(self) -> None:
         """Run the query and print the result as a table."""
@@ -116,7 +119,11 @@ class AsyncCorpus(Searchable[AsyncSearch]):
         """Run a query. See `Search.run`."""
         return await asyncio.to_thread(self._corpus.run, query)
 
-    async def explain(self, query: Query, row: int) -> Explanation:
+    async def plan(self, query: Query) -> Plan:
+        """What a query will do. See `Search.explain`."""
+        return await asyncio.to_thread(self._corpus.plan, query)
+
+    async def explain_row(self, query: Query, row: int) -> Explanation:
         """Run a query and explain a row. See `Result.explain`."""
         return await asyncio.to_thread(lambda: self._corpus.run(query).explain(row))
 

@@ -87,7 +87,7 @@ def plan_columns(
         for i in inputs
     ]
     corrected = [i for i, decision in zip(inputs, decided, strict=True) if decision.applies]
-    queries = _column_queries(gallery, inputs, directions, corrected)
+    queries = column_queries(gallery, inputs, directions, corrected)
     return ColumnPlan(queries, corrected, all(decision.exact for decision in decided))
 
 
@@ -115,7 +115,7 @@ def raw_query(gallery: OpenGallery, inputs: Sequence[WeightedInput]) -> ColumnQu
     return ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0, tuple(sorted(probes)))
 
 
-def _column_queries(
+def column_queries(
     gallery: OpenGallery,
     inputs: Sequence[WeightedInput],
     directions: Mapping[str, Direction],

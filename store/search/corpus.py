@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from store.search.execute import run_query
 from store.search.opened import OpenRelease
+from store.search.plan import Plan
+from store.search.plan_query import plan_query
 from store.search.query import Query
 from store.search.release_items import describe_sample, thumbnail
 from store.search.result import Result
@@ -42,6 +44,10 @@ class Corpus(OpenRelease, Searchable[Search]):
             IsotropeError: see `Search.run`.
         """
         return run_query(self, query)
+
+    def plan(self, query: Query) -> Plan:
+        """What a query will do. See `store.search.plan_query.plan_query`."""
+        return plan_query(self, query)
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""

@@ -108,7 +108,7 @@ def _answer(
     searches = gallery_searches(opened, query, parts)
     own_parts = frozenset().union(*(part.own_parts for part in parts))
     last = query.start + query.count
-    wanted = last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
+    wanted = first_count(query)
     count = wanted + len(own_parts)
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
     by_sample = query.gallery == "sample"
@@ -141,6 +141,12 @@ def _answer(
     rows = rows.slice(query.start, query.count)
     rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
     return GalleryRows(rows.append_column("rank", rank), complete, notes, ranked.found.recall)
+
+
+def first_count(query: Query) -> int:
+    """How many rows are ranked at first, beside the query's own parts."""
+    last = query.start + query.count
+    return last if query.relevance is None else min(_GROWTH * last, _MOST_RERANKED)
 
 
 def _units(opened: OpenRelease, rows: pa.Table) -> np.ndarray:

@@ -51,6 +51,7 @@ class GallerySearch:
         gallery: that is searched.
         where: the condition, as Lance takes it.
         columns: that are returned.
+        inputs: of the query.
 
     Raises:
         NotFoundError: a column does not exist.
@@ -62,7 +63,7 @@ class GallerySearch:
     ):
         self._opened = opened
         self._query = query
-        self._inputs = list(inputs)
+        self.inputs = list(inputs)
         self.gallery: OpenGallery = opened.open_gallery(modality)
         selected = (c for c in query.columns if c not in SCORES)
         self.columns = list(dict.fromkeys(["id", "part_id", *selected]))
@@ -84,14 +85,14 @@ class GallerySearch:
         notes: tuple[str, ...] = ()
         if self._is_compiled:
             ranked = search_corrected(
-                self.gallery, self._inputs, self._compiled, self.columns, self.where, count
+                self.gallery, self.inputs, self._compiled, self.columns, self.where, count
             )
         else:
             method = self._query.method
             ranked = rescore_candidates(
                 self._opened,
                 self.gallery,
-                self._inputs,
+                self.inputs,
                 (method, dict(self._query.params)),
                 self.columns,
                 self.where,
@@ -111,7 +112,7 @@ class GallerySearch:
         """
         self.check_compiled()
         scored = score_rows(
-            self.gallery, self._inputs, self._compiled, self.columns, self.where, row_ids
+            self.gallery, self.inputs, self._compiled, self.columns, self.where, row_ids
         )
         return self._named(scored)
 
@@ -131,22 +132,27 @@ class GallerySearch:
         return {m: d for m, d in self._directions.items() if d and d.method != "none"}
 
     @property
+    def compiled_directions(self) -> dict[str, Direction] | None:
+        """The corrections to search by, by modality of inputs. None: candidates are rescored."""
+        return self._compiled if self._is_compiled else None
+
+    @property
     def _is_compiled(self) -> bool:
         return _is_compiled(self._query, self._directions.values())
 
     @cached_property
     def plan(self) -> ColumnPlan:
         """The searches of columns that the query needs, if its correction is compiled."""
-        return plan_columns(self.gallery, self._inputs, self._compiled, self.where)
+        return plan_columns(self.gallery, self.inputs, self._compiled, self.where)
 
     def raw_scores(self, rows: pa.Table) -> np.ndarray:
         """The scores (n,) of rows without corrections."""
-        return raw_scores(rows, self._inputs)
+        return raw_scores(rows, self.inputs)
 
     def calibrated(self, scores: np.ndarray) -> np.ndarray:
         """Scores on the calibrated scale."""
         # A negative input lowers the mean score, but does not make the scores vary less.
-        scales = [(i.weight, d) for i in self._inputs if (d := self._directions[i.modality])]
+        scales = [(i.weight, d) for i in self.inputs if (d := self._directions[i.modality])]
         zero = sum(weight * d.zero for weight, d in scales)
         unit = sum(abs(weight) * d.unit for weight, d in scales) or 1.0
         return (scores - zero) / unit

@@ -55,6 +55,13 @@ class Fetched(NamedTuple):
     recall: float
 
 
+class Access(NamedTuple):
+    """How a vector column is searched: a setting of its index, or None for a scan; and why."""
+
+    probe: Probe | None
+    reason: str
+
+
 @dataclass(frozen=True)
 class OpenGallery:
     """A gallery at the version of a release.
@@ -98,7 +105,7 @@ class OpenGallery:
             InputError: `where` is not a condition on the gallery's columns.
             DamagedTableError: the gallery cannot be read.
         """
-        probe = self.probe(query, count, where)
+        probe = self.access(query, count, where).probe
         nearest: dict[str, Any] = {"column": query.column, "q": query.vector, "k": count}
         if probe is None:
             nearest |= {"metric": "dot", "use_index": False}
@@ -158,21 +165,30 @@ class OpenGallery:
         with detected(self.table.uri, self.table.version):
             return self.table.to_table(columns=columns, filter=f"{ROW_ID} IN ({ids})")
 
-    def probe(self, query: ColumnQuery, count: int, where: str | None) -> Probe | None:
-        """How the index is searched. None: the column is scanned.
+    def access(self, query: ColumnQuery, count: int, where: str | None) -> Access:
+        """How a column is searched for `count` rows.
 
         Where few rows satisfy the condition, a scan of these is exact and cheap.
         """
-        probe = None
-        if query.probes and query.column in self._indexed_columns:
-            probe = self.index.probe(query.probes, count)
-        if probe is None or where is None:
-            return probe
-        matches = self._count(where)
+        if self.index.type == FLAT:
+            return Access(None, "the gallery has no index")
+        if query.column not in self._indexed_columns:
+            return Access(None, "the column has no index")
+        probe = self.index.probe(query.probes, count) if query.probes else None
+        if probe is None:
+            bound = self.index.bound
+            return Access(
+                None, f"no setting of the index has a recall of {bound:g} for {count:,} rows"
+            )
+        measured = f"measured for up to {probe.depth:,} rows"
+        if where is None:
+            return Access(probe, measured)
+        matches = self.count(where)
         if matches <= FLAT_ROWS:
-            return None
+            return Access(None, f"only {matches:,} rows satisfy the condition")
         growth = min(_MOST_PROBE_GROWTH, self.index.rows / matches)
-        return Probe(**{**vars(probe), "nprobes": ceil(growth * probe.nprobes)})
+        wider = Probe(**{**vars(probe), "nprobes": ceil(growth * probe.nprobes)})
+        return Access(wider, f"{measured}; {growth:.1f} times as wide for the condition")
 
     @cached_property
     def _indexed_columns(self) -> set[str]:
@@ -182,7 +198,7 @@ class OpenGallery:
         with detected(self.table.uri, self.table.version):
             return {name for i in self.table.describe_indices() for name in i.field_names}
 
-    def _count(self, where: str) -> int:
+    def count(self, where: str) -> int:
         """The number of rows that satisfy a condition. The table never changes, so it is kept."""
         if where not in self._counts:
             try:

@@ -13,6 +13,7 @@ from store.identity import check_id
 from store.search.cards import CARD_COLUMNS, MAX_RECORDING, Card
 from store.search.connection import Address, Connection, Waits
 from store.search.explain import Explanation
+from store.search.plan import Plan
 from store.search.query import Query
 from store.search.release_items import Original
 from store.search.result import Result
@@ -25,6 +26,7 @@ from store.tables.releases import Release
 from store.tables.schema import MODALITIES
 
 EXPLANATION = TypeAdapter(Explanation)
+PLAN = TypeAdapter(Plan)
 STATISTICS = TypeAdapter(Statistics)
 
 
@@ -77,6 +79,11 @@ class RemoteCorpus(Searchable[Search]):
 
         explain_row = partial(self._explain, request)
         return replace(result, explain_row=explain_row, read_cards=cards)
+
+    def plan(self, query: Query) -> Plan:
+        """What a query will do. See `Search.explain`."""
+        request = self._server.address.post(query)
+        return PLAN.validate_json(self._server.send("POST", "/plan", **request))
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""

@@ -12,8 +12,9 @@ from store.search.asynchronous import AsyncSearch
 from store.search.cards import Card
 from store.search.connection import Address, AsyncConnection, Waits
 from store.search.explain import Explanation
+from store.search.plan import Plan
 from store.search.query import Query
-from store.search.remote import EXPLANATION, STATISTICS, RemoteCorpus
+from store.search.remote import EXPLANATION, PLAN, STATISTICS, RemoteCorpus
 from store.search.result import Result
 from store.search.sample_batches import MEDIA, Batcher, checked_ids, media_path
 from store.search.search import Searchable
@@ -63,7 +64,12 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
 
         return replace(result, read_cards=cards)
 
-    async def explain(self, query: Query, row: int) -> Explanation:
+    async def plan(self, query: Query) -> Plan:
+        """What a query will do. See `Search.explain`."""
+        request = self._server.address.post(query)
+        return PLAN.validate_json(await self._server.send("POST", "/plan", **request))
+
+    async def explain_row(self, query: Query, row: int) -> Explanation:
         """Run a query on the server and explain a row. See `Result.explain`."""
         request = self._server.address.post(query)
         content = await self._server.send("POST", "/explain", params={"row": row}, **request)

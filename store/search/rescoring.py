@@ -51,7 +51,7 @@ def rescore_candidates(
     Raises:
         InputError: the release has no bank for one of the inputs.
     """
-    count = max(_MIN_CANDIDATES, _CANDIDATES_PER_ROW * limit)
+    count = candidate_count(limit)
     read = list(dict.fromkeys([*columns, "vector", "cluster"]))
     rows, exact, recall = gallery.fetch(raw_query(gallery, inputs), count, read, where)
     items = unfold(as_matrix(rows["vector"]), opened.release.dim)
@@ -67,6 +67,11 @@ def rescore_candidates(
         score += np.float32(given.weight) * (corrected if is_corrected else raw)
     best = rank_rows(rows, score, rows["_column_score"].to_numpy(), columns, limit)
     return RankedRows(best, exact and rows.num_rows < count, rows.num_rows, recall)
+
+
+def candidate_count(limit: int) -> int:
+    """How many raw candidates are rescored for a list of `limit` rows."""
+    return max(_MIN_CANDIDATES, _CANDIDATES_PER_ROW * limit)
 
 
 def _prepared(opened: OpenRelease, name: str, correction: tuple[str, dict[str, Any]]) -> Prepared:

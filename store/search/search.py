@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import pyarrow as pa
 
 from store.errors import InputError
+from store.search.plan import Plan
 from store.search.query import Query
 from store.search.result import Hit, Result
 
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from store.search.explain import Explanation
+
 
 class Runner(Protocol):
     """Runs queries: an open release, or a client of a server."""
 
     def run(self, query: Query) -> Result: ...
+
+    def plan(self, query: Query) -> Plan: ...
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,19 @@ class Search(Query):
             EncoderError: an input cannot be encoded in the release's space.
             QueryTimeoutError: it ran for longer than `timeout` allows.
         """
-        if self.runner is None:
-            raise InputError("this query has no corpus: run it as corpus.run(query)")
-        return self.runner.run(self.value)
+        return self._runner().run(self.value)
+
+    def explain(self) -> Plan:
+        """What the query will do, without running it. See `store.search.plan.Plan`.
+
+        Raises:
+            InputError, NotFoundError: as `run`.
+        """
+        return self._runner().plan(self.value)
+
+    def explain_row(self, row: int = 0) -> "Explanation":
+        """Run the query and explain the rank of a row, from 0. See `Result.explain`."""
+        return self.run().explain(row)
 
     def to_arrow(self) -> pa.Table:
         """Run the query and return its rows, best first.
@@ -83,6 +98,11 @@ class Search(Query):
     def show(self) -> None:
         """Run the query and print the result as a table."""
         self.run().show()
+
+    def _runner(self) -> Runner:
+        if self.runner is None:
+            raise InputError("this query has no corpus: run it as corpus.run(query)")
+        return self.runner
 
 
 S = TypeVar("S", bound=Query)

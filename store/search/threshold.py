@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from store.search.open_gallery import ROW_ID, ColumnQuery, OpenGallery
 
-_FIRST_ROWS = 64  # fetched by each search in the first round
+FIRST_ROWS = 64  # fetched by each search in the first round
 _GROWTH = 4
 _MAX_ROWS = 20_000  # fetched by each search before the answer is returned unproven
 
@@ -56,7 +56,7 @@ def search_columns(
     """
     read = list(dict.fromkeys([*columns, *(query.column for query in queries), ROW_ID]))
     total = gallery.table.count_rows()
-    count = min(total, max(_FIRST_ROWS, limit))
+    count = min(total, max(FIRST_ROWS, limit))
     while True:
         answers = [gallery.fetch(query, max(count, 1), read, where) for query in queries]
         fetched = [answer.rows for answer in answers]

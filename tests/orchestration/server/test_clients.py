@@ -168,9 +168,17 @@ def public(kind: type) -> set[str]:
 
 
 def test_every_way_has_the_same_words() -> None:
-    assert public(AsyncSearch) - public(Search) == {"explain"}  # of a result, in the other ways
-    assert public(Search) <= public(AsyncSearch)
-    for name in ("run", "to_arrow", "to_list", "to_pandas", "to_polars", "show"):
+    assert public(AsyncSearch) == public(Search)
+    for name in (
+        "run",
+        "to_arrow",
+        "to_list",
+        "to_pandas",
+        "to_polars",
+        "show",
+        "explain",
+        "explain_row",
+    ):
         assert inspect.iscoroutinefunction(getattr(AsyncSearch, name))
     words = {"search", "run", "release", "refresh", "close"}
     words |= {"sample", "samples", "thumbnail", "statistics"}
@@ -196,12 +204,33 @@ def test_samples_thumbnails_and_explanations(stored: Workspace, server: Served) 
 
     async def explain(path: str | Path) -> Any:
         async with isotrope.connect_async(path) as corpus:
-            explained = await corpus.search(text="a red square number 15").explain(2)
+            explained = await corpus.search(text="a red square number 15").explain_row(2)
             return explained, await corpus.sample(hit["id"]), await corpus.thumbnail(hit["part_id"])
 
     for path in (stored.root, server.url):
         wanted = (result.explain(2), local.sample(hit["id"]), local.thumbnail(hit["part_id"]))
         assert asyncio.run(explain(path)) == wanted
+
+
+def test_every_way_has_the_same_plan(
+    stored: Workspace, server: Served, expected: tuple[list[Build], list[Any]]
+) -> None:
+    pairs = list(zip(*expected, strict=True))[:50]
+    builds = [build for build, result in pairs if isinstance(result, Result)]
+
+    async def plans(path: str | Path) -> list[Any]:
+        async with isotrope.connect_async(path) as corpus:
+            return [await build(corpus).explain() for build in builds]
+
+    local = isotrope.connect(stored.root)
+    wanted = [build(local).explain() for build in builds]
+    assert len(wanted) > 25
+    with isotrope.connect(server.url) as remote:
+        assert [build(remote).explain() for build in builds] == wanted
+        with pytest.raises(errors.InputError, match="has no audio gallery"):
+            remote.search(text="x").among("audio").explain()
+    for path in (stored.root, server.url):
+        assert asyncio.run(plans(path)) == wanted
 
 
 def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: Served) -> None:
