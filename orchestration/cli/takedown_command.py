@@ -50,7 +50,8 @@ def takedown(
     Running stages are waited for; searches go on. If the command is interrupted, no stage starts
     until `isotrope run` or --resume has finished it. Then `isotrope run` makes a new release.
 
-    Not removed: the source files, earlier exports, backups, and pages in other folders.
+    Shards of exports that hold a removed sample are deleted; `isotrope export` makes them again.
+    Not removed: the source files, copies of exports, backups, and pages in other folders.
     """
     from pipelines.takedown.selection import Selection, select
     from pipelines.takedown.takedown import resume, take_down

@@ -19,14 +19,17 @@ def run_units(
     work: Callable[[Any], Work],
     name: Callable[[Any], str] = str,
 ) -> None:
-    """Do the units that staging does not have yet.
+    """Do the units that staging does not have yet. Staged units that are not listed are discarded.
+
+    The names of units may depend on where the rows are in another table. If that table was made
+    again with the same rows between two attempts, the run key is the same and the names are not.
 
     `engine.signals: auto` takes Beam for few units. If an earlier attempt crashed, it takes Ray,
     which outlives the death of a worker.
 
     Args:
         run: the stage's staging.
-        units: picklable.
+        units: all units of the stage; picklable.
         work: makes the work of a unit; picklable.
         name: returns a unit's name, unique within the run; picklable.
 
@@ -34,8 +37,10 @@ def run_units(
         IsotropeError: the error of the work. `CrashError`: a unit killed its process too often.
     """
     limit_retained_memory()  # this process publishes all rows, so its memory is limited too
+    by_name = {name(unit): unit for unit in units}
+    run.discard_others(by_name.keys())
     done = set(run.done())
-    todo = [unit for unit in units if name(unit) not in done]
+    todo = [unit for each, unit in by_name.items() if each not in done]
     if not todo:
         return
     few = len(todo) < _MIN_UNITS_FOR_RAY and not crash_markers.have_crashes(run)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
-from pipelines.export import lance_dataset, parquet, webdataset
+from pipelines.export import lance_dataset, parquet, registry, webdataset
 from pipelines.export import target_folder as target
 from pipelines.export.shard_lists import write_shard_lists
 from pipelines.export.shard_rows import ShardJob
@@ -31,7 +31,6 @@ from store.tables.files import Files
 from store.tables.lance_tables import Tables, one_of
 from store.tables.names import pairs_table
 from store.tables.staging import UnitOutcome, begin, stage_record
-from store.tables.store_options import options_for
 from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
@@ -105,8 +104,10 @@ def export(
         about["subset"] = identity.run_key(*sorted(ids))
     key = identity.run_key("export", VERSION, asdict(options), about)
     tables = workspace.tables
-    files = Files(folder, options_for(str(folder), tables.root, tables.files.options))
-    if target.prepare(workspace, files, key, overwrite):
+    files = registry.open_folder(tables, str(folder))
+    is_complete = target.prepare(workspace, files, key, overwrite)
+    registry.register(tables, files.root)
+    if is_complete:
         return _result(files)
     state = Tables(f"{files.root}/{target.STATE}", files.options)
     with begin(state, "export", key, _SHARDS) as run:

@@ -13,6 +13,7 @@ from store.workspace import Workspace
 
 SUMMARY = "isotrope.json"
 STATE = ".export"  # the state of an unfinished export; hidden, so that no reader takes it for data
+TAKEN_DOWN = "taken_down"  # in isotrope.json: how many shards each takedown has removed
 _KEY = f"{STATE}/key"
 _FOLDERS = ("samples.parquet", "samples.lance")
 
@@ -24,7 +25,8 @@ def prepare(workspace: Workspace, target: Files, key: str, overwrite: bool) -> b
         workspace: the corpus.
         target: the folder; it is created.
         key: the key of the export.
-        overwrite: whether an export with another key is removed.
+        overwrite: whether an export with another key is removed. One from which a takedown has
+            removed shards always is.
 
     Returns:
         Whether the folder already holds the complete export with this key.
@@ -35,6 +37,8 @@ def prepare(workspace: Workspace, target: Files, key: str, overwrite: bool) -> b
     _check_outside_of_sources(workspace, target)
     summary = read_summary(target)
     present = summary["key"] if summary else _unfinished_key(target)
+    if summary and TAKEN_DOWN in summary:
+        present, overwrite = "", True
     if present == key:
         if summary:
             _check_files(target, summary)
@@ -46,7 +50,7 @@ def prepare(workspace: Workspace, target: Files, key: str, overwrite: bool) -> b
             " another folder, or add --overwrite"
         )
     if present is not None:
-        _remove_export(target)
+        remove_export(target)
     if other := next(target.list(), None):
         raise InputError(
             f"{target.root} is not empty and holds no export, but {other.path!r}: choose a new"
@@ -77,6 +81,11 @@ def remove_state(target: Files) -> None:
     target.delete_folder(STATE)
 
 
+def is_unfinished(target: Files) -> bool:
+    """Whether the folder has the state of an unfinished export."""
+    return target.exists(_KEY)
+
+
 def _unfinished_key(target: Files) -> str | None:
     """The key of the unfinished export in the folder, or None."""
     try:
@@ -96,7 +105,7 @@ def _check_files(target: Files, summary: dict[str, Any]) -> None:
             )
 
 
-def _remove_export(target: Files) -> None:
+def remove_export(target: Files) -> None:
     target.delete([SUMMARY])
     shards = (file.path for file in target.list() if "/" not in file.path)
     target.delete(path for path in shards if path.startswith("samples-") and path.endswith(".tar"))

@@ -22,6 +22,7 @@ class Receipt:
         releases: the kept releases, all of which were searched for the samples.
         bytes_freed: by the deletion of old files.
         file: the receipt, relative to the folder of the tables.
+        exports: how many shards of exports were removed, by folder. None: it cannot be reached.
     """
 
     started_at: str
@@ -32,6 +33,7 @@ class Receipt:
     releases: list[int]
     bytes_freed: int
     file: str
+    exports: dict[str, int | None]
 
     def text(self) -> str:
         """The receipt for people."""
@@ -45,13 +47,22 @@ class Receipt:
             "Samples: " + (", ".join(self.samples) or "none"),
             "Parts: " + (", ".join(self.parts) or "none"),
             "They are rejected if they are delivered again.",
-            "Not removed: the source files, earlier exports, backups, and pages that were written"
+            *(
+                f"{count} shards of the export in {folder} were removed; `isotrope export` writes"
+                " it anew"
+                if count
+                else f"Not removed, because it cannot be reached: the export in {folder}"
+                for folder, count in sorted(self.exports.items())
+            ),
+            "Not removed: the source files, copies of exports, backups, and pages that were written"
             " to other folders.",
         ]
         return "\n".join(lines) + "\n"
 
 
-def write_receipt(tables: Tables, plan: Plan, freed: int) -> Receipt:
+def write_receipt(
+    tables: Tables, plan: Plan, freed: int, exports: dict[str, int | None]
+) -> Receipt:
     """Write the receipt of a takedown beside the tables; return it."""
     stem = f"{FOLDER}/{plan.started_at.replace(':', '').replace('+0000', 'Z')}"
     receipt = Receipt(
@@ -63,6 +74,7 @@ def write_receipt(tables: Tables, plan: Plan, freed: int) -> Receipt:
         [release.number for release in releases.kept_releases(tables)],
         freed,
         f"{stem}.json",
+        exports,
     )
     tables.files.write(receipt.file, json.dumps(asdict(receipt), indent=2).encode())
     tables.files.write(f"{stem}.txt", receipt.text().encode())

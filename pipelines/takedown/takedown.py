@@ -4,7 +4,8 @@
 2. Wait until running stages have ended. Delete all staging and caches.
 3. Write the data files again that hold a row of the selection, for all versions that are kept, and
    move the tags of releases (`store.tables.purge`). Searches go on.
-4. Delete old versions and files of no version. Delete pages, write the receipt, delete the plan.
+4. Delete old versions and files of no version. Delete pages, and shards of exports (`exports`).
+   Write the receipt, delete the plan.
 
 Each step can be repeated, so a takedown that was killed is finished by `resume`.
 """
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.policy import duplicate_index
-from pipelines.takedown import records, rules
+from pipelines.takedown import exports, records, rules
 from pipelines.takedown.plan import Plan, read_plan, write_plan
 from pipelines.takedown.receipt import Receipt, write_receipt
 from pipelines.takedown.selection import Selection, select
@@ -81,7 +82,8 @@ def resume(workspace: Workspace, wait: float = WAIT_SECONDS) -> Receipt | None:
             checksums.record(tables, name)
             checksums.forget_deleted(tables, name)
         _delete_pages(workspace)
-        receipt = write_receipt(tables, plan, freed)
+        removed = exports.take_out(tables, plan.samples, plan.started_at, wait)
+        receipt = write_receipt(tables, plan, freed, removed)
         tables.files.delete([takedowns.PLAN])
     return receipt
 

@@ -147,6 +147,8 @@ def open_dataset(
             raise damaged(uri, version, error) from error
         raise_typed(uri, version, error)
         raise
+    if dataset.version < 1 or (isinstance(version, int) and dataset.version != version):
+        raise damaged(uri, version, "its manifest is that of no version")  # such as zeros
     if version is None and dataset.version < committed:
         problem = f"the manifest of version {committed} is missing, the newest is {dataset.version}"
         raise damaged(uri, committed, problem)

@@ -8,7 +8,7 @@ A file has one line for the unit (`StagedUnit`) and one line for each of its led
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -107,6 +107,12 @@ def discard_broken(files: Files, folder: str, data: str) -> None:
         if not is_intact:
             broken.append(file.path)
     files.delete(broken)
+
+
+def discard_others(files: Files, folder: str, units: Collection[str]) -> None:
+    """Delete the records of all units but these."""
+    listed = {_path(folder, unit) for unit in units}
+    files.delete([file.path for file in _records(files, folder) if file.path not in listed])
 
 
 def _path(folder: str, unit: str) -> str:

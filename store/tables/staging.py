@@ -12,7 +12,7 @@ and runs again. Its staged units are still there, so nothing is computed twice.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, datetime
@@ -115,6 +115,10 @@ class StageRun:
     def is_done(self, unit: str) -> bool:
         """Whether a unit is complete."""
         return staged_units.is_complete(*self._units, unit)
+
+    def discard_others(self, units: Collection[str]) -> None:
+        """Discard the complete units that are not among these."""
+        staged_units.discard_others(*self._units, units)
 
     def append(
         self, unit: str, batches: Iterable[pa.RecordBatch], outcome: Callable[[], UnitOutcome]

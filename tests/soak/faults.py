@@ -15,6 +15,7 @@ from tests.soak.runs import CLOCKS_DIFFER, LEASE_SECONDS, Run
 
 _SHARE_OF_FAILED_REQUESTS = 0.1
 # Arguments are separated by zeros; Beam's shell, whose command line has spaces, is no match.
+_BEAM_HAS_WORK = b"Data channel established"  # in its log
 _BEAM_WORKER = "-m\0apache_beam.runners.worker.sdk_worker_main"
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
@@ -121,8 +122,19 @@ def _killer(*titles: str) -> Inject:
 
 
 def _kill_beam_worker(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    """SIGKILL to a worker that has work. Beam's local runner waits for ever for one that has none
+    yet."""
     with corpus.engine(BEAM_WORKER):
-        return _killer(_BEAM_WORKER)(corpus, chance)
+        run = corpus.start()
+        before = run.output_size
+        while run.is_alive and _BEAM_HAS_WORK not in run.output.read_bytes()[before:]:
+            time.sleep(0.01)
+        workers = [pid for pid, line in descendants(run.pid) if _BEAM_WORKER in line]
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        run.end()
+    return [run] if workers else None
 
 
 def _has(line: str, titles: Iterable[str]) -> bool:

@@ -31,10 +31,16 @@ class Run:
         root: of the corpus.
         whole: make all stages as `isotrope run` does. Otherwise only those that need neither
             Dagster nor an encoder.
+
+    Attributes:
+        output: the file with what all runs of the corpus printed.
+        output_size: its bytes before this run.
     """
 
     def __init__(self, root: Path, whole: bool):
         self.output = root / "output.txt"
+        self.output.touch()
+        self.output_size = self.output.stat().st_size
         self._process: BaseProcess = _FORKED.Process(
             target=_run, args=(str(root), whole, str(self.output))
         )

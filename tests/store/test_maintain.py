@@ -75,8 +75,7 @@ def test_two_hundred_small_drops_are_compacted(tmp_path: Path) -> None:
     assert len(content(tables)) == 399
 
 
-def test_versions_that_a_reader_may_have_opened_are_kept(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_versions_that_a_reader_may_have_opened_are_kept(tables: Tables) -> None:
     put(tables, "a", [1])
     put(tables, "b", [2])
     time.sleep(0.6)
@@ -89,8 +88,7 @@ def test_versions_that_a_reader_may_have_opened_are_kept(tmp_path: Path) -> None
     assert min(v["version"] for v in tables.open("rows").versions()) == opened.version
 
 
-def test_versions_that_a_running_stage_may_read_are_kept(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_versions_that_a_running_stage_may_read_are_kept(tables: Tables) -> None:
     put(tables, "a", [1])
     put(tables, "b", [2])
     with begin(tables, "signals", "k", ROWS, "a"):
@@ -222,8 +220,7 @@ def test_there_is_a_job() -> None:
     assert "maintain" in {job.name for job in JOBS}
 
 
-def test_records_are_merged_once_they_have_many_fragments(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_records_are_merged_once_they_have_many_fragments(tables: Tables) -> None:
     for number in range(MOST_FRAGMENTS):
         put_record(tables, f"drop{number}")
     compact_records(tables)  # there is no ledger yet

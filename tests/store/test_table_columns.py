@@ -41,11 +41,9 @@ def vectors(ids: list[str], width: int) -> tuple[pa.Schema, list[pa.RecordBatch]
     return columns, pa.Table.from_pylist(values, schema=columns).to_batches()
 
 
-def two_drops(folder: Path) -> Tables:
-    tables = Tables(folder)
+def two_drops(tables: Tables) -> None:
     tables.replace("rows", ROWS, rows("a", [1, 2]), "drop = 'a'")
     tables.replace("rows", ROWS, rows("b", [3]), "drop = 'b'")
-    return tables
 
 
 def content(tables: Tables, *columns: str) -> list[tuple]:
@@ -55,8 +53,8 @@ def content(tables: Tables, *columns: str) -> list[tuple]:
 
 @pytest.mark.parametrize("expression", ["'x'", "CAST(NULL AS INT)", "id * 2"])
 @pytest.mark.parametrize("method", ["replace", "upsert"])
-def test_a_column_of_the_user_is_kept(tmp_path: Path, expression: str, method: str) -> None:
-    tables = two_drops(tmp_path)
+def test_a_column_of_the_user_is_kept(tables: Tables, expression: str, method: str) -> None:
+    two_drops(tables)
     tables.open("rows").add_columns({"mine": expression})
     before = content(tables, "id", "note", "mine")
     if method == "replace":
@@ -72,8 +70,7 @@ def test_a_column_of_the_user_is_kept(tmp_path: Path, expression: str, method: s
     assert content(tables, "id", "note", "mine") == [(9, "c9", None)]
 
 
-def test_a_nullable_column_is_added(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_a_nullable_column_is_added(tables: Tables) -> None:
     narrow = pa.schema([f for f in ROWS if f.name != "note"])
     tables.replace("rows", narrow, rows("a", [1], narrow), None)
     lacking = tables.scan("rows", ROWS)
@@ -94,9 +91,8 @@ _WRONG = {
 @pytest.mark.parametrize("wrong", _WRONG)
 @pytest.mark.parametrize("method", ["replace", "upsert"])
 def test_other_differences_are_refused_and_nothing_is_written(
-    tmp_path: Path, wrong: str, method: str
+    tables: Tables, wrong: str, method: str
 ) -> None:
-    tables = Tables(tmp_path)
     columns = _WRONG[wrong]
     tables.replace("rows", columns, rows("a", [1, 2], columns), None)
     version, before = tables.version("rows"), tables.open("rows").to_table()
@@ -111,8 +107,8 @@ def test_other_differences_are_refused_and_nothing_is_written(
             tables.scan("rows", ROWS)
 
 
-def test_a_replacement_of_all_rows_may_change_the_columns_in_one_commit(tmp_path: Path) -> None:
-    tables = two_drops(tmp_path)
+def test_a_replacement_of_all_rows_may_change_the_columns_in_one_commit(tables: Tables) -> None:
+    two_drops(tables)
     tables.open("rows").add_columns({"mine": "'x'"})
     tables.open("rows").alter_columns({"path": "mine", "nullable": True})
     other = pa.schema([pa.field("part", pa.list_(pa.float32(), 3), False), ROWS.field("drop")])
@@ -127,8 +123,7 @@ def test_a_replacement_of_all_rows_may_change_the_columns_in_one_commit(tmp_path
     assert tables.open("rows", version).count_rows() == 3  # readers of older versions
 
 
-def test_vectors_of_another_width_are_replaced_only_on_request(tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+def test_vectors_of_another_width_are_replaced_only_on_request(tables: Tables) -> None:
     tables.upsert("v", *vectors(["p", "q"], 2), "part_id")
     with pytest.raises(SchemaError, match="column 'vector'"):
         tables.upsert("v", *vectors(["r"], 3), "part_id")

@@ -182,6 +182,22 @@ def test_a_drop_that_is_read_again_measures_only_new_samples(
     assert CALLS == {"image_size": 2, "image_pixels": 2, "text_length": 2}
 
 
+def test_samples_that_are_made_again_between_two_attempts_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are the same, but at other places. So are the units, whose names say where."""
+    workspace = read_drop(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "publish", lambda *_, **settings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            measure(StageContext(workspace, "a"))
+    (drop,) = staleness.drops(workspace).values()
+    ingest(StageContext(workspace, drop))
+    counts = measure(StageContext(workspace, "a"))
+    assert (counts.input, counts.kept) == (15, 15)
+    assert len(table(workspace)) == 15
+
+
 def test_a_table_without_versions_gets_the_new_columns(
     tmp_path: Path, scorers: dict[str, ScorerColumns]
 ) -> None:
