@@ -82,14 +82,12 @@ def examples_server(stored: Workspace) -> Iterator[Served]:
 def arrays() -> dict[str, Any]:
     """What the examples of the corrections name: galleries, banks and queries."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(6, 40, 8)).astype(np.float32)
+    names = ("G", "B", "H", "Q", "Q2", "queries", "another", "new_rows")
+    rows = rng.normal(size=(len(names), 40, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=2, keepdims=True)
-    names = ("G", "B", "H", "Q", "queries", "another")
-    return {
-        **dict(zip(names, rows, strict=True)),
-        "relevant": np.arange(40),
-        "clusters": np.arange(40),
-    }
+    ids = {f"{name}_ids": np.array([f"{name}{n}" for n in range(40)]) for name in ("g", "b", "h")}
+    pairs = dict.fromkeys(("relevant", "relevant2", "clusters"), np.arange(40))
+    return {**dict(zip(names, rows, strict=True)), **ids, **pairs}
 
 
 @pytest.mark.parametrize("page", PYTHON)
