@@ -82,12 +82,17 @@ def examples_server(stored: Workspace) -> Iterator[Served]:
 def arrays() -> dict[str, Any]:
     """What the examples of the corrections name: galleries, banks and queries."""
     rng = np.random.default_rng(0)
-    names = ("G", "B", "H", "Q", "Q2", "queries", "another", "new_rows")
-    rows = rng.normal(size=(len(names), 40, 8)).astype(np.float32)
+    rows = rng.normal(size=(8, 40, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=2, keepdims=True)
-    ids = {f"{name}_ids": np.array([f"{name}{n}" for n in range(40)]) for name in ("g", "b", "h")}
-    pairs = dict.fromkeys(("relevant", "relevant2", "clusters"), np.arange(40))
-    return {**dict(zip(names, rows, strict=True)), **ids, **pairs}
+    names = ("G", "B", "H", "Q", "Q2", "queries", "another", "new_rows")
+    ids = np.arange(120).astype(str).reshape(3, 40)
+    return {
+        **dict(zip(names, rows, strict=True)),
+        **dict(zip(("g_ids", "b_ids", "h_ids"), ids, strict=True)),
+        "relevant": np.arange(40),
+        "relevant2": np.arange(40),
+        "clusters": np.arange(40),
+    }
 
 
 @pytest.mark.parametrize("page", PYTHON)

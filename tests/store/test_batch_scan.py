@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRelease:
     return make_release(tmp_path_factory.mktemp("batch"), 400)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data())
 def test_a_batch_gives_what_its_queries_give_one_by_one(
     made: MadeRelease, data: st.DataObject
