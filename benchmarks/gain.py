@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_arguments(parser)
     parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--bad-splits", type=int, default=20, help="splits of each bad setting")
+    parser.add_argument("--bad-splits", type=int, default=3, help="splits of each bad setting")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--records", type=Path, default=Path("build/gain.jsonl"),
                         help="a file that keeps the results of splits")  # fmt: skip

@@ -92,7 +92,7 @@ def page(records: Iterable[Record], candidates: Sequence[str]) -> str:
         parts += [by_method_table(good), DENSE]
     if by_setting:
         title, table = bad_table(by_setting).split("\n\n", 1)
-        parts += [title + "\n", BAD, table]
+        parts += [title + "\n", BAD, table, *surely_worse(by_setting)]
     return "\n".join(parts)
 
 
@@ -149,6 +149,18 @@ def _bad_rows(by_setting: dict[str, dict[str, list[Record]]]) -> Iterator[list[s
             str(sum(r["worse"] for r in records)),
             str(sum(r["chosen"] == "none" for r in records)), str(len(records)),
         ]  # fmt: skip
+
+
+def surely_worse(by_setting: dict[str, dict[str, list[Record]]]) -> Iterator[str]:
+    """A list of the splits that are surely worse than raw."""
+    records = [r for rows in by_setting.values() for x in rows.values() for r in x if r["worse"]]
+    if records:
+        yield "Surely worse, with the gain and what was chosen:\n"
+    for r in records:
+        where = f"{r['setting']}: {r['direction']}, split {r['seed']}"
+        yield f"- {where}: {r['gain']:+.4f}, {r['chosen']}"
+    if records:
+        yield ""
 
 
 def markdown(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

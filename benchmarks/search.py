@@ -5,6 +5,8 @@
 One gallery holds raw vectors with a folded bias for text queries, and moved vectors for image
 queries. Raw and corrected searches take turns, and the results are compared with brute force. The
 table shows medians over the queries.
+
+The second table compares a batch that is scanned together with the same queries one by one.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import lance
 import numpy as np
@@ -20,12 +23,14 @@ from machine import unit_rows
 
 from store.corrections import Correction, fit
 from store.search.column_plan import WeightedInput
-from store.search.corrected_search import RankedRows, search_corrected
+from store.search.corrected_search import search_corrected, search_many
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold
 from store.tables.releases import Direction
 
+T = TypeVar("T")
 DIM, TOP = 512, 10
+BATCHES, ROUNDS = (1, 16, 64), 5
 METHODS = {"text": "nnn", "image": "invgc_local+nnn"}
 
 
@@ -41,7 +46,7 @@ def make_gallery(folder: str, fitted: dict[str, Correction], directions: dict[st
     return OpenGallery(lance.write_dataset(pa.table(columns), f"{folder}/gallery.lance"))
 
 
-def timed(work: Callable[[], RankedRows]) -> tuple[float, RankedRows]:
+def timed(work: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
@@ -86,11 +91,46 @@ def main() -> None:
                 assert result.complete, name
                 if number:  # the first round is a warm-up
                     seconds[name].append(elapsed)
+        batches = compare_batches(table, directions)
     print(f"\n{options.rows:,} x {DIM}, top {TOP}, exact\n")
     print("| search | milliseconds | time relative to raw |\n|---|---|---|")
     for name, runs in seconds.items():
         ratio = statistics.median(s / r for s, r in zip(runs, seconds["raw"], strict=True))
         print(f"| {name} | {1000 * statistics.median(runs):.0f} | {ratio:.2f} |")
+    print("\n| queries in a batch | one by one, ms | together, ms | ratio |\n|---|---|---|---|")
+    for size, (single, together) in batches.items():
+        ratio = statistics.median(s / t for s, t in zip(single, together, strict=True))
+        milliseconds = [1000 * statistics.median(runs) for runs in (single, together)]
+        print(f"| {size} | {milliseconds[0]:.0f} | {milliseconds[1]:.0f} | {ratio:.1f} |")
+
+
+def compare_batches(
+    table: OpenGallery, directions: dict[str, Direction]
+) -> dict[int, tuple[list[float], list[float]]]:
+    """Seconds of each round, one by one and together, by the size of the batch."""
+    seconds: dict[int, tuple[list[float], list[float]]] = {size: ([], []) for size in BATCHES}
+    for number in range(ROUNDS + 1):
+        for size, (single, together) in seconds.items():
+            batch = [
+                [WeightedInput("text", query, 1.0)] for query in unit_rows(size, DIM, 3 + number)
+            ]
+            alone, one_by_one = timed(
+                lambda b=batch: [
+                    search_corrected(table, inputs, directions, ["id"], None, TOP) for inputs in b
+                ]
+            )
+            joint, at_once = timed(
+                lambda b=batch: search_many(table, b, directions, ["id"], None, TOP)
+            )
+            for one, other in zip(one_by_one, at_once, strict=True):
+                assert one.rows["id"] == other.rows["id"]
+                scores = one.rows["_score"].to_numpy() - other.rows["_score"].to_numpy()
+                assert np.abs(scores).max() < 1e-5
+                assert other.complete
+            if number:  # the first round is a warm-up
+                single.append(alone)
+                together.append(joint)
+    return seconds
 
 
 if __name__ == "__main__":

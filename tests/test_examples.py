@@ -82,12 +82,15 @@ def examples_server(stored: Workspace) -> Iterator[Served]:
 def arrays() -> dict[str, Any]:
     """What the examples of the corrections name: galleries, banks and queries."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(6, 40, 8)).astype(np.float32)
+    rows = rng.normal(size=(8, 40, 8)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=2, keepdims=True)
-    names = ("G", "B", "H", "Q", "queries", "another")
+    names = ("G", "B", "H", "Q", "Q2", "queries", "another", "new_rows")
+    ids = np.arange(120).astype(str).reshape(3, 40)
     return {
         **dict(zip(names, rows, strict=True)),
+        **dict(zip(("g_ids", "b_ids", "h_ids"), ids, strict=True)),
         "relevant": np.arange(40),
+        "relevant2": np.arange(40),
         "clusters": np.arange(40),
     }
 

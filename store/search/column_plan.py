@@ -64,15 +64,15 @@ def vector_column(modality: str, directions: Mapping[str, Direction]) -> str:
 
 def plan_columns(
     gallery: OpenGallery,
-    inputs: Sequence[WeightedInput],
+    batch: Sequence[Sequence[WeightedInput]],
     directions: Mapping[str, Direction],
     where: str | None,
-) -> ColumnPlan:
-    """Plan the searches of a query by the corrections that are compiled into a gallery.
+) -> list[ColumnPlan]:
+    """Plan the searches of queries by the corrections that are compiled into a gallery.
 
     Args:
         gallery: to search.
-        inputs: the query. Several inputs may have one modality.
+        batch: the inputs of each query. Several inputs of a query may have one modality.
         directions: the compiled correction for each modality of inputs. Inputs of other modalities
             are not corrected.
         where: a condition on the gallery's columns.
@@ -80,15 +80,25 @@ def plan_columns(
     Raises:
         InputError: `where` is not a condition on the gallery's columns.
     """
-    decided = [
-        bias_applies(gallery, i, directions[i.modality], where)
-        if i.modality in directions
-        else Decision(False, True)
+    dynamic = [
+        i
+        for inputs in batch
         for i in inputs
+        if i.modality in directions and directions[i.modality].recipe.dynamic
     ]
-    corrected = [i for i, decision in zip(inputs, decided, strict=True) if decision.applies]
-    queries = column_queries(gallery, inputs, directions, corrected)
-    return ColumnPlan(queries, corrected, all(decision.exact for decision in decided))
+    decided = iter(_look_for_hubs(gallery, dynamic, directions, where))
+    plans = []
+    for inputs in batch:
+        corrected, exact = [], True
+        for i in inputs:
+            decision = Decision(i.modality in directions, True)
+            if decision.applies and directions[i.modality].recipe.dynamic:
+                decision = next(decided)
+            exact = exact and decision.exact
+            corrected += [i] if decision.applies else []
+        queries = column_queries(gallery, inputs, directions, corrected)
+        plans.append(ColumnPlan(queries, corrected, exact))
+    return plans
 
 
 def bias_applies(
@@ -100,13 +110,28 @@ def bias_applies(
     """
     if not direction.recipe.dynamic:
         return Decision(True, True)
-    column = vector_column(given.modality, {given.modality: direction})
-    # Only the scores of the column `vector` were measured without a bias.
-    probes = (probe_name(given.modality, gallery.modality, False),) if column == "vector" else ()
-    query = ColumnQuery(column, query_vector(given.vector, {}), 0.0, probes)
-    flag = f"hub_{given.modality}"
-    top, exact, _ = gallery.fetch(query, 1, [flag], where)
-    return Decision(bool(top.num_rows and top[flag][0].as_py()), exact)
+    return _look_for_hubs(gallery, [given], {given.modality: direction}, where)[0]
+
+
+def _look_for_hubs(
+    gallery: OpenGallery,
+    inputs: Sequence[WeightedInput],
+    directions: Mapping[str, Direction],
+    where: str | None,
+) -> list[Decision]:
+    """For each input of a dynamic method: whether its top item is a hub."""
+    queries: list[ColumnQuery] = []
+    for i in inputs:
+        column = vector_column(i.modality, directions)
+        # Only the scores of the column `vector` were measured without a bias.
+        probes = (probe_name(i.modality, gallery.modality, False),) if column == "vector" else ()
+        queries.append(ColumnQuery(column, query_vector(i.vector, {}), 0.0, probes))
+    flags = list(dict.fromkeys(f"hub_{i.modality}" for i in inputs))
+    fetched = gallery.fetch_many(queries, 1, flags, where)
+    return [
+        Decision(bool(top.rows.num_rows and top.rows[f"hub_{i.modality}"][0].as_py()), top.exact)
+        for i, top in zip(inputs, fetched, strict=True)
+    ]
 
 
 def raw_query(gallery: OpenGallery, inputs: Sequence[WeightedInput]) -> ColumnQuery:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from store.arrow import as_matrix
 from store.search.column_plan import ColumnPlan, WeightedInput, combine, plan_columns
-from store.search.open_gallery import OpenGallery
+from store.search.open_gallery import Fetched, OpenGallery
 from store.search.threshold import search_columns
 from store.search.vector_layout import unfold
 from store.tables.releases import Direction
@@ -59,20 +59,67 @@ def search_corrected(
     Raises:
         InputError: `where` is not a condition on the gallery's columns.
     """
-    plan = plan_columns(gallery, inputs, directions, where)
-    if [query.column for query in plan.queries] == ["vector"]:
-        read = list(dict.fromkeys([*columns, *(f"bias_{i.modality}" for i in plan.corrected)]))
-        rows, exact, recall = gallery.fetch(plan.queries[0], limit, read, where)
+    return search_many(gallery, [inputs], directions, columns, where, limit)[0]
+
+
+def search_many(
+    gallery: OpenGallery,
+    batch: Sequence[Sequence[WeightedInput]],
+    directions: Mapping[str, Direction],
+    columns: list[str],
+    where: str | None,
+    limit: int,
+) -> list[RankedRows]:
+    """Search with several queries. Those that scan the same column scan it together.
+
+    Args:
+        gallery: to search.
+        batch: the inputs of each query.
+        directions: see `search_corrected`, as for `columns`, `where` and `limit`.
+
+    Raises:
+        InputError: `where` is not a condition on the gallery's columns.
+    """
+    plans = plan_columns(gallery, batch, directions, where)
+    read = dict.fromkeys(columns)
+    single = [n for n, plan in enumerate(plans) if len(plan.queries) == 1]
+    for n in single:
+        is_moved = plans[n].queries[0].column != "vector"
+        biases = [f"bias_{i.modality}" for i in plans[n].corrected]
+        read |= dict.fromkeys(["vector", plans[n].queries[0].column] if is_moved else biases)
+    queries = [plans[n].queries[0] for n in single]
+    fetched = dict(zip(single, gallery.fetch_many(queries, limit, list(read), where), strict=True))
+    ranked = []
+    for n, (plan, inputs) in enumerate(zip(plans, batch, strict=True)):
+        if n in fetched:
+            ranked.append(_rank_fetched(fetched[n], plan, inputs, columns, limit))
+            continue
+        joined = list(dict.fromkeys([*columns, "vector"]))
+        found = search_columns(gallery, plan.queries, plan.scores, sum, joined, where, limit)
+        best = _scored(found.rows, plan, inputs, columns, limit)
+        complete = found.complete and plan.exact
+        ranked.append(RankedRows(best, complete, found.rows.num_rows, found.recall))
+    return ranked
+
+
+def _rank_fetched(
+    fetched: Fetched,
+    plan: ColumnPlan,
+    inputs: Sequence[WeightedInput],
+    columns: list[str],
+    limit: int,
+) -> RankedRows:
+    """The best rows of a search of one column, which are exactly those of the query."""
+    rows = fetched.rows
+    if plan.queries[0].column == "vector":
         bias = np.zeros(rows.num_rows, np.float32)
         for i in plan.corrected:
             bias += np.float32(i.weight) * rows[f"bias_{i.modality}"].to_numpy()
         score = rows["_column_score"].to_numpy()
         best = rank_rows(rows, score, score + bias, columns, limit)
-        return RankedRows(best, exact and plan.exact, rows.num_rows, recall)
-    read = list(dict.fromkeys([*columns, "vector"]))
-    found = search_columns(gallery, plan.queries, plan.scores, sum, read, where, limit)
-    best = _scored(found.rows, plan, inputs, columns, limit)
-    return RankedRows(best, found.complete and plan.exact, found.rows.num_rows, found.recall)
+    else:
+        best = _scored(rows, plan, inputs, columns, limit)
+    return RankedRows(best, fetched.exact and plan.exact, rows.num_rows, fetched.recall)
 
 
 def score_rows(
@@ -96,7 +143,7 @@ def score_rows(
     Returns:
         The rows, best first: `_score`, `_raw_score`, `_bias`, then `columns`.
     """
-    plan = plan_columns(gallery, inputs, directions, where)
+    (plan,) = plan_columns(gallery, [inputs], directions, where)
     read = dict.fromkeys([*columns, "vector", *(query.column for query in plan.queries)])
     return _scored(gallery.take(row_ids, list(read)), plan, inputs, columns, len(row_ids))
 

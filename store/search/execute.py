@@ -13,11 +13,11 @@ from store.errors import DamagedTableError, InputError, NotFoundError, QueryTime
 from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.explain import Explanation, explain
-from store.search.gallery_search import SCORES, GalleryRows
-from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both
+from store.search.gallery_search import SCORES, GalleryRows, search_together
+from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both, window
 from store.search.opened import OpenRelease
 from store.search.query import Query
-from store.search.ranked import gallery_searches, rank_by_vectors
+from store.search.ranked import Ranked, gallery_searches, rank_by_vectors
 from store.search.rerank import collapse, first_of_each, spread
 from store.search.result import Result
 from store.search.vector_layout import unfold
@@ -98,31 +98,55 @@ def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery],
     words = [query.full_text.words(g) if query.full_text else None for g in groups]
     batch = encode_queries(opened, query.inputs)
     parts = [batch] if query.compound else [[encoded] for encoded in batch]
-    return batch, [_answer(opened, query, p, w) for p, w in zip(parts, words, strict=True)]
+    planned = [_Planned(opened, query, p, w) for p, w in zip(parts, words, strict=True)]
+    if len(planned) > 1:
+        count = max(each.count for each in planned)
+        for searches in zip(*(each.searches for each in planned), strict=True):
+            search_together(searches, count if query.full_text is None else window(count))
+    return batch, [_answer(opened, query, each) for each in planned]
 
 
-def _answer(
-    opened: OpenRelease, query: Query, parts: Sequence[EncodedQuery], words: str | None
-) -> GalleryRows:
-    """The rows of one query of a batch, or of a compound query: ranked, reranked, and cut."""
-    searches = gallery_searches(opened, query, parts)
-    own_parts = frozenset().union(*(part.own_parts for part in parts))
-    last = query.start + query.count
-    wanted = first_count(query)
-    count = wanted + len(own_parts)
+class _Planned:
+    """One query of a batch, or a compound query, before it is searched.
+
+    Attributes:
+        searches: one for each gallery.
+        own_parts: of the query, which are left out of the result.
+        words: that captions are searched for, if it is hybrid.
+        wanted: how many rows are needed before they are cut.
+        count: how many rows are fetched first.
+    """
+
+    def __init__(
+        self, opened: OpenRelease, query: Query, parts: Sequence[EncodedQuery], words: str | None
+    ):
+        self.searches = gallery_searches(opened, query, parts)
+        self.own_parts = frozenset().union(*(part.own_parts for part in parts))
+        self.words = words
+        self.wanted = first_count(query)
+        self.count = self.wanted + len(self.own_parts)
+
+
+def _ranked(query: Query, planned: _Planned, count: int) -> Ranked:
+    """The best rows of one query over all galleries, `count` of each."""
+    searches, own_parts = planned.searches, planned.own_parts
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
-    by_sample = query.gallery == "sample"
-    lists = len(searches) if by_sample else 1
+    most = count * (len(searches) if query.gallery == "sample" else 1)
+    if query.full_text is None or planned.words is None:
+        return rank_by_vectors(searches, own_parts, count, most)
+    return rank_by_both(searches, own_parts, planned.words, query.full_text.weight, most)
+
+
+def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows:
+    """The rows of one query: ranked, reranked if the query says so, and cut."""
+    last, wanted, count = query.start + query.count, planned.wanted, planned.count
     while True:
-        if query.full_text is None or words is None:
-            ranked = rank_by_vectors(searches, own_parts, count, lists * count)
-        else:
-            ranked = rank_by_both(searches, own_parts, words, query.full_text.weight, lists * count)
+        ranked = _ranked(query, planned, count)
         rows, is_all = ranked.found.rows, ranked.is_all
         if query.floor is not None:
             is_all = is_all or bool(rows.num_rows and rows[ranked.score][-1].as_py() < query.floor)
             rows = rows.filter(pc.greater_equal(rows[ranked.score], query.floor))
-        if by_sample:
+        if query.gallery == "sample":
             rows = rows.take(pa.array(first_of_each(rows["id"])))
         if query.duplicate is not None:
             rows = rows.take(pa.array(collapse(_units(opened, rows), query.duplicate)))

@@ -1,7 +1,7 @@
 """Searches one gallery of a release with one query, by the query's correction."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ from store.corrections.recipe import recipe
 from store.errors import InputError
 from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
 from store.search.condition import compile_condition
-from store.search.corrected_search import raw_scores, score_rows, search_corrected
+from store.search.corrected_search import raw_scores, score_rows, search_corrected, search_many
 from store.search.open_gallery import OpenGallery
 from store.search.opened import OpenRelease
 from store.search.query import Query
@@ -63,6 +63,7 @@ class GallerySearch:
     ):
         self._opened = opened
         self._query = query
+        self._found: tuple[int, GalleryRows] | None = None
         self.inputs = list(inputs)
         self.gallery: OpenGallery = opened.open_gallery(modality)
         selected = (c for c in query.columns if c not in SCORES)
@@ -82,6 +83,8 @@ class GallerySearch:
         Raises:
             InputError: the condition's types do not fit, or there is no bank for the correction.
         """
+        if self._found is not None and count <= self._found[0]:
+            return replace(self._found[1], rows=self._found[1].rows.slice(0, count))
         notes: tuple[str, ...] = ()
         if self._is_compiled:
             ranked = search_corrected(
@@ -143,7 +146,8 @@ class GallerySearch:
     @cached_property
     def plan(self) -> ColumnPlan:
         """The searches of columns that the query needs, if its correction is compiled."""
-        return plan_columns(self.gallery, self.inputs, self._compiled, self.where)
+        (plan,) = plan_columns(self.gallery, [self.inputs], self._compiled, self.where)
+        return plan
 
     def raw_scores(self, rows: pa.Table) -> np.ndarray:
         """The scores (n,) of rows without corrections."""
@@ -166,6 +170,26 @@ class GallerySearch:
         """Rows with their modality and calibrated score."""
         calibrated = self.calibrated(rows["_score"].to_numpy())
         return self.with_modality(rows).append_column("_calibrated", pa.array(calibrated))
+
+
+def search_together(searches: Sequence[GallerySearch], count: int) -> None:
+    """Search one gallery for all queries of a batch; `best` then returns the rows found here.
+
+    Queries that scan the gallery scan it together.
+
+    Args:
+        searches: of the queries, all with the same options.
+        count: the largest number of rows for each query.
+    """
+    first = searches[0]
+    if not all(search._is_compiled for search in searches):
+        return
+    directions = {m: d for search in searches for m, d in search._compiled.items()}
+    batch = [search.inputs for search in searches]
+    found = search_many(first.gallery, batch, directions, first.columns, first.where, count)
+    for search, ranked in zip(searches, found, strict=True):
+        rows = search._named(ranked.rows)
+        search._found = count, GalleryRows(rows, ranked.complete, (), ranked.recall)
 
 
 def _is_compiled(query: Query, directions: Iterable[Direction | None]) -> bool:

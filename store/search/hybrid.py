@@ -36,6 +36,11 @@ class _Matches:
     is_cut: bool
 
 
+def window(count: int) -> int:
+    """How many rows the list of vectors has, if so many fused rows are wanted."""
+    return next((rows for rows in _WINDOWS if rows >= count), count)
+
+
 def rank_by_both(
     searches: Sequence[GallerySearch],
     own_parts: frozenset[str],
@@ -57,8 +62,8 @@ def rank_by_both(
     """
     for search in searches:
         search.check_compiled()
-    window = next((rows for rows in _WINDOWS if rows >= count), count)
-    vectors = rank_by_vectors(searches, own_parts, window, window)
+    listed_rows = window(count)
+    vectors = rank_by_vectors(searches, own_parts, listed_rows, listed_rows)
     matches = _matches(searches, own_parts, words)
     listed = vectors.found.rows
     known = set(listed["part_id"].to_pylist())

@@ -15,11 +15,13 @@ from lance.query import MatchQuery
 from store.arrow import as_matrix
 from store.config.index import FLAT_ROWS
 from store.errors import InputError, NotFoundError, first_line
+from store.search.batch_scan import scan_best
 from store.tables.damage import detected
 from store.tables.indexes import FLAT, GalleryIndex, Probe
 
 ROW_ID = "_rowid"
 _MOST_PROBE_GROWTH = 8  # for conditions that few rows satisfy
+MOST_TOGETHER = 1_000  # rows for each query of a batch that is scanned together
 _COUNTS = 256  # of rows that satisfy a condition, kept in memory
 
 
@@ -129,6 +131,58 @@ class OpenGallery:
         rows = rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
         return Fetched(rows, probe is None, 1.0 if probe is None else probe.recall)
 
+    def fetch_many(
+        self, queries: Sequence[ColumnQuery], count: int, columns: list[str], where: str | None
+    ) -> list[Fetched]:
+        """Search one vector column for each query. Those that scan a column scan it together.
+
+        The arguments and errors are those of `fetch`.
+        """
+        answers: dict[int, Fetched] = {}
+        scanning: dict[str, list[int]] = {}
+        for number, query in enumerate(queries):
+            if self.access(query, count, where).probe is None:
+                scanning.setdefault(query.column, []).append(number)
+        for column, numbers in scanning.items():
+            if len(numbers) > 1 and count <= MOST_TOGETHER:
+                together = [queries[number] for number in numbers]
+                fetched = self._scan(column, together, count, columns, where)
+                answers |= dict(zip(numbers, fetched, strict=True))
+        return [
+            answers[number] if number in answers else self.fetch(query, count, columns, where)
+            for number, query in enumerate(queries)
+        ]
+
+    def _scan(
+        self,
+        column: str,
+        queries: Sequence[ColumnQuery],
+        count: int,
+        columns: list[str],
+        where: str | None,
+    ) -> list[Fetched]:
+        """Scan one column for several queries."""
+        try:
+            best = scan_best(
+                self.table, column, np.stack([query.vector for query in queries]), count, where
+            )
+        except (ValueError, OSError, RuntimeError) as error:
+            raise self._wrong_condition(where, error) from None
+        distinct, position = np.unique(best.row_ids, return_inverse=True)
+        read = [c for c in columns if c != ROW_ID]
+        rows = self.take(distinct.tolist(), [*read, ROW_ID])
+        rows = rows.take(pa.array(np.argsort(rows[ROW_ID].to_numpy()))).select(columns)
+        ends = np.cumsum(best.lengths)
+        fetched = []
+        for query, end, length in zip(queries, ends, best.lengths, strict=True):
+            own = slice(end - length, end)
+            score = best.scores[own] + np.float32(query.offset)
+            found = rows.take(pa.array(position[own]))
+            fetched.append(
+                Fetched(found.append_column("_column_score", pa.array(score)), True, 1.0)
+            )
+        return fetched
+
     def match_captions(self, text: str, count: int, where: str | None) -> pa.Table:
         """The rows whose captions fit a text best, by BM25.
 
@@ -162,8 +216,12 @@ class OpenGallery:
     def take(self, row_ids: Sequence[int], columns: list[str]) -> pa.Table:
         """The rows with these ids of Lance, in no particular order."""
         ids = ", ".join(map(str, row_ids))
+        condition = f"{ROW_ID} IN ({ids})" if ids else "false"
+        read = [c for c in columns if c != ROW_ID]
         with detected(self.table.uri, self.table.version):
-            return self.table.to_table(columns=columns, filter=f"{ROW_ID} IN ({ids})")
+            return self.table.to_table(
+                columns=read, filter=condition, with_row_id=ROW_ID in columns
+            )
 
     def access(self, query: ColumnQuery, count: int, where: str | None) -> Access:
         """How a column is searched for `count` rows.

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from isotrope import errors
 from store.config.index import Index
+from store.search import hybrid
 from store.search.query import Query
 from tests.helpers.made_release import DIM, WORDS, MadeRelease, make_release, unit
 
@@ -161,3 +162,16 @@ def test_hostile_texts_are_only_words(made: MadeRelease, indexed: MadeRelease, t
 def test_wrong_arguments_are_typed_errors(text, weight) -> None:
     with pytest.raises(errors.InputError):
         Query.of(text="a").hybrid(text, weight)
+
+
+def test_a_list_that_was_cut_is_not_complete(
+    made: MadeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = made.corpus.search(vectors={"text": QUERIES[2]}).hybrid("zebra", 0.9).limit(20)
+    assert search.run().complete
+    monkeypatch.setattr(hybrid, "_MOST_TIED", -10)
+    assert not search.run().complete
+    monkeypatch.setattr(hybrid, "_MOST_MATCHES", 5)
+    result = search.run()
+    assert not result.complete
+    assert "more than 5 captions match" in result.notes[0]

@@ -1,0 +1,76 @@
+"""Scans one vector column for many queries at once: one matrix product for each tile of rows.
+
+A scan for one query reads every row; for a batch, reading once and multiplying by all queries costs
+little more.
+"""
+
+from typing import NamedTuple
+
+import lance
+import numpy as np
+
+from store.arrays import ragged_ranges
+from store.arrow import as_matrix
+
+_TILE = 8_192  # rows
+_QUERIES = 64  # in one pass
+
+
+class Best(NamedTuple):
+    """The best rows of each query, in the order of queries and then of scores.
+
+    Attributes:
+        row_ids: (n,) uint64, of Lance.
+        scores: (n,) float32.
+        lengths: (q,) int64, how many rows each query has.
+    """
+
+    row_ids: np.ndarray
+    scores: np.ndarray
+    lengths: np.ndarray
+
+
+def scan_best(
+    table: lance.LanceDataset, column: str, queries: np.ndarray, count: int, where: str | None
+) -> Best:
+    """Find the rows with the largest dot products.
+
+    Args:
+        table: to scan.
+        column: of vectors (d,) float32.
+        queries: (q, d) float32.
+        count: the largest number of rows for each query.
+        where: a condition that rows must satisfy.
+    """
+    passes = [
+        _one_pass(table, column, queries[start : start + _QUERIES], count, where)
+        for start in range(0, len(queries), _QUERIES)
+    ]
+    return Best(*(np.concatenate(parts) for parts in zip(*passes, strict=True)))
+
+
+def _one_pass(
+    table: lance.LanceDataset, column: str, queries: np.ndarray, count: int, where: str | None
+) -> Best:
+    owners = np.zeros(0, np.int64)
+    row_ids = np.zeros(0, np.uint64)
+    scores = np.zeros(0, np.float32)
+    # A row must score more than this to be among the best so far.
+    bounds = np.full(len(queries), -np.inf, np.float32)
+    scanner = table.scanner(columns=[column], filter=where, with_row_id=True, batch_size=_TILE)
+    for tile in scanner.to_batches():
+        products = queries @ as_matrix(tile[column]).T
+        query, row = np.nonzero(products > bounds[:, None])
+        if not len(query):
+            continue
+        owners = np.concatenate([owners, query])
+        row_ids = np.concatenate([row_ids, tile["_rowid"].to_numpy()[row]])
+        scores = np.concatenate([scores, products[query, row]])
+        order = np.lexsort((-scores, owners))  # stable: of equal scores, the first rows stay
+        lengths = np.bincount(owners, minlength=len(queries))
+        kept = order[ragged_ranges(0, lengths) < count]
+        owners, row_ids, scores = owners[kept], row_ids[kept], scores[kept]
+        lengths = np.minimum(lengths, count)
+        is_full = lengths == count
+        bounds[is_full] = scores[np.cumsum(lengths)[is_full] - 1]
+    return Best(row_ids, scores, np.bincount(owners, minlength=len(queries)))
