@@ -175,6 +175,7 @@ def _content(corpus: SoakCorpus) -> dict[str, pa.Table]:
 def _sorted(rows: pa.Table) -> pa.Table:
     rows = rows.drop_columns([c for c in rows.schema.names if c in _NOT_COMPARED])
     keys = [name for name in _KEYS if name in rows.schema.names]
+    keys = keys or [f.name for f in rows.schema if not pa.types.is_nested(f.type)]
     return rows.sort_by([(key, "ascending") for key in keys])
 
 
