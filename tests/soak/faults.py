@@ -15,6 +15,7 @@ from tests.soak.runs import CLOCKS_DIFFER, LEASE_SECONDS, Run
 
 _SHARE_OF_FAILED_REQUESTS = 0.1
 # Arguments are separated by zeros; Beam's shell, whose command line has spaces, is no match.
+_BEAM_SECONDS = 30.0  # after which a run whose worker was killed is taken to hang
 _BEAM_HAS_WORK = b"Data channel established"  # in its log
 _BEAM_WORKER = "-m\0apache_beam.runners.worker.sdk_worker_main"
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -122,8 +123,10 @@ def _killer(*titles: str) -> Inject:
 
 
 def _kill_beam_worker(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
-    """SIGKILL to a worker that has work. Beam's local runner waits for ever for one that has none
-    yet."""
+    """SIGKILL to a worker that has work.
+
+    Beam's local runner can wait for ever for a worker that was killed. Then the run is killed too.
+    """
     with corpus.engine(BEAM_WORKER):
         run = corpus.start()
         before = run.output_size
@@ -133,6 +136,8 @@ def _kill_beam_worker(corpus: SoakCorpus, chance: random.Random) -> list[Run] | 
         for pid in workers:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if run.wait(_BEAM_SECONDS) is None:
+            run.signal(signal.SIGKILL)
         run.end()
     return [run] if workers else None
 

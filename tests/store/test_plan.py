@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotrope import all_of, errors, none_of
+from pipelines.index import build
 from store.config.index import Index
 from store.search import open_gallery
 from store.search.opened import OpenRelease
@@ -16,13 +17,16 @@ from store.search.plan import Plan
 from tests.helpers.made_release import MadeRelease, make_release, unit
 
 QUERIES = unit(np.random.default_rng(3), 6)
-INDEX = Index(type="ivf_hnsw_sq", partitions=4, recall=0.5)
+ROWS = 300
+INDEX = Index(type="ivf_hnsw_sq", partitions=2, recall=0.5)
 
 
 @pytest.fixture(scope="module", params=["flat", "indexed"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MadeRelease:
     index = INDEX if request.param == "indexed" else None
-    return make_release(tmp_path_factory.mktemp(request.param), 600, index)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "QUERIES", 8)  # what the recall is does not matter
+        return make_release(tmp_path_factory.mktemp(request.param), ROWS, index)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +44,9 @@ def test_a_plan_says_what_the_search_does(made: MadeRelease, data: st.DataObject
         search = search.like(f"image-{5:032x}")
     search = search.among(data.draw(st.sampled_from(["image", "text", "any", "sample"])))
     search = search.correct(data.draw(st.sampled_from(["auto", "none", "csls", "nnn"])))
-    where = data.draw(st.sampled_from([None, "image_width < 50", "image_width < 400"]))
+    where = data.draw(st.sampled_from([None, "image_width < 50", "image_width < 200"]))
     search = search.where(where) if where else search
-    search = search.limit(data.draw(st.sampled_from([1, 10, 60, 300])))
+    search = search.limit(data.draw(st.sampled_from([1, 10, 60, 200])))
     search = search.diverse() if data.draw(st.booleans()) else search
     plan, result = search.explain(), search.run()
     assert plan.exact in (None, result.complete)
@@ -64,14 +68,14 @@ def test_it_says_why_it_scans(made: MadeRelease) -> None:
         return
     probe = made.corpus.release.indexes["image"].probes["text->image corrected"][0]
     assert (planned.method, planned.refine) == ("ivf_hnsw_sq", probe.refine)
-    assert planned.nprobes == min(probe.nprobes, 4)
+    assert planned.nprobes == min(probe.nprobes, 2)
     assert search.explain().recall == probe.recall == search.run().recall
     few = search.where("image_width < 50").explain()
     assert few.galleries[0].searches[0].reason == "only 50 rows satisfy the condition"
     assert "50 satisfy (`image_width` < 50)" in str(few)
-    (many,) = search.limit(599).explain().galleries[0].searches
+    (many,) = search.limit(ROWS - 1).explain().galleries[0].searches
     assert many.method == "scan"
-    assert "for 599 rows" in many.reason
+    assert f"for {ROWS - 1} rows" in many.reason
 
 
 def test_it_names_corrections_and_steps(made: MadeRelease) -> None:
@@ -85,7 +89,7 @@ def test_it_names_corrections_and_steps(made: MadeRelease) -> None:
     assert {g.candidates for g in rescored.galleries} == {1000}
     assert not any(c.compiled for g in rescored.galleries for c in g.corrections)
     json.dumps(plan.to_dict(), allow_nan=False)
-    for part in ("image gallery: 600 rows", "text->image: nnn (alpha", "then at most 5 rows"):
+    for part in ("image gallery: 300 rows", "text->image: nnn (alpha", "then at most 5 rows"):
         assert part in str(plan)
 
 
@@ -103,7 +107,7 @@ def test_nothing_is_encoded_or_searched(made: MadeRelease, monkeypatch: pytest.M
     monkeypatch.setattr(OpenRelease, "encode", fail)
     monkeypatch.setattr(open_gallery.OpenGallery, "fetch", fail)
     search = made.corpus.search(text="a cat", image=b"any bytes", weights=[0.5, 0.5]).among("any")
-    assert isinstance(search.where("image_width < 400").explain(), Plan)
+    assert isinstance(search.where("image_width < 200").explain(), Plan)
     assert "text->image" in str(search.explain())
 
 
