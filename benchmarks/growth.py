@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks.memory import process_tree
+from assets.metadata.usage import measured
 
 MOST_EXPONENT = 1.1
 ACTIONS = {"build": "build", "more": "+1%", "threshold": "threshold", "remove": "-1 drop"}
@@ -116,12 +117,13 @@ def run_stages(
     costs: dict[str, dict[str, float]] = {}
 
     def costed(name: str, work: Callable[[], None]) -> None:
-        files, seconds, memory = set(_files(root)), cpu_seconds(), _reset_peak()
-        work()
+        files, memory = set(_files(root)), psutil.Process().memory_info().rss
+        with measured() as usage:
+            work()
         cost = {
-            "seconds": cpu_seconds() - seconds,
+            "seconds": usage.processor_seconds,
             "bytes": sum(size for file, size in _files(root) if (file, size) not in files),
-            "mb": _status("VmHWM") - memory,
+            "mb": (usage.peak_bytes - memory) / 1e6,
         }
         before = costs.get(name, dict.fromkeys(cost, 0.0))
         costs[name] = {
@@ -146,29 +148,6 @@ def remove_drop(workspace: Any, drop: str) -> None:
     from pipelines.removal import drops
 
     drops.remove_drop(workspace, drop)
-
-
-def cpu_seconds() -> float:
-    """Processor seconds of this process and its descendants, also of those that ended."""
-    ticks = 0
-    for pid in process_tree(os.getpid()):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:  # the process has ended; its parent has its seconds
-            continue
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _reset_peak() -> float:
-    """Reset the peak memory of this process; its memory now, MB."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(name: str) -> float:
-    text = Path("/proc/self/status").read_text()
-    return int(text.partition(f"{name}:")[2].split()[0]) / 1024
 
 
 def _files(root: Path) -> Iterable[tuple[str, int]]:

@@ -1,5 +1,6 @@
 """What making a table took, as metadata: time, processor time, memory, rate and cost."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ import psutil
 from store.config.engine import Prices
 
 _HOUR = 3600
+_INTERVAL = 1.0  # seconds
 
 
 @dataclass
@@ -51,20 +53,53 @@ def measured() -> Iterator[Usage]:
     usage = Usage()
     with suppress(OSError):  # without it, the peak is that of the process's whole life
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    started, before = time.monotonic(), _processor_seconds()
-    yield usage
+    started = time.monotonic()
+    with _ProcessorSeconds() as processors:
+        yield usage
     usage.seconds = time.monotonic() - started
-    usage.processor_seconds = max(_processor_seconds() - before, 0)
+    usage.processor_seconds = processors.total()
     usage.peak_bytes = _peak_bytes()
 
 
-def _processor_seconds() -> float:
-    process = psutil.Process()
-    seconds = 0.0
-    for each in (process, *process.children(recursive=True)):
-        with suppress(psutil.Error):  # it has ended, and its parent has its seconds
-            times = each.cpu_times()
-            seconds += times.user + times.system + times.children_user + times.children_system
+class _ProcessorSeconds(threading.Thread):
+    """Sums the processor time of this process and its descendants during a block.
+
+    It looks at them every second, because the actors of a pool end with the block: the kernel adds
+    the time of an ended process to its parent, which for them is no longer Ray.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._first = _seconds_by_process()
+        self._last = dict(self._first)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> "_ProcessorSeconds":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+        self._last |= _seconds_by_process()
+
+    def run(self) -> None:
+        while not self._ended.wait(_INTERVAL):
+            self._last |= _seconds_by_process()
+
+    def total(self) -> float:
+        """Seconds between the start and the end of the block."""
+        return sum(self._last.values()) - sum(self._first.values())
+
+
+def _seconds_by_process() -> dict[tuple[int, float], float]:
+    """User and system time by process id and start."""
+    seconds = {}
+    current = psutil.Process()
+    for process in (current, *current.children(recursive=True)):
+        with suppress(psutil.Error):  # it has just ended
+            times = process.cpu_times()
+            seconds[process.pid, process.create_time()] = times.user + times.system
     return seconds
 
 
