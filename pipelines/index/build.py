@@ -23,6 +23,7 @@ from store.tables.releases import Direction
 QUERIES = 128  # that probes are chosen and measured on, for each direction
 DEPTHS = {True: (10, 100), False: (10, 100, 1000)}  # by whether scores are corrected
 _SCANS = 5
+_SIMILAR = 0.1  # growth of a gallery within which settings that miss the bound are not tried again
 _SUB_VECTOR = 8  # dimensions that a code of IVF_PQ stands for
 _TEXT_INDEX = "caption"
 # Ids, and what conditions name most. With such an index, a scan reads only the vectors of the rows
@@ -41,6 +42,7 @@ def index_gallery(
     directions: Mapping[str, Direction],
     banks: Banks,
     settings: Index,
+    last: GalleryIndex | None = None,
 ) -> GalleryIndex:
     """Index a gallery and choose how its index is probed.
 
@@ -51,6 +53,7 @@ def index_gallery(
         directions: that search it, by name.
         banks: whose queries recall is measured on.
         settings: of corpus.yaml.
+        last: the index of the gallery before it changed, whose settings may be kept.
 
     Returns:
         The index with a setting for each direction, raw and corrected, that reaches the bound.
@@ -73,7 +76,14 @@ def index_gallery(
     table = tables.open(name)
     size = sum(d.total_size_bytes or 0 for d in table.describe_indices())
     index = GalleryIndex(kind, rows, partitions, size, seconds, settings.recall)
-    return _with_probes(OpenGallery(table, modality, index), directions, banks)
+    known = last if last is not None and _is_similar(index, last) else GalleryIndex()
+    return _with_probes(OpenGallery(table, modality, index), directions, banks, known)
+
+
+def _is_similar(index: GalleryIndex, last: GalleryIndex) -> bool:
+    growth = abs(index.rows - last.rows)
+    same = index.type == last.type and index.bound == last.bound
+    return same and growth <= _SIMILAR * last.rows
 
 
 def _index_vectors(table: lance.LanceDataset, column: str, kind: str, partitions: int) -> None:
@@ -96,9 +106,13 @@ def _index_captions(table: lance.LanceDataset) -> None:
 
 
 def _with_probes(
-    gallery: OpenGallery, directions: Mapping[str, Direction], banks: Banks
+    gallery: OpenGallery, directions: Mapping[str, Direction], banks: Banks, last: GalleryIndex
 ) -> GalleryIndex:
-    """The index of a gallery with its settings and notes."""
+    """The index of a gallery with its settings and notes.
+
+    Args:
+        last: of nearly the same gallery. A depth that it has no setting for is not tried again.
+    """
     probes: dict[str, tuple[Probe, ...]] = {}
     notes: list[str] = []
     scan = 0.0
@@ -115,7 +129,13 @@ def _with_probes(
             best = best_scores(gallery.table, column, vectors, max(depths, default=0))
             name = probe_name(direction.query, gallery.modality, corrected)
             bound = gallery.index.bound
-            tried = [choose_probe(gallery, column, vectors, best, d, bound) for d in depths]
+            before = {probe.depth: probe for probe in last.probes.get(name, ())}
+            tried = [
+                choose_probe(gallery, column, vectors, best, d, bound, before.get(d))
+                if d in before or name not in last.probes
+                else None
+                for d in depths
+            ]
             probes[name] = tuple(probe for probe in tried if probe is not None)
             notes += [
                 f"{name}: no setting reaches recall@{depth} of {bound:g}; search scans"

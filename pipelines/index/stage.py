@@ -1,8 +1,8 @@
 """Index the galleries: one vector index for each column that search reads, full text, ids.
 
-A gallery that was not rewritten keeps its index. A gallery that was rewritten is indexed anew: a
-gallery is replaced as a whole, and merging segments of an IVF_RQ index corrupts it in this version
-of Lance. Rows that are appended to an indexed gallery are scanned beside it until then.
+The indexes of changed galleries are built anew, because merging the segments of an IVF_RQ index
+corrupts it in this version of Lance. Until then, rows that are not in an index are scanned beside
+it. How an index is probed is kept where it still reaches the bound.
 """
 
 from pipelines.gallery.fitted_directions import read_fitted
@@ -10,7 +10,7 @@ from pipelines.index.build import index_gallery
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables.banks import Banks
-from store.tables.indexes import SCHEMA, GalleryIndex, write_indexes
+from store.tables.indexes import SCHEMA, GalleryIndex, read_indexes, write_indexes
 from store.tables.names import bank_table, gallery_table
 from store.tables.staging import Counts, begin, publish
 
@@ -31,12 +31,15 @@ def index_galleries(context: StageContext) -> Counts:
     with begin(tables, STAGE, key, SCHEMA) as run:
         banks = Banks(tables.open(bank_table(space.name)).to_table())
         directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
+        last = {} if context.forced else read_indexes(tables, space.name)
         indexes: dict[str, GalleryIndex] = {}
         for modality in sorted(space.towers):
             searching = {n: d for n, d in directions.items() if d.gallery == modality}
             name = gallery_table(space.name, modality)
             settings = context.config.index
-            indexes[modality] = index_gallery(tables, name, modality, searching, banks, settings)
+            indexes[modality] = index_gallery(
+                tables, name, modality, searching, banks, settings, last.get(modality)
+            )
         rows = sum(index.rows for index in indexes.values())
         return publish(
             tables,

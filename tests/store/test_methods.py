@@ -19,14 +19,15 @@ from tests.helpers.fits import OF_PAIRS, PARAMS, arrays, paired_arrays, referenc
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 40), m=st.integers(1, 30), h=st.integers(1, 30))
 def test_a_fit_equals_the_dense_reference(method, seed, n, m, h):
-    data = paired_arrays(seed, n, m, h)
+    # A map of fewer pairs than dimensions takes some rows to nearly zero, and what is left of them,
+    # which is rounding, is normalised.
+    least = 24 if method == "canonical" else 1
+    data = paired_arrays(seed, n, max(m, least), max(h, least))
     c = fit(method, **data, **PARAMS[method])
     vectors, bias = reference(method, **data, params=PARAMS[method])
     scale = 1 + np.abs(bias).max()
     np.testing.assert_allclose(c.vectors, vectors, atol=2e-5 * scale)
-    # The bias of a method that centres queries is a product with its vectors.
-    atol = 2e-5 if recipe(method).first.moves else 2e-6
-    np.testing.assert_allclose(c.bias, bias, atol=atol * scale)
+    np.testing.assert_allclose(c.bias, bias, atol=2e-6 * scale)
     assert c.vectors.dtype == c.bias.dtype == np.float32
 
 

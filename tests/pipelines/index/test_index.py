@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.index.build import index_gallery
+from pipelines.index.choose_probes import measure
 from store.arrow import vector_column
 from store.config.index import Index
 from store.corrections import Correction, fit
@@ -197,12 +198,25 @@ def test_a_rare_condition_returns_all_its_rows(galleries, monkeypatch) -> None:
         assert sorted(rows["image_width"].to_pylist()) == list(range(8)), kind
 
 
-def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks) -> None:
+@pytest.fixture
+def measured(monkeypatch) -> list[tuple]:
+    """What settings are measured with, one entry each."""
+    calls: list[tuple] = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return measure(*arguments)
+
+    monkeypatch.setattr("pipelines.index.choose_probes.measure", counted)
+    return calls
+
+
+def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks, measured) -> None:
     tables = Tables(tmp_path)
+    settings = Index(type="ivf_rq", partitions=24)
     write_gallery(tables, fitted, directions, slice(0, ROWS - 50))
-    index = index_gallery(
-        tables, NAME, "image", directions, banks, Index(type="ivf_rq", partitions=24)
-    )
+    index = index_gallery(tables, NAME, "image", directions, banks, settings)
+    at_first = len(measured)
     write_gallery(tables, fitted, directions, slice(ROWS - 50, None))
     gallery = OpenGallery(tables.open(NAME), "image", index)
     for n in range(ROWS - 50, ROWS, 7):
@@ -210,10 +224,15 @@ def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks) -> None
         assert (
             search_corrected(gallery, inputs, {}, ["id"], None, 1).rows["id"][0].as_py() == f"{n}"
         )
+    again = index_gallery(tables, NAME, "image", directions, banks, settings, index)
+    assert again.rows == ROWS
+    assert len(measured) - at_first < at_first / 2  # settings that still reach the bound are kept
+    assert again.probes.keys() == index.probes.keys()
+    assert all(p.recall >= again.bound for probes in again.probes.values() for p in probes)
 
 
 def test_a_bound_that_is_not_reached_means_a_scan(
-    tmp_path, fitted, directions, banks, monkeypatch
+    tmp_path, fitted, directions, banks, monkeypatch, measured
 ) -> None:
     monkeypatch.setattr("pipelines.index.choose_probes._REFINES", (1,))
     monkeypatch.setattr("pipelines.index.choose_probes._widths", lambda *_: iter([1]))
@@ -225,6 +244,10 @@ def test_a_bound_that_is_not_reached_means_a_scan(
     gallery = OpenGallery(tables.open(NAME), "image", index)
     inputs = [WeightedInput("text", QUERIES[0], 1.0)]
     assert search_corrected(gallery, inputs, {}, ["id"], None, 10).complete
+    tried = len(measured)
+    again = index_gallery(tables, NAME, "image", directions, banks, wanted, index)
+    assert len(measured) == tried  # nearly the same gallery would miss the bound again
+    assert (again.notes, again.probes) == (index.notes, index.probes)
 
 
 def test_indexes_are_stored_with_a_release(galleries) -> None:
