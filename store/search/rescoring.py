@@ -20,6 +20,7 @@ from store.search.vector_layout import unfold
 
 _MIN_CANDIDATES = 1_000
 _CANDIDATES_PER_ROW = 20
+_MOST_CANDIDATES = 100_000  # whose vectors are read, unless more rows are requested
 _MOST_PREPARED = 16  # that an open release keeps in memory
 
 
@@ -71,7 +72,7 @@ def rescore_candidates(
 
 def candidate_count(limit: int) -> int:
     """How many raw candidates are rescored for a list of `limit` rows."""
-    return max(_MIN_CANDIDATES, _CANDIDATES_PER_ROW * limit)
+    return max(_MIN_CANDIDATES, limit, min(_CANDIDATES_PER_ROW * limit, _MOST_CANDIDATES))
 
 
 def _prepared(opened: OpenRelease, name: str, correction: tuple[str, dict[str, Any]]) -> Prepared:
