@@ -8,6 +8,7 @@ from store.errors import IsotropeError
 from store.tables import schema
 from store.tables.check import DELETE_ROWS, REMAKE, Finding, check_files, check_releases
 from store.tables.lance_tables import one_of
+from store.tables.names import kind_of
 from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP, STAGES
 from store.workspace import Workspace
@@ -54,7 +55,7 @@ def mark_stale(workspace: Workspace, findings: list[Finding]) -> list[str]:
         The stages.
     """
     failed = {
-        (finding.table.partition("__")[0], finding.drop)
+        (kind_of(finding.table), finding.drop)
         for finding in findings
         if finding.remedy in (REMAKE, DELETE_ROWS)
     }

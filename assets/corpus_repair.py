@@ -13,6 +13,7 @@ from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
 from store.tables.lance_tables import Tables, one_of
+from store.tables.names import kind_of
 from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import GLOBAL, STAGES
 from store.workspace import Workspace
@@ -97,7 +98,7 @@ def _prognoses(tables: Tables, changed: Mapping[str, list[str]]) -> Iterator[rep
 
 def _loss(workspace: Workspace, prognosis: repair.Prognosis) -> str:
     """What a repair would lose for good; empty if a run can make it again."""
-    kind = prognosis.table.partition("__")[0]
+    kind = kind_of(prognosis.table)
     if kind in KEPT and prognosis.way != "went back":
         return "no version of it is sound, and no run can make its rows again"
     if kind == "samples" and prognosis.way != "went back":
@@ -114,7 +115,7 @@ def _loss(workspace: Workspace, prognosis: repair.Prognosis) -> str:
 def _mark_stale(workspace: Workspace, mended: set[str], lost: list[str]) -> list[str]:
     """Delete the records of stages whose rows may be others than before; return the stages."""
     tables = workspace.tables
-    kinds = {name.partition("__")[0] for name in mended}
+    kinds = {kind_of(name) for name in mended}
     stages = {_STAGE_OF.get(kind, kind) for kind in kinds} & set(STAGES)
     if kinds & {"stages", "ledger"}:
         # Records may be older than the rows. These stages find out at low cost what is missing.

@@ -14,14 +14,15 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import lance
 import numpy as np
+import psutil
 import pyarrow as pa
 
+from assets.metadata.usage import measured
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.gallery.parts import Comparison, GalleryParts
 from store.tables import schema
@@ -107,20 +108,15 @@ def measure(root: Path, samples: int) -> dict[str, float]:
     add(workspace, 0, samples)
     results = {}
     for name, write in (("all", True), ("+1%", False)):
-        Path("/proc/self/clear_refs").write_text("5")
-        memory, seconds = _status("VmRSS"), time.process_time()
-        comparisons = lists(workspace, root / "scratch", write)
-        results[f"{name}, s"] = time.process_time() - seconds
-        results[f"{name}, MB"] = _status("VmHWM") - memory
+        memory = psutil.Process().memory_info().rss
+        with measured() as usage:
+            comparisons = lists(workspace, root / "scratch", write)
+        results[f"{name}, s"] = usage.processor_seconds
+        results[f"{name}, MB"] = (usage.peak_bytes - memory) / 1e6
         results[f"{name}, rows"] = sum(c.changed for c in comparisons.values())
         if write:
             add(workspace, samples, samples + samples // 100)
     return results
-
-
-def _status(name: str) -> float:
-    text = Path("/proc/self/status").read_text()
-    return int(text.partition(f"{name}:")[2].split()[0]) / 1024
 
 
 def main() -> None:

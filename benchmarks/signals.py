@@ -25,6 +25,7 @@ import pyarrow as pa
 import ray
 from PIL import Image
 
+from assets.metadata.usage import measured
 from embedders.pool.ray_cluster import cluster
 from pipelines.engine.beam import run_on_beam
 from pipelines.engine.ray_tasks import run_on_ray
@@ -72,23 +73,6 @@ def timed_loop(images: list[bytes]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def cpu_seconds() -> float:
-    """Processor time of this process and all of its descendants, also of those that have ended."""
-    seconds, parents = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # the process has ended
-            continue
-        pid = int(stat.parent.name)
-        parents[pid] = int(fields[1])
-        seconds[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    tree = {os.getpid()}
-    while more := {p for p, parent in parents.items() if parent in tree} - tree:
-        tree |= more
-    return sum(seconds.get(pid, 0.0) for pid in tree)
-
-
 def store_samples(root: Path, images: list[bytes]) -> Workspace:
     """A workspace whose table of samples holds the images."""
     (root / "corpus.yaml").write_text(CONFIG)
@@ -123,15 +107,15 @@ def pipeline(
     drop_filter, earlier = "drop = 'a'", EarlierSignals(workspace.tables, "a")
     run = StageRun(workspace.tables, "signals", "a", name, schema.SIGNALS).open()
     plan = _Plan(workspace, run, samples.version, 0, drop_filter, run_keys.scorers(workspace))
-    wall, cpu = time.perf_counter(), cpu_seconds()
-    units = list(list_units(samples, drop_filter, earlier))
-    work = partial(UnitWork, plan)
-    if engine == "ray":
-        run_on_ray(Ray(), run, units, work, _name)
-    else:
-        options = {"direct_num_workers": cores, "direct_running_mode": "multi_processing"}
-        run_on_beam(Beam(options=options), run, units, work, _name)
-    return time.perf_counter() - wall, cpu_seconds() - cpu, run
+    with measured() as usage:
+        units = list(list_units(samples, drop_filter, earlier))
+        work = partial(UnitWork, plan)
+        if engine == "ray":
+            run_on_ray(Ray(), run, units, work, _name)
+        else:
+            options = {"direct_num_workers": cores, "direct_running_mode": "multi_processing"}
+            run_on_beam(Beam(options=options), run, units, work, _name)
+    return usage.seconds, usage.processor_seconds, run
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pipelines.export.target_folder import STATE
 from store import identity
 from store.tables.files import Files
 from store.tables.lance_tables import Tables
+from store.tables.names import kind_of
 from store.tables.signals import REPAIR_TYPES
 
 # A key that is a safe path in any archive: no dots, since the first dot ends a WebDataset key, and
@@ -99,7 +100,7 @@ def _kept_samples(
         "samples": (columns | {"key": "key", "bytes": size}, None),
         "decisions": ({"drop": "drop", "id": "id"} | repairs, exported),
     }
-    measured = {kind: n for n in versions if (kind := n.partition("__")[0]) in ("signals", "pairs")}
+    measured = {kind: n for n in versions if (kind := kind_of(n)) in ("signals", "pairs")}
     queries |= dict.fromkeys(measured.values(), (columns, None))
     with database(scratch) as connection:
         for name, (selected, where) in queries.items():

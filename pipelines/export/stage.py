@@ -29,7 +29,7 @@ from store.search.subset import ExportResult
 from store.tables import releases, schema
 from store.tables.files import Files
 from store.tables.lance_tables import Tables, one_of
-from store.tables.names import pairs_table
+from store.tables.names import kind_of, pairs_table
 from store.tables.staging import UnitOutcome, begin, stage_record
 from store.tables.table_version import TableVersion
 from store.workspace import Workspace
@@ -127,7 +127,7 @@ def export(
         else:
             kept = _count_kept(tables, versions["decisions"], exported, ids)
         _check_count(sum(sizes), kept, "the lists of the shards")
-        inputs = {n.partition("__")[0]: TableVersion(tables, n, v) for n, v in versions.items()}
+        inputs = {kind_of(n): TableVersion(tables, n, v) for n, v in versions.items()}
         job = ShardJob(files, run.scratch, inputs, options.mask, about)
         with show_progress(run, len(sizes), "shards"):
             engine = workspace.config.engine

@@ -9,7 +9,7 @@ from pipelines.takedown.repaired_captions import has_caption, without_repairs
 from store import identity
 from store.arrow import as_matrix
 from store.tables.lance_tables import Tables
-from store.tables.names import is_gallery
+from store.tables.names import is_gallery, kind_of
 from store.tables.purge import Rule, is_in, rows_of_all_versions
 from store.tables.takedowns import hidden_key
 
@@ -22,7 +22,7 @@ _RECORD = ("drop", "source", "key")
 
 def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
     """The rule for a table; None if nothing of a sample is in it."""
-    kind, samples, parts = name.partition("__")[0], plan.samples, plan.parts
+    kind, samples, parts = kind_of(name), plan.samples, plan.parts
     if kind in _BY_SAMPLE:
         return _with_values({"id": samples})
     if kind in _WITH_REPAIRS:
@@ -55,7 +55,7 @@ def vector_hashes(tables: Tables, plan: Plan) -> frozenset[str]:
     return frozenset(
         each
         for name in tables.names()
-        if name.partition("__")[0] in _BY_PART
+        if kind_of(name) in _BY_PART
         for batch in rows_of_all_versions(tables, name, ("part_id", "vector"))
         for each in _hashes(batch.filter(is_in(batch, {"part_id": plan.parts})))
     )

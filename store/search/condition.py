@@ -7,6 +7,7 @@ argument), and Lance gets the text that is written from the checked tree, never 
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -56,6 +57,11 @@ def compile_condition(condition: str, columns: Sequence[str]) -> str:
     Raises:
         InputError: it is something else, too deep, or names another column or function.
     """
+    return _compile(condition, tuple(columns))
+
+
+@lru_cache(maxsize=256)  # each query of a batch, and each gallery, has the same condition
+def _compile(condition: str, columns: tuple[str, ...]) -> str:
     try:
         # In SQLite's dialect "name" and `name` are names, and 'string' alone is a string.
         statements = sqlglot.parse(condition, read="sqlite")

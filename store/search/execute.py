@@ -21,7 +21,6 @@ from store.search.ranked import Ranked, gallery_searches, rank_by_vectors
 from store.search.rerank import collapse, first_of_each, spread
 from store.search.result import Result
 from store.search.vector_layout import unfold
-from store.tables.schema import MODALITIES
 
 _GROWTH = 4  # of the list that near-duplicates are taken out of, or a diverse list is taken from
 _MOST_RERANKED = 2_000  # rows
@@ -51,12 +50,7 @@ def run_query(opened: OpenRelease, query: Query) -> Result:
 
 def _run(opened: OpenRelease, query: Query) -> Result:
     opened = opened.at(query.number)
-    present = opened.release.modalities
-    if query.gallery in MODALITIES and query.gallery not in present:
-        raise InputError(
-            f"among({query.gallery!r}): release {opened.release.number} has no {query.gallery}"
-            f" gallery, it has {', '.join(present)}"
-        )
+    searched = opened.searched(query.gallery)
     try:
         batch, answers = _answers(opened, query)
     except (DamagedTableError, NotFoundError):
@@ -68,8 +62,7 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     parts = rows["part_id"].to_pylist()
     part = ["part_id"] if query.gallery == "sample" else []
     columns = [c for c in dict.fromkeys([*part, *query.columns]) if c not in SCORES]
-    is_merged = query.gallery not in MODALITIES and len(present) > 1
-    calibrated = ["_calibrated"] if is_merged else []
+    calibrated = ["_calibrated"] if len(searched) > 1 else []
     fused = [SCORE, TEXT_SCORE] if query.full_text else []
     rows = rows.select([*SCORES, *calibrated, *fused, *columns])
     if query.is_batch:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from store.corrections.prepared import Prepared
-from store.errors import EncoderError
+from store.errors import EncoderError, InputError
 from store.search.open_gallery import OpenGallery
 from store.search.query_log import QueryLog
 from store.tables import damage, releases
@@ -19,6 +19,7 @@ from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
 from store.tables.names import bank_table
 from store.tables.releases import Release
+from store.tables.schema import MODALITIES
 
 if TYPE_CHECKING:
     import lancedb
@@ -97,6 +98,25 @@ class OpenRelease:
             while len(self._others) > _OTHER_RELEASES:
                 self._others.popitem(last=False)
         return self._others[number]
+
+    def searched(self, gallery: str) -> list[str]:
+        """The modalities whose galleries a query searches.
+
+        Args:
+            gallery: a modality. Every other level searches all galleries.
+
+        Raises:
+            InputError: the release has no gallery of this modality.
+        """
+        present = self.release.modalities
+        if gallery not in MODALITIES:
+            return present
+        if gallery not in present:
+            raise InputError(
+                f"among({gallery!r}): release {self.release.number} has no {gallery}"
+                f" gallery, it has {', '.join(present)}"
+            )
+        return [gallery]
 
     def reopened(self, encoders: Encode | None = None) -> Self:
         """The same corpus, opened anew: at its newest release, or again at its fixed one.

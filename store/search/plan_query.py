@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from store.errors import InputError
 from store.search.column_plan import WeightedInput, column_queries, raw_query
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.execute import first_count
@@ -15,7 +14,6 @@ from store.search.query import Query
 from store.search.rescoring import candidate_count
 from store.search.threshold import FIRST_ROWS
 from store.tables.indexes import FLAT
-from store.tables.schema import MODALITIES
 
 
 def plan_query(opened: OpenRelease, query: Query) -> Plan:
@@ -31,16 +29,10 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
         NotFoundError: a selected column or an id does not exist, or there is no release.
     """
     opened = opened.at(query.number)
-    present = opened.release.modalities
-    if query.gallery in MODALITIES and query.gallery not in present:
-        raise InputError(
-            f"among({query.gallery!r}): release {opened.release.number} has no {query.gallery}"
-            f" gallery, it has {', '.join(present)}"
-        )
+    searched = opened.searched(query.gallery)
     parts = query.inputs if query.compound else query.inputs[:1]
     encoded = [_placeholders(opened, inputs) for inputs in parts]
     count = first_count(query) + sum(len(part.own_parts) for part in encoded)
-    searched = [query.gallery] if query.gallery in present else present
     galleries = tuple(
         _gallery(opened, GallerySearch(opened, query, part.inputs, modality), query, count)
         for modality in searched

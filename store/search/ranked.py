@@ -31,9 +31,10 @@ def gallery_searches(
         query: one query, compound or not.
         parts: the query, or the parts of a compound query.
     """
-    present = opened.release.modalities
-    searched = [query.gallery] if query.gallery in present else present
-    searches = [[GallerySearch(opened, query, p.inputs, m) for p in parts] for m in searched]
+    searches = [
+        [GallerySearch(opened, query, part.inputs, modality) for part in parts]
+        for modality in opened.searched(query.gallery)
+    ]
     if query.compound is None:
         return [search for (search,) in searches]
     return [CompoundSearch(query.compound, each) for each in searches]

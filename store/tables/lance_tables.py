@@ -20,6 +20,7 @@ from store.tables.files import Files
 from store.tables.formats import check_format, with_format
 from store.tables.key_lookup import KeyLookup
 from store.tables.leases import Locks
+from store.tables.names import kind_of
 from store.tables.publication import ALL_ROWS, Publication, finish_undo
 from store.tables.store_options import Options, lance_options
 
@@ -81,7 +82,7 @@ class Tables:
     def names(self, stage: str | None = None) -> list[str]:
         """The names of the tables, sorted. `stage`: only those that this stage makes."""
         names = [n.removesuffix(".lance") for n in self.files.folders() if n.endswith(".lance")]
-        chosen = [n for n in names if stage is None or n.partition("__")[0] == stage]
+        chosen = [n for n in names if stage is None or kind_of(n) == stage]
         return [name for name in chosen if damage.has_content(self.files, name)]
 
     def exists(self, name: str) -> bool:

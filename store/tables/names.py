@@ -1,6 +1,11 @@
 """The names of tables that exist once for each space."""
 
 
+def kind_of(name: str) -> str:
+    """What a table holds, whatever its space and modality: `gallery` of `gallery__local__image`."""
+    return name.partition("__")[0]
+
+
 def vectors_table(space: str) -> str:
     """The vectors of all parts."""
     return f"vectors__{space}"
