@@ -26,6 +26,7 @@ from assets.metadata.usage import measured
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.gallery.parts import Comparison, GalleryParts
 from store.tables import schema
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 DIM, DROP, ENCODER = 8, "all", "null@1"
@@ -81,7 +82,7 @@ def add(workspace: Workspace, start: int, stop: int) -> None:
 def lists(workspace: Workspace, folder: Path, write: bool) -> dict[str, Comparison]:
     """Make the lists, and compare them with the galleries; `write` the ids of galleries."""
     tables, comparisons = workspace.tables, {}
-    vectors = tables.open("vectors__local")
+    vectors = TableVersion(tables, "vectors__local", tables.version("vectors__local"))
     with kept_samples(workspace, folder) as samples:
         for m in ("image", "text"):
             parts = GalleryParts(samples, vectors, m, ENCODER)
