@@ -96,6 +96,7 @@ CHANGELOG
 :caption: Measurements
 
 docs/gain
+docs/retrieval
 docs/speed
 docs/scale
 docs/pool
