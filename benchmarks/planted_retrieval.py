@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import isotrope
 from tests.helpers.planted_release import Parts, part_id, publish, unit_rows
 
 TOPICS, DIM, BANK = 40, 64, 200
@@ -30,6 +31,66 @@ def misaligned(rng: np.random.Generator, samples: int, nuisance: float) -> dict[
     return {
         "image": unit_rows(content + nuisance * style + 0.3 * rng.normal(size=content.shape)),
         "text": unit_rows(content + 0.3 * rng.normal(size=content.shape)),
+    }
+
+
+def coco_expand(features: Path) -> dict[str, Callable[[], np.ndarray]]:
+    """300 pairs of COCO, with 200 others as banks: the one right answer is the text's image."""
+    image, text = np.load(features)
+    vectors = {"image": image, "text": text}
+    parts = {m: Parts(np.arange(300), unit_rows(v[:300])) for m, v in vectors.items()}
+    corpus = publish(
+        Path(tempfile.mkdtemp()), parts, {m: unit_rows(v[300:]) for m, v in vectors.items()}
+    )
+    right = [{part_id("image", n)} for n in range(100)]
+    return _expanded(corpus, parts["text"].vectors[:100], right)
+
+
+def topic_expand() -> dict[str, Callable[[], np.ndarray]]:
+    """Images of topics on curves: a text is near to the start of its topic's curve only."""
+    rng, count = np.random.default_rng(0), 400
+    topics, drift = rng.normal(size=(2, TOPICS, DIM))
+    topic = np.arange(count + BANK) % TOPICS
+    along = rng.random((count + BANK, 1)) * 2.5
+    noise = 0.35 * rng.normal(size=(2, count + BANK, DIM))
+    image = unit_rows(topics[topic] + along * drift[topic] + noise[0])
+    text = unit_rows(topics[topic] + noise[1])
+    parts = {"image": Parts(np.arange(count), image[:count])}
+    banks = {"image": image[count:], "text": text[count:]}
+    corpus = publish(Path(tempfile.mkdtemp()), parts, banks)
+    right = [{part_id("image", m) for m in range(n % TOPICS, count, TOPICS)} for n in range(100)]
+    return _expanded(corpus, text[:100], right, measure=average_precision)
+
+
+def average_precision(lists: list[list[str]], right: list[set[str]]) -> np.ndarray:
+    """(q,) average precision of each list."""
+    values = []
+    for parts, answers in zip(lists, right, strict=True):
+        hits = np.array([part in answers for part in parts])
+        values.append(float((np.cumsum(hits) / np.arange(1, len(hits) + 1)) @ hits) / len(answers))
+    return np.array(values)
+
+
+def _expanded(
+    corpus: "isotrope.Corpus",
+    queries: np.ndarray,
+    right: list[set[str]],
+    measure: Callable[[list[list[str]], list[set[str]]], np.ndarray] = reciprocal_ranks,
+) -> dict[str, Callable[[], np.ndarray]]:
+    def run(correction: str, words: tuple[int, float] | None) -> np.ndarray:
+        lists = []
+        for vector in queries:
+            query = corpus.search(vectors={"text": vector}).correct(correction).limit(100)
+            query = query if words is None else query.expand(*words)
+            lists.append(query.select("part_id").to_arrow()["part_id"].to_pylist())
+        return measure(lists, right)
+
+    return {
+        "raw": lambda: run("none", None),
+        "corrected": lambda: run("auto", None),
+        "corrected, expand(1, 0.5)": lambda: run("auto", (1, 0.5)),
+        "corrected, expand(1, 0.8)": lambda: run("auto", (1, 0.8)),
+        "corrected, expand(2, 0.5)": lambda: run("auto", (2, 0.5)),
     }
 
 

@@ -94,7 +94,39 @@ def route(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
     yield from compare("planted, image to image", planted_retrieval.route())
 
 
-SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {"route": route}
+def expand(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
+    """Searches by text, ranked anew by the graph."""
+    own, texts = Labelled(corpus, "image"), Labelled(corpus, "text")
+    own.samples |= texts.samples
+    both = [text for text in texts.queries if own.counts.get(texts.labels[text], 0) >= 3]
+    own.queries = both[:100]
+
+    def measured(correction: str, words: tuple[int, float] | None) -> Callable[[], np.ndarray]:
+        def search(part: str) -> Search:
+            query = corpus.search(ids=part).among("image").correct(correction)
+            return query if words is None else query.expand(*words)
+
+        return lambda: own.precisions(search, lambda part: texts.labels[part])
+
+    yield from compare(
+        "text to image, by folder",
+        {
+            "raw": measured("none", None),
+            "corrected": measured("auto", None),
+            "raw, expand(1, 0.5)": measured("none", (1, 0.5)),
+            "corrected, expand(1, 0.5)": measured("auto", (1, 0.5)),
+            "corrected, expand(1, 0.8)": measured("auto", (1, 0.8)),
+            "corrected, expand(2, 0.5)": measured("auto", (2, 0.5)),
+        },
+    )
+    yield from compare("COCO, text to its image", planted_retrieval.coco_expand(features))
+    yield from compare("planted topics, text to image", planted_retrieval.topic_expand())
+
+
+SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {
+    "route": route,
+    "expand": expand,
+}
 
 
 def main() -> None:

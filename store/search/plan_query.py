@@ -40,7 +40,11 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
         for part in encoded
     )
     exact: bool | None = None
-    if query.relevance is not None or any(gallery.exact is False for gallery in galleries):
+    if (
+        query.relevance is not None
+        or query.expansion is not None
+        or any(gallery.exact is False for gallery in galleries)
+    ):
         exact = False
     elif not query.full_text and not query.compound and all(g.exact for g in galleries):
         exact = True
@@ -148,6 +152,9 @@ def _steps(query: Query, galleries: int) -> list[str]:
         steps.append("captions are searched too, and the lists are fused by reciprocal ranks")
     elif galleries > 1:
         steps.append("the lists are merged by calibrated scores")
+    if query.expansion is not None:
+        hops, alpha = query.expansion.hops, query.expansion.alpha
+        steps.append(f"rows are ranked by the graph around them: hops {hops}, alpha {alpha:g}")
     if query.gallery == "sample":
         steps.append("each sample keeps its best part")
     if query.floor is not None:
