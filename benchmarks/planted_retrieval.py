@@ -34,6 +34,62 @@ def misaligned(rng: np.random.Generator, samples: int, nuisance: float) -> dict[
     }
 
 
+def combined(
+    corpus: "isotrope.Corpus",
+    queries: dict[str, np.ndarray],
+    gallery: str,
+    right: list[set[str]],
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Queries of two inputs each, by their sum, volume and product."""
+
+    def run(correction: str, combination: str) -> np.ndarray:
+        search = corpus.search(vectors=queries).among(gallery).correct(correction)
+        found = search.combine(combination).select("part_id").limit(100).to_arrow()
+        lists: list[list[str]] = [[] for _ in right]
+        owners = found["query"].to_pylist()
+        for owner, part in zip(owners, found["part_id"].to_pylist(), strict=True):
+            lists[owner].append(part)
+        return reciprocal_ranks(lists, right)
+
+    return {
+        "raw": lambda: run("none", "sum"),
+        "corrected": lambda: run("auto", "sum"),
+        "raw, volume": lambda: run("none", "volume"),
+        "corrected, volume": lambda: run("auto", "volume"),
+        "product": lambda: run("auto", "product"),
+    }
+
+
+def combine() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
+    """Recordings that are determined by an image and a text together, in two ways."""
+    rng, count, noise = np.random.default_rng(0), 300, 0.5
+    signs = rng.choice([-1.0, 1.0], (2, count + BANK, DIM))
+    shares = rng.random((count + BANK, 1))
+    concepts = rng.normal(size=(2, 20, DIM))
+    images, texts = concepts[0, rng.integers(0, 20, (count + BANK))], concepts[1][
+        rng.integers(0, 20, (count + BANK))
+    ]  # fmt: skip
+    settings = {
+        "audio is the product of image and text": (signs[0], signs[1], signs[0] * signs[1]),
+        "audio is an unknown mix of image and text": (
+            images,
+            texts,
+            shares * images + (1 - shares) * texts,
+        ),
+    }
+    measured = {}
+    for name, triple in settings.items():
+        noisy = [unit_rows(rows + noise * rng.normal(size=rows.shape)) for rows in triple]
+        vectors = dict(zip(("image", "text", "audio"), noisy, strict=True))
+        parts = {"audio": Parts(np.arange(count), vectors["audio"][:count])}
+        banks = {m: v[count:] for m, v in vectors.items()}
+        corpus = publish(Path(tempfile.mkdtemp()), parts, banks)
+        queries = {m: vectors[m][:200] for m in ("image", "text")}
+        right = [{part_id("audio", n)} for n in range(200)]
+        measured[name] = combined(corpus, queries, "audio", right)
+    return measured
+
+
 def coco_expand(features: Path) -> dict[str, Callable[[], np.ndarray]]:
     """300 pairs of COCO, with 200 others as banks: the one right answer is the text's image."""
     image, text = np.load(features)

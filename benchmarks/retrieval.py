@@ -17,6 +17,7 @@ import numpy as np
 
 import isotrope
 from benchmarks import planted_retrieval
+from store.arrow import as_matrix
 from store.metrics.intervals import paired_bootstrap
 from store.search.search import Search
 
@@ -123,9 +124,29 @@ def expand(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
     yield from compare("planted topics, text to image", planted_retrieval.topic_expand())
 
 
+def combine(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
+    """The third part of a test sample, asked by the two others together."""
+    rows = corpus.banks.select(["sample_id", "modality", "part_id", "vector"], split="test")
+    vectors = as_matrix(rows["vector"])
+    samples: dict[str, dict[str, int]] = {}
+    for n, row in enumerate(rows.select(["sample_id", "modality"]).to_pylist()):
+        samples.setdefault(row["sample_id"], {})[row["modality"]] = n
+    triples = [own for own in samples.values() if len(own) == 3]
+    parts = rows["part_id"].to_pylist()
+    for gallery in ("audio", "image", "text"):
+        asked = [m for m in ("image", "text", "audio") if m != gallery]
+        queries = {m: np.stack([vectors[own[m]] for own in triples]) for m in asked}
+        right = [{parts[own[gallery]]} for own in triples]
+        title = f"{asked[0]} and {asked[1]} to {gallery}"
+        yield from compare(title, planted_retrieval.combined(corpus, queries, gallery, right))
+    for name, measured in planted_retrieval.combine().items():
+        yield from compare(f"planted, {name}", measured)
+
+
 SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {
     "route": route,
     "expand": expand,
+    "combine": combine,
 }
 
 

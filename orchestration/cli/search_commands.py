@@ -50,6 +50,12 @@ from store.workspace import Workspace
     help="How a gallery is searched by its own modality: direct, or cross (by way of another).",
 )
 @click.option(
+    "--combine",
+    default="sum",
+    show_default=True,
+    help="How the scores of several inputs are combined: sum, volume or product.",
+)
+@click.option(
     "--expand",
     type=int,
     metavar="HOPS",
@@ -82,6 +88,7 @@ def search(
     where: str | None,
     hybrid: str | None,
     route: str,
+    combine: str,
     expand: int | None,
     alpha: float,
     limit: int,
@@ -103,7 +110,7 @@ def search(
     else:
         numbers = _numbers(weights) if weights else None
         query = Query.of(text, image, audio, vectors=_vectors(vectors), weights=numbers)
-        query = query.among(among).correct(correct).limit(limit).route(route)
+        query = query.among(among).correct(correct).limit(limit).route(route).combine(combine)
         query = query.where(where) if where else query
         query = query if expand is None else query.expand(expand, alpha)
         query = query if hybrid is None else query.hybrid(hybrid)

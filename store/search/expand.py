@@ -130,6 +130,8 @@ def _follow(
     )
     search = GallerySearch(opened, near, [], modality)
     rows = _read(search, parts)
+    order = {part: n for n, part in enumerate(parts)}
+    rows = rows.take(pa.array(np.argsort([order[p] for p in rows["part_id"].to_pylist()])))
     vectors = unfold(as_matrix(rows["vector"]), opened.release.dim)
     names = rows["part_id"].to_pylist()
     numbers = [graph.nodes[modality, part] for part in names]

@@ -108,6 +108,7 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "dedup": Query.dedup,
     "diverse": Query.diverse,
     "route": Query.route,
+    "combine": Query.combine,
     "expand": lambda query, given: query.expand(given.hops, given.alpha),
     "hybrid": lambda query, given: query.hybrid(given.text, given.weight),
 }

@@ -8,7 +8,7 @@
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
      "hybrid": {"text": null, "weight": 0.5}, "route": "direct",
-     "expand": {"hops": 1, "alpha": 0.5}}
+     "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum"}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -49,6 +49,7 @@ OPTIONS = {
     "dedup": "duplicate",
     "diverse": "relevance",
     "route": "path",
+    "combine": "combination",
 }
 
 
@@ -135,6 +136,7 @@ class QueryJson(_Strict):
     hybrid: HybridJson | None = None
     route: str = "direct"
     expand: ExpandJson | None = None
+    combine: str = "sum"
     compound: dict[str, list[Any]] | None = Field(
         None,
         description=(

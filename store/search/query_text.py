@@ -24,6 +24,7 @@ def query_text(query: Any) -> str:
         if isinstance(value, int | float) and (value or word == "range"):
             words.append(f"{word}({value:g})")
     words += [f"route({query.path})"] if query.path != "direct" else []
+    words += [f"combine({query.combination})"] if query.combination != "sum" else []
     if query.expansion is not None:
         words.append(f"expand({query.expansion.hops}, {query.expansion.alpha:g})")
     if query.full_text is not None:
