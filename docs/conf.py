@@ -97,6 +97,7 @@ CHANGELOG
 :caption: Measurements
 
 docs/gain
+docs/retrieval
 docs/speed
 docs/scale
 docs/pool

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from store.search.explain import Explanation
+from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query_json import QueryJson
 from store.search.statistics import Statistics

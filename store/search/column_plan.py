@@ -15,11 +15,15 @@ from store.tables.releases import Direction
 
 @dataclass(frozen=True)
 class WeightedInput:
-    """One input of a query: its modality, its unit vector (d,) and its weight in the score."""
+    """One input of a query: its modality, its unit vector (d,) and its weight in the score.
+
+    `sample` is the id of the sample that it is a part of, if it was given by id.
+    """
 
     modality: str
     vector: np.ndarray
     weight: float
+    sample: str = ""
 
 
 class Decision(NamedTuple):
