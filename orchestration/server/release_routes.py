@@ -17,7 +17,7 @@ from store.search.release_items import (
     sample_original,
     thumbnail,
 )
-from store.search.release_json import describe
+from store.search.release_json import Column, describe, filter_columns
 from store.search.statistics import describe_galleries
 
 T = TypeVar("T")
@@ -36,6 +36,12 @@ router = APIRouter(tags=["release"])
 async def release(request: Request) -> JSONResponse:
     """The release that is served: galleries, directions with their corrections, figures."""
     return JSONResponse(describe(request.app.state.service.corpus.release))
+
+
+@router.get("/columns", summary="The columns of the galleries", responses=openapi.COLUMNS_RESPONSES)
+async def columns(request: Request) -> dict[str, list[Column]]:
+    """The columns that a condition can name, by gallery."""
+    return await _read(request, filter_columns)
 
 
 @router.get("/statistics", summary="Statistics", responses=openapi.STATISTICS_RESPONSES)

@@ -1,5 +1,6 @@
 """A release whose galleries are written directly, and the dense scores of its items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +78,25 @@ def unit(rng: np.random.Generator, rows: int) -> np.ndarray:
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def make_release(root: Path, rows: int = 400, index: Index | None = None) -> MadeRelease:
-    """Publish galleries of images and texts. Sample n has an image, and a text if n % 3."""
+def make_release(
+    root: Path,
+    rows: int = 400,
+    index: Index | None = None,
+    first_captions: Sequence[str] = (),
+) -> MadeRelease:
+    """Publish galleries of images and texts. Sample n has an image, and a text if n % 3.
+
+    Args:
+        root: where the tables are made.
+        rows: samples.
+        index: of the galleries.
+        first_captions: of the first samples, instead of random words.
+    """
     rng, tables = np.random.default_rng(5), Tables(root)
     captions = [
         " ".join(rng.choice(WORDS, rng.integers(1, 5))) if n % 3 else None for n in range(rows)
     ]
+    captions[: len(first_captions)] = first_captions
     bank = unit(rng, 100)
     directions: dict[str, Direction] = {}
     galleries, versions, indexes = {}, {}, {}
