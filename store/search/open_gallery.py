@@ -157,10 +157,8 @@ class OpenGallery:
             answers |= {n: self.fetch(queries[n], count, columns, where) for n in alone}
         else:
             with ThreadPoolExecutor(min(len(alone), os.cpu_count() or 1)) as threads:
-                fetched = threads.map(
-                    lambda n: self.fetch(queries[n], count, columns, where), alone
-                )
-                answers |= dict(zip(alone, fetched, strict=True))
+                found = threads.map(lambda n: self.fetch(queries[n], count, columns, where), alone)
+                answers |= dict(zip(alone, found, strict=True))
         return [answers[number] for number in range(len(queries))]
 
     def _scan(
