@@ -153,19 +153,19 @@ def _write(
     rows = len(gallery.samples)
     ids = [f"{n:032x}" for n in gallery.samples]
     moved = [q for q in gallery.fitted if directions[f"{q}->{modality}"].recipe.moves]
-    centres = {q: directions[f"{q}->{modality}"].centre for q in gallery.fitted}
+    by_query = {q: directions[f"{q}->{modality}"] for q in gallery.fitted}
     bias = {q: c.bias for q, c in gallery.fitted.items()}
     folded = {q: b for q, b in bias.items() if q not in moved}
     columns = {
         "part_id": [f"{modality}-{each}" for each in ids],
         "id": ids, "cluster": ids, "key": [f"key-{n}" for n in gallery.samples],
         "caption": gallery.captions,
-        "vector": vector_column(fold(gallery.items, folded, centres)),
+        "vector": vector_column(fold(gallery.items, folded, by_query)),
         "image_width": gallery.samples,
         "sample_ids": [[each] for each in ids], "drops": [["d"]] * rows,
     }  # fmt: skip
     for q in moved:
-        vectors = fold(gallery.fitted[q].vectors, {q: bias[q]}, centres)
+        vectors = fold(gallery.fitted[q].vectors, {q: bias[q]}, by_query)
         columns[f"vector_{q}"] = vector_column(vectors)
     for m in schema.MODALITIES:
         columns[f"bias_{m}"] = bias.get(m, np.zeros(rows, np.float32))
