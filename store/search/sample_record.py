@@ -175,8 +175,9 @@ def _deliveries(
         drop = sample["drop"]
         verdict = decided.get(drop, {})
         ledger = [LedgerEntry(**{n: p[n] for n in names}) for p in problems if p["drop"] == drop]
-        values = [verdict.get(name) for name in ("keep", "rule", "value", "threshold")]
-        made.append(Delivery(drop, sample["source"], sample["key"], *values, ledger))
+        values = {name: verdict.get(name) for name in ("keep", "rule", "value", "threshold")}
+        own = {name: sample[name] for name in ("drop", "source", "key")}
+        made.append(Delivery(**own, **values, ledger=ledger))
     return made
 
 
