@@ -86,6 +86,7 @@ docs/operations
 infra/README
 docs/local
 docs/server
+docs/explorer
 CONTRIBUTING
 SECURITY
 CHANGELOG
@@ -96,6 +97,7 @@ CHANGELOG
 :caption: Measurements
 
 docs/gain
+docs/retrieval
 docs/speed
 docs/scale
 docs/pool

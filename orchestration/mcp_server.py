@@ -16,6 +16,8 @@ from pydantic import Field
 import isotrope
 from store.errors import InputError, IsotropeError
 from store.search.asynchronous import AsyncCorpus
+from store.search.query import Query
+from store.search.query_json import QueryJson
 from store.search.release_json import describe
 from store.search.remote_async import AsyncRemoteCorpus
 from store.search.wire import Answer, answer_values
@@ -35,6 +37,16 @@ _Where = Annotated[
 ]
 _Columns = Annotated[list[str] | None, Field(description="The columns of rows to return.")]
 _Correct = Annotated[str, Field(description="The hubness correction: auto, none or a method.")]
+_Hybrid = Annotated[str | None, Field(description="Words to look for in captions too.")]
+_Query = Annotated[
+    QueryJson | None,
+    Field(
+        description=(
+            "A whole query in the place of the other arguments: several inputs with weights, a"
+            " compound query, hybrid search, and all options."
+        )
+    ),
+]
 _Limit = Annotated[int, Field(ge=1, le=_MAX_ROWS, description="The most rows.")]
 
 
@@ -62,17 +74,22 @@ def make_server(corpus: AsyncCorpus | AsyncRemoteCorpus) -> MCPServer:
         select: _Columns = None,
         correct: _Correct = "auto",
         limit: _Limit = 10,
+        hybrid: _Hybrid = None,
+        query: _Query = None,
     ) -> dict[str, Any]:
         """Find items by a text, an image, a recording, or a mix of them, best first."""
         try:
-            query = (
-                corpus.search(text, _decoded(image), _decoded(audio))
-                .among(among)
-                .correct(correct)
-                .limit(limit)
-            )
-            query = query.select(*select) if select else query.select("key", "caption", "part_id")
-            result = await (query.where(where) if where else query).run()
+            if query is not None:
+                if any((text, image, audio, where, select, hybrid)) or query.limit > _MAX_ROWS:
+                    raise InputError(f"query stands alone, with a limit of up to {_MAX_ROWS} rows")
+                wanted = Query.from_model(query)
+            else:
+                wanted = Query.of(text, _decoded(image), _decoded(audio))
+                wanted = wanted.among(among).correct(correct).limit(limit)
+                wanted = wanted.select(*(select or ("key", "caption", "part_id")))
+                wanted = wanted.where(where) if where else wanted
+                wanted = wanted if hybrid is None else wanted.hybrid(hybrid)
+            result = await corpus.run(wanted)
             release = await corpus.release()
         except IsotropeError as error:
             raise ToolError(str(error)) from error

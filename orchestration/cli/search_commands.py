@@ -4,9 +4,10 @@ import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from orchestration.cli import tables
@@ -41,7 +42,21 @@ from store.workspace import Workspace
     help="The hubness correction: auto, none or the name of a method.",
 )
 @click.option("--where", help="An SQL condition on the results, such as 'image_width >= 256'.")
+@click.option("--hybrid", metavar="TEXT", help="Words to look for in captions too.")
+@click.option(
+    "--route",
+    default="direct",
+    show_default=True,
+    help="How a gallery is searched by its own modality: direct, or cross (by way of another).",
+)
 @click.option("--limit", default=10, show_default=True, help="The most results.")
+@click.option(
+    "--query",
+    "query_file",
+    type=click.File("rb"),
+    metavar="FILE|-",
+    help="A whole query as JSON, also compound, in the place of inputs and options.",
+)
 @click.option("--explain", type=int, default=0, help="Explain the scores of the first N results.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--space", help="Search the newest release of this space.")
@@ -56,7 +71,10 @@ def search(
     among: str,
     correct: str,
     where: str | None,
+    hybrid: str | None,
+    route: str,
     limit: int,
+    query_file: BinaryIO | None,
     explain: int,
     as_json: bool,
     space: str | None,
@@ -65,13 +83,20 @@ def search(
 ) -> None:
     """Search by text, image, audio, or a mix of them."""
     import isotrope
+    from store.search.query import Query
 
-    numbers = _numbers(weights) if weights else None
     corpus = isotrope.connect(folder, space=space, release=release)
-    query = corpus.search(text, image, audio, vectors=_vectors(vectors), weights=numbers)
-    query = query.among(among).correct(correct).limit(limit)
+    if query_file is not None:
+        _refuse_options_of_queries()
+        query = Query.from_json(query_file.read())
+    else:
+        numbers = _numbers(weights) if weights else None
+        query = Query.of(text, image, audio, vectors=_vectors(vectors), weights=numbers)
+        query = query.among(among).correct(correct).limit(limit).route(route)
+        query = query.where(where) if where else query
+        query = query if hybrid is None else query.hybrid(hybrid)
     with Console(stderr=True).status("loading what encodes the query, and searching"):
-        result = (query.where(where) if where else query).run()
+        result = corpus.run(query)
     explanations = [hit.explain() for hit in islice(result, explain)]
     if not as_json:
         result.show()
@@ -86,6 +111,15 @@ def search(
         "explained": [asdict(explanation) for explanation in explanations],
     }
     click.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+
+
+def _refuse_options_of_queries() -> None:
+    """Refuse inputs and options beside `--query`, which has its own."""
+    context = click.get_current_context()
+    beside = ("query_file", "explain", "as_json", "space", "release", "folder")
+    for name in context.params:
+        if name not in beside and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise InputError(f"--query has the whole query as JSON: leave out {name}")
 
 
 def _vectors(options: tuple[str, ...]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from store.search.explain import Explanation
+from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query_json import QueryJson
 from store.search.statistics import Statistics
@@ -83,6 +83,7 @@ STATISTICS_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The statistics", "model": Statistics},
     **_errors(s504="The request took too long."),
 }
+COLUMNS_RESPONSES = _errors(s504="The request took too long.")
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
 )

@@ -10,7 +10,7 @@ from orchestration.server import openapi
 from orchestration.server.service import Service
 from orchestration.server.uploads import read_body, read_query
 from store.errors import NotFoundError
-from store.search.explain import Explanation
+from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query import Query as SearchQuery
 from store.search.wire import ARROW, JSON, write_arrow, write_json

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from store.errors import InputError
 from store.search.corpus import Corpus
-from store.search.explain import Explanation
+from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query import Query
 from store.search.result import Hit, Result

@@ -15,11 +15,15 @@ from store.tables.releases import Direction
 
 @dataclass(frozen=True)
 class WeightedInput:
-    """One input of a query: its modality, its unit vector (d,) and its weight in the score."""
+    """One input of a query: its modality, its unit vector (d,) and its weight in the score.
+
+    `sample` is the id of the sample that it is a part of, if it was given by id.
+    """
 
     modality: str
     vector: np.ndarray
     weight: float
+    sample: str = ""
 
 
 class Decision(NamedTuple):
@@ -125,7 +129,7 @@ def _look_for_hubs(
         column = vector_column(i.modality, directions)
         # Only the scores of the column `vector` were measured without a bias.
         probes = (probe_name(i.modality, gallery.modality, False),) if column == "vector" else ()
-        queries.append(ColumnQuery(column, query_vector(i.vector, {}), 0.0, probes))
+        queries.append(ColumnQuery(column, query_vector(i.vector, {}, directions), 0.0, probes))
     flags = list(dict.fromkeys(f"hub_{i.modality}" for i in inputs))
     fetched = gallery.fetch_many(queries, 1, flags, where)
     return [
@@ -137,7 +141,7 @@ def _look_for_hubs(
 def raw_query(gallery: OpenGallery, inputs: Sequence[WeightedInput]) -> ColumnQuery:
     """The search by raw scores."""
     probes = {probe_name(i.modality, gallery.modality, False) for i in inputs}
-    return ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0, tuple(sorted(probes)))
+    return ColumnQuery("vector", query_vector(combine(inputs), {}, {}), 0.0, tuple(sorted(probes)))
 
 
 def column_queries(
@@ -160,6 +164,6 @@ def column_queries(
             if is_corrected:
                 weights[i.modality] = weights.get(i.modality, 0.0) + i.weight
         offset = -sum(weight * directions[m].centre for m, weight in weights.items())
-        vector = query_vector(combine(members), weights)
+        vector = query_vector(combine(members), weights, directions)
         queries.append(ColumnQuery(column, vector, offset, tuple(sorted(probes))))
     return queries

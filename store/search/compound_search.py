@@ -30,6 +30,15 @@ class CompoundSearch(GallerySearch):
         self._compound = compound
         self._parts = parts
 
+    @property
+    def members(self) -> list[GallerySearch]:
+        """The searches of the parts."""
+        return list(self._parts)
+
+    def raw(self) -> "CompoundSearch":
+        """The same search without corrections."""
+        return CompoundSearch(self._compound, [part.raw() for part in self._parts])
+
     def best(self, count: int) -> GalleryRows:
         """The `count` best rows. See `GallerySearch.best`.
 

@@ -1,5 +1,6 @@
 """Turns the inputs of queries into unit vectors: encodes texts and media, looks up ids."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,8 @@ def encode_queries(opened: OpenRelease, queries: tuple[Inputs, ...]) -> list[Enc
         for i in inputs:
             if i.kind == "id":
                 rows = parts[str(i.value)]
-                weighted += [WeightedInput(m, v, i.weight / len(rows)) for _, m, v in rows]
-                own += [part_id for part_id, _, _ in rows]
+                weighted += [replace(part, weight=i.weight / len(rows)) for _, part in rows]
+                own += [part_id for part_id, _ in rows]
             else:
                 vector = vectors[_unweighted(i)]
                 weighted.append(WeightedInput(i.modality, vector, i.weight))
@@ -79,12 +80,10 @@ def _unit(given: Input, dim: int) -> np.ndarray:
     return (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
 
 
-def _look_up(
-    opened: OpenRelease, inputs: set[Input]
-) -> dict[str, list[tuple[str, str, np.ndarray]]]:
-    """By id of a part or a sample: (part id, modality, unit vector) of its parts."""
+def _look_up(opened: OpenRelease, inputs: set[Input]) -> dict[str, list[tuple[str, WeightedInput]]]:
+    """By id of a part or a sample: the ids of its parts, and these as inputs."""
     ids = sorted({str(i.value) for i in inputs})
-    parts: dict[str, list[tuple[str, str, np.ndarray]]] = {each: [] for each in ids}
+    parts: dict[str, list[tuple[str, WeightedInput]]] = {each: [] for each in ids}
     if not ids:
         return parts
     for modality in opened.release.modalities:
@@ -96,7 +95,7 @@ def _look_up(
         names = zip(rows["part_id"].to_pylist(), rows["id"].to_pylist(), units, strict=True)
         for part_id, sample_id, unit in names:
             for each in {part_id, sample_id} & set(ids):
-                parts[each].append((part_id, modality, unit))
+                parts[each].append((part_id, WeightedInput(modality, unit, 1.0, sample_id)))
     if missing := [each for each in ids if not parts[each]]:
         raise NotFoundError(
             f"release {opened.release.number} has no part or sample {missing[0]!r}; the column id"

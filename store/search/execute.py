@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.arrow import as_matrix
-from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
+from store.errors import DamagedTableError, NotFoundError, QueryTimeoutError
 from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
-from store.search.explain import Explanation, explain
+from store.search.explain import explain
+from store.search.explanation import Explanation
 from store.search.gallery_search import SCORES, GalleryRows, search_together
 from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both, window
 from store.search.opened import OpenRelease
@@ -69,11 +71,10 @@ def _run(opened: OpenRelease, query: Query) -> Result:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
 
     def explain_row(row: int) -> Explanation:
-        if query.compound is not None:
-            raise InputError("a compound query cannot be explained: explain its parts")
         hit = rows.slice(row, 1).to_pylist()[0]
-        inputs = batch[owners[row]].inputs
-        return explain(opened, inputs, query.condition, hit["modality"], parts[row], hit)
+        own = batch if query.compound else [batch[owners[row]]]
+        (search,) = gallery_searches(opened, replace(query, gallery=hit["modality"]), own)
+        return explain(opened, search, parts[row], hit)
 
     def cards(count: int) -> list[Card]:
         shown = zip(rows["modality"].to_pylist()[:count], parts[:count], strict=True)

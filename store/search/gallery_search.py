@@ -77,6 +77,16 @@ class GallerySearch:
         if query.condition is not None:
             self.where = compile_condition(query.condition, self.gallery.filter_columns)
 
+    @property
+    def members(self) -> "list[GallerySearch]":
+        """The searches of the parts of a compound query; this search alone if it is none."""
+        return [self]
+
+    def raw(self) -> "GallerySearch":
+        """The same search without corrections."""
+        query = replace(self._query, method="none", params=())
+        return GallerySearch(self._opened, query, self.inputs, self.gallery.modality)
+
     def best(self, count: int) -> GalleryRows:
         """The `count` best rows.
 
@@ -148,6 +158,10 @@ class GallerySearch:
         """The searches of columns that the query needs, if its correction is compiled."""
         (plan,) = plan_columns(self.gallery, [self.inputs], self._compiled, self.where)
         return plan
+
+    def scores(self, rows: pa.Table) -> np.ndarray:
+        """The corrected scores (n,) of rows that have all vector columns."""
+        return self.plan.scores(rows)
 
     def raw_scores(self, rows: pa.Table) -> np.ndarray:
         """The scores (n,) of rows without corrections."""

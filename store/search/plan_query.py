@@ -3,6 +3,7 @@
 import numpy as np
 
 from store.search.column_plan import WeightedInput, column_queries, raw_query
+from store.search.cross_route import crossed_modalities
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.execute import first_count
 from store.search.gallery_search import GallerySearch
@@ -34,7 +35,7 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
     encoded = [_placeholders(opened, inputs) for inputs in parts]
     count = first_count(query) + sum(len(part.own_parts) for part in encoded)
     galleries = tuple(
-        _gallery(opened, GallerySearch(opened, query, part.inputs, modality), query, count)
+        _gallery(opened, _unsearched(opened, query, part, modality), query, count)
         for modality in searched
         for part in encoded
     )
@@ -46,6 +47,15 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
     recall = min(gallery.recall for gallery in galleries)
     steps = tuple(_steps(query, len(searched)))
     return Plan(str(query), opened.release.number, galleries, steps, exact, recall)
+
+
+def _unsearched(
+    opened: OpenRelease, query: Query, part: EncodedQuery, modality: str
+) -> GallerySearch:
+    inputs = part.inputs
+    if query.path == "cross":
+        inputs = crossed_modalities(opened, inputs, modality)
+    return GallerySearch(opened, query, inputs, modality)
 
 
 def _placeholders(opened: OpenRelease, inputs: Inputs) -> EncodedQuery:
@@ -130,6 +140,8 @@ def _corrections(
 def _steps(query: Query, galleries: int) -> list[str]:
     """What is done with the rows of the galleries."""
     steps = []
+    if query.path == "cross":
+        steps.append("before: inputs of a gallery's own modality become those of another one")
     if query.compound is not None:
         steps.append("the calibrated scores of the parts are joined by the threshold algorithm")
     if query.full_text is not None:

@@ -12,12 +12,12 @@ from typing import Any
 from store.search.compound import from_value
 from store.search.gather import gather
 from store.search.query_json import OPTIONS, QueryJson, parse, write
-from store.search.query_options import QueryOptions
 from store.search.query_text import query_text
+from store.search.system_options import SystemOptions
 
 
 @dataclass(frozen=True)
-class Query(QueryOptions):
+class Query(SystemOptions):
     """A query. `Corpus.search` and `from_json` make it."""
 
     @classmethod
@@ -108,4 +108,5 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "release": Query.release,
     "dedup": Query.dedup,
     "diverse": Query.diverse,
+    "route": Query.route,
 }

@@ -7,7 +7,7 @@
      "among": "image", "correct": {"method": "csls", "params": {"k": 10}},
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
-     "hybrid": {"text": null, "weight": 0.5}}
+     "hybrid": {"text": null, "weight": 0.5}, "route": "direct"}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -47,6 +47,7 @@ OPTIONS = {
     "release": "number",
     "dedup": "duplicate",
     "diverse": "relevance",
+    "route": "path",
 }
 
 
@@ -124,6 +125,7 @@ class QueryJson(_Strict):
     dedup: _Number | None = None
     diverse: _Number | None = None
     hybrid: HybridJson | None = None
+    route: str = "direct"
     compound: dict[str, list[Any]] | None = Field(
         None,
         description=(

@@ -23,6 +23,7 @@ def query_text(query: Any) -> str:
         word = "range" if name == "min_score" else name
         if isinstance(value, int | float) and (value or word == "range"):
             words.append(f"{word}({value:g})")
+    words += [f"route({query.path})"] if query.path != "direct" else []
     if query.full_text is not None:
         text = "" if query.full_text.text is None else f"{query.full_text.text[:80]!r}, "
         words.append(f"hybrid({text}weight={query.full_text.weight:g})")

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.search.column_plan import WeightedInput
 from store.search.compound_search import CompoundSearch
+from store.search.cross_route import cross
 from store.search.encode import EncodedQuery
 from store.search.gallery_search import GalleryRows, GallerySearch
 from store.search.opened import OpenRelease
@@ -32,12 +34,21 @@ def gallery_searches(
         parts: the query, or the parts of a compound query.
     """
     searches = [
-        [GallerySearch(opened, query, part.inputs, modality) for part in parts]
+        [gallery_search(opened, query, part.inputs, modality) for part in parts]
         for modality in opened.searched(query.gallery)
     ]
     if query.compound is None:
         return [search for (search,) in searches]
     return [CompoundSearch(query.compound, each) for each in searches]
+
+
+def gallery_search(
+    opened: OpenRelease, query: Query, inputs: Sequence[WeightedInput], modality: str
+) -> GallerySearch:
+    """The search of one gallery by one query, which is not compound, on its route."""
+    if query.path == "cross":
+        inputs = cross(opened, inputs, modality)
+    return GallerySearch(opened, query, inputs, modality)
 
 
 def rank_by_vectors(

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from store.identity import check_id
 from store.search.cards import CARD_COLUMNS, MAX_RECORDING, Card
 from store.search.connection import Address, Connection, Waits
-from store.search.explain import Explanation
+from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query import Query
 from store.search.release_items import Original

@@ -11,7 +11,7 @@ from store.identity import check_id
 from store.search.asynchronous import AsyncSearch
 from store.search.cards import Card
 from store.search.connection import Address, AsyncConnection, Waits
-from store.search.explain import Explanation
+from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query import Query
 from store.search.remote import EXPLANATION, PLAN, STATISTICS, RemoteCorpus

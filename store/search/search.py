@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from store.search.explain import Explanation
+    from store.search.explanation import Explanation
 
 
 class Runner(Protocol):

@@ -114,6 +114,32 @@ def test_search(squares: Workspace, tmp_path: Path) -> None:
     assert "numbers with commas" in isotrope(*both[:-1], "a lot", *corpus, fails=True)
 
 
+def test_search_by_words_and_by_json(squares: Workspace, tmp_path: Path) -> None:
+    options = ("--corpus", squares.root, "--json")
+    rows = json.loads(isotrope("search", "a square", "--hybrid", "red 3", *options))["hits"]
+    assert rows[0]["_text_score"] > 0
+    file = tmp_path / "query.json"
+    file.write_text(
+        json.dumps(
+            {
+                "queries": [[{"text": "a red square number 3"}], [{"text": "a blue square"}]],
+                "compound": {"all": [0, {"none": [1]}]},
+                "route": "cross",
+                "limit": 4,
+            }
+        )
+    )
+    answer = json.loads(isotrope("search", "--query", file, "--explain", 1, *options))
+    assert len(answer["hits"]) == 4
+    assert len(answer["explained"][0]["scores"]) == 2
+    both = isotrope("search", "x", "--query", file, *options, fails=True)
+    assert "leave out text" in both
+    file.write_text('{"inputs": []}')
+    assert "inputs" in isotrope("search", "--query", file, *options, fails=True)
+    routed = json.loads(isotrope("search", "a red square", "--route", "cross", *options))
+    assert routed["hits"]
+
+
 def test_search_explains(squares: Workspace) -> None:
     words = ("search", "a red square number 5", "--corpus", squares.root, "--explain", 2)
     output = isotrope(*words)

@@ -121,12 +121,29 @@ def test_any_level_and_other_words(made: MadeRelease) -> None:
     assert rows[0]["id"] not in [r["id"] for r in all_of(own, own).to_list()]
     with pytest.raises(errors.InputError, match="rescores"):
         query.correct("csls").run()
-    with pytest.raises(errors.InputError, match="explained"):
-        query.run().explain(0)
     with pytest.raises(errors.InputError, match="single text"):
         query.hybrid().run()
     with pytest.raises(errors.InputError, match="feedback"):
         query.like("x")
+
+
+def test_rows_are_explained(made: MadeRelease) -> None:
+    tree: Tree = ("all", [0, ("any", [1, 14]), ("none", [2])])
+    query = build(made.corpus, tree)
+    result = query.limit(5).run()
+    raw = query.correct("none").limit(ROWS).to_arrow()["id"].to_pylist()
+    for number, row in enumerate(result.rows.to_pylist()):
+        explained = result.explain(number)
+        first, second, third, fourth = explained.scores
+        joined = min(first, max(second, third)) - max(fourth, 0)
+        assert explained.score == pytest.approx(joined, abs=1e-4)
+        assert explained.score == pytest.approx(row["_score"])
+        assert explained.raw_rank == raw.index(row["id"]) + 1
+        assert [(part.query, part.modality) for part in explained.parts] == [
+            (0, "text"), (1, "text"), (2, "image"), (3, "text")
+        ]  # fmt: skip
+        explained.show()
+    assert query.among("any").run().explain(0).rank == 1
 
 
 @given(trees().filter(lambda t: leaves(t) <= 10))

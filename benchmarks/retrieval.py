@@ -1,0 +1,117 @@
+"""The figures of docs/retrieval.md: each system beside raw and corrected search by one vector.
+
+    isotrope demo demo
+    python -m benchmarks.retrieval demo FEATURES [--only route]
+
+FEATURES is the file `clip_coco500.npy`: CLIP vectors of 500 images and their captions. On the demo,
+relevance is by the folder of the drawing, such as animals/birds; the items of the query's own
+sample do not count. Intervals are of the gain over corrected search: a paired bootstrap of 95%.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import isotrope
+from benchmarks import planted_retrieval
+from store.metrics.intervals import paired_bootstrap
+from store.search.search import Search
+
+QUERIES = 200
+
+
+class Labelled:
+    """A gallery of a corpus whose items have labels: relevant are items of the query's label."""
+
+    def __init__(self, corpus: "isotrope.Corpus", modality: str, depth: int = 2):
+        columns = ["part_id", "key", "id"]
+        rows = corpus.gallery_dataset(modality).to_table(columns=columns).to_pylist()
+        self.corpus, self.modality, self.size = corpus, modality, len(rows)
+        self.labels = {r["part_id"]: "/".join(r["key"].split("/")[:depth]) for r in rows}
+        self.samples = {r["part_id"]: r["id"] for r in rows}
+        names, counts = np.unique(list(self.labels.values()), return_counts=True)
+        self.counts = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        several = [part for part, label in self.labels.items() if self.counts[label] >= 3]
+        chosen = np.random.default_rng(0).permutation(sorted(several))[:QUERIES]
+        self.queries = chosen.tolist()
+
+    def precisions(self, make: Callable[[str], Search], label: Callable[[str], str]) -> np.ndarray:
+        """(q,) average precision at 100 of each query, whose own sample does not count."""
+        found = []
+        for query in self.queries:
+            rows = make(query).select("part_id").limit(100).to_arrow()
+            parts = zip(rows["part_id"].to_pylist(), rows["id"].to_pylist(), strict=True)
+            hits = np.array(
+                [self.labels[p] == label(query) for p, i in parts if i != self.samples[query]]
+            )
+            most = min(100, self.counts[label(query)] - 1)
+            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+            found.append(float(precision @ hits) / most)
+        return np.array(found)
+
+
+def compare(
+    title: str, variants: dict[str, Callable[[], np.ndarray]], baseline: str = "corrected"
+) -> Iterator[str]:
+    """The rows of a table: the mean of each variant, and its gain over the baseline."""
+    values, seconds = {}, {}
+    for name, measure in variants.items():
+        started = time.perf_counter()
+        values[name] = measure()
+        seconds[name] = (time.perf_counter() - started) / len(values[name])
+    for name, value in values.items():
+        gain = paired_bootstrap(value, values[baseline])
+        shown = (
+            "" if name == baseline else f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        )
+        yield f"| {title} | {name} | {value.mean():.3f} | {shown} | {1000 * seconds[name]:.1f} |"
+
+
+def route(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
+    """Searches within a modality, direct and by way of another one."""
+    for modality in corpus.release.modalities:
+        own = Labelled(corpus, modality)
+
+        def measured(correction: str, way: str, own: Labelled = own) -> Callable[[], np.ndarray]:
+            def search(part: str) -> Search:
+                query = corpus.search(ids=part).among(own.modality)
+                return query.correct(correction).route(way)
+
+            return lambda: own.precisions(search, lambda part: own.labels[part])
+
+        yield from compare(
+            f"{modality} to {modality}, by folder",
+            {
+                "raw": measured("none", "direct"),
+                "corrected": measured("auto", "direct"),
+                "raw, cross": measured("none", "cross"),
+                "corrected, cross": measured("auto", "cross"),
+            },
+        )
+    yield from compare("planted, image to image", planted_retrieval.route())
+
+
+SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {"route": route}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--only", choices=SYSTEMS)
+    options = parser.parse_args()
+    corpus = isotrope.connect(str(options.corpus))
+    corpus.search(text="a bird").to_list()  # loads the encoders
+    for name, system in SYSTEMS.items():
+        if options.only in (None, name):
+            print(f"\n## {name}\n\n| search | system | mAP@100 or MRR | gain | ms a query |")
+            print("|---|---|---|---|---|")
+            for line in system(corpus, options.features):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What explains the rank of a hit, as values; `store.search.explain` makes them."""
+
+from dataclasses import dataclass
+
+MAX_RANK = 10_000  # raw ranks beyond this are not determined
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one input of the query contributes to the score.
+
+    Attributes:
+        modality: of the input.
+        weight: of the input.
+        method: the correction that the release has compiled for this direction.
+        reason: why this method was selected.
+        raw_score: cosine of input and item, not weighted.
+        bias: what the correction subtracts from `raw_score`, not weighted.
+        occurrence: the item's k-occurrence among the queries of the bank: in how many of their raw
+            top tens it is. None without a bank.
+        mean_occurrence: the mean of `occurrence` over the gallery. None without a bank.
+        hub: whether `occurrence` is more than two standard deviations above the mean
+            (Radovanovic, Nanopoulos and Ivanovic 2010, "Hubs in space", JMLR 11). None without a
+            bank.
+        query: the number of its query in a compound query; 0 in others.
+    """
+
+    modality: str
+    weight: float
+    method: str
+    reason: str
+    raw_score: float
+    bias: float
+    occurrence: int | None
+    mean_occurrence: float | None
+    hub: bool | None
+    query: int = 0
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An item or a query close to the explained item; `similarity` is the cosine of the two."""
+
+    key: str
+    caption: str | None
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One hit explained.
+
+    Attributes:
+        key: of the sample.
+        caption: of the sample.
+        modality: of the item.
+        rank: in the result, from 1.
+        raw_rank: rank by raw scores under the same condition. None if it is beyond 10,000.
+        score: `raw_score` less `bias`, weighted over all inputs. Of a compound query: the joined
+            calibrated score.
+        raw_score: weighted over all inputs. Of a compound query: the joined score without
+            corrections.
+        bias: the difference of both.
+        parts: the contribution of each input.
+        items: the nearest items of the same gallery.
+        queries: the nearest queries of the bank, by modality of the inputs.
+        scores: the calibrated score by each query of a compound query. Empty for others.
+    """
+
+    key: str
+    caption: str | None
+    modality: str
+    rank: int
+    raw_rank: int | None
+    score: float
+    raw_score: float
+    bias: float
+    parts: tuple[Part, ...]
+    items: tuple[Neighbour, ...]
+    queries: dict[str, tuple[Neighbour, ...]]
+    scores: tuple[float, ...] = ()
+
+    def show(self) -> None:
+        """Print the explanation."""
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        console = Console()
+        raw_rank = f"more than {MAX_RANK:,}" if self.raw_rank is None else f"{self.raw_rank:,}"
+        console.print(f"[bold]{escape(self.key)}[/bold] {escape((self.caption or '').strip())}")
+        console.print(
+            f"rank {self.rank}, by raw scores {raw_rank}: {self.raw_score:.4f} raw"
+            f" - {self.bias:.4f} bias = {self.score:.4f}"
+        )
+        for number, score in enumerate(self.scores):
+            console.print(f"by query {number}: {score:.4f} calibrated")
+        for part in self.parts:
+            occurrence = "no bank to count in"
+            if part.occurrence is not None:
+                hub = "a hub" if part.hub else "no hub"
+                occurrence = (
+                    f"in {part.occurrence:,} raw top tens of the bank's {part.modality} queries,"
+                    f" where the mean is {part.mean_occurrence:.2f}: {hub}"
+                )
+            of = f" of query {part.query}" if self.scores else ""
+            console.print(f"{part.modality}{of}: {part.method}; {occurrence}", style="dim")
+        table = Table("nearest", "", "cosine", pad_edge=False)
+        rows = [("item", item) for item in self.items]
+        rows += [(f"{m} query", query) for m, nearest in self.queries.items() for query in nearest]
+        for kind, neighbour in rows:
+            text = (neighbour.caption or neighbour.key).strip()
+            table.add_row(kind, escape(text[:70]), f"{neighbour.similarity:.3f}")
+        console.print(table)

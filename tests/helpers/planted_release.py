@@ -1,0 +1,134 @@
+"""A release of given vectors, so that its right answers are known: every direction is corrected."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+import isotrope
+from store.arrow import vector_column
+from store.corrections import fit
+from store.search.vector_layout import fold
+from store.tables import releases, schema
+from store.tables.indexes import GalleryIndex
+from store.tables.lance_tables import Tables
+from store.tables.releases import Direction
+
+SPACE = "planted"
+
+
+class Parts(NamedTuple):
+    """Parts of one modality: the numbers of their samples (n,), and unit vectors (n, d)."""
+
+    samples: np.ndarray
+    vectors: np.ndarray
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows of unit length, float32."""
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def publish(
+    root: Path,
+    parts: Mapping[str, Parts],
+    banks: Mapping[str, np.ndarray],
+    *,
+    keys: Sequence[str] | None = None,
+    captions: Sequence[str | None] | None = None,
+    method: str = "nnn",
+) -> "isotrope.Corpus":
+    """Publish galleries of parts, and open the corpus.
+
+    Args:
+        root: an empty folder.
+        parts: by modality.
+        banks: vectors (m, d) by modality that corrections are fitted on. Row n of all of them is
+            of one sample, which is not in a gallery.
+        keys: of the samples, by number. Default: the number.
+        captions: of the samples, by number.
+        method: of all directions between these modalities.
+    """
+    tables, versions, directions = Tables(root), {}, {}
+    dim = next(iter(parts.values())).vectors.shape[1]
+    for modality, own in parts.items():
+        bias = {}
+        for query, bank in banks.items():
+            fitted = fit(method, gallery=own.vectors, query_bank=bank, gallery_bank=banks[modality])
+            scores = fitted.vectors @ bank.T - fitted.bias[:, None]
+            zero, high = float(scores.mean()), float(np.quantile(scores, 0.98))
+            bias[query] = fitted.bias
+            directions[f"{query}->{modality}"] = Direction(
+                query, modality, fitted.method, fitted.params, "", float(fitted.bias.mean()),
+                zero, high - zero,
+            )  # fmt: skip
+        name = f"gallery__{SPACE}__{modality}"
+        by_query = {query: directions[f"{query}->{modality}"] for query in banks}
+        _write(tables, name, modality, own, fold(own.vectors, bias, by_query), bias, keys, captions)
+        versions[name] = tables.open(name).version
+    name = f"banks__{SPACE}"
+    rows = _bank_rows(banks, dim)
+    tables.replace(name, schema.banks(dim), rows.to_batches(), "false")
+    versions[name] = tables.open(name).version
+    releases.publish(
+        tables,
+        space=SPACE,
+        space_config={},
+        dim=dim,
+        fingerprints={},
+        banks={},
+        versions=versions,
+        directions=directions,
+        evaluation={},
+        policy="",
+        indexes={m: GalleryIndex() for m in parts},
+    )
+    return isotrope.open_corpus(root)
+
+
+def part_id(modality: str, sample: int) -> str:
+    """The id of a part of a sample."""
+    return f"{modality}-{sample:032x}"
+
+
+def _write(tables, name, modality, own, served, bias, keys, captions) -> None:
+    rows = len(own.samples)
+    ids = [f"{n:032x}" for n in own.samples]
+    columns = {
+        "part_id": [part_id(modality, n) for n in own.samples],
+        "id": ids,
+        "cluster": ids,
+        "key": [keys[n] if keys else str(n) for n in own.samples],
+        "caption": [captions[n] for n in own.samples] if captions else [None] * rows,
+        "vector": vector_column(served),
+        "sample_ids": [[each] for each in ids],
+        "drops": [["d"]] * rows,
+    }
+    for m in schema.MODALITIES:
+        columns[f"bias_{m}"] = bias.get(m, np.zeros(rows, np.float32))
+        columns[f"hub_{m}"] = np.zeros(rows, bool)
+    wanted = schema.gallery(own.vectors.shape[1], [])
+    arrays = []
+    for field in wanted:
+        values = columns.get(field.name)
+        if values is None:
+            arrays.append(pa.nulls(rows, field.type))
+        else:
+            arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+    tables.replace(name, wanted, pa.table(arrays, schema=wanted).to_batches(), "false")
+
+
+def _bank_rows(banks: Mapping[str, np.ndarray], dim: int) -> pa.Table:
+    tables = []
+    for modality, vectors in banks.items():
+        count = len(vectors)
+        samples = [f"b{n}" for n in range(count)]
+        columns = dict.fromkeys(("sample_id", "cluster"), samples)
+        columns |= {name: ["x"] * count for name in ("origin", "encoder", "draw")}
+        columns |= {"part_id": [f"{modality}-b{n}" for n in range(count)]}
+        columns |= {"split": ["bank"] * count, "modality": [modality] * count}
+        columns["vector"] = vector_column(vectors)
+        tables.append(pa.table(columns).select(schema.banks(dim).names))
+    return pa.concat_tables(tables).cast(schema.banks(dim))
