@@ -5,6 +5,7 @@ import { Problem, useLoaded } from "./loading";
 import { readRelease, type Release, ReleaseContext } from "./release";
 import { address, type Route, useRoute } from "./route";
 import { ServerError, storedKey, storeKey } from "./server";
+import { SampleView } from "./sample/view";
 import { SearchView } from "./search/view";
 
 const VIEWS = [["search", "Search"]] as const;
@@ -46,6 +47,8 @@ function View({ route }: { route: Route }) {
   switch (route.view) {
     case "search":
       return <SearchView params={route.params} />;
+    case "sample":
+      return <SampleView id={route.item} key={route.item} />;
     default:
       return <p class="problem">There is no such page.</p>;
   }

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { objectAddress } from "./files";
+import { Status, useLoaded } from "./loading";
 import { mediaAddress } from "./media";
 
 /** A thumbnail by the id of its part, or a placeholder where there is none. */
@@ -33,6 +34,13 @@ export function Thumbnail({ partId, label }: { partId: string; label: string }) 
       {source && <img src={source} alt={label} />}
     </div>
   );
+}
+
+/** A picture as it was delivered. */
+export function Original({ path, label }: { path: string; label: string }) {
+  const loaded = useLoaded(path, () => mediaAddress(path));
+  if (!loaded.value) return <Status of={loaded} />;
+  return <img class="original" src={loaded.value} alt={label} />;
 }
 
 /** A player for a recording. The recording is read when it is wanted. */

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from orchestration.server.keys import KeyFile
 from store.config.server import Server
+from store.workspace import Workspace
 from tests.helpers.made_release import make_release
 from tests.helpers.served import Served, served
 
@@ -137,6 +138,40 @@ def test_hostile_captions_are_text(page: Page, hostile: Served) -> None:
     page.get_by_text("show all 100,000 characters").first.click()
     assert HOSTILE[2] in page.locator(".caption bdi").all_text_contents()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_page_of_a_sample(page: Page, corpus_folder: Path) -> None:
+    samples = Workspace.open(corpus_folder).tables.open("samples")
+    text = HOSTILE[0] + HOSTILE[1] + HOSTILE[2]
+    samples.update({"text": sql_text(text)}, where="key = 'red-0015'")
+    with served(corpus_folder) as running:
+        page.goto(search_address(running, inputs=[{"text": "a red square number 15"}], limit=3))
+        corrected = page.get_by_role("region", name="Corrected")
+        corrected.get_by_role("link", name="red-0015").click()
+        expect(page.get_by_role("heading", name="red-0015", level=1)).to_be_visible()
+        content = page.get_by_role("region", name="Content")
+        expect(content.get_by_alt_text("red-0015")).to_be_visible()
+        expect(content.locator("bdi").first).to_contain_text("<script>window.harmed = 1</script>")
+        content.get_by_text("show all").click()
+        expect(content.locator("bdi").first).to_have_text(text)
+        assert page.evaluate("window.harmed") is None
+        expect(page.get_by_role("row", name="first . decisions kept")).to_be_visible()
+        expect(page.get_by_role("row", name="release 1")).to_contain_text("image")
+        expect(page.get_by_role("row", name="image_width")).to_be_visible()
+        near = page.get_by_role("region", name="Neighbours image → image")
+        expect(near.locator(".tile")).to_have_count(5)
+        near.scroll_into_view_if_needed()  # thumbnails are read when they come into view
+        expect(near.locator("img").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        near.get_by_role("link").first.click()
+        expect(page.get_by_role("heading", name="red-0015", level=1)).to_have_count(0)
+        page.goto(f"{running.url}/explorer/#/sample/{'0' * 32}")
+        expect(page.get_by_role("alert")).to_contain_text("no sample")
+
+
+def sql_text(text: str) -> str:
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def test_a_narrow_screen_has_no_horizontal_scrolling(page: Page, hostile: Served) -> None:

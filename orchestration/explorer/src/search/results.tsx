@@ -4,6 +4,7 @@ import { Caption } from "../caption";
 import { type Comparison, inWords, type Moved } from "../movement";
 import { Recording, Thumbnail } from "../picture";
 import type { Answer, Input, Query, Row } from "../query";
+import { address } from "../route";
 import { Why } from "./why";
 
 export interface Rankings {
@@ -70,7 +71,9 @@ function List({ title, name, items, depth, rankings, onInput }: ListProps) {
               </p>
               <Caption text={item.row.caption} />
               <p class="row">
-                <bdi>{item.row.key}</bdi>
+                <a href={address("sample", item.row.id)}>
+                  <bdi>{item.row.key}</bdi>
+                </a>
                 <button type="button" onClick={() => onInput({ id: item.row.part_id, weight: 1 })}>
                   More like this
                 </button>
