@@ -10,7 +10,7 @@ UV_VERSION := 0.13.8
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
-.PHONY: demo test test-slow soak bench-curation heads check check-infra docs format lock audit clean
+.PHONY: demo test test-slow soak bench-curation heads explorer check check-infra docs format lock audit clean
 
 demo: $(READY)
 	$(BIN)/isotrope demo demo
@@ -39,6 +39,11 @@ soak: $(READY)
 heads: $(READY)
 	$(BIN)/python -m pipelines.local_heads .cache/heads
 
+# Needs Node 20 and npm. The build is committed, so that nothing else needs them.
+explorer: $(READY)
+	cd orchestration/explorer && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
+	$(BIN)/python tools/check_explorer.py --write
+
 check: $(READY) check-infra
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,6 +52,7 @@ check: $(READY) check-infra
 	$(BIN)/vulture
 	$(call silent,$(BIN)/deptry .)
 	$(BIN)/python tools/check_licences.py
+	$(BIN)/python tools/check_explorer.py
 
 # Dockerfiles, manifests, values of charts, alert rules; needs neither a cluster nor a network.
 check-infra: $(READY) $(INFRA)/.ready

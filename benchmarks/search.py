@@ -37,10 +37,9 @@ METHODS = {"text": "nnn", "image": "invgc_local+nnn"}
 def make_gallery(folder: str, fitted: dict[str, Correction], directions: dict[str, Direction]):
     """A table with the columns that a corrected search reads."""
     columns = {"id": pa.array([str(i) for i in range(len(fitted["text"].bias))])}
-    centre = {m: d.centre for m, d in directions.items()}
     for m, c in fitted.items():
         columns[f"bias_{m}"] = pa.array(c.bias)
-        rows = fold(c.vectors, {m: c.bias}, centre)
+        rows = fold(c.vectors, {m: c.bias}, directions)
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
         columns["vector" if not directions[m].recipe.moves else f"vector_{m}"] = vectors
     return OpenGallery(lance.write_dataset(pa.table(columns), f"{folder}/gallery.lance"))

@@ -86,6 +86,7 @@ docs/operations
 infra/README
 docs/local
 docs/server
+docs/explorer
 CONTRIBUTING
 SECURITY
 CHANGELOG

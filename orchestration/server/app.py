@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestration.server import openapi, release_routes, search_route, status_routes
 from orchestration.server.admission import OverloadedError
+from orchestration.server.explorer import explorer_routes
 from orchestration.server.observe import BodyTooLargeError, Observe
 from orchestration.server.service import Service
 from orchestration.server.uploads import is_form
@@ -49,7 +50,7 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(service.warm)
+        await asyncio.to_thread(service.start)
         watching = asyncio.create_task(service.watch())
         reloading = _reload_on_signal(service)
         try:
@@ -74,8 +75,10 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]
     app.state.service = service
     app.include_router(status_routes.router)
-    for router in (search_route.router, release_routes.router, status_routes.metrics_router):
-        app.include_router(router, dependencies=[Depends(_check_key)])
+    app.include_router(explorer_routes())
+    app.include_router(status_routes.metrics_router, dependencies=[Depends(_check_key)])
+    for router in (search_route.router, release_routes.router):
+        app.include_router(router, dependencies=[Depends(_check_key), Depends(_check_release)])
     app.add_exception_handler(IsotropeError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_wrong_parameter)
@@ -115,6 +118,11 @@ async def _check_key(
         except OverloadedError as error:
             service.metrics.refused.labels(error.reason).inc()
             raise
+
+
+def _check_release(request: Request) -> None:
+    """Answer 404 while the corpus has no release."""
+    request.app.state.service.check_release()
 
 
 def _reload_on_signal(service: Service) -> asyncio.Task:

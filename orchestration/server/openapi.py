@@ -83,6 +83,7 @@ STATISTICS_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The statistics", "model": Statistics},
     **_errors(s504="The request took too long."),
 }
+COLUMNS_RESPONSES = _errors(s504="The request took too long.")
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
 )

@@ -17,7 +17,8 @@ from store.search.release_items import (
     sample_original,
     thumbnail,
 )
-from store.search.release_json import describe
+from store.search.release_json import Column, describe, filter_columns
+from store.search.sample_record import SampleRecord, sample_record
 from store.search.statistics import describe_galleries
 
 T = TypeVar("T")
@@ -38,6 +39,12 @@ async def release(request: Request) -> JSONResponse:
     return JSONResponse(describe(request.app.state.service.corpus.release))
 
 
+@router.get("/columns", summary="The columns of the galleries", responses=openapi.COLUMNS_RESPONSES)
+async def columns(request: Request) -> dict[str, list[Column]]:
+    """The columns that a condition can name, by gallery."""
+    return await _read(request, filter_columns)
+
+
 @router.get("/statistics", summary="Statistics", responses=openapi.STATISTICS_RESPONSES)
 async def statistics(request: Request) -> JSONResponse:
     """Rows by gallery and drop, bytes, indexes, corrections with their gain."""
@@ -48,6 +55,19 @@ async def statistics(request: Request) -> JSONResponse:
 async def sample(request: Request, sample_id: SampleId) -> JSONResponse:
     """The facts about a sample: key, source, text, sizes, metadata. Its media have own paths."""
     return JSONResponse(await _read(request, lambda c: describe_sample(c, sample_id)))
+
+
+@router.get(
+    "/samples/{sample_id}/record",
+    summary="What the tables say about a sample",
+    responses=openapi.ITEM_RESPONSES,
+)
+async def record(request: Request, sample_id: SampleId) -> SampleRecord:
+    """Parts and whether they are hubs, signals, verdicts with their rules, duplicates, releases.
+
+    Other samples are named by id alone.
+    """
+    return await _read(request, lambda c: sample_record(c, sample_id))
 
 
 @router.get(

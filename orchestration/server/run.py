@@ -42,7 +42,7 @@ def serve(
 
     Raises:
         InputError: the address is not of the local machine, and there are no keys.
-        NotFoundError: there is no corpus or no release.
+        NotFoundError: there is no corpus, or no release of the space or with the number.
     """
     settings, default_keys = settings_of(folder)
     key_file = KeyFile(keys or default_keys)
@@ -54,6 +54,8 @@ def serve(
             " serve --new-key NAME` makes one"
         )
     corpus = isotrope.open_corpus(folder, space, release)
+    if space is not None or release is not None:
+        _ = corpus.release  # raises if there is none; without them, the server waits for one
     service = Service(corpus, settings, key_file, keys_required=not local)
     names = [*settings.hosts, *LOCAL_NAMES, host]
     # Where every request needs a key, a page of another site has none, and any name is safe.

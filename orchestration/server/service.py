@@ -16,7 +16,7 @@ from orchestration.server.admission import OverloadedError, Place, RateLimit, Wo
 from orchestration.server.keys import KeyFile
 from orchestration.server.metrics import Metrics
 from store.config.server import Server
-from store.errors import AccessError, InputError, IsotropeError
+from store.errors import AccessError, InputError, IsotropeError, NotFoundError
 from store.search.batching import BatchedEncode
 from store.search.corpus import Corpus
 from store.search.query import Query
@@ -26,7 +26,7 @@ _log = logging.getLogger("isotrope.server")
 
 
 class Service:
-    """Serves one corpus.
+    """Serves one corpus. One without a release is served as soon as it has one.
 
     Args:
         corpus: opened at the newest release, or at a fixed one.
@@ -50,7 +50,6 @@ class Service:
         self.ready = False
         # Opens a span of a trace; `orchestration.server.tracing` replaces it.
         self.span: Callable[[str], AbstractContextManager[Any]] = nullcontext
-        self._show_release()
 
     def key_name(self, secret: str | None) -> str | None:
         """The name of the key that a request sends. None: no key is needed.
@@ -94,8 +93,24 @@ class Service:
             result = self.corpus.run(replace(query, seconds=None))
         return Answer(result, corpus.release.number)
 
-    def warm(self) -> None:
+    def start(self) -> None:
+        """Open the release, if there is one already."""
+        if _has_release(self.corpus):
+            self._warm()
+        else:
+            _log.warning("the corpus has no release yet: waiting for the first one")
+
+    def check_release(self) -> None:
+        """Raise NotFoundError if the corpus has no release yet."""
+        if not _has_release(self.corpus):
+            raise NotFoundError(
+                "the corpus has no release yet: `isotrope run` makes the first one, and the server"
+                " opens it by itself"
+            )
+
+    def _warm(self) -> None:
         """Open the galleries of the release, so that the first query does not wait for it."""
+        self._show_release()
         for modality in self.corpus.release.modalities:
             rows = self.corpus.gallery_dataset(modality).count_rows()
             self.metrics.release_rows.labels(modality).set(rows)
@@ -122,13 +137,14 @@ class Service:
     def _reload(self) -> None:
         self.keys.refresh()
         corpus = self.corpus.reopened(self.encode)
-        if corpus.release == self.corpus.release:
+        if not self.ready and not _has_release(corpus):
+            return
+        if self.ready and corpus.release == self.corpus.release:
             return
         for modality in corpus.release.modalities:
             corpus.gallery_dataset(modality).count_rows()
         self.corpus = corpus
-        self._show_release()
-        self.warm()
+        self._warm()
         self.metrics.reloads.labels("done").inc()
         _log.info("serving release %d", corpus.release.number)
 
@@ -141,3 +157,10 @@ class Service:
         release = self.corpus.release
         self.metrics.release.set(release.number)
         self.metrics.release_created.set(release.created_at.timestamp())
+
+
+def _has_release(corpus: Corpus) -> bool:
+    try:
+        return corpus.release is not None
+    except NotFoundError:
+        return False

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.engine.beam_workers import run_watched
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Beam
@@ -22,11 +23,21 @@ def run_pipeline(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
 
     Args:
         build: adds the transforms to an empty pipeline.
+
+    Raises:
+        CrashError: a local worker process died.
     """
     options = PipelineOptions.from_dictionary({"runner": engine.runner, **engine.options})
     pipeline = beam.Pipeline(options=options)
     build(pipeline)
-    pipeline.run().wait_until_finish()
+
+    def run() -> None:
+        pipeline.run().wait_until_finish()
+
+    if engine.options.get("direct_running_mode") == "multi_processing":
+        run_watched(run)
+    else:
+        run()
 
 
 class DoUnits(beam.DoFn):

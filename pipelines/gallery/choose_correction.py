@@ -17,6 +17,7 @@ from store.corrections.evaluate import subtract_bias
 from store.corrections.method import Params
 from store.corrections.recipe import recipe
 from store.corrections.select import choose_method
+from store.search.vector_layout import BIAS_SCALE
 from store.tables.banks import MIN_BANK_SIZE, Bank, Banks
 from store.tables.releases import Direction
 
@@ -68,6 +69,7 @@ def choose_correction(
         zero=zero,
         unit=unit,
         centre=0.0 if prepared is None else _mean_bias(items, prepared),
+        scale=BIAS_SCALE,
         tried=tried,
     )
 

@@ -21,6 +21,7 @@ from store.arrow import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema
+from store.tables.releases import Direction
 from store.tables.table_version import TableVersion, take_rows
 
 TILE = 1024  # parts a task: small enough that the images of a small corpus keep all cores busy
@@ -55,14 +56,14 @@ class GallerySpec:
         modality: of its parts.
         dim: of the space's vectors.
         fits: the corrections, by query modality; raw directions are left out.
-        centres: what biases are centred by, by query modality.
+        directions: that search the gallery, by query modality.
         queries: bank queries for k-occurrence with their floors, by query modality.
     """
 
     modality: str
     dim: int
     fits: FitPlan
-    centres: Mapping[str, float]
+    directions: Mapping[str, Direction]
     queries: Mapping[str, CountedQueries]
 
     @property
@@ -139,10 +140,10 @@ def _fit(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:
     applied = fit.apply_fits(spec.fits, vectors, clusters)
     bias = {m: np.asarray(a.bias, np.float32) for m, a in applied.items()}
     unmoved = {m: b for m, b in bias.items() if m not in spec.moved}
-    columns = {"vector": vector_column(fold(vectors, unmoved, spec.centres))}
+    columns = {"vector": vector_column(fold(vectors, unmoved, spec.directions))}
     for m in spec.moved:
         moved = np.asarray(applied[m].vectors)
-        columns[f"vector_{m}"] = vector_column(fold(moved, {m: bias[m]}, spec.centres))
+        columns[f"vector_{m}"] = vector_column(fold(moved, {m: bias[m]}, spec.directions))
     zeros = np.zeros(len(vectors), np.float32)
     for m in schema.MODALITIES:
         columns[f"bias_{m}"] = pa.array(bias.get(m, zeros))

@@ -191,7 +191,7 @@ def _gallery_spec(
         modality,
         dim=_dim(vectors),
         fits=FitPlan.of(fits),
-        centres={query: f.direction.centre for query, f in by_query.items()},
+        directions={query: f.direction for query, f in by_query.items()},
         queries=queries,
     )
 

@@ -124,7 +124,7 @@ def _with_probes(
             active = {direction.query: direction} if corrected else {}
             column = vector_column(direction.query, active)
             weights = dict.fromkeys(active, 1.0)
-            vectors = np.stack([query_vector(query, weights) for query in queries])
+            vectors = np.stack([query_vector(query, weights, active) for query in queries])
             depths = [d for d in DEPTHS[corrected] if d < gallery.index.rows]
             best = best_scores(gallery.table, column, vectors, max(depths, default=0))
             name = probe_name(direction.query, gallery.modality, corrected)

@@ -1,9 +1,9 @@
 """Chooses how an index is probed: the fastest setting whose recall reaches the bound.
 
 A setting is chosen on one half of the queries and measured on the other half. If it misses the
-bound there, the next wider setting is measured. The setting of a gallery that has hardly changed is
-measured first, and kept if it reaches the bound: to try all settings takes minutes of processor
-time.
+bound there, wider settings are measured: first more rows are ranked anew, then more is probed. The
+setting of a gallery that has hardly changed is measured first, and kept if it reaches the bound: to
+try all settings takes minutes of processor time.
 """
 
 import time
@@ -16,7 +16,7 @@ import numpy as np
 from store.search.open_gallery import ColumnQuery, OpenGallery
 from store.tables.indexes import GalleryIndex, Probe
 
-_REFINES = (4, 16, 64)
+_REFINES = (2, 4, 8, 16, 64)
 _FIRST_PROBES = 8
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
 
@@ -62,13 +62,11 @@ def choose_probe(
                 break
     if fast is None:
         return None
-    for nprobes in _widths(gallery.index.partitions, fast.nprobes):
-        probe = measure(gallery, column, *measured, replace(fast, nprobes=nprobes))
+    for wider in _wider(fast, gallery.index.partitions):
+        probe = measure(gallery, column, *measured, wider)
         if probe.recall >= bound:
             return probe
-    wide = replace(fast, nprobes=gallery.index.partitions, refine=_REFINES[-1])
-    probe = measure(gallery, column, *measured, wide)
-    return probe if probe.recall >= bound else None
+    return None
 
 
 def measure(
@@ -101,6 +99,15 @@ def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) ->
         scanned.fetch(ColumnQuery(column, query, 0.0), 10, [], None)
         seconds.append(time.perf_counter() - started)
     return 1000 * median(seconds)
+
+
+def _wider(probe: Probe, partitions: int) -> Iterator[Probe]:
+    """The setting, then settings that find more, up to the widest."""
+    for refine in _REFINES:
+        if refine >= probe.refine:
+            yield replace(probe, refine=refine)
+    for nprobes in _widths(partitions, 2 * probe.nprobes):
+        yield replace(probe, refine=_REFINES[-1], nprobes=nprobes)
 
 
 def _widths(partitions: int, first: int = _FIRST_PROBES) -> Iterator[int]:

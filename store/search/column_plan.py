@@ -129,7 +129,7 @@ def _look_for_hubs(
         column = vector_column(i.modality, directions)
         # Only the scores of the column `vector` were measured without a bias.
         probes = (probe_name(i.modality, gallery.modality, False),) if column == "vector" else ()
-        queries.append(ColumnQuery(column, query_vector(i.vector, {}), 0.0, probes))
+        queries.append(ColumnQuery(column, query_vector(i.vector, {}, directions), 0.0, probes))
     flags = list(dict.fromkeys(f"hub_{i.modality}" for i in inputs))
     fetched = gallery.fetch_many(queries, 1, flags, where)
     return [
@@ -141,7 +141,7 @@ def _look_for_hubs(
 def raw_query(gallery: OpenGallery, inputs: Sequence[WeightedInput]) -> ColumnQuery:
     """The search by raw scores."""
     probes = {probe_name(i.modality, gallery.modality, False) for i in inputs}
-    return ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0, tuple(sorted(probes)))
+    return ColumnQuery("vector", query_vector(combine(inputs), {}, {}), 0.0, tuple(sorted(probes)))
 
 
 def column_queries(
@@ -164,6 +164,6 @@ def column_queries(
             if is_corrected:
                 weights[i.modality] = weights.get(i.modality, 0.0) + i.weight
         offset = -sum(weight * directions[m].centre for m, weight in weights.items())
-        vector = query_vector(combine(members), weights)
+        vector = query_vector(combine(members), weights, directions)
         queries.append(ColumnQuery(column, vector, offset, tuple(sorted(probes))))
     return queries

@@ -95,7 +95,9 @@ def _raw_rank(
     part_id: str,
 ) -> int | None:
     gallery = opened.open_gallery(modality)
-    query = ColumnQuery("vector", query_vector(combine(inputs), {}), 0.0)  # a rank is exact: scan
+    query = ColumnQuery(
+        "vector", query_vector(combine(inputs), {}, {}), 0.0
+    )  # a rank is exact: scan
     count = 100
     while count <= MAX_RANK:
         rows = gallery.fetch(query, count, ["part_id"], condition).rows["part_id"].to_pylist()
@@ -119,7 +121,7 @@ def _nearest_items(
     """The nearest items of the gallery, without the item itself."""
     gallery = opened.open_gallery(modality)
     probes = (probe_name(modality, modality, False),)
-    query = ColumnQuery("vector", query_vector(vector, {}), 0.0, probes)
+    query = ColumnQuery("vector", query_vector(vector, {}, {}), 0.0, probes)
     columns = ["part_id", "key", "caption"]
     rows = gallery.fetch(query, NEIGHBOURS + 1, columns, None).rows.to_pylist()
     others = [r for r in rows if r["part_id"] != part_id][:NEIGHBOURS]

@@ -1,7 +1,9 @@
 """One gallery opened for search: its table, its index, and the search of one vector column."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -134,7 +136,9 @@ class OpenGallery:
     def fetch_many(
         self, queries: Sequence[ColumnQuery], count: int, columns: list[str], where: str | None
     ) -> list[Fetched]:
-        """Search one vector column for each query. Those that scan a column scan it together.
+        """Search one vector column for each query.
+
+        Queries that scan a column scan it together. Those that use an index run on all cores.
 
         The arguments and errors are those of `fetch`.
         """
@@ -148,10 +152,14 @@ class OpenGallery:
                 together = [queries[number] for number in numbers]
                 fetched = self._scan(column, together, count, columns, where)
                 answers |= dict(zip(numbers, fetched, strict=True))
-        return [
-            answers[number] if number in answers else self.fetch(query, count, columns, where)
-            for number, query in enumerate(queries)
-        ]
+        alone = [number for number in range(len(queries)) if number not in answers]
+        if len(alone) < 2:
+            answers |= {n: self.fetch(queries[n], count, columns, where) for n in alone}
+        else:
+            with ThreadPoolExecutor(min(len(alone), os.cpu_count() or 1)) as threads:
+                found = threads.map(lambda n: self.fetch(queries[n], count, columns, where), alone)
+                answers |= dict(zip(alone, found, strict=True))
+        return [answers[number] for number in range(len(queries))]
 
     def _scan(
         self,

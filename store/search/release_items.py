@@ -44,7 +44,7 @@ def describe_sample(opened: OpenRelease, sample_id: str) -> dict[str, Any]:
         InputError: this is not an id.
         NotFoundError: the release has no such sample.
     """
-    _check_sample(opened, sample_id)
+    check_sample(opened, sample_id)
     return _sample(opened, sample_id, [c for c in SAMPLES.names if c not in ("image", "audio")])
 
 
@@ -57,7 +57,7 @@ def sample_original(opened: OpenRelease, sample_id: str, modality: str) -> Origi
     """
     if modality not in _ORIGINALS:
         raise InputError(f"{modality!r} is not a part; allowed: {', '.join(_ORIGINALS)}")
-    _check_sample(opened, sample_id)
+    check_sample(opened, sample_id)
     return _original(opened, sample_id, modality)
 
 
@@ -109,7 +109,7 @@ def _part(opened: OpenRelease, part_id: str, modality: str, columns: list[str]) 
     raise NotFoundError(f"release {number} has no {modality} with the part id {part_id}")
 
 
-def _check_sample(opened: OpenRelease, sample_id: str) -> None:
+def check_sample(opened: OpenRelease, sample_id: str) -> None:
     """Raise NotFoundError if no gallery of the release has a part of the sample."""
     check_id(sample_id)
     if unknown_samples(opened, [sample_id]):

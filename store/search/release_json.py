@@ -1,9 +1,13 @@
-"""A release as JSON values, as the server sends it."""
+"""A release, and the columns of its galleries, as JSON values that the server sends."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+import pyarrow as pa
+
+from store.search.opened import OpenRelease
 from store.tables import indexes
 from store.tables.releases import Direction, Release
 
@@ -24,3 +28,30 @@ def from_description(described: Mapping[str, Any]) -> Release:
     values = {**described, "created_at": created, "directions": directions, "space_config": {}}
     values["indexes"] = indexes.from_description(described.get("indexes", {}))
     return Release(**values)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a condition can name, and what its values are: lists are of texts."""
+
+    name: str
+    kind: Literal["number", "text", "flag", "list"]
+
+
+def filter_columns(opened: OpenRelease) -> dict[str, list[Column]]:
+    """The columns that a condition can name, by gallery."""
+    galleries = {m: opened.open_gallery(m) for m in opened.release.modalities}
+    return {
+        modality: [Column(n, _kind(gallery.table.schema.field(n).type)) for n in names]
+        for modality, gallery in galleries.items()
+        if (names := gallery.filter_columns)
+    }
+
+
+def _kind(data_type: pa.DataType) -> Literal["number", "text", "flag", "list"]:
+    if pa.types.is_list(data_type):
+        return "list"
+    if pa.types.is_boolean(data_type):
+        return "flag"
+    is_text = pa.types.is_string(data_type) or pa.types.is_large_string(data_type)
+    return "text" if is_text else "number"

@@ -41,6 +41,7 @@ class Direction:
         unit: the length of 1 on the calibrated scale, in scores.
         centre: the constant by which the biases in the served vectors are centred
             (`store.search.vector_layout`).
+        scale: the factor of these biases. 1 in releases that were made before there was one.
         tried: the settings that were compared, with their results.
     """
 
@@ -53,6 +54,7 @@ class Direction:
     zero: float = 0.0
     unit: float = 1.0
     centre: float = 0.0
+    scale: float = 1.0
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     @property

@@ -70,8 +70,8 @@ STAGES = {
             reads_if_named=("pairs",),
         ),
         Stage("banks", False, ("vectors", "decisions"), 2),
-        Stage("gallery", False, ("vectors", "decisions", "banks"), 2, "parts", ("ray",)),
-        Stage("index", False, ("banks", "gallery"), 1, "parts"),
+        Stage("gallery", False, ("vectors", "decisions", "banks"), 3, "parts", ("ray",)),
+        Stage("index", False, ("banks", "gallery"), 2, "parts"),
         Stage("release", False, ("banks", "gallery", "index"), 2, "parts"),
     )
 }

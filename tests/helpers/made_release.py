@@ -1,5 +1,6 @@
 """A release whose galleries are written directly, and the dense scores of its items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,12 +78,25 @@ def unit(rng: np.random.Generator, rows: int) -> np.ndarray:
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def make_release(root: Path, rows: int = 400, index: Index | None = None) -> MadeRelease:
-    """Publish galleries of images and texts. Sample n has an image, and a text if n % 3."""
+def make_release(
+    root: Path,
+    rows: int = 400,
+    index: Index | None = None,
+    first_captions: Sequence[str] = (),
+) -> MadeRelease:
+    """Publish galleries of images and texts. Sample n has an image, and a text if n % 3.
+
+    Args:
+        root: where the tables are made.
+        rows: samples.
+        index: of the galleries.
+        first_captions: of the first samples, instead of random words.
+    """
     rng, tables = np.random.default_rng(5), Tables(root)
     captions = [
         " ".join(rng.choice(WORDS, rng.integers(1, 5))) if n % 3 else None for n in range(rows)
     ]
+    captions[: len(first_captions)] = first_captions
     bank = unit(rng, 100)
     directions: dict[str, Direction] = {}
     galleries, versions, indexes = {}, {}, {}
@@ -139,19 +153,19 @@ def _write(
     rows = len(gallery.samples)
     ids = [f"{n:032x}" for n in gallery.samples]
     moved = [q for q in gallery.fitted if directions[f"{q}->{modality}"].recipe.moves]
-    centres = {q: directions[f"{q}->{modality}"].centre for q in gallery.fitted}
+    by_query = {q: directions[f"{q}->{modality}"] for q in gallery.fitted}
     bias = {q: c.bias for q, c in gallery.fitted.items()}
     folded = {q: b for q, b in bias.items() if q not in moved}
     columns = {
         "part_id": [f"{modality}-{each}" for each in ids],
         "id": ids, "cluster": ids, "key": [f"key-{n}" for n in gallery.samples],
         "caption": gallery.captions,
-        "vector": vector_column(fold(gallery.items, folded, centres)),
+        "vector": vector_column(fold(gallery.items, folded, by_query)),
         "image_width": gallery.samples,
         "sample_ids": [[each] for each in ids], "drops": [["d"]] * rows,
     }  # fmt: skip
     for q in moved:
-        vectors = fold(gallery.fitted[q].vectors, {q: bias[q]}, centres)
+        vectors = fold(gallery.fitted[q].vectors, {q: bias[q]}, by_query)
         columns[f"vector_{q}"] = vector_column(vectors)
     for m in schema.MODALITIES:
         columns[f"bias_{m}"] = bias.get(m, np.zeros(rows, np.float32))

@@ -65,8 +65,8 @@ def publish(
                 zero, high - zero,
             )  # fmt: skip
         name = f"gallery__{SPACE}__{modality}"
-        centres = {query: directions[f"{query}->{modality}"].centre for query in banks}
-        _write(tables, name, modality, own, fold(own.vectors, bias, centres), bias, keys, captions)
+        by_query = {query: directions[f"{query}->{modality}"] for query in banks}
+        _write(tables, name, modality, own, fold(own.vectors, bias, by_query), bias, keys, captions)
         versions[name] = tables.open(name).version
     name = f"banks__{SPACE}"
     rows = _bank_rows(banks, dim)

@@ -44,12 +44,13 @@ def served(
     *,
     keys: Path | None = None,
     required: bool = False,
+    port: int = 0,
 ) -> Iterator[Served]:
-    """Serve a corpus on a free port of the local machine."""
+    """Serve a corpus on a port of the local machine. 0: any free port."""
     file = KeyFile(keys or folder / "server-keys.json")
     file.refresh()
     service = Service(isotrope.open_corpus(folder), settings or Server(), file, required)
-    server = uvicorn.Server(make_config(service, LOCAL_NAMES, "127.0.0.1", 0))
+    server = uvicorn.Server(make_config(service, LOCAL_NAMES, "127.0.0.1", port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -9,7 +9,7 @@ from store.corrections import fit
 from store.search.column_plan import WeightedInput
 from store.search.corrected_search import search_corrected
 from store.search.open_gallery import OpenGallery
-from store.search.vector_layout import fold, query_vector, unfold
+from store.search.vector_layout import BIAS_SCALE, fold, query_vector, unfold
 from store.tables import schema
 from store.tables.releases import Direction
 
@@ -36,22 +36,25 @@ def compile_to(folder, methods: dict[str, str]):
     """A gallery table with one correction for each query modality, its directions, and the fitted
     corrections."""
     columns, directions, fitted = {}, {}, {}
-    folded, centre = {}, {}
+    folded = {}
     for m, method in methods.items():
         c = fitted[m] = fit(
             method, gallery=GALLERY, query_bank=QUERY_BANK, gallery_bank=GALLERY_BANK,
             query_bank_ids=np.arange(len(QUERY_BANK)),
             gallery_bank_ids=np.arange(len(GALLERY_BANK)),
         )  # fmt: skip
-        centre[m] = float(c.bias.mean())
-        directions[m] = Direction(m, "image", method, c.params, "", 0, centre=centre[m])
+        # Text as releases have it that were made before biases had a scale.
+        scale = 1.0 if m == "text" else BIAS_SCALE
+        directions[m] = Direction(
+            m, "image", method, c.params, "", 0, centre=float(c.bias.mean()), scale=scale
+        )
         columns[f"bias_{m}"] = pa.array(c.bias)
         columns[f"hub_{m}"] = pa.array(np.zeros(ROWS, bool) if c.flag is None else c.flag)
         if directions[m].recipe.moves:
-            columns[f"vector_{m}"] = _vector_column(fold(c.vectors, {m: c.bias}, centre))
+            columns[f"vector_{m}"] = _vector_column(fold(c.vectors, {m: c.bias}, directions))
         else:
             folded[m] = c.bias
-    columns["vector"] = _vector_column(fold(GALLERY, folded, centre))
+    columns["vector"] = _vector_column(fold(GALLERY, folded, directions))
     columns["id"] = pa.array([f"{i:03d}" for i in range(ROWS)])
     columns["number"] = pa.array(range(ROWS))
     table = lance.write_dataset(pa.table(columns), f"{folder}/g.lance")
@@ -113,13 +116,16 @@ def test_dynamic_corrections_differ_by_query(tmp_path) -> None:
 
 def test_modalities_without_weight_are_not_corrected() -> None:
     bias = {"text": np.arange(ROWS, dtype=np.float32)}
-    rows = fold(GALLERY, bias, {"text": 0.0})
+    directions = {
+        m: Direction(m, "image", "nnn", {}, "", 0, scale=BIAS_SCALE) for m in ("text", "image")
+    }
+    rows = fold(GALLERY, bias, directions)
     query = QUERIES[0]
     raw = GALLERY @ query
     assert rows.shape == (ROWS, schema.served_width(DIM))
     np.testing.assert_array_equal(unfold(rows, DIM), GALLERY)
-    np.testing.assert_allclose(rows @ query_vector(query, {}), raw, atol=1e-6)
-    np.testing.assert_allclose(
-        rows @ query_vector(query, {"text": 0.5}), raw - 0.5 * bias["text"], rtol=1e-5
-    )
-    np.testing.assert_allclose(rows @ query_vector(query, {"image": 1.0}), raw, atol=1e-6)
+    np.testing.assert_allclose(rows @ query_vector(query, {}, {}), raw, atol=1e-6)
+    half = rows @ query_vector(query, {"text": 0.5}, directions)
+    np.testing.assert_allclose(half, raw - 0.5 * bias["text"], rtol=1e-5)
+    image = rows @ query_vector(query, {"image": 1.0}, directions)
+    np.testing.assert_allclose(image, raw, atol=1e-6)

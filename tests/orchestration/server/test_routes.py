@@ -121,6 +121,18 @@ def test_hostile_paths_are_refused(client: httpx.Client, path: str) -> None:
     assert answer.json()["error"]["message"]
 
 
+def test_conditions_can_name_all_columns(client: httpx.Client, corpus: isotrope.Corpus) -> None:
+    tests = {"number": "{} >= 0", "text": "{} = 'x'", "flag": "{}", "list": "array_has({}, 'x')"}
+    columns = client.get("/columns").json()
+    assert list(columns) == corpus.release.modalities
+    for modality, of_gallery in columns.items():
+        names = [column["name"] for column in of_gallery]
+        assert names == corpus.open_gallery(modality).filter_columns
+        where = " OR ".join(tests[c["kind"]].format(c["name"]) for c in of_gallery)
+        query = {**TEXT, "among": modality, "where": where}
+        assert client.post("/search", json=query).status_code == 200
+
+
 def test_release_health_and_ready(client: httpx.Client) -> None:
     release = client.get("/release").json()
     assert release["number"] == 1

@@ -17,7 +17,7 @@ from store.corrections import Correction, fit
 from store.search.column_plan import WeightedInput
 from store.search.corrected_search import search_corrected
 from store.search.open_gallery import OpenGallery
-from store.search.vector_layout import fold
+from store.search.vector_layout import BIAS_SCALE, fold
 from store.tables import schema
 from store.tables.banks import Banks
 from store.tables.indexes import GalleryIndex, describe, from_description
@@ -48,7 +48,9 @@ def fitted() -> dict[str, Correction]:
 @pytest.fixture(scope="module")
 def directions(fitted: dict[str, Correction]) -> dict[str, Direction]:
     return {
-        f"{m}->image": Direction(m, "image", c.method, c.params, "", 0, centre=float(c.bias.mean()))
+        f"{m}->image": Direction(
+            m, "image", c.method, c.params, "", 0, centre=float(c.bias.mean()), scale=BIAS_SCALE
+        )
         for m, c in fitted.items()
     }
 
@@ -56,15 +58,15 @@ def directions(fitted: dict[str, Correction]) -> dict[str, Direction]:
 def write_gallery(
     tables: Tables, fitted: dict, directions: dict, rows: slice = slice(None)
 ) -> None:
-    centres = {m: directions[f"{m}->image"].centre for m in fitted}
+    by_query = {m: directions[f"{m}->image"] for m in fitted}
     bias = {m: c.bias for m, c in fitted.items()}
     moved = {"image": bias["image"]}
     text = [f"{n}" for n in range(ROWS)]
     columns = {
         "part_id": text, "id": text, "cluster": text, "key": text,
         "caption": [f"item number {n}" for n in range(ROWS)],
-        "vector": vector_column(fold(ITEMS, {m: bias[m] for m in ("text", "audio")}, centres)),
-        "vector_image": vector_column(fold(fitted["image"].vectors, moved, centres)),
+        "vector": vector_column(fold(ITEMS, {m: bias[m] for m in ("text", "audio")}, by_query)),
+        "vector_image": vector_column(fold(fitted["image"].vectors, moved, by_query)),
         "image_width": pa.array(NUMBERS, schema.SIGNAL_TYPES["image_width"]),
         "sample_ids": [[n] for n in text], "drops": [["d"]] * ROWS,
     }  # fmt: skip

@@ -1,0 +1,98 @@
+/** A query, in the JSON form of `POST /search`, of the Python client and of links. */
+
+export type Modality = "image" | "text" | "audio";
+export const MODALITIES: readonly Modality[] = ["image", "text", "audio"];
+export const LEVELS = ["image", "text", "audio", "any", "sample"] as const;
+export type Level = (typeof LEVELS)[number];
+
+/** Exactly one of text, image, audio (files in base64), vector and id. */
+export interface Input {
+  text?: string;
+  image?: string;
+  audio?: string;
+  vector?: number[];
+  modality?: string;
+  id?: string;
+  weight?: number;
+}
+
+export interface Query {
+  inputs: Input[];
+  among?: Level;
+  correct?: string;
+  where?: string;
+  limit?: number;
+  [other: string]: unknown;
+}
+
+export interface Row {
+  id: string;
+  modality: Modality;
+  part_id: string;
+  rank: number;
+  _score: number;
+  _raw_score: number;
+  _bias: number;
+  _calibrated?: number;
+  key: string;
+  caption: string | null;
+}
+
+export interface Answer {
+  release: number;
+  complete: boolean;
+  notes: string[];
+  recall: number;
+  rows: Row[];
+}
+
+const MOST_LINK = 100_000; // characters: longer addresses do not survive being sent around
+const COLUMNS = ["key", "caption", "part_id"];
+const DEPTH = 100; // rows of each ranking that are compared, whatever the limit
+
+export function isModality(value: unknown): value is Modality {
+  return MODALITIES.includes(value as Modality);
+}
+
+/** The text of a query in an address; null if it would be too long. */
+export function toLink(query: Query): string | null {
+  const text = encodeURIComponent(JSON.stringify(query));
+  return text.length > MOST_LINK ? null : text;
+}
+
+/** The query of an address. Throws an error if the text is none. */
+export function fromLink(text: string): Query {
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new Error("The address holds no query.");
+  }
+  const inputs = (value as Query).inputs;
+  if (!Array.isArray(inputs) || !inputs.every((each) => typeof each === "object" && each)) {
+    throw new Error("The query of the address has no inputs.");
+  }
+  return value as Query;
+}
+
+/** The queries of both rankings, which differ in the correction alone. */
+export function bothRankings(query: Query): { corrected: Query; raw: Query } {
+  const limit = Math.max(query.limit ?? 10, DEPTH);
+  const { correct, ...rest } = query;
+  const deep = { ...rest, select: COLUMNS, limit };
+  return {
+    corrected: { ...deep, correct: correct === "none" ? "auto" : (correct ?? "auto") },
+    raw: { ...deep, correct: "none" },
+  };
+}
+
+/** The query with one more input, such as "more like this" (weight above 0) or "less". */
+export function withInput(query: Query, input: Input): Query {
+  const others = query.inputs.filter((each) => input.id === undefined || each.id !== input.id);
+  return { ...query, inputs: [...others, input] };
+}
+
+export function inputKind(input: Input): "text" | "image" | "audio" | "vector" | "id" {
+  for (const kind of ["text", "image", "audio", "vector"] as const) {
+    if (input[kind] !== undefined) return kind;
+  }
+  return "id";
+}
