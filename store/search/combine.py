@@ -54,7 +54,7 @@ def search_combined(
         raise InputError(f'combine("{combination}") takes no negative inputs')
     vectors = np.stack([i.vector for i in inputs])
     if combination == "product":
-        query = ColumnQuery("vector", query_vector(product_vector(vectors), {}), 0.0)
+        query = ColumnQuery("vector", query_vector(product_vector(vectors), {}, {}), 0.0)
         found = gallery.fetch(query, limit, columns, where)
         score = found.rows["_column_score"].to_numpy()
         best = rank_rows(found.rows, score, score, columns, limit)
