@@ -8,33 +8,13 @@ the process that prepares them.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from embedders.pool.actors import Actors
 from embedders.pool.ray_cluster import cluster, object_store_bytes
 from embedders.pool.resources import Resources, require_room
 from embedders.pool.scheduler import Scheduler
-from embedders.pool.worker import Failures, ReadUnit
-
-
-@dataclass(frozen=True)
-class UnitResult:
-    """The result of one unit.
-
-    Attributes:
-        name: of the unit.
-        ids: the parts that have a vector.
-        vectors: float32 (len(ids), d).
-        failed: the parts that have none, with the error of each.
-    """
-
-    name: str
-    ids: list[str]
-    vectors: np.ndarray
-    failed: Failures
+from embedders.pool.worker import ReadUnit, UnitResult
 
 
 class Pool:

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from embedders.pool import ray_security
+from embedders.pool.import_path import python_path
 from embedders.pool.ray_address import check_address
 from embedders.pool.resources import node_resources
 from store.errors import ClusterError, first_line
@@ -95,11 +96,6 @@ def _options() -> dict[str, Any]:
 def object_store_bytes() -> int:
     """The capacity of all object stores of the cluster together."""
     return int(sum(node.get("object_store_memory", 0) for node in node_resources()))
-
-
-def python_path() -> str:
-    """The driver's import path. Workers need it to import a user's own encoder."""
-    return ":".join(p for p in sys.path if p)
 
 
 def _local_object_store_bytes() -> int:

@@ -23,6 +23,12 @@ from embedders.pool.worker import (
 from store.errors import RecordError
 
 _JOBS_PER_ACTOR = 2  # the one that it encodes, and the next
+# The task reserves no CPU: the scheduler bounds how many run, and a reservation could wait for
+# CPUs that the pool's own actors hold.
+_prepare = ray.remote(num_cpus=0, max_retries=1, num_returns=2, scheduling_strategy="SPREAD")(
+    prepare
+)
+_part_ids = ray.remote(num_cpus=0, max_retries=1)(part_ids)
 FinishedUnits = Iterator[tuple[str, Encoded]]
 
 
@@ -107,7 +113,7 @@ class Scheduler:
                     return
                 self.unprepared.append(_Job(_Unit(*unit)))
             job = self.unprepared.popleft()
-            job.prepared, summary = prepare.remote(
+            job.prepared, summary = _prepare.remote(
                 self.actors.spec, job.unit.read, job.start, job.stop
             )
             self.preparing[summary] = job
@@ -151,7 +157,7 @@ class Scheduler:
 
     def _halve_unprepared(self, job: _Job) -> FinishedUnits:
         """Halve a job whose preparation died, twice: Ray itself has retried the task once."""
-        ids = get_reply(part_ids.remote(job.unit.read))
+        ids = get_reply(_part_ids.remote(job.unit.read))
         job.prepared, job.stop = None, len(ids) if job.stop is None else job.stop
         if job.stop - job.start > 1:
             job.unit.open_jobs += 1

@@ -1,13 +1,13 @@
-"""The code that runs on Ray's workers: tasks that read and prepare, and the actor that encodes."""
+"""The code that runs in other processes: functions that read and prepare, an actor that encodes."""
 
 import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import ray
 
 from embedders.encoder import cost_of
 from embedders.registry import load_encoder
@@ -63,6 +63,23 @@ class Encoded(NamedTuple):
     failed: Failures
 
 
+@dataclass(frozen=True)
+class UnitResult:
+    """The result of one unit.
+
+    Attributes:
+        name: of the unit.
+        ids: the parts that have a vector.
+        vectors: float32 (len(ids), d).
+        failed: the parts that have none, with the error of each.
+    """
+
+    name: str
+    ids: list[str]
+    vectors: np.ndarray
+    failed: Failures
+
+
 def concatenate(results: list[Encoded], dim: int) -> Encoded:
     """All results as one, in their order; `dim` is the width of an empty one."""
     return Encoded(
@@ -77,9 +94,6 @@ def failures_only(failed: Failures, dim: int) -> Encoded:
     return Encoded([], np.empty((0, dim), np.float32), failed)
 
 
-# The task reserves no CPU: the scheduler bounds how many run, and a reservation could wait for
-# CPUs that the pool's own actors hold.
-@ray.remote(num_cpus=0, max_retries=1, num_returns=2, scheduling_strategy="SPREAD")
 def prepare(
     spec: str, read: ReadUnit, start: int = 0, stop: int | None = None
 ) -> tuple[Prepared, Summary]:
@@ -103,7 +117,6 @@ def prepare(
     return Prepared(ids, inputs, np.array(costs)), Summary(len(ids), _nbytes(inputs), failed)
 
 
-@ray.remote(num_cpus=0, max_retries=1)
 def part_ids(read: ReadUnit) -> list[str]:
     """The ids of a unit's parts."""
     return [part for part, _ in read()]

@@ -196,13 +196,14 @@ def measure(
 def side_by_side(raw: Evaluation, corrected: Evaluation) -> dict[str, Any]:
     """Compare two evaluations of the same queries, as JSON values (see `evaluate_directions`)."""
     sides = {"raw": raw, "corrected": corrected}
-    gains = {name: gain._asdict() for name, gain in corrected.gains(raw).items()}
+    compared = {
+        kind: {name: interval._asdict() for name, interval in intervals.items()}
+        for kind, intervals in corrected.compared(raw).items()
+    }
+    gains = compared["gains"]
     return {
         **{side: evaluation.figures() for side, evaluation in sides.items()},
-        "intervals": {
-            side: {name: interval._asdict() for name, interval in evaluation.intervals().items()}
-            for side, evaluation in sides.items()
-        },
+        "intervals": {"raw": compared["before"], "corrected": compared["after"]},
         "gains": gains,
         "gain": gains["mrr"],
         "k_occurrence": {side: np.bincount(e.counts).tolist() for side, e in sides.items()},

@@ -32,7 +32,8 @@ from store.tables.table_version import TableVersion
 K = 10  # length of the result lists that k-occurrence is counted in
 _TILE = 4096  # items of one product
 _TASK = 32 * _TILE  # items of a task
-_SMALL = 50_000_000  # scores that are computed in this process, without Ray
+# Scores that are computed in this process, in about 6 s. Ray's workers take as long to start.
+_SMALL = 500_000_000
 
 Gallery: TypeAlias = lance.LanceDataset | TableVersion
 Tallies = list[dict[str, Tally]]  # of each set of queries, by ranking

@@ -1,17 +1,22 @@
 """Embeds a drop's parts with an encoder, on the Ray actor pool, and stages their vectors.
 
+Few parts are embedded in one process without Ray, whose actors take seconds to start.
+
 A part is embedded once, however many samples and drops have it. Results are committed to staging as
 they arrive, so an interrupted run goes on after the last commit.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from embedders.encoder import Encoder
-from embedders.pool.pool import Pool, UnitResult
+from embedders.pool.one_process import OneProcess
+from embedders.pool.worker import UnitResult
 from embedders.registry import load_encoder
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.progress import show_progress
@@ -19,14 +24,21 @@ from pipelines.vectors.pending_parts import PendingParts, pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity
 from store.arrays import is_unit_length
+from store.config.engine import Ray
 from store.errors import InvariantError
 from store.tables.staging import Entry, StageRun
 from store.tables.table_version import TableVersion, take_rows
 from store.workspace import Workspace
 
+if TYPE_CHECKING:
+    from embedders.pool.pool import Pool
+
 # The largest unit: large enough that its overhead is small, small enough that it is soon redone.
 UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
 _UNIT_BYTES = 16 << 20
+# The most parts that one process embeds, divided by the number of actors: the pool takes 4 s of
+# processor more to start, and overlaps reading with encoding.
+ONE_PROCESS_PARTS = 512
 
 
 def encode_parts(
@@ -58,18 +70,32 @@ def encode_parts(
         with (
             StagingWriter(run) as writer,
             show_progress(run, parts.left, f"parts, {modality}", lambda: writer.parts),
-            Pool(spec, **ray.of_actors()) as pool,
+            _processes(spec, parts.left, ray) as processes,
         ):
-            for result in pool.map(units):
+            for result in processes.map(units):
                 entries = _entries(in_progress.pop(result.name), result)
                 rows = vector_rows(result.ids, result.vectors, encoder, run.schema)
                 writer.add(result.name, rows, entries)
         return parts.total, parts.kept + writer.kept
 
 
+def _processes(spec: str, parts: int, ray: Ray) -> "Pool | OneProcess":
+    """The pool, or one process for few parts if the pool would be on this machine without GPUs."""
+
+    def pool() -> "Pool":
+        from embedders.pool.pool import Pool  # imports Ray, which takes seconds
+
+        return Pool(spec, **ray.of_actors())
+
+    elsewhere = ray.address or os.environ.get("RAY_ADDRESS") or ray.num_gpus or ray.accelerator_type
+    if elsewhere or parts * ray.actors > ONE_PROCESS_PARTS:
+        return pool()
+    return OneProcess(spec, pool, num_cpus=ray.num_cpus, batch_size=ray.batch_size)
+
+
 @dataclass(frozen=True)
 class LoadParts:
-    """Reads the parts of one unit from `samples`; runs in the pool.
+    """Reads the parts of one unit from `samples`.
 
     Attributes:
         samples: the table.

@@ -89,14 +89,39 @@ class Evaluation:
         Raises:
             InputError: the other evaluation is of other queries.
         """
+        changes = self._changes(other)
+        return bootstrap_many(changes, groups=self.groups, **options)
+
+    def compared(self, other: "Evaluation") -> dict[str, dict[str, Interval]]:
+        """`intervals` of the other evaluation and of this one, and `gains` over the other, from one
+        bootstrap.
+
+        Returns:
+            Intervals by measure, under `before`, `after` and `gains`.
+
+        Raises:
+            InputError: the other evaluation is of other queries.
+        """
+        kinds = {
+            "before": other.measures(),
+            "after": self.measures(),
+            "gains": self._changes(other),
+        }
+        values = {f"{kind} {name}": v for kind, by in kinds.items() for name, v in by.items()}
+        intervals = bootstrap_many(values, groups=self.groups)
+        return {
+            kind: {name: intervals[f"{kind} {name}"] for name in by} for kind, by in kinds.items()
+        }
+
+    def _changes(self, other: "Evaluation") -> dict[str, np.ndarray]:
+        """The paired differences of the measures from those of another evaluation."""
         if not np.array_equal(self.relevant.count, other.relevant.count):
             raise InputError(
                 "gains compare two evaluations of the same queries, but their numbers of relevant"
                 " items differ"
             )
         baseline = other.measures()
-        changes = {name: values - baseline[name] for name, values in self.measures().items()}
-        return bootstrap_many(changes, groups=self.groups, **options)
+        return {name: values - baseline[name] for name, values in self.measures().items()}
 
     def summary(self) -> dict[str, Any]:
         """The results as JSON values: protocol, queries, gallery, figures and intervals.

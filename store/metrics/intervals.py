@@ -49,8 +49,9 @@ def bootstrap_many(
     valid = {name: ~np.isnan(v) for name, v in table.items()}
     sums = [np.bincount(group, np.where(valid[name], v, 0)) for name, v in table.items()]
     sizes = [np.bincount(group, is_valid) for is_valid in valid.values()]
+    summed = np.stack([*sums, *sizes], axis=1)
     rng = np.random.default_rng(seed)
-    n = len(sums[0])
+    n = len(summed)
     means = np.empty((resamples, len(table)))
     step = max(1, WEIGHTS_AT_ONCE // n)
     for start in range(0, resamples, step):
@@ -58,11 +59,11 @@ def bootstrap_many(
         # Counting drawn indices is several times faster than numpy's multinomial, with the same
         # distribution.
         drawn = rng.integers(0, n, (draws, n))
-        weights = np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(float)
-        for i, (total, size) in enumerate(zip(sums, sizes, strict=True)):
-            counts = weights @ size
-            with np.errstate(invalid="ignore"):  # 0 / 0 if no query of a resample has a value
-                means[start : start + draws, i] = (weights @ total) / counts
+        drawn += n * np.arange(draws)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n).astype(float)
+        totals, counts = np.hsplit(weights @ summed, 2)
+        with np.errstate(invalid="ignore"):  # 0 / 0 if no query of a resample has a value
+            means[start : start + draws] = totals / counts
     return {
         name: _interval(v[valid[name]], means[:, i], level)
         for i, (name, v) in enumerate(table.items())

@@ -1,4 +1,4 @@
-"""Kill an actor, a worker that prepares, or the driver at random moments, by SIGKILL.
+"""Kill an actor, a worker that prepares, the process of a small drop, or the driver, by SIGKILL.
 
 In each case the vectors must equal those of an undisturbed run.
 """
@@ -21,6 +21,7 @@ from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
+from pipelines.vectors import encode_parts
 from pipelines.vectors.stage import embed
 from store.arrow import as_matrix
 from store.tables.staging import Counts, stage_record
@@ -31,14 +32,18 @@ from tests.helpers.processes import descendants
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = 160
 STEADY = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SteadyImage")
-VICTIMS = {"actor": "ray::EncoderActor", "worker": "ray::prepare"}
+VICTIMS = {
+    "actor": "ray::EncoderActor",
+    "worker": "ray::prepare",
+    "process": "embedders.pool.one_process",
+}
 DRIVER = """
 from pathlib import Path
 from pipelines.vectors import encode_parts, stage, staging_writer
 from pipelines.stages.context import StageContext
 from store.workspace import Workspace
 staging_writer._SECONDS, staging_writer._SHARE = 0, 1e9
-encode_parts.UNIT_PARTS["image"] = 16
+encode_parts.UNIT_PARTS["image"], encode_parts.ONE_PROCESS_PARTS = 16, 0
 stage.embed(StageContext(Workspace.open(Path("{root}")), "a"))
 """
 
@@ -66,10 +71,10 @@ def vectors(root: Path) -> dict[str, np.ndarray]:
 
 
 def kill_one(title: str, stop: threading.Event, killed: list[int]) -> None:
-    """Wait for a descendant whose title begins with `title`, and kill it."""
+    """Wait for a descendant with `title` in its command line, and kill it."""
     while not stop.is_set():
         for pid, name in descendants(os.getpid()):
-            if name.startswith(title):
+            if title in name:
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
                 return
@@ -122,14 +127,18 @@ def assert_survives(undisturbed: Path, folder: Path, victim: str, seed: int) -> 
     if victim == "driver":
         kill_driver_and_embed(root, chance)
     else:
-        embed_and_kill_worker(root, victim, chance)
+        with pytest.MonkeyPatch.context() as patched:
+            if victim != "process":
+                patched.setattr(encode_parts, "ONE_PROCESS_PARTS", 0)
+            embed_and_kill_worker(root, victim, chance if victim != "process" else 0)
     actual, expected = vectors(root), vectors(undisturbed.with_name("embedded"))
     assert actual.keys() == expected.keys()
     assert max(np.abs(actual[part] - expected[part]).max() for part in actual) < 1e-5
 
 
 @pytest.mark.parametrize(
-    "victim", ["actor", "worker", pytest.param("driver", marks=pytest.mark.slow)]
+    "victim",
+    ["actor", "worker", *(pytest.param(v, marks=pytest.mark.slow) for v in ("process", "driver"))],
 )
 def test_one_kill(undisturbed: Path, tmp_path: Path, victim: str) -> None:
     assert_survives(undisturbed, tmp_path, victim, seed=0)

@@ -156,7 +156,7 @@ FAULTS = (
     Fault("three writers", _writers(3)),
     Fault("failing requests", _fail_requests, stores=("s3",)),
     Fault("kill of a Beam worker", _kill_beam_worker, ("curation",)),
-    Fault("kill of a Ray actor", _killer("ray::EncoderActor"), ("whole",)),
+    Fault("kill of an encoder", _killer("ray::EncoderActor", "pool.one_process"), ("whole",)),
     Fault("kill of a Ray worker", _killer("ray::_do", "ray::IDLE"), ("whole",)),
     Fault("kill of the raylet", _killer("/raylet/raylet"), ("whole",)),
 )

@@ -97,6 +97,9 @@ def test_geometry_equals_simple_loops():
     assert metrics.uniformity(x) == pytest.approx(np.log(np.mean(potential)))
     many = dense.norm(rng.normal(size=(3000, 5)))
     assert metrics.uniformity(many) == pytest.approx(metrics.uniformity(many, rows=2000), abs=0.1)
+    all_potentials = np.exp(-2 * np.maximum(2 - 2 * many @ many.T, 0))
+    expected = np.log((all_potentials.sum() - 3000) / (3000 * 2999))
+    assert metrics.uniformity(many) == pytest.approx(expected, abs=1e-6)
     assert np.isnan(metrics.uniformity(x[:1]))
     assert metrics.modality_gap(x, x + 3) == pytest.approx(3 * np.sqrt(5))
 
@@ -174,6 +177,10 @@ def test_intervals_contain_the_figures_and_gains_are_their_differences():
         assert gains[name].mean == pytest.approx(figures[name] - raw.figures()[name])
     expected = metrics.paired_bootstrap(new.reciprocal_ranks, raw.reciprocal_ranks, groups=groups)
     np.testing.assert_allclose(gains["mrr"], expected)
+    one = {"before": raw.intervals(), "after": intervals, "gains": gains}
+    for kind, compared in new.compared(raw).items():
+        for name, interval in compared.items():
+            np.testing.assert_allclose(interval, one[kind][name], atol=1e-12)
     with pytest.raises(InputError, match="same queries"):
         new.gains(evaluate(fit("none", **fitted), queries[:5], right[:5]))
     with pytest.raises(InputError, match="groups must hold"):

@@ -1,13 +1,15 @@
 """The stage `vectors` on real tables and a real pool: which parts are embedded, and which fail."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from embedders.pool.pool import Pool, UnitResult
+from embedders.pool.one_process import OneProcess
+from embedders.pool.pool import Pool
+from embedders.pool.worker import UnitResult
 from embedders.registry import load_encoder
 from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
@@ -60,16 +62,19 @@ def vectors(workspace: Workspace) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each part was encoded by a pool."""
+    """How often each part was encoded, by a pool or in one process."""
     counts: Counter[str] = Counter()
-    pool_map = Pool.map
 
-    def map_and_count(self, units) -> Iterator[UnitResult]:
-        for result in pool_map(self, units):
-            counts.update(result.ids)
-            yield result
+    def counted(encode: Callable) -> Callable:
+        def map_and_count(self, units) -> Iterator[UnitResult]:
+            for result in encode(self, units):
+                counts.update(result.ids)
+                yield result
 
-    monkeypatch.setattr(Pool, "map", map_and_count)
+        return map_and_count
+
+    for processes in (Pool, OneProcess):
+        monkeypatch.setattr(processes, "map", counted(processes.map))
     return counts
 
 
