@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from store.search.corpus_map import CorpusMap
 from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query_json import QueryJson
@@ -84,6 +85,10 @@ STATISTICS_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_errors(s504="The request took too long."),
 }
 COLUMNS_RESPONSES = _errors(s504="The request took too long.")
+MAP_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The map", "model": CorpusMap},
+    **_errors(s422="The release has no such gallery.", s504="The request took too long."),
+}
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
 )
