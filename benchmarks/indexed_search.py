@@ -1,11 +1,12 @@
 """Measure corrected search over an index: recall, latency, build, against scan and raw search.
 
-    python benchmarks/indexed_search.py PAIRS.npy --rows 100000
+    python benchmarks/indexed_search.py PAIRS.npy --rows 100000 --peer
 
 PAIRS.npy holds (2, n, d) images and captions. The gallery is grown from them by mixtures of two
 pairs with noise, so that it keeps the gap between the modalities and has real hubs. Text queries
 that are in neither bank nor gallery search the images. Raw search is Lance alone, with the setting
-that the same index needs for its own recall of 0.99.
+that the same index needs for its own recall of 0.99. With --peer, the package nnn-retrieval with
+its FAISS retriever answers the same queries from memory (pip install nnn-retrieval faiss-cpu).
 """
 
 import argparse
@@ -107,12 +108,50 @@ class Case:
         self.shares.append(len(set(rows["id"].to_pylist()) & best) / TOP)
 
 
+def nnn_retrieval(
+    items: np.ndarray, bank: np.ndarray, queries: np.ndarray, exact: np.ndarray, c: Correction
+) -> Case:
+    """nnn-retrieval over an IVF index of FAISS, with as few probes as reach a recall of 0.99."""
+    import faiss
+    from nnn import FaissCPURetriever, NNNRanker
+
+    def ivf(width: int, lists: int) -> faiss.IndexIVFFlat:
+        return faiss.IndexIVFFlat(
+            faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT
+        )
+
+    dim, lists = items.shape[1], round(4 * len(items) ** 0.5)
+    index = ivf(dim + 1, lists)
+    # Its default for references is an index without `nprobe`, which it sets: this FAISS refuses.
+    retriever = FaissCPURetriever(dim, reference_index=ivf(dim, 1), retrieval_index=index)
+    retriever.retrieval_index = index  # the constructor checks it and forgets it
+    k, alpha = c.params["k"], c.params["alpha"]
+    started = time.perf_counter()
+    ranker = NNNRanker(retriever, items, bank, alternate_ks=k, alternate_weight=alpha)
+    print(f"nnn-retrieval: IVF{lists},Flat, built in {time.perf_counter() - started:.0f} s")
+
+    def search(query: np.ndarray) -> pa.Table:
+        _, rows = ranker.search(query[None], TOP)
+        return pa.table({"id": [str(row) for row in rows[0]]})
+
+    case = Case("", search, exact)
+    for probes in (8, 16, 32, 64, 128, 256, 512):
+        index.nprobe = probes
+        case = Case(f"nnn-retrieval, FAISS, {probes} probes", search, exact)
+        for number, query in enumerate(queries):
+            case.measure(number, query)
+        if np.mean(case.shares) >= 0.99:
+            break
+    return Case(case.name, search, exact)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("pairs", type=Path, help="a file (2, n, d) of images and captions")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--type", default="ivf_rq")
+    parser.add_argument("--peer", action="store_true", help="measure nnn-retrieval too")
     options = parser.parse_args()
     items, _ = grow(options.pairs, options.rows, 0)
     bank_items, bank_texts = grow(options.pairs, BANK, 1)
@@ -135,7 +174,10 @@ def main() -> None:
         print(f"{index.bytes / 1e6:.0f} MB, built in {index.seconds:.0f} s", *index.notes, sep="\n")
         for name, probes in index.probes.items():
             print(name, *probes, sep="\n  ")
-        report(indexed, scanned, {"text": direction}, queries, exact, index)
+        peers = []
+        if options.peer:
+            peers.append(nnn_retrieval(items, bank_texts, queries, exact["corrected"], c))
+        report(indexed, scanned, {"text": direction}, queries, exact, index, peers)
 
 
 def report(
@@ -145,6 +187,7 @@ def report(
     queries: np.ndarray,
     exact: dict[str, np.ndarray],
     index: GalleryIndex,
+    peers: list[Case],
 ) -> None:
     """Print recall@10 and latency of each way to search."""
 
@@ -165,6 +208,7 @@ def report(
     cases = [Case("corrected, index", corrected(indexed), exact["corrected"])]
     if index.probes.get("text->image raw"):
         cases.append(Case("raw, Lance alone, index", bare, exact["raw"]))
+    cases += peers
     scan = Case("corrected, scan", corrected(scanned), exact["corrected"])
     for case in (*cases, scan):
         case.search(queries[0])  # opens files

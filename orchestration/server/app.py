@@ -15,7 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
-from orchestration.server import openapi, release_routes, search_route, status_routes
+from orchestration.server import (
+    map_route,
+    openapi,
+    release_routes,
+    search_route,
+    status_routes,
+)
 from orchestration.server.admission import OverloadedError
 from orchestration.server.explorer import explorer_routes
 from orchestration.server.observe import BodyTooLargeError, Observe
@@ -77,7 +83,7 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
     app.include_router(status_routes.router)
     app.include_router(explorer_routes())
     app.include_router(status_routes.metrics_router, dependencies=[Depends(_check_key)])
-    for router in (search_route.router, release_routes.router):
+    for router in (search_route.router, release_routes.router, map_route.router):
         app.include_router(router, dependencies=[Depends(_check_key), Depends(_check_release)])
     app.add_exception_handler(IsotropeError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from store.search.corpus_map import CorpusMap
 from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query_json import QueryJson
@@ -36,7 +37,7 @@ class SearchAnswer(BaseModel):
     is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
     "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
-    `_text_score`. Bytes are in base64.
+    `_text_score`, an expanded one `_expanded`. Bytes are in base64.
     """
 
     release: int
@@ -84,6 +85,10 @@ STATISTICS_RESPONSES: dict[int | str, dict[str, Any]] = {
     **_errors(s504="The request took too long."),
 }
 COLUMNS_RESPONSES = _errors(s504="The request took too long.")
+MAP_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The map", "model": CorpusMap},
+    **_errors(s422="The release has no such gallery.", s504="The request took too long."),
+}
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."
 )
@@ -112,6 +117,10 @@ _EXAMPLES = {
     "hybrid": {
         "summary": "By vectors, and by the words of captions",
         "value": {"inputs": [{"text": "a striped cat"}], "hybrid": {"weight": 0.3}},
+    },
+    "expanded": {
+        "summary": "Ranked anew by the graph of near items",
+        "value": {"inputs": [{"text": "a cat"}], "expand": {"hops": 1, "alpha": 0.8}},
     },
     "mixed": {
         "summary": "A text and, less, a negative text",

@@ -2,13 +2,17 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { Problem, useLoaded } from "./loading";
+import { MapView } from "./map/view";
 import { readRelease, type Release, ReleaseContext } from "./release";
 import { address, type Route, useRoute } from "./route";
 import { ServerError, storedKey, storeKey } from "./server";
 import { SampleView } from "./sample/view";
 import { SearchView } from "./search/view";
 
-const VIEWS = [["search", "Search"]] as const;
+const VIEWS = [
+  ["search", "Search"],
+  ["map", "Map"],
+] as const;
 const AGAIN = 5; // seconds until a missing release or server is looked for again
 
 export function App() {
@@ -47,6 +51,8 @@ function View({ route }: { route: Route }) {
   switch (route.view) {
     case "search":
       return <SearchView params={route.params} />;
+    case "map":
+      return <MapView params={route.params} />;
     case "sample":
       return <SampleView id={route.item} key={route.item} />;
     default:

@@ -169,6 +169,38 @@ def test_the_page_of_a_sample(page: Page, corpus_folder: Path) -> None:
         expect(page.get_by_role("alert")).to_contain_text("no sample")
 
 
+def test_the_map_shows_hubs_and_a_lasso_chooses_points(page: Page, hostile: Served) -> None:
+    page.goto(f"{hostile.url}/explorer/#/map")
+    expect(page.get_by_text("1,100 image parts")).to_be_visible()
+    points = page.get_by_role("region", name="Points")
+    expect(points.get_by_role("heading")).to_contain_text("20 points that most queries find")
+    canvas = page.get_by_role("img", name="Map of 1100 points")
+    raw = canvas.screenshot()
+    page.get_by_role("button", name="corrected scores").click()
+    expect(page.get_by_role("button", name="corrected scores")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(points.get_by_role("heading")).to_contain_text("by corrected scores")
+    assert canvas.screenshot() != raw
+    page.get_by_label("Colour").select_option("drop")
+    expect(page.get_by_role("list", name="Colours by drop")).to_contain_text("d 1,100")
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 1, box["y"] + 1)
+    page.mouse.down()
+    for right, down in ((1, 0), (1, 1), (0, 1)):
+        page.mouse.move(
+            box["x"] + 1 + right * (box["width"] - 2), box["y"] + 1 + down * (box["height"] - 2)
+        )
+    page.mouse.up()
+    expect(points.get_by_role("heading")).to_have_text("1100 points in the lasso")
+    expect(points.locator(".tile")).to_have_count(48)
+    page.reload()
+    expect(points.get_by_role("heading")).to_have_text("1100 points in the lasso")
+    page.get_by_role("button", name="Remove the lasso").click()
+    expect(points.locator(".tile")).to_have_count(20)
+
+
 def sql_text(text: str) -> str:
     escaped = text.replace("'", "''")
     return f"'{escaped}'"

@@ -280,3 +280,11 @@ def test_recordings_of_the_release(corpus_folder: Path) -> None:
         vector = {"inputs": [{"vector": [1.0] + [0.0] * 15, "modality": "text"}], "among": "audio"}
         found = client.post("/search", json={**vector, "select": ["part_id"]}).json()["rows"]
         assert [row["part_id"] for row in found] == [part]
+
+
+def test_the_map_of_a_gallery(client: httpx.Client, corpus: isotrope.Corpus) -> None:
+    drawn = client.get("/map", params={"gallery": "image", "queries": "text"}).json()
+    rows = corpus.gallery_dataset("image").to_table(columns=["part_id", "occurrence_text"])
+    assert drawn["part_ids"] == rows["part_id"].to_pylist()
+    assert drawn["rows"] == rows.num_rows == len(drawn["x"]) == len(drawn["corrected"])
+    assert client.get("/map", params={"gallery": "audio"}).status_code == 422

@@ -1,0 +1,91 @@
+/** The points on a canvas, and the lasso that is drawn over them. */
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { type CorpusMap, Frame, heat, type Point } from "./points";
+
+const HEIGHT = 520;
+const DOT = 2.5; // pixels
+const GROWTH = 7; // pixels that the greatest hub is larger
+
+interface Props {
+  map: CorpusMap;
+  /** The colours of groups; null: by how many queries find a point. */
+  colours: string[] | null;
+  counts: number[];
+  /** The greatest count of both rankings. */
+  greatest: number;
+  chosen: ReadonlySet<number>;
+  lasso: Point[];
+  onLasso: (corners: Point[]) => void;
+}
+
+export function MapCanvas({ map, colours, counts, greatest, chosen, lasso, onLasso }: Props) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [width, setWidth] = useState(800);
+  const [drawn, setDrawn] = useState<Point[] | null>(null); // while the pointer is down
+  const frame = useMemo(() => new Frame(map, width, HEIGHT), [map, width]);
+  useEffect(() => {
+    const element = canvas.current;
+    if (!element) return;
+    const watcher = new ResizeObserver(() => setWidth(element.clientWidth || 800));
+    watcher.observe(element);
+    return () => watcher.disconnect();
+  }, []);
+  useEffect(() => {
+    const context = canvas.current?.getContext("2d");
+    if (!canvas.current || !context) return;
+    const ratio = devicePixelRatio || 1;
+    canvas.current.width = width * ratio;
+    canvas.current.height = HEIGHT * ratio;
+    context.scale(ratio, ratio);
+    const style = getComputedStyle(canvas.current);
+    const cold = style.getPropertyValue("--line");
+    for (const i of drawingOrder(counts, colours)) {
+      const share = colours ? 0 : heat(counts[i] as number, greatest);
+      const size = DOT + GROWTH * share;
+      const [x, y] = frame.toCanvas(map.x[i] as number, map.y[i] as number);
+      context.globalAlpha = chosen.size && !chosen.has(i) ? 0.2 : 0.85;
+      context.fillStyle = colours?.[i] ?? (share ? warm(share) : cold);
+      context.fillRect(x - size / 2, y - size / 2, size, size);
+    }
+    context.globalAlpha = 1;
+    context.strokeStyle = style.getPropertyValue("--accent");
+    context.lineWidth = 2;
+    const corners = drawn ?? lasso;
+    if (corners.length < 2) return;
+    context.beginPath();
+    for (const [x, y] of corners) context.lineTo(...frame.toCanvas(x, y));
+    if (!drawn) context.closePath();
+    context.stroke();
+  }, [map, frame, width, colours, counts, greatest, chosen, lasso, drawn]);
+  const place = (event: PointerEvent): Point => frame.toMap(event.offsetX, event.offsetY);
+  return (
+    <canvas
+      ref={canvas}
+      class="map"
+      role="img"
+      aria-label={`Map of ${map.x.length} points; the lists below say the same in words`}
+      onPointerDown={(event) => {
+        event.currentTarget.setPointerCapture(event.pointerId);
+        setDrawn([place(event)]);
+      }}
+      onPointerMove={(event) => drawn && setDrawn([...drawn, place(event)])}
+      onPointerUp={() => {
+        if (drawn) onLasso(drawn.length >= 3 ? drawn : []);
+        setDrawn(null);
+      }}
+      onPointerCancel={() => setDrawn(null)}
+    />
+  );
+}
+
+/** Hubs are drawn last, so that they are on top. */
+function drawingOrder(counts: number[], colours: string[] | null): number[] {
+  const order = counts.map((_, i) => i);
+  return colours ? order : order.sort((a, b) => (counts[a] as number) - (counts[b] as number));
+}
+
+/** From amber to red. Both are visible on a light and on a dark page. */
+function warm(share: number): string {
+  return `hsl(${40 - 40 * share} 85% ${48 - 6 * share}%)`;
+}

@@ -1,0 +1,191 @@
+/** The map of a gallery: where its items are, which are hubs, and what the correction changes. */
+
+import { useMemo } from "preact/hooks";
+import { Status, useLoaded } from "../loading";
+import { isModality, MODALITIES, type Modality } from "../query";
+import { galleries, useRelease } from "../release";
+import { address } from "../route";
+import { getJson } from "../server";
+import { MapCanvas } from "./canvas";
+import { Chosen } from "./chosen";
+import { COLOURINGS, type Colouring, type CorpusMap, groupColours, hubness } from "./points";
+import { greatestHubs, inside, lassoText, readLasso } from "./points";
+
+const HUBS = 20; // that are listed
+
+/** The settings of the map, which are in its address. */
+interface Settings {
+  gallery: Modality;
+  queries: Modality;
+  colour: Colouring;
+  ranking: "raw" | "corrected";
+  lasso: string;
+}
+
+export function MapView({ params }: { params: URLSearchParams }) {
+  const release = useRelease();
+  const settings = readSettings(params, galleries(release));
+  const { gallery, queries } = settings;
+  const key = `/map?gallery=${gallery}&queries=${queries}`;
+  const loaded = useLoaded(`${key} ${release.number}`, (signal) => getJson<CorpusMap>(key, signal));
+  const set = (change: Partial<Settings>) => {
+    const next = new URLSearchParams({ ...settings, ...change });
+    location.hash = address("map", "", next.toString());
+  };
+  return (
+    <>
+      <h1>Map</h1>
+      <div class="row">
+        <Choice
+          label="Gallery"
+          value={gallery}
+          values={galleries(release)}
+          onChange={(value) => set({ gallery: value, lasso: "" })}
+        />
+        <Choice
+          label="Queries"
+          value={queries}
+          values={MODALITIES}
+          onChange={(value) => set({ queries: value })}
+        />
+        <Choice
+          label="Colour"
+          value={settings.colour}
+          values={COLOURINGS}
+          onChange={(value) => set({ colour: value })}
+        />
+        <span role="group" aria-label="Hubs by" class="row">
+          {(["raw", "corrected"] as const).map((ranking) => (
+            <button
+              type="button"
+              aria-pressed={settings.ranking === ranking}
+              onClick={() => set({ ranking })}
+            >
+              {ranking} scores
+            </button>
+          ))}
+        </span>
+      </div>
+      {loaded.value && !loaded.loading ? (
+        <Drawn map={loaded.value} settings={settings} set={set} />
+      ) : (
+        <Status of={loaded} />
+      )}
+    </>
+  );
+}
+
+interface DrawnProps {
+  map: CorpusMap;
+  settings: Settings;
+  set: (change: Partial<Settings>) => void;
+}
+
+function Drawn({ map, settings, set }: DrawnProps) {
+  const { colour, ranking, lasso } = settings;
+  const counts = map[ranking];
+  const groups = useMemo(() => {
+    if (colour === "occurrence") return null;
+    return groupColours(colour === "drop" ? map.drops : map.languages);
+  }, [map, colour]);
+  const greatest = useMemo(
+    () => Math.max(hubness(map.raw).greatest, hubness(map.corrected).greatest),
+    [map],
+  );
+  const corners = useMemo(() => readLasso(lasso), [lasso]);
+  const chosen = useMemo(() => inside(map, corners), [map, corners]);
+  const shown = corners.length ? chosen : greatestHubs(counts, HUBS);
+  const title = corners.length
+    ? `${chosen.length} points in the lasso`
+    : `The ${shown.length} points that most queries find, by ${ranking} scores`;
+  return (
+    <>
+      <Summary map={map} />
+      <MapCanvas
+        map={map}
+        colours={groups?.of ?? null}
+        counts={counts}
+        greatest={greatest}
+        chosen={useMemo(() => new Set(chosen), [chosen])}
+        lasso={corners}
+        onLasso={(drawn) => set({ lasso: lassoText(drawn) })}
+      />
+      {groups && (
+        <ul class="legend" aria-label={`Colours by ${colour}`}>
+          {groups.legend.map((each) => (
+            <li>
+              <span class="swatch" style={{ backgroundColor: each.colour }} />
+              <bdi>{each.label}</bdi> {each.count.toLocaleString("en")}
+            </li>
+          ))}
+        </ul>
+      )}
+      <p class="row">
+        <span class="hint">Draw around points to choose them. The address holds the choice.</span>
+        {corners.length > 0 && (
+          <button type="button" onClick={() => set({ lasso: "" })}>
+            Remove the lasso
+          </button>
+        )}
+      </p>
+      <Chosen title={title} map={map} points={shown} />
+    </>
+  );
+}
+
+function Summary({ map }: { map: CorpusMap }) {
+  const sample = map.x.length < map.rows ? `a random ${map.x.length.toLocaleString("en")} of ` : "";
+  const [first, second] = map.variance.map((share) => `${(100 * share).toFixed(0)}%`);
+  const rankings = { raw: hubness(map.raw), corrected: hubness(map.corrected) };
+  return (
+    <div class="hint" role="status">
+      <p>
+        Release {map.release}: {sample}
+        {map.rows.toLocaleString("en")} {map.gallery} parts by their first two principal components,
+        which have {first} and {second} of the variance.
+      </p>
+      {map.bank === 0 && <p>The release has no bank of {map.queries} queries to find hubs with.</p>}
+      {map.bank > 0 &&
+        (["raw", "corrected"] as const).map((name) => (
+          <p>
+            By {name} scores{name === "corrected" && ` (${map.method})`}, of {map.bank}{" "}
+            {map.queries} queries: one point is in {rankings[name].greatest} top tens, 1% of the
+            points fill {(100 * rankings[name].top).toFixed(0)}% of all places, and{" "}
+            {(100 * rankings[name].never).toFixed(0)}% are never found.
+          </p>
+        ))}
+    </div>
+  );
+}
+
+interface ChoiceProps<T extends string> {
+  label: string;
+  value: T;
+  values: readonly T[];
+  onChange: (value: T) => void;
+}
+
+function Choice<T extends string>({ label, value, values, onChange }: ChoiceProps<T>) {
+  return (
+    <label>
+      {label}
+      <select value={value} onChange={(event) => onChange(event.currentTarget.value as T)}>
+        {values.map((each) => (
+          <option value={each}>{each}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function readSettings(params: URLSearchParams, present: Modality[]): Settings {
+  const [gallery, queries] = [params.get("gallery"), params.get("queries")];
+  const colour = COLOURINGS.find((each) => each === params.get("colour"));
+  return {
+    gallery: isModality(gallery) ? gallery : (present[0] ?? "image"),
+    queries: isModality(queries) ? queries : "text",
+    colour: colour ?? "occurrence",
+    ranking: params.get("ranking") === "corrected" ? "corrected" : "raw",
+    lasso: params.get("lasso") ?? "",
+  };
+}
