@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import isotrope
 from tests.helpers.planted_release import Parts, part_id, publish, unit_rows
 
 TOPICS, DIM, BANK = 40, 64, 200
@@ -30,6 +31,122 @@ def misaligned(rng: np.random.Generator, samples: int, nuisance: float) -> dict[
     return {
         "image": unit_rows(content + nuisance * style + 0.3 * rng.normal(size=content.shape)),
         "text": unit_rows(content + 0.3 * rng.normal(size=content.shape)),
+    }
+
+
+def combined(
+    corpus: "isotrope.Corpus",
+    queries: dict[str, np.ndarray],
+    gallery: str,
+    right: list[set[str]],
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Queries of two inputs each, by their sum, volume and product."""
+
+    def run(correction: str, combination: str) -> np.ndarray:
+        search = corpus.search(vectors=queries).among(gallery).correct(correction)
+        found = search.combine(combination).select("part_id").limit(100).to_arrow()
+        lists: list[list[str]] = [[] for _ in right]
+        owners = found["query"].to_pylist()
+        for owner, part in zip(owners, found["part_id"].to_pylist(), strict=True):
+            lists[owner].append(part)
+        return reciprocal_ranks(lists, right)
+
+    return {
+        "raw": lambda: run("none", "sum"),
+        "corrected": lambda: run("auto", "sum"),
+        "raw, volume": lambda: run("none", "volume"),
+        "corrected, volume": lambda: run("auto", "volume"),
+        "product": lambda: run("auto", "product"),
+    }
+
+
+def combine() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
+    """Recordings that are determined by an image and a text together, in two ways."""
+    rng, count, noise = np.random.default_rng(0), 300, 0.5
+    signs = rng.choice([-1.0, 1.0], (2, count + BANK, DIM))
+    shares = rng.random((count + BANK, 1))
+    concepts = rng.normal(size=(2, 20, DIM))
+    images, texts = concepts[0, rng.integers(0, 20, (count + BANK))], concepts[1][
+        rng.integers(0, 20, (count + BANK))
+    ]  # fmt: skip
+    settings = {
+        "audio is the product of image and text": (signs[0], signs[1], signs[0] * signs[1]),
+        "audio is an unknown mix of image and text": (
+            images,
+            texts,
+            shares * images + (1 - shares) * texts,
+        ),
+    }
+    measured = {}
+    for name, triple in settings.items():
+        noisy = [unit_rows(rows + noise * rng.normal(size=rows.shape)) for rows in triple]
+        vectors = dict(zip(("image", "text", "audio"), noisy, strict=True))
+        parts = {"audio": Parts(np.arange(count), vectors["audio"][:count])}
+        banks = {m: v[count:] for m, v in vectors.items()}
+        corpus = publish(Path(tempfile.mkdtemp()), parts, banks)
+        queries = {m: vectors[m][:200] for m in ("image", "text")}
+        right = [{part_id("audio", n)} for n in range(200)]
+        measured[name] = combined(corpus, queries, "audio", right)
+    return measured
+
+
+def coco_expand(features: Path) -> dict[str, Callable[[], np.ndarray]]:
+    """300 pairs of COCO, with 200 others as banks: the one right answer is the text's image."""
+    image, text = np.load(features)
+    vectors = {"image": image, "text": text}
+    parts = {m: Parts(np.arange(300), unit_rows(v[:300])) for m, v in vectors.items()}
+    corpus = publish(
+        Path(tempfile.mkdtemp()), parts, {m: unit_rows(v[300:]) for m, v in vectors.items()}
+    )
+    right = [{part_id("image", n)} for n in range(100)]
+    return _expanded(corpus, parts["text"].vectors[:100], right)
+
+
+def topic_expand() -> dict[str, Callable[[], np.ndarray]]:
+    """Images of topics on curves: a text is near to the start of its topic's curve only."""
+    rng, count = np.random.default_rng(0), 400
+    topics, drift = rng.normal(size=(2, TOPICS, DIM))
+    topic = np.arange(count + BANK) % TOPICS
+    along = rng.random((count + BANK, 1)) * 2.5
+    noise = 0.35 * rng.normal(size=(2, count + BANK, DIM))
+    image = unit_rows(topics[topic] + along * drift[topic] + noise[0])
+    text = unit_rows(topics[topic] + noise[1])
+    parts = {"image": Parts(np.arange(count), image[:count])}
+    banks = {"image": image[count:], "text": text[count:]}
+    corpus = publish(Path(tempfile.mkdtemp()), parts, banks)
+    right = [{part_id("image", m) for m in range(n % TOPICS, count, TOPICS)} for n in range(100)]
+    return _expanded(corpus, text[:100], right, measure=average_precision)
+
+
+def average_precision(lists: list[list[str]], right: list[set[str]]) -> np.ndarray:
+    """(q,) average precision of each list."""
+    values = []
+    for parts, answers in zip(lists, right, strict=True):
+        hits = np.array([part in answers for part in parts])
+        values.append(float((np.cumsum(hits) / np.arange(1, len(hits) + 1)) @ hits) / len(answers))
+    return np.array(values)
+
+
+def _expanded(
+    corpus: "isotrope.Corpus",
+    queries: np.ndarray,
+    right: list[set[str]],
+    measure: Callable[[list[list[str]], list[set[str]]], np.ndarray] = reciprocal_ranks,
+) -> dict[str, Callable[[], np.ndarray]]:
+    def run(correction: str, words: tuple[int, float] | None) -> np.ndarray:
+        lists = []
+        for vector in queries:
+            query = corpus.search(vectors={"text": vector}).correct(correction).limit(100)
+            query = query if words is None else query.expand(*words)
+            lists.append(query.select("part_id").to_arrow()["part_id"].to_pylist())
+        return measure(lists, right)
+
+    return {
+        "raw": lambda: run("none", None),
+        "corrected": lambda: run("auto", None),
+        "corrected, expand(1, 0.5)": lambda: run("auto", (1, 0.5)),
+        "corrected, expand(1, 0.8)": lambda: run("auto", (1, 0.8)),
+        "corrected, expand(2, 0.5)": lambda: run("auto", (2, 0.5)),
     }
 
 

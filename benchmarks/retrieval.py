@@ -17,6 +17,7 @@ import numpy as np
 
 import isotrope
 from benchmarks import planted_retrieval
+from store.arrow import as_matrix
 from store.metrics.intervals import paired_bootstrap
 from store.search.search import Search
 
@@ -94,7 +95,59 @@ def route(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
     yield from compare("planted, image to image", planted_retrieval.route())
 
 
-SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {"route": route}
+def expand(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
+    """Searches by text, ranked anew by the graph."""
+    own, texts = Labelled(corpus, "image"), Labelled(corpus, "text")
+    own.samples |= texts.samples
+    both = [text for text in texts.queries if own.counts.get(texts.labels[text], 0) >= 3]
+    own.queries = both[:100]
+
+    def measured(correction: str, words: tuple[int, float] | None) -> Callable[[], np.ndarray]:
+        def search(part: str) -> Search:
+            query = corpus.search(ids=part).among("image").correct(correction)
+            return query if words is None else query.expand(*words)
+
+        return lambda: own.precisions(search, lambda part: texts.labels[part])
+
+    yield from compare(
+        "text to image, by folder",
+        {
+            "raw": measured("none", None),
+            "corrected": measured("auto", None),
+            "raw, expand(1, 0.5)": measured("none", (1, 0.5)),
+            "corrected, expand(1, 0.5)": measured("auto", (1, 0.5)),
+            "corrected, expand(1, 0.8)": measured("auto", (1, 0.8)),
+            "corrected, expand(2, 0.5)": measured("auto", (2, 0.5)),
+        },
+    )
+    yield from compare("COCO, text to its image", planted_retrieval.coco_expand(features))
+    yield from compare("planted topics, text to image", planted_retrieval.topic_expand())
+
+
+def combine(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
+    """The third part of a test sample, asked by the two others together."""
+    rows = corpus.banks.select(["sample_id", "modality", "part_id", "vector"], split="test")
+    vectors = as_matrix(rows["vector"])
+    samples: dict[str, dict[str, int]] = {}
+    for n, row in enumerate(rows.select(["sample_id", "modality"]).to_pylist()):
+        samples.setdefault(row["sample_id"], {})[row["modality"]] = n
+    triples = [own for own in samples.values() if len(own) == 3]
+    parts = rows["part_id"].to_pylist()
+    for gallery in ("audio", "image", "text"):
+        asked = [m for m in ("image", "text", "audio") if m != gallery]
+        queries = {m: np.stack([vectors[own[m]] for own in triples]) for m in asked}
+        right = [{parts[own[gallery]]} for own in triples]
+        title = f"{asked[0]} and {asked[1]} to {gallery}"
+        yield from compare(title, planted_retrieval.combined(corpus, queries, gallery, right))
+    for name, measured in planted_retrieval.combine().items():
+        yield from compare(f"planted, {name}", measured)
+
+
+SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {
+    "route": route,
+    "expand": expand,
+    "combine": combine,
+}
 
 
 def main() -> None:

@@ -49,6 +49,21 @@ from store.workspace import Workspace
     show_default=True,
     help="How a gallery is searched by its own modality: direct, or cross (by way of another).",
 )
+@click.option(
+    "--combine",
+    default="sum",
+    show_default=True,
+    help="How the scores of several inputs are combined: sum, volume or product.",
+)
+@click.option(
+    "--expand",
+    type=int,
+    metavar="HOPS",
+    help="Rank by the graph of near items around the results too, 1 to 3 hops.",
+)
+@click.option(
+    "--alpha", default=0.5, show_default=True, help="The share of the graph beside --expand."
+)
 @click.option("--limit", default=10, show_default=True, help="The most results.")
 @click.option(
     "--query",
@@ -73,6 +88,9 @@ def search(
     where: str | None,
     hybrid: str | None,
     route: str,
+    combine: str,
+    expand: int | None,
+    alpha: float,
     limit: int,
     query_file: BinaryIO | None,
     explain: int,
@@ -92,8 +110,9 @@ def search(
     else:
         numbers = _numbers(weights) if weights else None
         query = Query.of(text, image, audio, vectors=_vectors(vectors), weights=numbers)
-        query = query.among(among).correct(correct).limit(limit).route(route)
+        query = query.among(among).correct(correct).limit(limit).route(route).combine(combine)
         query = query.where(where) if where else query
+        query = query if expand is None else query.expand(expand, alpha)
         query = query if hybrid is None else query.hybrid(hybrid)
     with Console(stderr=True).status("loading what encodes the query, and searching"):
         result = corpus.run(query)
@@ -157,8 +176,18 @@ def _numbers(text: str) -> list[float]:
     is_flag=True,
     help="Fit the corrections on the test queries, as some papers do.",
 )
-def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bool) -> None:
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Ask changed and damaged queries, and the same samples by each of their parts.",
+)
+def evaluate(
+    folder: str, as_json: bool, pictures: Path | None, transductive: bool, stress: bool
+) -> None:
     """Show retrieval of the newest release, raw and corrected."""
+    if stress:
+        _evaluate_stress(folder, as_json)
+        return
     from store.tables.releases import latest_release
 
     workspace = Workspace.open(folder)
@@ -181,6 +210,19 @@ def evaluate(folder: str, as_json: bool, pictures: Path | None, transductive: bo
 
         for path in write_pictures(release, evaluation, pictures):
             click.echo(f"written: {path}", err=as_json)
+
+
+def _evaluate_stress(folder: str, as_json: bool) -> None:
+    import isotrope
+    from orchestration.cli.stress_report import print_stress
+    from pipelines.release.stress import stress
+
+    with Console(stderr=True).status("loading the encoders, and asking queries under stress"):
+        figures = stress(isotrope.open_corpus(folder))
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        print_stress(figures)
 
 
 @click.command()

@@ -38,7 +38,7 @@ class SearchAnswer(BaseModel):
     is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
     "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
-    `_text_score`. Bytes are in base64.
+    `_text_score`, an expanded one `_expanded`. Bytes are in base64.
     """
 
     release: int
@@ -132,6 +132,10 @@ _EXAMPLES = {
     "hybrid": {
         "summary": "By vectors, and by the words of captions",
         "value": {"inputs": [{"text": "a striped cat"}], "hybrid": {"weight": 0.3}},
+    },
+    "expanded": {
+        "summary": "Ranked anew by the graph of near items",
+        "value": {"inputs": [{"text": "a cat"}], "expand": {"hops": 1, "alpha": 0.8}},
     },
     "mixed": {
         "summary": "A text and, less, a negative text",

@@ -78,6 +78,11 @@ class CompoundSearch(GallerySearch):
         plans = [part.plan for part in self._parts]
         return self._ranked(self.gallery.take(row_ids, self._read(plans)), plans, len(row_ids))
 
+    def check_comparable(self) -> None:
+        """Raise InputError if the scores cannot be compared with those of other searches."""
+        for part in self._parts:
+            part.check_comparable()
+
     def check_compiled(self) -> None:
         """Raise InputError if the correction is not compiled into the release."""
         for part in self._parts:

@@ -13,6 +13,8 @@ from store.arrow import as_matrix
 from store.errors import DamagedTableError, NotFoundError, QueryTimeoutError
 from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
+from store.search.expand import SCORE as EXPANDED
+from store.search.expand import expand
 from store.search.explain import explain
 from store.search.explanation import Explanation
 from store.search.gallery_search import SCORES, GalleryRows, search_together
@@ -66,7 +68,8 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     columns = [c for c in dict.fromkeys([*part, *query.columns]) if c not in SCORES]
     calibrated = ["_calibrated"] if len(searched) > 1 else []
     fused = [SCORE, TEXT_SCORE] if query.full_text else []
-    rows = rows.select([*SCORES, *calibrated, *fused, *columns])
+    expanded = [EXPANDED] if query.expansion else []
+    rows = rows.select([*SCORES, *calibrated, *fused, *expanded, *columns])
     if query.is_batch:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
 
@@ -96,7 +99,7 @@ def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery],
     if len(planned) > 1:
         count = max(each.count for each in planned)
         for searches in zip(*(each.searches for each in planned), strict=True):
-            search_together(searches, count if query.full_text is None else window(count))
+            search_together(searches, window(count) if _has_window(query) else count)
     return batch, [_answer(opened, query, each) for each in planned]
 
 
@@ -121,11 +124,24 @@ class _Planned:
         self.count = self.wanted + len(self.own_parts)
 
 
-def _ranked(query: Query, planned: _Planned, count: int) -> Ranked:
+def _has_window(query: Query) -> bool:
+    """Whether the list of vectors is longer than the rows that are wanted."""
+    return query.full_text is not None or query.expansion is not None
+
+
+def _ranked(opened: OpenRelease, query: Query, planned: _Planned, count: int) -> Ranked:
     """The best rows of one query over all galleries, `count` of each."""
-    searches, own_parts = planned.searches, planned.own_parts
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
-    most = count * (len(searches) if query.gallery == "sample" else 1)
+    most = count * (len(planned.searches) if query.gallery == "sample" else 1)
+    if query.expansion is None:
+        return _listed(query, planned, count, most)
+    listed = _listed(query, planned, window(most), window(most))
+    return expand(opened, query, planned.searches, listed, planned.own_parts, most)
+
+
+def _listed(query: Query, planned: _Planned, count: int, most: int) -> Ranked:
+    """The list of vectors, fused with that of words if the query is hybrid."""
+    searches, own_parts = planned.searches, planned.own_parts
     if query.full_text is None or planned.words is None:
         return rank_by_vectors(searches, own_parts, count, most)
     return rank_by_both(searches, own_parts, planned.words, query.full_text.weight, most)
@@ -135,7 +151,7 @@ def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows
     """The rows of one query: ranked, reranked if the query says so, and cut."""
     last, wanted, count = query.start + query.count, planned.wanted, planned.count
     while True:
-        ranked = _ranked(query, planned, count)
+        ranked = _ranked(opened, query, planned, count)
         rows, is_all = ranked.found.rows, ranked.is_all
         if query.floor is not None:
             is_all = is_all or bool(rows.num_rows and rows[ranked.score][-1].as_py() < query.floor)

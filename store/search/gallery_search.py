@@ -10,6 +10,7 @@ import pyarrow as pa
 from store.corrections.recipe import recipe
 from store.errors import InputError
 from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
+from store.search.combine import search_combined
 from store.search.condition import compile_condition
 from store.search.corrected_search import raw_scores, score_rows, search_corrected, search_many
 from store.search.open_gallery import OpenGallery
@@ -96,7 +97,21 @@ class GallerySearch:
         if self._found is not None and count <= self._found[0]:
             return replace(self._found[1], rows=self._found[1].rows.slice(0, count))
         notes: tuple[str, ...] = ()
-        if self._is_compiled:
+        combination = self._combination
+        if combination != "sum":
+            if not self._is_compiled:
+                raise InputError('combine() needs correct("auto") or correct("none")')
+            ranked = search_combined(
+                self.gallery,
+                self.inputs,
+                self._compiled,
+                self.columns,
+                self.where,
+                count,
+                combination,
+            )
+            notes = (f"combine: {combination} of {len(self.inputs)} inputs",)
+        elif self._is_compiled:
             ranked = search_corrected(
                 self.gallery, self.inputs, self._compiled, self.columns, self.where, count
             )
@@ -129,13 +144,27 @@ class GallerySearch:
         )
         return self._named(scored)
 
+    def check_comparable(self) -> None:
+        """Raise InputError if the scores cannot be compared with those of other searches."""
+        if self._combination != "sum":
+            raise InputError(
+                f"combine({self._combination!r}) ranks one gallery by vectors: it cannot be joined"
+                " with compound queries, hybrid(), expand() or several galleries"
+            )
+
     def check_compiled(self) -> None:
         """Raise InputError if the correction is not compiled into the release."""
+        self.check_comparable()
         if not self._is_compiled:
             raise InputError(
                 f"correct({self._query.method!r}) only rescores a list of candidates; this search"
                 ' scores other rows too: use correct("auto") or correct("none")'
             )
+
+    @property
+    def _combination(self) -> str:
+        """How the inputs are combined. One input has no other combination than its score."""
+        return self._query.combination if len(self.inputs) > 1 else "sum"
 
     @property
     def _compiled(self) -> dict[str, Direction]:
@@ -196,7 +225,7 @@ def search_together(searches: Sequence[GallerySearch], count: int) -> None:
         count: the largest number of rows for each query.
     """
     first = searches[0]
-    if not all(search._is_compiled for search in searches):
+    if not all(search._is_compiled and search._combination == "sum" for search in searches):
         return
     directions = {m: d for search in searches for m, d in search._compiled.items()}
     batch = [search.inputs for search in searches]

@@ -40,9 +40,13 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
         for part in encoded
     )
     exact: bool | None = None
-    if query.relevance is not None or any(gallery.exact is False for gallery in galleries):
+    if (
+        query.relevance is not None
+        or query.expansion is not None
+        or any(gallery.exact is False for gallery in galleries)
+    ):
         exact = False
-    elif not query.full_text and not query.compound and all(g.exact for g in galleries):
+    elif not _finds_out(query) and all(g.exact for g in galleries):
         exact = True
     recall = min(gallery.recall for gallery in galleries)
     steps = tuple(_steps(query, len(searched)))
@@ -56,6 +60,11 @@ def _unsearched(
     if query.path == "cross":
         inputs = crossed_modalities(opened, inputs, modality)
     return GallerySearch(opened, query, inputs, modality)
+
+
+def _finds_out(query: Query) -> bool:
+    """Whether only the search itself finds out if its rows are proven to be the best."""
+    return bool(query.full_text or query.compound or query.combination != "sum")
 
 
 def _placeholders(opened: OpenRelease, inputs: Inputs) -> EncodedQuery:
@@ -142,12 +151,17 @@ def _steps(query: Query, galleries: int) -> list[str]:
     steps = []
     if query.path == "cross":
         steps.append("before: inputs of a gallery's own modality become those of another one")
+    if query.combination != "sum":
+        steps.append(f"the scores of several inputs are combined by their {query.combination}")
     if query.compound is not None:
         steps.append("the calibrated scores of the parts are joined by the threshold algorithm")
     if query.full_text is not None:
         steps.append("captions are searched too, and the lists are fused by reciprocal ranks")
     elif galleries > 1:
         steps.append("the lists are merged by calibrated scores")
+    if query.expansion is not None:
+        hops, alpha = query.expansion.hops, query.expansion.alpha
+        steps.append(f"rows are ranked by the graph around them: hops {hops}, alpha {alpha:g}")
     if query.gallery == "sample":
         steps.append("each sample keeps its best part")
     if query.floor is not None:

@@ -52,6 +52,7 @@ class Query(SystemOptions):
         options |= {"among": self.gallery, "correct": correct, "select": list(self.columns)}
         options["compound"] = None if self.compound is None else self.compound.to_value()
         options["hybrid"] = None if self.full_text is None else vars(self.full_text)
+        options["expand"] = None if self.expansion is None else vars(self.expansion)
         return write(self.inputs, self.is_batch or self.compound is not None, options)
 
     @classmethod
@@ -85,8 +86,6 @@ class Query(SystemOptions):
         for name, word in _WORDS.items():
             if (value := getattr(model, name)) is not None:
                 query = word(query, value)
-        if model.hybrid is not None:
-            query = query.hybrid(model.hybrid.text, model.hybrid.weight)
         return query
 
     @property
@@ -109,4 +108,7 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "dedup": Query.dedup,
     "diverse": Query.diverse,
     "route": Query.route,
+    "combine": Query.combine,
+    "expand": lambda query, given: query.expand(given.hops, given.alpha),
+    "hybrid": lambda query, given: query.hybrid(given.text, given.weight),
 }

@@ -7,7 +7,8 @@
      "among": "image", "correct": {"method": "csls", "params": {"k": 10}},
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
-     "hybrid": {"text": null, "weight": 0.5}, "route": "direct"}
+     "hybrid": {"text": null, "weight": 0.5}, "route": "direct",
+     "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum"}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -48,6 +49,7 @@ OPTIONS = {
     "dedup": "duplicate",
     "diverse": "relevance",
     "route": "path",
+    "combine": "combination",
 }
 
 
@@ -96,6 +98,13 @@ class HybridJson(_Strict):
     weight: _Number = 0.5
 
 
+class ExpandJson(_Strict):
+    """Expansion along the graph of near items: its hops, and the share of the graph."""
+
+    hops: int = 1
+    alpha: _Number = 0.5
+
+
 class CorrectJson(_Strict):
     """A correction: its method and parameters."""
 
@@ -126,6 +135,8 @@ class QueryJson(_Strict):
     diverse: _Number | None = None
     hybrid: HybridJson | None = None
     route: str = "direct"
+    expand: ExpandJson | None = None
+    combine: str = "sum"
     compound: dict[str, list[Any]] | None = Field(
         None,
         description=(

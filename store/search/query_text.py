@@ -24,6 +24,9 @@ def query_text(query: Any) -> str:
         if isinstance(value, int | float) and (value or word == "range"):
             words.append(f"{word}({value:g})")
     words += [f"route({query.path})"] if query.path != "direct" else []
+    words += [f"combine({query.combination})"] if query.combination != "sum" else []
+    if query.expansion is not None:
+        words.append(f"expand({query.expansion.hops}, {query.expansion.alpha:g})")
     if query.full_text is not None:
         text = "" if query.full_text.text is None else f"{query.full_text.text[:80]!r}, "
         words.append(f"hybrid({text}weight={query.full_text.weight:g})")

@@ -62,6 +62,9 @@ def rank_by_vectors(
         count: how many rows are taken from each gallery.
         most: how many rows of the merged list are returned.
     """
+    if len(searches) > 1:
+        for search in searches:
+            search.check_comparable()
     results = [search.best(count) for search in searches]
     is_all = all(r.rows.num_rows < count for r in results)
     rows = pa.concat_tables([r.rows for r in results], promote_options="permissive")

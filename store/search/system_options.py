@@ -4,9 +4,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from store.errors import InputError
+from store.search.numbers import number, whole
 from store.search.query_options import QueryOptions
 
 ROUTES = ("direct", "cross")
+COMBINATIONS = ("sum", "volume", "product")
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How a list is expanded: edges to follow, and the probability that the walker follows one."""
+
+    hops: int
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -16,9 +26,13 @@ class SystemOptions(QueryOptions):
     Attributes:
         path: how inputs search the gallery of their own modality: "direct", or "cross" for the
             route through another modality.
+        combination: how the scores of several inputs are combined: "sum", "volume" or "product".
+        expansion: how the list is expanded along the graph of near items.
     """
 
     path: str = "direct"
+    expansion: Expansion | None = None
+    combination: str = "sum"
 
     def route(self, name: str) -> Self:
         """Choose how an input searches the gallery of its own modality.
@@ -31,6 +45,35 @@ class SystemOptions(QueryOptions):
             InputError: there is no such route.
         """
         return replace(self, path=_one_of("route", name, ROUTES))
+
+    def combine(self, name: str) -> Self:
+        """Choose how the scores of several inputs are combined.
+
+        "sum" is the weighted sum of their scores. "volume" is one less the volume of the inputs and
+        the item (GRAM), and "product" their multilinear product (Symile). See
+        `store.search.combine`. The last two search one gallery, without weights and without
+        negative inputs.
+
+        Raises:
+            InputError: there is no such combination.
+        """
+        return replace(self, combination=_one_of("combine", name, COMBINATIONS))
+
+    def expand(self, hops: int = 1, alpha: float = 0.5) -> Self:
+        """Rank the list anew by a graph of near items and parts of the same samples.
+
+        The rows get the column `_expanded`, personalised PageRank, which ranks them. Items that
+        are not near to the query, but to its best rows, join the list. See `store.search.expand`.
+
+        Args:
+            hops: from the rows of the list, from 1 to 3.
+            alpha: the share of the graph, above 0 up to 0.95. The list itself has the rest.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        made = Expansion(whole("expand", hops, 1, 3), number("expand", alpha, 0, 0.95))
+        return replace(self, expansion=made)
 
 
 def _one_of(word: str, value: Any, allowed: tuple[str, ...]) -> str:

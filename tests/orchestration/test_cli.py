@@ -138,6 +138,10 @@ def test_search_by_words_and_by_json(squares: Workspace, tmp_path: Path) -> None
     assert "inputs" in isotrope("search", "--query", file, *options, fails=True)
     routed = json.loads(isotrope("search", "a red square", "--route", "cross", *options))
     assert routed["hits"]
+    expanded = json.loads(
+        isotrope("search", "a red square", "--expand", 2, "--alpha", 0.8, *options)
+    )
+    assert expanded["hits"][0]["_expanded"] > 0
 
 
 def test_search_explains(squares: Workspace) -> None:
