@@ -27,11 +27,26 @@ HELD_OUT = ("validation", "test")
 
 
 def last_banks(tables: Tables, name: str) -> pa.Table | None:
-    """The rows of the table of banks, or None if there is none yet."""
+    """The rows of the table of banks without their vectors, or None if there is none yet."""
     try:
-        return tables.open(name).to_table()
+        dataset = tables.open(name)
     except NotFoundError:
         return None
+    return dataset.to_table(columns=[c for c in dataset.schema.names if c != "vector"])
+
+
+def write_clusters(tables: Tables, name: str, columns: pa.Schema, rows: pa.Table) -> None:
+    """Write the last banks with other clusters.
+
+    Args:
+        tables: of the corpus.
+        name: of the table of banks.
+        columns: its schema.
+        rows: as `reusable_banks` returns them.
+    """
+    last = tables.open(name).to_table()
+    clusters = last.set_column(last.schema.get_field_index("cluster"), "cluster", rows["cluster"])
+    tables.replace(name, columns, clusters.cast(last.schema).to_batches(), None)
 
 
 def reusable_banks(
@@ -40,7 +55,7 @@ def reusable_banks(
     """The last banks with the current clusters, or None if banks have to be drawn anew.
 
     Args:
-        last: rows of `banks__{space}`.
+        last: rows of `banks__{space}` (`last_banks`).
         draw_key: the hash of the current settings, as stored in the column `draw`.
         samples: kept samples (`pipelines.decisions.kept_samples`).
         bank_size: returns the number of pairs that a bank drawn now would have.

@@ -9,7 +9,9 @@ taken if there are more than needed. So the draw does not depend on the order of
 """
 
 import heapq
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import lance
 import pyarrow as pa
@@ -67,6 +69,9 @@ def draw_banks(context: StageContext) -> Counts:
         last = reuse.last_banks(tables, name) if not context.forced else None
         rows = reuse.reusable_banks(last, draw_key, samples, partial(_bank_size, samples, settings))
         origins: list[OriginQueries] = []
+        write: Callable[[], Any] = _keep
+        if rows is not None and not rows.equals(last):
+            write = partial(reuse.write_clusters, tables, name, columns, rows)
         if rows is None:
             pairs = _split_pairs(samples, settings)
             of_corpus = _corpus_rows(pairs, vectors, fingerprints, columns, draw_key)
@@ -77,6 +82,7 @@ def draw_banks(context: StageContext) -> Counts:
             queries = pa.concat_tables([columns.empty_table(), *drawn])
             added = _added_to_queries(of_corpus, queries, always="corpus" in settings.query_bank)
             rows = pa.concat_tables([of_corpus, queries, added])
+            write = partial(tables.replace, name, columns, rows.to_batches(), None)
         in_splits = rows.filter(pc.is_in(rows["split"], value_set=pa.array(SPLITS)))
         paired = len(pc.unique(in_splits["sample_id"]))
         kept_queries = sum(o.input - o.rejected - o.failed for o in origins)
@@ -90,10 +96,14 @@ def draw_banks(context: StageContext) -> Counts:
                 failed=sum(o.failed for o in origins),
             ),
             entries=[entry for o in origins for entry in o.entries],
-            write=lambda: tables.replace(name, columns, rows.to_batches(), None),
+            write=write,
             output=lambda: digest_rows(rows),
             resumed=resumed,
         )
+
+
+def _keep() -> None:
+    """Write nothing: the last banks stay as they are."""
 
 
 def _add_pairs(

@@ -26,12 +26,14 @@ from pipelines.release.scan_gallery import Gallery as Stored
 from pipelines.release.scan_gallery import K, Scan, opened, tally_gallery
 from store import corrections
 from store.corrections import Correction, Evaluation
+from store.corrections.kernels.threads import one_blas_thread
 from store.metrics import geometry, histograms
 from store.metrics.retrieval import Relevant
 from store.tables.banks import Banks
 from store.tables.releases import Direction
 
 
+@one_blas_thread()  # counting takes longer than the products, which would keep all cores waiting
 def evaluate_directions(
     galleries: Mapping[str, Stored],
     banks: Banks,

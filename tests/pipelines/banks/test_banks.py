@@ -293,6 +293,19 @@ def test_queries_from_the_log(copied: Path, squares: Workspace) -> None:
     assert staleness.stale(workspace, None) == ["gallery", "index", "release"]
 
 
+def test_the_last_banks_are_written_again_only_if_clusters_changed(copied: Path) -> None:
+    workspace, name = configure(copied, ""), "banks__colours"
+    version, last = workspace.tables.version(name), workspace.tables.open(name).to_table()
+    draw_banks(StageContext(workspace))
+    assert workspace.tables.version(name) == version
+    clusters = pa.array([f"another {c}" for c in last["cluster"].to_pylist()])
+    changed = last.set_column(last.schema.names.index("cluster"), "cluster", clusters)
+    workspace.tables.replace(name, last.schema, changed.to_batches(), None)
+    draw_banks(StageContext(workspace))
+    assert workspace.tables.version(name) > version + 1
+    assert workspace.tables.open(name).to_table().equals(last)
+
+
 def test_a_log_of_another_encoder_alone_is_refused(copied: Path) -> None:
     workspace = configure(copied, "query_bank: log", "query_log: {}\n")
     log(workspace, [f"thing {n}" for n in range(9)], {"text": "colour-text@0"})
