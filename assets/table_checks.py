@@ -27,6 +27,7 @@ _RANGES = {
     "volume": (0, 1),
     "mismatch": (0, 1),
     "repair": (0, 1),
+    "hubness": (0, 1),
 }
 
 
@@ -89,8 +90,8 @@ def vectors_sound(corpus: Workspace, drop: str) -> Result:
 def pairs_sound(corpus: Workspace, drop: str) -> Result:
     """Every sample has one row of pairs, and all its numbers are finite and within their range.
 
-    Cosines are within -1 and 1, corrected ones within -2 and 2, ranks, volumes and probabilities
-    within 0 and 1.
+    Cosines are within -1 and 1, corrected ones within -2 and 2, ranks, volumes, hubness and
+    probabilities within 0 and 1.
     """
     rows, samples = 0, _count(corpus.tables, "samples", None)
     pairs = corpus.tables.open(pairs_table(corpus.config.space))

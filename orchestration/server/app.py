@@ -16,6 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Receive, Scope, Send
 
 from orchestration.server import (
+    curation_routes,
     map_route,
     openapi,
     release_routes,
@@ -42,6 +43,7 @@ _STATUSES: list[tuple[type[IsotropeError], int]] = [
     (errors.NotFoundError, 404),
     (errors.InputError, 422),
     (errors.EncoderError, 422),
+    (errors.MissingPackageError, 501),
 ]
 
 
@@ -82,7 +84,8 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
     app.state.service = service
     app.include_router(status_routes.router)
     app.include_router(explorer_routes())
-    app.include_router(status_routes.metrics_router, dependencies=[Depends(_check_key)])
+    for router in (status_routes.metrics_router, curation_routes.router):
+        app.include_router(router, dependencies=[Depends(_check_key)])
     for router in (search_route.router, release_routes.router, map_route.router):
         app.include_router(router, dependencies=[Depends(_check_key), Depends(_check_release)])
     app.add_exception_handler(IsotropeError, _answer_error)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from pipelines.reports.curation.answers import Alternative, Overview
 from store.search.corpus_map import CorpusMap
 from store.search.explanation import Explanation
 from store.search.plan import Plan
@@ -88,6 +89,20 @@ COLUMNS_RESPONSES = _errors(s504="The request took too long.")
 MAP_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The map", "model": CorpusMap},
     **_errors(s422="The release has no such gallery.", s504="The request took too long."),
+}
+_CURATION_ERRORS = _errors(
+    s404="The server has no corpus.yaml, or signals of pairs have not been measured.",
+    s422="The change of the policy is not allowed; the message says why.",
+    s501="The server lacks the packages of the extra `pipelines`.",
+    s504="The request took too long.",
+)
+CURATION_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The curation", "model": Overview},
+    **_CURATION_ERRORS,
+}
+WHATIF_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "What the other policy would keep", "model": Alternative},
+    **_CURATION_ERRORS,
 }
 ITEM_RESPONSES = _errors(
     s404="The release has no such item.", s422="This is no id.", s504="The request took too long."

@@ -14,6 +14,7 @@ from orchestration.server.app import make_app
 from orchestration.server.keys import KeyFile
 from orchestration.server.service import Service
 from orchestration.server.settings import settings_of
+from store.config.corpus_yaml import FILE
 from store.errors import InputError
 
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
@@ -56,7 +57,8 @@ def serve(
     corpus = isotrope.open_corpus(folder, space, release)
     if space is not None or release is not None:
         _ = corpus.release  # raises if there is none; without them, the server waits for one
-    service = Service(corpus, settings, key_file, keys_required=not local)
+    workspace = Path(folder) if (Path(folder) / FILE).is_file() else None
+    service = Service(corpus, settings, key_file, not local, workspace)
     names = [*settings.hosts, *LOCAL_NAMES, host]
     # Where every request needs a key, a page of another site has none, and any name is safe.
     hosts = names if local or settings.hosts else ["*"]

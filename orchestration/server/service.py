@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from orchestration.server.admission import OverloadedError, Place, RateLimit, WorkQueue
@@ -21,6 +22,7 @@ from store.search.batching import BatchedEncode
 from store.search.corpus import Corpus
 from store.search.query import Query
 from store.search.wire import Answer
+from store.workspace import Workspace
 
 _log = logging.getLogger("isotrope.server")
 
@@ -33,9 +35,18 @@ class Service:
         settings: the limits.
         keys: the API keys.
         keys_required: refuse requests without a key even if there are no keys.
+        folder: of corpus.yaml, for the policy and what it keeps. None: there is none.
     """
 
-    def __init__(self, corpus: Corpus, settings: Server, keys: KeyFile, keys_required: bool):
+    def __init__(
+        self,
+        corpus: Corpus,
+        settings: Server,
+        keys: KeyFile,
+        keys_required: bool,
+        folder: Path | None = None,
+    ):
+        self._folder = folder
         self.settings = settings
         self.keys = keys
         self.keys_required = keys_required
@@ -64,6 +75,16 @@ class Service:
             self.metrics.refused.labels("key").inc()
             raise AccessError("send an API key as the header `Authorization: Bearer KEY`")
         return name
+
+    def workspace(self) -> Workspace:
+        """The corpus with its present configuration.
+
+        Raises:
+            NotFoundError: the server has no corpus.yaml, only tables.
+        """
+        if self._folder is None:
+            raise NotFoundError("the server was started with tables alone, without corpus.yaml")
+        return Workspace.open(self._folder)
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[Place]:

@@ -4,6 +4,7 @@ Reference banks and cluster centroids are made once, from random samples of the 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 from pipelines.pairs.embedded_samples import EmbeddedSamples
 from pipelines.pairs.linear_head import LinearHead
 from pipelines.pairs.mismatch import Mixture, fit_mixture
+from pipelines.pairs.sentinels import Sentinels, draw_sentinels
 from pipelines.pairs.signals import compare, cosine, gram_volume, union
 from store import spherical_kmeans
 from store.arrays import is_unit_length
@@ -163,6 +165,15 @@ class PairScorer:
                     vectors[valid], settings.clusters
                 )
 
+        self.sentinels: dict[str, Sentinels] = {}
+        if settings.sentinels:
+            self.sentinels = draw_sentinels(partial(self._drawn, samples), settings.sentinels)
+
+    def _drawn(self, samples: EmbeddedSamples, modality: str, count: int) -> np.ndarray:
+        """The vectors of random parts."""
+        vectors, valid = self.table.read(samples.draw_parts(modality, count)[f"{modality}_row"])
+        return vectors[valid]
+
     def read(self, tile: pa.Table) -> TileVectors:
         """Read the vectors of a tile, as `EmbeddedSamples.tiles` gives it."""
         vectors, present, entries = {}, {}, []
@@ -205,6 +216,9 @@ class PairScorer:
                 rows,
                 spherical_kmeans.nearest_centroids(vectors[m][rows], centroids)[0],
             )
+        for m, asked in self.sentinels.items():
+            rows = np.flatnonzero(present[m])
+            put(f"{m}_hubness", rows, asked.hubness(vectors[m][rows]))
         return _batch(tile, columns)
 
     def _read(self, tile: pa.Table, modality: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -204,7 +204,7 @@ def pair_settings(context: StageContext) -> str:
     if (path := pair_head(context.workspace)) is not None:
         head = [identity.file_digest(path).hex()]
     settings = context.config.pairs
-    unused = [name for name in ("mismatch", "repair") if not getattr(settings, name)]
+    unused = [name for name in ("mismatch", "repair", "sentinels") if not getattr(settings, name)]
     return _key(
         "pairs",
         schema.key_text(schema.PAIRS),

@@ -93,6 +93,8 @@ class CorpusConfig(Section):
         for name in self.policy.columns():
             if name.endswith("_mismatch") and not self.pairs.mismatch:
                 needed = "{mismatch: true}"
+            elif name.endswith("_hubness") and not self.pairs.sentinels:
+                needed = "{sentinels: 500}"
             elif name == "text_repair" and not self.pairs.repair:
                 needed = "{mismatch: true, repair: true}"
             else:

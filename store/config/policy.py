@@ -20,7 +20,7 @@ from store.tables import schema
 
 ROW_OPERATORS = ("min", "max", "in", "not_in", "null")  # tests that need one sample only
 # Signals whose values are comparable only within one space.
-_SPACE_DEPENDENT = tuple(
+SPACE_DEPENDENT = tuple(
     n for n in schema.PAIR_TYPES if n.endswith(("_cosine", "_corrected", "_volume"))
 )
 _CLUSTERS = tuple(n for n in schema.PAIR_TYPES if n.endswith("_cluster"))
@@ -123,7 +123,7 @@ class Policy(Section):
             ValueError: a threshold was made for another space, or does not say for which.
         """
         for signal, rule in self.rules.items():
-            if signal not in _SPACE_DEPENDENT or (rule.min is None and rule.max is None):
+            if signal not in SPACE_DEPENDENT or (rule.min is None and rule.max is None):
                 continue
             modalities = [m for m in signal.split("_") if m in schema.MODALITIES]
             towers = {m: _encoder(space, m) for m in modalities}
@@ -186,7 +186,7 @@ def _check_rule(name: str, rule: Rule) -> None:
         raise ValueError(f"{name!r} is text: use in or not_in, not min or max")
     if not schema.is_text(data_type) and operators & {"in", "not_in"}:
         raise ValueError(f"{name!r} is a number: use min or max, not in or not_in")
-    if rule.made_for and name not in _SPACE_DEPENDENT:
+    if rule.made_for and name not in SPACE_DEPENDENT:
         raise ValueError(f"{name!r} is the same in every space: made_for is only for similarities")
     if rule.by is not None:
         _check_group(name, rule.by)

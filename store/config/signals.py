@@ -93,6 +93,8 @@ class Pairs(Section):
             corpus's folder.
         mismatch: measure the probability that the parts of a pair do not belong together.
         repair: propose captions for images whose own caption is probably mismatched.
+        sentinels: how many random parts of another modality are asked as queries, to measure which
+            parts answer too many of them. 0: none.
     """
 
     bank: PositiveInt = 1024
@@ -100,6 +102,7 @@ class Pairs(Section):
     image_laion_aesthetic: str | None = None
     mismatch: bool = False
     repair: bool = False
+    sentinels: Annotated[int, Field(ge=0, le=10_000)] = 0
 
     @model_validator(mode="after")
     def _repair_needs_mismatch(self) -> "Pairs":

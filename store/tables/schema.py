@@ -51,7 +51,9 @@ PAIRS = pa.schema(
 
 
 # Columns that may be null and that tables of format 1 got later.
-_ADDED = {n for n in PAIR_TYPES if n.endswith(("_mismatch", "_repair"))} | set(REPAIR_TYPES)
+_ADDED = {n for n in PAIR_TYPES if n.endswith(("_mismatch", "_repair", "_hubness"))} | set(
+    REPAIR_TYPES
+)
 
 # `scorers` lists the scorers that measured the row, as `name@version name@version`.
 SIGNALS = pa.schema(

@@ -190,6 +190,7 @@ PAIR_TYPES: dict[str, pa.DataType] = {
     **{f"{m}_cluster": pa.int32() for m in MODALITIES},
     **{f"{p}_mismatch": pa.float32() for p in _PAIRS},
     "text_repair": pa.float32(),
+    **{f"{m}_hubness": pa.float32() for m in MODALITIES},
 }
 # The caption that the stage `pairs` proposes in place of one that does not belong to its image: the
 # id of the text, the text, and the sample that has it. `decisions` has the same columns, filled if

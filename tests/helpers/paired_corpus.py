@@ -49,6 +49,28 @@ def deliver(root: Path, rows: list[dict], vectors: dict[str, np.ndarray]) -> Wor
     return workspace
 
 
+def add_empty_signals(workspace: Workspace) -> None:
+    """Signals without values, and no duplicates, of the drop `a`: what `decisions` needs."""
+    tables = workspace.tables
+    samples = tables.open("samples").to_table(columns=["drop", "id"])
+    count = samples.num_rows
+    signals = {n: pa.nulls(count, schema.SIGNALS.field(n).type) for n in schema.SIGNALS.names}
+    signals |= {"drop": samples["drop"], "id": samples["id"]}
+    rows = pa.table(signals, schema=schema.SIGNALS).to_batches()
+    tables.replace("signals", schema.SIGNALS, rows, None)
+    tables.replace("duplicates", schema.DUPLICATES, [], None)
+    for stage, drop in (("signals", "a"), ("duplicates", "*")):
+        with begin(tables, stage, "1", schema.SIGNALS, drop) as run:
+            publish(
+                tables,
+                run,
+                counts=Counts(count, count),
+                entries=[],
+                write=lambda: None,
+                output=lambda: "1",
+            )
+
+
 def fill(workspace: Workspace, rows: list[dict], vectors: dict[str, np.ndarray]) -> None:
     tables = workspace.tables
     batch = pa.RecordBatch.from_pylist(rows, schema=schema.SAMPLES)

@@ -49,7 +49,8 @@ def served(
     """Serve a corpus on a port of the local machine. 0: any free port."""
     file = KeyFile(keys or folder / "server-keys.json")
     file.refresh()
-    service = Service(isotrope.open_corpus(folder), settings or Server(), file, required)
+    config = folder if (folder / "corpus.yaml").is_file() else None
+    service = Service(isotrope.open_corpus(folder), settings or Server(), file, required, config)
     server = uvicorn.Server(make_config(service, LOCAL_NAMES, "127.0.0.1", port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { Problem, useLoaded } from "./loading";
+import { CurationView } from "./curation/view";
 import { MapView } from "./map/view";
 import { readRelease, type Release, ReleaseContext } from "./release";
 import { address, type Route, useRoute } from "./route";
@@ -12,6 +13,7 @@ import { SearchView } from "./search/view";
 const VIEWS = [
   ["search", "Search"],
   ["map", "Map"],
+  ["curation", "Curation"],
 ] as const;
 const AGAIN = 5; // seconds until a missing release or server is looked for again
 
@@ -42,6 +44,7 @@ export function App() {
             <View route={route} />
           </ReleaseContext>
         )}
+        {status === 404 && route.view === "curation" && <View route={route} />}
       </main>
     </>
   );
@@ -51,6 +54,8 @@ function View({ route }: { route: Route }) {
   switch (route.view) {
     case "search":
       return <SearchView params={route.params} />;
+    case "curation":
+      return <CurationView params={route.params} />;
     case "map":
       return <MapView params={route.params} />;
     case "sample":

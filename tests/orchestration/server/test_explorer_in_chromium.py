@@ -201,6 +201,31 @@ def test_the_map_shows_hubs_and_a_lasso_chooses_points(page: Page, hostile: Serv
     expect(points.locator(".tile")).to_have_count(20)
 
 
+def test_limits_are_moved_and_nothing_is_written(page: Page, corpus_folder: Path) -> None:
+    config = corpus_folder / "corpus.yaml"
+    before = config.read_bytes()
+    with served(corpus_folder) as running:
+        page.goto(f"{running.url}/explorer/#/curation")
+        expect(page.get_by_role("row", name="failed samples image.broken")).to_be_visible()
+        policy = page.get_by_role("region", name="Another policy")
+        expect(policy.get_by_role("status").first).to_contain_text("samples would be kept")
+        page.get_by_label("exact max of text_chars").fill("21")
+        page.keyboard.press("Enter")
+        expect(policy.get_by_role("row", name="text_chars.max")).to_be_visible()
+        slider = page.get_by_role("slider", name="min of image_width")
+        slider.press("ArrowRight")
+        assert "image_width.min" in page.url
+        policy.get_by_text("The policy as YAML").click()
+        expect(policy.locator("pre")).to_contain_text("text_chars: {max: 21")
+        page.reload()
+        expect(policy.get_by_role("row", name="text_chars.max")).to_be_visible()
+        expect(page.get_by_label("exact max of text_chars")).to_have_value("21")
+        page.get_by_role("button", name="Remove the changes").click()
+        expect(policy.get_by_role("row", name="text_chars.max")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert config.read_bytes() == before
+
+
 def sql_text(text: str) -> str:
     escaped = text.replace("'", "''")
     return f"'{escaped}'"
@@ -237,6 +262,9 @@ def test_a_restart_and_a_first_release_are_waited_for(page: Page, corpus_folder:
         port = int(running.url.rpartition(":")[2])
         page.goto(search_address(running, inputs=[{"text": "a red square"}], limit=3))
         expect(page.get_by_role("alert")).to_contain_text("no release yet")
+        page.get_by_role("link", name="Curation").click()
+        expect(page.get_by_role("row", name="failed samples image.broken")).to_be_visible()
+        page.go_back()
         (corpus_folder / "moved").rename(releases)
         expect(page.locator(".card")).to_have_count(6)
     page.get_by_role("button", name="Search", exact=True).click()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -24,9 +23,8 @@ from store.config.signals import Pairs
 from store.errors import ConfigError
 from store.lineage import trace_record
 from store.tables import schema
-from store.tables.staging import Counts, begin, publish
 from store.workspace import Workspace
-from tests.helpers.paired_corpus import pair_rows, unit
+from tests.helpers.paired_corpus import add_empty_signals, pair_rows, unit
 from tests.pipelines.pairs.test_mismatch import planted
 
 REPAIR = Policy.model_validate({"text_repair": {"min": 0.8}})
@@ -88,23 +86,7 @@ def repaired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, set[s
     )
     corpus = replace(corpus, config=config)
     measure_pairs(StageContext(corpus))
-    samples = corpus.tables.open("samples").to_table(columns=["drop", "id"])
-    signals = {n: pa.nulls(400, schema.SIGNALS.field(n).type) for n in schema.SIGNALS.names}
-    signals |= {"drop": samples["drop"], "id": samples["id"]}
-    rows = pa.table(signals, schema=schema.SIGNALS).to_batches()
-    corpus.tables.replace("signals", schema.SIGNALS, rows, None)
-    corpus.tables.replace("duplicates", schema.DUPLICATES, [], None)
-    for stage, drop in (("signals", "a"), ("duplicates", "*")):
-        with begin(corpus.tables, stage, "1", schema.SIGNALS, drop) as run:
-            counts = Counts(400, 400)
-            publish(
-                corpus.tables,
-                run,
-                counts=counts,
-                entries=[],
-                write=lambda: None,
-                output=lambda: "1",
-            )
+    add_empty_signals(corpus)
     decide(StageContext(corpus))
     return corpus, wrong
 

@@ -1,0 +1,98 @@
+"""What the explorer is answered about the curation. The server's description imports this alone."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Records lost to one rule of one stage, with one of them as an example.
+
+    Attributes:
+        stage: such as signals.
+        outcome: failed, unmeasured or rejected.
+        rule: or the scorer that failed.
+        records: how many.
+        key: of the example.
+        value: of the example.
+        threshold: of the rule.
+        error: of the example.
+    """
+
+    stage: str
+    outcome: str
+    rule: str
+    records: int
+    key: str | None
+    value: str | None
+    threshold: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """The values of a signal.
+
+    Attributes:
+        name: of the signal.
+        rows: samples.
+        valid: those with a finite value.
+        edges: (n + 1) increasing edges of the bins.
+        counts: (n) samples in each bin.
+        min: the policy's smallest allowed value.
+        max: the policy's largest allowed value.
+    """
+
+    name: str
+    rows: int
+    valid: int
+    edges: list[float]
+    counts: list[int]
+    min: float | None
+    max: float | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The curation of a corpus.
+
+    Attributes:
+        kept: samples that the newest decisions keep.
+        rejected: samples that they reject.
+        policy: the policy of corpus.yaml as YAML, with its presets written out.
+        problems: errors first, then by the number of records.
+        histograms: of the numeric signals that have values.
+    """
+
+    kept: int
+    rejected: int
+    policy: str
+    problems: list[Problem]
+    histograms: list[Histogram]
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """How many samples a rule rejects under the policy of corpus.yaml, and under another one."""
+
+    rule: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """What another policy would keep.
+
+    Attributes:
+        total: samples.
+        before: those that the policy of corpus.yaml keeps.
+        after: those that the other one would keep.
+        rules: of both policies.
+        policy: the other policy as YAML.
+    """
+
+    total: int
+    before: int
+    after: int
+    rules: list[RuleChange]
+    policy: str
