@@ -1,16 +1,14 @@
 """The command estimate: what a run will take."""
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestration.cli.options import CORPUS
+from orchestration.cli.quantities import size_text, time_text
 
 if TYPE_CHECKING:
     from pipelines.estimate.estimate import Estimate
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 @click.command()
@@ -41,7 +39,7 @@ def estimate(folder: str, drop: str | None) -> None:
     seconds, size = (sum(getattr(e, name) or 0 for e in estimates) for name in ("seconds", "bytes"))
     costs = [each.cost for each in estimates if each.cost is not None]
     total = f"{sum(costs):,.2f}" if costs else ""
-    table.add_row("all", "", "", _time(seconds), _size(size), total, "", style="bold")
+    table.add_row("all", "", "", time_text(seconds), size_text(size), total, "", style="bold")
     console.print(table)
     if unknown := [each.stage for each in estimates if each.rate is None]:
         console.print(f"not measured yet: {', '.join(unknown)}; run one small drop first")
@@ -51,16 +49,4 @@ def _figures(each: "Estimate") -> tuple[str, str, str, str]:
     if each.seconds is None or each.bytes is None or each.rate is None:
         return "?", "?", "", "-"
     cost = "" if each.cost is None else f"{each.cost:,.2f}"
-    return _time(each.seconds), _size(each.bytes), cost, f"{each.rate.records:,}"
-
-
-def _time(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
-
-
-def _size(size: float) -> str:
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            break
-        size /= 1000
-    return f"{size:.3g} {unit}"
+    return time_text(each.seconds), size_text(each.bytes), cost, f"{each.rate.records:,}"

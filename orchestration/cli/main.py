@@ -20,6 +20,7 @@ _INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 _MODULES = {
     "init": "make_commands",
     "run": "make_commands",
+    "status": "status_command",
     "estimate": "estimate_command",
     "why": "search_commands",
     "report": "page_commands",

@@ -1,7 +1,7 @@
 """Commands that make tables: init, run, align."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from rich.markup import escape
@@ -20,15 +20,28 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--from", "source", required=True, help="The data: a folder, or an s3:// address.")
 @click.option("--preset", help="Start the policy from a published recipe, such as datacomp-basic.")
-def init(folder: Path, source: str, preset: str | None) -> None:
+@click.option(
+    "--drop-by",
+    type=click.Choice(["entry", "source"]),
+    help="Whether each folder or tar file is a drop, or all of the source is one.",
+)
+def init(
+    folder: Path, source: str, preset: str | None, drop_by: Literal["entry", "source"] | None
+) -> None:
     """Start a corpus: write FOLDER/corpus.yaml for a source.
 
-    Also counts the records that the source delivers.
+    Also counts the records that the source delivers, and decodes up to 200 of them to show what
+    they are.
     """
     from orchestration.cli.new_corpus import create
+    from orchestration.cli.survey_table import print_survey
+    from pipelines.estimate.survey import survey
+    from store.config.limits import Limits
 
-    counts = create(folder, source, preset)
-    tables.print_delivered(counts, folder)
+    counts = create(folder, source, preset, drop_by)
+    tables.print_delivered(counts)
+    print_survey(survey(counts, Limits()), counts)
+    console.print(f"written: {folder}/corpus.yaml; next: isotrope run --corpus {folder}")
 
 
 @click.command()

@@ -28,12 +28,8 @@ space: local               # this space needs no model hub
 spaces:
   local: {{preset: local}}
 
-corrections:
-  methods: [inverted_softmax, nnn, csls]
-
 engine:
-  ray: {{actors: 1, num_cpus: 1, num_gpus: 0}}
-  beam: {{runner: FnApiRunner}}
+  ray: {{actors: 1, num_cpus: 1, num_gpus: 0}}   # of `isotrope run`: processes with a model each
 """
 
 
@@ -43,13 +39,19 @@ _RULES = """\
   text_chars: {max: 2000}"""
 
 
-def create(folder: Path, source: str, preset: str | None = None) -> dict[Drop, int]:
+def create(
+    folder: Path,
+    source: str,
+    preset: str | None = None,
+    drop_by: Literal["entry", "source"] | None = None,
+) -> dict[Drop, int]:
     """Write `folder`/corpus.yaml for a source.
 
     Args:
         folder: of the corpus; it is created.
         source: a folder, or an address such as s3://bucket/folder.
         preset: a published policy; without one, the policy has a few mild rules.
+        drop_by: what is a drop. None: chosen by what the source contains.
 
     Returns:
         The number of records that the source delivers, by drop.
@@ -67,7 +69,8 @@ def create(folder: Path, source: str, preset: str | None = None) -> dict[Drop, i
     if not is_remote and not os.path.isdir(root):
         raise SourceError(f"{source} is not a folder: --from expects the folder with your data")
     name = _source_name(root)
-    drop_by: Literal["entry", "source"] = "source" if _is_one_drop(name, root) else "entry"
+    if drop_by is None:
+        drop_by = "source" if _is_one_drop(name, root) else "entry"
     drops = find_drops(name, root, drop_by).values()
     counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"

@@ -1,8 +1,7 @@
 """Tables that the commands print to the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from pathlib import Path
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -36,13 +35,15 @@ _MOST_GROUPS = 30
 _MAIN_MEASURES = ("r@1", "r@10", "mrr", "median_rank", "k_skewness")
 
 
-def print_delivered(counts: Mapping["Drop", int], folder: Path) -> None:
-    """Print the records of each drop of a new corpus."""
-    table = Table("drop", "records")
-    for drop, count in counts.items():
+def print_delivered(counts: Mapping["Drop", int]) -> None:
+    """Print the records of each drop of a new corpus; of many drops, those of the first ones."""
+    table = Table("drop")
+    table.add_column("records", justify="right")
+    for drop, count in islice(counts.items(), _MOST_DROPS):
         table.add_row(escape(drop.name), f"{count:,}")
+    if len(counts) > 1:
+        table.add_row(f"all {len(counts):,} drops", f"{sum(counts.values()):,}", style="bold")
     console.print(table)
-    console.print(f"written: {folder}/corpus.yaml; next: isotrope run --corpus {folder}")
 
 
 def print_step(stage: str, drop: str | None) -> None:

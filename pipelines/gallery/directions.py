@@ -4,6 +4,8 @@ A direction that was fitted on the same banks with the same settings is kept. Ot
 correction is chosen anew, and so are the floors by which k-occurrence is counted.
 """
 
+from collections.abc import Callable
+
 import pyarrow.compute as pc
 import ray
 
@@ -23,13 +25,17 @@ MOST_ITEMS = 10_000  # gallery rows that a choice is made on, beside those of th
 
 
 def fit_directions(
-    context: StageContext, parts: dict[str, GalleryParts], outputs: dict[str, str]
+    context: StageContext,
+    parts: dict[str, GalleryParts],
+    outputs: dict[str, str],
+    start_ray: Callable[[], None],
 ) -> dict[str, FittedDirection]:
     """The fitted directions of all galleries, by name; those of the last galleries if still valid.
 
     Args:
         parts: the parts of each gallery, by modality.
         outputs: of samples and signals, by drop.
+        start_ray: is called before Ray is used.
 
     Raises:
         EncoderError: the banks hold vectors of other encoders.
@@ -46,6 +52,7 @@ def fit_directions(
         }
     banks = Banks(dataset.to_table())
     check_encoders(banks, context.fingerprints)
+    start_ray()
     corrections = _choose_all(banks, parts, context.config.corrections)
     fitted = {}
     for gallery, gallery_rows in parts.items():

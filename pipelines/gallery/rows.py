@@ -1,4 +1,4 @@
-"""Make the rows of a gallery, tile by tile, on the workers of a Ray cluster.
+"""Make the rows of a gallery, tile by tile, on the workers of a Ray cluster or in this process.
 
 A part that is in the last gallery keeps its thumbnail, which is expensive to make, and its fitted
 values, if they are still valid (`pipelines.gallery.reuse`).
@@ -84,7 +84,7 @@ class GallerySpec:
 def gallery_rows(
     tiles: Iterable[pa.Table], spec: GallerySpec, inputs: Inputs, *, num_gpus: float
 ) -> Iterator[pa.RecordBatch]:
-    """The gallery's rows in the order of the tiles.
+    """The gallery's rows in the order of the tiles, made on Ray.
 
     Args:
         tiles: parts, as `GalleryParts.tiles` yields them.
@@ -93,14 +93,25 @@ def gallery_rows(
         num_gpus: GPUs that each task asks for.
     """
     shared = ray.put((spec, inputs))
-    task = _tile.options(num_gpus=num_gpus)
+    task = _remote_tile.options(num_gpus=num_gpus)
     for rows in ray_tasks.ordered_results(task.remote(tile, shared) for tile in tiles):
         yield from rows.to_batches()
 
 
+def few_rows(
+    tiles: Iterable[pa.Table], spec: GallerySpec, inputs: Inputs
+) -> Iterator[pa.RecordBatch]:
+    """As `gallery_rows`, made in this process."""
+    for tile in tiles:
+        yield from _tile(tile, spec, inputs).to_batches()
+
+
 @ray.remote
-def _tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
-    spec, inputs = shared
+def _remote_tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
+    return _tile(parts, *shared)
+
+
+def _tile(parts: pa.Table, spec: GallerySpec, inputs: Inputs) -> pa.Table:
     last = inputs.last
     same = parts["same"].to_numpy()
     blocks = []  # first the reused rows, then those fitted anew

@@ -6,11 +6,12 @@ One gallery a modality, one row a part of a kept sample. A build takes three ste
 2. `fit_directions`: choose a correction for each pair of query modality and gallery. The last
    choice is kept until the banks or the settings change.
 3. `_write_gallery`: compile the corrections into rows, and publish them. Rows of the last gallery
-   that would come out the same are neither made nor written again.
+   that would come out the same are neither made nor written again. Few rows are made without Ray.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.resources import Resources, require_room
@@ -27,10 +28,11 @@ from pipelines.gallery.fitted_directions import (
 )
 from pipelines.gallery.parts import GalleryParts, drop_outputs
 from pipelines.gallery.reuse import changed_clusters
-from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
+from pipelines.gallery.rows import TILE, GallerySpec, Inputs, few_rows, gallery_rows
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
+from store.config.engine import Ray
 from store.tables import schema
 from store.tables.banks import Banks
 from store.tables.lance_tables import Tables, one_of
@@ -61,21 +63,19 @@ def build_gallery(context: StageContext) -> Counts:
     modalities = sorted(space.towers)
     with ExitStack() as stack:
         run = stack.enter_context(begin(tables, STAGE, key, schema.gallery(dim)))
-        stack.enter_context(cluster(context.config.engine.ray.address))
-        ray = context.config.engine.ray
-        require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
+        start_ray = partial(_start_ray, stack, context.config.engine.ray)
         samples = stack.enter_context(kept_samples(context.workspace, run.scratch))
         parts = {
             m: GalleryParts(samples, vectors, m, fingerprint)
             for m, fingerprint in context.fingerprints.items()
         }
-        fitted = fit_directions(context, parts, _drop_outputs(tables, samples))
+        fitted = fit_directions(context, parts, _drop_outputs(tables, samples), start_ray)
 
         def write() -> None:
             last = read_fitted(tables, space.name)
             forget_fitted(tables, space.name)
             for modality in modalities:
-                _write_gallery(context, modality, parts[modality], vectors, fitted, last)
+                _write_gallery(context, modality, parts[modality], vectors, fitted, last, start_ray)
             write_fitted(tables, space.name, fitted.values())
 
         return publish(
@@ -92,6 +92,12 @@ def build_gallery(context: StageContext) -> Counts:
         )
 
 
+def _start_ray(stack: ExitStack, ray: Ray) -> None:
+    """Connect to Ray until the stack is closed, if there is no connection yet."""
+    stack.enter_context(cluster(ray.address))
+    require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
+
+
 def _write_gallery(
     context: StageContext,
     modality: str,
@@ -99,6 +105,7 @@ def _write_gallery(
     vectors: TableVersion,
     fitted: dict[str, FittedDirection],
     last: dict[str, FittedDirection],
+    start_ray: Callable[[], None],
 ) -> None:
     """Compile and publish one gallery.
 
@@ -107,6 +114,7 @@ def _write_gallery(
         vectors: the table of vectors.
         fitted: the directions of all galleries, by name.
         last: the directions that the stored galleries were compiled with.
+        start_ray: is called before Ray is used.
     """
     tables, space = context.tables, context.space
     name = gallery_table(space.name, modality)
@@ -122,16 +130,15 @@ def _write_gallery(
     ):
         unchanged = drop_outputs(next(iter(fitted.values())).drops, next(iter(last.values())).drops)
     comparison = parts.compare(last_gallery, changed, unchanged)
-    rows = gallery_rows(
-        parts.tiles(tables, TILE, comparison.is_small),
-        spec,
-        _inputs(
-            tables,
-            vectors,
-            None if last_gallery is None else TableVersion(tables, name, last_gallery.version),
-        ),
-        num_gpus=context.config.engine.ray.num_gpus,
-    )
+    stored = None if last_gallery is None else TableVersion(tables, name, last_gallery.version)
+    inputs = _inputs(tables, vectors, stored)
+    tiles = parts.tiles(tables, TILE, comparison.is_small)
+    num_gpus = context.config.engine.ray.num_gpus
+    if comparison.is_small and comparison.changed <= TILE and not num_gpus:
+        rows = few_rows(tiles, spec, inputs)
+    else:
+        start_ray()
+        rows = gallery_rows(tiles, spec, inputs, num_gpus=num_gpus)
     if comparison.is_small:
         tables.upsert(name, spec.schema, rows, "part_id", removed=parts.removed())
     else:

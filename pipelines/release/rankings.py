@@ -64,16 +64,19 @@ class Ranking:
         m = len(self.queries.vectors)
         drawn = np.random.default_rng(0).integers(0, len(rows), (m, UNRELATED_ITEMS))
         vectors = c.vectors if self.corrected else known.gallery.vectors
-        scores = self.queries.vectors @ vectors[rows].T
+        queries = self.queries.vectors
+        scores = np.stack(
+            [np.einsum("md,md->m", queries, vectors[rows[column]]) for column in drawn.T], axis=1
+        )
         if self.corrected:
             # The top item of the whole gallery decides, not that of the sample.
             is_biased = slice(None) if c.flag is None else self.tally.flags[:, 0]
-            scores[is_biased] -= c.bias[rows]
+            scores[is_biased] -= c.bias[rows[drawn[is_biased]]]
         others = keys[drawn]
         is_related = others == self.items.excluded[:, None]
         for query, key in zip(self.items.relevant.query, self.items.keys, strict=True):
             is_related[query] |= others[query] == key
-        return np.take_along_axis(scores, drawn, axis=1)[~is_related]
+        return scores[~is_related]
 
 
 def ranking(queries: QuerySet, tallies: list[dict[str, Tally]]) -> dict[str, Ranking]:

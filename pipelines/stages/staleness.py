@@ -3,7 +3,9 @@
 The tables alone decide, whichever process wrote them; Dagster's event log is not read.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from pipelines.sources.drops import Drop, find_drops
 from pipelines.stages import run_keys
@@ -13,6 +15,8 @@ from store.errors import NotFoundError, SourceError
 from store.tables.stage_records import StageRecords
 from store.tables.stages import BY_DROP, GLOBAL, STAGES
 from store.workspace import Workspace
+
+_CHANGED = "its input, its settings or its code changed"
 
 
 def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
@@ -59,15 +63,26 @@ def stale(
 
 def stale_stages(context: StageContext) -> list[str]:
     """As `stale`, for the drop of a context."""
+    return list(reasons(context))
+
+
+def reasons(context: StageContext) -> dict[str, str]:
+    """The stages that are missing or out of date, in the order of the data, and why."""
     if context.snapshot is None:
         context = replace(context, snapshot=Snapshot(context.workspace))
     names = GLOBAL if context.drop is None else BY_DROP
     if isinstance(context.drop, str):
         names = tuple(name for name in names if name != "samples")
-    stages: list[str] = []
+    stages: dict[str, str] = {}
     for name in names:
-        if _reads(context.workspace, name) & set(stages) or _has_changed(context, name):
-            stages.append(name)
+        changing = [each for each in stages if each in _reads(context.workspace, name)]
+        done = context.records.get(name, context.drop_name)
+        if done is None:
+            stages[name] = "not made yet"
+        elif changing:
+            stages[name] = f"{', '.join(changing)} will change"
+        elif _has_changed(context, name, done):
+            stages[name] = _CHANGED
     return stages
 
 
@@ -78,9 +93,8 @@ def _reads(workspace: Workspace, name: str) -> set[str]:
     return set(stage.reads)
 
 
-def _has_changed(context: StageContext, name: str) -> bool:
-    done = context.records.get(name, context.drop_name)
+def _has_changed(context: StageContext, name: str, done: Mapping[str, Any]) -> bool:
     try:
-        return done is None or done["run_key"] != run_keys.KEYS[name](context)
+        return done["run_key"] != run_keys.KEYS[name](context)
     except NotFoundError:  # an input has not been made yet
         return True

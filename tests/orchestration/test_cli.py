@@ -25,11 +25,11 @@ def isotrope(*words: object, fails: bool = False) -> str:
 def test_help_lists_every_command_with_one_line() -> None:
     commands = isotrope("--help").partition("Commands:\n")[2].splitlines()
     names = [line.split()[0] for line in commands]
-    assert names[:3] == ["init", "run", "estimate"]  # in the order of a corpus's life
+    assert names[:3] == ["init", "run", "status"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "backup", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
         "evaluate", "export", "init", "maintain", "mcp", "policy", "repair", "report", "restore",
-        "run", "search", "serve", "takedown", "whatif", "why",
+        "run", "search", "serve", "status", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
@@ -244,3 +244,26 @@ def test_takedown(tmp_path: Path, squares: Workspace) -> None:
     assert "no record has" in isotrope("takedown", *corpus, *key, "--yes", fails=True)
     assert "no takedown was interrupted" in isotrope("takedown", *corpus, "--resume", fails=True)
     assert "say what to take down" in isotrope("takedown", *corpus, fails=True)
+
+
+@pytest.mark.parametrize("change", ["nothing", "the policy", "a drop"])
+def test_status_says_what_is_out_of_date(squares_with_checksums: Workspace, change: str) -> None:
+    root = squares_with_checksums.root
+    if change == "the policy":
+        text = (root / "corpus.yaml").read_text().replace("min: 16", "min: 17")
+        (root / "corpus.yaml").write_text(text)
+    elif change == "a drop":
+        deliver(root / "drops" / "second", 1, first=900)
+    found = json.loads(isotrope("status", "--json", "--corpus", root))
+    stale = {stage["stage"]: list(stage["stale"]) for stage in found["stages"]}
+    assert found["release"] == 1
+    if change == "nothing":
+        assert not any(stale.values())
+    elif change == "the policy":
+        assert stale["samples"] == []
+        assert stale["decisions"] != []
+    else:
+        assert stale["samples"] == ["its input, its settings or its code changed"]
+        assert stale["signals"] == ["samples will change"]
+        assert stale["pairs"] == ["samples, signals, vectors of drops will change"]
+    assert isotrope("status", "--corpus", root)

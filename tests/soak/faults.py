@@ -18,6 +18,7 @@ _SHARE_OF_FAILED_REQUESTS = 0.1
 _BEAM_SECONDS = 30.0  # after which a run whose worker was killed is taken to hang
 _BEAM_HAS_WORK = b"Data channel established"  # in its log
 _BEAM_WORKER = "-m\0apache_beam.runners.worker.sdk_worker_main"
+_MOST_PAUSE = 1.0  # seconds; a process of Ray may live no longer
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
 # Starts runs, disturbs them, and waits for their ends. Returns them, or None if no fault hit them.
@@ -107,7 +108,7 @@ def _killer(*titles: str) -> Inject:
     def kill(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
         run = corpus.start()
         killed = False
-        pause = chance.uniform(0, 0.2 * corpus.seconds)
+        pause = chance.uniform(0, _MOST_PAUSE)
         while run.is_alive and not killed:
             matches = [pid for pid, line in descendants(run.pid) if _has(line, titles)]
             if matches:

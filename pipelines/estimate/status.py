@@ -1,0 +1,70 @@
+"""What is made of a corpus, what is out of date and why, and how long a run would take."""
+
+from dataclasses import dataclass, field
+
+from pipelines.estimate.estimate import estimate
+from pipelines.reports.outcomes import read_stages
+from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
+from pipelines.stages.snapshot import Snapshot
+from store.errors import NotFoundError
+from store.tables.releases import latest_release
+from store.tables.stages import BY_DROP, GLOBAL, STAGES
+from store.workspace import Workspace
+
+
+@dataclass
+class StageStatus:
+    """One stage of a corpus, over all drops.
+
+    Attributes:
+        stage: its name.
+        kept: samples or parts that its records keep.
+        stale: why it is out of date, with the number of drops; 1 for a stage over all drops.
+        seconds: that a run would take, by earlier runs. None: not measured, or nothing to do.
+    """
+
+    stage: str
+    kept: int = 0
+    stale: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+@dataclass
+class CorpusStatus:
+    """All stages in the order of the data, and the number of the release that is searched."""
+
+    stages: list[StageStatus]
+    release: int | None
+
+
+def corpus_status(workspace: Workspace) -> CorpusStatus:
+    """Read the records of all stages and compare them with what they would be now.
+
+    Raises:
+        SourceError: a source cannot be read.
+        DamagedTableError: a table cannot be read.
+    """
+    snapshot = Snapshot(workspace)
+    stages = {name: StageStatus(name) for name in STAGES}
+    for counts in read_stages(workspace.tables):
+        stages[counts.stage].kept += counts.kept
+    for drop in (*staleness.drops(workspace).values(), None):
+        context = StageContext(workspace, drop, snapshot=snapshot)
+        for name, reason in staleness.reasons(context).items():
+            stale = stages[name].stale
+            stale[reason] = stale.get(reason, 0) + 1
+    changing = [name for name in BY_DROP if stages[name].stale]
+    for name in GLOBAL:  # they are compared with the drops as they are made now
+        if changing and not stages[name].stale:
+            stages[name].stale = {f"{', '.join(changing)} of drops will change": 1}
+    for each in estimate(workspace):
+        stages[each.stage].seconds = each.seconds
+    return CorpusStatus(list(stages.values()), _release(workspace))
+
+
+def _release(workspace: Workspace) -> int | None:
+    try:
+        return latest_release(workspace.tables, workspace.config.space).number
+    except NotFoundError:
+        return None
