@@ -1,10 +1,13 @@
 """The explorer in a real browser: every view, hostile captions, many results, failures."""
 
+import base64
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +15,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from orchestration.server.keys import KeyFile
 from store.config.server import Server
+from store.search.result import Result
 from store.workspace import Workspace
+from tests.helpers.corpus import COLOURS, picture
 from tests.helpers.made_release import make_release
 from tests.helpers.served import Served, served
 
@@ -107,9 +112,57 @@ def test_a_condition_is_built_and_a_wrong_one_is_explained(page: Page, server: S
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def test_a_picture_is_an_input(page: Page, server: Served) -> None:
-    from tests.helpers.corpus import COLOURS, picture
+def test_a_dropped_picture_is_an_input(page: Page, server: Served) -> None:
+    page.goto(server.url)
+    page.get_by_label("Text 1").fill("a red square")
+    content = base64.b64encode(picture(COLOURS["red"], 15)).decode()
+    dropped = page.evaluate_handle(
+        """text => {
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "red.png", { type: "image/png" }));
+            return transfer;
+        }""",
+        content,
+    )
+    page.dispatch_event("fieldset.inputs", "drop", {"dataTransfer": dropped})
+    expect(page.get_by_alt_text("your picture")).to_be_visible()
+    expect(page.get_by_label("Text 1")).to_have_value("a red square")
+    page.get_by_role("button", name="Search", exact=True).click()
+    corrected = page.get_by_role("region", name="Corrected")
+    expect(corrected.locator(".card").first).to_contain_text("red-0015")
 
+
+@pytest.mark.parametrize("weights", [(1,), (1, -0.5)])
+def test_copied_code_gives_the_rows_of_the_page(
+    page: Page, server: Served, weights: tuple[float, ...]
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    texts = ['a red square\'s "corner" $HOME', "a blue square"]
+    inputs = [
+        {"text": t} if w == 1 else {"text": t, "weight": w}
+        for t, w in zip(texts, weights, strict=False)
+    ]
+    page.goto(search_address(server, inputs=inputs, among="image", limit=4))
+    cards = page.get_by_role("region", name="Corrected").locator(".card")
+    expect(cards).to_have_count(4)
+    keys = [link.strip() for link in cards.locator("a").all_text_contents()]
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.get_by_text("Copied: Python")).to_be_visible()
+    names: dict[str, Any] = {}
+    exec(page.evaluate("navigator.clipboard.readText()"), names)
+    hits = names["hits"]
+    rows = hits.rows if isinstance(hits, Result) else hits.to_arrow()
+    assert rows["key"].to_pylist() == keys
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_text("Copied: curl")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    if shutil.which("curl"):
+        answer = subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
+        assert [row["key"] for row in json.loads(answer)["rows"]] == keys
+
+
+def test_a_picture_is_an_input(page: Page, server: Served) -> None:
     page.goto(server.url)
     file = {"name": "red.png", "mimeType": "image/png", "buffer": picture(COLOURS["red"], 15)}
     page.get_by_label("Picture or recording").set_input_files([file])  # type: ignore[list-item]

@@ -20,26 +20,22 @@ interface Props {
 }
 
 export function MapCanvas({ map, colours, counts, greatest, chosen, lasso, onLasso }: Props) {
-  const canvas = useRef<HTMLCanvasElement>(null);
+  const points = useRef<HTMLCanvasElement>(null);
+  const over = useRef<HTMLCanvasElement>(null); // the lasso: points are not drawn for each move
   const [width, setWidth] = useState(800);
   const [drawn, setDrawn] = useState<Point[] | null>(null); // while the pointer is down
   const frame = useMemo(() => new Frame(map, width, HEIGHT), [map, width]);
   useEffect(() => {
-    const element = canvas.current;
+    const element = points.current;
     if (!element) return;
     const watcher = new ResizeObserver(() => setWidth(element.clientWidth || 800));
     watcher.observe(element);
     return () => watcher.disconnect();
   }, []);
   useEffect(() => {
-    const context = canvas.current?.getContext("2d");
-    if (!canvas.current || !context) return;
-    const ratio = devicePixelRatio || 1;
-    canvas.current.width = width * ratio;
-    canvas.current.height = HEIGHT * ratio;
-    context.scale(ratio, ratio);
-    const style = getComputedStyle(canvas.current);
-    const cold = style.getPropertyValue("--line");
+    const context = cleared(points.current, width);
+    if (!context) return;
+    const cold = colour(context, "--line");
     for (const i of drawingOrder(counts, colours)) {
       const share = colours ? 0 : heat(counts[i] as number, greatest);
       const size = DOT + GROWTH * share;
@@ -48,35 +44,58 @@ export function MapCanvas({ map, colours, counts, greatest, chosen, lasso, onLas
       context.fillStyle = colours?.[i] ?? (share ? warm(share) : cold);
       context.fillRect(x - size / 2, y - size / 2, size, size);
     }
-    context.globalAlpha = 1;
-    context.strokeStyle = style.getPropertyValue("--accent");
-    context.lineWidth = 2;
+  }, [map, frame, width, colours, counts, greatest, chosen]);
+  useEffect(() => {
+    const context = cleared(over.current, width);
     const corners = drawn ?? lasso;
-    if (corners.length < 2) return;
+    if (!context || corners.length < 2) return;
+    context.strokeStyle = colour(context, "--accent");
+    context.lineWidth = 2;
     context.beginPath();
     for (const [x, y] of corners) context.lineTo(...frame.toCanvas(x, y));
     if (!drawn) context.closePath();
     context.stroke();
-  }, [map, frame, width, colours, counts, greatest, chosen, lasso, drawn]);
+  }, [frame, width, lasso, drawn]);
   const place = (event: PointerEvent): Point => frame.toMap(event.offsetX, event.offsetY);
   return (
-    <canvas
-      ref={canvas}
-      class="map"
-      role="img"
-      aria-label={`Map of ${map.x.length} points; the lists below say the same in words`}
-      onPointerDown={(event) => {
-        event.currentTarget.setPointerCapture(event.pointerId);
-        setDrawn([place(event)]);
-      }}
-      onPointerMove={(event) => drawn && setDrawn([...drawn, place(event)])}
-      onPointerUp={() => {
-        if (drawn) onLasso(drawn.length >= 3 ? drawn : []);
-        setDrawn(null);
-      }}
-      onPointerCancel={() => setDrawn(null)}
-    />
+    <div class="map">
+      <canvas
+        ref={points}
+        role="img"
+        aria-label={`Map of ${map.x.length} points; the lists below say the same in words`}
+      />
+      <canvas
+        ref={over}
+        aria-hidden="true"
+        onPointerDown={(event) => {
+          event.currentTarget.setPointerCapture(event.pointerId);
+          setDrawn([place(event)]);
+        }}
+        onPointerMove={(event) => drawn && setDrawn([...drawn, place(event)])}
+        onPointerUp={() => {
+          if (drawn) onLasso(drawn.length >= 3 ? drawn : []);
+          setDrawn(null);
+        }}
+        onPointerCancel={() => setDrawn(null)}
+      />
+    </div>
   );
+}
+
+/** The context of an empty canvas of the present size, in CSS pixels. */
+function cleared(canvas: HTMLCanvasElement | null, width: number) {
+  const context = canvas?.getContext("2d");
+  if (!canvas || !context) return null;
+  const ratio = devicePixelRatio || 1;
+  canvas.width = width * ratio;
+  canvas.height = HEIGHT * ratio;
+  context.scale(ratio, ratio);
+  return context;
+}
+
+/** A colour of the style sheet. */
+function colour(context: CanvasRenderingContext2D, name: string): string {
+  return getComputedStyle(context.canvas).getPropertyValue(name);
 }
 
 /** Hubs are drawn last, so that they are on top. */
