@@ -90,6 +90,47 @@ def combine() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
     return measured
 
 
+def aggregate() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
+    """Samples of an image and a recording: a text is about one of them, or about both."""
+    rng, count = np.random.default_rng(0), 300
+    total = count + BANK
+    shared, own = rng.normal(size=(total, DIM)), rng.normal(size=(2, total, DIM))
+    is_first = rng.random((total, 1)) < 0.5
+    settings = {
+        "the answer is in one part": (*own, np.where(is_first, own[0], own[1])),
+        "the answer is in both parts": (shared, shared, shared),
+    }
+    measured = {}
+    for name, triple in settings.items():
+        noisy = [unit_rows(rows + 1.8 * rng.normal(size=rows.shape)) for rows in triple]
+        vectors = dict(zip(("image", "audio", "text"), noisy, strict=True))
+        parts = {m: Parts(np.arange(count), vectors[m][:count]) for m in ("image", "audio")}
+        corpus = publish(
+            Path(tempfile.mkdtemp()), parts, {m: v[count:] for m, v in vectors.items()}
+        )
+
+        def run(
+            correction: str,
+            way: str,
+            corpus: "isotrope.Corpus" = corpus,
+            queries: np.ndarray = vectors["text"][:200],
+        ) -> np.ndarray:
+            lists = []
+            for vector in queries:
+                query = corpus.search(vectors={"text": vector}).among("sample").aggregate(way)
+                rows = query.correct(correction).limit(100).to_arrow()
+                lists.append(rows["id"].to_pylist())
+            return reciprocal_ranks(lists, [{f"{n:032x}"} for n in range(len(queries))])
+
+        measured[name] = {
+            "raw": lambda run=run: run("none", "max"),
+            "corrected": lambda run=run: run("auto", "max"),
+            "raw, softmax": lambda run=run: run("none", "softmax"),
+            "corrected, softmax": lambda run=run: run("auto", "softmax"),
+        }
+    return measured
+
+
 def coco_expand(features: Path) -> dict[str, Callable[[], np.ndarray]]:
     """300 pairs of COCO, with 200 others as banks: the one right answer is the text's image."""
     image, text = np.load(features)

@@ -143,10 +143,46 @@ def combine(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
         yield from compare(f"planted, {name}", measured)
 
 
+def aggregate(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
+    """Samples by the maximum and by the soft maximum of their parts."""
+    texts = Labelled(corpus, "text")
+    texts.queries = texts.queries[:100]
+    samples: dict[str, str] = {}
+    for modality in corpus.release.modalities:
+        rows = corpus.gallery_dataset(modality).to_table(columns=["id", "key"]).to_pylist()
+        samples |= {row["id"]: "/".join(row["key"].split("/")[:2]) for row in rows}
+    names, counts = np.unique(list(samples.values()), return_counts=True)
+    members = dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def precisions(correction: str, name: str) -> np.ndarray:
+        values = []
+        for part in texts.queries:
+            query = corpus.search(ids=part).among("sample").correct(correction).aggregate(name)
+            found = query.limit(100).to_arrow()["id"].to_pylist()
+            label = texts.labels[part]
+            hits = np.array([samples[i] == label for i in found if i != texts.samples[part]])
+            precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+            values.append(float(precision @ hits) / min(100, max(1, members[label] - 1)))
+        return np.array(values)
+
+    yield from compare(
+        "text to sample, by folder",
+        {
+            "raw": lambda: precisions("none", "max"),
+            "corrected": lambda: precisions("auto", "max"),
+            "raw, softmax": lambda: precisions("none", "softmax"),
+            "corrected, softmax": lambda: precisions("auto", "softmax"),
+        },
+    )
+    for name, measured in planted_retrieval.aggregate().items():
+        yield from compare(f"planted, {name}", measured)
+
+
 SYSTEMS: dict[str, Callable[["isotrope.Corpus", Path], Iterator[str]]] = {
     "route": route,
     "expand": expand,
     "combine": combine,
+    "aggregate": aggregate,
 }
 
 

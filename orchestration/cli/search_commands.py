@@ -56,6 +56,12 @@ from store.workspace import Workspace
     help="How the scores of several inputs are combined: sum, volume or product.",
 )
 @click.option(
+    "--aggregate",
+    default="max",
+    show_default=True,
+    help="How the scores of a sample's parts are joined: max or softmax.",
+)
+@click.option(
     "--expand",
     type=int,
     metavar="HOPS",
@@ -89,6 +95,7 @@ def search(
     hybrid: str | None,
     route: str,
     combine: str,
+    aggregate: str,
     expand: int | None,
     alpha: float,
     limit: int,
@@ -110,7 +117,14 @@ def search(
     else:
         numbers = _numbers(weights) if weights else None
         query = Query.of(text, image, audio, vectors=_vectors(vectors), weights=numbers)
-        query = query.among(among).correct(correct).limit(limit).route(route).combine(combine)
+        query = (
+            query.among(among)
+            .correct(correct)
+            .limit(limit)
+            .route(route)
+            .combine(combine)
+            .aggregate(aggregate)
+        )
         query = query.where(where) if where else query
         query = query if expand is None else query.expand(expand, alpha)
         query = query if hybrid is None else query.hybrid(hybrid)

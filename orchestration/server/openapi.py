@@ -38,7 +38,8 @@ class SearchAnswer(BaseModel):
     is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
     "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
-    `_text_score`, an expanded one `_expanded`. Bytes are in base64.
+    `_text_score`, an expanded one `_expanded`, soft maxima `_aggregated`. Bytes are in
+    base64.
     """
 
     release: int

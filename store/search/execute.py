@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.arrow import as_matrix
-from store.errors import DamagedTableError, NotFoundError, QueryTimeoutError
+from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
+from store.search.aggregate import SCORE as AGGREGATED
+from store.search.aggregate import aggregate
 from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.expand import SCORE as EXPANDED
@@ -68,8 +70,9 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     columns = [c for c in dict.fromkeys([*part, *query.columns]) if c not in SCORES]
     calibrated = ["_calibrated"] if len(searched) > 1 else []
     fused = [SCORE, TEXT_SCORE] if query.full_text else []
-    expanded = [EXPANDED] if query.expansion else []
-    rows = rows.select([*SCORES, *calibrated, *fused, *expanded, *columns])
+    more = [EXPANDED] if query.expansion else []
+    more += [AGGREGATED] if query.aggregation != "max" else []
+    rows = rows.select([*SCORES, *calibrated, *fused, *more, *columns])
     if query.is_batch:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
 
@@ -126,13 +129,21 @@ class _Planned:
 
 def _has_window(query: Query) -> bool:
     """Whether the list of vectors is longer than the rows that are wanted."""
-    return query.full_text is not None or query.expansion is not None
+    return bool(query.full_text or query.expansion or query.aggregation != "max")
 
 
 def _ranked(opened: OpenRelease, query: Query, planned: _Planned, count: int) -> Ranked:
     """The best rows of one query over all galleries, `count` of each."""
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
     most = count * (len(planned.searches) if query.gallery == "sample" else 1)
+    if query.aggregation != "max":
+        if query.gallery != "sample" or query.full_text or query.expansion:
+            raise InputError(
+                f'aggregate("{query.aggregation}") joins scores of vectors at the level "sample":'
+                " leave out hybrid() and expand()"
+            )
+        listed = _listed(query, planned, window(most), window(most))
+        return aggregate(planned.searches, listed, planned.own_parts, count)
     if query.expansion is None:
         return _listed(query, planned, count, most)
     listed = _listed(query, planned, window(most), window(most))

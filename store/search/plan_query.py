@@ -64,7 +64,12 @@ def _unsearched(
 
 def _finds_out(query: Query) -> bool:
     """Whether only the search itself finds out if its rows are proven to be the best."""
-    return bool(query.full_text or query.compound or query.combination != "sum")
+    return bool(
+        query.full_text
+        or query.compound
+        or query.combination != "sum"
+        or query.aggregation != "max"
+    )
 
 
 def _placeholders(opened: OpenRelease, inputs: Inputs) -> EncodedQuery:
@@ -164,6 +169,8 @@ def _steps(query: Query, galleries: int) -> list[str]:
         steps.append(f"rows are ranked by the graph around them: hops {hops}, alpha {alpha:g}")
     if query.gallery == "sample":
         steps.append("each sample keeps its best part")
+    if query.aggregation != "max":
+        steps.append("samples are ranked by the soft maximum of the scores of all their parts")
     if query.floor is not None:
         steps.append(f"rows with a score below {query.floor:g} are left out")
     if query.duplicate is not None:

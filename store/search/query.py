@@ -109,6 +109,7 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "diverse": Query.diverse,
     "route": Query.route,
     "combine": Query.combine,
+    "aggregate": Query.aggregate,
     "expand": lambda query, given: query.expand(given.hops, given.alpha),
     "hybrid": lambda query, given: query.hybrid(given.text, given.weight),
 }

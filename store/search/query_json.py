@@ -8,7 +8,7 @@
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
      "hybrid": {"text": null, "weight": 0.5}, "route": "direct",
-     "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum"}
+     "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum", "aggregate": "max"}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -50,6 +50,7 @@ OPTIONS = {
     "diverse": "relevance",
     "route": "path",
     "combine": "combination",
+    "aggregate": "aggregation",
 }
 
 
@@ -137,6 +138,7 @@ class QueryJson(_Strict):
     route: str = "direct"
     expand: ExpandJson | None = None
     combine: str = "sum"
+    aggregate: str = "max"
     compound: dict[str, list[Any]] | None = Field(
         None,
         description=(

@@ -25,6 +25,7 @@ def query_text(query: Any) -> str:
             words.append(f"{word}({value:g})")
     words += [f"route({query.path})"] if query.path != "direct" else []
     words += [f"combine({query.combination})"] if query.combination != "sum" else []
+    words += [f"aggregate({query.aggregation})"] if query.aggregation != "max" else []
     if query.expansion is not None:
         words.append(f"expand({query.expansion.hops}, {query.expansion.alpha:g})")
     if query.full_text is not None:

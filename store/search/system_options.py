@@ -8,6 +8,7 @@ from store.search.numbers import number, whole
 from store.search.query_options import QueryOptions
 
 ROUTES = ("direct", "cross")
+AGGREGATIONS = ("max", "softmax")
 COMBINATIONS = ("sum", "volume", "product")
 
 
@@ -26,6 +27,7 @@ class SystemOptions(QueryOptions):
     Attributes:
         path: how inputs search the gallery of their own modality: "direct", or "cross" for the
             route through another modality.
+        aggregation: how the scores of a sample's parts are joined: "max" or "softmax".
         combination: how the scores of several inputs are combined: "sum", "volume" or "product".
         expansion: how the list is expanded along the graph of near items.
     """
@@ -33,6 +35,7 @@ class SystemOptions(QueryOptions):
     path: str = "direct"
     expansion: Expansion | None = None
     combination: str = "sum"
+    aggregation: str = "max"
 
     def route(self, name: str) -> Self:
         """Choose how an input searches the gallery of its own modality.
@@ -58,6 +61,17 @@ class SystemOptions(QueryOptions):
             InputError: there is no such combination.
         """
         return replace(self, combination=_one_of("combine", name, COMBINATIONS))
+
+    def aggregate(self, name: str) -> Self:
+        """Choose how `among("sample")` joins the scores of a sample's parts.
+
+        "max" takes the best part, "softmax" counts the others too, and gives the column
+        `_aggregated`, which ranks the rows. See `store.search.aggregate`.
+
+        Raises:
+            InputError: there is no such aggregation.
+        """
+        return replace(self, aggregation=_one_of("aggregate", name, AGGREGATIONS))
 
     def expand(self, hops: int = 1, alpha: float = 0.5) -> Self:
         """Rank the list anew by a graph of near items and parts of the same samples.

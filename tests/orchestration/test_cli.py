@@ -142,6 +142,8 @@ def test_search_by_words_and_by_json(squares: Workspace, tmp_path: Path) -> None
         isotrope("search", "a red square", "--expand", 2, "--alpha", 0.8, *options)
     )
     assert expanded["hits"][0]["_expanded"] > 0
+    soft = ("--among", "sample", "--aggregate", "softmax", *options)
+    assert json.loads(isotrope("search", "a red square", *soft))["hits"][0]["_aggregated"] > 0
 
 
 def test_search_explains(squares: Workspace) -> None:
