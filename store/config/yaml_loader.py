@@ -112,6 +112,7 @@ def _count_values(node: yaml.Node, counts: dict[int, int], parents: set[int]) ->
     if id(node) not in counts:
         children = node.value if isinstance(node, yaml.CollectionNode) else []
         if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
             children = [child for pair in children for child in pair]
         parents = parents | {id(node)}
         count = 1 + sum(_count_values(child, counts, parents) for child in children)
@@ -119,6 +120,19 @@ def _count_values(node: yaml.Node, counts: dict[int, int], parents: set[int]) ->
             raise _too_many(node.start_mark)
         counts[id(node)] = count
     return counts[id(node)]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Refuse a key that is given twice: PyYAML keeps the last value and drops the others."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        name, mark = (key.tag, key.value), key.start_mark
+        if name in lines:
+            message = f"{key.value!r:.80} is given twice, first in line {lines[name]}"
+            raise _error(message, mark)
+        lines[name] = mark.line + 1
 
 
 def _too_many(mark: Any) -> yaml.MarkedYAMLError:

@@ -20,6 +20,7 @@ from store.tables import checksums, damage, schema, takedowns
 from store.tables.lance_tables import Tables
 from store.tables.publication import finish_undo
 from store.tables.staging import ROOT, STARTED, drop_hash
+from store.tables.written_files import check_written
 
 OLDER_THAN = timedelta(hours=1)
 STAGING_OLDER_THAN = timedelta(days=7)
@@ -109,6 +110,8 @@ def compact(tables: Tables, name: str) -> bool:
         rewrites = [task.execute(dataset) for task in plan.tasks]
     if not rewrites:
         return True
+    for rewrite in rewrites:
+        check_written(dataset.uri, rewrite.new_fragments)
     with tables.lock(name):
         try:
             Compaction.commit(dataset, rewrites, options)

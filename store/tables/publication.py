@@ -21,6 +21,7 @@ from lance.dataset import Transaction
 from store import identity
 from store.errors import BusyError, StoreError, first_line
 from store.tables.damage import CheckedDataset, is_store_error
+from store.tables.written_files import check_written
 
 ALL_ROWS, NO_ROWS = "*", "false"  # scopes beside SQL conditions, of which hashes are stored
 _ID, _SCOPE = "isotrope.publication", "isotrope.scope"
@@ -61,8 +62,10 @@ class Publication:
                 committed. Read the table again and repeat.
             BusyError: another publication of the same scope came first, or a lock was lost. The
                 rows are as if this publication had not happened.
-            StoreError: the object store failed repeatedly. Nothing was committed.
+            StoreError: the object store failed repeatedly, or the disk is full. Nothing was
+                committed.
         """
+        check_written(dataset.uri, _new_fragments(operation))
         properties = {
             _ID: self.id,
             _SCOPE: self._stored_scope,
@@ -211,6 +214,13 @@ def _files(
 ) -> set[str]:
     opened = CheckedDataset(dataset.uri, version, storage_options=storage_options)
     return {file.path for f in opened.get_fragments() for file in f.metadata.files}
+
+
+def _new_fragments(
+    operation: lance.LanceOperation.BaseOperation,
+) -> Iterator[lance.FragmentMetadata]:
+    for name in ("fragments", "new_fragments", "updated_fragments"):
+        yield from getattr(operation, name, None) or ()
 
 
 def _overlap(scope: str, other: str) -> bool:

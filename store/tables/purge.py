@@ -21,6 +21,7 @@ from lance.schema import LanceSchema
 from store.tables import damage
 from store.tables.lance_tables import SMALL_READAHEAD, Tables
 from store.tables.reindex import copy_indexes
+from store.tables.written_files import check_written
 
 _ROWS = 256  # in a batch of rows that are written again
 _CLEANUP_SECONDS = 600.0
@@ -153,6 +154,7 @@ class _Rewriter:
                 fragments.append(fragment.metadata)
             else:
                 fragments += self._rewritten(dataset, fragment)
+        check_written(dataset.uri, fragments)
         operation = lance.LanceOperation.Overwrite(dataset.schema, fragments)
         lance.LanceDataset.commit(
             dataset.uri, operation, storage_options=self.tables.storage_options

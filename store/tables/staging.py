@@ -32,6 +32,7 @@ from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP
 from store.tables.table_version import TableVersion
+from store.tables.written_files import check_written
 
 ROOT = "_staging"  # the folder of all staging, beside the tables
 STARTED = "started"  # a file whose time is that of the last `StageRun.open`
@@ -137,6 +138,7 @@ class StageRun:
             schema=self.schema,
             storage_options=self.tables.storage_options,
         )
+        check_written(self.rows_uri, fragments)
         staged_units.write(*self._units, unit, outcome(), list(fragments))
 
     def staged(self, columns: list[str] | None = None) -> pa.Table:

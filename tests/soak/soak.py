@@ -93,7 +93,7 @@ class Soak(ExitStack):
         for table, rows in expected.items():
             _assert_equal(table, actual[table], rows)
         problems = [f for f in check_corpus(corpus.workspace, deep=True) if not f.passed]
-        assert problems == []
+        assert problems == [], "\n".join(map(str, problems))
         self.injected.update((fault.name, store) for fault in faults)
         corpus.delete()
 

@@ -236,3 +236,9 @@ def test_libyaml_is_used() -> None:
 def test_values_of_whatif_are_read_by_the_same_rules(value: str) -> None:
     with pytest.raises(InputError, match=r"--set 'image_min_side\.min=.*: value:1: not YAML: "):
         changed_policy(parse(GOOD), (f"image_min_side.min={value}",))
+
+
+@pytest.mark.parametrize("text", ["policy: {}\npolicy: {}\n", "policy: {a: 1, a: 2}\n"])
+def test_a_key_that_is_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r":[45]: not YAML: '(policy|a)' is given twice"):
+        parse(GOOD + text)
