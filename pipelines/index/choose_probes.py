@@ -53,6 +53,7 @@ def choose_probe(
             return probe
     fast: Probe | None = None
     for refine in _REFINES:
+        narrower = 0.0
         for nprobes in _widths(gallery.index.partitions):
             probe = measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
             if fast is not None and probe.milliseconds > fast.milliseconds:
@@ -60,6 +61,10 @@ def choose_probe(
             if probe.recall >= bound:
                 fast = probe
                 break
+            is_last = refine == _REFINES[-1]
+            if probe.recall <= narrower and not is_last:  # what is missing is ranked too low
+                break
+            narrower = probe.recall
     if fast is None:
         return None
     for wider in _wider(fast, gallery.index.partitions):
