@@ -30,47 +30,47 @@ def make_release(context: StageContext) -> Release:
     """
     workspace, tables, space = context.workspace, context.tables, context.space
     key = run_keys.release(context)
-    gallery_names = {m: gallery_table(space.name, m) for m in sorted(space.towers)}
-    bank_name = bank_table(space.name)
-    names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
-    versions = {name: tables.version(name) for name in names}
-    galleries = {m: TableVersion(tables, n, versions[n]) for m, n in gallery_names.items()}
-    bank_dataset = tables.open(bank_name, version=versions[bank_name])
-    banks = Banks(bank_dataset)
-    fingerprints = context.fingerprints
-    check_encoders(banks, fingerprints)
-    dim = banks.table.schema.field("vector").type.list_size
-    directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
-    translated = read_translated(tables, banks, space)
-    address = context.config.engine.ray.address
-    figures = evaluate_directions(galleries, banks, directions, dim, translated, address)
-    if harmed := harmed_directions(figures):
-        for name in harmed:
-            method = directions[name].method
-            reason = f"{method} was chosen on validation pairs but did harm on test pairs"
-            directions[name] = directions[name].raw(reason)
-        raw = {name: directions[name] for name in harmed}
-        figures |= evaluate_directions(galleries, banks, raw, dim, translated, address)
-    published: list[Release] = []
+    with begin(tables, STAGE, key, schema.RELEASES) as run:  # its time includes the evaluation
+        gallery_names = {m: gallery_table(space.name, m) for m in sorted(space.towers)}
+        bank_name = bank_table(space.name)
+        names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
+        versions = {name: tables.version(name) for name in names}
+        galleries = {m: TableVersion(tables, n, versions[n]) for m, n in gallery_names.items()}
+        bank_dataset = tables.open(bank_name, version=versions[bank_name])
+        banks = Banks(bank_dataset)
+        fingerprints = context.fingerprints
+        check_encoders(banks, fingerprints)
+        dim = banks.table.schema.field("vector").type.list_size
+        directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
+        translated = read_translated(tables, banks, space)
+        address = context.config.engine.ray.address
+        figures = evaluate_directions(galleries, banks, directions, dim, translated, address)
+        if harmed := harmed_directions(figures):
+            for name in harmed:
+                method = directions[name].method
+                reason = f"{method} was chosen on validation pairs but did harm on test pairs"
+                directions[name] = directions[name].raw(reason)
+            raw = {name: directions[name] for name in harmed}
+            figures |= evaluate_directions(galleries, banks, raw, dim, translated, address)
+        published: list[Release] = []
 
-    def write() -> None:
-        published.append(
-            releases.publish(
-                tables,
-                space=space.name,
-                space_config=space_config(workspace),
-                dim=dim,
-                fingerprints=fingerprints,
-                banks=describe_banks(bank_dataset),
-                versions=versions,
-                directions=directions,
-                evaluation=figures,
-                policy=policy_hash(workspace.config.policy),
-                indexes=read_indexes(tables, space.name),
+        def write() -> None:
+            published.append(
+                releases.publish(
+                    tables,
+                    space=space.name,
+                    space_config=space_config(workspace),
+                    dim=dim,
+                    fingerprints=fingerprints,
+                    banks=describe_banks(bank_dataset),
+                    versions=versions,
+                    directions=directions,
+                    evaluation=figures,
+                    policy=policy_hash(workspace.config.policy),
+                    indexes=read_indexes(tables, space.name),
+                )
             )
-        )
 
-    with begin(tables, STAGE, key, schema.RELEASES) as run:
         rows = sum(gallery.open().count_rows() for gallery in galleries.values())
         publish(
             tables,
