@@ -111,7 +111,9 @@ def _choose(
         gallery_bank_ids=items.clusters,
         exclude=validation.own_rows,
         methods=settings.methods,
-        own_bank=banks.is_own(query),
+        # Within a modality, pairs say little about what users search for, such as other items of
+        # a category, and the default did harm there (docs/retrieval.md): a gain must be shown.
+        own_bank=banks.is_own(query) and query != gallery_modality,
         seed=settings.seed,
     )
     return _Choice(
