@@ -113,7 +113,7 @@ def _missing(
 
 
 class _Runner:
-    """Dagster in this process. A Ray cluster is started when a stage first needs it."""
+    """Dagster in this process. A Ray cluster that a stage starts stays for the later ones."""
 
     def __init__(self, workspace: Workspace, stack: ExitStack):
         from assets import checks, corpus_assets, drop_assets
@@ -122,6 +122,7 @@ class _Runner:
 
         self.workspace = workspace
         self.stack = stack
+        self.keeps_cluster = False
         self.assets = {
             stage: getattr(drop_assets if stage in BY_DROP else corpus_assets, stage)
             for stage in (*BY_DROP, *GLOBAL)
@@ -141,11 +142,11 @@ class _Runner:
         """
         import dagster as dg
 
-        is_on_ray = "ray" in STAGES[stage].engines and self.workspace.config.engine.signals == "ray"
-        if STAGES[stage].needs_ray or is_on_ray:
-            from embedders.pool.ray_cluster import cluster
+        if "ray" in STAGES[stage].engines and not self.keeps_cluster:
+            from embedders.pool.ray_cluster import kept_cluster
 
-            self.stack.enter_context(cluster(self.workspace.config.engine.ray.address))
+            self.stack.enter_context(kept_cluster())
+            self.keeps_cluster = True
         try:
             dg.materialize(
                 [*self.assets.values(), *self.checks],

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
@@ -18,6 +18,7 @@ from store.errors import ClusterError, first_line
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 _START_ATTEMPTS = 5
+_kept: list[ExitStack] = []  # of the blocks of `kept_cluster`
 # Smallest and largest object store of a local Ray; a twentieth of the memory between them.
 _OBJECT_STORE_BYTES = 512 << 20, 4 << 30
 
@@ -25,6 +26,8 @@ _OBJECT_STORE_BYTES = 512 << 20, 4 << 30
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
     """Stay connected to Ray until the block ends. Blocks nest; the outermost one disconnects.
+
+    Within `kept_cluster`, that block disconnects.
 
     Args:
         address: of a cluster. None takes the environment variable RAY_ADDRESS; without that, a
@@ -38,12 +41,29 @@ def cluster(address: str | None = None) -> Iterator[None]:
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    with nullcontext() if address != "local" else ray_security.private_token():
-        _start_local() if address == "local" else _join(address)
+    with ExitStack() as own:
+        stack = _kept[-1] if _kept else own
+        if address == "local":
+            stack.enter_context(ray_security.private_token())
+            _start_local()
+        else:
+            _join(address)
+        stack.callback(ray.shutdown)
+        yield
+
+
+@contextmanager
+def kept_cluster() -> Iterator[None]:
+    """A cluster that a block inside connects to stays connected until this block ends.
+
+    Nothing is started for it: work that turns out to be small needs no Ray.
+    """
+    with ExitStack() as stack:
+        _kept.append(stack)
         try:
             yield
         finally:
-            ray.shutdown()
+            _kept.remove(stack)
 
 
 def _join(address: str) -> None:

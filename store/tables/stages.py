@@ -41,7 +41,7 @@ class Stage:
 
     @property
     def needs_ray(self) -> bool:
-        """Whether Ray does all of its work, so that a cluster is worth keeping for it."""
+        """Whether Ray does all of its work."""
         return self.engines == ("ray",)
 
 
