@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from orchestration.server import openapi
-from orchestration.server.service import Service
+from orchestration.server.release_routes import read_release
 from store.search.corpus_map import CorpusMap, corpus_map
 from store.search.wire import JSON
 
@@ -28,8 +28,5 @@ async def gallery_map(
 
     A gallery of more than 20,000 parts is sampled. The first request for a map computes it.
     """
-    service: Service = request.app.state.service
-    async with service.admit() as place:
-        corpus = service.corpus
-        content = await place.run(lambda: _MAP.dump_json(corpus_map(corpus, gallery, queries)))
+    content = await read_release(request, lambda c: _MAP.dump_json(corpus_map(c, gallery, queries)))
     return Response(content, media_type=JSON)

@@ -42,19 +42,19 @@ async def release(request: Request) -> JSONResponse:
 @router.get("/columns", summary="The columns of the galleries", responses=openapi.COLUMNS_RESPONSES)
 async def columns(request: Request) -> dict[str, list[Column]]:
     """The columns that a condition can name, by gallery."""
-    return await _read(request, filter_columns)
+    return await read_release(request, filter_columns)
 
 
 @router.get("/statistics", summary="Statistics", responses=openapi.STATISTICS_RESPONSES)
 async def statistics(request: Request) -> JSONResponse:
     """Rows by gallery and drop, bytes, indexes, corrections with their gain."""
-    return JSONResponse(await _read(request, lambda c: describe_galleries(c).to_dict()))
+    return JSONResponse(await read_release(request, lambda c: describe_galleries(c).to_dict()))
 
 
 @router.get("/samples/{sample_id}", summary="A sample", responses=openapi.ITEM_RESPONSES)
 async def sample(request: Request, sample_id: SampleId) -> JSONResponse:
     """The facts about a sample: key, source, text, sizes, metadata. Its media have own paths."""
-    return JSONResponse(await _read(request, lambda c: describe_sample(c, sample_id)))
+    return JSONResponse(await read_release(request, lambda c: describe_sample(c, sample_id)))
 
 
 @router.get(
@@ -67,7 +67,7 @@ async def record(request: Request, sample_id: SampleId) -> SampleRecord:
 
     Other samples are named by id alone.
     """
-    return await _read(request, lambda c: sample_record(c, sample_id))
+    return await read_release(request, lambda c: sample_record(c, sample_id))
 
 
 @router.get(
@@ -80,7 +80,7 @@ async def original(
     request: Request, sample_id: SampleId, modality: Literal["image", "audio", "text"]
 ) -> Response:
     """A part of a sample, as it was delivered."""
-    return _media(await _read(request, lambda c: sample_original(c, sample_id, modality)))
+    return _media(await read_release(request, lambda c: sample_original(c, sample_id, modality)))
 
 
 @router.get(
@@ -91,7 +91,7 @@ async def original(
 )
 async def small_image(request: Request, part_id: PartId) -> Response:
     """The thumbnail of an image, a JPEG."""
-    data = await _read(request, lambda c: thumbnail(c, part_id))
+    data = await read_release(request, lambda c: thumbnail(c, part_id))
     return _media(Original(data, "image/jpeg"))
 
 
@@ -103,10 +103,11 @@ async def small_image(request: Request, part_id: PartId) -> Response:
 )
 async def recording(request: Request, part_id: PartId) -> Response:
     """A recording, as it was delivered."""
-    return _media(await _read(request, lambda c: part_original(c, part_id, "audio")))
+    return _media(await read_release(request, lambda c: part_original(c, part_id, "audio")))
 
 
-async def _read(request: Request, read: Callable[[Corpus], T]) -> T:
+async def read_release(request: Request, read: Callable[[Corpus], T]) -> T:
+    """Read from the release that is served, in the queue of requests."""
     service: Service = request.app.state.service
     async with service.admit() as place:
         return await place.run(lambda: read(service.corpus))

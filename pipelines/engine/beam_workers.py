@@ -4,7 +4,6 @@ Beam's local runner starts worker processes (`direct_running_mode: multi_process
 for ever for the answer of one that was killed.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -63,7 +62,7 @@ def run_watched(run: Callable[[], None]) -> None:
 def _workers() -> set[psutil.Process]:
     """The worker processes that this process started."""
     found = set()
-    for process in psutil.Process(os.getpid()).children(recursive=True):
+    for process in psutil.Process().children(recursive=True):
         try:
             # Beam's shell has the command in one word; the worker has it as a word of its own.
             if _WORKER in process.cmdline():

@@ -81,7 +81,12 @@ class Estimate:
         return machines + self.bytes / _GIGABYTE * self.prices.gigabyte_month
 
 
-def estimate(workspace: Workspace, drop: str | None = None) -> list[Estimate]:
+def estimate(
+    workspace: Workspace,
+    drop: str | None = None,
+    delivered: dict[str, Drop] | None = None,
+    snapshot: Snapshot | None = None,
+) -> list[Estimate]:
     """Estimate the stages that `isotrope run` would make, in the order of the data.
 
     The stages over all drops are estimated for all records, although most update by difference.
@@ -89,15 +94,17 @@ def estimate(workspace: Workspace, drop: str | None = None) -> list[Estimate]:
     Args:
         workspace: the corpus.
         drop: of the stages by drop, only those of this drop.
+        delivered: what `staleness.drops` returned. None: it is called.
+        snapshot: of the corpus. None: one is read.
 
     Raises:
         SourceError: a source cannot be read.
     """
-    delivered = staleness.drops(workspace)
+    delivered = staleness.drops(workspace) if delivered is None else delivered
+    snapshot = snapshot or Snapshot(workspace)
     chosen = {name: d for name, d in delivered.items() if drop in (None, name)}
     rates = {stage: measured(workspace, stage) for stage in (*BY_DROP, *GLOBAL)}
     prices = workspace.config.engine.prices
-    snapshot = Snapshot(workspace)
     stale = {name: staleness.stale(workspace, each, snapshot) for name, each in chosen.items()}
     records = {name: _records(workspace, each, snapshot) for name, each in delivered.items()}
     estimates = []

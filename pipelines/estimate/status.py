@@ -45,11 +45,11 @@ def corpus_status(workspace: Workspace) -> CorpusStatus:
         SourceError: a source cannot be read.
         DamagedTableError: a table cannot be read.
     """
-    snapshot = Snapshot(workspace)
+    snapshot, delivered = Snapshot(workspace), staleness.drops(workspace)
     stages = {name: StageStatus(name) for name in STAGES}
     for counts in read_stages(workspace.tables):
         stages[counts.stage].kept += counts.kept
-    for drop in (*staleness.drops(workspace).values(), None):
+    for drop in (*delivered.values(), None):
         context = StageContext(workspace, drop, snapshot=snapshot)
         for name, reason in staleness.reasons(context).items():
             stale = stages[name].stale
@@ -58,7 +58,7 @@ def corpus_status(workspace: Workspace) -> CorpusStatus:
     for name in GLOBAL:  # they are compared with the drops as they are made now
         if changing and not stages[name].stale:
             stages[name].stale = {f"{', '.join(changing)} of drops will change": 1}
-    for each in estimate(workspace):
+    for each in estimate(workspace, delivered=delivered, snapshot=snapshot):
         stages[each.stage].seconds = each.seconds
     return CorpusStatus(list(stages.values()), _release(workspace))
 

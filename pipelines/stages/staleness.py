@@ -75,7 +75,8 @@ def reasons(context: StageContext) -> dict[str, str]:
         names = tuple(name for name in names if name != "samples")
     stages: dict[str, str] = {}
     for name in names:
-        changing = [each for each in stages if each in _reads(context.workspace, name)]
+        reads = _reads(context.workspace, name)
+        changing = [each for each in stages if each in reads]
         done = context.records.get(name, context.drop_name)
         if done is None:
             stages[name] = "not made yet"

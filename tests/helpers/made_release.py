@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 import isotrope
 from pipelines.index.build import index_gallery
@@ -18,6 +17,7 @@ from store.tables.banks import Banks
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
 from store.tables.releases import Direction
+from tests.helpers.release_tables import bank_rows, write_gallery
 
 DIM, SPACE = 16, "made"
 WORDS = ["zebra", "lamp", "river", "stone", "violin", "cloud", "pepper", "train"]
@@ -98,6 +98,7 @@ def make_release(
     ]
     captions[: len(first_captions)] = first_captions
     bank = unit(rng, 100)
+    banks = dict.fromkeys(("image", "text"), bank)
     directions: dict[str, Direction] = {}
     galleries, versions, indexes = {}, {}, {}
     for modality in ("image", "text"):
@@ -121,11 +122,12 @@ def make_release(
         _write(tables, name, modality, gallery, directions)
         searching = {n: d for n, d in directions.items() if d.gallery == modality}
         if index is not None:
-            banks = Banks(_bank_rows(bank))
-            indexes[modality] = index_gallery(tables, name, modality, searching, banks, index)
+            indexes[modality] = index_gallery(
+                tables, name, modality, searching, Banks(bank_rows(banks, DIM)), index
+            )
         versions[name] = tables.open(name).version
     name = f"banks__{SPACE}"
-    tables.replace(name, schema.banks(DIM), _bank_rows(bank).to_batches(), "false")
+    tables.replace(name, schema.banks(DIM), bank_rows(banks, DIM).to_batches(), "false")
     versions[name] = tables.open(name).version
     releases.publish(
         tables,
@@ -172,32 +174,4 @@ def _write(
         fitted = gallery.fitted.get(m)
         no_flag = fitted is None or fitted.flag is None
         columns[f"hub_{m}"] = np.zeros(rows, bool) if no_flag else fitted.flag
-    wanted = schema.gallery(DIM, moved)
-    arrays = []
-    for field in wanted:
-        values = columns.get(field.name)
-        if values is None:
-            arrays.append(pa.nulls(rows, field.type))
-        elif isinstance(values, pa.Array):
-            arrays.append(values)
-        else:
-            arrays.append(pa.array(values, field.type))
-    tables.replace(name, wanted, pa.table(arrays, schema=wanted).to_batches(), "false")
-
-
-def _bank_rows(bank: np.ndarray) -> pa.Table:
-    names = [f"q{n}" for n in range(len(bank))]
-    columns = dict.fromkeys(("part_id", "sample_id", "cluster"), names)
-    columns |= {name: ["x"] * len(bank) for name in ("origin", "encoder", "draw")}
-    tables = [
-        pa.table(
-            {
-                **columns,
-                "split": ["bank"] * len(bank),
-                "modality": [m] * len(bank),
-                "vector": vector_column(bank),
-            }
-        ).select(schema.banks(DIM).names)
-        for m in ("image", "text")
-    ]
-    return pa.concat_tables(tables).cast(schema.banks(DIM))
+    write_gallery(tables, name, schema.gallery(DIM, moved), columns, rows)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 import isotrope
 from store.arrow import vector_column
@@ -15,6 +14,7 @@ from store.tables import releases, schema
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
 from store.tables.releases import Direction
+from tests.helpers.release_tables import bank_rows, write_gallery
 
 SPACE = "planted"
 
@@ -61,15 +61,15 @@ def publish(
             zero, high = float(scores.mean()), float(np.quantile(scores, 0.98))
             bias[query] = fitted.bias
             directions[f"{query}->{modality}"] = Direction(
-                query, modality, fitted.method, fitted.params, "", float(fitted.bias.mean()),
-                zero, high - zero,
+                query, modality, fitted.method, fitted.params, "", 0, zero, high - zero,
+                centre=float(fitted.bias.mean()),
             )  # fmt: skip
         name = f"gallery__{SPACE}__{modality}"
         by_query = {query: directions[f"{query}->{modality}"] for query in banks}
         _write(tables, name, modality, own, fold(own.vectors, bias, by_query), bias, keys, captions)
         versions[name] = tables.open(name).version
     name = f"banks__{SPACE}"
-    rows = _bank_rows(banks, dim)
+    rows = bank_rows(banks, dim)
     tables.replace(name, schema.banks(dim), rows.to_batches(), "false")
     versions[name] = tables.open(name).version
     releases.publish(
@@ -109,26 +109,4 @@ def _write(tables, name, modality, own, served, bias, keys, captions) -> None:
     for m in schema.MODALITIES:
         columns[f"bias_{m}"] = bias.get(m, np.zeros(rows, np.float32))
         columns[f"hub_{m}"] = np.zeros(rows, bool)
-    wanted = schema.gallery(own.vectors.shape[1], [])
-    arrays = []
-    for field in wanted:
-        values = columns.get(field.name)
-        if values is None:
-            arrays.append(pa.nulls(rows, field.type))
-        else:
-            arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
-    tables.replace(name, wanted, pa.table(arrays, schema=wanted).to_batches(), "false")
-
-
-def _bank_rows(banks: Mapping[str, np.ndarray], dim: int) -> pa.Table:
-    tables = []
-    for modality, vectors in banks.items():
-        count = len(vectors)
-        samples = [f"b{n}" for n in range(count)]
-        columns = dict.fromkeys(("sample_id", "cluster"), samples)
-        columns |= {name: ["x"] * count for name in ("origin", "encoder", "draw")}
-        columns |= {"part_id": [f"{modality}-b{n}" for n in range(count)]}
-        columns |= {"split": ["bank"] * count, "modality": [modality] * count}
-        columns["vector"] = vector_column(vectors)
-        tables.append(pa.table(columns).select(schema.banks(dim).names))
-    return pa.concat_tables(tables).cast(schema.banks(dim))
+    write_gallery(tables, name, schema.gallery(own.vectors.shape[1], []), columns, rows)
