@@ -13,6 +13,7 @@ from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
 from store.tables.lance_tables import Tables, one_of
+from store.tables.lost_tables import all_names
 from store.tables.names import kind_of
 from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import GLOBAL, STAGES
@@ -62,8 +63,9 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
         for folder in tables.files.folders(staging.ROOT):
             stack.enter_context(tables.lock(f"run-{folder}"))
         mended = set()
-        changed = {name: checksums.changed_files(tables, name) for name in tables.names()}
-        for prognosis in _prognoses(tables, changed):
+        recorded = all_names(tables)
+        changed = {name: checksums.changed_files(tables, name) for name in recorded}
+        for prognosis in _prognoses(tables, recorded, changed):
             done.tables.append(prognosis)
             if not yes and (reason := _loss(workspace, prognosis)):
                 done.refused[prognosis.table] = reason
@@ -81,7 +83,11 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
         if "releases" not in done.refused and (broken := _broken(tables)):
             done.lost += [f"release {each}: its tables were damaged" for each in broken]
             if yes:
+                newest = releases.latest_release(tables).number
                 releases.forget(tables, broken)
+                if newest in broken and "stages" not in done.refused:
+                    forget_records(tables, of_stage("release"))
+                    done.stale = [*(s for s in done.stale if s != "release"), "release"]
         for name in tables.names() if mended else ():
             if name in mended:  # files were moved, and names of files were used again
                 changed[name] = checksums.changed_files(tables, name)
@@ -90,9 +96,11 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
     return done
 
 
-def _prognoses(tables: Tables, changed: Mapping[str, list[str]]) -> Iterator[repair.Prognosis]:
-    for name, files in changed.items():
-        if (prognosis := repair.examine(tables, name, files)) is not None:
+def _prognoses(
+    tables: Tables, recorded: Mapping[str, int], changed: Mapping[str, list[str]]
+) -> Iterator[repair.Prognosis]:
+    for name, version in recorded.items():
+        if (prognosis := repair.examine(tables, name, version, changed[name])) is not None:
             yield prognosis
 
 

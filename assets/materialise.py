@@ -15,6 +15,7 @@ from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
 from store.tables import checksums, maintain
+from store.tables.lost_tables import check_none_lost
 from store.tables.stages import STAGES, Stage
 from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
@@ -122,6 +123,7 @@ def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], o
     tables, drop = context.tables, context.drop_name
     before = stage_record(tables, stage.name, drop)
     if not (context.forced or is_stale()):
+        check_none_lost(tables, stage.name)
         return False
     with tables.lock(stage_lock(stage.name, drop)):
         # Another run may have made the table while this one waited for the lock.

@@ -1,9 +1,10 @@
 """A run of a small corpus with its tables on an S3 server, against the same run in a local folder.
 
-    python -m benchmarks.object_store [SAMPLES]
+    python -m benchmarks.object_store [SAMPLES] [--requests]
 
-Prints the seconds of each stage in both, and their ratio. The server is moto's, in a process of its
-own on loopback. Ray is started once, before both runs.
+Prints the seconds of each stage in both, their ratio, the number of requests, and the processor
+seconds of the server, which shares the machine. `--requests`: also their number by folder and kind.
+The server is moto's, in a process of its own on loopback. Ray is started once, before the runs.
 """
 
 import os
@@ -11,12 +12,15 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from multiprocessing import get_context
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
+from moto.moto_server.werkzeug_app import MotoRequestHandler
 
 from embedders.pool.ray_cluster import cluster
 from orchestration.runner import Step, run_missing
@@ -25,12 +29,12 @@ from tests.helpers.stores import SECRET, s3_server
 from tests.helpers.trio import CONFIG, deliver
 
 
-def main(samples: int) -> None:
+def main(samples: int, by_folder: bool) -> None:
     context = get_context("spawn")
-    place, stop = context.Queue(), context.Event()
-    server = context.Process(target=_serve, args=(place, stop))
+    here, there = context.Pipe()
+    server = context.Process(target=_serve, args=(there,))
     server.start()
-    tables = place.get()
+    tables = here.recv()
     os.environ[SECRET] = "testing"
     with tempfile.TemporaryDirectory() as folder, cluster():
         drops = Path(folder, "drops")
@@ -39,18 +43,45 @@ def main(samples: int) -> None:
         _run(Path(folder, "warm"), drops, "tables")  # imports, and models in the workers
         local = _run(Path(folder, "local"), drops, "tables")
         remote = _run(Path(folder, "remote"), drops, tables)
-    stop.set()
+    here.send("stop")
+    requests, processor = here.recv()
     server.join()
     for one, two in zip(local, remote, strict=True):
         print(f"{one.stage:<12}{one.drop or '':<10}{one.seconds:8.2f}{two.seconds:8.2f}")
     totals = [sum(step.seconds for step in steps) for steps in (local, remote)]
     print(f"{'all':<22}{totals[0]:8.2f}{totals[1]:8.2f}  ratio {totals[1] / totals[0]:.2f}")
+    print(f"{requests.total()} requests, {processor:.1f} processor seconds of the server")
+    for (folder, kind), count in requests.most_common() if by_folder else ():
+        print(f"{count:6} {kind:<6} {folder}")
 
 
-def _serve(place: Any, stop: Event) -> None:
+def _serve(pipe: Connection) -> None:
+    """Run the server until a message comes; send the counts of requests and processor seconds."""
+    requests: Counter[tuple[str, str]] = Counter()
+
+    def count(request: MotoRequestHandler, *_: object) -> None:
+        requests[_kind(request.command, request.path)] += 1
+
+    MotoRequestHandler.log_request = count  # type: ignore[method-assign]
     with s3_server() as server:
-        place.put({"path": server.folder(), "options": server.options()})
-        stop.wait()
+        pipe.send({"path": server.folder(), "options": server.options()})
+        before = time.process_time()
+        pipe.recv()
+        pipe.send((requests, time.process_time() - before))
+
+
+def _kind(command: str, path: str) -> tuple[str, str]:
+    """The folder of the tables that a request is about, and its kind, such as LIST."""
+    url = urlsplit(path)
+    query = parse_qs(url.query, keep_blank_values=True)
+    if "list-type" in query:
+        command, key = "LIST", query.get("prefix", [""])[0]
+    else:
+        key = url.path.removeprefix("/corpus/")
+    folders = key.split("/")[1:]
+    depth = 4 if folders[:1] == ["_staging"] else 2
+    names = [name.partition("-")[0] for name in folders[:-1][:depth]]
+    return "/".join(names), command
 
 
 def _run(root: Path, drops: Path, tables: Any) -> list[Step]:
@@ -64,4 +95,5 @@ def _run(root: Path, drops: Path, tables: Any) -> list[Step]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 480)
+    numbers = [word for word in sys.argv[1:] if word.isdigit()]
+    main(int(numbers[0]) if numbers else 480, "--requests" in sys.argv)

@@ -15,6 +15,7 @@ from pipelines.stages import staleness
 from pipelines.stages.snapshot import Snapshot
 from store.errors import InputError, InvariantError
 from store.tables import migrations, takedowns
+from store.tables.lost_tables import check_none_lost
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
 from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
@@ -45,12 +46,13 @@ def prepare(workspace: Workspace) -> dict[str, Drop]:
 
     Raises:
         SourceError: a source is missing or empty.
-        DamagedTableError: a table cannot be opened.
+        DamagedTableError: a table is lost, or cannot be opened.
     """
     if workspace.tables.files.exists(takedowns.PLAN):
         from pipelines.takedown.takedown import resume
 
         resume(workspace)
+    check_none_lost(workspace.tables)
     migrations.migrate_all(workspace.tables)
     return staleness.drops(workspace)
 

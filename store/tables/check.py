@@ -9,6 +9,7 @@ from store.errors import IsotropeError
 from store.tables import checksums, releases
 from store.tables.damage import damaged, detected
 from store.tables.lance_tables import Tables
+from store.tables.lost_tables import all_names, check_not_lost
 from store.tables.names import has_unique_parts, is_gallery
 
 _READ_ROWS = 1024
@@ -56,8 +57,9 @@ def check_files(tables: Tables, deep: bool = False) -> Iterator[Finding]:
         deep: also read all rows, and open all versions. Otherwise files are compared with the
             sizes that the manifest has.
     """
-    for name in tables.names():
+    for name, recorded in all_names(tables).items():
         try:
+            check_not_lost(tables, name, recorded)
             dataset = tables.open(name)
             check_sizes(tables, name, dataset)
             dataset.scanner(columns=[], with_row_address=True).count_rows()  # reads deletions

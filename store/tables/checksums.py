@@ -1,9 +1,10 @@
 """Checksums of the files of tables, so that bits that flip in place are found.
 
 Lance has none. Files of a table never change once they are committed, so each is read once, soon
-after the commit. The checksums that are recorded at once are one file, `_checksums/T/record-ID`,
-with lines as those of b2sum: a checksum and a path relative to `T.lance`. Nothing is read twice
-when tables grow: which files are new follows from the records.
+after the commit. The checksums that are recorded at once are one file,
+`_checksums/T/record-VERSION-ID`, with lines as those of b2sum: a checksum and a path relative to
+`T.lance`. VERSION is the newest version that the record has. Nothing is read twice when tables
+grow: which files are new follows from the records.
 
 Older corpora have a file for each checksum: that of `T.lance/data/F` is the content of
 `_checksums/T/data/F`.
@@ -11,6 +12,7 @@ Older corpora have a file for each checksum: that of `T.lance/data/F` is the con
 
 import hashlib
 import random
+import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 from uuid import uuid4
@@ -18,10 +20,11 @@ from uuid import uuid4
 from store.errors import NotFoundError
 from store.tables.files import File, Files
 from store.tables.lance_tables import Tables
-from store.tables.table_files import files_of_version, tagged_versions
+from store.tables.table_files import files_of_version, tagged_versions, version_of
 
 ROOT = "_checksums"
 _RECORD = "record-"
+_VERSION = re.compile(rf"{_RECORD}(\d+)-")
 _MOST_RECORDS = 16  # files of one table, before they become one
 _DIGEST_BYTES = 16
 
@@ -44,7 +47,7 @@ def record(tables: Tables, name: str) -> int:
         except NotFoundError:  # a lost file is damage, which `isotrope check` reports
             continue
     if new and len(records) >= _MOST_RECORDS:
-        _replace(tables.files, records, as_record(name, known | new))
+        _replace(tables.files, name, records, known | new)
     elif new:
         tables.files.write(*as_record(name, new))
     return len(new)
@@ -55,10 +58,25 @@ def recorded(tables: Tables, name: str) -> dict[str, str]:
     return _read(tables.files, name, tables.files.list(f"{ROOT}/{name}"))
 
 
+def newest_versions(tables: Tables) -> dict[str, int]:
+    """The newest version that was recorded of each table, by name. One listing, nothing is read.
+
+    0: there are only records of older versions of isotrope, whose names have no version.
+    """
+    newest: dict[str, int] = {}
+    for file in tables.files.list(ROOT):
+        _, name, path = file.path.split("/", 2)
+        match = _VERSION.match(path)
+        version = int(match[1]) if match else version_of(path)
+        newest[name] = max(newest.get(name, 0), version)
+    return newest
+
+
 def as_record(name: str, digests: dict[str, str]) -> tuple[str, bytes]:
     """The path and the content of a new file with checksums of a table."""
     lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))
-    return f"{ROOT}/{name}/{_RECORD}{uuid4().hex}", lines.encode()
+    version = max(map(version_of, digests), default=0)
+    return f"{ROOT}/{name}/{_RECORD}{version}-{uuid4().hex}", lines.encode()
 
 
 def changed_files(
@@ -92,7 +110,7 @@ def forget_deleted(tables: Tables, name: str) -> None:
     present = {file.path.removeprefix(f"{folder}/") for file in tables.files.list(folder)}
     if digests.keys() - present:
         kept = {path: digest for path, digest in digests.items() if path in present}
-        _replace(tables.files, records, as_record(name, kept))
+        _replace(tables.files, name, records, kept)
 
 
 def _files(tables: Tables, name: str) -> Iterator[str]:
@@ -124,8 +142,9 @@ def _read_record(files: Files, name: str, file: File) -> dict[str, str]:
     return {path: digest for digest, _, path in lines}
 
 
-def _replace(files: Files, records: Collection[File], new: tuple[str, bytes]) -> None:
-    files.write(*new)
+def _replace(files: Files, name: str, records: Collection[File], digests: dict[str, str]) -> None:
+    if digests:
+        files.write(*as_record(name, digests))
     files.delete([file.path for file in records])
 
 

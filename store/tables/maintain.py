@@ -18,6 +18,7 @@ from lance.optimize import Compaction
 from store.errors import BusyError
 from store.tables import checksums, damage, schema, takedowns
 from store.tables.lance_tables import Tables
+from store.tables.lost_tables import check_none_lost
 from store.tables.publication import finish_undo
 from store.tables.staging import ROOT, STARTED, drop_hash
 from store.tables.written_files import check_written
@@ -63,7 +64,7 @@ def maintain(tables: Tables, older_than: timedelta = OLDER_THAN) -> Iterator[Mai
             than the longest export or search of a release that is no longer kept.
 
     Raises:
-        DamagedTableError: a table cannot be read.
+        DamagedTableError: a table is lost, or cannot be read.
     """
     takedowns.check_none_pending(tables)
     with tables.lock(LOCK):
@@ -71,6 +72,7 @@ def maintain(tables: Tables, older_than: timedelta = OLDER_THAN) -> Iterator[Mai
 
 
 def _maintain(tables: Tables, older_than: timedelta) -> Iterator[Maintained]:
+    check_none_lost(tables)  # compaction would give the number of a lost version again
     since = min([datetime.now(UTC) - older_than, *_starts_of_active_runs(tables)])
     for name in tables.names():
         before = tables.open(name)

@@ -254,7 +254,7 @@ def _kept(releases: list[Release]) -> list[Release]:
 
 
 def _untag(tables: Tables, release: Release) -> None:
-    for name in release.versions:
+    for name in filter(tables.exists, release.versions):
         tags = tables.open(name).tags
         if release.tag in tags.list():
             tags.delete(release.tag)

@@ -6,7 +6,6 @@ newest one, and so are those of old versions that lack files. If no version is s
 that opens goes on without the damaged fragments. If none opens, the whole table is moved away.
 """
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +16,8 @@ from store.errors import IsotropeError
 from store.tables import checksums, damage
 from store.tables.check import check_sizes
 from store.tables.lance_tables import Tables
-from store.tables.table_files import files_of_version, manifest_of, tagged_versions
+from store.tables.lost_tables import check_not_lost
+from store.tables.table_files import files_of_version, manifest_of, tagged_versions, version_of
 
 DAMAGED = "_damaged"
 _READ_ROWS = 1024
@@ -46,15 +46,16 @@ class Prognosis:
     bad_fragments: tuple[int, ...] = ()
 
 
-def examine(tables: Tables, name: str, changed: Collection[str]) -> Prognosis | None:
+def examine(tables: Tables, name: str, recorded: int, changed: Collection[str]) -> Prognosis | None:
     """Read a table as a whole; None if its newest version is sound.
 
     Args:
         tables: of the corpus.
         name: of the table.
+        recorded: its newest version according to its checksums.
         changed: its files that differ from their checksums (`checksums.changed_files`).
     """
-    newest, problem = _newest(tables, name)
+    newest, problem = _newest(tables, name, recorded)
     versions = _versions(tables, name)
     unreadable: list[int] = []
     opened = 0
@@ -84,6 +85,7 @@ def mend(tables: Tables, prognosis: Prognosis) -> None:
     with tables.lock(name):
         if prognosis.way == "moved away":
             _move(tables, [f.path for f in tables.files.list(f"{name}.lance")])
+            checksums.forget_deleted(tables, name)
             return
         folder = f"{name}.lance"
         _move(tables, [f"{folder}/{manifest_of(version)}" for version in prognosis.unreadable])
@@ -136,17 +138,15 @@ def set_old_versions_aside(tables: Tables, name: str, changed: Collection[str]) 
 
 def _versions(tables: Tables, name: str) -> list[int]:
     """The versions that have a manifest, newest first."""
-    numbers = (
-        re.fullmatch(r"(\d+)\.manifest", file.path.rpartition("/")[2])
-        for file in tables.files.list(f"{name}.lance/_versions")
-    )
-    found = [int(match[1]) for match in numbers if match]
-    return sorted((v if v < 1 << 62 else (1 << 64) - 1 - v for v in found), reverse=True)
+    files = tables.files.list(f"{name}.lance/_versions")
+    versions = (version_of(file.path.removeprefix(f"{name}.lance/")) for file in files)
+    return sorted(filter(None, versions), reverse=True)
 
 
-def _newest(tables: Tables, name: str) -> tuple[int | None, str]:
-    """The newest version; None and the problem if the table cannot be opened."""
+def _newest(tables: Tables, name: str, recorded: int) -> tuple[int | None, str]:
+    """The newest version; None and the problem if it is lost or cannot be opened."""
     try:
+        check_not_lost(tables, name, recorded)
         return tables.version(name), ""
     except IsotropeError as error:
         return None, str(error)

@@ -1,11 +1,14 @@
 """Which files a version of a table consists of."""
 
+import re
 from collections.abc import Iterator
 
 import lance
 
 from store.tables import damage
 from store.tables.lance_tables import Tables
+
+_MANIFEST = re.compile(r"_versions/(\d+)\.manifest")
 
 
 def files_of_version(tables: Tables, name: str, dataset: lance.LanceDataset) -> Iterator[str]:
@@ -37,6 +40,13 @@ def files_of_version(tables: Tables, name: str, dataset: lance.LanceDataset) -> 
 def manifest_of(version: int) -> str:
     """The manifest of a version."""
     return f"_versions/{(1 << 64) - 1 - version:020d}.manifest"
+
+
+def version_of(path: str) -> int:
+    """The version whose manifest a file is; 0 if it is none. The path is as in `manifest_of`."""
+    match = _MANIFEST.fullmatch(path)
+    number = int(match[1]) if match else 0
+    return number if number < 1 << 62 else (1 << 64) - 1 - number
 
 
 def tagged_versions(dataset: lance.LanceDataset) -> list[int]:

@@ -1,6 +1,6 @@
-"""A deployed Dagster: PostgreSQL, page, daemon and code location, each a process of its own.
+"""Dagster's page in processes of its own: a whole deployment, and that of `isotrope dev`.
 
-The settings are those of infra/compose.
+A deployment is PostgreSQL, page, daemon and code location, with the settings of infra/compose.
 """
 
 import json
@@ -31,12 +31,14 @@ class Deployment:
         home: the folder of dagster.yaml.
         environment: of its processes.
         code_location: the process that serves the definitions and executes runs.
+        location: the name of the code location.
     """
 
     port: int
     home: Path
     environment: dict[str, str]
     code_location: subprocess.Popen
+    location: str = "isotrope"
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """The data of a GraphQL query; empty while the page does not answer."""
@@ -48,6 +50,7 @@ class Deployment:
             tags["dagster/partition"] = drop
         done = self.query(
             _LAUNCH,
+            location=self.location,
             stages=[{"path": [stage]} for stage in stages],
             tags=[{"key": key, "value": value} for key, value in tags.items()],
         )
@@ -144,6 +147,29 @@ def deployed(
         yield deployment
 
 
+@contextmanager
+def dev_page(corpus: Path, *options: str) -> Iterator[Deployment]:
+    """Start `isotrope dev`, and stop it as Ctrl-C does. Its page may not answer yet.
+
+    Args:
+        corpus: the folder of the corpus.
+        options: more options of the command.
+    """
+    port = free_port()
+    words = ["dev", "--corpus", str(corpus), "--port", str(port), *options]
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        f"from orchestration.cli.main import main; main({words!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    home, location = corpus / ".dagster", "orchestration.definitions"
+    try:
+        yield Deployment(port, home, dict(os.environ), process, location)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(180)
+
+
 def query(port: int, text: str, **variables: Any) -> dict[str, Any]:
     """The data of a GraphQL query to a page; empty while it does not answer."""
     body = json.dumps({"query": text, "variables": variables}).encode()
@@ -178,9 +204,9 @@ def _end(process: subprocess.Popen) -> None:
                 continue
 
 
-_LAUNCH = """mutation($stages: [AssetKeyInput!], $tags: [ExecutionTag!]) {
+_LAUNCH = """mutation($location: String!, $stages: [AssetKeyInput!], $tags: [ExecutionTag!]) {
   launchRun(executionParams: {
-    selector: {repositoryName: "__repository__", repositoryLocationName: "isotrope",
+    selector: {repositoryName: "__repository__", repositoryLocationName: $location,
                jobName: "__ASSET_JOB", assetSelection: $stages},
     executionMetadata: {tags: $tags}})
   {...on LaunchRunSuccess {run {runId}} ...on PythonError {message}}}"""

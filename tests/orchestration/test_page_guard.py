@@ -3,8 +3,6 @@
 import http.client
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ import pytest
 from orchestration import dagster_web, page_guard
 from store.workspace import Workspace
 from tests.helpers.corpus import deliver, write_config
+from tests.helpers.deployment import Deployment, dev_page
 
 HOSTS = {"localhost", "lab.example"}
 
@@ -85,25 +84,12 @@ def test_a_warning_where_others_can_reach_the_page(
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, int]]:
-    """The real page of a corpus: its process and its port."""
+def page(tmp_path: Path) -> Iterator[Deployment]:
+    """The real page of a corpus."""
     write_config(tmp_path)
     deliver(tmp_path / "drops" / "only", 2)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from orchestration.cli.main import main;"
-        f"main(['dev', '--corpus', {str(tmp_path)!r}, '--port', '{port}',"
-        " '--allow-host', 'lab.example'])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", serve])
-    try:
-        yield process, port
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(180)
+    with dev_page(tmp_path, "--allow-host", "lab.example") as running:
+        yield running
 
 
 def ask(port: int, method: str = "POST", **headers: str) -> tuple[int, str]:
@@ -123,8 +109,8 @@ def ask(port: int, method: str = "POST", **headers: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_the_real_page_is_guarded(page: tuple[subprocess.Popen, int]) -> None:
-    process, port = page
+def test_the_real_page_is_guarded(page: Deployment) -> None:
+    process, port = page.code_location, page.port
     end = time.monotonic() + 240
     while (answer := ask(port))[0] != 200:
         assert process.poll() is None

@@ -9,6 +9,7 @@ import pytest
 
 from assets.corpus_check import check_corpus
 from assets.corpus_repair import repair_corpus
+from orchestration.runner import prepare
 from pipelines.stages import staleness
 from store.tables import checksums, schema
 from store.tables.table_files import manifest_of
@@ -94,6 +95,16 @@ def test_a_sound_corpus_is_left_alone(corpus: Workspace) -> None:
     versions = {name: corpus.tables.version(name) for name in corpus.tables.names()}
     assert isotrope("repair", "--corpus", corpus.root) == "every table is sound\n"
     assert {name: corpus.tables.version(name) for name in corpus.tables.names()} == versions
+
+
+def test_a_table_whose_folder_was_deleted_is_made_again(corpus: Workspace) -> None:
+    shutil.rmtree(corpus.tables.uri("pairs__colours"))
+    for command in ("run", "check", "maintain"):
+        output = isotrope(command, "--corpus", corpus.root, fails=True)
+        assert "table 'pairs__colours' is lost" in output
+    assert repair_corpus(corpus).stale == ["pairs"]
+    assert staleness.stale(corpus, None)[0] == "pairs"
+    prepare(corpus)
 
 
 def test_what_cannot_be_made_again_is_not_given_up_without_yes(corpus: Workspace) -> None:

@@ -10,13 +10,16 @@ from click.testing import CliRunner
 
 from assets.corpus_check import check_corpus
 from orchestration.cli.main import main
+from pipelines.stages import staleness
 from pipelines.takedown import takedown
 from pipelines.takedown.selection import Selection
 from store.arrow import as_matrix
 from store.search.corpus import Corpus
 from store.tables.files import Files
 from store.tables.restore import restore
+from store.tables.table_files import manifest_of
 from store.workspace import Workspace
+from tests.helpers.stages import make_stale_stages
 from tests.helpers.stores import S3Server
 
 pytestmark = pytest.mark.slow
@@ -71,6 +74,29 @@ def test_a_backup_within_the_store_restores_lost_tables(moved: Workspace) -> Non
     corpus = Workspace.open(moved.root)
     assert content(corpus) == before
     assert failures(corpus) == []
+
+
+def test_damage_in_the_store_is_found_and_repaired(moved: Workspace) -> None:
+    tables, before = moved.tables, content(moved)
+    vector = np.eye(16, dtype=np.float32)[0]
+    found = hits(moved, vector)
+    manifest = f"decisions.lance/{manifest_of(tables.version('decisions'))}"
+    tables.files.delete([manifest])
+    (data, *_) = tables.files.list("pairs__colours.lance/data")
+    content_of_file = tables.files.read(data.path)
+    tables.files.write(data.path, content_of_file[:-40])
+    tables.files.delete_folder("banks__colours.lance")
+    damaged = {finding.table for finding in failures(moved) if finding.check == "files"}
+    assert damaged == {"banks__colours", "decisions", "pairs__colours"}
+
+    isotrope("repair", "--corpus", str(moved.root), "--yes")  # the release is lost with its banks
+    stale = ["pairs", "decisions", "banks", "release"]
+    assert [stage for stage in staleness.stale(moved, None) if stage in stale] == stale
+    make_stale_stages(moved)
+    assert failures(moved) == []
+    assert hits(moved, vector) == found
+    assert content(moved)["decisions"] == before["decisions"]
+    assert content(moved)["pairs__colours"] == before["pairs__colours"]
 
 
 def test_a_takedown_leaves_no_byte_in_the_store(moved: Workspace) -> None:
