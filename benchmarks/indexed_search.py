@@ -202,7 +202,8 @@ def report(
         (probe, *_) = index.probes["text->image raw"]
         table: lance.LanceDataset = indexed.table
         nearest = {"column": "vector", "q": query_vector(query, {}, {}), "k": TOP}
-        nearest |= {"minimum_nprobes": probe.nprobes, "refine_factor": probe.refine}
+        nearest |= {"minimum_nprobes": probe.nprobes, "maximum_nprobes": probe.nprobes}
+        nearest["refine_factor"] = probe.refine
         return table.scanner(columns=["id", "_distance"], nearest=nearest).to_table()
 
     cases = [Case("corrected, index", corrected(indexed), exact["corrected"])]
