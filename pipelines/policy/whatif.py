@@ -48,9 +48,8 @@ class Comparison:
     def _repr_html_(self) -> str:
         """The numbers in a notebook."""
         rows = [("kept", *self.kept), *((f"rejected by {r}", *n) for r, n in self.rejected.items())]
-        rows += [
-            (f"kept where {self.by} is {name}", *kept) for name, (_, *kept) in self.groups.items()
-        ]
+        for name, (_, today, then) in self.groups.items():
+            rows.append((f"kept where {self.by} is {name}", today, then))
         return html_table(f"{self.total:,} samples", ("", "today", "then"), rows)
 
 
