@@ -249,7 +249,7 @@ def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: S
         assert [row for batch in remote.samples(ids) for row in batch.to_pylist()] == wanted
         subset = remote.subset(query)
         assert [row for batch in subset.samples() for row in batch.to_pylist()] == wanted
-        with pytest.raises(errors.InputError, match="folder of corpus.yaml"):
+        with pytest.raises(errors.InputError, match="connect to the folder"):
             subset.export("parquet", "out")
         assert remote.statistics() == local.statistics()
         with pytest.raises(errors.NotFoundError, match="no sample"):
