@@ -209,8 +209,10 @@ def list_releases(tables: Tables) -> list[Release]:
     return [_release(row) for row in rows]
 
 
-def latest_release(tables: Tables, space: str | None = None) -> Release:
-    """The newest release of a space, or of all spaces.
+def latest_release(
+    tables: Tables, space: str | None = None, main_space: str | None = None
+) -> Release:
+    """The newest release of a space; None: of the main one, or of all if that has no release.
 
     Raises:
         NotFoundError: there is none.
@@ -218,6 +220,8 @@ def latest_release(tables: Tables, space: str | None = None) -> Release:
     releases = list_releases(tables)
     if not releases:
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
+    if space is None and main_space in {release.space for release in releases}:
+        space = main_space
     of_space = [release for release in releases if space in (None, release.space)]
     if not of_space:
         spaces = ", ".join(sorted({release.space for release in releases}))
