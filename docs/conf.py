@@ -75,6 +75,10 @@ _CONTENTS = """
 :hidden:
 :caption: Guide
 
+docs/demo
+docs/corpus
+docs/commands
+docs/python
 docs/architecture
 docs/sources
 docs/search

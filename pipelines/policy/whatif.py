@@ -17,6 +17,7 @@ from store.config.corpus_yaml import CorpusConfig, parse
 from store.config.policy import Policy
 from store.config.yaml_loader import load_yaml
 from store.errors import ConfigError, InputError
+from store.html_table import html_table
 from store.workspace import Workspace
 
 
@@ -43,6 +44,13 @@ class Comparison:
     by: str
     groups: dict[str | None, tuple[int, int, int]]
     concepts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """The numbers in a notebook."""
+        rows = [("kept", *self.kept), *((f"rejected by {r}", *n) for r, n in self.rejected.items())]
+        for name, (_, today, then) in self.groups.items():
+            rows.append((f"kept where {self.by} is {name}", today, then))
+        return html_table(f"{self.total:,} samples", ("", "today", "then"), rows)
 
 
 def compare_policies(

@@ -47,7 +47,7 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
     tables = workspace.tables
     published = releases.list_releases(tables)
     main_space = workspace.config.space
-    release = releases.latest_release(tables, main_space=main_space) if published else None
+    release = releases.latest_release(tables, main=main_space) if published else None
     outcomes = read_outcomes(workspace)
     totals = outcomes.totals()
     bars = [

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, PrivateAttr, model_validator
 from store.config import presets
 from store.config.rules import Cap, Concepts, Rule, Sample
 from store.config.section import Names, Section, as_tuple
+from store.html_table import html_table
 from store.tables import schema
 
 ROW_OPERATORS = ("min", "max", "in", "not_in", "null")  # tests that need one sample only
@@ -111,6 +112,10 @@ class Policy(Section):
             if value and name != "preset":
                 section[name] = _plain(value)
         return section
+
+    def _repr_html_(self) -> str:
+        """The steps in a notebook, in order."""
+        return html_table("policy", ("step", "keeps"), self.written().items())
 
     def check_space(self, name: str, space: Mapping[str, Any]) -> None:
         """Check that thresholds of similarities were made for a space.

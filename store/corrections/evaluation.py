@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from store.errors import InputError
+from store.html_table import html_table
 from store.metrics.hubness import anti_hub_share, hub_share, robin_hood, skewness
 from store.metrics.intervals import Interval, bootstrap_many
 from store.metrics.retrieval import (
@@ -145,6 +146,16 @@ class Evaluation:
             interval = intervals.get(name)
             text = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
             print(f"{name:<16}{value:>8.3f}  {text}".rstrip())
+
+    def _repr_html_(self) -> str:
+        """The figures in a notebook, with their 95% intervals."""
+        title = f"{self.protocol}: {len(self.first):,} queries, {len(self.counts):,} items"
+        intervals = self.intervals()
+        rows = (
+            (name, value, f"{i.low:.3f} to {i.high:.3f}" if (i := intervals.get(name)) else None)
+            for name, value in self.figures().items()
+        )
+        return html_table(title, ("measure", "value", "95% interval"), rows)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from store.html_table import html_table
+
 MAX_RANK = 10_000  # raw ranks beyond this are not determined
 
 
@@ -35,6 +37,15 @@ class Part:
     mean_occurrence: float | None
     hub: bool | None
     query: int = 0
+
+    def hubness(self) -> str:
+        """How often queries of the bank find the item, in words."""
+        if self.occurrence is None:
+            return "no bank to count in"
+        return (
+            f"in {self.occurrence:,} raw top tens of the bank's {self.modality} queries, where the"
+            f" mean is {self.mean_occurrence:.2f}: {'a hub' if self.hub else 'no hub'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,28 +98,34 @@ class Explanation:
         from rich.table import Table
 
         console = Console()
-        raw_rank = f"more than {MAX_RANK:,}" if self.raw_rank is None else f"{self.raw_rank:,}"
         console.print(f"[bold]{escape(self.key)}[/bold] {escape((self.caption or '').strip())}")
-        console.print(
-            f"rank {self.rank}, by raw scores {raw_rank}: {self.raw_score:.4f} raw"
-            f" - {self.bias:.4f} bias = {self.score:.4f}"
-        )
+        console.print(self._ranks())
         for number, score in enumerate(self.scores):
             console.print(f"by query {number}: {score:.4f} calibrated")
         for part in self.parts:
-            occurrence = "no bank to count in"
-            if part.occurrence is not None:
-                hub = "a hub" if part.hub else "no hub"
-                occurrence = (
-                    f"in {part.occurrence:,} raw top tens of the bank's {part.modality} queries,"
-                    f" where the mean is {part.mean_occurrence:.2f}: {hub}"
-                )
             of = f" of query {part.query}" if self.scores else ""
-            console.print(f"{part.modality}{of}: {part.method}; {occurrence}", style="dim")
+            text = f"{part.modality}{of}: {part.method}; {part.hubness()}"
+            console.print(text, style="dim")
         table = Table("nearest", "", "cosine", pad_edge=False)
-        rows = [("item", item) for item in self.items]
-        rows += [(f"{m} query", query) for m, nearest in self.queries.items() for query in nearest]
-        for kind, neighbour in rows:
-            text = (neighbour.caption or neighbour.key).strip()
-            table.add_row(kind, escape(text[:70]), f"{neighbour.similarity:.3f}")
+        for kind, text, similarity in self._nearest():
+            table.add_row(kind, escape(text[:70]), f"{similarity:.3f}")
         console.print(table)
+
+    def _repr_html_(self) -> str:
+        """The explanation as a table in a notebook."""
+        rows = [(f"{p.modality} query", f"{p.method}; {p.hubness()}", p.bias) for p in self.parts]
+        rows += [(f"nearest {kind}", text, cosine) for kind, text, cosine in self._nearest()]
+        return html_table(f"{self.key}: {self._ranks()}", ("", "", "bias or cosine"), rows)
+
+    def _ranks(self) -> str:
+        raw_rank = f"more than {MAX_RANK:,}" if self.raw_rank is None else f"{self.raw_rank:,}"
+        return (
+            f"rank {self.rank}, by raw scores {raw_rank}: {self.raw_score:.4f} raw"
+            f" - {self.bias:.4f} bias = {self.score:.4f}"
+        )
+
+    def _nearest(self) -> list[tuple[str, str, float]]:
+        """(kind, caption or key, cosine) of the nearest items and queries."""
+        pairs = [("item", item) for item in self.items]
+        pairs += [(f"{m} query", query) for m, nearest in self.queries.items() for query in nearest]
+        return [(kind, (n.caption or n.key).strip(), n.similarity) for kind, n in pairs]

@@ -125,13 +125,19 @@ class Result:
         remarks = [f"{count:,} rows, {proven}", *self.notes]
         if shown < count:
             remarks.append(f"the first {shown} are shown")
-        cards: Sequence[Card] = [_card(hit) for hit in hits]
-        if self.read_cards is not None and hits:
-            try:
-                cards = self.read_cards(shown)
-            except IsotropeError as error:  # a list without pictures says more than a traceback
-                remarks.append(f"thumbnails and recordings cannot be read: {error}")
-        return html_view(hits, cards, remarks)
+        cards, problems = self.cards(shown)
+        return html_view(hits, cards, [*remarks, *problems])
+
+    def cards(self, count: int) -> tuple[Sequence[Card], list[str]]:
+        """What the first rows look like, and why this is not all that they have."""
+        cards = [_card(row) for row in self.rows.slice(0, count).to_pylist()]
+        # More cards than a view shows would read as many originals.
+        if self.read_cards is None or not cards or count > MAX_CARDS:
+            return cards, []
+        try:
+            return self.read_cards(count), []
+        except IsotropeError as error:  # a list without pictures says more than a traceback
+            return cards, [f"thumbnails and recordings cannot be read: {error}"]
 
 
 # What a result says beside its rows.
@@ -158,6 +164,11 @@ class Hit:
     def explain(self) -> "Explanation":
         """Explain the rank. See `Result.explain`."""
         return self.result.explain(self.number)
+
+    def _repr_html_(self) -> str:
+        """The card of this row in a notebook. See `store.search.html_view`."""
+        cards, remarks = self.result.cards(self.number + 1)
+        return html_view([self.row], cards[self.number :], remarks)
 
 
 def _card(hit: dict[str, Any]) -> Card:

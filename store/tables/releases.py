@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from store.corrections.recipe import Recipe, recipe
 from store.errors import NotFoundError
+from store.html_table import html_table
 from store.tables import indexes as index_settings
 from store.tables import schema
 from store.tables.banks import describe_banks
@@ -118,6 +119,16 @@ class Release:
         """The modalities that have a gallery."""
         return [m for m in schema.MODALITIES if self.gallery(m) in self.versions]
 
+    def _repr_html_(self) -> str:
+        """The corrections in a notebook, with the mean reciprocal ranks of the test pairs."""
+        title = f"release {self.number}, space {self.space}, {self.created_at:%Y-%m-%d %H:%M} UTC"
+        rows = []
+        for name, direction in self.directions.items():
+            figures = self.evaluation.get(name, {})
+            mrr = (figures.get(side, {}).get("mrr") for side in ("raw", "corrected"))
+            rows.append((name, direction.method, *mrr, direction.reason))
+        return html_table(title, ("direction", "method", "MRR raw", "corrected", "reason"), rows)
+
 
 def publish(
     tables: Tables,
@@ -162,9 +173,8 @@ def publish(
         row = pa.Table.from_pylist([_row(release)], schema=schema.RELEASES)
         tables.replace(TABLE, schema.RELEASES, row.to_batches(), "false")
         kept = {each.number for each in _kept([*earlier, release])}
-        for each in earlier:
-            if each.number not in kept:
-                _untag(tables, each)
+        for each in (each for each in earlier if each.number not in kept):
+            _untag(tables, each)
     return release
 
 
@@ -172,11 +182,8 @@ def follow_tags(tables: Tables) -> None:
     """Correct the versions in the rows of kept releases after their tags were moved."""
     kept = {each.number for each in kept_releases(tables)}
     with tables.lock("publish-release"):
-        rows = []
-        for release in list_releases(tables):
-            if release.number in kept:
-                release = _with_tagged_versions(tables, release)
-            rows.append(_row(release))
+        releases = list_releases(tables)
+        rows = [_row(_with_tagged_versions(tables, r) if r.number in kept else r) for r in releases]
         table = pa.Table.from_pylist(rows, schema=schema.RELEASES)
         tables.replace(TABLE, schema.RELEASES, table.to_batches(), None)
 
@@ -196,8 +203,7 @@ def _with_tagged_versions(tables: Tables, release: Release) -> Release:
         name: int(tables.open(name, any_format=True).tags.get_version(release.tag))
         for name in release.versions
     }
-    banks = bank_table(release.space)
-    if banks in versions:
+    if (banks := bank_table(release.space)) in versions:
         description = describe_banks(tables.open(banks, versions[banks], any_format=True))
         release = replace(release, banks=description)
     return replace(release, versions=versions)
@@ -209,9 +215,7 @@ def list_releases(tables: Tables) -> list[Release]:
     return [_release(row) for row in rows]
 
 
-def latest_release(
-    tables: Tables, space: str | None = None, main_space: str | None = None
-) -> Release:
+def latest_release(tables: Tables, space: str | None = None, main: str | None = None) -> Release:
     """The newest release of a space; None: of the main one, or of all if that has no release.
 
     Raises:
@@ -220,9 +224,8 @@ def latest_release(
     releases = list_releases(tables)
     if not releases:
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
-    if space is None and main_space in {release.space for release in releases}:
-        space = main_space
-    of_space = [release for release in releases if space in (None, release.space)]
+    of_space = [release for release in releases if release.space == (space or main)]
+    of_space = of_space or ([] if space else releases)
     if not of_space:
         spaces = ", ".join(sorted({release.space for release in releases}))
         raise NotFoundError(f"no release in the space {space!r} yet, only in: {spaces}")
@@ -282,7 +285,6 @@ def _row(release: Release) -> dict[str, Any]:
 
 
 def _release(row: dict[str, Any]) -> Release:
-    directions = json.loads(row["directions"])
     return Release(
         number=row["release"],
         created_at=row["created_at"],
@@ -292,7 +294,7 @@ def _release(row: dict[str, Any]) -> Release:
         fingerprints=json.loads(row["fingerprints"]),
         banks=json.loads(row["banks"]),
         versions=json.loads(row["versions"]),
-        directions={n: Direction(**d) for n, d in directions.items()},
+        directions={n: Direction(**d) for n, d in json.loads(row["directions"]).items()},
         evaluation=json.loads(row["evaluation"]),
         policy=row["policy"],
         indexes=index_settings.from_description(json.loads(row["indexes"] or "{}")),
