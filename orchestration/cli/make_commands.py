@@ -50,7 +50,7 @@ def init(
 @click.option(
     "--select",
     "stage",
-    help="Update only this stage, in all spaces; vectors__clip: in the space clip.",
+    help="Update only this stage, in all spaces; STAGE__SPACE: in another than the main space.",
 )
 @LOG_FORMAT
 def run(folder: str, drop: str | None, stage: str | None, log_format: str | None) -> None:

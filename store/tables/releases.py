@@ -221,8 +221,7 @@ def latest_release(tables: Tables, space: str | None = None, main: str | None = 
     Raises:
         NotFoundError: there is none.
     """
-    releases = list_releases(tables)
-    if not releases:
+    if not (releases := list_releases(tables)):
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
     of_space = [release for release in releases if release.space == (space or main)]
     of_space = of_space or ([] if space else releases)
