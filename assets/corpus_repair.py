@@ -12,10 +12,10 @@ from pipelines.samples.digest import digest_of_drop
 from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
-from store.tables.lance_tables import Tables, one_of
+from store.tables.lance_tables import Tables
 from store.tables.lost_tables import all_names
 from store.tables.names import kind_of
-from store.tables.stage_records import forget_records, of_stage
+from store.tables.stage_records import forget_records, of_every_space, of_stage
 from store.tables.stages import GLOBAL, STAGES
 from store.workspace import Workspace
 
@@ -83,10 +83,10 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
         if "releases" not in done.refused and (broken := _broken(tables)):
             done.lost += [f"release {each}: its tables were damaged" for each in broken]
             if yes:
-                newest = releases.latest_release(tables).number
+                newest = {each.space: each.number for each in releases.list_releases(tables)}
                 releases.forget(tables, broken)
-                if newest in broken and "stages" not in done.refused:
-                    forget_records(tables, of_stage("release"))
+                if set(newest.values()) & set(broken) and "stages" not in done.refused:
+                    forget_records(tables, of_every_space(["release"]))
                     done.stale = [*(s for s in done.stale if s != "release"), "release"]
         for name in tables.names() if mended else ():
             if name in mended:  # files were moved, and names of files were used again
@@ -132,7 +132,7 @@ def _mark_stale(workspace: Workspace, mended: set[str], lost: list[str]) -> list
         stages.discard("samples")
         stages |= {"samples"} if _forget_wrong_samples(workspace, lost) else set()
     if others := stages - {"samples"}:
-        forget_records(tables, one_of("stage", sorted(others)))
+        forget_records(tables, of_every_space(others))
     return [stage for stage in STAGES if stage in stages]
 
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from orchestration.cli import tables
 from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.options import CORPUS, LOG_FORMAT
 from store.tables.stages import FUNNEL
 from store.workspace import Workspace
 
@@ -47,13 +47,21 @@ def init(
 @click.command()
 @CORPUS
 @click.option("--drop", help="Of the stages that are made by drop, update only those of this one.")
-@click.option("--select", "stage", help="Update only this stage.")
-def run(folder: str, drop: str | None, stage: str | None) -> None:
+@click.option(
+    "--select",
+    "stage",
+    help="Update only this stage, in all spaces; STAGE__SPACE: in another than the main space.",
+)
+@LOG_FORMAT
+def run(folder: str, drop: str | None, stage: str | None, log_format: str | None) -> None:
     """Make or update the tables that are missing or out of date."""
+    from orchestration import json_logs
     from orchestration.cli.drop_commands import handle_lost_drops
     from orchestration.runner import prepare
 
     workspace = Workspace.open(folder)
+    if json_logs.chosen(log_format, workspace.config.log_format) == "json":
+        json_logs.configure()
     delivered = prepare(workspace)
     handle_lost_drops(workspace, delivered)
     materialise(workspace, drop, stage, delivered)
@@ -80,8 +88,9 @@ def materialise(
 @click.command()
 @CORPUS
 @click.option("--modality", "modalities", multiple=True, help="Only this modality's projection.")
-def align(folder: str, modalities: tuple[str, ...]) -> None:
-    """Learn the projections of the space's aligned towers.
+@click.option("--space", help="The space. Default: the main one, `space:` of corpus.yaml.")
+def align(folder: str, modalities: tuple[str, ...], space: str | None) -> None:
+    """Learn the projections of the aligned towers of a space.
 
     They are learned from the pairs that the corpus keeps.
     """
@@ -91,7 +100,9 @@ def align(folder: str, modalities: tuple[str, ...]) -> None:
     workspace = Workspace.open(folder)
     run_missing(workspace, select=FUNNEL, on_step=tables.print_step)
     learned = align_space(
-        workspace, modalities or None, lambda message: console.print(f"  {escape(message)}")
+        workspace.of_space(space),
+        modalities or None,
+        lambda message: console.print(f"  {escape(message)}"),
     )
     tables.print_alignment(learned)
     console.print("next: `isotrope run` projects the vectors that are stored already")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from orchestration.cli.options import CORPUS
+from orchestration.cli.options import CORPUS, LOG_FORMAT
 from store.errors import MissingPackageError
 
 
@@ -17,6 +17,7 @@ from store.errors import MissingPackageError
 @click.option("--keys", type=click.Path(path_type=Path), help="The file of hashed API keys.")
 @click.option("--new-key", metavar="NAME", help="Make an API key, print it, and end.")
 @click.option("--revoke-key", metavar="NAME", help="Delete an API key, and end.")
+@LOG_FORMAT
 def serve(
     folder: str,
     host: str,
@@ -26,6 +27,7 @@ def serve(
     keys: Path | None,
     new_key: str | None,
     revoke_key: str | None,
+    log_format: str | None,
 ) -> None:
     """Serve search over HTTP, with a description at /openapi.json.
 
@@ -39,7 +41,7 @@ def serve(
         from orchestration.server import run
     except ModuleNotFoundError as error:
         raise _missing(error, "server") from error
-    run.serve(folder, host, port, keys=keys, space=space, release=release)
+    run.serve(folder, host, port, keys=keys, space=space, release=release, log_format=log_format)
 
 
 @click.command()
