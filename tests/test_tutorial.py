@@ -27,7 +27,7 @@ def test_the_tutorial_runs(squares: Workspace, tmp_path: Path, monkeypatch) -> N
     assert sum("data:image/jpeg;base64" in output for output in outputs) == 3
     assert "by raw scores" in outputs[3]
     assert "rejected" in outputs[7] or "failed" in outputs[7]
-    assert "rejected by text_words.min" in outputs[9]
+    assert "rejected by image_min_side.min" in outputs[9]
     assert "20 samples" in outputs[12]
 
 
