@@ -110,7 +110,8 @@ def connect(
     Args:
         path: the folder of a corpus.yaml, the address of the tables (a folder, s3://...), or the
             address of a server (http://...; `isotrope serve`).
-        space: open the newest release of this space, if the corpus has several spaces.
+        space: open the newest release of this space. None: of the main space of corpus.yaml; for
+            tables without corpus.yaml, the newest release of all.
         release: open the release with this number.
         api_key: of the server. Default: the environment variable ISOTROPE_API_KEY.
 
@@ -175,7 +176,8 @@ def open_corpus(
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
         query_log = QueryLog(tables, settings) if settings else None
-        corpus = opened(tables, partial(_encode, tables), query_log)
+        main_space = workspace.config.space
+        corpus = opened(tables, partial(_encode, tables), query_log, main_space=main_space)
         corpus.exporter = partial(_export, workspace)
         return corpus
     tables = Tables(absolute(address))

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from pipelines.index.build import SCALAR_INDEXES
 from store.arrow import vector_column
-from store.search.open_gallery import ColumnQuery, OpenGallery
+from store.search.column_query import ColumnQuery
+from store.search.open_gallery import OpenGallery
 
 CONDITIONS = [
     "image_width = 300",

@@ -1,6 +1,8 @@
 """Measure search in process, with asyncio and over HTTP: latency, throughput, the server's share.
 
-    python benchmarks/serve.py                 # 20,000 x 512, 1, 4 and 16 clients
+    python benchmarks/serve.py PAIRS.npy --rows 100000      # 1, 4 and 16 clients
+
+The gallery is that of `benchmarks/grown_gallery.py`, with its index and its correction.
 
 One client first takes turns between all ways, so that the load of the machine is the same for all:
 the first table shows what a way adds to the search in process. Queries are vectors: no model runs.
@@ -16,61 +18,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
-from machine import unit_rows
+from grown_gallery import TOP, make_release
 
 import isotrope
-from store.arrow import vector_column
-from store.search.vector_layout import fold
-from store.tables import releases, schema
-from store.tables.lance_tables import Tables
-from store.tables.names import gallery_table
-from store.tables.releases import Direction
 
-DIM, TOP, SPACE = 512, 10, "space"
 IN_PROCESS, ASYNC, HTTP, ASYNC_HTTP = "in process", "async", "HTTP", "async HTTP"
 WAYS = (IN_PROCESS, ASYNC, HTTP, ASYNC_HTTP)
 
 
-def make_tables(folder: str, rows: int) -> None:
-    """A release with one gallery of random unit vectors."""
-    tables, columns = Tables(folder), schema.gallery(DIM)
-    served = fold(unit_rows(rows, DIM, 0), {}, {})
-    values: dict[str, pa.Array] = {}
-    for field in columns:
-        if field.name == "vector":
-            values[field.name] = vector_column(served)
-        elif field.nullable:
-            values[field.name] = pa.nulls(rows, field.type)
-        elif pa.types.is_list(field.type):
-            values[field.name] = pa.array([["x"]] * rows, field.type)
-        elif pa.types.is_string(field.type):
-            values[field.name] = pa.array([f"{n:032x}" for n in range(rows)], field.type)
-        else:
-            values[field.name] = pa.array(np.zeros(rows), pa.float32()).cast(field.type)
-    batches = pa.table(values, columns).to_batches(max_chunksize=10_000)
-    name = gallery_table(SPACE, "image")
-    version = tables.replace(name, columns, batches, "false")
-    releases.publish(
-        tables,
-        space=SPACE,
-        space_config={},
-        dim=DIM,
-        fingerprints={},
-        banks={},
-        versions={name: version},
-        directions={"text->image": Direction("text", "image", "none", {}, "", 0)},
-        evaluation={},
-        policy="",
-    )
-
-
 @contextmanager
-def server(folder: str) -> Iterator[str]:
-    """The address of a server of the tables."""
+def server(folder: str) -> Iterator[tuple[str, int]]:
+    """The address of a server of the tables, and its process."""
     words = [sys.executable, "-m", "orchestration.cli.main", "serve", "--port", "0"]
     process = subprocess.Popen([*words, "--corpus", folder], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -78,7 +42,7 @@ def server(folder: str) -> Iterator[str]:
     drained = threading.Thread(target=process.stderr.read, daemon=True)
     drained.start()
     try:
-        yield line.split("running on ")[1].split()[0]
+        yield line.split("running on ")[1].split()[0], process.pid
     finally:
         process.terminate()
         process.wait()
@@ -150,15 +114,20 @@ def load(run: Run, queries: np.ndarray, clients: int, blocking: bool) -> tuple[l
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("pairs", type=Path, help="a file (2, n, d) of images and captions")
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16])
+    parser.add_argument("--folder", help="of the tables, which are kept")
     options = parser.parse_args()
-    queries = unit_rows(options.queries, DIM, 2)
-    with tempfile.TemporaryDirectory() as folder:
-        make_tables(folder, options.rows)
-        with server(folder) as url:
-            print(f"\n{options.rows:,} x {DIM}, top {TOP}, one client, ways take turns\n")
+    kept = nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory()
+    with kept as folder:
+        made = make_release(folder, options.pairs, options.rows, options.queries)
+        queries = made.queries
+        with server(folder) as (url, process):
+            index = made.release.indexes["image"]
+            size = f"{index.rows:,} x {made.release.dim}"
+            print(f"\n{size}, top {TOP}, one client, ways take turns\n")
             print("| way | p50, ms | p99, ms | p50 beyond in process, ms |\n|---|---|---|---|")
             turns = asyncio.run(take_turns(runs(folder, url), queries))
             for way, values in turns.items():
@@ -172,6 +141,13 @@ def main() -> None:
                     values, total = load(run, queries, clients, blocking)
                     figures = f"{p(values, 50)} | {p(values, 99)} | {len(values) / total:.0f}"
                     print(f"| {clients} | {way} | {figures} |", flush=True)
+            print(f"\nmemory of the server: {own_memory(process):.2f} GB")
+
+
+def own_memory(process: int) -> float:
+    """The GB of a process beyond the pages of files."""
+    memory = psutil.Process(process).memory_info()
+    return (memory.rss - memory.shared) / 1e9
 
 
 def p(seconds: list[float], percentile: int) -> str:

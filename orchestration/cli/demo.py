@@ -41,7 +41,7 @@ def demonstrate(folder: Path) -> None:
         console.print(f"\n[bold]{title}[/bold]")
         query.limit(5).show()
     console.print()
-    tables.print_gains(latest_release(workspace.tables))
+    tables.print_gains(latest_release(workspace.tables, main=workspace.config.space))
     page = write_page(workspace, folder / "report.html")
     console.print(f"\nreport: {page}")
     print_next('search "a red flower"', "open explorer", folder=str(folder))

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from orchestration.cli import tables
 from orchestration.cli.console import console, print_json, print_next
-from orchestration.cli.options import AS_JSON, CORPUS, example
+from orchestration.cli.options import AS_JSON, CORPUS, LOG_FORMAT, example
 from store.tables.stages import FUNNEL
 from store.workspace import Workspace
 
@@ -59,14 +59,24 @@ def init(
 @click.command(epilog=example("isotrope run --corpus corpus"))
 @CORPUS
 @click.option("--drop", help="Of the stages that are made by drop, update only those of this one.")
-@click.option("--select", "stage", help="Update only this stage.")
+@click.option(
+    "--select",
+    "stage",
+    help="Update only this stage, in all spaces; STAGE__SPACE: in another than the main space.",
+)
+@LOG_FORMAT
 @AS_JSON
-def run(folder: str, drop: str | None, stage: str | None, as_json: bool) -> None:
+def run(
+    folder: str, drop: str | None, stage: str | None, log_format: str | None, as_json: bool
+) -> None:
     """Make or update the tables that are missing or out of date."""
+    from orchestration import json_logs
     from orchestration.cli.drop_commands import handle_lost_drops
     from orchestration.runner import prepare
 
     workspace = Workspace.open(folder)
+    if json_logs.chosen(log_format, workspace.config.log_format) == "json":
+        json_logs.configure()
     delivered = prepare(workspace)
     handle_lost_drops(workspace, delivered)
     if as_json:
@@ -105,9 +115,10 @@ def materialise(
 @click.command(epilog=example("isotrope align --modality audio"))
 @CORPUS
 @click.option("--modality", "modalities", multiple=True, help="Only this modality's projection.")
+@click.option("--space", help="The space. Default: the main one, `space:` of corpus.yaml.")
 @AS_JSON
-def align(folder: str, modalities: tuple[str, ...], as_json: bool) -> None:
-    """Learn the projections of the space's aligned towers.
+def align(folder: str, modalities: tuple[str, ...], space: str | None, as_json: bool) -> None:
+    """Learn the projections of the aligned towers of a space.
 
     They are learned from the pairs that the corpus keeps.
     """
@@ -121,7 +132,7 @@ def align(folder: str, modalities: tuple[str, ...], as_json: bool) -> None:
         progress.print(f"  {escape(message)}")
 
     run_missing(workspace, select=FUNNEL, on_step=lambda stage, drop: print_progress(stage))
-    learned = align_space(workspace, modalities or None, print_progress)
+    learned = align_space(workspace.of_space(space), modalities or None, print_progress)
     if as_json:
         print_json({each.modality: each.figures for each in learned})
         return

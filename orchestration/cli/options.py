@@ -42,3 +42,8 @@ DEBUG = click.option(
     callback=_keep_debug,
     help="Print the full traceback of an error.",
 )
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Of messages on standard error. Default: `log_format` of corpus.yaml.",
+)

@@ -1,5 +1,6 @@
 """Commands that write or serve pages: report, dev, dagster, demo."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from orchestration.cli.console import console, print_next
-from orchestration.cli.options import CORPUS, example
+from orchestration.cli.options import CORPUS, LOG_FORMAT, example
 from store.errors import InputError
 from store.workspace import Workspace
 
@@ -103,13 +104,17 @@ def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> No
 @CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=4000, show_default=True, help="The port to listen on.")
-def dagster(folder: str, host: str, port: int) -> None:
+@LOG_FORMAT
+def dagster(folder: str, host: str, port: int, log_format: str | None) -> None:
     """Serve the corpus to a deployed Dagster.
 
     Its dagster.yaml is in the folder that DAGSTER_HOME names.
     """
+    from orchestration import json_logs
     from orchestration.code_location import serve
 
+    if log_format is not None:
+        os.environ[json_logs.VARIABLE] = log_format  # for this server and the runs that it starts
     serve(Workspace.open(folder), host, port)
 
 

@@ -211,7 +211,7 @@ def evaluate(
     from store.tables.releases import latest_release
 
     workspace = Workspace.open(folder)
-    release = latest_release(workspace.tables)
+    release = latest_release(workspace.tables, main=workspace.config.space)
     evaluation = release.evaluation
     if transductive:
         from pipelines.release.transductive import evaluate_transductive

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import click
 
-from orchestration.cli.options import CORPUS, example
+from orchestration.cli.options import CORPUS, LOG_FORMAT, example
 from store.errors import MissingPackageError
 
 
@@ -18,6 +18,7 @@ from store.errors import MissingPackageError
 @click.option("--keys", type=click.Path(path_type=Path), help="The file of hashed API keys.")
 @click.option("--new-key", metavar="NAME", help="Make an API key, print it, and end.")
 @click.option("--revoke-key", metavar="NAME", help="Delete an API key, and end.")
+@LOG_FORMAT
 def serve(
     folder: str,
     host: str,
@@ -27,6 +28,7 @@ def serve(
     keys: Path | None,
     new_key: str | None,
     revoke_key: str | None,
+    log_format: str | None,
 ) -> None:
     """Serve search over HTTP, with a description at /openapi.json.
 
@@ -36,7 +38,9 @@ def serve(
     if new_key or revoke_key:
         _change_keys(folder, keys, new_key, revoke_key)
         return
-    server().serve(folder, host, port, keys=keys, space=space, release=release)
+    server().serve(
+        folder, host, port, keys=keys, space=space, release=release, log_format=log_format
+    )
 
 
 def server() -> ModuleType:

@@ -6,7 +6,7 @@ import click
 
 from orchestration.cli.options import AS_JSON, CORPUS, example
 from orchestration.cli.quantities import time_text
-from store.tables.stages import STAGES
+from store.tables.stages import stage_of
 
 
 @click.command(epilog=example("isotrope status --corpus corpus"))
@@ -32,7 +32,7 @@ def status(folder: str, as_json: bool) -> None:
     table.add_column("state")
     table.add_column("time of a run", justify="right")
     for stage in shown.stages:
-        by_drop = STAGES[stage.stage].by_drop
+        by_drop = stage_of(stage.stage).by_drop
         states = [
             f"{reason} ({drops:,} drops)" if by_drop else reason
             for reason, drops in stage.stale.items()

@@ -13,7 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from store.search.open_gallery import ColumnQuery, OpenGallery
+from store.search.column_query import ColumnQuery
+from store.search.open_gallery import OpenGallery
 from store.tables.indexes import GalleryIndex, Probe
 
 _REFINES = (2, 4, 8, 16, 64)

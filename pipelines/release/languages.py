@@ -13,12 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow.compute as pc
-from rich.progress import track
 
-from embedders.registry import load_encoder
 from embedders.spaces import Space
-from pipelines.engine.progress import console
-from store.errors import RecordError
+from pipelines.release.translation_vectors import translation_vectors
 from store.metrics import mean_rank_variance
 from store.metrics.retrieval import median_rank, recall_at
 from store.tables import schema
@@ -28,19 +25,18 @@ from store.tables.lance_tables import Tables, one_of
 META_KEY = "captions"
 MOST_TEXTS, MOST_LANGUAGES = 200, 10
 OWN = "own"  # stands for the language of the samples' own texts if it was not recognised
-_BATCH = 128
 
 # language code -> part id of the text -> unit vector (d,) float32
 TranslatedQueries: TypeAlias = dict[str, dict[str, np.ndarray]]
 
 
 def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQueries:
-    """Encode the translations of test texts.
+    """The translations of test texts as queries. Vectors of the last release are used again.
 
     Args:
         tables: the tables of the corpus.
         banks: the banks of the space.
-        space: its tower of text encodes the translations.
+        space: its tower of text encodes new translations.
 
     Returns:
         Vectors of at most `MOST_TEXTS` texts, the first by part id, in their own language, which
@@ -55,11 +51,15 @@ def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQue
     if not texts:
         return {}
     own = _own_language(tables, texts)
-    others = _languages([captions[p] for p in texts], own)
+    others = _languages([captions[p].texts for p in texts], own)
     translations = {
-        (code, p): captions[p][code] for code in others for p in texts if code in captions[p]
+        (code, p): captions[p].texts[code]
+        for code in others
+        for p in texts
+        if code in captions[p].texts
     }
-    encoded = _encode(space.towers["text"], set(translations.values()))
+    samples = {(captions[p].sample, text) for (_, p), text in translations.items()}
+    encoded = translation_vectors(tables, space, samples)
     vector_of = dict(zip(parts.tolist(), vectors, strict=True))
     translated: TranslatedQueries = {own: {p: vector_of[p] for p in texts}}
     for (code, part), text in translations.items():
@@ -143,21 +143,28 @@ def compare_languages(
     return figures
 
 
-def _captions(tables: Tables, banks: Banks) -> dict[str, dict[str, str]]:
-    """Translations by language of each test text, from the first of its samples that has any."""
+class _Captions(NamedTuple):
+    """The translations of a sample's text, by language."""
+
+    sample: str
+    texts: dict[str, str]
+
+
+def _captions(tables: Tables, banks: Banks) -> dict[str, _Captions]:
+    """The translations of each test text, from the first of its samples that has any."""
     is_test = pc.and_(
         pc.equal(banks.table["split"], "test"), pc.equal(banks.table["modality"], "text")
     )
     samples = banks.table.filter(is_test).select(["sample_id", "part_id"]).to_pydict()
     part_of = dict(zip(*samples.values(), strict=True))
     rows = tables.scan("samples", schema.SAMPLES, ["id", "drop", "meta"], one_of("id", part_of))
-    captions: dict[str, dict[str, str]] = {}
+    captions: dict[str, _Captions] = {}
     for row in rows.sort_by([("id", "ascending"), ("drop", "ascending")]).to_pylist():
         value = json.loads(row["meta"]).get(META_KEY) if row["meta"] else None
         if isinstance(value, dict):
             texts = {c: t for c, t in value.items() if isinstance(t, str) and t.strip()}
             if texts:
-                captions.setdefault(part_of[row["id"]], texts)
+                captions.setdefault(part_of[row["id"]], _Captions(row["id"], texts))
     return captions
 
 
@@ -179,27 +186,3 @@ def _languages(captions: Sequence[Mapping[str, str]], own: str) -> list[str]:
         if language != own:
             code_of.setdefault(language, code)
     return list(code_of.values())[:MOST_LANGUAGES]
-
-
-def _encode(tower: str, texts: set[str]) -> dict[str, np.ndarray]:
-    """Vectors of texts; texts that the encoder rejects are left out."""
-    encoder = load_encoder(tower)
-    prepared = []
-    for text in sorted(texts, key=lambda t: (len(t), t)):  # by length, so that little is padded
-        try:
-            prepared.append((text, encoder.prepare(text)))
-        except RecordError:
-            continue
-    vectors: dict[str, np.ndarray] = {}
-    starts = range(0, len(prepared), _BATCH)
-    for start in track(
-        starts,
-        "captions in other languages",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
-        batch = prepared[start : start + _BATCH]
-        rows = encoder.encode([inputs for _, inputs in batch])
-        vectors |= {text: row for (text, _), row in zip(batch, rows, strict=True)}
-    return vectors

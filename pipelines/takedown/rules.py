@@ -36,6 +36,8 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
         return _with_values({"id": samples, "cluster": samples})
     if kind == "banks":
         return _with_values({"sample_id": samples, "part_id": parts})
+    if kind == "translations":
+        return _with_values({"id": samples, "part_id": parts})
     if kind == "query_log":
         return Rule(("vector",), lambda batch: _has_vector(batch, plan.vectors))
     if kind == "ledger":

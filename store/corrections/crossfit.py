@@ -18,12 +18,14 @@ from store.arrays import lookup
 from store.corrections.correction import Correction
 from store.corrections.evaluate import correct_and_count
 from store.corrections.fit import Spec, fit_many
+from store.corrections.kernels.threads import spans
 from store.corrections.trial_samples import Samples, group_queries
 from store.metrics.hubness import skewness
 from store.metrics.retrieval import Relevant, first_ranks, reciprocal_rank, relevant_ranks
 
 K = 10  # length of the result lists that k-occurrence is counted in
 HALVINGS = 3
+SCORES_AT_ONCE = 500_000  # 2 MB of float32: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,13 @@ def _measure(
             if exclude is not None:
                 rows = np.flatnonzero(exclude >= 0)
                 product[rows, exclude[rows]] = -np.inf
-        scores = product.copy()
-        k = min(K, scores.shape[1])
-        counts = correct_and_count(scores, correction.bias, correction.flag, k)
-        yield first_ranks(relevant_ranks(scores, relevant), relevant), skewness(counts)
+        items = product.shape[1]
+        counts, ranks = np.zeros(items, np.int64), [np.empty(0)]
+        for start, stop in spans(len(product), max(1, SCORES_AT_ONCE // max(items, 1))):
+            scores = product[start:stop].copy()
+            counts += correct_and_count(scores, correction.bias, correction.flag, min(K, items))
+            ranks.append(relevant_ranks(scores, relevant.part(start, stop)))
+        yield first_ranks(np.concatenate(ranks), relevant), skewness(counts)
 
 
 def draw_rounds(samples: Samples, rng: np.random.Generator) -> Iterator[Round]:

@@ -8,6 +8,7 @@ from store.corrections.correction import Correction
 from store.corrections.evaluation import INDUCTIVE, TRANSDUCTIVE, Evaluation
 from store.corrections.kernels.arrays import as_matrix, to_numpy, unit_rows
 from store.corrections.kernels.masks import IdIndex, as_ids
+from store.corrections.kernels.topk import TopK
 from store.errors import InputError
 from store.metrics.hubness import k_occurrence
 from store.metrics.retrieval import Relevant, first_ranks, relevant_ranks
@@ -159,10 +160,9 @@ def correct_and_count(
     """
     subtract_bias(scores, bias, flag)
     np.round(scores, TIE_DECIMALS, out=scores)
-    first = scores.shape[1] - k
-    top = np.argpartition(scores, first, axis=1)[:, first:]
-    is_excluded = np.take_along_axis(scores, top, axis=1) == -np.inf
-    return k_occurrence(np.where(is_excluded, -1, top), scores.shape[1])
+    best = TopK(scores, k)
+    best.add(scores, 0)
+    return k_occurrence(best.result()[1], scores.shape[1])
 
 
 def subtract_bias(scores: np.ndarray, bias: np.ndarray, flag: np.ndarray | None) -> None:

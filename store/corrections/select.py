@@ -24,7 +24,7 @@ from store.corrections.kernels.arrays import Array, as_matrix
 from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.method import Params
 from store.corrections.recipe import recipe
-from store.corrections.trial_samples import infer_ids, sample_pairs
+from store.corrections.trial_samples import infer_ids, sample_banks, sample_pairs
 from store.errors import InputError
 from store.metrics.intervals import Interval, bootstrap_many, paired_bootstrap
 from store.metrics.retrieval import Relevant
@@ -86,7 +86,8 @@ def select(
 ) -> Selection:
     """Choose a method and its parameters on pairs, and fit them to the gallery.
 
-    With more than 2,000 queries or 10,000 items, the choice is made on a random sample of them.
+    With more than 2,000 queries, 5,000 items or 4,096 rows of a bank, the choice is made on a
+    random sample of them.
     The result is deterministic for a `seed`.
 
     Args:
@@ -184,6 +185,7 @@ def choose_method(
             exclude=None if exclude is None else check_exclude(exclude, right, items),
         )
     )
+    samples = sample_banks(rng, samples)
     candidates = usable(candidate_recipes(CANDIDATES if methods is None else methods), samples)
     specs = [r.spec for r in candidates]
     wanted = recipe(*DEFAULT).spec

@@ -10,7 +10,8 @@ from store.corrections.kernels.arrays import Array, to_numpy
 from store.corrections.kernels.masks import as_ids
 from store.metrics.retrieval import Relevant
 
-MOST_QUERIES, MOST_ITEMS = 2_000, 10_000  # more take minutes and do not make a choice more certain
+# More rows cost minutes, and the choice hardly gains from them (docs/scale.md).
+MOST_QUERIES, MOST_ITEMS, MOST_BANK_ROWS = 2_000, 5_000, 4_096
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,32 @@ def sample_pairs(
         gallery_bank_ids=as_ids(gallery_bank_ids, len(bank_items), "gallery_bank_ids"),
         exclude=None if exclude is None else lookup(items, exclude[query_index]),
     )
+
+
+def sample_banks(rng: np.random.Generator, samples: Samples) -> Samples:
+    """The samples with `MOST_BANK_ROWS` rows of a larger bank, drawn by id.
+
+    Both banks keep the same ids, so that their pairs stay together. The last id that is drawn may
+    bring more rows. Banks without ids are drawn by row.
+    """
+    sides = {side: getattr(samples, side) for side in ("query_bank", "gallery_bank")}
+    large = {side: len(bank) for side, bank in sides.items() if len(bank) > MOST_BANK_ROWS}
+    if not large:
+        return samples
+    ids = {side: getattr(samples, f"{side}_ids") for side in large}
+    ids = {side: np.arange(large[side]) if i is None else i for side, i in ids.items()}
+    names = rng.permutation(np.unique(np.concatenate(list(ids.values()))))
+    order = np.argsort(names)
+    kept: dict[str, np.ndarray] = {}
+    for side, of_side in ids.items():
+        rank = order[np.searchsorted(names, of_side, sorter=order)]
+        last = np.partition(rank, MOST_BANK_ROWS - 1)[MOST_BANK_ROWS - 1]
+        kept[side] = np.flatnonzero(rank <= last)
+    drawn = {side: sides[side][rows] for side, rows in kept.items()}
+    for side, rows in kept.items():
+        if getattr(samples, f"{side}_ids") is not None:
+            drawn[f"{side}_ids"] = ids[side][rows]
+    return replace(samples, **drawn)
 
 
 def infer_ids(samples: Samples) -> Samples:

@@ -1,13 +1,14 @@
-"""Scans one vector column for many queries at once: one matrix product for each tile of rows.
+"""Scans that read every row once: one column for many queries, or several columns for one score.
 
-A scan for one query reads every row; for a batch, reading once and multiplying by all queries costs
-little more.
+A scan for one query reads every row; to multiply what was read by all queries costs little more.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import lance
 import numpy as np
+import pyarrow as pa
 
 from store.arrays import ragged_ranges
 from store.arrow import as_matrix
@@ -74,3 +75,31 @@ def _one_pass(
         is_full = lengths == count
         bounds[is_full] = scores[np.cumsum(lengths)[is_full] - 1]
     return Best(row_ids, scores, np.bincount(owners, minlength=len(queries)))
+
+
+def scan_joined(
+    table: lance.LanceDataset,
+    columns: list[str],
+    score: Callable[[pa.Table], np.ndarray],
+    count: int,
+    where: str | None,
+) -> list[int]:
+    """The row ids of the best rows by a score of several columns, best first.
+
+    Args:
+        table: to scan.
+        columns: that `score` reads.
+        score: the scores (n,) of rows.
+        count: the largest number of rows.
+        where: a condition that rows must satisfy.
+    """
+    row_ids, scores = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+    scanner = table.scanner(columns=columns, filter=where, with_row_id=True, batch_size=_TILE)
+    for tile in scanner.to_batches():
+        values = score(pa.Table.from_batches([tile]))
+        better = values > (scores[-1] if len(scores) == count else -np.inf)
+        scores = np.concatenate([scores, values[better]])
+        row_ids = np.concatenate([row_ids, tile["_rowid"].to_numpy()[better]])
+        order = np.argsort(-scores, kind="stable")[:count]
+        row_ids, scores = row_ids[order], scores[order]
+    return [int(row_id) for row_id in row_ids]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from store.search.open_gallery import ColumnQuery, OpenGallery
+from store.search.column_query import ColumnQuery
+from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import query_vector
 from store.tables.indexes import probe_name
 from store.tables.releases import Direction

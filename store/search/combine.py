@@ -22,8 +22,9 @@ import numpy as np
 from store.arrow import as_matrix
 from store.errors import InputError
 from store.search.column_plan import WeightedInput, plan_columns
+from store.search.column_query import ColumnQuery
 from store.search.corrected_search import RankedRows, rank_rows, search_corrected
-from store.search.open_gallery import ColumnQuery, OpenGallery
+from store.search.open_gallery import OpenGallery
 from store.search.rescoring import candidate_count
 from store.search.vector_layout import query_vector, unfold
 from store.tables.releases import Direction

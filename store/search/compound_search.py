@@ -1,8 +1,8 @@
 """Searches one gallery with a compound query.
 
 The score of a row joins its calibrated scores by each part of the query, and does not fall when one
-of the wanted parts grows. So the threshold algorithm finds the best rows by searches of the wanted
-parts; the score by the others can only be lower than without them.
+of the wanted parts grows. So over an index, the threshold algorithm finds the best rows by searches
+of the wanted parts; the score by the others can only be lower than without them.
 """
 
 from collections.abc import Sequence
@@ -64,6 +64,7 @@ class CompoundSearch(GallerySearch):
             self.gallery,
             queries,
             lambda rows: self._scores(rows, plans),
+            [query.column for plan in plans for query in plan.queries],
             bound,
             self._read(plans),
             self.where,

@@ -1,8 +1,8 @@
 """Corrected search of one gallery, as dot-product searches of its vector columns.
 
-If all inputs are compared with the same vector column, one search gives the exact answer. This is
-always the case when no correction moves vectors. Otherwise `store.search.threshold` joins the
-searches of several columns.
+If all inputs are compared with the same vector column, one search of it gives the answer. This is
+always the case when no correction moves vectors. Otherwise `store.search.threshold` joins several
+columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from store.arrow import as_matrix
 from store.search.column_plan import ColumnPlan, WeightedInput, combine, plan_columns
-from store.search.open_gallery import Fetched, OpenGallery
+from store.search.column_query import Fetched
+from store.search.open_gallery import OpenGallery
 from store.search.threshold import search_columns
 from store.search.vector_layout import unfold
 from store.tables.releases import Direction
@@ -95,7 +96,10 @@ def search_many(
             ranked.append(_rank_fetched(fetched[n], plan, inputs, columns, limit))
             continue
         joined = list(dict.fromkeys([*columns, "vector"]))
-        found = search_columns(gallery, plan.queries, plan.scores, sum, joined, where, limit)
+        scored = [query.column for query in plan.queries]
+        found = search_columns(
+            gallery, plan.queries, plan.scores, scored, sum, joined, where, limit
+        )
         best = _scored(found.rows, plan, inputs, columns, limit)
         complete = found.complete and plan.exact
         ranked.append(RankedRows(best, complete, found.rows.num_rows, found.recall))

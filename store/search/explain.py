@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from store.arrow import as_matrix
 from store.search.column_plan import WeightedInput, bias_applies, combine, vector_column
+from store.search.column_query import ColumnQuery
 from store.search.explanation import MAX_RANK, Explanation, Neighbour, Part
 from store.search.gallery_search import GallerySearch
-from store.search.open_gallery import ColumnQuery
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
 from store.tables.indexes import probe_name

@@ -2,22 +2,23 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
 import lance
 import numpy as np
 import pyarrow as pa
 from lance.query import MatchQuery
 
-from store.arrow import as_matrix
 from store.config.index import FLAT_ROWS
 from store.errors import InputError, NotFoundError, first_line
-from store.search.batch_scan import scan_best
+from store.search.batch_scan import scan_best, scan_joined
+from store.search.column_query import Access, ColumnQuery, Fetched
 from store.tables.damage import detected
 from store.tables.indexes import FLAT, GalleryIndex, Probe
 
@@ -25,45 +26,6 @@ ROW_ID = "_rowid"
 _MOST_PROBE_GROWTH = 8  # for conditions that few rows satisfy
 MOST_TOGETHER = 1_000  # rows for each query of a batch that is scanned together
 _COUNTS = 256  # of rows that satisfy a condition, kept in memory
-
-
-@dataclass(frozen=True)
-class ColumnQuery:
-    """A search of one vector column. The score of a row is `row @ vector + offset`.
-
-    `probes` names the settings of the gallery's index that it needs (`store.tables.indexes`).
-    Without a name it scans.
-    """
-
-    column: str
-    vector: np.ndarray
-    offset: float
-    probes: tuple[str, ...] = ()
-
-    def scores(self, rows: pa.Table) -> np.ndarray:
-        """The scores (n,) of rows that have the column."""
-        return as_matrix(rows[self.column]) @ self.vector + np.float32(self.offset)
-
-
-class Fetched(NamedTuple):
-    """The best rows of one vector column.
-
-    Attributes:
-        rows: the requested columns, then `_column_score`.
-        exact: whether the whole column was scanned.
-        recall: as measured for the index; 1 if the whole column was scanned.
-    """
-
-    rows: pa.Table
-    exact: bool
-    recall: float
-
-
-class Access(NamedTuple):
-    """How a vector column is searched: a setting of its index, or None for a scan; and why."""
-
-    probe: Probe | None
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -114,24 +76,32 @@ class OpenGallery:
         if probe is None:
             nearest |= {"metric": "dot", "use_index": False}
         else:
-            # Without an upper bound, Lance probes on until `count` rows satisfy the condition.
             # As many candidates are ranked anew as when the setting was measured.
             refine = ceil(probe.refine * probe.depth / count)
             nearest |= {"minimum_nprobes": probe.nprobes, "refine_factor": refine}
-        try:
-            rows = self.table.scanner(
+        rows = None
+        if probe is not None and where is None:
+            # To prepare for more partitions costs Lance a quarter of a search.
+            bounded = nearest | {"maximum_nprobes": probe.nprobes}
+            rows = self._nearest(bounded, columns, where)
+        if rows is None or rows.num_rows < count:
+            # Without an upper bound, Lance probes on until it has `count` rows.
+            rows = self._nearest(nearest, columns, where)
+        # Lance's distance "dot" is 1 - dot.
+        score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)
+        rows = rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
+        return Fetched(rows, probe is None, 1.0 if probe is None else probe.recall)
+
+    def _nearest(self, nearest: dict[str, Any], columns: list[str], where: str | None) -> pa.Table:
+        """The rows that Lance finds, with their `_distance`."""
+        with self._condition(where):
+            return self.table.scanner(
                 columns=[*(c for c in columns if c != ROW_ID), "_distance"],
                 filter=where,
                 prefilter=True,
                 nearest=nearest,
                 with_row_id=ROW_ID in columns,
             ).to_table()
-        except (ValueError, OSError, RuntimeError) as error:
-            raise self._wrong_condition(where, error) from None
-        # Lance's distance "dot" is 1 - dot.
-        score = 1 - rows["_distance"].to_numpy() + np.float32(query.offset)
-        rows = rows.drop_columns(["_distance"]).append_column("_column_score", pa.array(score))
-        return Fetched(rows, probe is None, 1.0 if probe is None else probe.recall)
 
     def fetch_many(
         self, queries: Sequence[ColumnQuery], count: int, columns: list[str], where: str | None
@@ -170,12 +140,9 @@ class OpenGallery:
         where: str | None,
     ) -> list[Fetched]:
         """Scan one column for several queries."""
-        try:
-            best = scan_best(
-                self.table, column, np.stack([query.vector for query in queries]), count, where
-            )
-        except (ValueError, OSError, RuntimeError) as error:
-            raise self._wrong_condition(where, error) from None
+        vectors = np.stack([query.vector for query in queries])
+        with self._condition(where):
+            best = scan_best(self.table, column, vectors, count, where)
         distinct, position = np.unique(best.row_ids, return_inverse=True)
         read = [c for c in columns if c != ROW_ID]
         rows = self.take(distinct.tolist(), [*read, ROW_ID])
@@ -190,6 +157,27 @@ class OpenGallery:
                 Fetched(found.append_column("_column_score", pa.array(score)), True, 1.0)
             )
         return fetched
+
+    def scan_joined(
+        self,
+        columns: list[str],
+        score: Callable[[pa.Table], np.ndarray],
+        count: int,
+        where: str | None,
+    ) -> list[int]:
+        """The row ids of the best rows by a score of several columns, from one scan.
+
+        Args:
+            columns: that `score` reads.
+            score: the scores (n,) of rows.
+            count: the largest number of rows.
+            where: a condition that rows must satisfy.
+
+        Raises:
+            InputError: `where` is not a condition on the gallery's columns.
+        """
+        with self._condition(where):
+            return scan_joined(self.table, columns, score, count, where)
 
     def match_captions(self, text: str, count: int, where: str | None) -> pa.Table:
         """The rows whose captions fit a text best, by BM25.
@@ -208,7 +196,7 @@ class OpenGallery:
         Raises:
             InputError: `where` is not a condition on the gallery's columns.
         """
-        try:
+        with self._condition(where):
             return self.table.scanner(
                 columns=["part_id", "_score"],
                 filter=where,
@@ -218,8 +206,6 @@ class OpenGallery:
                 limit=count,
                 with_row_id=True,
             ).to_table()
-        except (ValueError, OSError, RuntimeError) as error:
-            raise self._wrong_condition(where, error) from None
 
     def take(self, row_ids: Sequence[int], columns: list[str]) -> pa.Table:
         """The rows with these ids of Lance, in no particular order."""
@@ -267,17 +253,21 @@ class OpenGallery:
     def count(self, where: str) -> int:
         """The number of rows that satisfy a condition. The table never changes, so it is kept."""
         if where not in self._counts:
-            try:
+            with self._condition(where):
                 self._counts[where] = self.table.count_rows(where)
-            except (ValueError, OSError, RuntimeError) as error:
-                raise self._wrong_condition(where, error) from None
             while len(self._counts) > _COUNTS:
                 self._counts.popitem(last=False)
         return self._counts[where]
 
-    def _wrong_condition(self, where: str | None, error: Exception) -> Exception:
-        """Lance's error for a condition whose types do not fit, as InputError."""
-        if where is None:
-            return error
-        message, allowed = first_line(error)[:200], ", ".join(self.filter_columns)
-        return InputError(f"where={where!r} cannot be used: {message}; columns: {allowed}")
+    @contextmanager
+    def _condition(self, where: str | None) -> Iterator[None]:
+        """Raise Lance's error for a condition whose types do not fit as InputError."""
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as error:
+            if where is None:
+                raise
+            message, allowed = first_line(error)[:200], ", ".join(self.filter_columns)
+            raise InputError(
+                f"where={where!r} cannot be used: {message}; columns: {allowed}"
+            ) from None

@@ -58,7 +58,7 @@ class PlannedGallery:
         matches: rows that satisfy the condition. None without one.
         condition: as it is sent to Lance. None without one.
         corrections: of the modalities of the inputs.
-        searches: of vector columns. The scores of several are joined by the threshold algorithm.
+        searches: of vector columns. The scores of several are joined.
         candidates: how many raw candidates are rescored. 0 if the correction is compiled.
         exact: whether the list is proven to be the best. None: the search itself finds that out.
     """

@@ -3,12 +3,12 @@
 import numpy as np
 
 from store.search.column_plan import WeightedInput, column_queries, raw_query
+from store.search.column_query import ColumnQuery
 from store.search.cross_route import crossed_modalities
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.execute import first_count
 from store.search.gallery_search import GallerySearch
 from store.search.inputs import Inputs
-from store.search.open_gallery import ColumnQuery
 from store.search.opened import OpenRelease
 from store.search.plan import Plan, PlannedCorrection, PlannedGallery, PlannedSearch
 from store.search.query import Query
@@ -64,12 +64,7 @@ def _unsearched(
 
 def _finds_out(query: Query) -> bool:
     """Whether only the search itself finds out if its rows are proven to be the best."""
-    return bool(
-        query.full_text
-        or query.compound
-        or query.combination != "sum"
-        or query.aggregation != "max"
-    )
+    return bool(query.full_text or query.combination != "sum" or query.aggregation != "max")
 
 
 def _placeholders(opened: OpenRelease, inputs: Inputs) -> EncodedQuery:
@@ -90,11 +85,12 @@ def _gallery(
         if query.compound or query.full_text:
             search.check_compiled()
         candidates = count = candidate_count(count)
-        queries = [raw_query(gallery, inputs)]
+        queries, is_joined = [raw_query(gallery, inputs)], False
     else:
         corrected = [i for i in inputs if i.modality in compiled]
         queries = column_queries(gallery, inputs, compiled, corrected)
-        count = count if len(queries) == 1 else max(count, FIRST_ROWS)
+        is_joined = query.compound is not None or len(queries) > 1
+        count = max(count, FIRST_ROWS) if is_joined else count
     planned = tuple(_search(search, each, count) for each in queries)
     rows = gallery.table.count_rows()
     matches = None if search.where is None else gallery.count(search.where)
@@ -103,7 +99,7 @@ def _gallery(
     exact: bool | None = scans
     if candidates:
         exact = scans and (rows if matches is None else matches) < candidates
-    elif (scans and len(queries) > 1) or (is_dynamic and gallery.index.type != FLAT):
+    elif (is_joined and not scans) or (is_dynamic and gallery.index.type != FLAT):
         exact = None
     corrections = tuple(_corrections(opened, search, query))
     return PlannedGallery(
@@ -159,7 +155,10 @@ def _steps(query: Query, galleries: int) -> list[str]:
     if query.combination != "sum":
         steps.append(f"the scores of several inputs are combined by their {query.combination}")
     if query.compound is not None:
-        steps.append("the calibrated scores of the parts are joined by the threshold algorithm")
+        steps.append(
+            "the calibrated scores of the parts are joined: by the threshold algorithm over an"
+            " index, else by one scan"
+        )
     if query.full_text is not None:
         steps.append("captions are searched too, and the lists are fused by reciprocal ranks")
     elif galleries > 1:

@@ -1,9 +1,10 @@
 """The best rows by a score that joins the searches of several vector columns.
 
-The threshold algorithm (Fagin, Lotem and Naor 2003): fetch the best rows of each search and compute
-their full scores. The score of a row that was not fetched is at most the joined score of the lowest
-scores fetched from each search. So once the k-th best score reaches this bound, the first k rows
-are proven to be the best.
+Over an index: the threshold algorithm (Fagin, Lotem and Naor 2003). Fetch the best rows of each
+search and compute their full scores. The score of a row that was not fetched is at most the joined
+score of the lowest scores fetched from each search. So once the k-th best score reaches this bound,
+the first k rows are the best. Where more rows are needed than the index was measured for, or
+without an index, one scan computes the joined score of every row.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +13,18 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from store.search.open_gallery import ROW_ID, ColumnQuery, OpenGallery
+from store.search.column_query import ColumnQuery
+from store.search.open_gallery import ROW_ID, OpenGallery
 
 FIRST_ROWS = 64  # fetched by each search in the first round
 _GROWTH = 4
-_MAX_ROWS = 20_000  # fetched by each search before the answer is returned unproven
 
 
 class FoundRows(NamedTuple):
     """Rows among which the best are.
 
     Attributes:
-        rows: the requested columns and those of the searches.
+        rows: the requested columns, and those that the score reads.
         complete: whether the best rows are proven to be among them.
         recall: of the index that was searched; 1 without one.
     """
@@ -37,41 +38,40 @@ def search_columns(
     gallery: OpenGallery,
     queries: Sequence[ColumnQuery],
     score: Callable[[pa.Table], np.ndarray],
+    scored: Sequence[str],
     bound: Callable[[Sequence[float]], float],
     columns: list[str],
     where: str | None,
     limit: int,
 ) -> FoundRows:
-    """Fetch more rows of each search until the best rows are proven to be among them.
+    """Find rows among which the best are.
 
     Args:
         gallery: to search.
         queries: the searches.
         score: the full scores (n,) of rows.
+        scored: the columns that `score` reads.
         bound: the highest full score of a row that scores no higher than these numbers in any
             search.
-        columns: to return. `score` reads them.
+        columns: to return.
         where: a condition on the gallery's columns.
         limit: how many best rows are needed.
     """
-    read = list(dict.fromkeys([*columns, *(query.column for query in queries), ROW_ID]))
-    total = gallery.table.count_rows()
-    count = min(total, max(FIRST_ROWS, limit))
-    while True:
-        answers = [gallery.fetch(query, max(count, 1), read, where) for query in queries]
-        fetched = [answer.rows for answer in answers]
-        rows = _distinct(fetched)
+    read = list(dict.fromkeys([*columns, *scored, ROW_ID]))
+    count = max(FIRST_ROWS, limit)
+    while all(gallery.access(query, count, where).probe for query in queries):
+        answers = [gallery.fetch(query, count, read, where) for query in queries]
+        rows = _distinct([answer.rows for answer in answers])
         # A search that returns fewer rows than requested has returned all that satisfy `where`.
-        exhausted = any(f.num_rows < count for f in fetched)
-        complete = exhausted or count >= total
-        if not complete:
-            lowest = [float(f["_column_score"].to_numpy().min()) for f in fetched]
-            complete = bool(np.partition(score(rows), -limit)[-limit] >= bound(lowest))
-        if complete or count >= _MAX_ROWS:
-            break
-        count = min(total, _GROWTH * count, _MAX_ROWS)
-    complete = complete and all(answer.exact for answer in answers)
-    return FoundRows(rows, complete, min(answer.recall for answer in answers))
+        proven = any(answer.rows.num_rows < count for answer in answers)
+        if not proven:
+            lowest = [float(a.rows["_column_score"].to_numpy().min()) for a in answers]
+            proven = bool(np.partition(score(rows), -limit)[-limit] >= bound(lowest))
+        if proven:  # as far as the index finds what it should
+            return FoundRows(rows, False, min(answer.recall for answer in answers))
+        count *= _GROWTH
+    row_ids = gallery.scan_joined(list(dict.fromkeys(scored)), score, max(limit, 1), where)
+    return FoundRows(gallery.take(row_ids, read), True, 1.0)
 
 
 def _distinct(fetched: list[pa.Table]) -> pa.Table:

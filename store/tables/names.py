@@ -41,6 +41,11 @@ def gallery_table(space: str, modality: str) -> str:
     return f"gallery__{space}__{modality}"
 
 
+def translations_table(space: str) -> str:
+    """The vectors of translated captions that releases are evaluated with."""
+    return f"translations__{space}"
+
+
 def drift_table(space: str) -> str:
     """The drift measurements of releases."""
     return f"drift__{space}"

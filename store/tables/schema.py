@@ -164,6 +164,17 @@ DRIFT = pa.schema(
     ]
 )
 
+# Translated captions of test samples (`id`) that the newest release used as queries. `part_id` is
+# the content hash of the translation; the vector is null if the encoder rejects it.
+TRANSLATIONS = pa.schema(
+    [
+        _text("id"),
+        _text("part_id"),
+        _text("encoder"),
+        pa.field("vector", pa.list_(pa.float32())),
+    ]
+)
+
 
 def vectors(dim: int) -> pa.Schema:
     """The vectors of all parts in one space, each part once."""

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 import isotrope
 from isotrope import all_of, any_of, errors, none_of
-from store.search import threshold
 from store.search.query import Query
 from tests.helpers.made_release import DIM, MadeRelease, make_release, unit
 
@@ -72,28 +71,21 @@ def value(made: MadeRelease, gallery: str, tree: Tree, admitted: np.ndarray) -> 
 @settings(max_examples=60)
 @given(st.data())
 def test_compound_scores_are_exact(made: MadeRelease, data: st.DataObject) -> None:
-    """Also where the answer is returned before it is proven: then it is not complete."""
     tree = data.draw(trees().filter(lambda t: leaves(t) <= 10))
     gallery = data.draw(st.sampled_from(["image", "text"]))
     limit = data.draw(st.integers(1, 80))
     bound = data.draw(st.none() | st.integers(0, ROWS))
-    most = data.draw(st.sampled_from([20_000, 20_000, 64]))
     search = build(made.corpus, tree).among(gallery).limit(limit)
     search = search if bound is None else search.where(f"image_width < {bound}")
-    before, threshold._MAX_ROWS = threshold._MAX_ROWS, most
-    try:
-        result = search.run()
-    finally:
-        threshold._MAX_ROWS = before
+    result = search.run()
     samples = made.galleries[gallery].samples
     admitted = samples < (ROWS if bound is None else bound)
     scores = value(made, gallery, tree, admitted)
     found = np.searchsorted(samples, [int(each, 16) for each in result.rows["id"].to_pylist()])
     np.testing.assert_allclose(result.rows["_score"], scores[found], atol=1e-4)
-    assert result.complete or most == 64
-    if result.complete:
-        best = np.sort(scores[admitted])[::-1][:limit]
-        np.testing.assert_allclose(result.rows["_score"], best, atol=1e-4)
+    assert result.complete
+    best = np.sort(scores[admitted])[::-1][:limit]
+    np.testing.assert_allclose(result.rows["_score"], best, atol=1e-4)
 
 
 def test_any_level_and_other_words(made: MadeRelease) -> None:

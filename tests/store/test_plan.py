@@ -95,9 +95,12 @@ def test_it_names_corrections_and_steps(made: MadeRelease) -> None:
 
 def test_compound_queries_are_planned_part_by_part(made: MadeRelease) -> None:
     one, two = (made.corpus.search(vectors={"text": q}) for q in QUERIES[:2])
-    plan = all_of(one, none_of(two)).among("any").explain()
+    query = all_of(one, none_of(two)).among("any")
+    plan = query.explain()
     assert [g.modality for g in plan.galleries] == ["image", "image", "text", "text"]
-    assert plan.exact is None or plan.exact is False
+    is_flat = made.corpus.release.indexes["image"].type == "flat"
+    assert plan.exact is (True if is_flat else None)
+    assert plan.exact in (None, query.run().complete)
 
 
 def test_nothing_is_encoded_or_searched(made: MadeRelease, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,6 +146,36 @@ def test_a_large_gallery_is_sampled_for_the_choice_and_fitted_in_full(monkeypatc
     assert "120 pairs" in best.reason
 
 
+def test_large_banks_are_sampled_with_their_pairs(monkeypatch):
+    queries, gallery = pairs_with_hubs(4)
+    names, rng = np.arange(300) // 2, np.random.default_rng(0)
+
+    def sampled(bank_ids, gallery_ids):
+        banks = trial_samples.Samples(
+            gallery, queries, gallery[: len(gallery_ids)], queries, Relevant.of(np.arange(300)),
+            names, bank_ids, gallery_ids,
+        )  # fmt: skip
+        return trial_samples.sample_banks(rng, banks)
+
+    whole = sampled(names, names)
+    assert len(whole.query_bank) == len(whole.gallery_bank) == 300
+    monkeypatch.setattr(trial_samples, "MOST_BANK_ROWS", 100)
+    both = sampled(names, names)
+    assert len(both.query_bank) == len(both.gallery_bank) == 100
+    np.testing.assert_array_equal(both.query_bank_ids, both.gallery_bank_ids)
+    assert (np.unique(both.query_bank_ids, return_counts=True)[1] == 2).all()
+    kept = np.flatnonzero(np.isin(names, both.query_bank_ids))
+    np.testing.assert_array_equal(both.query_bank, queries[kept])
+    np.testing.assert_array_equal(both.gallery_bank, gallery[kept])
+    apart = sampled(names, 1000 + np.arange(60))
+    assert (len(apart.query_bank), len(apart.gallery_bank)) == (100, 60)
+    assert len(sampled(None, names).query_bank) == 100
+    assert len(sampled(None, names.astype(str)).query_bank) == 100
+    assert len(sampled(np.zeros(300, int), names).query_bank) == 300  # one cluster
+    choice = select_from(queries, gallery, methods=["nnn", "canonical"], seed=1)
+    assert choice.gain.mean > 0
+
+
 def test_wrong_input_is_reported():
     queries, gallery = pairs_with_hubs(5, pairs=120)
     with pytest.raises(InputError, match="entries for"):

@@ -1,11 +1,14 @@
 """Figures by language: which translations are used as queries, and how ranks are summarised."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedders.corpus_space import corpus_space
+from embedders.spaces import Space
+from pipelines.release import translation_vectors
 from pipelines.release.languages import (
     MOST_LANGUAGES,
     _languages,
@@ -14,10 +17,21 @@ from pipelines.release.languages import (
     read_translated,
 )
 from store.corrections import evaluate, fit
+from store.errors import RecordError
 from store.tables import releases
 from store.tables.banks import Banks
+from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 from tests.helpers.corpus import ColourText
+
+
+class NoEmptyText(ColourText):
+    fingerprint = "no-empty-text@1"
+
+    def prepare(self, raw: str) -> str:
+        if not raw:
+            raise RecordError("text.empty", "the text is empty")
+        return raw
 
 
 def test_each_language_is_used_once_and_the_own_language_never():
@@ -82,6 +96,37 @@ def test_captions_come_from_the_meta_of_the_test_samples(squares: Workspace, ban
         np.testing.assert_allclose(translated["en"][part], own, atol=1e-6)
     test_parts = set(banks.part("test", "text")[2])
     assert all(set(vectors) <= test_parts for vectors in translated.values())
+
+
+def test_the_vectors_of_the_last_release_are_used_again(
+    squares: Workspace, banks: Banks, monkeypatch: pytest.MonkeyPatch
+):
+    version = squares.tables.version("translations__colours")  # of the release of the corpus
+    monkeypatch.setattr(translation_vectors, "_encode", None)
+    translated = read_translated(squares.tables, banks, corpus_space(squares))
+    assert len(translated["de"]) > 50
+    assert squares.tables.version("translations__colours") == version
+
+
+def test_new_and_rejected_translations_are_stored_once(tmp_path: Path):
+    tables, space = Tables(tmp_path), Space("colours", {"text": f"python:{__name__}:NoEmptyText"})
+    first = translation_vectors.translation_vectors(tables, space, [("a", "red"), ("b", "")])
+    assert set(first) == {"red"}  # the encoder rejects an empty text
+    second = translation_vectors.translation_vectors(
+        tables, space, [("a", "red"), ("b", ""), ("c", "blue")]
+    )
+    assert set(second) == {"red", "blue"}
+    np.testing.assert_array_equal(first["red"], second["red"])
+    version = tables.version("translations__colours")
+    rows = tables.open("translations__colours").to_table().to_pylist()
+    assert [(row["id"], row["vector"] is None) for row in rows] == [
+        ("a", False),
+        ("b", True),
+        ("c", False),
+    ]
+    translation_vectors.translation_vectors(tables, space, [("a", "red"), ("c", "blue")])
+    assert tables.version("translations__colours") > version
+    assert tables.open("translations__colours").count_rows() == 2
 
 
 def test_a_release_has_figures_by_language(squares: Workspace):

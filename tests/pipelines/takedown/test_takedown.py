@@ -112,6 +112,14 @@ def test_the_bytes_are_gone_and_kept_releases_search_as_before(corpus: Workspace
     assert set(staleness.stale(corpus, None)) == set(staleness.GLOBAL)
 
 
+def test_vectors_of_translations_go_with_their_sample(corpus: Workspace) -> None:
+    before = corpus.tables.open(f"translations__{SPACE}").to_table()["id"].to_pylist()
+    takedown.take_down(corpus, Selection(ids=frozenset(before[:1])))
+    after = corpus.tables.open(f"translations__{SPACE}").to_table()["id"].to_pylist()
+    assert after == [sample for sample in before if sample != before[0]]
+    assert after
+
+
 @pytest.mark.slow
 def test_a_run_afterwards_equals_one_that_never_had_the_content(
     corpus: Workspace, ray_cluster: None
