@@ -2,7 +2,7 @@
 
     python -m benchmarks.growth                          # 2,000 and 20,000 samples, minutes
     python -m benchmarks.growth --write docs/scale.md    # rewrite the tables of the page
-    python -m benchmarks.growth --sizes 300 1200 --build # only builds, a minute
+    python -m benchmarks.growth --sizes 200 800 --build  # only builds, a minute
 
 A sample is a picture of 32 pixels and a caption; an encoder without a model gives vectors of 512
 dimensions (`benchmarks.null_encoder`). Each size is built in a process of its own. Then 1% is

@@ -39,10 +39,10 @@ def test_a_build_does_not_grow_faster_than_the_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "growth.json"
-    options = ["--sizes", "300", "1200", "--build", "--json", str(path)]
+    options = ["--sizes", "200", "800", "--build", "--json", str(path)]
     monkeypatch.setattr(sys, "argv", ["growth", *options])
     growth.main()
     results = json.loads(path.read_text())
-    assert {"300", "1200"} == set(results)
+    assert {"200", "800"} == set(results)
     for result in results.values():
         assert set(STAGES) <= set(result["build"])
