@@ -36,6 +36,7 @@ _MODULES = {
     "check": "table_commands",
     "maintain": "table_commands",
     "serve": "server_commands",
+    "open": "open_command",
     "mcp": "server_commands",
     "repair": "repair_command",
     "backup": "backup_commands",

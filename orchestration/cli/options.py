@@ -19,6 +19,12 @@ def _keep_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.meta[DEBUG_KEY] = True
 
 
+def example(*lines: str) -> str:
+    """The end of a command's help: how it is called."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CORPUS = click.option(
     "--corpus",
     "folder",
