@@ -11,7 +11,6 @@ from store.corrections.recipe import recipe
 from store.errors import InputError
 from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
 from store.search.combine import search_combined
-from store.search.condition import compile_condition
 from store.search.corrected_search import raw_scores, score_rows, search_corrected, search_many
 from store.search.open_gallery import OpenGallery
 from store.search.opened import OpenRelease
@@ -76,6 +75,8 @@ class GallerySearch:
         self._directions = {m: opened.release.directions.get(name) for m, name in names.items()}
         self.where: str | None = None
         if query.condition is not None:
+            from store.search.condition import compile_condition  # the parser takes long to import
+
             self.where = compile_condition(query.condition, self.gallery.filter_columns)
 
     @property

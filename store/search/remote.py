@@ -20,6 +20,7 @@ from store.search.result import Result
 from store.search.sample_batches import MEDIA, Batcher, checked_ids, media_path
 from store.search.search import Search, Searchable
 from store.search.statistics import Statistics
+from store.search.subset import Subset
 from store.search.wire import read_arrow
 from store.tables.lance_tables import one_of
 from store.tables.releases import Release
@@ -105,6 +106,10 @@ class RemoteCorpus(Searchable[Search]):
                 yield full
         if (last := batcher.rest()) is not None:
             yield last
+
+    def subset(self, query: Query) -> Subset:
+        """The samples of a query's result, to stream. An export needs the folder of the corpus."""
+        return Subset(self, query.value, None)
 
     def statistics(self) -> Statistics:
         """Measure the galleries. See `store.search.statistics.describe_galleries`."""

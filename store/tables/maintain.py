@@ -1,4 +1,4 @@
-"""Maintenance of the tables: compaction, old versions, stale staging.
+"""Maintenance of the tables: compaction, indexes of ids, old versions, stale staging.
 
 It is safe beside runs and searches. A table is locked only for a commit and while old versions are
 deleted. Versions are kept that have a tag, and those that a reader may have opened: every version
@@ -17,6 +17,7 @@ from lance.optimize import Compaction
 
 from store.errors import BusyError
 from store.tables import checksums, damage, schema, takedowns
+from store.tables.id_index import index_ids
 from store.tables.lance_tables import Tables
 from store.tables.publication import finish_undo
 from store.tables.staging import ROOT, STARTED, drop_hash
@@ -55,7 +56,7 @@ class Maintained:
 
 
 def maintain(tables: Tables, older_than: timedelta = OLDER_THAN) -> Iterator[Maintained]:
-    """Compact every table and delete the versions that nothing needs.
+    """Compact every table, index its ids and delete the versions that nothing needs.
 
     Args:
         tables: of the corpus.
@@ -76,6 +77,7 @@ def _maintain(tables: Tables, older_than: timedelta) -> Iterator[Maintained]:
         before = tables.open(name)
         fragments, versions = len(before.get_fragments()), len(before.versions())
         note = "" if compact(tables, name) else "other writers changed it during compaction"
+        index_ids(tables, name)
         freed = _delete_old_versions(tables, name, since)
         checksums.record(tables, name)
         checksums.forget_deleted(tables, name)

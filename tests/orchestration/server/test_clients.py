@@ -235,7 +235,8 @@ def test_every_way_has_the_same_plan(
 
 def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: Served) -> None:
     local = isotrope.connect(stored.root)
-    ids = [row["id"] for row in local.search(text="a red square number 15").limit(12).to_list()]
+    query = local.search(text="a red square number 15").limit(12)
+    ids = [row["id"] for row in query.to_list()]
     wanted = [row for batch in local.samples(ids) for row in batch.to_pylist()]
     assert [row["id"] for row in wanted] == ids
 
@@ -246,6 +247,10 @@ def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: S
 
     with isotrope.connect(server.url) as remote:
         assert [row for batch in remote.samples(ids) for row in batch.to_pylist()] == wanted
+        subset = remote.subset(query)
+        assert [row for batch in subset.samples() for row in batch.to_pylist()] == wanted
+        with pytest.raises(errors.InputError, match="connect to the folder"):
+            subset.export("parquet", "out")
         assert remote.statistics() == local.statistics()
         with pytest.raises(errors.NotFoundError, match="no sample"):
             list(remote.samples(["0" * 32]))

@@ -1,0 +1,35 @@
+"""An index of the column `id`, so that one sample is read without a scan of all ids.
+
+Maintenance builds it. Rows that are added later are scanned beside it, until they are a tenth of
+the table.
+"""
+
+import warnings
+
+from store.tables.lance_tables import Tables
+
+LEAST_ROWS = 100_000  # fewer are scanned in some milliseconds
+_COLUMN, _NAME = "id", "id_idx"
+_UNINDEXED = 0.1  # share of the rows
+
+
+def index_ids(tables: Tables, name: str) -> None:
+    """Build the index of a table with many ids, or add the rows that are not in it.
+
+    Args:
+        tables: of the corpus.
+        name: of the table. Nothing is done if it has no column `id`, or fewer than `LEAST_ROWS`
+            rows, or a complete index.
+    """
+    with tables.lock(name):
+        table = tables.open(name)
+        if _COLUMN not in table.schema.names or (rows := table.count_rows()) < LEAST_ROWS:
+            return
+        if all(_COLUMN not in index.field_names for index in table.describe_indices()):
+            table.create_scalar_index(_COLUMN, "BTREE", name=_NAME)
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            missing = table.stats.index_stats(_NAME)["num_unindexed_rows"]
+        if missing > _UNINDEXED * rows:
+            table.optimize.optimize_indices(index_names=[_NAME])
