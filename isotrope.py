@@ -10,7 +10,9 @@ is their scikit-learn estimator. They need numpy and threadpoolctl alone; `conne
 `client`, the estimator the extra `sklearn`.
 """
 
+import atexit
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -110,7 +112,8 @@ def connect(
     Args:
         path: the folder of a corpus.yaml, the address of the tables (a folder, s3://...), or the
             address of a server (http://...; `isotrope serve`).
-        space: open the newest release of this space, if the corpus has several spaces.
+        space: open the newest release of this space. None: of the main space of corpus.yaml; for
+            tables without corpus.yaml, the newest release of all.
         release: open the release with this number.
         api_key: of the server. Default: the environment variable ISOTROPE_API_KEY.
 
@@ -175,7 +178,8 @@ def open_corpus(
         workspace = Workspace.open(address)
         settings, tables = workspace.config.query_log, workspace.tables
         query_log = QueryLog(tables, settings) if settings else None
-        corpus = opened(tables, partial(_encode, tables), query_log)
+        main_space = workspace.config.space
+        corpus = opened(tables, partial(_encode, tables), query_log, main_space=main_space)
         corpus.exporter = partial(_export, workspace)
         return corpus
     tables = Tables(absolute(address))
@@ -244,4 +248,12 @@ def _main() -> None:
         module = _import("orchestration.cli.main", "client")
     except MissingPackageError as error:
         raise SystemExit(f"error: {error}") from None
+    # The first function that is registered is called last, when all output has been written.
+    atexit.register(_discard_errors)
     module.main()
+
+
+def _discard_errors() -> None:
+    """Close stderr: DuckDB's binding prints a page about its own objects as the process ends."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

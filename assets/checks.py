@@ -5,7 +5,7 @@ if a table was changed by hand. The stage then counts as missing, and the next r
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import dagster as dg
 
@@ -13,6 +13,7 @@ from assets import corpus_assets, drop_assets, table_checks
 from assets.drift_check import no_drift
 from assets.health_checks import HEALTH_CHECKS
 from assets.materialise import DROPS
+from assets.spaces import MAIN, space_assets
 from assets.table_checks import Result
 from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP
@@ -21,9 +22,11 @@ from store.workspace import Workspace
 
 
 def _asset_check(
-    asset: dg.AssetsDefinition, run: Callable[[Workspace, str], Result]
+    asset: dg.AssetsDefinition,
+    run: Callable[[Workspace, str], Result],
+    space: str | None = None,
 ) -> dg.AssetChecksDefinition:
-    """A check of an asset; its name and description are the function's."""
+    """A check of an asset, in a space; its name and description are the function's."""
     partitioned = asset.partitions_def is not None
     description = inspect.getdoc(run)
 
@@ -42,7 +45,7 @@ def _asset_check(
         if stage_record(corpus.tables, stage, drop) is None:
             reason = "the stage is missing: it failed another check, or is being made again"
             return dg.AssetCheckResult(passed=False, description=reason)
-        measured, problems = run(corpus, drop)
+        measured, problems = run(corpus.of_space(space), drop)
         if problems:
             forget_records(corpus.tables, of_stage(stage, drop))  # the next run makes it again
         return dg.AssetCheckResult(
@@ -54,16 +57,32 @@ def _asset_check(
     return check
 
 
+_OF_SPACES = {
+    "vectors": table_checks.vectors_sound,
+    "pairs": table_checks.pairs_sound,
+    "gallery": table_checks.gallery_sound,
+    "release": table_checks.release_does_no_harm,
+}
+
+
+def other_checks(spaces: Iterable[str]) -> list[dg.AssetChecksDefinition]:
+    """The blocking checks of the tables of other spaces than the main one."""
+    return [check for space in spaces for check in _space_checks(space_assets(space), space)]
+
+
+def _space_checks(
+    assets: dict[str, dg.AssetsDefinition], space: str | None
+) -> list[dg.AssetChecksDefinition]:
+    return [_asset_check(assets[stage], run, space) for stage, run in _OF_SPACES.items()]
+
+
 CHECKS = [
     _asset_check(drop_assets.samples, table_checks.samples_conserved),
     _asset_check(drop_assets.samples, table_checks.samples_unique),
     _asset_check(drop_assets.signals, table_checks.signals_conserved),
-    _asset_check(drop_assets.vectors, table_checks.vectors_sound),
-    _asset_check(corpus_assets.pairs, table_checks.pairs_sound),
     _asset_check(corpus_assets.duplicates, table_checks.duplicates_sound),
     _asset_check(corpus_assets.decisions, table_checks.decisions_conserved),
-    _asset_check(corpus_assets.gallery, table_checks.gallery_sound),
-    _asset_check(corpus_assets.release, table_checks.release_does_no_harm),
+    *_space_checks(MAIN, None),
     no_drift,
     *HEALTH_CHECKS,
 ]

@@ -1,19 +1,12 @@
-"""The assets that are made from all drops together, up to the release that is searched."""
+"""The assets that are made from all drops together and that all spaces share."""
 
 import dagster as dg
 
-from assets.materialise import CORPUS_GROUP, stage_asset
-from assets.metadata import signals, tables
+from assets.materialise import CORPUS_GROUP, MADE, OF_CORPUS, STAGE, stage_asset
+from assets.metadata import tables
 from assets.metadata.markdown import table
 from store.tables.staging import stage_record
 from store.workspace import Workspace
-
-pairs = stage_asset(
-    "pairs",
-    "How well the parts of every sample fit each other, and compared with random others.",
-    "pipelines.pairs.stage:measure_pairs",
-    signals.pairs,
-)
 
 duplicates = stage_asset(
     "duplicates",
@@ -30,37 +23,15 @@ decisions = stage_asset(
     tables.decisions,
 )
 
-banks = stage_asset(
-    "banks",
-    "Pairs set aside to fit corrections on, to choose among them, and to test the choice.",
-    "pipelines.banks.stage:draw_banks",
-    tables.banks,
-)
-
-gallery = stage_asset(
-    "gallery",
-    "What search reads: kept parts, with the chosen corrections compiled into their vectors.",
-    "pipelines.gallery.stage:build_gallery",
-    tables.gallery,
-)
-
-index = stage_asset(
-    "index",
-    "The indexes of the galleries, and how search probes them to reach the recall of corpus.yaml.",
-    "pipelines.index.stage:index_galleries",
-    tables.index,
-)
-
-release = stage_asset(
-    "release",
-    "Table versions that belong together, evaluated on test pairs, tagged and listed.",
-    "pipelines.release.stage:make_release",
-    tables.release,
-)
-
 
 # No stage: no table depends on the page, so its absence makes nothing out of date.
-@dg.asset(group_name=CORPUS_GROUP, kinds={"html"}, deps=["decisions"])
+@dg.asset(
+    group_name=CORPUS_GROUP,
+    kinds={"html"},
+    deps=["decisions"],
+    tags={STAGE: "curation", MADE: OF_CORPUS},
+    code_version="1",
+)
 def curation(
     context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.MaterializeResult:

@@ -7,9 +7,9 @@ from assets.table_checks import Result
 from store.errors import IsotropeError
 from store.tables import schema
 from store.tables.check import DELETE_ROWS, REMAKE, Finding, check_files, check_releases
-from store.tables.lance_tables import one_of
+from store.tables.lance_tables import quote
 from store.tables.names import kind_of
-from store.tables.stage_records import forget_records, of_stage
+from store.tables.stage_records import forget_records, of_every_space
 from store.tables.stages import EVERY_DROP, STAGES
 from store.workspace import Workspace
 
@@ -41,10 +41,12 @@ def check_corpus(workspace: Workspace, deep: bool = False) -> Iterator[Finding]:
     except IsotropeError as error:
         yield Finding("records", "stages", problem=str(error), remedy="mend the table first")
         return
-    order = list(STAGES)
-    for row in sorted(records, key=lambda row: (order.index(row["stage"]), row["drop"])):
-        for check in TABLE_CHECKS.get(row["stage"], ()):
-            yield _finding(workspace, check, row["stage"], row["drop"])
+    for stage in STAGES:
+        for space in workspace.spaces() if STAGES[stage].by_space else [workspace]:
+            name = space.name_of(stage)
+            for drop in sorted(row["drop"] for row in records if row["stage"] == name):
+                for check in TABLE_CHECKS.get(stage, ()):
+                    yield _finding(space, check, name, drop)
     yield from check_releases(tables, deep)
 
 
@@ -60,8 +62,8 @@ def mark_stale(workspace: Workspace, findings: list[Finding]) -> list[str]:
         if finding.remedy in (REMAKE, DELETE_ROWS)
     }
     for stage, drop in failed:
-        where = of_stage(stage, drop) if drop else one_of("stage", [stage])
-        forget_records(workspace.tables, where)
+        of_drop = f" AND drop = {quote(drop)}" if drop else ""
+        forget_records(workspace.tables, f"({of_every_space([stage])}){of_drop}")
     return sorted({stage for stage, _ in failed})
 
 
@@ -74,7 +76,7 @@ def _finding(
     except (IsotropeError, ValueError) as error:
         problems = [str(error)]
     problem = "; ".join(problems)
-    remedy = DELETE_ROWS if stage == "vectors" else REMAKE
+    remedy = DELETE_ROWS if kind_of(stage) == "vectors" else REMAKE
     return Finding(name, stage, of_drop, problem, remedy if problem else "")
 
 

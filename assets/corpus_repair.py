@@ -12,9 +12,9 @@ from pipelines.samples.digest import digest_of_drop
 from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
-from store.tables.lance_tables import Tables, one_of
+from store.tables.lance_tables import Tables
 from store.tables.names import kind_of
-from store.tables.stage_records import forget_records, of_stage
+from store.tables.stage_records import forget_records, of_every_space, of_stage
 from store.tables.stages import GLOBAL, STAGES
 from store.workspace import Workspace
 
@@ -124,7 +124,7 @@ def _mark_stale(workspace: Workspace, mended: set[str], lost: list[str]) -> list
         stages.discard("samples")
         stages |= {"samples"} if _forget_wrong_samples(workspace, lost) else set()
     if others := stages - {"samples"}:
-        forget_records(tables, one_of("stage", sorted(others)))
+        forget_records(tables, of_every_space(others))
     return [stage for stage in STAGES if stage in stages]
 
 

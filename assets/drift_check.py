@@ -4,13 +4,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.corpus_assets import release
 from assets.metadata.markdown import picture, table
+from assets.spaces import MAIN
 from store.tables.drift import DRIFT_HEADERS, Drift, drift_cells
 from store.workspace import Workspace
 
 
-@dg.asset_check(asset=release, blocking=False)
+@dg.asset_check(asset=MAIN["release"], blocking=False)
 def no_drift(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     """Recent queries find no more hubs than the release's own, up to corrections.drift_bound."""
     from pipelines.release.drift import measure_drift

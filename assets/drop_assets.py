@@ -1,4 +1,4 @@
-"""The assets that are made for each drop: samples, signals, vectors."""
+"""The assets that are made for each drop and that all spaces share: samples, signals."""
 
 from assets.materialise import stage_asset
 from assets.metadata import tables
@@ -15,11 +15,4 @@ signals = stage_asset(
     "Measurements of every sample, stored once. The policy decides later, without models.",
     "pipelines.signals.stage:measure",
     tables.signals,
-)
-
-vectors = stage_asset(
-    "vectors",
-    "Every part that passes the prefilter, embedded once by a pool of Ray actors.",
-    "pipelines.vectors.stage:embed",
-    tables.vectors,
 )

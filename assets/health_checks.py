@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from assets.corpus_assets import gallery, release
 from assets.drop_assets import samples
 from assets.materialise import DROPS
 from assets.metadata.markdown import table
+from assets.spaces import MAIN
 from store.metrics.poisoned_hubs import suspects
 from store.tables import releases, schema
 from store.tables.banks import Banks
@@ -47,10 +47,10 @@ def few_failures(
     )
 
 
-@dg.asset_check(asset=release, blocking=False)
+@dg.asset_check(asset=MAIN["release"], blocking=False)
 def release_is_fresh(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     """The newest release is at most eight days old."""
-    last = releases.latest_release(corpus.tables)
+    last = releases.latest_release(corpus.tables, corpus.config.space)
     days = (datetime.now(UTC) - last.created_at).total_seconds() / 86_400
     return _warn(
         days <= RELEASE_DAYS,
@@ -59,7 +59,7 @@ def release_is_fresh(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult
     )
 
 
-@dg.asset_check(asset=gallery, blocking=False)
+@dg.asset_check(asset=MAIN["gallery"], blocking=False)
 def no_planted_hubs(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     """No item is among the answers of an unusual share of unrelated queries of the bank.
 
@@ -96,7 +96,7 @@ def _planted_hubs(corpus: Workspace) -> Iterator[tuple[Any, ...]]:
                 yield modality, query, row["id"], (row["caption"] or "")[:60], f"{share:.0%}"
 
 
-@dg.asset_check(asset=release, blocking=False)
+@dg.asset_check(asset=MAIN["release"], blocking=False)
 def no_secrets(
     context: dg.AssetCheckExecutionContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.AssetCheckResult:
@@ -131,7 +131,7 @@ def _shown_texts(
             yield f"metadata {name!r} of {key.to_user_string()}", str(value.value)
 
 
-@dg.asset_check(asset=release, blocking=False)
+@dg.asset_check(asset=MAIN["release"], blocking=False)
 def formats_are_current(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
     """Every table has the format that this version of the code writes."""
     formats = {

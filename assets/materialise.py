@@ -1,5 +1,6 @@
 """Dagster assets of the stages: skip a table that is up to date, else make it; report on it."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
@@ -15,7 +16,7 @@ from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from store.errors import NotFoundError
 from store.tables import checksums, maintain
-from store.tables.stages import STAGES, Stage
+from store.tables.stages import STAGES, Stage, name_in_space
 from store.tables.staging import stage_lock, stage_record
 from store.workspace import Workspace
 
@@ -27,13 +28,22 @@ ALIVE = "isotrope/alive"
 # Checks of a drop have its partition.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning, message=".*partitions_def")
 DROPS = dg.DynamicPartitionsDefinition(name="drop")
+# Groups of the assets that all spaces share. Those of a space have a group of its name.
 DROP_GROUP, CORPUS_GROUP = "by_drop", "corpus"
+MAIN_GROUP = "main_space"  # until the name of the main space is known from corpus.yaml
+# Asset tags, by which jobs select: the name of the stage, and what it is made of.
+STAGE, MADE = "isotrope/stage", "isotrope/made"
+OF_DROP, OF_CORPUS = "by_drop", "from_all_drops"
 # Dagster's pools, whose limits are those of `engine.pools`. All stages over all drops share one.
 CPU_POOL, GPU_POOL, CORPUS_POOL = "cpu", "gpu", "corpus"
 
 
 def stage_asset(
-    name: str, description: str, build: str, show: Callable[..., Mapping[str, Any]]
+    name: str,
+    description: str,
+    build: str,
+    show: Callable[..., Mapping[str, Any]],
+    space: str | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of a stage. Dependencies, partitions and kinds are those of `STAGES`.
 
@@ -44,15 +54,17 @@ def stage_asset(
             Beam, Ray and models would slow down every page load.
         show: reads the table and returns metadata for the page. Called with the corpus, and with
             the drop's name where the stage is made by drop.
+        space: the asset is of this space. None: of the main space, or shared by all.
     """
     stage = STAGES[name]
 
     @dg.asset(
-        name=name,
+        key=name_in_space(name, space),
         description=description,
-        deps=list(stage.inputs),
+        deps=[name_in_space(each, space) for each in stage.inputs],
         partitions_def=DROPS if stage.by_drop else None,
-        group_name=DROP_GROUP if stage.by_drop else CORPUS_GROUP,
+        group_name=_group(stage, space),
+        tags={STAGE: name, MADE: OF_DROP if stage.by_drop else OF_CORPUS},
         kinds={*stage.engines, "lance"},
         code_version=str(stage.version),
         pool=_pool(stage),
@@ -60,9 +72,20 @@ def stage_asset(
     def table(
         context: dg.AssetExecutionContext, corpus: dg.ResourceParam[Workspace]
     ) -> dg.MaterializeResult:
-        return _materialise(context, corpus, stage, resolve_name(build), show)
+        return _materialise(context, corpus.of_space(space), stage, resolve_name(build), show)
 
     return table
+
+
+def _group(stage: Stage, space: str | None) -> str:
+    if stage.by_space:
+        return MAIN_GROUP if space is None else group_of_space(space)
+    return DROP_GROUP if stage.by_drop else CORPUS_GROUP
+
+
+def group_of_space(space: str) -> str:
+    """The group of a space's assets. Dagster allows letters, digits and underscores."""
+    return re.sub(r"\W", "_", space, flags=re.ASCII)
 
 
 def _pool(stage: Stage) -> str:
@@ -91,53 +114,66 @@ def _materialise(
     context = StageContext(corpus, drop, _is_forced(run, stage.name))
     try:
         with measured() as usage:
-            is_needed = _make(context, stage, build)
+            written = _make(context, stage, build)
     except Exception as error:
         # The command line reports an error at once.
         if ALIVE in run.run.tags or not is_transient(error):
             raise
         run.log.warning(f"{stage.name} is tried again: {error}")
         raise retry(run.retry_number) from error
-    done = stage_record(corpus.tables, stage.name, context.drop_name)
+    done = stage_record(corpus.tables, context.name_of(stage.name), context.drop_name)
     if done is None:
         raise NotFoundError(f"{stage.name} was made, but another run has begun to make it again")
     run.log.info(
         f"{stage.name}: {done['input']} in, {done['kept']} kept, {done['rejected']} rejected,"
-        f" {done['failed']} failed" + ("" if is_needed else "; it was up to date")
+        f" {done['failed']} failed" + ("; it was up to date" if written is None else "")
     )
     shown = show(corpus) if name is None else show(corpus, name)
-    used = usage.metadata(done, corpus.config.engine.prices) if is_needed else {}
+    used: dict[str, float] = {}
+    if written is not None:
+        used = {**usage.metadata(done, corpus.config.engine.prices), "bytes_written": written}
     return dg.MaterializeResult(
-        metadata={**shown, "up_to_date": not is_needed, **summary(done), **used},
+        metadata={**shown, "up_to_date": written is None, **summary(done), **used},
         data_version=dg.DataVersion(done["output"]),
     )
 
 
-def _make(context: StageContext, stage: Stage, build: Callable[[StageContext], object]) -> bool:
-    """Make a stage's table, unless it is up to date; return whether it was made."""
+def _make(
+    context: StageContext, stage: Stage, build: Callable[[StageContext], object]
+) -> int | None:
+    """Make a stage's tables, unless they are up to date.
+
+    Returns:
+        The bytes of the new files of its tables; None: they were up to date.
+    """
 
     def is_stale() -> bool:
         return stage.name in staleness.stale_stages(context)
 
     tables, drop = context.tables, context.drop_name
-    before = stage_record(tables, stage.name, drop)
+    name = context.name_of(stage.name)
+    before = stage_record(tables, name, drop)
     if not (context.forced or is_stale()):
-        return False
-    with tables.lock(stage_lock(stage.name, drop)):
+        return None
+    with tables.lock(stage_lock(name, drop)):
         # Another run may have made the table while this one waited for the lock.
-        is_forced = context.forced and stage_record(tables, stage.name, drop) == before
+        is_forced = context.forced and stage_record(tables, name, drop) == before
         if not (is_forced or is_stale()):
-            return False
+            return None
         build(context)
-        _record_checksums(context.workspace, stage.name)
+        written = _record_checksums(context.workspace, stage.name)
     maintain.compact_records(tables)
-    return True
+    return written
 
 
-def _record_checksums(corpus: Workspace, stage: str) -> None:
-    """Record checksums of the new files of a stage's tables; after a release, of all tables."""
-    for name in corpus.tables.names(None if stage == "release" else stage):
-        checksums.record(corpus.tables, name)
+def _record_checksums(corpus: Workspace, stage: str) -> int:
+    """Record checksums of the new files of a stage's tables; after a release, of all tables.
+
+    Returns:
+        The bytes of these files.
+    """
+    names = corpus.tables.names(None if stage == "release" else stage)
+    return sum(checksums.record(corpus.tables, name) for name in names)
 
 
 def _is_forced(run: dg.AssetExecutionContext, stage: str) -> bool:

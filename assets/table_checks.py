@@ -201,7 +201,7 @@ def release_does_no_harm(corpus: Workspace, drop: str) -> Result:
 
     It is worse if the 95% interval of its gain in mean reciprocal rank is below zero.
     """
-    release = releases.latest_release(corpus.tables)
+    release = releases.latest_release(corpus.tables, corpus.config.space)
     gains = {n: f["gain"] for n, f in release.evaluation.items() if "gain" in f}
     corrected = [n for n, d in release.directions.items() if d.method != "none" and n in gains]
     measured: dict[str, Any] = {"release": release.number, "corrected_directions": corrected}
@@ -217,7 +217,7 @@ def release_does_no_harm(corpus: Workspace, drop: str) -> Result:
 
 def _conserved(corpus: Workspace, stage: str, drop: str, rows: int | None) -> Result:
     """Compare the counts of a stage's record; `rows` is how many its table has, None: unknown."""
-    done = stage_record(corpus.tables, stage, drop) or {}
+    done = stage_record(corpus.tables, corpus.name_of(stage), drop) or {}
     measured = {n: done.get(n, 0) for n in ("input", "kept", "rejected", "failed")}
     problems = []
     out = measured["kept"] + measured["rejected"] + measured["failed"]

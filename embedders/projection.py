@@ -139,6 +139,7 @@ class ProjectedEncoder:
         if not self.file:
             raise NotAlignedError(
                 f"{self.name} has not been aligned with its space yet: run `isotrope align`"
+                " (with `--space NAME` if it is not the main space)"
             )
         projection = Projection.load(Path(self.file))
         if projection.dim_in != self.encoder.dim:

@@ -1,17 +1,22 @@
 """What Dagster loads, by `dagster dev -m orchestration.definitions` or `isotrope dev`."""
 
 import os
-from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
 
 import dagster as dg
 
-from assets import corpus_assets, drop_assets
-from assets.checks import CHECKS
+from assets.checks import CHECKS, other_checks
+from assets.links import links
+from assets.materialise import MAIN_GROUP, STAGE, group_of_space
+from assets.spaces import all_assets
+from orchestration import json_logs
 from orchestration.executors import executor
 from orchestration.jobs import JOBS, SCHEDULES
 from orchestration.sensors import SENSORS
 from store.config import corpus_yaml
 from store.config.corpus_yaml import CorpusConfig
+from store.config.links import Links
 from store.errors import ConfigError, IsotropeError
 from store.workspace import Workspace
 
@@ -46,23 +51,43 @@ def config_of(folder: str | None) -> CorpusConfig | None:
         return None
 
 
-def owned(
-    assets: Iterable[dg.AssetsDefinition], config: CorpusConfig | None
-) -> Sequence[dg.AssetsDefinition]:
-    """The assets, with the owners of corpus.yaml."""
-    owners = [] if config is None else list(config.owners)
-    return dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners), assets)
+def define(config: CorpusConfig | None, root: Path | None = None) -> dg.Definitions:
+    """The definitions of a corpus: the assets of all its spaces, each space in a group of its own.
+
+    Args:
+        config: of the corpus. None: it is not known, so there is one space, without its name.
+        root: the folder of the corpus, whose reports the assets link to.
+
+    Raises:
+        ConfigError: see `orchestration.executors.executor`.
+    """
+    others = [] if config is None else config.other_spaces
+    return dg.Definitions(
+        assets=dg.map_asset_specs(partial(_described, config, root), all_assets(others)),
+        asset_checks=[*CHECKS, *other_checks(others)],
+        resources={"corpus": corpus},
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=SENSORS,
+        executor=executor(config),
+    )
 
 
-_CONFIG = config_of(os.environ.get(VARIABLE))
-_LOADED = dg.load_assets_from_modules([drop_assets, corpus_assets])
-ASSETS = owned((each for each in _LOADED if isinstance(each, dg.AssetsDefinition)), _CONFIG)
-definitions = dg.Definitions(
-    assets=ASSETS,
-    asset_checks=CHECKS,
-    resources={"corpus": corpus},
-    jobs=JOBS,
-    schedules=SCHEDULES,
-    sensors=SENSORS,
-    executor=executor(_CONFIG),
-)
+def _described(config: CorpusConfig | None, root: Path | None, spec: dg.AssetSpec) -> dg.AssetSpec:
+    """An asset with its links, its owners of corpus.yaml, and the name of the main space."""
+    addresses = Links() if config is None else config.links
+    shown = {**spec.metadata, **links(spec.tags[STAGE], root, addresses)}
+    if config is None:
+        return spec.replace_attributes(metadata=shown)
+    is_main = spec.group_name == MAIN_GROUP
+    group = group_of_space(config.space) if is_main else spec.group_name
+    owners = list(config.owners)
+    return spec.replace_attributes(owners=owners, group_name=group, metadata=shown)
+
+
+_FOLDER = os.environ.get(VARIABLE)
+_CONFIG = config_of(_FOLDER)
+_ROOT = Path(_FOLDER).resolve() if _FOLDER else None
+if json_logs.chosen(None, "text" if _CONFIG is None else _CONFIG.log_format) == "json":
+    json_logs.configure()
+definitions = define(_CONFIG, _ROOT)

@@ -2,7 +2,9 @@
 projections, exporting, maintenance, and deleting old rows of the query log.
 """
 
+import operator
 from datetime import timedelta
+from functools import reduce
 from typing import Any
 
 import dagster as dg
@@ -10,7 +12,7 @@ from pydantic import Field
 
 from assets.drift_check import no_drift
 from assets.health_checks import HEALTH_CHECKS, few_failures
-from assets.materialise import CORPUS_GROUP, DROP_GROUP, DROPS, FORCE
+from assets.materialise import DROPS, FORCE, MADE, OF_CORPUS, OF_DROP, STAGE
 from pipelines.removal.unreferenced import delete_unreferenced
 from store.search import query_log
 from store.tables import maintain as maintenance
@@ -18,8 +20,9 @@ from store.tables.files import absolute
 from store.tables.names import query_log_table
 from store.workspace import Workspace
 
-_BY_DROP = dg.AssetSelection.groups(DROP_GROUP)
-_CORPUS = dg.AssetSelection.groups(CORPUS_GROUP)
+_BY_DROP = dg.AssetSelection.tag(MADE, OF_DROP)
+_CORPUS = dg.AssetSelection.tag(MADE, OF_CORPUS)
+_REFITTED = [dg.AssetSelection.tag(STAGE, n) for n in ("banks", "gallery", "index", "release")]
 
 drop_job = dg.define_asset_job(
     "drop",
@@ -43,7 +46,7 @@ everything_job = dg.define_asset_job(
 
 refit_job = dg.define_asset_job(
     "refit",
-    selection=dg.AssetSelection.assets("banks", "gallery", "index", "release"),
+    selection=reduce(operator.or_, _REFITTED),
     tags={FORCE: "banks"},
     description="Draw the banks again from the present corpus and queries. If they differ, fit the"
     " corrections to them and make a gallery and a release.",
@@ -126,18 +129,26 @@ def takedown() -> None:
     remove()
 
 
+class AlignedSpace(dg.Config):
+    """The space whose towers are aligned. None: the main one."""
+
+    space: str | None = None
+
+
 @dg.op
-def learn(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
-    """Learn the projections of the space's aligned towers, from samples that are kept."""
+def learn(
+    context: dg.OpExecutionContext, config: AlignedSpace, corpus: dg.ResourceParam[Workspace]
+) -> None:
+    """Learn the projections of a space's aligned towers, from samples that are kept."""
     from pipelines.vectors.align import align_space
 
-    for learned in align_space(corpus, say=context.log.info):
+    for learned in align_space(corpus.of_space(config.space), say=context.log.info):
         context.log.info(f"{learned.modality}: {learned.file}, {learned.figures}")
 
 
 @dg.job
 def align() -> None:
-    """Learn the projections of the space's aligned towers. Vectors are out of date afterwards."""
+    """Learn the projections of a space's aligned towers. Vectors are out of date afterwards."""
     learn()
 
 

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from assets.metadata.markdown import summary
 from store.tables import schema
-from store.tables.stages import EVERY_DROP, STAGES
+from store.tables.stages import EVERY_DROP, STAGES, stage_of
 from store.workspace import Workspace
 
 _SHOWN_FROM = 200  # events from which progress is shown; Dagster writes about 100 a second
@@ -21,9 +21,14 @@ _SHOWN_FROM = 200  # events from which progress is shown; Dagster writes about 1
 
 def report_tables(workspace: Workspace, opened: dg.DagsterInstance) -> int:
     """Report the tables that are not in the log; returns the number of stages of drops."""
-    logged = {stage: _logged_outputs(opened, stage) for stage in STAGES}
+    names = {space.name_of(stage) for space in workspace.spaces() for stage in STAGES}
+    logged = {name: _logged_outputs(opened, name) for name in names}
     records = workspace.tables.scan("stages", schema.STAGES).to_pylist()
-    missing = [r for r in records if logged[r["stage"]].get(r["drop"]) != r["output"]]
+    missing = [
+        r
+        for r in records
+        if r["stage"] in logged and logged[r["stage"]].get(r["drop"]) != r["output"]
+    ]
     for record in track(
         missing,
         "Reporting tables to Dagster",
@@ -45,7 +50,7 @@ def report_tables(workspace: Workspace, opened: dg.DagsterInstance) -> int:
 def _logged_outputs(opened: dg.DagsterInstance, stage: str) -> Mapping[str, str | None]:
     """The output of the last materialisation of a stage, by drop."""
     key = dg.AssetKey(stage)
-    if STAGES[stage].by_drop:
+    if stage_of(stage).by_drop:
         tags = opened.event_log_storage.get_latest_tags_by_partition(
             key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
         )

@@ -15,7 +15,7 @@ from pipelines.stages import staleness
 from pipelines.stages.snapshot import Snapshot
 from store.errors import InputError, InvariantError
 from store.tables import migrations, takedowns
-from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, STAGES
+from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL, stage_of
 from store.tables.staging import Counts, stage_record
 from store.workspace import Workspace
 
@@ -28,7 +28,7 @@ class Step:
     """A stage that was made.
 
     Attributes:
-        stage: its name.
+        stage: its name, as `Workspace.name_of` gives it.
         drop: the drop that it was made of; None for a global stage.
         counts: of its record.
         seconds: wall-clock time.
@@ -67,7 +67,9 @@ def run_missing(
     Args:
         workspace: the corpus.
         drop: restricts the stages by drop to this drop; the global stages are made too.
-        select: restricts the stages to this one, or to these.
+        select: restricts the stages to this one, or to these. A name stands for the stage in all
+            spaces; with the name of another space than the main one, as in `vectors__clip`, for
+            that of this space.
         on_step: called with stage and drop (None for a global stage) before a stage is made.
         delivered: what `prepare` returned. None: it is called.
 
@@ -87,7 +89,7 @@ def run_missing(
     steps: list[Step] = []
     with ExitStack() as stack:
         runner: _Runner | None = None
-        for stage, name in _missing(workspace, chosen, _stages(select)):
+        for stage, name in _missing(workspace, chosen, _stages(workspace, select)):
             runner = runner or _Runner(workspace, stack)
             on_step(stage, name)
             started = time.monotonic()
@@ -100,34 +102,37 @@ def run_missing(
 def _missing(
     workspace: Workspace, drops: Mapping[str, Drop], selected: list[str]
 ) -> Iterator[tuple[str, str | None]]:
-    """(stage, drop) in order. The caller must make each before it takes the next."""
+    """(stage, drop) in order. The caller must make each before it takes the next.
+
+    The main space is complete before the stages of another one begin.
+    """
     snapshot = Snapshot(workspace)
-    for name, drop in (*drops.items(), (None, None)):
-        stale = staleness.stale(workspace, drop, snapshot)
-        for stage in GLOBAL if drop is None else BY_DROP:
-            if stage in selected and stage in stale:
-                yield stage, name
-                # If its output is the same as before, the stages after it are up to date.
-                snapshot.records.refresh(workspace.tables, name or EVERY_DROP)
-                stale = staleness.stale(workspace, drop, snapshot)
+    for space in workspace.spaces():
+        for name, drop in (*drops.items(), (None, None)):
+            stale = staleness.stale(space, drop, snapshot)
+            for stage in GLOBAL if drop is None else BY_DROP:
+                if stage in stale and {stage, space.name_of(stage)} & set(selected):
+                    yield space.name_of(stage), name
+                    # If its output is the same as before, the stages after it are up to date.
+                    snapshot.records.refresh(workspace.tables, name or EVERY_DROP)
+                    stale = staleness.stale(space, drop, snapshot)
 
 
 class _Runner:
     """Dagster in this process. A Ray cluster that a stage starts stays for the later ones."""
 
     def __init__(self, workspace: Workspace, stack: ExitStack):
-        from assets import checks, corpus_assets, drop_assets
+        from assets.checks import CHECKS, other_checks
         from assets.materialise import ALIVE
+        from assets.spaces import all_assets
         from orchestration import dagster_home
 
         self.workspace = workspace
         self.stack = stack
         self.keeps_cluster = False
-        self.assets = {
-            stage: getattr(drop_assets if stage in BY_DROP else corpus_assets, stage)
-            for stage in (*BY_DROP, *GLOBAL)
-        }
-        self.checks = checks.CHECKS
+        others = workspace.config.other_spaces
+        self.assets = all_assets(others)
+        self.checks = [*CHECKS, *other_checks(others)]
         self.alive = {ALIVE: stack.enter_context(dagster_home.alive(workspace))}
         self.instance: dg.DagsterInstance = stack.enter_context(dagster_home.instance(workspace))
         dagster_home.fail_dead_runs(workspace, self.instance)
@@ -142,19 +147,22 @@ class _Runner:
         """
         import dagster as dg
 
-        if "ray" in STAGES[stage].engines and not self.keeps_cluster:
+        from orchestration import json_logs
+
+        if "ray" in stage_of(stage).engines and not self.keeps_cluster:
             from embedders.pool.ray_cluster import kept_cluster
 
             self.stack.enter_context(kept_cluster())
             self.keeps_cluster = True
         try:
+            level = "INFO" if json_logs.is_configured() else "CRITICAL"
             dg.materialize(
-                [*self.assets.values(), *self.checks],
+                [*self.assets, *self.checks],
                 selection=dg.AssetSelection.assets(stage),
                 partition_key=drop,
                 instance=self.instance,
                 resources={"corpus": self.workspace},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={"loggers": {"console": {"config": {"log_level": level}}}},
                 tags=self.alive,
             )
         except dg.DagsterError:
@@ -175,9 +183,10 @@ class _Runner:
         return "; ".join(f"{c.check_name}: {c.description}" for c in checks if not c.passed)
 
 
-def _stages(select: str | Iterable[str] | None) -> list[str]:
-    names = [*BY_DROP, *GLOBAL]
-    selected = names if select is None else [select] if isinstance(select, str) else list(select)
+def _stages(workspace: Workspace, select: str | Iterable[str] | None) -> list[str]:
+    stages = [*BY_DROP, *GLOBAL]
+    names = dict.fromkeys(space.name_of(stage) for space in workspace.spaces() for stage in stages)
+    selected = stages if select is None else [select] if isinstance(select, str) else list(select)
     if unknown := [stage for stage in selected if stage not in names]:
         raise InputError(f"{unknown[0]!r} is not a stage; stages are {', '.join(names)}")
     return selected

@@ -61,7 +61,7 @@ def deliveries(
     requests = [
         dg.RunRequest(partition_key=name, run_key=f"{name}:{listings[name]}:{settings}")
         for name in settled
-        if staleness.stale(corpus, drops[name], snapshot)
+        if any(staleness.stale(space, drops[name], snapshot) for space in corpus.spaces())
     ]
     partitions = set(context.instance.get_dynamic_partitions(str(DROPS.name)))
     added = sorted(set(drops) - partitions)
@@ -85,9 +85,12 @@ def changes(
     )
     if running:
         return dg.SkipReason(f"waiting for {running} runs of drops")
-    if not (stages := staleness.stale(corpus, None, snapshot)):
+    spaces = corpus.spaces()
+    stages = [s.name_of(stage) for s in spaces for stage in staleness.stale(s, None, snapshot)]
+    if not stages:
         return dg.SkipReason("everything is up to date")
-    outputs = [(stage, snapshot.records.outputs(stage)) for stage in BY_DROP]
+    names = dict.fromkeys(space.name_of(stage) for space in spaces for stage in BY_DROP)
+    outputs = [(name, snapshot.records.outputs(name)) for name in names]
     return dg.RunRequest(
         run_key=f"{identity.run_key(outputs)}:{_settings(corpus)}",
         tags={"isotrope/stale": ",".join(stages)},
@@ -104,7 +107,7 @@ def drift(
     and plots are then shown with the checks of the release.
     """
     try:
-        release = releases.latest_release(corpus.tables)
+        release = releases.latest_release(corpus.tables, corpus.config.space)
     except NotFoundError as error:
         return dg.SkipReason(str(error))
     measured = latest_drift(corpus.tables, release)

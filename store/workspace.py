@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import NotFoundError
+from store.tables.stages import name_in_space
 
 if TYPE_CHECKING:  # imported by `Workspace.open`, so that `isotrope --help` starts without them
     from store.config.corpus_yaml import CorpusConfig
@@ -14,11 +15,20 @@ if TYPE_CHECKING:  # imported by `Workspace.open`, so that `isotrope --help` sta
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder of a corpus, its configuration and its tables."""
+    """The folder of a corpus, its configuration and its tables, as one of its spaces sees them.
+
+    Attributes:
+        root: the folder.
+        config: corpus.yaml. `config.space` is the space that stages by space are made in.
+        tables: of the corpus.
+        main: the same corpus in its main space, which `space:` of corpus.yaml names. None: this
+            is the main space.
+    """
 
     root: Path
     config: "CorpusConfig"
     tables: "Tables"
+    main: "Workspace | None" = None
 
     @classmethod
     def open(cls, folder: str | Path) -> "Workspace":
@@ -42,6 +52,31 @@ class Workspace:
             None if scratch is None else root / Path(scratch).expanduser(),
         )
         return cls(root, config, tables)
+
+    def spaces(self) -> "list[Workspace]":
+        """The corpus in each of its spaces, the main one first."""
+        main = self.main or self
+        return [main, *(main.of_space(name) for name in main.config.other_spaces)]
+
+    def of_space(self, name: str | None) -> "Workspace":
+        """The corpus in one of its spaces. None: in the main one.
+
+        Raises:
+            NotFoundError: corpus.yaml has no such space.
+        """
+        main = self.main or self
+        if name in (None, main.config.space):
+            return main
+        if name not in main.config.spaces:
+            spaces = ", ".join(main.config.spaces)
+            raise NotFoundError(f"corpus.yaml has no space {name!r}; its spaces: {spaces}")
+        return Workspace(
+            main.root, main.config.model_copy(update={"space": name}), main.tables, main
+        )
+
+    def name_of(self, stage: str) -> str:
+        """The name of a stage in this space: of its record, lock, staging and asset."""
+        return name_in_space(stage, None if self.main is None else self.config.space)
 
     def path(self, path: str) -> Path:
         """The absolute path for a path in corpus.yaml.

@@ -163,7 +163,7 @@ def index(corpus: Workspace) -> dict[str, Any]:
 
 def release(corpus: Workspace) -> dict[str, Any]:
     """Measures before and after correction, and why it was chosen, by direction."""
-    last: Release = releases.latest_release(corpus.tables)
+    last: Release = releases.latest_release(corpus.tables, corpus.config.space)
     metadata: dict[str, Any] = {"release": last.number}
     tested_first = sorted(last.directions.values(), key=lambda d: (not d.pairs, d.method == "none"))
     for direction in tested_first:

@@ -1,5 +1,7 @@
 """What making a table took, as metadata: time, processor time, memory, rate and cost."""
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,11 +26,14 @@ class Usage:
         seconds: wall-clock time.
         processor_seconds: of this process and its descendants, such as the workers of a local Ray.
         peak_bytes: the largest resident memory of this process.
+        gpu_seconds: time that the GPUs of this machine computed, all together, by nvidia-smi. None:
+            there is no GPU.
     """
 
     seconds: float = 0
     processor_seconds: float = 0
     peak_bytes: int = 0
+    gpu_seconds: float | None = None
 
     def metadata(self, record: Mapping[str, Any], prices: Prices | None) -> dict[str, float]:
         """For Dagster's page, which plots numbers over time.
@@ -42,6 +47,8 @@ class Usage:
             "peak_memory_mb": round(self.peak_bytes / 1e6, 1),
             "inputs_per_second": round(record["input"] / max(self.seconds, 1e-3), 1),
         }
+        if self.gpu_seconds is not None:
+            shown["gpu_seconds"] = round(self.gpu_seconds, 1)
         if prices is not None:
             shown["cost"] = round(self.seconds / _HOUR * prices.machine_hour, 6)
         return shown
@@ -54,11 +61,12 @@ def measured() -> Iterator[Usage]:
     with suppress(OSError):  # without it, the peak is that of the process's whole life
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     started = time.monotonic()
-    with _ProcessorSeconds() as processors:
+    with _ProcessorSeconds() as processors, _GpuSeconds() as gpus:
         yield usage
     usage.seconds = time.monotonic() - started
     usage.processor_seconds = processors.total()
     usage.peak_bytes = _peak_bytes()
+    usage.gpu_seconds = gpus.total
 
 
 class _ProcessorSeconds(threading.Thread):
@@ -90,6 +98,45 @@ class _ProcessorSeconds(threading.Thread):
     def total(self) -> float:
         """Seconds between the start and the end of the block."""
         return sum(self._last.values()) - sum(self._first.values())
+
+
+class _GpuSeconds:
+    """Sums the time that all GPUs of this machine computed during a block.
+
+    nvidia-smi samples the busy share of each GPU every second. It needs no import of torch, which
+    would cost each stage seconds and memory.
+    """
+
+    def __init__(self) -> None:
+        self.total: float | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> "_GpuSeconds":
+        if command := shutil.which("nvidia-smi"):
+            query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+            every = ["-lms", str(round(1000 * _INTERVAL))]
+            self._process = subprocess.Popen(
+                [command, *query, *every],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            self._reader.start()
+        return self
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with suppress(ValueError):  # "[N/A]", or a message that no GPU is there
+                self.total = (self.total or 0) + float(line) / 100 * _INTERVAL
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._reader.join()
 
 
 def _seconds_by_process() -> dict[tuple[int, float], float]:

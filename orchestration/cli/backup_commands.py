@@ -1,19 +1,20 @@
 """Commands that copy the tables away and back: backup, restore."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_next
+from orchestration.cli.options import CORPUS, example
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
     from store.tables.files import Files
 
 
-@click.command()
+@click.command(epilog=example("isotrope backup s3://bucket/backups --keep 7"))
 @click.argument("target")
 @CORPUS
 @click.option("--keep", type=click.IntRange(1), help="Delete all but this many backups.")
@@ -34,9 +35,10 @@ def backup(target: str, folder: str, keep: int | None) -> None:
         f" {len(done.catalogue.data):,} files, of which {done.copied:,} with"
         f" {done.bytes_copied:,} bytes were new"
     )
+    print_next(f"restore {shlex.quote(target)}", folder=folder)
 
 
-@click.command()
+@click.command(epilog=example("isotrope restore s3://bucket/backups --corpus corpus"))
 @click.argument("source")
 @CORPUS
 @click.option("--at", "name", help="The name of a backup. Default: the newest.")
@@ -52,7 +54,7 @@ def restore(source: str, folder: str, name: str | None) -> None:
     workspace = Workspace.open(folder)
     done = copy_back(_files(workspace, source), workspace.tables, name)
     console.print(f"restored backup {done.name}: {len(done.versions)} tables", soft_wrap=True)
-    console.print("next: isotrope check --deep, then isotrope run")
+    print_next("check --deep", "run", folder=folder)
 
 
 def _files(workspace: Workspace, address: str) -> "Files":

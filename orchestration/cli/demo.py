@@ -5,7 +5,7 @@ from pathlib import Path
 
 import isotrope
 from orchestration.cli import tables
-from orchestration.cli.console import console
+from orchestration.cli.console import console, print_next
 from orchestration.cli.make_commands import materialise
 from pipelines.demo_corpus import build
 from pipelines.reports.corpus_report import Search, write_report
@@ -41,10 +41,10 @@ def demonstrate(folder: Path) -> None:
         console.print(f"\n[bold]{title}[/bold]")
         query.limit(5).show()
     console.print()
-    tables.print_gains(latest_release(workspace.tables))
+    tables.print_gains(latest_release(workspace.tables, main=workspace.config.space))
     page = write_page(workspace, folder / "report.html")
     console.print(f"\nreport: {page}")
-    console.print(f'try: isotrope search "a red flower" --corpus {folder}')
+    print_next('search "a red flower"', "open explorer", folder=str(folder))
 
 
 def write_page(workspace: Workspace, out: Path) -> Path:

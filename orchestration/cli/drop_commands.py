@@ -7,32 +7,38 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_json, print_next
+from orchestration.cli.options import AS_JSON, CORPUS, example
 from store.workspace import Workspace
 
 
-@click.group()
+@click.group(epilog=example("isotrope drop list --corpus corpus"))
 def drop() -> None:
     """List the drops, or remove one that is no longer delivered."""
 
 
-@drop.command("list")
+@drop.command("list", epilog=example("isotrope drop list --corpus corpus"))
+@AS_JSON
 @CORPUS
-def list_command(folder: str) -> None:
+def list_command(folder: str, as_json: bool) -> None:
     """List the drops: their samples, and whether a source still delivers them."""
     from pipelines.removal.drops import list_drops
 
+    states = list(list_drops(Workspace.open(folder)))
+    if as_json:
+        print_json([state._asdict() for state in states])
+        return
     shown = Table("drop", "samples", "")
-    for state in list_drops(Workspace.open(folder)):
+    for state in states:
         samples = "not read yet" if state.samples is None else f"{state.samples:,}"
         shown.add_row(
             escape(state.name), samples, "" if state.is_delivered else "no longer delivered"
         )
     console.print(shown)
+    print_next("run", "drop remove NAME", folder=folder)
 
 
-@drop.command()
+@drop.command(epilog=example("isotrope drop remove monday --corpus corpus"))
 @CORPUS
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask before the removal.")
@@ -41,6 +47,7 @@ def remove(folder: str, name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Remove all samples of the drop {name!r}?", abort=True)
     _remove(Workspace.open(folder), name)
+    print_next("run", folder=folder)
 
 
 def handle_lost_drops(workspace: Workspace, delivered: Collection[str]) -> None:

@@ -1,20 +1,23 @@
 """The command estimate: what a run will take."""
 
+import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestration.cli.options import CORPUS
+from orchestration.cli.options import AS_JSON, CORPUS, example
 from orchestration.cli.quantities import size_text, time_text
 
 if TYPE_CHECKING:
     from pipelines.estimate.estimate import Estimate
 
 
-@click.command()
+@click.command(epilog=example("isotrope estimate --corpus corpus"))
 @CORPUS
 @click.option("--drop", help="Of the stages that are made by drop, only those of this one.")
-def estimate(folder: str, drop: str | None) -> None:
+@AS_JSON
+def estimate(folder: str, drop: str | None, as_json: bool) -> None:
     """Estimate time, disk and cost of the next run.
 
     Nothing is made. Records are counted in the sources. Rates are those of earlier runs of this
@@ -22,12 +25,15 @@ def estimate(folder: str, drop: str | None) -> None:
     """
     from rich.table import Table
 
-    from orchestration.cli.console import console
+    from orchestration.cli.console import console, print_json, print_next
     from pipelines.estimate.estimate import estimate as estimate_stages
     from store.workspace import Workspace
 
     workspace = Workspace.open(folder)
     estimates = estimate_stages(workspace, drop)
+    if as_json:
+        print_json([asdict(each) for each in estimates])
+        return
     if not estimates:
         console.print("everything is up to date")
         return
@@ -43,6 +49,7 @@ def estimate(folder: str, drop: str | None) -> None:
     console.print(table)
     if unknown := [each.stage for each in estimates if each.rate is None]:
         console.print(f"not measured yet: {', '.join(unknown)}; run one small drop first")
+    print_next("run" if drop is None else f"run --drop {shlex.quote(drop)}", folder=folder)
 
 
 def _figures(each: "Estimate") -> tuple[str, str, str, str]:

@@ -1,16 +1,17 @@
 """The command `isotrope export`: writes the kept samples as files."""
 
+import shlex
 from typing import Any
 
 import click
 from rich.markup import escape
 
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_next
+from orchestration.cli.options import CORPUS, example
 from store.workspace import Workspace
 
 
-@click.command()
+@click.command(epilog=example("isotrope export ~/kept --to webdataset --signals"))
 @click.argument("target")
 @click.option(
     "--to",
@@ -57,4 +58,5 @@ def export(target: str, folder: str, overwrite: bool, **options: Any) -> None:
         console.print("the decisions are out of date; `isotrope run` updates them", style="yellow")
     done = write(workspace, absolute(target), Options(**options), overwrite)
     counts = f"{done.samples:,} samples in {done.shards:,} shards, {done.bytes:,} bytes"
-    console.print(f"{counts}: {escape(done.folder)}")
+    console.print(f"{counts}: {escape(done.folder)}", soft_wrap=True)
+    print_next(f"init another --from {shlex.quote(done.folder)}")

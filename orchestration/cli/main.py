@@ -4,6 +4,7 @@ Errors that isotrope raises on purpose are printed in red. For all others, see `
 """
 
 import errno
+import logging
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -35,6 +36,7 @@ _MODULES = {
     "check": "table_commands",
     "maintain": "table_commands",
     "serve": "server_commands",
+    "open": "open_command",
     "mcp": "server_commands",
     "repair": "repair_command",
     "backup": "backup_commands",
@@ -94,6 +96,12 @@ def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
 
 
 def _print_error(message: str) -> None:
+    if "orchestration.json_logs" in sys.modules:  # else no command has asked for JSON lines
+        from orchestration import json_logs
+
+        if json_logs.is_configured():
+            logging.getLogger("isotrope").error(message)
+            return
     click.secho("error: ", fg="red", bold=True, err=True, nl=False)
     click.echo(message, err=True)
 

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from rich.console import Console
 from rich.markup import escape
 
 from orchestration.cli import tables
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_json, print_next
+from orchestration.cli.options import AS_JSON, CORPUS, LOG_FORMAT, example
 from store.tables.stages import FUNNEL
 from store.workspace import Workspace
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pipelines.sources.drops import Drop
 
 
-@click.command()
+@click.command(epilog=example("isotrope init corpus --from ~/photos"))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--from", "source", required=True, help="The data: a folder, or an s3:// address.")
 @click.option("--preset", help="Start the policy from a published recipe, such as datacomp-basic.")
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     type=click.Choice(["entry", "source"]),
     help="Whether each folder or tar file is a drop, or all of the source is one.",
 )
+@AS_JSON
 def init(
-    folder: Path, source: str, preset: str | None, drop_by: Literal["entry", "source"] | None
+    folder: Path,
+    source: str,
+    preset: str | None,
+    drop_by: Literal["entry", "source"] | None,
+    as_json: bool,
 ) -> None:
     """Start a corpus: write FOLDER/corpus.yaml for a source.
 
@@ -39,24 +45,53 @@ def init(
     from store.config.limits import Limits
 
     counts = create(folder, source, preset, drop_by)
+    found = survey(counts, Limits())
+    if as_json:
+        drops = {drop.name: count for drop, count in counts.items()}
+        print_json({"corpus": str(folder), "drops": drops, "survey": vars(found)})
+        return
     tables.print_delivered(counts)
-    print_survey(survey(counts, Limits()), counts)
-    console.print(f"written: {folder}/corpus.yaml; next: isotrope run --corpus {folder}")
+    print_survey(found, counts)
+    console.print(f"written: {folder}/corpus.yaml", soft_wrap=True, markup=False)
+    print_next("run", folder=str(folder))
 
 
-@click.command()
+@click.command(epilog=example("isotrope run --corpus corpus"))
 @CORPUS
 @click.option("--drop", help="Of the stages that are made by drop, update only those of this one.")
-@click.option("--select", "stage", help="Update only this stage.")
-def run(folder: str, drop: str | None, stage: str | None) -> None:
+@click.option(
+    "--select",
+    "stage",
+    help="Update only this stage, in all spaces; STAGE__SPACE: in another than the main space.",
+)
+@LOG_FORMAT
+@AS_JSON
+def run(
+    folder: str, drop: str | None, stage: str | None, log_format: str | None, as_json: bool
+) -> None:
     """Make or update the tables that are missing or out of date."""
+    from orchestration import json_logs
     from orchestration.cli.drop_commands import handle_lost_drops
     from orchestration.runner import prepare
 
     workspace = Workspace.open(folder)
+    if json_logs.chosen(log_format, workspace.config.log_format) == "json":
+        json_logs.configure()
     delivered = prepare(workspace)
     handle_lost_drops(workspace, delivered)
+    if as_json:
+        from orchestration.runner import run_missing
+        from pipelines.reports.outcomes import read_stages
+
+        steps = run_missing(workspace, drop, stage, delivered=delivered)
+        counts = [counts._asdict() for counts in read_stages(workspace.tables)]
+        print_json({"made": steps, "stages": counts})
+        return
     materialise(workspace, drop, stage, delivered)
+    if workspace.tables.exists("releases"):
+        print_next('search "a striped cat"', "open explorer", folder=folder)
+    else:
+        print_next("status", folder=folder)
 
 
 def materialise(
@@ -77,11 +112,13 @@ def materialise(
     tables.print_funnel(workspace.tables)
 
 
-@click.command()
+@click.command(epilog=example("isotrope align --modality audio"))
 @CORPUS
 @click.option("--modality", "modalities", multiple=True, help="Only this modality's projection.")
-def align(folder: str, modalities: tuple[str, ...]) -> None:
-    """Learn the projections of the space's aligned towers.
+@click.option("--space", help="The space. Default: the main one, `space:` of corpus.yaml.")
+@AS_JSON
+def align(folder: str, modalities: tuple[str, ...], space: str | None, as_json: bool) -> None:
+    """Learn the projections of the aligned towers of a space.
 
     They are learned from the pairs that the corpus keeps.
     """
@@ -89,9 +126,16 @@ def align(folder: str, modalities: tuple[str, ...]) -> None:
     from pipelines.vectors.align import align_space
 
     workspace = Workspace.open(folder)
-    run_missing(workspace, select=FUNNEL, on_step=tables.print_step)
-    learned = align_space(
-        workspace, modalities or None, lambda message: console.print(f"  {escape(message)}")
-    )
+    progress = Console(stderr=True) if as_json else console
+
+    def print_progress(message: str) -> None:
+        progress.print(f"  {escape(message)}")
+
+    run_missing(workspace, select=FUNNEL, on_step=lambda stage, drop: print_progress(stage))
+    learned = align_space(workspace.of_space(space), modalities or None, print_progress)
+    if as_json:
+        print_json({each.modality: each.figures for each in learned})
+        return
     tables.print_alignment(learned)
-    console.print("next: `isotrope run` projects the vectors that are stored already")
+    console.print("`isotrope run` projects the vectors that are stored already")
+    print_next("run", folder=folder)

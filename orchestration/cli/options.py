@@ -19,6 +19,12 @@ def _keep_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.meta[DEBUG_KEY] = True
 
 
+def example(*lines: str) -> str:
+    """The end of a command's help: how it is called."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CORPUS = click.option(
     "--corpus",
     "folder",
@@ -35,4 +41,9 @@ DEBUG = click.option(
     expose_value=False,
     callback=_keep_debug,
     help="Print the full traceback of an error.",
+)
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Of messages on standard error. Default: `log_format` of corpus.yaml.",
 )

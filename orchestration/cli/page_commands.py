@@ -1,5 +1,6 @@
 """Commands that write or serve pages: report, dev, dagster, demo."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,13 +8,13 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_next
+from orchestration.cli.options import CORPUS, LOG_FORMAT, example
 from store.errors import InputError
 from store.workspace import Workspace
 
 
-@click.command()
+@click.command(epilog=example("isotrope report curation --by text_language"))
 @click.argument("what", type=click.Choice(["corpus", "curation"]), default="corpus")
 @CORPUS
 @click.option(
@@ -49,6 +50,7 @@ def report(what: str, folder: str, out: str | None, drop: str | None, by: tuple[
         default = all_drops if drop is None else page_of(all_drops, drop)
         with _local_file(workspace, out, default) as (path, publish):
             publish(write_curation(workspace, path, drop, by or GROUPS))
+    print_next("open report", folder=folder)
 
 
 @contextmanager
@@ -80,7 +82,7 @@ def _print_written(pages: Iterable[str]) -> None:
         console.print(f"written: {page}", soft_wrap=True)
 
 
-@click.command()
+@click.command(epilog=example("isotrope dev --corpus corpus"))
 @CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=3000, show_default=True, help="The port to listen on.")
@@ -98,21 +100,25 @@ def dev(folder: str, host: str, port: int, allowed_hosts: tuple[str, ...]) -> No
     serve(Workspace.open(folder), host, port, allowed_hosts)
 
 
-@click.command()
+@click.command(epilog=example("DAGSTER_HOME=/etc/dagster isotrope dagster --corpus corpus"))
 @CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=4000, show_default=True, help="The port to listen on.")
-def dagster(folder: str, host: str, port: int) -> None:
+@LOG_FORMAT
+def dagster(folder: str, host: str, port: int, log_format: str | None) -> None:
     """Serve the corpus to a deployed Dagster.
 
     Its dagster.yaml is in the folder that DAGSTER_HOME names.
     """
+    from orchestration import json_logs
     from orchestration.code_location import serve
 
+    if log_format is not None:
+        os.environ[json_logs.VARIABLE] = log_format  # for this server and the runs that it starts
     serve(Workspace.open(folder), host, port)
 
 
-@click.command()
+@click.command(epilog=example("isotrope demo demo"))
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("demo"))
 def demo(folder: Path) -> None:
     """Build a demonstration corpus, search it, and write its report."""

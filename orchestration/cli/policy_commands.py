@@ -6,11 +6,12 @@ from dataclasses import asdict
 import click
 import yaml
 
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import print_next
+from orchestration.cli.options import CORPUS, example
 from store.workspace import Workspace
 
 
-@click.command()
+@click.command(epilog=example("isotrope whatif --set image_min_side.min=256 --by text_language"))
 @click.option(
     "--set",
     "settings",
@@ -45,11 +46,14 @@ def whatif(
         click.echo(json.dumps(asdict(comparison), ensure_ascii=False, indent=2))
     else:
         tables.print_comparison(comparison)
+        click.echo("to keep these, write the change into corpus.yaml", err=True)
+        print_next("run", folder=folder)
 
 
-@click.command()
+@click.command(epilog=example("isotrope policy --corpus corpus"))
 @CORPUS
 def policy(folder: str) -> None:
     """Print the policy of corpus.yaml with its presets written out."""
     written = Workspace.open(folder).config.policy.written()
     click.echo(yaml.safe_dump(written, sort_keys=False, default_flow_style=None), nl=False)
+    print_next("whatif --set image_min_side.min=256", folder=folder)

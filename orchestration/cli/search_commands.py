@@ -11,13 +11,18 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from orchestration.cli import tables
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_json, print_next
+from orchestration.cli.options import AS_JSON, CORPUS, example
 from store.errors import InputError
 from store.workspace import Workspace
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        'isotrope search "a striped cat" --where "image_width >= 256"',
+        "isotrope search --image cat.jpg --among text --explain 1",
+    )
+)
 @click.argument("text", required=False)
 @click.option("--image", type=click.Path(), help="An image file to search with.")
 @click.option("--audio", type=click.Path(), help="An audio file to search with.")
@@ -136,6 +141,7 @@ def search(
         for explanation in explanations:
             console.print()
             explanation.show()
+        print_next("open explorer", folder=folder)
         return
     answer = {
         "complete": result.complete,
@@ -179,7 +185,7 @@ def _numbers(text: str) -> list[float]:
         raise InputError(message) from None
 
 
-@click.command()
+@click.command(epilog=example("isotrope evaluate --pictures figures"))
 @CORPUS
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with every setting that was tried."
@@ -205,7 +211,7 @@ def evaluate(
     from store.tables.releases import latest_release
 
     workspace = Workspace.open(folder)
-    release = latest_release(workspace.tables)
+    release = latest_release(workspace.tables, main=workspace.config.space)
     evaluation = release.evaluation
     if transductive:
         from pipelines.release.transductive import evaluate_transductive
@@ -224,6 +230,8 @@ def evaluate(
 
         for path in write_pictures(release, evaluation, pictures):
             click.echo(f"written: {path}", err=as_json)
+    if not as_json:
+        print_next("report", folder=folder)
 
 
 def _evaluate_stress(folder: str, as_json: bool) -> None:
@@ -239,23 +247,35 @@ def _evaluate_stress(folder: str, as_json: bool) -> None:
         print_stress(figures)
 
 
-@click.command()
+@click.command(epilog=example("isotrope drift --corpus corpus"))
 @CORPUS
-def drift(folder: str) -> None:
+@AS_JSON
+def drift(folder: str, as_json: bool) -> None:
     """Test whether recent queries find more hubs than before."""
     from pipelines.release.drift import measure_drift
 
-    tables.print_drift(measure_drift(Workspace.open(folder)))
+    measured = measure_drift(Workspace.open(folder))
+    if as_json:
+        print_json([asdict(each) for each in measured])
+        return
+    tables.print_drift(measured)
+    print_next("evaluate", folder=folder)
 
 
-@click.command()
+@click.command(epilog=example("isotrope why animals/cat-17 --corpus corpus"))
 @click.argument("name")
 @CORPUS
-def why(name: str, folder: str) -> None:
+@AS_JSON
+def why(name: str, folder: str, as_json: bool) -> None:
     """Show what became of a record at every stage.
 
     NAME is a key, the id of a sample, or the id of a part.
     """
     from store.lineage import trace_record as events_of
 
-    tables.print_events(events_of(Workspace.open(folder).tables, name))
+    events = events_of(Workspace.open(folder).tables, name)
+    if as_json:
+        print_json([asdict(event) for event in events])
+        return
+    tables.print_events(events)
+    print_next("policy", folder=folder)

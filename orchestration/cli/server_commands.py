@@ -1,14 +1,15 @@
 """Commands that serve a corpus to other programs: serve, mcp."""
 
 from pathlib import Path
+from types import ModuleType
 
 import click
 
-from orchestration.cli.options import CORPUS
+from orchestration.cli.options import CORPUS, LOG_FORMAT, example
 from store.errors import MissingPackageError
 
 
-@click.command()
+@click.command(epilog=example("isotrope serve --corpus corpus"))
 @CORPUS
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="The port to listen on.")
@@ -17,6 +18,7 @@ from store.errors import MissingPackageError
 @click.option("--keys", type=click.Path(path_type=Path), help="The file of hashed API keys.")
 @click.option("--new-key", metavar="NAME", help="Make an API key, print it, and end.")
 @click.option("--revoke-key", metavar="NAME", help="Delete an API key, and end.")
+@LOG_FORMAT
 def serve(
     folder: str,
     host: str,
@@ -26,6 +28,7 @@ def serve(
     keys: Path | None,
     new_key: str | None,
     revoke_key: str | None,
+    log_format: str | None,
 ) -> None:
     """Serve search over HTTP, with a description at /openapi.json.
 
@@ -35,14 +38,21 @@ def serve(
     if new_key or revoke_key:
         _change_keys(folder, keys, new_key, revoke_key)
         return
+    server().serve(
+        folder, host, port, keys=keys, space=space, release=release, log_format=log_format
+    )
+
+
+def server() -> ModuleType:
+    """The module that serves a corpus. Raises MissingPackageError without its packages."""
     try:
         from orchestration.server import run
     except ModuleNotFoundError as error:
         raise _missing(error, "server") from error
-    run.serve(folder, host, port, keys=keys, space=space, release=release)
+    return run
 
 
-@click.command()
+@click.command(epilog=example("isotrope mcp --corpus corpus"))
 @CORPUS
 @click.option("--space", help="Search the newest release of this space.")
 def mcp(folder: str, space: str | None) -> None:

@@ -1,18 +1,17 @@
 """The command status: what is made, what is out of date and why, and what to do next."""
 
-import json
 from dataclasses import asdict
 
 import click
 
-from orchestration.cli.options import CORPUS
+from orchestration.cli.options import AS_JSON, CORPUS, example
 from orchestration.cli.quantities import time_text
-from store.tables.stages import STAGES
+from store.tables.stages import stage_of
 
 
-@click.command()
+@click.command(epilog=example("isotrope status --corpus corpus"))
 @CORPUS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@AS_JSON
 def status(folder: str, as_json: bool) -> None:
     """Show what is made, and what is out of date and why.
 
@@ -20,20 +19,20 @@ def status(folder: str, as_json: bool) -> None:
     """
     from rich.table import Table
 
-    from orchestration.cli.console import console
+    from orchestration.cli.console import console, print_json, print_next
     from pipelines.estimate.status import corpus_status
     from store.workspace import Workspace
 
     shown = corpus_status(Workspace.open(folder))
     if as_json:
-        click.echo(json.dumps(asdict(shown), indent=2))
+        print_json(asdict(shown))
         return
     table = Table("stage")
     table.add_column("kept", justify="right")
     table.add_column("state")
     table.add_column("time of a run", justify="right")
     for stage in shown.stages:
-        by_drop = STAGES[stage.stage].by_drop
+        by_drop = stage_of(stage.stage).by_drop
         states = [
             f"{reason} ({drops:,} drops)" if by_drop else reason
             for reason, drops in stage.stale.items()
@@ -52,4 +51,6 @@ def status(folder: str, as_json: bool) -> None:
     else:
         console.print(f"release {shown.release} is searched")
     if any(stage.stale for stage in shown.stages):
-        console.print(f"next: isotrope run --corpus {folder}")
+        print_next("run", folder=folder)
+    else:
+        print_next('search "a striped cat"', "open explorer", folder=folder)

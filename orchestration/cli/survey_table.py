@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from orchestration.cli.console import console
@@ -38,7 +39,8 @@ def print_survey(survey: "Survey", counts: Mapping["Drop", int]) -> None:
     for part, detail in details.items():
         table.add_row(part, f"{survey.parts[part]:,}", detail)
     for rule, count in survey.failed.most_common():
-        table.add_row("not usable", f"{count:,}", rule, style="red")
+        problem = escape(f"{rule}, such as: {survey.problems[rule]}")
+        table.add_row("not usable", f"{count:,}", problem, style="red")
     console.print(table)
     for line in _remarks(survey, counts):
         console.print(line)
@@ -62,7 +64,8 @@ def _remarks(survey: "Survey", counts: Mapping["Drop", int]) -> list[str]:
     if len(counts) > _MANY_DROPS and total / len(counts) < _SMALL_DROP:
         remarks.append(
             f"{len(counts):,} drops have {total / len(counts):,.0f} records each; if they arrive"
-            " together, `isotrope init --drop-by source` makes one drop of them, which is faster."
+            " together, write `drop_by: source` into corpus.yaml before the first run: that makes"
+            " one drop of them, which is faster."
         )
     return remarks
 
@@ -70,7 +73,10 @@ def _remarks(survey: "Survey", counts: Mapping["Drop", int]) -> list[str]:
 def _range(values: list[int] | list[float], unit: str) -> str:
     if not values:
         return ""
-    return f"{min(values):,.3g} to {max(values):,.3g} {unit}, half below {median(values):,.3g}"
+    if len(values) == 1:
+        return f"{values[0]:,.3g} {unit}"
+    ends = (f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in (min(values), max(values)))
+    return f"{' to '.join(ends)} {unit}, half below {median(values):,.3g}"
 
 
 def _languages(survey: "Survey") -> str:

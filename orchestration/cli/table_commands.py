@@ -1,6 +1,7 @@
 """Commands that look after the tables: check, maintain."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,19 +10,20 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_json, print_next
+from orchestration.cli.options import AS_JSON, CORPUS, example
 from store.errors import DamagedTableError
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
     from store.tables.check import Finding
+    from store.tables.maintain import Maintained
 
 
-@click.command()
+@click.command(epilog=example("isotrope check --deep --corpus corpus"))
 @CORPUS
 @click.option("--deep", is_flag=True, help="Also read every data file as a whole.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@AS_JSON
 @click.option("--mark-stale", is_flag=True, help="Let `isotrope run` make failed stages again.")
 def check(folder: str, deep: bool, as_json: bool, mark_stale: bool) -> None:
     """Check that all tables can be read and hold what their records say.
@@ -40,7 +42,8 @@ def check(folder: str, deep: bool, as_json: bool, mark_stale: bool) -> None:
     else:
         _print(findings)
         if marked:
-            console.print(f"marked as stale: {', '.join(marked)}; next: isotrope run")
+            console.print(f"marked as stale: {', '.join(marked)}")
+        print_next("run" if marked else "repair" if failed else "status", folder=folder)
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -59,7 +62,7 @@ class _Period(click.ParamType):
         return timedelta(seconds=int(number) * self._UNITS[unit])
 
 
-@click.command()
+@click.command(epilog=example("isotrope maintain --older-than 7d"))
 @CORPUS
 @click.option(
     "--older-than",
@@ -68,7 +71,8 @@ class _Period(click.ParamType):
     show_default=True,
     help="Keep versions that were the newest within this period: 30m, 12h, 7d.",
 )
-def maintain(folder: str, older_than: timedelta) -> None:
+@AS_JSON
+def maintain(folder: str, older_than: timedelta, as_json: bool) -> None:
     """Compact tables; delete old versions, stale staging, lost vectors.
 
     Versions of kept releases and of running stages stay. It may run beside runs and searches.
@@ -77,23 +81,36 @@ def maintain(folder: str, older_than: timedelta) -> None:
     from store.tables import maintain as maintenance
 
     workspace = Workspace.open(folder)
-    for name, count in delete_unreferenced(workspace).items():
-        console.print(f"{name}: deleted {count:,} vectors of parts that no sample has")
     tables = workspace.tables
-    damaged: list[str] = []
-    result = Table("table", "fragments", "versions", "freed", "")
-    for done in maintenance.maintain(tables, older_than):
-        pairs = (f"{before:,} -> {after:,}" for before, after in (done.fragments, done.versions))
-        result.add_row(escape(done.table), *pairs, f"{done.bytes_freed:,} bytes", done.note)
-        damaged += [f"{done.table}: {path}" for path in done.changed]
-    console.print(result)
-    for name in maintenance.remove_stale_staging(tables):
-        console.print(f"deleted stale staging: {escape(name)}")
-    if damaged:
+    deleted = delete_unreferenced(workspace)
+    maintained = list(maintenance.maintain(tables, older_than))
+    staging = list(maintenance.remove_stale_staging(tables))
+    if as_json:
+        rows = [asdict(done) for done in maintained]
+        print_json({"tables": rows, "deleted_vectors": deleted, "deleted_staging": staging})
+    else:
+        _print_maintained(deleted, maintained, staging)
+    if damaged := [f"{done.table}: {path}" for done in maintained for path in done.changed]:
         raise DamagedTableError(
             f"bytes of these files have changed: {', '.join(damaged)}; run `isotrope check --deep`,"
             " then `isotrope repair`"
         )
+    if not as_json:
+        print_next("check", folder=folder)
+
+
+def _print_maintained(
+    deleted: Mapping[str, int], maintained: Sequence["Maintained"], staging: Sequence[str]
+) -> None:
+    for name, count in deleted.items():
+        console.print(f"{name}: deleted {count:,} vectors of parts that no sample has")
+    result = Table("table", "fragments", "versions", "freed", "")
+    for done in maintained:
+        pairs = (f"{before:,} -> {after:,}" for before, after in (done.fragments, done.versions))
+        result.add_row(escape(done.table), *pairs, f"{done.bytes_freed:,} bytes", done.note)
+    console.print(result)
+    for name in staging:
+        console.print(f"deleted stale staging: {escape(name)}")
 
 
 def _print(findings: list["Finding"]) -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from orchestration.cli.console import console
-from orchestration.cli.options import CORPUS
+from orchestration.cli.console import console, print_next
+from orchestration.cli.options import CORPUS, example
 from store.errors import InputError, NotFoundError
 from store.workspace import Workspace
 
 
-@click.command()
+@click.command(epilog=example("isotrope takedown --key animals/cat-17 --dry-run"))
 @CORPUS
 @click.option("--id", "ids", multiple=True, help="A sample, by its id.")
 @click.option("--part", "parts", multiple=True, help="A part; every sample that has it goes.")
@@ -80,7 +80,7 @@ def takedown(
     _forget_pages(workspace)
     console.print(receipt.text(), markup=False, highlight=False)
     console.print(f"receipt: {workspace.tables.root}/{receipt.file}", soft_wrap=True)
-    console.print("next: isotrope run")
+    print_next("run", folder=folder)
 
 
 def _forget_pages(workspace: Workspace) -> None:

@@ -1,6 +1,5 @@
 """ASGI middleware around every request: size limits, security headers, metrics, the access log."""
 
-import json
 import logging
 import time
 import uuid
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestration.json_logs import FIELDS
 from orchestration.server.metrics import Metrics
 from store.errors import IsotropeError
 
@@ -79,7 +79,6 @@ class Observe:
             self.metrics.requests.labels(route, status).inc()
             self.metrics.seconds.labels(route).observe(seconds)
             line = {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "id": request_id,
                 "client": scope["client"][0] if scope.get("client") else None,
                 "key": state.get("key"),
@@ -90,7 +89,7 @@ class Observe:
                 "received": received,
                 "sent": sent,
             }
-            _access.info(json.dumps(line))
+            _access.info("request", extra={FIELDS: line})
 
 
 def _declared(headers: Headers) -> int:

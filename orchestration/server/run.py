@@ -8,6 +8,7 @@ from pathlib import Path
 import uvicorn
 
 import isotrope
+from orchestration import json_logs
 from orchestration.loopback import is_loopback
 from orchestration.server import tracing
 from orchestration.server.app import make_app
@@ -16,6 +17,7 @@ from orchestration.server.service import Service
 from orchestration.server.settings import settings_of
 from store.config.corpus_yaml import FILE
 from store.errors import InputError
+from store.workspace import Workspace
 
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
 _MAX_HEADERS = 64 << 10  # bytes
@@ -30,6 +32,7 @@ def serve(
     keys: Path | None = None,
     space: str | None = None,
     release: int | None = None,
+    log_format: str | None = None,
 ) -> None:
     """Serve a corpus until SIGTERM or SIGINT. Running requests are answered before it ends.
 
@@ -40,6 +43,7 @@ def serve(
         keys: the file of hashed keys, instead of the one that corpus.yaml names.
         space: serve the newest release of this space.
         release: serve the release with this number, and never another one.
+        log_format: `text` or `json`. None: as corpus.yaml says.
 
     Raises:
         InputError: the address is not of the local machine, and there are no keys.
@@ -62,7 +66,8 @@ def serve(
     names = [*settings.hosts, *LOCAL_NAMES, host]
     # Where every request needs a key, a page of another site has none, and any name is safe.
     hosts = names if local or settings.hosts else ["*"]
-    _log_to_stderr()
+    configured = "text" if workspace is None else Workspace.open(workspace).config.log_format
+    _log_to_stderr(json_logs.chosen(log_format, configured))
     uvicorn.Server(make_config(service, hosts, host, port)).run()
 
 
@@ -86,12 +91,13 @@ def make_config(service: Service, hosts: list[str], host: str, port: int) -> uvi
     )
 
 
-def _log_to_stderr() -> None:
-    """The access log as JSON lines, other messages with time and level."""
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(logging.Formatter("%(message)s"))
+def _log_to_stderr(log_format: json_logs.LogFormat) -> None:
+    """The access log as JSON lines; other messages likewise, or as text with time and level."""
+    if log_format == "json":
+        json_logs.configure()
+        return
     access = logging.getLogger("isotrope.access")
-    access.addHandler(lines)
+    access.addHandler(json_logs.handler())
     access.setLevel(logging.INFO)
     access.propagate = False
     logging.basicConfig(

@@ -60,7 +60,7 @@ def draw_banks(context: StageContext) -> Counts:
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
     fingerprints = context.fingerprints
     with (
-        begin(tables, STAGE, key, columns) as run,
+        begin(tables, context.name_of(STAGE), key, columns) as run,
         kept_samples(context.workspace, run.scratch) as samples,
     ):
         resumed = len(run.done())

@@ -16,9 +16,9 @@ from pipelines.stages import staleness
 from pipelines.stages.snapshot import Snapshot
 from store.config.engine import Prices
 from store.tables import schema
-from store.tables.lance_tables import Tables
+from store.tables.lance_tables import Tables, quote
 from store.tables.names import gallery_table, pairs_table, vectors_table
-from store.tables.stages import BY_DROP, GLOBAL
+from store.tables.stages import BY_DROP, GLOBAL, STAGES
 from store.tables.staging import stage_record
 from store.workspace import Workspace
 
@@ -103,20 +103,45 @@ def estimate(
     delivered = staleness.drops(workspace) if delivered is None else delivered
     snapshot = snapshot or Snapshot(workspace)
     chosen = {name: d for name, d in delivered.items() if drop in (None, name)}
-    rates = {stage: measured(workspace, stage) for stage in (*BY_DROP, *GLOBAL)}
-    prices = workspace.config.engine.prices
-    stale = {name: staleness.stale(workspace, each, snapshot) for name, each in chosen.items()}
     records = {name: _records(workspace, each, snapshot) for name, each in delivered.items()}
+    estimates: list[Estimate] = []
+    for space in workspace.spaces():
+        estimates += _of_space(space, chosen, records, snapshot, bool(estimates))
+    return estimates
+
+
+def _of_space(
+    space: Workspace,
+    chosen: dict[str, Drop],
+    records: dict[str, int],
+    snapshot: Snapshot,
+    changes: bool,
+) -> list[Estimate]:
+    """Estimate the stages of one space, and for the main one those that all spaces share.
+
+    Args:
+        space: the corpus in the space.
+        chosen: the drops whose stages are estimated.
+        records: how many records each delivered drop has.
+        snapshot: of the corpus.
+        changes: a stage of the main space will be made, so all stages over all drops will be.
+    """
+    names = [s for s in (*BY_DROP, *GLOBAL) if space.main is None or STAGES[s].by_space]
+    rates = {stage: measured(space, stage) for stage in (*BY_DROP, *GLOBAL)}
+    prices = space.config.engine.prices
+    stale = {name: staleness.stale(space, each, snapshot) for name, each in chosen.items()}
     estimates = []
-    for stage in BY_DROP:
-        names = [name for name in chosen if stage in stale[name]]
-        if names:
-            count = _reaching(stage, sum(records[name] for name in names), rates)
-            estimates.append(Estimate(stage, len(names), count, rates[stage], prices))
-    everything = staleness.stale(workspace, None, snapshot) if not estimates else GLOBAL
-    for stage in everything:
+    for stage in (name for name in names if name in BY_DROP):
+        drops = [name for name in chosen if stage in stale[name]]
+        if drops:
+            count = _reaching(stage, sum(records[name] for name in drops), rates)
+            label = space.name_of(stage)
+            estimates.append(Estimate(label, len(drops), count, rates[stage], prices))
+    is_changed = changes or bool(estimates)
+    everything = GLOBAL if is_changed else staleness.stale(space, None, snapshot)
+    for stage in (name for name in names if name in everything):
         count = _reaching(stage, sum(records.values()), rates)
-        estimates.append(Estimate(stage, 0, count, rates[stage], prices))
+        estimates.append(Estimate(space.name_of(stage), 0, count, rates[stage], prices))
     return estimates
 
 
@@ -126,7 +151,7 @@ def measured(workspace: Workspace, stage: str) -> Rate | None:
     Runs that an interrupted run had begun are left out: they did a part of the work.
     """
     columns = ["input", "kept", "seconds"]
-    where = f"stage = '{stage}' AND resumed = 0 AND input > 0"
+    where = f"stage = {quote(workspace.name_of(stage))} AND resumed = 0 AND input > 0"
     rows = workspace.tables.scan("stages", schema.STAGES, columns, where)
     records, kept, seconds = (pc.sum(rows[name]).as_py() or 0 for name in columns)
     if not records:

@@ -46,18 +46,23 @@ def corpus_status(workspace: Workspace) -> CorpusStatus:
         DamagedTableError: a table cannot be read.
     """
     snapshot, delivered = Snapshot(workspace), staleness.drops(workspace)
-    stages = {name: StageStatus(name) for name in STAGES}
+    spaces = workspace.spaces()
+    names = dict.fromkeys(space.name_of(stage) for space in spaces for stage in STAGES)
+    stages = {name: StageStatus(name) for name in names}
     for counts in read_stages(workspace.tables):
-        stages[counts.stage].kept += counts.kept
-    for drop in (*delivered.values(), None):
-        context = StageContext(workspace, drop, snapshot=snapshot)
-        for name, reason in staleness.reasons(context).items():
-            stale = stages[name].stale
-            stale[reason] = stale.get(reason, 0) + 1
-    changing = [name for name in BY_DROP if stages[name].stale]
-    for name in GLOBAL:  # they are compared with the drops as they are made now
-        if changing and not stages[name].stale:
-            stages[name].stale = {f"{', '.join(changing)} of drops will change": 1}
+        if counts.stage in stages:  # else of a space that corpus.yaml does not have any more
+            stages[counts.stage].kept += counts.kept
+    for space in spaces:
+        for drop in (*delivered.values(), None):
+            context = StageContext(space, drop, snapshot=snapshot)
+            for name, reason in staleness.reasons(context).items():
+                stale = stages[space.name_of(name)].stale
+                stale[reason] = stale.get(reason, 0) + 1
+    for space in spaces:
+        changing = [n for n in map(space.name_of, BY_DROP) if stages[n].stale]
+        for name in map(space.name_of, GLOBAL):  # compared with the drops as they are made now
+            if changing and not stages[name].stale:
+                stages[name].stale = {f"{', '.join(changing)} of drops will change": 1}
     for each in estimate(workspace, delivered=delivered, snapshot=snapshot):
         stages[each.stage].seconds = each.seconds
     return CorpusStatus(list(stages.values()), _release(workspace))

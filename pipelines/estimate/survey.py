@@ -26,6 +26,7 @@ class Survey:
         records: that were read.
         parts: how many have a part, by modality; "caption" counts texts beside an image or audio.
         failed: how many cannot be used, by rule of the ledger.
+        problems: what is wrong with the first of them, by rule.
         media_bytes: of their images and sounds.
         sides: the shorter sides of their images, in pixels.
         seconds: the lengths of their sounds.
@@ -36,6 +37,7 @@ class Survey:
     records: int = 0
     parts: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
     media_bytes: int = 0
     sides: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -78,6 +80,7 @@ def survey(drops: Iterable[Drop], limits: Limits) -> Survey:
             result.records += 1
             if isinstance(row, RecordError):
                 result.failed[row.rule] += 1
+                result.problems.setdefault(row.rule, row.error)
             else:
                 result.add(row)
             if time.monotonic() > end:

@@ -62,7 +62,7 @@ def build_gallery(context: StageContext) -> Counts:
     dim = _dim(vectors)
     modalities = sorted(space.towers)
     with ExitStack() as stack:
-        run = stack.enter_context(begin(tables, STAGE, key, schema.gallery(dim)))
+        run = stack.enter_context(begin(tables, context.name_of(STAGE), key, schema.gallery(dim)))
         start_ray = partial(_start_ray, stack, context.config.engine.ray)
         samples = stack.enter_context(kept_samples(context.workspace, run.scratch))
         parts = {

@@ -24,7 +24,7 @@ from pipelines.stages.context import StageContext
 from store import identity
 from store.errors import ConfigError
 from store.tables import schema
-from store.tables.lance_tables import Tables
+from store.tables.lance_tables import Tables, quote
 from store.tables.names import pairs_table, vectors_table
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish, stage_record
 from store.tables.table_version import TableVersion
@@ -51,8 +51,8 @@ def measure_pairs(context: StageContext) -> Counts:
     key, name = run_keys.pairs(context), pairs_table(space.name)
     table = _vector_table(tables, space)
     head = _head(context.workspace, space, table.dim)
-    with begin(tables, STAGE, key, schema.PAIRS) as run:
-        before = stage_record(tables, STAGE)
+    with begin(tables, context.name_of(STAGE), key, schema.PAIRS) as run:
+        before = stage_record(tables, context.name_of(STAGE))
         resumed = len(run.done())
         with embedded_samples(tables, space, table.vectors.version, run.scratch) as samples:
             output = identity.run_key(samples.digest(), run_keys.pair_settings(context))
@@ -78,7 +78,7 @@ def measure_pairs(context: StageContext) -> Counts:
                 tables,
                 run,
                 counts=Counts(input=samples.count, kept=samples.count),
-                entries=_ledger_entries(tables),
+                entries=_ledger_entries(tables, context.name_of(STAGE)),
                 write=lambda: None,
                 output=lambda: output,
             )
@@ -145,10 +145,10 @@ def _count_rows(tables: Tables, name: str) -> int:
     return tables.open(name).count_rows() if tables.exists(name) else -1
 
 
-def _ledger_entries(tables: Tables) -> list[Entry]:
+def _ledger_entries(tables: Tables, stage: str) -> list[Entry]:
     """The entries of this stage that are in the ledger."""
     columns = [f for f in schema.LEDGER.names if f not in ("drop", "stage")]
     rows: list[dict[str, Any]] = tables.scan(
-        "ledger", schema.LEDGER, columns, f"stage = '{STAGE}'"
+        "ledger", schema.LEDGER, columns, f"stage = {quote(stage)}"
     ).to_pylist()
     return [Entry(**row) for row in rows]

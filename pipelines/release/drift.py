@@ -46,7 +46,7 @@ def measure_drift(workspace: Workspace) -> list[Drift]:
         NotFoundError: there is no release yet.
     """
     tables, settings = workspace.tables, workspace.config.corrections
-    release, now = releases.latest_release(tables), datetime.now(UTC)
+    release, now = releases.latest_release(tables, workspace.config.space), datetime.now(UTC)
     modalities = {direction.query for direction in release.directions.values()}
     fresh_queries = {m: _fresh_queries(workspace, release, m) for m in sorted(modalities)}
     bank_name = bank_table(release.space)

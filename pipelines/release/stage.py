@@ -30,7 +30,9 @@ def make_release(context: StageContext) -> Release:
     """
     workspace, tables, space = context.workspace, context.tables, context.space
     key = run_keys.release(context)
-    with begin(tables, STAGE, key, schema.RELEASES) as run:  # its time includes the evaluation
+    with begin(
+        tables, context.name_of(STAGE), key, schema.RELEASES
+    ) as run:  # its time includes the evaluation
         gallery_names = {m: gallery_table(space.name, m) for m in sorted(space.towers)}
         bank_name = bank_table(space.name)
         names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]

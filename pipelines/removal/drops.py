@@ -93,7 +93,7 @@ def remove_drop(workspace: Workspace, name: str, wait: float = 60.0) -> int:
         )
     where = f"drop = {quote(name)}"
     with ExitStack() as stack:
-        for stage in BY_DROP:
+        for stage in {space.name_of(stage) for space in workspace.spaces() for stage in BY_DROP}:
             stack.enter_context(tables.lock(staging.stage_lock(stage, name), timeout=wait))
             folder = f"{stage}-{staging.drop_hash(name)}"
             tables.files.delete_folder(f"{staging.ROOT}/{folder}")

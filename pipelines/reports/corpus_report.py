@@ -15,7 +15,7 @@ from pipelines.reports.retrieval_plots import ABOUT, draw
 from store.tables import releases
 from store.tables.lance_tables import Tables
 from store.tables.releases import Release
-from store.tables.stages import FUNNEL, STAGES
+from store.tables.stages import FUNNEL, stage_of
 from store.workspace import Workspace
 
 _MOST_RULES = 40
@@ -46,7 +46,8 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
     """Write the report of a corpus to the file `out`; a corpus without a release has one too."""
     tables = workspace.tables
     published = releases.list_releases(tables)
-    release = published[-1] if published else None
+    main_space = workspace.config.space
+    release = releases.latest_release(tables, main=main_space) if published else None
     outcomes = read_outcomes(workspace)
     totals = outcomes.totals()
     bars = [
@@ -61,7 +62,7 @@ def write_report(workspace: Workspace, out: Path, searches: list[Search]) -> Pat
         sizes=_sizes(tables, totals, release),
         drops=outcomes.by_drop(),
         totals=list(totals.values()),
-        units={stage.name: stage.counts for stage in STAGES.values()},
+        units={name: stage_of(name).counts for name in totals},
         funnel=_light_and_dark(partial(funnel, bars)) if bars else None,
         reasons=with_keys(tables, total_by_rule(outcomes.reasons)[:_MOST_RULES]),
         searches=searches,

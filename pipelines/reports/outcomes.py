@@ -14,6 +14,7 @@ import duckdb
 from pipelines.engine.duckdb_scratch import load_table, query_rows, temporary_database
 from store.tables import schema
 from store.tables.lance_tables import Tables, one_of, quote
+from store.tables.names import kind_of
 from store.tables.stages import BY_DROP, EVERY_DROP, GLOBAL
 from store.workspace import Workspace
 
@@ -174,7 +175,8 @@ def read_stages(tables: Tables, drop: str | None = None) -> list[StageCounts]:
     where = None if drop is None else f"drop = {quote(drop)}"
     rows = tables.scan("stages", schema.STAGES, StageCounts._fields, where).to_pylist()
     order = [*BY_DROP, *GLOBAL]
-    return sorted((StageCounts(**r) for r in rows), key=lambda c: (order.index(c.stage), c.drop))
+    counts = (StageCounts(**row) for row in rows)
+    return sorted(counts, key=lambda c: (order.index(kind_of(c.stage)), c.stage, c.drop))
 
 
 def total_counts(rows: Sequence[StageCounts]) -> StageCounts:

@@ -67,9 +67,13 @@ class StageContext:
             return self.snapshot.records
         return StageRecords.read(self.tables, None if self.drop is None else self.drop_name)
 
+    def name_of(self, stage: str) -> str:
+        """The name of a stage in the space of the workspace; see `Workspace.name_of`."""
+        return self.workspace.name_of(stage)
+
     @property
     def space(self) -> Space:
-        """The space of corpus.yaml; see `Snapshot.space`."""
+        """The space of the workspace; see `Snapshot.space`."""
         return self._snapshot.space
 
     @property

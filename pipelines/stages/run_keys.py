@@ -280,7 +280,7 @@ def _key(stage: str, *inputs: Any) -> str:
 
 
 def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
-    done = context.records.get(stage, drop)
+    done = context.records.get(context.name_of(stage), drop)
     if done is None:
         owner = f"drop {drop!r}" if drop != EVERY_DROP else "the corpus"
         raise NotFoundError(f"{owner} has no {stage} yet; `isotrope run` makes them")
@@ -288,4 +288,4 @@ def _output(context: StageContext, stage: str, drop: str = EVERY_DROP) -> str:
 
 
 def _outputs(context: StageContext, stage: str) -> list[tuple[str, str]]:
-    return context.records.outputs(stage)
+    return context.records.outputs(context.name_of(stage))

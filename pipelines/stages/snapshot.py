@@ -12,20 +12,30 @@ class Snapshot:
     """What the run keys of all drops and stages share. Each part is read when it is first needed.
 
     Args:
-        workspace: the corpus.
+        workspace: the corpus in one of its spaces.
     """
 
     def __init__(self, workspace: Workspace):
         self.workspace = workspace
+        self._of_spaces = {workspace.config.space: self}
 
     @cached_property
     def records(self) -> StageRecords:
         """The records of the stages."""
         return StageRecords.read(self.workspace.tables)
 
+    def of(self, workspace: Workspace) -> "Snapshot":
+        """The snapshot of the same corpus in the space of `workspace`. It shares the records."""
+        name = workspace.config.space
+        if name not in self._of_spaces:
+            other = Snapshot(workspace)
+            other.records, other._of_spaces = self.records, self._of_spaces
+            self._of_spaces[name] = other
+        return self._of_spaces[name]
+
     @cached_property
     def space(self) -> Space:
-        """The space of corpus.yaml, with the learned projections that are current.
+        """The space of the workspace, with the learned projections that are current.
 
         Raises:
             EncoderError: the space is not valid.

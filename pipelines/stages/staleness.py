@@ -13,7 +13,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.snapshot import Snapshot
 from store.errors import NotFoundError, SourceError
 from store.tables.stage_records import StageRecords
-from store.tables.stages import BY_DROP, GLOBAL, STAGES
+from store.tables.stages import BY_DROP, BY_SPACE, GLOBAL, STAGES
 from store.workspace import Workspace
 
 _CHANGED = "its input, its settings or its code changed"
@@ -54,6 +54,7 @@ def stale(
     A stage that reads a stale one is stale too, since its input will change.
 
     Args:
+        workspace: the corpus; in another space than the main one, only stages by space are given.
         drop: a delivered drop: all of its stages are checked. The name of a drop: its files are
             not looked at, and its samples count as up to date. None: the global stages.
         snapshot: of the corpus, to check many drops against one read of the tables.
@@ -67,17 +68,27 @@ def stale_stages(context: StageContext) -> list[str]:
 
 
 def reasons(context: StageContext) -> dict[str, str]:
-    """The stages that are missing or out of date, in the order of the data, and why."""
-    if context.snapshot is None:
-        context = replace(context, snapshot=Snapshot(context.workspace))
+    """The stages that are missing or out of date, in the order of the data, and why.
+
+    In another space than the main one, these are stages by space only.
+    """
+    workspace = context.workspace
+    snapshot = (context.snapshot or Snapshot(workspace)).of(workspace)
+    context = replace(context, snapshot=snapshot)
+    shared: dict[str, str] = {}
+    if workspace.main is not None:
+        main = replace(context, workspace=workspace.main, snapshot=snapshot.of(workspace.main))
+        shared = {name: why for name, why in reasons(main).items() if name not in BY_SPACE}
     names = GLOBAL if context.drop is None else BY_DROP
     if isinstance(context.drop, str):
         names = tuple(name for name in names if name != "samples")
+    if workspace.main is not None:
+        names = tuple(name for name in names if name in BY_SPACE)
     stages: dict[str, str] = {}
     for name in names:
-        reads = _reads(context.workspace, name)
-        changing = [each for each in stages if each in reads]
-        done = context.records.get(name, context.drop_name)
+        reads = _reads(workspace, name)
+        changing = [each for each in (*shared, *stages) if each in reads]
+        done = context.records.get(context.name_of(name), context.drop_name)
         if done is None:
             stages[name] = "not made yet"
         elif changing:

@@ -15,7 +15,7 @@ from store.errors import ConservationError
 from store.tables import schema
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.outcomes import Counts
-from store.tables.stage_records import forget_records, of_stage
+from store.tables.stage_records import forget_records, of_every_space, of_stage
 from store.tables.stages import GLOBAL
 from store.tables.staging import stage_record
 from store.tables.takedowns import RULE, entry
@@ -25,9 +25,9 @@ _BATCH = 4096
 
 def forget_stages(tables: Tables, drops: list[str]) -> None:
     """Delete the records of stages that must be made again."""
-    where = one_of("stage", GLOBAL)
+    where = of_every_space(GLOBAL)
     if drops:
-        where += f" OR (stage = 'vectors' AND {one_of('drop', drops)})"
+        where += f" OR (({of_every_space(['vectors'])}) AND {one_of('drop', drops)})"
     forget_records(tables, where)
 
 

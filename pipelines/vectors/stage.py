@@ -33,7 +33,7 @@ def embed(context: StageContext) -> Counts:
     towers = dict(sorted(space.towers.items()))
     columns = schema.vectors(_common_dim({m: load_encoder(spec) for m, spec in towers.items()}))
     name = vectors_table(space.name)
-    with begin(tables, STAGE, key, columns, drop) as run:
+    with begin(tables, context.name_of(STAGE), key, columns, drop) as run:
         resumed = len(run.done())
         filled = [
             project(workspace, run, drop, space, m)

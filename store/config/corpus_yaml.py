@@ -13,6 +13,7 @@ from store.config.duplicates import Duplicates, Evaluation
 from store.config.engine import Engine
 from store.config.index import Index
 from store.config.limits import Limits
+from store.config.links import Links
 from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
 from store.config.server import Server
@@ -32,9 +33,14 @@ class CorpusConfig(Section):
     """All sections of corpus.yaml.
 
     Attributes:
+        space: the main space: it is searched unless another one is named, and the policy and
+            `duplicates` read its tables.
+        spaces: all of them are made, each with tables, assets and releases of its own.
         owners: of the tables, for Dagster's page: email addresses, or team:NAME.
         lost_drops: what `isotrope run` does with a drop that no source delivers any more: `keep`
             its samples, `remove` them, or `ask` (without a terminal: keep them and say so).
+        log_format: of `isotrope run`, `isotrope serve` and a deployed code location: `text`, or
+            `json`, a line for each message with its run, drop and stage.
     """
 
     sources: dict[str, Source]
@@ -55,6 +61,8 @@ class CorpusConfig(Section):
     engine: Engine = Engine()
     server: Server = Server()
     owners: tuple[Owner, ...] = ()
+    links: Links = Links()
+    log_format: Literal["text", "json"] = "text"
 
     @field_validator("sources")
     @classmethod
@@ -110,6 +118,11 @@ class CorpusConfig(Section):
                 " keeps the vectors of queries for 30 days"
             )
         return self
+
+    @property
+    def other_spaces(self) -> list[str]:
+        """The spaces beside the main one, `space`."""
+        return [name for name in self.spaces if name != self.space]
 
     def fingerprint_scorers(self) -> list[str]:
         """The scorers of fingerprints that `duplicates` and `decontaminate` need.

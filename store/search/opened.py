@@ -40,7 +40,9 @@ class OpenRelease:
         tables: the tables of the corpus.
         encode: turns inputs into vectors. Without it, queries must be given as vectors.
         query_log: where the vectors of queries are logged. Without it nothing is logged.
-        space: the space to search. None: the space of the newest release.
+        space: the space to search. None: the main one.
+        main_space: the space that `space:` of corpus.yaml names. None, or a space without a
+            release: that of the newest release.
         number: the number of the release. None: the newest release.
     """
 
@@ -51,10 +53,12 @@ class OpenRelease:
         query_log: QueryLog | None = None,
         *,
         space: str | None = None,
+        main_space: str | None = None,
         number: int | None = None,
     ):
         self.tables = tables
         self._space = space
+        self._main_space = main_space
         self._number = number
         self.encoders = encode
         self._query_log = query_log
@@ -75,7 +79,7 @@ class OpenRelease:
         """
         if self._number is not None:
             return releases.release_by_number(self.tables, self._number)
-        return releases.latest_release(self.tables, self._space)
+        return releases.latest_release(self.tables, self._space, self._main_space)
 
     @cached_property
     def banks(self) -> Banks:
@@ -129,6 +133,7 @@ class OpenRelease:
             encoders or self.encoders,
             self._query_log,
             space=self._space,
+            main_space=self._main_space,
             number=self._number,
         )
 

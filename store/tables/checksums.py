@@ -27,7 +27,7 @@ _DIGEST_BYTES = 16
 
 
 def record(tables: Tables, name: str) -> int:
-    """Record checksums of the files of a table that have none; return their number.
+    """Record checksums of the files of a table that have none; return the bytes of these files.
 
     Files of the newest version and of tagged versions count: data, deletions, manifests, indexes.
 
@@ -37,17 +37,18 @@ def record(tables: Tables, name: str) -> int:
     """
     records = list(tables.files.list(f"{ROOT}/{name}"))
     known = _read(tables.files, name, records)
-    new = {}
+    new, size = {}, 0
     for path in sorted(set(_files(tables, name)) - known.keys()):
         try:
-            new[path] = _digest(tables, name, path)
+            new[path], read = _digest(tables, name, path)
+            size += read
         except NotFoundError:  # a lost file is damage, which `isotrope check` reports
             continue
     if new and len(records) >= _MOST_RECORDS:
         _replace(tables.files, records, as_record(name, known | new))
     elif new:
         tables.files.write(*as_record(name, new))
-    return len(new)
+    return size
 
 
 def recorded(tables: Tables, name: str) -> dict[str, str]:
@@ -131,13 +132,15 @@ def _replace(files: Files, records: Collection[File], new: tuple[str, bytes]) ->
 
 def _has_changed(tables: Tables, name: str, path: str, expected: str) -> bool:
     try:
-        return _digest(tables, name, path) != expected
+        return _digest(tables, name, path)[0] != expected
     except NotFoundError:
         return False
 
 
-def _digest(tables: Tables, name: str, path: str) -> str:
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+def _digest(tables: Tables, name: str, path: str) -> tuple[str, int]:
+    """The checksum of a file, and its size in bytes."""
+    digest, size = hashlib.blake2b(digest_size=_DIGEST_BYTES), 0
     for chunk in tables.files.chunks(f"{name}.lance/{path}"):
         digest.update(chunk)
-    return digest.hexdigest()
+        size += len(chunk)
+    return digest.hexdigest(), size

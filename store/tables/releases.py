@@ -215,16 +215,16 @@ def list_releases(tables: Tables) -> list[Release]:
     return [_release(row) for row in rows]
 
 
-def latest_release(tables: Tables, space: str | None = None) -> Release:
-    """The newest release of a space, or of all spaces.
+def latest_release(tables: Tables, space: str | None = None, main: str | None = None) -> Release:
+    """The newest release of a space; None: of the main one, or of all if that has no release.
 
     Raises:
         NotFoundError: there is none.
     """
-    releases = list_releases(tables)
-    if not releases:
+    if not (releases := list_releases(tables)):
         raise NotFoundError(f"no release in {tables.root} yet: `isotrope run` makes the first one")
-    of_space = [release for release in releases if space in (None, release.space)]
+    of_space = [release for release in releases if release.space == (space or main)]
+    of_space = of_space or ([] if space else releases)
     if not of_space:
         spaces = ", ".join(sorted({release.space for release in releases}))
         raise NotFoundError(f"no release in the space {space!r} yet, only in: {spaces}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from store.tables import schema
-from store.tables.lance_tables import Tables, quote
+from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.stages import EVERY_DROP
 
 TABLE = "stages"
@@ -14,6 +14,12 @@ _COLUMNS = ["drop", "stage", "run_key", "output"]
 def of_stage(stage: str, drop: str = EVERY_DROP) -> str:
     """An SQL condition for the rows of a stage of a drop, in `stages` and in `ledger`."""
     return f"drop = {quote(drop)} AND stage = {quote(stage)}"
+
+
+def of_every_space(stages: Iterable[str]) -> str:
+    """An SQL condition for the rows of these stages in all spaces and drops."""
+    names = sorted(stages)
+    return " OR ".join([one_of("stage", names), *(f"starts_with(stage, '{n}__')" for n in names)])
 
 
 def forget_records(tables: Tables, where: str) -> None:

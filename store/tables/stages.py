@@ -7,6 +7,8 @@ of `pipelines/`, and an asset.
 
 from dataclasses import dataclass
 
+from store.tables.names import kind_of
+
 EVERY_DROP = "*"  # the drop under which a global stage is recorded
 
 
@@ -23,6 +25,7 @@ class Stage:
         counts: what its record counts, "samples" or "parts".
         engines: the engines that do its work, beside Lance.
         in_funnel: samples that it rejects go no further.
+        by_space: made for each space of corpus.yaml, from the vectors of that space.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Stage:
     engines: tuple[str, ...] = ()
     in_funnel: bool = False
     reads_if_named: tuple[str, ...] = ()
+    by_space: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -50,8 +54,8 @@ STAGES = {
     for stage in (
         Stage("samples", True, (), 2, engines=("beam",), in_funnel=True),
         Stage("signals", True, ("samples",), 2, engines=("beam", "ray"), in_funnel=True),
-        Stage("vectors", True, ("samples", "signals"), 1, "parts", ("ray",)),
-        Stage("pairs", False, ("samples", "vectors"), 1),
+        Stage("vectors", True, ("samples", "signals"), 1, "parts", ("ray",), by_space=True),
+        Stage("pairs", False, ("samples", "vectors"), 1, by_space=True),
         Stage(
             "duplicates",
             False,
@@ -69,12 +73,39 @@ STAGES = {
             in_funnel=True,
             reads_if_named=("pairs",),
         ),
-        Stage("banks", False, ("vectors", "decisions"), 2),
-        Stage("gallery", False, ("vectors", "decisions", "banks"), 3, "parts", ("ray",)),
-        Stage("index", False, ("banks", "gallery"), 2, "parts"),
-        Stage("release", False, ("banks", "gallery", "index"), 2, "parts"),
+        Stage("banks", False, ("vectors", "decisions"), 2, by_space=True),
+        Stage(
+            "gallery",
+            False,
+            ("vectors", "decisions", "banks"),
+            3,
+            "parts",
+            ("ray",),
+            by_space=True,
+        ),
+        Stage("index", False, ("banks", "gallery"), 2, "parts", by_space=True),
+        Stage("release", False, ("banks", "gallery", "index"), 2, "parts", by_space=True),
     )
 }
 BY_DROP = tuple(stage.name for stage in STAGES.values() if stage.by_drop)
 GLOBAL = tuple(stage.name for stage in STAGES.values() if not stage.by_drop)
+BY_SPACE = tuple(stage.name for stage in STAGES.values() if stage.by_space)
 FUNNEL = tuple(stage.name for stage in STAGES.values() if stage.in_funnel)
+
+
+def name_in_space(stage: str, space: str | None) -> str:
+    """The name under which a stage is recorded, locked, staged and shown.
+
+    Args:
+        stage: its name.
+        space: None: the main space, `space:` of corpus.yaml. Else another one of `spaces:`.
+
+    Returns:
+        The stage's name, for another space followed by the space: `vectors__clip`.
+    """
+    return stage if space is None or not STAGES[stage].by_space else f"{stage}__{space}"
+
+
+def stage_of(name: str) -> Stage:
+    """The stage of a name of `name_in_space`."""
+    return STAGES[kind_of(name)]

@@ -14,7 +14,7 @@ from assets.health_checks import (
     no_planted_hubs,
     no_secrets,
 )
-from orchestration.definitions import ASSETS
+from assets.spaces import all_assets
 from store.tables import schema
 from store.workspace import Workspace
 
@@ -34,7 +34,7 @@ def run(workspace: Workspace, *checks: dg.AssetChecksDefinition) -> dict[str, dg
         for check in checks:
             of_drop = check is few_failures
             done = dg.materialize(
-                [*ASSETS, *CHECKS],
+                [*all_assets([]), *CHECKS],
                 # Dagster gives a check alone no partition.
                 selection=(
                     dg.AssetSelection.assets("samples")

@@ -24,6 +24,22 @@ def test_processes_that_end_within_the_block_count():
     assert usage.peak_bytes > memory.nbytes
 
 
+def test_busy_gpus_count_where_there_are_some(tmp_path, monkeypatch):
+    """The test's machine has none, so its nvidia-smi writes what that of two GPUs does."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\nprintf '50\\n100\\n[N/A]\\n'; exec sleep 60\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with measured() as usage:
+        time.sleep(0.5)
+    assert usage.gpu_seconds == 1.5
+    assert usage.metadata({"input": 1}, None)["gpu_seconds"] == 1.5
+    monkeypatch.setenv("PATH", "/nowhere")
+    with measured() as without:
+        pass
+    assert "gpu_seconds" not in without.metadata({"input": 1}, None)
+
+
 def test_time_that_is_slept_costs_money_but_no_processor():
     with measured() as usage:
         time.sleep(0.3)

@@ -28,8 +28,8 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert names[:3] == ["init", "run", "status"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "backup", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
-        "evaluate", "export", "init", "maintain", "mcp", "policy", "repair", "report", "restore",
-        "run", "search", "serve", "status", "takedown", "whatif", "why",
+        "evaluate", "export", "init", "maintain", "mcp", "open", "policy", "repair", "report",
+        "restore", "run", "search", "serve", "status", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
@@ -215,7 +215,7 @@ def test_whatif(squares: Workspace) -> None:
     output = isotrope("whatif", "--preset", "datacomp-basic", "--by", "text_language", *corpus)
     assert "kept, by text_language" in output
     assert "rejected by image_min_side.min" in output
-    assert isotrope("policy", *corpus) == "image_min_side: {min: 16}\n"
+    assert isotrope("policy", *corpus).startswith("image_min_side: {min: 16}\n")
     assert "is not a signal" in isotrope("whatif", "--set", "beauty.min=3", *corpus, fails=True)
     assert "signal.operator=value" in isotrope("whatif", "--set", "beauty", *corpus, fails=True)
 

@@ -1,13 +1,16 @@
-"""What Dagster's definitions take from corpus.yaml: executor and owners."""
+"""Where Dagster executes runs and their steps."""
 
 import os
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
+import dagster as dg
 import pytest
+import yaml
 
-from orchestration.definitions import ASSETS, VARIABLE, config_of, owned
+from orchestration.definitions import VARIABLE, config_of, define
 from orchestration.executors import executor
 from pipelines.stages import staleness
 from store.workspace import Workspace
@@ -29,11 +32,21 @@ def test_without_a_valid_corpus_steps_run_in_the_process_of_the_run(tmp_path):
     assert executor(None).name == "in_process"
 
 
-def test_the_owners_of_assets_are_those_of_corpus_yaml(tmp_path):
-    owners = ["team:search", "ann@example.org"]
-    write_config(tmp_path, CONFIG + f"owners: {owners}\n")
-    assets = owned(ASSETS, config_of(str(tmp_path)))
-    assert [spec.owners for asset in assets for spec in asset.specs] == 11 * [owners]
+def test_runs_can_be_jobs_of_a_kuberay_cluster(tmp_path):
+    """The configuration in docs/operations.md, as Dagster's chart writes it to dagster.yaml."""
+    lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
+    start = lines.index("    runLauncher:")
+    block = takewhile(lambda line: line.startswith("    "), lines[start:])
+    values = yaml.safe_load("\n".join(block))["runLauncher"]
+    assert values["type"] == "CustomRunLauncher"
+    settings = {"run_launcher": values["config"]["customRunLauncher"]}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        launcher = instance.run_launcher
+    assert type(launcher).__name__ == "RayRunLauncher"
+    assert launcher.address == "http://isotrope-head-svc:8265"
+    assert launcher.num_cpus == 1
+    assert define(None).resolve_job_def("drop").executor_def.name == "in_process"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ COUNT = 64
 WORDS = ("tiger", "boat", "clock", "violin", "lamp", "river", "hat", "owl")
 
 
-def configure(root: Path, space: str) -> None:
+def configure(root: Path) -> None:
     clip, clap = root / "clip", root / "clap"
     spaces = {
         "local": {"preset": "local"},
@@ -24,7 +24,7 @@ def configure(root: Path, space: str) -> None:
             "audio": {"encoder": f"clap:{clap}", "aligned_by": ["text", "image"]},
         },
     }
-    config = {"sources": {"all": {"path": "drops"}}, "space": space, "spaces": spaces}
+    config = {"sources": {"all": {"path": "drops"}}, "space": "local", "spaces": spaces}
     (root / "corpus.yaml").write_text(yaml.safe_dump(config))
 
 
@@ -50,10 +50,12 @@ def test_both_spaces_are_searched(tmp_path, ray_cluster):
         path_of(tmp_path, number, "png").write_bytes(picture(number))
         path_of(tmp_path, number, "txt").write_text(f"a {first} and a {second}, {number}")
         path_of(tmp_path, number, "wav").write_bytes(tone(100 + 40 * number, 0.5))
-    configure(tmp_path, "local")
-    run("run", "--corpus", str(tmp_path))
-    configure(tmp_path, "clip")
-    output = run("align", "--corpus", str(tmp_path))
+    configure(tmp_path)
+    unaligned = CliRunner().invoke(main, ["run", "--corpus", str(tmp_path)])
+    assert unaligned.exit_code == 1
+    assert "isotrope align" in str(unaligned.exception)
+    assert isotrope.connect(tmp_path).release.space == "local"  # complete nevertheless
+    output = run("align", "--space", "clip", "--corpus", str(tmp_path))
     assert "audio->text" in output
     assert "audio->image" in output
     run("run", "--corpus", str(tmp_path))

@@ -17,6 +17,7 @@ import soundfile
 from PIL import Image
 
 import isotrope
+from orchestration.json_logs import JsonFormatter
 from store import identity
 from store.tables import schema
 from store.workspace import Workspace
@@ -237,7 +238,7 @@ def test_metrics_and_the_log_have_no_query(
         deadline = time.monotonic() + 10
         while not caplog.records and time.monotonic() < deadline:
             time.sleep(0.01)  # the line is written after the reply
-    line = json.loads(caplog.records[-1].getMessage())
+    line = json.loads(JsonFormatter().format(caplog.records[-1]))
     assert (line["route"], line["status"], line["method"]) == ("/search", 200, "POST")
     assert "red" not in caplog.text
     assert "secret" not in caplog.text
