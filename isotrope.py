@@ -10,7 +10,9 @@ is their scikit-learn estimator. They need numpy and threadpoolctl alone; `conne
 `client`, the estimator the extra `sklearn`.
 """
 
+import atexit
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -246,4 +248,12 @@ def _main() -> None:
         module = _import("orchestration.cli.main", "client")
     except MissingPackageError as error:
         raise SystemExit(f"error: {error}") from None
+    # The first function that is registered is called last, when all output has been written.
+    atexit.register(_discard_errors)
     module.main()
+
+
+def _discard_errors() -> None:
+    """Close stderr: DuckDB's binding prints a page about its own objects as the process ends."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.growth                          # 2,000 and 20,000 samples, minutes
     python -m benchmarks.growth --write docs/scale.md    # rewrite the tables of the page
+    python -m benchmarks.growth --sizes 200 800 --build  # only builds, a minute
 
 A sample is a picture of 32 pixels and a caption; an encoder without a model gives vectors of 512
 dimensions (`benchmarks.null_encoder`). Each size is built in a process of its own. Then 1% is
@@ -9,8 +10,9 @@ added, a threshold is changed, and the added drop is removed.
 
 Seconds are those of the processors, of the driver and all of its children, without the start of
 Ray. Memory is the driver's peak above its memory after the imports. Bytes are those of the files
-that a stage leaves. The exponent is that of the seconds between the two sizes; the script fails if
-the whole pipeline's, or the memory's, is above 1.1.
+that a stage leaves. A line through both sizes gives the constant seconds and those per million. The
+exponent is that of the seconds between the two sizes; the script fails if the whole pipeline's is
+above 1.1.
 """
 
 import argparse
@@ -84,8 +86,14 @@ def configure(root: Path, shortest: int) -> None:
     (root / "corpus.yaml").write_text(_CONFIG.format(shortest=shortest), encoding="utf-8")
 
 
-def measure(root: Path, samples: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Seconds, bytes and megabytes by action and stage. Runs in a process of its own."""
+def measure(
+    root: Path, samples: int, changes: bool = True
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Seconds, bytes and megabytes by action and stage. Runs in a process of its own.
+
+    Args:
+        changes: whether the corpus is also changed after it was built.
+    """
     from embedders.pool.ray_cluster import cluster
 
     added = max(samples // 100, 1)
@@ -93,6 +101,8 @@ def measure(root: Path, samples: int) -> dict[str, dict[str, dict[str, float]]]:
     configure(root, 5)
     with cluster():
         results = {"build": run_stages(root)}
+        if not changes:
+            return results
         write_drop(root / "drops" / "more", range(samples, samples + added))
         results["more"] = run_stages(root)
         configure(root, 36)  # rejects about 2%
@@ -157,10 +167,11 @@ def _files(root: Path) -> Iterable[tuple[str, int]]:
             yield path, os.path.getsize(path)
 
 
-def measure_in_process(samples: int) -> dict[str, Any]:
+def measure_in_process(samples: int, changes: bool = True) -> dict[str, Any]:
     """As `measure`, in a new process and a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.growth", "--one", str(samples), folder]
+        command += [] if changes else ["--build"]
         process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(process.stdout.splitlines()[-1])
 
@@ -174,9 +185,9 @@ def page(results: dict[int, dict[str, Any]]) -> tuple[str, float]:
     small, large = results
     first, second = results[small]["build"], results[large]["build"]
     lines = [
-        f"| stage | s per million, {small:,} | {large:,} | added | exponent | bytes a sample"
-        " | driver MB |",
-        "|---|---|---|---|---|---|---|",
+        f"| stage | s, {small:,} | s, {large:,} | constant s | s per million | exponent"
+        " | bytes a sample | driver MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     totals = []
     for stage in [*second, "all"]:
@@ -186,13 +197,16 @@ def page(results: dict[int, dict[str, Any]]) -> tuple[str, float]:
             else r.get(stage, dict.fromkeys(("seconds", "bytes", "mb"), 0))
             for r in (first, second)
         )
-        added = (b["seconds"] - a["seconds"]) / (large - small) * 1e6
+        slope = (b["seconds"] - a["seconds"]) / (large - small)
+        constant = a["seconds"] - slope * small
         grown = exponent(a["seconds"], b["seconds"], large / small)
         totals.append(grown)
         lines.append(
-            f"| {stage} | {a['seconds'] / small * 1e6:,.0f} | {b['seconds'] / large * 1e6:,.0f}"
-            f" | {added:,.0f} | {grown:.2f} | {b['bytes'] / large:,.0f} | {b['mb']:,.0f} |"
+            f"| {stage} | {a['seconds']:,.1f} | {b['seconds']:,.1f} | {constant:,.1f}"
+            f" | {slope * 1e6:,.0f} | {grown:.2f} | {b['bytes'] / large:,.0f} | {b['mb']:,.0f} |"
         )
+    if len(results[large]) == 1:
+        return "\n".join(lines), totals[-1]
     stages = list(dict.fromkeys(s for r in results[large].values() for s in r))
     lines += ["", f"| s, {large:,} samples | {' | '.join(ACTIONS.values())} |", "|---" * 5 + "|"]
     for stage in stages:
@@ -218,12 +232,14 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs=2, default=[2000, 20000])
     parser.add_argument("--write", type=Path, help="the Markdown file with the tables")
     parser.add_argument("--json", type=Path, help="a file for all figures")
+    parser.add_argument("--build", action="store_true", help="without the changes")
     parser.add_argument("--one", nargs=2, metavar=("SAMPLES", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(Path(options.one[1]), int(options.one[0]))))
+        samples, folder = options.one
+        print(json.dumps(measure(Path(folder), int(samples), not options.build)))
         return
-    results = {samples: measure_in_process(samples) for samples in options.sizes}
+    results = {samples: measure_in_process(samples, not options.build) for samples in options.sizes}
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
     tables, grown = page(results)

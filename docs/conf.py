@@ -76,6 +76,7 @@ _CONTENTS = """
 :caption: Guide
 
 docs/demo
+docs/first_hour
 docs/corpus
 docs/commands
 docs/python

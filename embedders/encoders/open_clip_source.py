@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from embedders.encoders import weights
-from store.errors import EncoderError
+from store.errors import EncoderError, first_line
 
 _SCHEMAS = ("hf-hub:", "local-dir:")
 _CONFIG_FILE = "open_clip_config.json"
@@ -106,10 +106,16 @@ def weights_file(source: Source) -> Path:
         raise EncoderError(
             f"open_clip:{source.model} has no weights {pretrained!r}{_tags_hint(source.model)}"
         )
+    from huggingface_hub.utils import logging as hub_logging
+
+    hub_logging.set_verbosity_error()  # else it prints each retry without a network
     try:
         return Path(open_clip.download_pretrained(config))
     except Exception as error:
-        raise EncoderError(f"{source.label} cannot be downloaded: {error}") from error
+        raise EncoderError(
+            f"{source.label} cannot be downloaded: {first_line(error)[:200]}; without a"
+            f" network, give a file: open_clip:{source.model}//path/to/weights"
+        ) from error
 
 
 def _model_folder(source: Source) -> Path | None:

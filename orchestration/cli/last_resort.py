@@ -23,6 +23,7 @@ _PACKAGES = (
     *("ray", "apache-beam", "dagster", "duckdb"),
 )
 _MAX_MESSAGE = 300
+_NO_MEMORY = ("failed to map segment", "cannot allocate memory", "(os error 12)")
 _FULL_DISK = (
     "no space left on device",
     "disk quota exceeded",
@@ -42,6 +43,14 @@ def describe(error: BaseException) -> str:
             return (
                 f"the disk is full{where}: free some space and run the command again;"
                 " tables that were published are unchanged"
+            )
+    for each in _chain(error):
+        text = str(each).lower()
+        is_short = isinstance(each, MemoryError) or getattr(each, "errno", None) == errno.ENOMEM
+        if is_short or any(phrase in text for phrase in _NO_MEMORY):
+            return (
+                f"there is not enough memory ({type(each).__name__}): stop other programs, raise"
+                " the limit (`ulimit -v`, the container's), or set fewer actors in corpus.yaml"
             )
     message = next(iter(str(error).strip().splitlines()), "")
     name = type(error).__name__

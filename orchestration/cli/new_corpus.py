@@ -64,6 +64,8 @@ def create(
     target = folder / FILE
     if target.exists():
         raise InputError(f"{target} exists already: edit it, or choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder for the new corpus")
     is_remote = "://" in source
     root = source.rstrip("/") if is_remote else str(Path(source).expanduser().resolve())
     if not is_remote and not os.path.isdir(root):

@@ -73,6 +73,8 @@ def _remarks(survey: "Survey", counts: Mapping["Drop", int]) -> list[str]:
 def _range(values: list[int] | list[float], unit: str) -> str:
     if not values:
         return ""
+    if len(values) == 1:
+        return f"{values[0]:,.3g} {unit}"
     ends = (f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in (min(values), max(values)))
     return f"{' to '.join(ends)} {unit}, half below {median(values):,.3g}"
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.engine.beam_workers import run_watched
+from pipelines.engine.beam_workers import run_in_threads, run_watched
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Beam
@@ -37,7 +37,7 @@ def run_pipeline(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
     if engine.options.get("direct_running_mode") == "multi_processing":
         run_watched(run)
     else:
-        run()
+        run_in_threads(run)
 
 
 class DoUnits(beam.DoFn):

@@ -1,9 +1,11 @@
-"""Ends a pipeline whose worker process died.
+"""Ends a pipeline of Beam's local runner whose worker process died, or that was interrupted.
 
-Beam's local runner starts worker processes (`direct_running_mode: multi_processing`), and can wait
-for ever for the answer of one that was killed.
+The runner starts worker processes (`direct_running_mode: multi_processing`), and can wait for ever
+for the answer of one that was killed. Without worker processes, the work is done in threads, which
+an interruption of the main thread does not reach; Python waits for them before it ends.
 """
 
+import ctypes
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +17,30 @@ from store.errors import CrashError
 _WORKER = "apache_beam.runners.worker.sdk_worker_main"
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 20.0  # in which the runner notices itself that a worker ended
+
+
+def run_in_threads(run: Callable[[], None]) -> None:
+    """Run a pipeline in threads of this process. If it is interrupted, they end with the record.
+
+    Args:
+        run: the pipeline, to its end.
+    """
+    others = set(threading.enumerate())
+    try:
+        run()
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C, or the termination of Dagster's run
+        for thread in set(threading.enumerate()) - others:
+            _interrupt(thread)
+        raise
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise SystemExit in a thread, once the call into C that it is in has returned."""
+    if thread.ident is not None:
+        identity = ctypes.c_ulong(thread.ident)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(SystemExit))
 
 
 def run_watched(run: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """Chooses how an index is probed: the fastest setting whose recall reaches the bound.
 
-A setting is chosen on one half of the queries and measured on the other half. If it misses the
-bound there, wider settings are measured: first more rows are ranked anew, then more is probed. The
+A setting is chosen on one half of the queries and measured on the other half. The number of probes
+is doubled until the bound is reached, then narrowed by bisection. If the setting misses the bound
+on the other half, wider ones are measured: more rows are ranked anew, or more is probed. The
 setting of a gallery that has hardly changed is measured first, and kept if it reaches the bound: to
 try all settings takes minutes of processor time.
 """
@@ -9,6 +10,7 @@ try all settings takes minutes of processor time.
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from math import ceil
 from statistics import median
 
 import numpy as np
@@ -17,8 +19,10 @@ from store.search.column_query import ColumnQuery
 from store.search.open_gallery import OpenGallery
 from store.tables.indexes import GalleryIndex, Probe
 
-_REFINES = (2, 4, 8, 16, 64)
+_REFINES = (2, 3, 4, 8, 16, 64)
 _FIRST_PROBES = 8
+_BISECTIONS = 2  # to within an eighth of the probes
+_STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
 
 
@@ -68,6 +72,7 @@ def choose_probe(
             narrower = probe.recall
     if fast is None:
         return None
+    fast = _narrowed(gallery, column, *chosen, fast, bound)
     for wider in _wider(fast, gallery.index.partitions):
         probe = measure(gallery, column, *measured, wider)
         if probe.recall >= bound:
@@ -107,13 +112,35 @@ def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) ->
     return 1000 * median(seconds)
 
 
+def _narrowed(
+    gallery: OpenGallery,
+    column: str,
+    queries: np.ndarray,
+    best: np.ndarray,
+    probe: Probe,
+    bound: float,
+) -> Probe:
+    """The setting with as few probes as reach the bound; half of them do not."""
+    low, high = probe.nprobes // 2, probe.nprobes
+    for _ in range(_BISECTIONS if probe.nprobes > _FIRST_PROBES else 0):
+        middle = (low + high) // 2
+        narrower = measure(gallery, column, queries, best, replace(probe, nprobes=middle))
+        if narrower.recall >= bound:
+            probe, high = narrower, middle
+        else:
+            low = middle
+    return probe
+
+
 def _wider(probe: Probe, partitions: int) -> Iterator[Probe]:
     """The setting, then settings that find more, up to the widest."""
-    for refine in _REFINES:
-        if refine >= probe.refine:
-            yield replace(probe, refine=refine)
+    most = _REFINES[-1]
+    for probes, refines in _STEPS:
+        nprobes = min(ceil(probes * probe.nprobes), partitions)
+        yield replace(probe, nprobes=nprobes, refine=min(refines * probe.refine, most))
+    yield replace(probe, refine=most)
     for nprobes in _widths(partitions, 2 * probe.nprobes):
-        yield replace(probe, refine=_REFINES[-1], nprobes=nprobes)
+        yield replace(probe, refine=most, nprobes=nprobes)
 
 
 def _widths(partitions: int, first: int = _FIRST_PROBES) -> Iterator[int]:

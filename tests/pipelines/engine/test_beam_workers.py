@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import apache_beam as beam
@@ -12,6 +15,21 @@ from pipelines.engine.beam import run_pipeline
 from store.config.engine import Beam
 from store.errors import CrashError
 
+INTERRUPTED = """
+import signal, time
+import apache_beam as beam
+from pipelines.engine.beam import run_pipeline
+from store.config.engine import Beam
+
+def work(_):
+    print("working", flush=True)
+    for _ in range(600):  # records of a unit
+        time.sleep(0.1)
+
+# A process in the background may have been started with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_pipeline(Beam(), lambda p: p | beam.Create([1]) | beam.Map(work))
+"""
 WORKERS = Beam(options={"direct_running_mode": "multi_processing", "direct_num_workers": 1})
 
 
@@ -44,3 +62,14 @@ def test_a_worker_that_dies_ends_the_pipeline(monkeypatch: pytest.MonkeyPatch) -
                 | "Kill" >> beam.Map(lambda _: os.kill(os.getpid(), signal.SIGKILL))
             ),
         )
+
+
+def test_an_interrupted_pipeline_ends_with_the_record_that_is_worked_on() -> None:
+    command = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"working\n"
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(50)
+    assert time.monotonic() - started < 15
