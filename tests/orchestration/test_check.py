@@ -187,7 +187,7 @@ def test_marked_stages_are_made_again(corpus: Workspace) -> None:
     assert staleness.stale(corpus, None) == ["gallery", "index", "release"]
     result = check(corpus, "--mark-stale")
     assert result.exit_code == 1
-    assert "marked as stale: pairs; next: isotrope run" in result.output
+    assert "marked as stale: pairs\nnext: isotrope run" in result.output
     assert staleness.stale(corpus, None) == ["pairs", "gallery", "index", "release"]
     assert staleness.stale(corpus, "first") == []
 
