@@ -134,7 +134,7 @@ class _GpuSeconds:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            self._process.terminate()
+            self._process.kill()  # SIGTERM may be ignored, as it is by this process
             self._process.wait()
             self._reader.join()
 

@@ -1,7 +1,9 @@
 """Every asset says what it is, whose it is, how it is made, and where to read on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from assets.links import SECTIONS, anchor
@@ -21,6 +23,13 @@ owners: [team:data, ada@example.org]
 links: {runbook: "https://wiki.example.org/operations", server: "https://search.example.org/"}
 """
 )
+
+
+@pytest.fixture(autouse=True)
+def instance() -> Iterator[None]:
+    """Runs of other tests leave an instance behind that is closed, which definitions would use."""
+    with dg.DagsterInstance.ephemeral():
+        yield
 
 
 def test_every_asset_has_description_owner_kinds_version_and_links(tmp_path):

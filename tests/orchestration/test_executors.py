@@ -35,8 +35,8 @@ def test_without_a_valid_corpus_steps_run_in_the_process_of_the_run(tmp_path):
 def test_runs_can_be_jobs_of_a_kuberay_cluster(tmp_path):
     """The configuration in docs/operations.md, as Dagster's chart writes it to dagster.yaml."""
     lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
-    start = lines.index("    runLauncher:")
-    block = takewhile(lambda line: line.startswith("    "), lines[start:])
+    start = lines.index("runLauncher:")
+    block = takewhile(lambda line: not line.startswith("```"), lines[start:])
     values = yaml.safe_load("\n".join(block))["runLauncher"]
     assert values["type"] == "CustomRunLauncher"
     settings = {"run_launcher": values["config"]["customRunLauncher"]}

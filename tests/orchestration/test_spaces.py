@@ -95,7 +95,8 @@ def test_a_name_selects_a_stage_in_all_spaces_or_in_one(made):
 
 def test_each_space_is_a_group_of_assets_with_checks():
     definitions = define(parse(TWO))
-    specs = definitions.resolve_all_asset_specs()
+    with dg.DagsterInstance.ephemeral():  # not one that another test has left behind
+        specs = definitions.resolve_all_asset_specs()
     groups = {spec.key.to_user_string(): spec.group_name for spec in specs}
     assert {name for name, group in groups.items() if group == "colours"} == set(BY_SPACE)
     others = {name for name, group in groups.items() if group == "newer_words"}
