@@ -1,15 +1,16 @@
 """Chooses how an index is probed: the fastest setting whose recall reaches the bound.
 
 A setting is chosen on one half of the queries and measured on the other half. The number of probes
-is doubled until the bound is reached, then narrowed by bisection. If the setting misses the bound
-on the other half, wider ones are measured: more rows are ranked anew, or more is probed. The
-setting of a gallery that has hardly changed is measured first, and kept if it reaches the bound: to
-try all settings takes minutes of processor time.
+is doubled until the bound is reached with many rows ranked anew. Then as few rows are ranked anew
+as reach it, and the probes are narrowed by bisection. If the setting misses the bound on the other
+half, wider ones are measured. The setting of a gallery that has hardly changed is measured first,
+and kept if it reaches the bound.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from math import ceil
 from statistics import median
 
@@ -21,6 +22,9 @@ from store.tables.indexes import GalleryIndex, Probe
 
 _REFINES = (2, 3, 4, 8, 16, 64)
 _FIRST_PROBES = 8
+_FAST_PROBES = 64  # fewer take hardly less time
+_MOST_REFINED = 6_400  # rows that are ranked anew, or 16 times the depth if that is more
+_CANDIDATES = 3  # numbers of rows ranked anew whose probes are narrowed
 _BISECTIONS = 2  # to within an eighth of the probes
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
@@ -56,23 +60,22 @@ def choose_probe(
         probe = measure(gallery, column, *measured, last)
         if probe.recall >= bound:
             return probe
-    fast: Probe | None = None
-    for refine in _REFINES:
-        narrower = 0.0
-        for nprobes in _widths(gallery.index.partitions):
-            probe = measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
-            if fast is not None and probe.milliseconds > fast.milliseconds:
-                break
-            if probe.recall >= bound:
-                fast = probe
-                break
-            is_last = refine == _REFINES[-1]
-            if probe.recall <= narrower and not is_last:  # what is missing is ranked too low
-                break
-            narrower = probe.recall
+    refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED or refine <= 16]
+
+    def tried(nprobes: int, refine: int) -> Probe:
+        return measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
+
+    widths = _widths(gallery.index.partitions)
+    wide = next((n for n in widths if tried(n, refines[-1]).recall >= bound), None)
+    if wide is None:
+        return None
+    reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= bound)
+    fast = next(reaching, None)
     if fast is None:
         return None
-    fast = _narrowed(gallery, column, *chosen, fast, bound)
+    if wide > _FAST_PROBES:  # more rows ranked anew allow for fewer probes
+        narrowed = [_narrowed(tried, p, bound) for p in (fast, *islice(reaching, _CANDIDATES - 1))]
+        fast = min(narrowed, key=lambda probe: probe.milliseconds)
     for wider in _wider(fast, gallery.index.partitions):
         probe = measure(gallery, column, *measured, wider)
         if probe.recall >= bound:
@@ -112,19 +115,12 @@ def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) ->
     return 1000 * median(seconds)
 
 
-def _narrowed(
-    gallery: OpenGallery,
-    column: str,
-    queries: np.ndarray,
-    best: np.ndarray,
-    probe: Probe,
-    bound: float,
-) -> Probe:
-    """The setting with as few probes as reach the bound; half of them do not."""
+def _narrowed(tried: Callable[[int, int], Probe], probe: Probe, bound: float) -> Probe:
+    """The setting with as few probes as reach the bound. Half of them may not."""
     low, high = probe.nprobes // 2, probe.nprobes
-    for _ in range(_BISECTIONS if probe.nprobes > _FIRST_PROBES else 0):
+    for _ in range(_BISECTIONS):
         middle = (low + high) // 2
-        narrower = measure(gallery, column, queries, best, replace(probe, nprobes=middle))
+        narrower = tried(middle, probe.refine)
         if narrower.recall >= bound:
             probe, high = narrower, middle
         else:
