@@ -161,7 +161,7 @@ def correct_and_count(
     subtract_bias(scores, bias, flag)
     np.round(scores, TIE_DECIMALS, out=scores)
     best = TopK(scores, k)
-    best.add(scores, 0)
+    best.add(scores.astype(np.float32, copy=False), 0)
     return k_occurrence(best.result()[1], scores.shape[1])
 
 

@@ -65,6 +65,12 @@ def test_the_same_seed_gives_the_same_choice():
     assert (a.method, a.params, a.table, a.reason) == (b.method, b.params, b.table, b.reason)
 
 
+def test_vectors_of_double_precision_are_taken():
+    single = pairs_with_hubs(1, pairs=150)
+    double = [vectors.astype(np.float64) for vectors in single]
+    assert select_from(*double).method == select_from(*single).method
+
+
 def test_too_few_pairs_mean_the_default_on_a_bank_of_the_corpus():
     queries, gallery = pairs_with_hubs(2, pairs=99)
     nineteen = [[i] if i < 19 else [] for i in range(99)]
