@@ -96,12 +96,11 @@ def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
 
 
 def _print_error(message: str) -> None:
-    if "orchestration.json_logs" in sys.modules:  # else no command has asked for JSON lines
-        from orchestration import json_logs
+    from orchestration import json_logs
 
-        if json_logs.is_configured():
-            logging.getLogger("isotrope").error(message)
-            return
+    if json_logs.is_configured():
+        logging.getLogger("isotrope").error(message)
+        return
     click.secho("error: ", fg="red", bold=True, err=True, nl=False)
     click.echo(message, err=True)
 

@@ -1,12 +1,11 @@
 """Commands about the policy: policy, whatif."""
 
-import json
 from dataclasses import asdict
 
 import click
 import yaml
 
-from orchestration.cli.console import print_next
+from orchestration.cli.console import print_json, print_next
 from orchestration.cli.options import CORPUS, example
 from store.workspace import Workspace
 
@@ -43,7 +42,7 @@ def whatif(
     retain_freed_memory()
     comparison = compare_policies(Workspace.open(folder), settings, preset, by)
     if as_json:
-        click.echo(json.dumps(asdict(comparison), ensure_ascii=False, indent=2))
+        print_json(asdict(comparison))
     else:
         tables.print_comparison(comparison)
         click.echo("to keep these, write the change into corpus.yaml", err=True)

@@ -71,7 +71,7 @@ def _change_keys(folder: str, keys: Path | None, new: str | None, revoke: str | 
     from orchestration.server.keys import KeyFile
     from orchestration.server.settings import settings_of
 
-    file = KeyFile(keys or settings_of(folder)[1])
+    file = KeyFile(keys or settings_of(folder).keys)
     if revoke:
         file.revoke(revoke)
         click.echo(f"deleted: {revoke}; running servers refuse it within seconds", err=True)

@@ -17,7 +17,6 @@ from orchestration.server.service import Service
 from orchestration.server.settings import settings_of
 from store.config.corpus_yaml import FILE
 from store.errors import InputError
-from store.workspace import Workspace
 
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]", "::1"]
 _MAX_HEADERS = 64 << 10  # bytes
@@ -49,7 +48,7 @@ def serve(
         InputError: the address is not of the local machine, and there are no keys.
         NotFoundError: there is no corpus, or no release of the space or with the number.
     """
-    settings, default_keys = settings_of(folder)
+    settings, default_keys, configured = settings_of(folder)
     key_file = KeyFile(keys or default_keys)
     key_file.refresh()
     local = is_loopback(host)
@@ -66,7 +65,6 @@ def serve(
     names = [*settings.hosts, *LOCAL_NAMES, host]
     # Where every request needs a key, a page of another site has none, and any name is safe.
     hosts = names if local or settings.hosts else ["*"]
-    configured = "text" if workspace is None else Workspace.open(workspace).config.log_format
     _log_to_stderr(json_logs.chosen(log_format, configured))
     uvicorn.Server(make_config(service, hosts, host, port)).run()
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from lance.query import MatchQuery
 
 from store.config.index import FLAT_ROWS
 from store.errors import InputError, NotFoundError, first_line
-from store.search.batch_scan import scan_best, scan_joined
+from store.search.batch_scan import scan_best
 from store.search.column_query import Access, ColumnQuery, Fetched
 from store.tables.damage import detected
 from store.tables.indexes import FLAT, GalleryIndex, Probe
@@ -94,7 +94,7 @@ class OpenGallery:
 
     def _nearest(self, nearest: dict[str, Any], columns: list[str], where: str | None) -> pa.Table:
         """The rows that Lance finds, with their `_distance`."""
-        with self._condition(where):
+        with self.checked(where):
             return self.table.scanner(
                 columns=[*(c for c in columns if c != ROW_ID), "_distance"],
                 filter=where,
@@ -141,7 +141,7 @@ class OpenGallery:
     ) -> list[Fetched]:
         """Scan one column for several queries."""
         vectors = np.stack([query.vector for query in queries])
-        with self._condition(where):
+        with self.checked(where):
             best = scan_best(self.table, column, vectors, count, where)
         distinct, position = np.unique(best.row_ids, return_inverse=True)
         read = [c for c in columns if c != ROW_ID]
@@ -157,27 +157,6 @@ class OpenGallery:
                 Fetched(found.append_column("_column_score", pa.array(score)), True, 1.0)
             )
         return fetched
-
-    def scan_joined(
-        self,
-        columns: list[str],
-        score: Callable[[pa.Table], np.ndarray],
-        count: int,
-        where: str | None,
-    ) -> list[int]:
-        """The row ids of the best rows by a score of several columns, from one scan.
-
-        Args:
-            columns: that `score` reads.
-            score: the scores (n,) of rows.
-            count: the largest number of rows.
-            where: a condition that rows must satisfy.
-
-        Raises:
-            InputError: `where` is not a condition on the gallery's columns.
-        """
-        with self._condition(where):
-            return scan_joined(self.table, columns, score, count, where)
 
     def match_captions(self, text: str, count: int, where: str | None) -> pa.Table:
         """The rows whose captions fit a text best, by BM25.
@@ -196,7 +175,7 @@ class OpenGallery:
         Raises:
             InputError: `where` is not a condition on the gallery's columns.
         """
-        with self._condition(where):
+        with self.checked(where):
             return self.table.scanner(
                 columns=["part_id", "_score"],
                 filter=where,
@@ -253,14 +232,14 @@ class OpenGallery:
     def count(self, where: str) -> int:
         """The number of rows that satisfy a condition. The table never changes, so it is kept."""
         if where not in self._counts:
-            with self._condition(where):
+            with self.checked(where):
                 self._counts[where] = self.table.count_rows(where)
             while len(self._counts) > _COUNTS:
                 self._counts.popitem(last=False)
         return self._counts[where]
 
     @contextmanager
-    def _condition(self, where: str | None) -> Iterator[None]:
+    def checked(self, where: str | None) -> Iterator[None]:
         """Raise Lance's error for a condition whose types do not fit as InputError."""
         try:
             yield

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from store.search.batch_scan import scan_joined
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import ROW_ID, OpenGallery
 
@@ -70,7 +71,9 @@ def search_columns(
         if proven:  # as far as the index finds what it should
             return FoundRows(rows, False, min(answer.recall for answer in answers))
         count *= _GROWTH
-    row_ids = gallery.scan_joined(list(dict.fromkeys(scored)), score, max(limit, 1), where)
+    with gallery.checked(where):
+        distinct = list(dict.fromkeys(scored))
+        row_ids = scan_joined(gallery.table, distinct, score, max(limit, 1), where)
     return FoundRows(gallery.take(row_ids, read), True, 1.0)
 
 

@@ -4,9 +4,8 @@ Maintenance builds it. Rows that are added later are scanned beside it, until th
 the table.
 """
 
-import warnings
-
 from store.tables.lance_tables import Tables
+from store.tables.reindex import index_statistics
 
 LEAST_ROWS = 100_000  # fewer are scanned in some milliseconds
 _COLUMN, _NAME = "id", "id_idx"
@@ -28,8 +27,6 @@ def index_ids(tables: Tables, name: str) -> None:
         if all(_COLUMN not in index.field_names for index in table.describe_indices()):
             table.create_scalar_index(_COLUMN, "BTREE", name=_NAME)
             return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            missing = table.stats.index_stats(_NAME)["num_unindexed_rows"]
+        missing = index_statistics(table, _NAME)["num_unindexed_rows"]
         if missing > _UNINDEXED * rows:
             table.optimize.optimize_indices(index_names=[_NAME])

@@ -35,10 +35,15 @@ def copy_indexes(tables: Tables, name: str, source: lance.LanceDataset) -> int:
     return tables.version(name)
 
 
-def _options(source: lance.LanceDataset, name: str, column: str) -> dict[str, Any]:
+def index_statistics(table: lance.LanceDataset, name: str) -> dict[str, Any]:
+    """What Lance says about an index of a table, without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (stats,) = source.stats.index_stats(name)["indices"][:1]
+        return dict(table.stats.index_stats(name))
+
+
+def _options(source: lance.LanceDataset, name: str, column: str) -> dict[str, Any]:
+    (stats,) = index_statistics(source, name)["indices"][:1]
     options: dict[str, Any] = {"metric": stats["metric_type"]}
     options["num_partitions"] = stats["num_partitions"]
     if "num_sub_vectors" in stats.get("sub_index", {}):
