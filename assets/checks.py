@@ -1,18 +1,18 @@
-"""Dagster's checks of the tables. All are blocking, except `no_drift` and those that only warn.
+"""Dagster's checks of the tables. All are blocking, except those that only warn.
 
 The pipelines verify the same before they publish. A check fails if a pipeline missed something, or
 if a table was changed by hand. The stage then counts as missing, and the next run makes it again.
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import dagster as dg
 
 from assets import corpus_assets, drop_assets, table_checks
-from assets.drift_check import no_drift
 from assets.health_checks import HEALTH_CHECKS
 from assets.materialise import DROPS
+from assets.space_health import space_health_checks
 from assets.spaces import MAIN, space_assets
 from assets.table_checks import Result
 from store.tables.stage_records import forget_records, of_stage
@@ -65,24 +65,33 @@ _OF_SPACES = {
 }
 
 
-def other_checks(spaces: Iterable[str]) -> list[dg.AssetChecksDefinition]:
-    """The blocking checks of the tables of other spaces than the main one."""
-    return [check for space in spaces for check in _space_checks(space_assets(space), space)]
+def _space_checks(space: str | None) -> list[dg.AssetChecksDefinition]:
+    assets = MAIN if space is None else space_assets(space)
+    guards = [_asset_check(assets[stage], run, space) for stage, run in _OF_SPACES.items()]
+    return [*guards, *space_health_checks(assets, space).values()]
 
 
-def _space_checks(
-    assets: dict[str, dg.AssetsDefinition], space: str | None
-) -> list[dg.AssetChecksDefinition]:
-    return [_asset_check(assets[stage], run, space) for stage, run in _OF_SPACES.items()]
-
-
-CHECKS = [
+_SHARED = [
     _asset_check(drop_assets.samples, table_checks.samples_conserved),
     _asset_check(drop_assets.samples, table_checks.samples_unique),
     _asset_check(drop_assets.signals, table_checks.signals_conserved),
     _asset_check(corpus_assets.duplicates, table_checks.duplicates_sound),
     _asset_check(corpus_assets.decisions, table_checks.decisions_conserved),
-    *_space_checks(MAIN, None),
-    no_drift,
     *HEALTH_CHECKS,
 ]
+
+
+def all_checks(others: Iterable[str]) -> list[dg.AssetChecksDefinition]:
+    """The checks of a corpus.
+
+    Args:
+        others: the names of its spaces beside the main one.
+    """
+    return [*_SHARED, *(check for space in (None, *others) for check in _space_checks(space))]
+
+
+def named(
+    checks: Iterable[dg.AssetChecksDefinition], names: Collection[str]
+) -> list[dg.AssetChecksDefinition]:
+    """Those of the checks that have one of these names, in every space."""
+    return [c for c in checks if {key.name for key in c.check_keys} & set(names)]

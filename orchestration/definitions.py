@@ -6,13 +6,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.checks import CHECKS, other_checks
+from assets.checks import all_checks
 from assets.links import links
 from assets.materialise import MAIN_GROUP, STAGE, group_of_space
 from assets.spaces import all_assets
 from orchestration import json_logs
 from orchestration.executors import executor
 from orchestration.jobs import JOBS, SCHEDULES
+from orchestration.monitoring import monitoring
 from orchestration.sensors import SENSORS
 from store.config import corpus_yaml
 from store.config.corpus_yaml import CorpusConfig
@@ -62,13 +63,15 @@ def define(config: CorpusConfig | None, root: Path | None = None) -> dg.Definiti
         ConfigError: see `orchestration.executors.executor`.
     """
     others = [] if config is None else config.other_spaces
+    checks = all_checks(others)
+    watch = monitoring(checks)
     return dg.Definitions(
         assets=dg.map_asset_specs(partial(_described, config, root), all_assets(others)),
-        asset_checks=[*CHECKS, *other_checks(others)],
+        asset_checks=checks,
         resources={"corpus": corpus},
-        jobs=JOBS,
-        schedules=SCHEDULES,
-        sensors=SENSORS,
+        jobs=[*JOBS, *watch.jobs],
+        schedules=[*SCHEDULES, watch.schedule],
+        sensors=[*SENSORS, watch.sensor],
         executor=executor(config),
     )
 

@@ -1,5 +1,5 @@
-"""Dagster's jobs and schedules: making tables, refitting corrections, measuring drift, learning
-projections, exporting, maintenance, and deleting old rows of the query log.
+"""Dagster's jobs and schedules: making tables, refitting corrections, learning projections,
+exporting, maintenance, and deleting old rows of the query log.
 """
 
 import operator
@@ -10,8 +10,6 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.drift_check import no_drift
-from assets.health_checks import HEALTH_CHECKS, few_failures
 from assets.materialise import DROPS, FORCE, MADE, OF_CORPUS, OF_DROP, STAGE
 from pipelines.removal.unreferenced import delete_unreferenced
 from store.search import query_log
@@ -52,18 +50,14 @@ refit_job = dg.define_asset_job(
     " corrections to them and make a gallery and a release.",
 )
 
-drift_job = dg.define_asset_job(
-    "measure_drift",
-    selection=dg.AssetSelection.checks(no_drift),
-    description="Test whether recent queries find more hubs than the release's own did.",
-)
-
 
 @dg.op
 def forget(context: dg.OpExecutionContext, corpus: dg.ResourceParam[Workspace]) -> None:
     """Delete the rows of the query log whose retention has ended, from the disk too."""
-    deleted = query_log.delete_expired(corpus.tables, corpus.config.space, corpus.config.query_log)
-    context.log.info(f"deleted {deleted} rows of the query log")
+    for space in corpus.spaces():
+        name = space.config.space
+        deleted = query_log.delete_expired(corpus.tables, name, corpus.config.query_log)
+        context.log.info(f"{name}: deleted {deleted} rows of the query log")
 
 
 @dg.job
@@ -181,19 +175,6 @@ def export() -> None:
     write()
 
 
-health_job = dg.define_asset_job(
-    "health",
-    selection=dg.AssetSelection.checks(*(c for c in HEALTH_CHECKS if c is not few_failures)),
-    description="Run the checks that warn: age of the release, planted hubs, secrets, formats.",
-)
-
-health = dg.ScheduleDefinition(
-    name="daily_health",
-    job=health_job,
-    cron_schedule="0 6 * * *",
-    description="Run the checks that warn every day. Off by default.",
-)
-
 tidying = dg.ScheduleDefinition(
     name="tidying",
     job=maintain,
@@ -225,7 +206,8 @@ refresh = dg.ScheduleDefinition(
 )
 def forgetting(corpus: dg.ResourceParam[Workspace]) -> dg.RunRequest | dg.SkipReason:
     """Request `retention` if there is a query log."""
-    if not corpus.tables.exists(query_log_table(corpus.config.space)):
+    logs = [query_log_table(space.config.space) for space in corpus.spaces()]
+    if not any(map(corpus.tables.exists, logs)):
         return dg.SkipReason("there is no query log")
     return dg.RunRequest()
 
@@ -235,12 +217,10 @@ JOBS: list[Any] = [
     corpus_job,
     everything_job,
     refit_job,
-    drift_job,
-    health_job,
     retention,
     maintain,
     align,
     export,
     takedown,
 ]
-SCHEDULES = [nightly, refresh, forgetting, health, tidying]
+SCHEDULES = [nightly, refresh, forgetting, tidying]

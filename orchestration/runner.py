@@ -124,7 +124,7 @@ class _Runner:
     """Dagster in this process. A Ray cluster that a stage starts stays for the later ones."""
 
     def __init__(self, workspace: Workspace, stack: ExitStack):
-        from assets.checks import CHECKS, other_checks
+        from assets.checks import all_checks
         from assets.materialise import ALIVE
         from assets.spaces import all_assets
         from orchestration import dagster_home
@@ -134,7 +134,7 @@ class _Runner:
         self.keeps_cluster = False
         others = workspace.config.other_spaces
         self.assets = all_assets(others)
-        self.checks = [*CHECKS, *other_checks(others)]
+        self.checks = all_checks(others)
         self.alive = {ALIVE: stack.enter_context(dagster_home.alive(workspace))}
         self.instance: dg.DagsterInstance = stack.enter_context(dagster_home.instance(workspace))
         dagster_home.fail_dead_runs(workspace, self.instance)

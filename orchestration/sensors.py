@@ -1,32 +1,26 @@
-"""Dagster's sensors: they request the tables of new or changed drops, the tables of all drops, and
-a refit of the corrections after recent queries have drifted from the release's own.
+"""Dagster's sensors: they request the tables of new or changed drops, and the tables of all drops.
 
 They read the tables and the sources, not Dagster's log. So they do not repeat what the command line
 has done.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from assets.materialise import DROPS
 from orchestration.alarm import alarm
 from orchestration.deliveries_cursor import DeliveriesCursor
-from orchestration.jobs import corpus_job, drift_job, drop_job, refit_job
+from orchestration.jobs import corpus_job, drop_job
 from pipelines.sources.drops import listing_hash
 from pipelines.stages import staleness
 from pipelines.stages.snapshot import Snapshot
 from store import identity
-from store.errors import IsotropeError, NotFoundError
-from store.search import query_log
-from store.tables import releases
-from store.tables.drift import latest_drift
+from store.errors import IsotropeError
 from store.tables.stages import BY_DROP
 from store.workspace import Workspace
 
 _SECONDS = 30
-_DRIFT_SECONDS = 300
-_QUERIES = 1_000
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -97,39 +91,9 @@ def changes(
     )
 
 
-@dg.sensor(jobs=[drift_job, refit_job], minimum_interval_seconds=_DRIFT_SECONDS)
-def drift(
-    context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
-) -> dg.RunRequest | dg.SkipReason:
-    """Request a measurement of drift after enough queries or a day, and a refit after drift.
-
-    Drift is measured in a run, because it may take longer than a sensor is allowed to. Its table
-    and plots are then shown with the checks of the release.
-    """
-    try:
-        release = releases.latest_release(corpus.tables, corpus.config.space)
-    except NotFoundError as error:
-        return dg.SkipReason(str(error))
-    measured = latest_drift(corpus.tables, release)
-    since = measured[0].measured_at if measured else release.created_at
-    queries = query_log.count(corpus.tables, release.space, since)
-    moment = f"{release.number}:{since.isoformat()}"
-    if queries >= _QUERIES or datetime.now(UTC) - since >= timedelta(days=1):
-        return dg.RunRequest(job_name=drift_job.name, run_key=f"measure:{moment}")
-    if drifted := [d for d in measured if d.drifted]:
-        notes = "; ".join(f"{d.direction}: {d.note}" for d in drifted)
-        context.log.info(f"release {release.number} has drifted: {notes}")
-        tags = {"isotrope/drifted": ",".join(d.direction for d in drifted)}
-        return dg.RunRequest(job_name=refit_job.name, run_key=f"refit:{moment}", tags=tags)
-    return dg.SkipReason(
-        f"release {release.number}: {queries} queries logged since {since:%Y-%m-%d %H:%M}; drift"
-        f" is measured after {_QUERIES} queries or a day"
-    )
-
-
 def _settings(corpus: Workspace) -> str:
     # Dagster runs a run key once: a failed run is repeated when files or corpus.yaml change.
     return identity.run_key(corpus.config.model_dump())
 
 
-SENSORS = [deliveries, changes, drift, alarm]
+SENSORS = [deliveries, changes, alarm]

@@ -6,15 +6,15 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from assets.checks import CHECKS
+from assets.checks import all_checks, named
 from assets.health_checks import (
     HEALTH_CHECKS,
     few_failures,
     has_secret,
-    no_planted_hubs,
     no_secrets,
 )
-from assets.spaces import all_assets
+from assets.space_health import space_health_checks
+from assets.spaces import MAIN, all_assets
 from store.tables import schema
 from store.workspace import Workspace
 
@@ -34,7 +34,7 @@ def run(workspace: Workspace, *checks: dg.AssetChecksDefinition) -> dict[str, dg
         for check in checks:
             of_drop = check is few_failures
             done = dg.materialize(
-                [*all_assets([]), *CHECKS],
+                [*all_assets([]), *all_checks([])],
                 # Dagster gives a check alone no partition.
                 selection=(
                     dg.AssetSelection.assets("samples")
@@ -50,7 +50,7 @@ def run(workspace: Workspace, *checks: dg.AssetChecksDefinition) -> dict[str, dg
 
 
 def test_a_sound_corpus_passes(squares):
-    results = run(squares, *HEALTH_CHECKS)
+    results = run(squares, *HEALTH_CHECKS, *space_health_checks(MAIN, None).values())
     assert set(results) >= {key.name for check in HEALTH_CHECKS for key in check.check_keys}
     assert {name for name, each in results.items() if not each.passed} == set()
 
@@ -66,7 +66,7 @@ def test_an_item_that_answers_everything_is_reported(copy):
         pa.array(counts, pa.int32()),
     )
     copy.tables.replace(name, rows.schema, planted.to_batches(), None)
-    result = run(copy, no_planted_hubs)["no_planted_hubs"]
+    result = run(copy, *named(all_checks([]), ["no_planted_hubs"]))["no_planted_hubs"]
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert planted["id"][7].as_py() in result.metadata["suspects"].value

@@ -1,36 +1,20 @@
 """One alert after three failures in a row, sent to a real HTTP server."""
 
-import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 
 import dagster as dg
 import pytest
 
 from orchestration.alarm import FAILURES, VARIABLE, alarm, send
+from tests.helpers.alerts import alerts
 
 
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The texts that were posted to the address in the variable."""
-    texts: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            texts.append(json.loads(body)["text"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv(VARIABLE, f"http://127.0.0.1:{server.server_port}/alert")
-    yield texts
-    server.shutdown()
+    with alerts() as (address, texts):
+        monkeypatch.setenv(VARIABLE, address)
+        yield texts
 
 
 @dg.op(config_schema={"fails": bool})

@@ -125,3 +125,23 @@ def test_the_assets_of_both_spaces_are_reported_and_materialised(made, tmp_path:
         )
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.metadata["up_to_date"].value is True
+
+
+@pytest.mark.slow
+def test_drift_and_hubs_are_checked_in_both_spaces(made, tmp_path: Path):
+    definitions = define(made.config)
+    (sensor,) = (s for s in definitions.sensors or [] if s.name == "drift")
+    with dagster_home.instance(Workspace(tmp_path, made.config, made.tables)) as opened:
+        with dg.build_sensor_context(instance=opened, resources={"corpus": made}) as context:
+            waiting = sensor(context).skip_message
+        assert "colours, release" in waiting
+        assert f"{OTHER}, release" in waiting
+        job = definitions.resolve_job_def("health")
+        done = job.execute_in_process(instance=opened, resources={"corpus": made})
+        checked = {
+            (each.asset_key.to_user_string(), each.check_name)
+            for each in done.get_asset_check_evaluations()
+        }
+    of_spaces = {("release", "release_is_fresh"), ("gallery", "no_planted_hubs")}
+    of_spaces |= {("release", "no_drift")}
+    assert checked >= of_spaces | {(f"{asset}__{OTHER}", name) for asset, name in of_spaces}

@@ -1,27 +1,24 @@
-"""A Ray cluster of several real nodes: one dies in the middle, one comes later, none comes."""
+"""A Ray cluster of several real nodes: one dies in the middle, the head is lost, none comes."""
 
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import yaml
 
+from orchestration.runner import run_missing
 from store.tables.staging import stage_record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
-from tests.helpers.deployment import wait_until
-from tests.helpers.postgres import free_port
+from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
+from tests.helpers.stores import S3Server
 from tests.whole.test_kill import vectors
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-ROOT = Path(__file__).resolve().parents[2]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
+ENGINE = "engine: {ray: {actors: 2}, signals: ray}\n"
 POOL = """
 import sys
 from embedders.pool.pool import Pool
@@ -36,126 +33,75 @@ except EncoderError as error:
 """
 
 
-@dataclass
-class Nodes:
-    """The nodes of a cluster, each a process group of `ray start`.
-
-    Attributes:
-        address: of the head.
-    """
-
-    address: str
-    processes: list[subprocess.Popen] = field(default_factory=list)
-
-    def add(self, *options: str) -> subprocess.Popen:
-        """Start a node; it joins the cluster within seconds."""
-        words = ["start", "--block", "--object-store-memory=300000000", *options]
-        node = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", *words],
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self.processes.append(node)
-        return node
-
-    def worker(self) -> subprocess.Popen:
-        """Start a node of two CPUs."""
-        return self.add(f"--address={self.address}", "--num-cpus=2")
-
-
-def kill(node: subprocess.Popen) -> None:
-    """End a node and all of its processes at once, as when its machine is lost."""
-    with suppress(ProcessLookupError):
-        os.killpg(node.pid, signal.SIGKILL)
-    node.wait()
-
-
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
-    """A head that does no work, which needs a token. Tests add nodes."""
-    port = free_port()
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
-    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    """A head that does no work. Tests add nodes."""
     monkeypatch.setenv("ENCODED_LOG", str(tmp_path / "encoded.log"))
-    started = Nodes(f"127.0.0.1:{port}")
-    try:
-        started.add("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+    with ray_nodes() as started:
         yield started
-    finally:
-        for node in started.processes:
-            kill(node)
 
 
-def start(*words: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def encoded(log: Path) -> int:
+    """How many images were encoded so far."""
+    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def wait_for_head(nodes: Nodes) -> None:
-    """Wait until the head accepts the token."""
-    script = (
-        f"from embedders.pool.ray_address import check_address; check_address({nodes.address!r})"
-    )
-    wait_until(lambda: not start("-c", script).wait(), 120)
-
-
-def wait_for_cpus(count: int) -> None:
-    """Wait until the nodes have joined."""
-    script = (
-        "import ray, sys; ray.init(logging_level='ERROR', log_to_driver=False);"
-        f"sys.exit(ray.cluster_resources().get('CPU', 0) < {count})"
-    )
-    wait_until(lambda: not start("-c", script).wait(), 180)
-
-
-def run(root: Path) -> subprocess.Popen:
-    return start("-m", "orchestration.cli.main", "run", "--corpus", str(root))
-
-
-def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path, monkeypatch):
-    for name in ("disturbed", "undisturbed"):
-        write_config(tmp_path / name, SLOW + "engine: {ray: {actors: 2}, signals: ray}\n")
-        deliver(tmp_path / name / "drops" / "a", 400)
-    wait_for_head(nodes)
-    nodes.worker()
-    lost = nodes.worker()
-    wait_for_cpus(4)
-    disturbed = run(tmp_path / "disturbed")
-    staging = tmp_path / "disturbed" / "tables" / "_staging"
+def wait_for_encoded(run: subprocess.Popen, log: Path, count: int) -> None:
+    """Wait until a run has encoded so many images."""
     end = time.monotonic() + 600
-    while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 2:
-        assert disturbed.poll() is None, disturbed.communicate()
+    while encoded(log) < count:
+        assert run.poll() is None, run.communicate()
         assert time.monotonic() < end
         time.sleep(0.05)
-    kill(lost)
-    out, err = disturbed.communicate(timeout=600)
-    assert disturbed.returncode == 0, out + err
 
-    monkeypatch.delenv("RAY_ADDRESS")
-    undisturbed = run(tmp_path / "undisturbed")
-    out, err = undisturbed.communicate(timeout=600)
-    assert undisturbed.returncode == 0, out + err
-    pair = [Workspace.open(tmp_path / name) for name in ("disturbed", "undisturbed")]
+
+def test_a_lost_node_and_a_lost_head_change_no_table(nodes, tmp_path, s3: S3Server):
+    root, log = tmp_path / "disturbed", tmp_path / "encoded.log"
+    tables = yaml.safe_dump({"tables": {"path": s3.folder(), "options": s3.options()}})
+    write_config(root, SLOW + ENGINE + tables)
+    deliver(root / "drops" / "a", 400)
+    command = ("-m", "orchestration.cli.main", "run", "--corpus", str(root))
+    nodes.worker()
+    lost = nodes.worker()
+    nodes.wait_for_cpus(4)
+    run = nodes.run(*command)
+    wait_for_encoded(run, log, 40)
+    kill(lost)
+    wait_for_encoded(run, log, 160)
+    for node in nodes.processes:
+        kill(node)
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 1, out + err
+    assert "Ray" in err
+    assert "Traceback" not in err
+    disturbed = Workspace.open(root)
+    assert stage_record(disturbed.tables, "samples", "a") is not None
+    assert stage_record(disturbed.tables, "vectors", "a") is None
+
+    before = encoded(log)
+    nodes.head()
+    nodes.worker()
+    run = nodes.run(*command)
+    out, err = run.communicate(timeout=600)
+    assert run.returncode == 0, out + err
+    assert encoded(log) - before < 400  # what was staged was not encoded again
+
+    write_config(tmp_path / "undisturbed", CONFIG)  # the same encoders, less slow
+    deliver(tmp_path / "undisturbed" / "drops" / "a", 400)
+    undisturbed = Workspace.open(tmp_path / "undisturbed")
+    run_missing(undisturbed)
+    counts = ("input", "kept", "rejected", "failed", "output")
     for stage, drop in (("samples", "a"), ("signals", "a"), ("vectors", "a"), ("decisions", "*")):
-        first, second = (stage_record(each.tables, stage, drop) for each in pair)
-        assert first is not None
-        assert second is not None
-        counts = ("input", "kept", "rejected", "failed", "output")
-        assert {n: first[n] for n in counts} == {n: second[n] for n in counts}, stage
-    first, second = (vectors(each.root) for each in pair)
+        pair = [stage_record(each.tables, stage, drop) for each in (disturbed, undisturbed)]
+        first, second = ({n: record[n] for n in counts} for record in pair if record)
+        assert first == second, stage
+    first, second = vectors(disturbed.root), vectors(undisturbed.root)
     assert first.keys() == second.keys()
     assert max(abs(first[key] - second[key]).max() for key in first) < 1e-5
 
 
 def test_a_pool_waits_for_a_node_and_says_so(nodes):
-    wait_for_head(nodes)
-    waiting = start("-c", POOL, "300")
+    waiting = nodes.run("-c", POOL, "300")
     assert waiting.stderr is not None
     line = next(line for line in waiting.stderr if "waiting" in line)
     assert line.startswith("waiting for 1 times 2 CPU and 0 GPU: 0 of 300 seconds")
@@ -165,7 +111,6 @@ def test_a_pool_waits_for_a_node_and_says_so(nodes):
 
 
 def test_a_pool_gives_up_at_the_deadline_with_one_line(nodes):
-    wait_for_head(nodes)
-    out, err = start("-c", POOL, "3").communicate(timeout=300)
+    out, err = nodes.run("-c", POOL, "3").communicate(timeout=300)
     assert "do not fit the cluster, which has 0 CPU and 0 GPU after 3 seconds" in out, err
     assert len(out.splitlines()) == 1

@@ -13,7 +13,6 @@ from embedders.encoder import unit_rows
 from orchestration import dagster_home
 from orchestration.definitions import VARIABLE, definitions
 from orchestration.jobs import forgetting
-from orchestration.sensors import drift as sensor
 from pipelines.release import drift
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
@@ -132,6 +131,9 @@ def test_without_a_log_newly_arrived_parts_are_the_fresh_queries(workspace: Work
         assert (measured[direction].source, measured[direction].drifted) == ("corpus", False)
 
 
+sensor = next(s for s in definitions.sensors or [] if s.name == "drift")
+
+
 def tick(workspace: Workspace, opened: dg.DagsterInstance):
     with dg.build_sensor_context(instance=opened, resources={"corpus": workspace}) as context:
         return sensor(context)
@@ -159,7 +161,7 @@ def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> Non
         assert "image/png;base64" in checked.metadata["k-occurrence, text->image"].value
         refit = tick(workspace, opened)
         assert refit.job_name == "refit"
-        assert refit.tags["isotrope/drifted"] == "text->image"
+        assert refit.tags["isotrope/drifted"] == "colours/text->image"
         # The request has the same key every time, so it runs once.
         assert tick(workspace, opened).run_key == refit.run_key
         execute(opened, refit)
@@ -171,7 +173,9 @@ def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> Non
         assert banks_after["text"]["digest"] != banks["text"]["digest"]
         assert banks_after["image"] == banks["image"]
         assert staleness.stale(workspace, None) == []
-        assert tick(workspace, opened).skip_message.startswith(f"release {after.number}: 0 queries")
+        assert tick(workspace, opened).skip_message.startswith(
+            f"colours, release {after.number}: 0 queries"
+        )
         # The release is now fitted on queries like these.
         log_queries(workspace, narrow_queries(1_200, seed=2))
         assert by_direction(drift.measure_drift(workspace))["text->image"].drifted is False

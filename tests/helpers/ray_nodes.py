@@ -1,0 +1,101 @@
+"""A Ray cluster of several real nodes on this machine, which needs a token."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from tests.helpers.deployment import ROOT, wait_until
+from tests.helpers.postgres import free_port
+
+
+@dataclass
+class Nodes:
+    """The nodes of a cluster, each a process group of `ray start`.
+
+    Attributes:
+        port: of the head.
+        processes: those that were started.
+    """
+
+    port: int
+    processes: list[subprocess.Popen] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """The address of the head."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a process needs in its environment to join."""
+        return {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": "a" * 64,
+            "RAY_ADDRESS": self.address,
+        }
+
+    def _start(self, *options: str) -> subprocess.Popen:
+        words = ["start", "--block", "--object-store-memory=300000000", *options]
+        node = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", *words],
+            env=os.environ | self.variables,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.processes.append(node)
+        return node
+
+    def head(self) -> subprocess.Popen:
+        """Start a head that does no work, and wait until it accepts the token."""
+        options = [f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false"]
+        node = self._start("--head", *options)
+        module = "embedders.pool.ray_address"
+        script = f"from {module} import check_address; check_address({self.address!r})"
+        wait_until(lambda: not self.run("-c", script).wait(), 300)
+        return node
+
+    def worker(self) -> subprocess.Popen:
+        """Start a node of two CPUs; it joins the cluster within seconds."""
+        return self._start(f"--address={self.address}", "--num-cpus=2")
+
+    def wait_for_cpus(self, count: int) -> None:
+        """Wait until nodes with so many CPUs have joined."""
+        script = (
+            "import ray, sys; ray.init(logging_level='ERROR', log_to_driver=False);"
+            f"sys.exit(ray.cluster_resources().get('CPU', 0) < {count})"
+        )
+        wait_until(lambda: not self.run("-c", script).wait(), 300)
+
+    def run(self, *words: str) -> subprocess.Popen:
+        """Start Python with these arguments, as a driver of the cluster."""
+        return subprocess.Popen(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=os.environ | self.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def kill(node: subprocess.Popen) -> None:
+    """End a node and all of its processes at once, as when its machine is lost."""
+    with suppress(ProcessLookupError):
+        os.killpg(node.pid, signal.SIGKILL)
+    node.wait()
+
+
+@contextmanager
+def ray_nodes() -> Iterator[Nodes]:
+    """A cluster with a head. Its nodes end with the `with` block."""
+    nodes = Nodes(free_port())
+    try:
+        nodes.head()
+        yield nodes
+    finally:
+        for node in nodes.processes:
+            kill(node)

@@ -1,0 +1,202 @@
+"""The runbook from nothing: sensors ingest a drop on Ray nodes into S3, with Dagster on PostgreSQL.
+
+Then what an on-call engineer meets: a node is lost, a bad drop raises an alert, a run is cancelled
+from the page, and an earlier release is served. With the variable ISOTROPE_PICTURES, the folder to
+write to, the pages are photographed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestration.runner import run_missing
+from store.errors import NotFoundError
+from store.tables import releases
+from store.tables.stages import EVERY_DROP
+from store.tables.staging import stage_record
+from store.workspace import Workspace
+from tests.helpers.alerts import alerts
+from tests.helpers.corpus import CONFIG, deliver, write_config
+from tests.helpers.deployment import ROOT, Deployment, deployed, wait_until
+from tests.helpers.photographs import photograph
+from tests.helpers.postgres import free_port
+from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
+from tests.helpers.stores import S3Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
+BY_DROP = ["samples", "signals", "vectors"]
+
+
+class Deployed:
+    """What the tests of this file share: they walk on from each other."""
+
+    def __init__(self, folder: Path, s3: S3Server, nodes: Nodes):
+        self.root, self.log, self.nodes = folder / "corpus", folder / "encoded.log", nodes
+        tables = {"path": s3.folder(), "options": s3.options()}
+        engine = {"pools": {"cpu": 2}, "ray": {"actors": 2}, "signals": "ray"}
+        config = yaml.safe_load(SLOW) | {"tables": tables, "engine": engine}
+        write_config(self.root, yaml.safe_dump(config))
+        self.corpus = Workspace.open(self.root)
+        self.texts: list[str] = []
+        self.page: Deployment
+
+    def encoded(self) -> int:
+        """How many images the nodes have encoded so far."""
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+    def wait_for_encoded(self, count: int) -> None:
+        """Wait until this many images were encoded."""
+        wait_until(lambda: self.encoded() >= count)
+
+    def newest_release(self) -> int:
+        """The number of the newest release; 0 without one."""
+        try:
+            return releases.latest_release(self.corpus.tables, "colours").number
+        except NotFoundError:
+            return 0
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("walk")
+    with ray_nodes() as nodes, alerts() as (address, texts):
+        walk = Deployed(folder, s3, nodes)
+        walk.texts = texts
+        variables = nodes.variables | {
+            "ENCODED_LOG": str(walk.log),
+            "ISOTROPE_ALERT_URL": address,
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            for _ in range(2):
+                nodes.worker()
+            nodes.wait_for_cpus(4)
+        with deployed(walk.root, folder, **variables) as walk.page:
+            yield walk
+
+
+def switch_on(page: Deployment, sensor: str) -> None:
+    """Turn a sensor on, as its switch in the page does."""
+    done = page.query(
+        """mutation($sensor: String!) {startSensor(sensorSelector: {sensorName: $sensor,
+           repositoryName: "__repository__", repositoryLocationName: "isotrope"}) {__typename}}""",
+        sensor=sensor,
+    )
+    assert done["startSensor"]["__typename"] == "Sensor", done
+
+
+def test_a_delivery_becomes_a_release_though_a_node_is_lost(walk, tmp_path):
+    for sensor in ("deliveries", "changes"):
+        switch_on(walk.page, sensor)
+    deliver(walk.root / "drops" / "first", 300)
+    walk.wait_for_encoded(40)
+    photograph(walk.page.port, "/runs", "dagster-ingesting.png")
+    kill(walk.nodes.processes[-1])
+    wait_until(lambda: walk.newest_release() == 1)
+    photograph(walk.page.port, "/assets", "dagster-ingested.png")
+
+    write_config(tmp_path)  # the same encoders, less slow, on local tables
+    deliver(tmp_path / "drops" / "first", 300)
+    other = Workspace.open(tmp_path)
+    run_missing(other)
+    assert outputs(walk.corpus) == outputs(other)
+
+
+def outputs(workspace: Workspace) -> dict[tuple[str, str], str]:
+    """The digest of what each stage made, by stage and drop."""
+    rows = workspace.tables.open("stages").to_table(["stage", "drop", "output"]).to_pylist()
+    return {(row["stage"], row["drop"]): row["output"] for row in rows}
+
+
+def test_a_bad_drop_raises_one_alert(walk):
+    bad = walk.root / "drops" / "bad"
+    bad.mkdir()
+    for number in range(100):
+        (bad / f"{number:03d}.png").write_bytes(b"not a picture")
+        (bad / f"{number:03d}.txt").write_text("a caption")
+    know_drop(walk.page, "bad")
+    for _ in range(3):
+        assert walk.page.wait(walk.page.launch(["samples"], "bad")) == "FAILURE"
+    wait_until(lambda: bool(walk.texts), 180)
+    (text,) = walk.texts
+    assert "drop bad has failed 3 times in a row" in text
+    assert "error budget" in text
+    photograph(walk.page.port, "/runs", "dagster-failed-runs.png")
+    for file in bad.iterdir():
+        file.unlink()
+    bad.rmdir()
+
+
+def know_drop(page: Deployment, drop: str) -> None:
+    """Add a drop's partition, as the sensor does after two ticks."""
+    added = page.query(
+        """mutation($key: String!) {addDynamicPartition(partitionsDefName: "drop",
+           partitionKey: $key, repositorySelector: {repositoryName: "__repository__",
+           repositoryLocationName: "isotrope"}) {__typename}}""",
+        key=drop,
+    )["addDynamicPartition"]["__typename"]
+    assert added in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError")
+
+
+def test_a_cancelled_run_frees_the_nodes_and_resumes(walk):
+    before = walk.encoded()
+    deliver(walk.root / "drops" / "second", 400, first=1000)
+    know_drop(walk.page, "second")
+    run = walk.page.launch(BY_DROP, "second")
+    walk.wait_for_encoded(before + 40)
+    started = time.monotonic()
+    walk.page.terminate(run)
+    assert walk.page.wait(run, seconds=60) == "CANCELED"
+    wait_until(lambda: not actors(), 60)
+    assert time.monotonic() - started < 60
+    assert stage_record(walk.corpus.tables, "vectors", "second") is None
+    photograph(walk.page.port, f"/runs/{run}", "dagster-cancelled.png")
+    # The sensors request the drop again by themselves.
+    wait_until(lambda: walk.newest_release() == 2)
+    record = stage_record(walk.corpus.tables, "vectors", "second")
+    assert record is not None
+    assert record["kept"] == 800
+    assert stage_record(walk.corpus.tables, "release", EVERY_DROP) is not None
+
+
+def actors() -> list[str]:
+    """The processes of Ray's actors on this machine."""
+    listed = subprocess.run(["pgrep", "-f", "^ray::Actor|^ray::.*Worker"], capture_output=True)
+    return listed.stdout.decode().split()
+
+
+def test_an_earlier_release_is_served(walk):
+    port = free_port()
+    words = ["serve", "--corpus", str(walk.root), "--port", str(port), "--release", "1"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.cli.main", *words],
+        cwd=ROOT,
+        env=os.environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def served() -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/release", timeout=5) as reply:
+                return json.loads(reply.read())
+        except OSError:
+            return {}
+
+    try:
+        wait_until(lambda: bool(served()), 120)
+        assert served()["number"] == 1
+    finally:
+        server.terminate()
+        server.wait(60)
