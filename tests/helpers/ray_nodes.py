@@ -39,9 +39,11 @@ class Nodes:
         }
 
     def _start(self, *options: str) -> subprocess.Popen:
-        words = ["start", "--block", "--object-store-memory=300000000", *options]
+        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+        memory = "--object-store-memory=300000000"
+        # Ray gives up if a node needs more than 30 seconds to start, so a slow machine tries again.
         node = subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", *words],
+            ["sh", "-c", 'until "$@"; do sleep 1; done', "sh", *ray, memory, *options],
             env=os.environ | self.variables,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
