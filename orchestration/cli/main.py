@@ -28,6 +28,7 @@ _MODULES = {
     "policy": "policy_commands",
     "whatif": "policy_commands",
     "search": "search_commands",
+    "suggest": "suggest_command",
     "evaluate": "search_commands",
     "drift": "search_commands",
     "align": "make_commands",

@@ -12,6 +12,7 @@ from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query_json import QueryJson
 from store.search.statistics import Statistics
+from store.search.suggestion import Suggestion
 from store.search.wire import ARROW, JSON
 
 _REF = "#/components/schemas/{model}"
@@ -79,6 +80,10 @@ EXPLAIN_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 PLAN_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The plan", "model": Plan},
+    **_QUERY_ERRORS,
+}
+SUGGEST_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The suggestions", "model": list[Suggestion]},
     **_QUERY_ERRORS,
 }
 RELEASE_RESPONSES = _errors()

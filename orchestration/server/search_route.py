@@ -1,6 +1,8 @@
-"""POST /search: runs a query. POST /explain, /plan: explain a row of its answer, or the query."""
+"""POST /search: runs a query. POST /explain, /plan, /suggest: explain a row of its answer, or the
+query, or suggest other queries."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,11 +15,14 @@ from store.errors import NotFoundError
 from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query import Query as SearchQuery
+from store.search.suggest import MAX_COUNT
+from store.search.suggestion import Suggestion
 from store.search.wire import ARROW, JSON, write_arrow, write_json
 
 T = TypeVar("T")
 _EXPLANATION = TypeAdapter(Explanation)
 _PLAN = TypeAdapter(Plan)
+_SUGGESTIONS = TypeAdapter(list[Suggestion])
 router = APIRouter(tags=["search"])
 
 
@@ -72,6 +77,26 @@ async def plan(request: Request) -> Response:
     service: Service = request.app.state.service
     content = await _with_query(request, lambda query: _PLAN.dump_json(service.corpus.plan(query)))
     return Response(content, media_type=JSON)
+
+
+@router.post(
+    "/suggest",
+    summary="Suggest changes of a query's text",
+    response_class=Response,
+    responses=openapi.SUGGEST_RESPONSES,
+    openapi_extra=openapi.SEARCH_BODY,
+)
+async def suggest(
+    request: Request,
+    count: Annotated[int, Query(ge=1, le=MAX_COUNT, description="The most suggestions.")] = 5,
+) -> Response:
+    """Cluster the best 200 results, and change the text so that it finds each cluster."""
+    service: Service = request.app.state.service
+
+    def work(query: SearchQuery) -> bytes:
+        return _SUGGESTIONS.dump_json(service.corpus.suggest(replace(query, seconds=None), count))
+
+    return Response(await _with_query(request, work), media_type=JSON)
 
 
 async def _with_query(request: Request, work: Callable[[SearchQuery], T]) -> T:

@@ -19,6 +19,7 @@ from store.search.query import Query
 from store.search.result import Hit, Result
 from store.search.search import Searchable
 from store.search.statistics import Statistics
+from store.search.suggestion import Suggestion
 from store.tables.releases import Release
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class AsyncRunner(Protocol):
     async def plan(self, query: Query) -> Plan: ...
 
     async def explain_row(self, query: Query, row: int) -> Explanation: ...
+
+    async def suggest(self, query: Query, count: int) -> list[Suggestion]: ...
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ class AsyncSearch(Query):
         """Run the query and explain the rank of a row, from 0. See `Result.explain`."""
         return await self._runner().explain_row(self.value, row)
 
+    async def suggest(self, count: int = 5) -> list[Suggestion]:
+        """Suggest changes of the query's text. See `Search.suggest`."""
+        return await self._runner().suggest(self.value, count)
+
     async def show(self) -> None:
         """Run the query and print the result as a table."""
         (await self.run()).show()
@@ -126,6 +133,10 @@ class AsyncCorpus(Searchable[AsyncSearch]):
     async def explain_row(self, query: Query, row: int) -> Explanation:
         """Run a query and explain a row. See `Result.explain`."""
         return await asyncio.to_thread(lambda: self._corpus.run(query).explain(row))
+
+    async def suggest(self, query: Query, count: int = 5) -> list[Suggestion]:
+        """Changes of a query's text. See `Search.suggest`."""
+        return await asyncio.to_thread(self._corpus.suggest, query, count)
 
     async def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""

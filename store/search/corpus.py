@@ -21,6 +21,8 @@ from store.search.sample_batches import read_samples
 from store.search.search import Search, Searchable
 from store.search.statistics import Statistics, describe_galleries
 from store.search.subset import Exporter, Subset
+from store.search.suggest import suggest
+from store.search.suggestion import Suggestion
 
 
 class Corpus(OpenRelease, Searchable[Search]):
@@ -48,6 +50,10 @@ class Corpus(OpenRelease, Searchable[Search]):
     def plan(self, query: Query) -> Plan:
         """What a query will do. See `store.search.plan_query.plan_query`."""
         return plan_query(self, query)
+
+    def suggest(self, query: Query, count: int = 5) -> list[Suggestion]:
+        """Changes of a query's text. See `store.search.suggest.suggest`."""
+        return suggest(self, query, count)
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""

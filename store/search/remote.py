@@ -21,6 +21,7 @@ from store.search.sample_batches import MEDIA, Batcher, checked_ids, media_path
 from store.search.search import Search, Searchable
 from store.search.statistics import Statistics
 from store.search.subset import Subset
+from store.search.suggestion import Suggestion
 from store.search.wire import read_arrow
 from store.tables.lance_tables import one_of
 from store.tables.releases import Release
@@ -29,6 +30,7 @@ from store.tables.schema import MODALITIES
 EXPLANATION = TypeAdapter(Explanation)
 PLAN = TypeAdapter(Plan)
 STATISTICS = TypeAdapter(Statistics)
+SUGGESTIONS = TypeAdapter(list[Suggestion])
 
 
 class RemoteCorpus(Searchable[Search]):
@@ -85,6 +87,12 @@ class RemoteCorpus(Searchable[Search]):
         """What a query will do. See `Search.explain`."""
         request = self._server.address.post(query)
         return PLAN.validate_json(self._server.send("POST", "/plan", **request))
+
+    def suggest(self, query: Query, count: int = 5) -> list[Suggestion]:
+        """Changes of a query's text. See `Search.suggest`."""
+        request = self._server.address.post(query)
+        content = self._server.send("POST", "/suggest", params={"count": count}, **request)
+        return SUGGESTIONS.validate_json(content)
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""

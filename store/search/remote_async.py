@@ -14,11 +14,12 @@ from store.search.connection import Address, AsyncConnection, Waits
 from store.search.explanation import Explanation
 from store.search.plan import Plan
 from store.search.query import Query
-from store.search.remote import EXPLANATION, PLAN, STATISTICS, RemoteCorpus
+from store.search.remote import EXPLANATION, PLAN, STATISTICS, SUGGESTIONS, RemoteCorpus
 from store.search.result import Result
 from store.search.sample_batches import MEDIA, Batcher, checked_ids, media_path
 from store.search.search import Searchable
 from store.search.statistics import Statistics
+from store.search.suggestion import Suggestion
 from store.search.wire import read_arrow
 from store.tables.releases import Release
 
@@ -74,6 +75,12 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
         request = self._server.address.post(query)
         content = await self._server.send("POST", "/explain", params={"row": row}, **request)
         return EXPLANATION.validate_json(content)
+
+    async def suggest(self, query: Query, count: int = 5) -> list[Suggestion]:
+        """Changes of a query's text. See `Search.suggest`."""
+        request = self._server.address.post(query)
+        content = await self._server.send("POST", "/suggest", params={"count": count}, **request)
+        return SUGGESTIONS.validate_json(content)
 
     async def sample(self, sample_id: str) -> dict[str, Any]:
         """The facts about a sample. See `store.search.release_items.describe_sample`."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from store.search.explanation import Explanation
+    from store.search.suggestion import Suggestion
 
 
 class Runner(Protocol):
@@ -24,6 +25,8 @@ class Runner(Protocol):
     def run(self, query: Query) -> Result: ...
 
     def plan(self, query: Query) -> Plan: ...
+
+    def suggest(self, query: Query, count: int) -> "list[Suggestion]": ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,13 @@ class Search(Query):
     def explain_row(self, row: int = 0) -> "Explanation":
         """Run the query and explain the rank of a row, from 0. See `Result.explain`."""
         return self.run().explain(row)
+
+    def suggest(self, count: int = 5) -> "list[Suggestion]":
+        """Suggest changes of the query's text, one for each cluster of its best 200 results.
+
+        See `store.search.suggest.suggest`.
+        """
+        return self._runner().suggest(self.value, count)
 
     def to_arrow(self) -> pa.Table:
         """Run the query and return its rows, best first.

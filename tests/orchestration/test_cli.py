@@ -29,7 +29,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert set(names) == {
         "align", "backup", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
         "evaluate", "export", "init", "maintain", "mcp", "open", "policy", "repair", "report",
-        "restore", "run", "search", "serve", "status", "takedown", "whatif", "why",
+        "restore", "run", "search", "serve", "status", "suggest", "takedown", "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line
@@ -112,6 +112,16 @@ def test_search(squares: Workspace, tmp_path: Path) -> None:
     bad = isotrope("search", "x", "--correct", "magic", *corpus, fails=True)
     assert "allowed are auto" in bad
     assert "numbers with commas" in isotrope(*both[:-1], "a lot", *corpus, fails=True)
+
+
+def test_suggestions(squares: Workspace) -> None:
+    corpus = ("--corpus", squares.root)
+    rows = json.loads(isotrope("suggest", "a square", "--count", 3, "--json", *corpus))
+    assert 1 <= len(rows) <= 3
+    assert {"text", "rows", "specificity", "gain"} <= rows[0].keys()
+    assert all(row["gain"] > 0 for row in rows)
+    assert rows[0]["text"] in isotrope("suggest", "a square", "--count", 3, *corpus)
+    assert "one gallery" in isotrope("suggest", "x", "--among", "any", *corpus, fails=True)
 
 
 def test_search_by_words_and_by_json(squares: Workspace, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { bothRankings, fromLink, inputKind, type Query, toLink, withInput } from "./query";
+import { bothRankings, changedText, fromLink, inputKind, type Query } from "./query";
+import { toLink, withInput } from "./query";
 
 const query: Query = {
   inputs: [{ text: "a cat & a dog? #1 %20" }, { id: "3f", weight: -0.5 }],
@@ -24,6 +25,15 @@ test.each(["", "{", "[]", "null", '"text"', "{}", '{"inputs": "x"}', '{"inputs":
     expect(() => fromLink(text)).toThrow();
   },
 );
+
+test("a suggestion takes the place of the first text that is not negative", () => {
+  const negative = { text: "a dog", weight: -0.3 };
+  const mixed = { ...query, inputs: [negative, ...query.inputs] };
+  const changed = changedText(mixed, "a black cat");
+  expect(changed?.inputs).toEqual([negative, { text: "a black cat" }, query.inputs[1]]);
+  expect(changed?.where).toBe(query.where);
+  expect(changedText({ inputs: [negative, { id: "3f" }] }, "a cat")).toBeNull();
+});
 
 test("both rankings differ in the correction alone", () => {
   const { raw, corrected } = bothRankings(query);

@@ -90,6 +90,14 @@ export function withInput(query: Query, input: Input): Query {
   return { ...query, inputs: [...others, input] };
 }
 
+/** The query with another text in the place of its first one; null if it has none. */
+export function changedText(query: Query, text: string): Query | null {
+  const first = query.inputs.findIndex((each) => each.text !== undefined && (each.weight ?? 1) > 0);
+  if (first < 0) return null;
+  const inputs = query.inputs.map((each, n) => (n === first ? { ...each, text } : each));
+  return { ...query, inputs };
+}
+
 export function inputKind(input: Input): "text" | "image" | "audio" | "vector" | "id" {
   for (const kind of ["text", "image", "audio", "vector"] as const) {
     if (input[kind] !== undefined) return kind;

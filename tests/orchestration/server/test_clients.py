@@ -178,10 +178,11 @@ def test_every_way_has_the_same_words() -> None:
         "show",
         "explain",
         "explain_row",
+        "suggest",
     ):
         assert inspect.iscoroutinefunction(getattr(AsyncSearch, name))
     words = {"search", "run", "release", "refresh", "close"}
-    words |= {"sample", "samples", "thumbnail", "statistics"}
+    words |= {"sample", "samples", "thumbnail", "statistics", "suggest"}
     for kind in (Corpus, RemoteCorpus, AsyncCorpus, AsyncRemoteCorpus):
         assert words <= public(kind), kind
 
@@ -231,6 +232,24 @@ def test_every_way_has_the_same_plan(
             remote.search(text="x").among("audio").explain()
     for path in (stored.root, server.url):
         assert asyncio.run(plans(path)) == wanted
+
+
+def test_every_way_has_the_same_suggestions(stored: Workspace, server: Served) -> None:
+    def build(corpus: Any) -> Any:
+        return corpus.search(text="a square number 15").among("image").where("image_width > 0")
+
+    async def suggestions(path: str | Path) -> Any:
+        async with isotrope.connect_async(path) as corpus:
+            return await build(corpus).suggest(3)
+
+    wanted = build(isotrope.connect(stored.root)).suggest(3)
+    assert wanted
+    with isotrope.connect(server.url) as remote:
+        assert build(remote).suggest(3) == wanted
+        with pytest.raises(errors.InputError, match="one gallery"):
+            remote.search(text="x").among("any").suggest()
+    for path in (stored.root, server.url):
+        assert asyncio.run(suggestions(path)) == wanted
 
 
 def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: Served) -> None:

@@ -12,6 +12,7 @@ import { Filters } from "./filters";
 import { Inputs } from "./inputs";
 import { type Rankings, Results } from "./results";
 import { Share } from "./share";
+import { Suggestions } from "./suggestions";
 
 const EMPTY: Query = { inputs: [{ text: "" }] };
 const MOST_ROWS = 1000;
@@ -50,6 +51,7 @@ export function SearchView({ params }: { params: URLSearchParams }) {
       <QueryForm draft={draft} onChange={setDraft} onSubmit={run} />
       {problem && <Problem error={problem} />}
       {query && <Share query={query} />}
+      {loaded.value && <Suggestions query={loaded.value.query} onQuery={run} />}
       {(loaded.loading || loaded.error) && <Status of={loaded} />}
       {loaded.value && (
         <Results
