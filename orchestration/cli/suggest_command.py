@@ -31,7 +31,7 @@ def suggest(
     folder: str,
     as_json: bool,
 ) -> None:
-    """Suggest changes of a query that lead to the groups among its results."""
+    """Suggest changes of a text that lead to groups of its results."""
     import isotrope
 
     query = isotrope.connect(folder, space=space).search(text=text).among(among)
