@@ -26,12 +26,20 @@ if TYPE_CHECKING:
     type=click.Choice(["entry", "source"]),
     help="Whether each folder or tar file is a drop, or all of the source is one.",
 )
+@click.option(
+    "--captions",
+    type=click.Choice(["files", "names"]),
+    default="files",
+    show_default=True,
+    help="names: the words in the names of files are captions where there are no others.",
+)
 @AS_JSON
 def init(
     folder: Path,
     source: str,
     preset: str | None,
     drop_by: Literal["entry", "source"] | None,
+    captions: Literal["files", "names"],
     as_json: bool,
 ) -> None:
     """Start a corpus: write FOLDER/corpus.yaml for a source.
@@ -44,7 +52,7 @@ def init(
     from pipelines.estimate.survey import survey
     from store.config.limits import Limits
 
-    counts = create(folder, source, preset, drop_by)
+    counts = create(folder, source, preset, drop_by, captions)
     found = survey(counts, Limits())
     if as_json:
         drops = {drop.name: count for drop, count in counts.items()}

@@ -19,7 +19,7 @@ sources:
   {name}:
     path: {path}
     drop_by: {drop_by}       # entry: every folder or tar file is a drop; source: all is one drop
-
+{named}
 # Which samples are kept. After a change, `isotrope run` decides again; no model runs.
 policy:
 {policy}
@@ -33,6 +33,7 @@ engine:
 """
 
 
+_NAMED = "    captions: names        # words in names of files, where there is no other caption\n"
 _RULES = """\
   image_min_side: {min: 32}
   image_aspect: {max: 8}
@@ -44,6 +45,7 @@ def create(
     source: str,
     preset: str | None = None,
     drop_by: Literal["entry", "source"] | None = None,
+    captions: Literal["files", "names"] = "files",
 ) -> dict[Drop, int]:
     """Write `folder`/corpus.yaml for a source.
 
@@ -52,6 +54,7 @@ def create(
         source: a folder, or an address such as s3://bucket/folder.
         preset: a published policy; without one, the policy has a few mild rules.
         drop_by: what is a drop. None: chosen by what the source contains.
+        captions: whether names of files are captions.
 
     Returns:
         The number of records that the source delivers, by drop.
@@ -77,7 +80,8 @@ def create(
     counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
     path = _quoted(root) if is_remote else _quoted(_path_from(folder, Path(root)))
-    text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, policy=policy)
+    named = _NAMED if captions == "names" else ""
+    text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, named=named, policy=policy)
     parse(text)
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")

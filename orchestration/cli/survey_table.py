@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # slow to import
 
 _MOST_LANGUAGES = 5
 _SMALL_DROP, _MANY_DROPS = 1_000, 10
+_WORDS_IN_NAMES = 0.8  # share of files whose names would do as captions
 
 
 def print_survey(survey: "Survey", counts: Mapping["Drop", int]) -> None:
@@ -55,7 +56,15 @@ def _remarks(survey: "Survey", counts: Mapping["Drop", int]) -> list[str]:
         f" decode them takes about {decoding} of one core. When a drop is made, `isotrope"
         " estimate` tells time and disk of all stages."
     ]
-    if survey.parts["image"] + survey.parts["audio"] and not survey.parts["caption"]:
+    media = survey.parts["image"] + survey.parts["audio"]
+    if media and not survey.parts["caption"] and len(survey.names) >= _WORDS_IN_NAMES * media:
+        remarks.append(
+            "no image or sound has a caption, but the names of the files are words, such as"
+            f" {escape(repr(survey.names[0][:60]))}. Write `captions: names` below `drop_by` in"
+            " corpus.yaml before the first run, or use `isotrope init --captions names`: then they"
+            " are the captions, and search can be corrected."
+        )
+    elif media and not survey.parts["caption"]:
         remarks.append(
             "no image or sound has a caption: there are no pairs to choose corrections on, so"
             " search will rank by raw scores. A caption is a text file of the same name"

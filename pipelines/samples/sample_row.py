@@ -10,15 +10,15 @@ from store.errors import RecordError
 def sample_row(record: Record, limits: Limits) -> dict:
     """Decode a record's parts, check them, and make the row: every column of `samples` but `drop`.
 
-    The text is that of the record's text file or column, else the caption in its metadata. Columns
-    of a part that the record does not have are left out or None.
+    The text is that of the record's text file or column, else the caption in its metadata, else
+    its `name_text`. Columns of a part that the record does not have are left out or None.
 
     Raises:
         RecordError: a part is broken or over a limit, or the record has no image, audio or text.
     """
     meta, caption = (None, None) if record.meta is None else text.read_meta(record.meta, limits)
     own_text = None if record.text is None else text.read_text(record.text, limits)
-    words = own_text or caption
+    words = own_text or caption or record.name_text
     row: dict = {"source": record.source, "key": record.key, "text": words, "meta": meta}
     row["text_id"] = identity.part_id("text", words.encode()) if words else None
     row["image_id"] = row["audio_id"] = None

@@ -36,6 +36,7 @@ class Drop:
             beneath them except hidden files. The default is the whole root.
         columns: the columns of the drop's manifests.
         source: the name, in corpus.yaml, of the source that delivers the drop.
+        name_captions: the names of loose files are captions where there are no others.
         listed: the entries as they were listed with the source; None to list `root` again.
     """
 
@@ -44,6 +45,7 @@ class Drop:
     entries: tuple[str, ...] = _WHOLE_ROOT
     columns: Columns = DEFAULT_COLUMNS
     source: str = ""
+    name_captions: bool = False
     listed: tuple[FolderEntry, ...] | None = field(default=None, compare=False, repr=False)
 
 
@@ -91,7 +93,7 @@ def find_drops(
     drops = []
     for drop_name, folder, entries in parts:
         listed = None if entries == _WHOLE_ROOT else tuple(listing[e] for e in entries)
-        drops.append(Drop(_drop_name(drop_name), folder, entries, columns, name, listed))
+        drops.append(Drop(_drop_name(drop_name), folder, entries, columns, name, listed=listed))
     drops = [d for d in drops if only in (None, d.name) and _holds_data(d)]
     if not drops and only is None:
         raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from posixpath import dirname, splitext
 
 from pipelines.sources.filesystem import error_text, open_inside, size_of
+from pipelines.sources.name_captions import name_caption
 from pipelines.sources.records import Assembly, BadRecord, Record, Unit, printable, role_of
 from store.config.limits import Limits, Role
 from store.errors import RecordError
@@ -37,7 +38,10 @@ def read(unit: Unit, limits: Limits) -> Iterator[Record | BadRecord]:
         assembly = Assembly(printable(dirname(key) or "."), printable(key))
         for path in paths:
             _add(assembly, unit.root, path, limits)
-        yield assembly.finish()
+        record = assembly.finish()
+        if unit.name_captions and isinstance(record, Record):
+            record.name_text = name_caption(record.key)
+        yield record
 
 
 def _add(assembly: Assembly, root: str, path: str, limits: Limits) -> None:

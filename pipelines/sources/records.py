@@ -40,6 +40,7 @@ class Unit:
             bytes of a JSONL file, fragments of a Lance dataset. None is the whole manifest.
         version: the version of a Lance dataset, else None.
         columns: what the columns of a manifest are.
+        name_captions: the names of loose files are captions where there are no others.
     """
 
     drop: str
@@ -50,6 +51,7 @@ class Unit:
     span: tuple[int, int] | None = None
     version: int | None = None
     columns: Columns = DEFAULT_COLUMNS
+    name_captions: bool = False
 
 
 @dataclass(slots=True)
@@ -57,7 +59,8 @@ class Record:
     """One input record with its undecoded parts, of which at least one is not None.
 
     `source` is the shard or the folder, relative to the drop's root. `key` is the WebDataset key,
-    the manifest's key, or the file's path without its extension. Both are printable.
+    the manifest's key, or the file's path without its extension. Both are printable. `name_text` is
+    the caption if there is no other.
     """
 
     source: str
@@ -68,6 +71,7 @@ class Record:
     audio_name: str | None = None
     text: bytes | None = None
     meta: bytes | None = None
+    name_text: str | None = None
 
 
 @dataclass(slots=True)

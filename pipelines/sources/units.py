@@ -66,7 +66,8 @@ def _loose_file_units(drop: Drop, paths: Iterable[str]) -> Iterator[Unit]:
     samples = group(paths)
     for number, start in enumerate(range(0, len(samples), SAMPLES_PER_UNIT)):
         members = tuple(p for _, files in samples[start : start + SAMPLES_PER_UNIT] for p in files)
-        yield Unit(drop.name, f"files-{number:06d}", "folder", drop.root, members)
+        unit = Unit(drop.name, f"files-{number:06d}", "folder", drop.root, members)
+        yield replace(unit, name_captions=drop.name_captions)
 
 
 def _unit(drop: Drop, format: Format, *paths: str, suffix: str = "") -> Unit:

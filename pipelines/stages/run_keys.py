@@ -36,7 +36,9 @@ def samples(context: StageContext) -> str:
         InputError: the context has the drop's name without its files.
     """
     drop = context.delivery
-    settings = context.config.limits.model_dump(), drop.columns.model_dump()
+    settings: list[Any] = [context.config.limits.model_dump(), drop.columns.model_dump()]
+    if drop.name_captions:  # left out otherwise: corpora from before the option stay up to date
+        settings.append("captions from names")
     return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *settings)
 
 

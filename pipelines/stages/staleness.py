@@ -37,7 +37,7 @@ def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
                     f"two sources deliver a drop called {drop.name!r}:"
                     f" {delivered[drop.name].root} and {drop.root}; rename one"
                 )
-            delivered[drop.name] = drop
+            delivered[drop.name] = replace(drop, name_captions=source.captions == "names")
     return dict(sorted(delivered.items()))
 
 

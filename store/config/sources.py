@@ -68,10 +68,13 @@ class Source(Section):
         drop_by: `entry` makes one drop of each folder, tar file, manifest and Lance dataset
             directly under `path`. `source` makes one drop of everything under `path`.
         columns: of manifests.
+        captions: `names` makes captions of the words in the names of loose files, such as
+            water-lily.jpg, where a record has no other caption. `files` does not.
         errors: the error budget of this source's drops. Default: that of the corpus.
     """
 
     path: str
     drop_by: Literal["entry", "source"] = "entry"
     columns: Columns = DEFAULT_COLUMNS
+    captions: Literal["files", "names"] = "files"
     errors: Errors | None = None

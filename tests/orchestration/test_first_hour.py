@@ -30,6 +30,16 @@ def test_init_says_that_captions_are_missing(tmp_path: Path) -> None:
     assert "no image or sound has a caption" in " ".join(init(tmp_path).split())
 
 
+def test_init_offers_the_names_of_files_as_captions(tmp_path: Path) -> None:
+    deliver(tmp_path / "photos", 3)
+    for caption in (tmp_path / "photos").glob("*.txt"):
+        caption.rename(caption.with_suffix(".md"))
+    assert "names of the files are words, such as 'blue'" in " ".join(init(tmp_path).split())
+    (tmp_path / "corpus" / "corpus.yaml").unlink()
+    init(tmp_path, "--captions", "names")
+    assert corpus_yaml.load(tmp_path / "corpus").sources["photos"].captions == "names"
+
+
 def test_init_offers_one_drop_for_many_small_folders(tmp_path: Path) -> None:
     for number in range(12):
         deliver(tmp_path / "photos" / f"folder {number}", 2, first=2 * number)
