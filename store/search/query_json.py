@@ -15,7 +15,8 @@ A batch has `queries`, a list of such lists, in the place of `inputs`. A compoun
 All but `inputs` or `queries` can be left out. Negative weights are negative inputs; the positive
 weights of a query are scaled to sum to one. Images and recordings are encoded files in base64. A
 vector may also be the base64 of its float32 values, little-endian, which clients send: it is read
-and written in less time. Paths are not possible: a server must not read its own files for a stranger.
+and written in less time. Paths are not possible: a server must not read its own files for a
+stranger.
 """
 
 import base64
