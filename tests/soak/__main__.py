@@ -19,14 +19,14 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
     parser.add_argument("--only", default="", help="a part of a fault, a kind, or a store")
-    parser.add_argument("--folder", help="for corpora; default: of temporary files")
+    parser.add_argument("--folder", type=Path, help="for corpora; those that fail stay there")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     faults = plan(given.faults, random.Random(given.seed), given.only)
     with (
-        TemporaryDirectory(dir=given.folder) as folder,
+        TemporaryDirectory() as temporary,
         s3_server() as server,
-        Soak(Path(folder), server, given.seed) as soak,
+        Soak(given.folder or Path(temporary), server, given.seed) as soak,
     ):
         soak.run(faults, lambda: given.only or write_counts(soak.injected, given.seed))
         print(f"{soak.injected.total()} faults, equal tables: {dict(soak.injected)}")

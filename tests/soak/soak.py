@@ -32,7 +32,7 @@ _NOT_COMPARED = {"units", "resumed", "seconds", "published_at"}  # columns of `s
 # Versions of tables, scores, and caches whose rows depend on which drop was made first.
 _TABLES_NOT_COMPARED = {"releases", "directions__colours", "compared", "near_pairs", "minhashes"}
 
-Counts = Counter[tuple[str, str]]
+Counts = Counter[tuple[str, str, str]]  # name of the fault, kind of corpus, store
 
 
 class Soak(ExitStack):
@@ -44,7 +44,7 @@ class Soak(ExitStack):
         seed: of the random moments and choices.
 
     Attributes:
-        injected: how many faults were injected, by name and store.
+        injected: how many faults were injected, by name, kind of corpus and store.
     """
 
     def __init__(self, folder: Path, server: S3Server, seed: int):
@@ -75,7 +75,6 @@ class Soak(ExitStack):
             for start in range(0, len(faults), _FAULTS_OF_EPISODE)
         ]
         self.chance.shuffle(episodes)
-        episodes.sort(key=lambda each: each[0][0] == "whole")  # slow: they come last
         for (kind, store), faults in episodes:
             self.episode(kind, store, faults)
             after()
@@ -94,7 +93,7 @@ class Soak(ExitStack):
             _assert_equal(table, actual[table], rows)
         problems = [f for f in check_corpus(corpus.workspace, deep=True) if not f.passed]
         assert problems == [], "\n".join(map(str, problems))
-        self.injected.update((fault.name, store) for fault in faults)
+        self.injected.update((fault.name, kind, store) for fault in faults)
         corpus.delete()
 
     def _inject(self, corpus: SoakCorpus, fault: Fault) -> None:
