@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from store.arrays import LENGTH_TOLERANCE, is_unit_length
+from store.arrow import as_matrix
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
 from store.tables.names import bank_table, gallery_table, pairs_table, vectors_table
@@ -246,6 +247,6 @@ def _is_finite(rows: Any, columns: list[str]) -> np.ndarray:
 
 def _matrix(column: Any) -> np.ndarray:
     """A column of n numbers, or of n fixed-size lists of d numbers, as (n, 1) or (n, d)."""
-    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    flat = column.flatten() if hasattr(column.type, "list_size") else column
-    return flat.to_numpy(zero_copy_only=False).reshape(len(column), -1 if len(column) else 1)
+    if hasattr(column.type, "list_size"):
+        return as_matrix(column)
+    return np.asarray(column).reshape(-1, 1)

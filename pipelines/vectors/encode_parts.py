@@ -131,14 +131,15 @@ def vector_rows(
     Raises:
         InvariantError: a vector is not of unit length.
     """
-    copied = np.array(vectors, np.float32)
-    _check_unit_length(ids, copied)
-    count, dim = len(ids), columns.field("vector").type.list_size
+    stored = columns.field("vector").type
+    _check_unit_length(ids, vectors)  # in the encoder's own precision
+    copied = np.array(vectors, stored.value_type.to_pandas_dtype())
+    count = len(ids)
     arrays = [
         pa.array(ids, pa.string()),
         pa.array([encoder.modality] * count, pa.string()),
         pa.array([encoder.fingerprint] * count, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), dim),
+        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), stored.list_size),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=columns)
 
