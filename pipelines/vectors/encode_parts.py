@@ -133,7 +133,8 @@ def vector_rows(
     """
     stored = columns.field("vector").type
     _check_unit_length(ids, vectors)  # in the encoder's own precision
-    copied = np.array(vectors, stored.value_type.to_pandas_dtype())
+    is_half = pa.types.is_float16(stored.value_type)
+    copied = np.array(vectors, np.float16 if is_half else np.float32)
     count = len(ids)
     arrays = [
         pa.array(ids, pa.string()),
