@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipelines.stages import staleness
 from store.arrays import LENGTH_TOLERANCE, is_unit_length
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
@@ -19,6 +20,7 @@ from store.workspace import Workspace
 Result = tuple[dict[str, Any], list[str]]
 
 _ROWS = 8192  # in a batch
+_COMPILED = 256  # rows of a gallery that are compiled again
 # The least and the greatest value of a measurement of pairs, by the end of its name.
 _RANGES = {
     "cosine": (-1, 1),
@@ -192,6 +194,25 @@ def gallery_sound(corpus: Workspace, drop: str) -> Result:
         problems.append(f"{rows - len(parts)} rows repeat a part")
     if unsound:
         problems.append(f"{unsound} rows have a vector not of length 1, or a number not finite")
+    return measured, problems
+
+
+def gallery_compiles_again(corpus: Workspace, drop: str) -> Result:
+    """Random rows of the galleries follow from vectors and banks, unless these are newer."""
+    from pipelines.gallery.recompute import differing_rows  # imports Ray
+
+    measured: dict[str, Any] = {"rows_compiled_again": 0}
+    problems: list[str] = []
+    if "gallery" in staleness.stale(corpus, None):
+        return measured, problems
+    for modality in schema.MODALITIES:
+        count, parts = differing_rows(corpus.tables, corpus.config.space, modality, _COMPILED)
+        measured["rows_compiled_again"] += count
+        if parts:
+            problems.append(
+                f"{len(parts)} of {count} {modality} rows, such as that of part {parts[0]}, have"
+                " other vectors or biases than follow from `vectors` and `banks`"
+            )
     return measured, problems
 
 
