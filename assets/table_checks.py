@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipelines.stages import staleness
 from store.arrays import LENGTH_TOLERANCE, is_unit_length
 from store.arrow import as_matrix
 from store.tables import releases, schema
@@ -20,6 +21,7 @@ from store.workspace import Workspace
 Result = tuple[dict[str, Any], list[str]]
 
 _ROWS = 8192  # in a batch
+_COMPILED = 256  # rows of a gallery that are compiled again
 # The least and the greatest value of a measurement of pairs, by the end of its name.
 _RANGES = {
     "cosine": (-1, 1),
@@ -179,9 +181,8 @@ def gallery_sound(corpus: Workspace, drop: str) -> Result:
     rows, parts, unsound = 0, set(), 0
     for modality in schema.MODALITIES:
         name = gallery_table(corpus.config.space, modality)
-        if not corpus.tables.exists(name):
+        if (dataset := corpus.tables.open_or_none(name)) is None:
             continue
-        dataset = corpus.tables.open(name)
         moved = [n for n in dataset.schema.names if n.startswith("vector_")]
         for batch in dataset.to_batches(columns=columns + moved, batch_size=_ROWS):
             rows += batch.num_rows
@@ -194,6 +195,25 @@ def gallery_sound(corpus: Workspace, drop: str) -> Result:
         problems.append(f"{rows - len(parts)} rows repeat a part")
     if unsound:
         problems.append(f"{unsound} rows have a vector not of length 1, or a number not finite")
+    return measured, problems
+
+
+def gallery_compiles_again(corpus: Workspace, drop: str) -> Result:
+    """Random rows of the galleries follow from vectors and banks, unless these are newer."""
+    from pipelines.gallery.recompute import differing_rows  # imports Ray
+
+    measured: dict[str, Any] = {"rows_compiled_again": 0}
+    problems: list[str] = []
+    if "gallery" in staleness.stale(corpus, None):
+        return measured, problems
+    for modality in schema.MODALITIES:
+        count, parts = differing_rows(corpus.tables, corpus.config.space, modality, _COMPILED)
+        measured["rows_compiled_again"] += count
+        if parts:
+            problems.append(
+                f"{len(parts)} of {count} {modality} rows, such as that of part {parts[0]}, have"
+                " other vectors or biases than follow from `vectors` and `banks`"
+            )
     return measured, problems
 
 
@@ -232,7 +252,8 @@ def _conserved(corpus: Workspace, stage: str, drop: str, rows: int | None) -> Re
 
 
 def _count(tables: Tables, name: str, where: str | None) -> int:
-    return tables.open(name).count_rows(where) if tables.exists(name) else 0
+    dataset = tables.open_or_none(name)
+    return 0 if dataset is None else dataset.count_rows(where)
 
 
 def _is_off_unit_length(rows: Any, dim: int | None = None) -> np.ndarray:
