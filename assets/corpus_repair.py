@@ -24,7 +24,7 @@ KEPT = ("query_log", "drift", "projections", "releases", takedowns.TABLE)
 # The table of comparisons and that of their results must agree, so both are emptied.
 _COMPARISONS = ("compared", "near_pairs")
 _STAGE_OF = {"features": "vectors", "directions": "gallery", "indexes": "index"}
-_STAGE_OF |= {"releases": "release"}
+_STAGE_OF |= {"releases": "release", "tallies": "release"}
 _STAGE_OF |= dict.fromkeys((*_COMPARISONS, "minhashes"), "duplicates")
 
 

@@ -26,6 +26,20 @@ def ragged_ranges(starts: np.ndarray | int, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - offsets, lengths) + np.arange(lengths.sum(), dtype=np.int64)
 
 
+def members(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The positions of the items of some groups, for groups that follow one another.
+
+    Args:
+        lengths: (k,) integers, the number of items of each group.
+        groups: (g,) numbers of groups, in any order.
+
+    Returns:
+        (sum of their lengths,) int64, group by group.
+    """
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    return ragged_ranges(starts[groups], lengths[groups])
+
+
 def equal_range(ordered: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find each key's equals in a sorted array.
 

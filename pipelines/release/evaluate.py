@@ -20,10 +20,11 @@ from pipelines.release.languages import (
     compare_languages,
     language_queries,
 )
-from pipelines.release.query_sets import KnownItems, QuerySet, bank_clusters, read_known
+from pipelines.release.last_tallies import LastTallies
+from pipelines.release.query_sets import K, KnownItems, QuerySet, bank_clusters, read_known
 from pipelines.release.rankings import Ranking, ranking
 from pipelines.release.scan_gallery import Gallery as Stored
-from pipelines.release.scan_gallery import K, Scan, opened, tally_gallery
+from pipelines.release.scan_gallery import Scan, opened, tally_gallery
 from store import corrections
 from store.corrections import Correction, Evaluation
 from store.corrections.kernels.threads import one_blas_thread
@@ -31,6 +32,7 @@ from store.metrics import geometry, histograms
 from store.metrics.retrieval import Relevant
 from store.tables.banks import Banks
 from store.tables.releases import Direction
+from store.tables.table_version import TableVersion
 
 
 @one_blas_thread()  # counting takes longer than the products, which would keep all cores waiting
@@ -41,6 +43,7 @@ def evaluate_directions(
     dim: int,
     translated: TranslatedQueries | None = None,
     address: str | None = None,
+    last: LastTallies | None = None,
 ) -> dict[str, Any]:
     """Evaluate each direction on its test queries.
 
@@ -51,6 +54,7 @@ def evaluate_directions(
         dim: of the space's vectors.
         translated: test texts in several languages (`read_translated`).
         address: of a Ray cluster, which large galleries are scanned on.
+        last: the tallies of the last release; then `galleries` are versions of tables.
 
     Returns:
         JSON values by direction; directions within one modality only if they have test queries.
@@ -78,7 +82,10 @@ def evaluate_directions(
             {name: bank_clusters(banks, job.direction) for name, job in jobs.items()},
             dim,
         )
-        tallies = iter(tally_gallery(dataset, scan, address))
+        if last is not None and isinstance(dataset, TableVersion):
+            tallies = iter(last.tally(modality, dataset, scan, address))
+        else:
+            tallies = iter(tally_gallery(dataset, scan, address))
         for name, job in jobs.items():
             rankings = [ranking(s, [next(tallies) for _ in s.parts()]) for s in job.sets]
             figures[name] = job.figures(rankings)

@@ -5,6 +5,7 @@ The right answers are read from the gallery before it is scanned, so that a scan
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import lance
 import numpy as np
@@ -21,7 +22,9 @@ from store.tables.banks import Banks
 from store.tables.releases import Direction
 
 RAW, CORRECTED, UNBIASED = "raw", "corrected", "unbiased"
+K = 10  # length of the result lists that k-occurrence is counted in
 SAMPLE = 4096  # random items: those of the smallest part ids, which are hashes
+DIGEST_BYTES = 16
 _QUERIES = 1024  # of a set: with a tile of 4,096 items, 16 MB of scores
 
 
@@ -56,6 +59,33 @@ class QuerySet:
                 {name: items.part(start, start + _QUERIES) for name, items in self.items.items()},
             )
             for start in range(0, len(self.vectors), _QUERIES)
+        ]
+
+    def take(self, queries: np.ndarray) -> "QuerySet":
+        """Some of the queries, by their numbers."""
+        items = {name: items.take(queries) for name, items in self.items.items()}
+        return QuerySet(self.direction, self.vectors[queries], items)
+
+    def digests(self, ranking: str) -> list[bytes]:
+        """A hash of each query: its vector, its right answers and their scores in a ranking."""
+        items = self.items[ranking]
+        ends = np.cumsum(items.relevant.count)
+        return [
+            blake2b(
+                b"".join(
+                    part.tobytes()
+                    for part in (
+                        vector,
+                        items.excluded[i : i + 1],
+                        items.keys[end - count : end],
+                        items.scores[end - count : end],
+                    )
+                ),
+                digest_size=DIGEST_BYTES,
+            ).digest()
+            for i, (vector, end, count) in enumerate(
+                zip(self.vectors, ends, items.relevant.count, strict=True)
+            )
         ]
 
 

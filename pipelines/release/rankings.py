@@ -5,8 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipelines.release.query_sets import CORRECTED, RAW, UNBIASED, KnownItems, QuerySet, item_keys
-from pipelines.release.scan_gallery import K
+from pipelines.release.query_sets import (
+    CORRECTED,
+    RAW,
+    UNBIASED,
+    K,
+    KnownItems,
+    QuerySet,
+    item_keys,
+)
 from store.corrections import Evaluation
 from store.corrections.evaluate import UNRELATED_ITEMS
 from store.corrections.rank_tally import RankedItems, Tally
@@ -86,7 +93,7 @@ def ranking(queries: QuerySet, tallies: list[dict[str, Tally]]) -> dict[str, Ran
         queries: the set.
         tallies: of its parts (`QuerySet.parts`).
     """
-    joined = {name: Tally.join([t[name] for t in tallies]) for name in queries.items}
+    joined = {name: Tally.join([t[name] for t in tallies]).cut(K) for name in queries.items}
     raw, items = joined[RAW], queries.items[RAW]
     rankings = {RAW: Ranking(queries, False, items, raw)}
     if CORRECTED not in joined:
@@ -109,6 +116,7 @@ def _dynamic(
         np.where(is_hub[:, None], full.top, plain.top),
         np.where(is_hub[:, None], full.keys, plain.keys),
         np.repeat(is_hub[:, None], full.flags.shape[1], axis=1),
+        np.where(is_hub, full.complete, plain.complete),
     )
     scores = np.where(of_item, full_items.scores, plain_items.scores)
     items = RankedItems(full_items.relevant, scores, full_items.keys, full_items.excluded)

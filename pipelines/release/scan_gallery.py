@@ -27,9 +27,9 @@ from store.arrow import as_matrix
 from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.rank_tally import Tally, TallyCount
 from store.search.vector_layout import unfold
-from store.tables.table_version import TableVersion
+from store.tables.table_version import TableVersion, take_rows
 
-K = 10  # length of the result lists that k-occurrence is counted in
+DEPTH = 20  # length of the lists: K, and as many items that may be removed before a new scan
 _TILE = 4096  # items of one product
 _TASK = 32 * _TILE  # items of a task
 # Scores that are computed in this process, in about 6 s. Ray's workers take as long to start.
@@ -46,12 +46,28 @@ def opened(gallery: Gallery) -> lance.LanceDataset:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of a fragment of a gallery."""
+    """Rows of a gallery: consecutive rows of a fragment, or rows by their ids."""
 
     gallery: Gallery
-    fragment: int
-    offset: int
     count: int
+    fragment: int = -1
+    offset: int = 0
+    ids: np.ndarray | None = None
+
+    def tiles(self, columns: list[str]) -> Iterator[pa.Table]:
+        """The rows with some columns, a tile at a time."""
+        dataset = opened(self.gallery)
+        if self.ids is not None:
+            for start in range(0, self.count, _TILE):
+                yield take_rows(dataset, self.ids[start : start + _TILE].tolist(), columns)
+            return
+        fragment = dataset.get_fragment(self.fragment)
+        assert fragment is not None
+        scanner = fragment.scanner(
+            columns=columns, offset=self.offset, limit=self.count, batch_size=_TILE
+        )
+        for batch in scanner.to_batches():
+            yield pa.Table.from_batches([batch])
 
 
 @dataclass(frozen=True)
@@ -77,18 +93,23 @@ class Scan:
         return names
 
 
-def tally_gallery(gallery: Gallery, scan: Scan, address: str | None = None) -> Tallies:
-    """The tallies of each set of queries over the whole gallery.
+def tally_gallery(
+    gallery: Gallery, scan: Scan, address: str | None = None, rows: np.ndarray | None = None
+) -> Tallies:
+    """The tallies of each set of queries over a gallery.
 
     Args:
         gallery: the gallery.
         scan: what is ranked in it.
         address: of a Ray cluster (`embedders.pool.ray_cluster.cluster`).
+        rows: the ids of the rows that are ranked. None: all rows.
     """
-    tasks = list(_tasks(gallery))
+    tasks = list(_tasks(gallery) if rows is None else _tasks_of(gallery, rows))
     queries = sum(len(s.vectors) for s in scan.sets)
     if not tasks or not queries:
-        return [{name: TallyCount(i, K).result() for name, i in s.items.items()} for s in scan.sets]
+        return [
+            {name: TallyCount(i, DEPTH).result() for name, i in s.items.items()} for s in scan.sets
+        ]
     if queries * sum(t.count for t in tasks) <= _SMALL:
         return _sum(_tally(rows, scan) for rows in tasks)
     with cluster(address):
@@ -101,7 +122,13 @@ def _tasks(gallery: Gallery) -> Iterator[_Rows]:
         rows = fragment.count_rows()
         for offset in range(0, rows, _TASK):
             count = min(_TASK, rows - offset)
-            yield _Rows(gallery, fragment.fragment_id, offset, count)
+            yield _Rows(gallery, count, fragment.fragment_id, offset)
+
+
+def _tasks_of(gallery: Gallery, ids: np.ndarray) -> Iterator[_Rows]:
+    for start in range(0, len(ids), _TASK):
+        part = ids[start : start + _TASK]
+        yield _Rows(gallery, len(part), ids=part)
 
 
 def _sum(results: Iterator[Tallies]) -> Tallies:
@@ -120,14 +147,9 @@ def _remote_tally(rows: _Rows, scan: Scan) -> Tallies:
 
 
 def _tally(rows: _Rows, scan: Scan) -> Tallies:
-    fragment = opened(rows.gallery).get_fragment(rows.fragment)
-    assert fragment is not None
-    scanner = fragment.scanner(
-        columns=scan.columns(), offset=rows.offset, limit=rows.count, batch_size=_TILE
-    )
-    counts = [{n: TallyCount(i, K) for n, i in s.items.items()} for s in scan.sets]
-    for batch in scanner.to_batches():
-        _add_tile(pa.Table.from_batches([batch]), scan, counts)
+    counts = [{n: TallyCount(i, DEPTH) for n, i in s.items.items()} for s in scan.sets]
+    for tile in rows.tiles(scan.columns()):
+        _add_tile(tile, scan, counts)
     return [{n: count.result() for n, count in by_name.items()} for by_name in counts]
 
 

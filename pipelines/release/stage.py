@@ -5,6 +5,7 @@ from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate_directions, harmed_directions
 from pipelines.release.languages import read_translated
+from pipelines.release.last_tallies import LastTallies
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import releases, schema
@@ -46,14 +47,16 @@ def make_release(context: StageContext) -> Release:
         directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
         translated = read_translated(tables, banks, space)
         address = context.config.engine.ray.address
-        figures = evaluate_directions(galleries, banks, directions, dim, translated, address)
+        banks_version = TableVersion(tables, bank_name, versions[bank_name])
+        last = LastTallies(tables, space.name, banks_version, used=not context.forced)
+        figures = evaluate_directions(galleries, banks, directions, dim, translated, address, last)
         if harmed := harmed_directions(figures):
             for name in harmed:
                 method = directions[name].method
                 reason = f"{method} was chosen on validation pairs but did harm on test pairs"
                 directions[name] = directions[name].raw(reason)
             raw = {name: directions[name] for name in harmed}
-            figures |= evaluate_directions(galleries, banks, raw, dim, translated, address)
+            figures |= evaluate_directions(galleries, banks, raw, dim, translated, address, last)
         published: list[Release] = []
 
         def write() -> None:
@@ -72,6 +75,7 @@ def make_release(context: StageContext) -> Release:
                     indexes=read_indexes(tables, space.name),
                 )
             )
+            last.write()
 
         rows = sum(gallery.open().count_rows() for gallery in galleries.values())
         publish(

@@ -38,6 +38,8 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
         return _with_values({"sample_id": samples, "part_id": parts})
     if kind == "translations":
         return _with_values({"id": samples, "part_id": parts})
+    if kind == "tallies":  # lists of hashes of parts, which the next release makes again
+        return Rule(("direction",), lambda batch: pa.array([True] * batch.num_rows))
     if kind == "query_log":
         return Rule(("vector",), lambda batch: _has_vector(batch, plan.vectors))
     if kind == "ledger":

@@ -6,11 +6,12 @@ gallery: equal scores are ordered by the items' keys. Scores count as equal if t
 than half of the last digit that `evaluate` rounds to: products of other shapes differ a little.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from store.arrays import lookup
+from store.arrays import lookup, members
 from store.corrections.evaluate import TIE_DECIMALS
 from store.corrections.kernels.topk import TopK
 from store.metrics.retrieval import Relevant
@@ -45,6 +46,13 @@ class RankedItems:
             self.excluded[start:stop],
         )
 
+    def take(self, queries: np.ndarray) -> "RankedItems":
+        """The items of some queries, with the queries renumbered from 0."""
+        rows = members(self.relevant.count, queries)
+        return RankedItems(
+            self.relevant.take(queries), self.scores[rows], self.keys[rows], self.excluded[queries]
+        )
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -52,36 +60,85 @@ class Tally:
 
     Attributes:
         ahead: (r,) int64, the number of items that rank before each relevant item.
-        top: (m, k) float32, the best scores; -inf where there are fewer than k items.
+        top: (m, k) float32, the best scores; -inf where a list ends earlier.
         keys: (m, k) uint64, the items of these scores.
         flags: (m, k) bool, their flags.
+        complete: (m,) bool, whether the list has all items. Otherwise there may be more items, all
+            of them behind the last one of the list.
     """
 
     ahead: np.ndarray
     top: np.ndarray
     keys: np.ndarray
     flags: np.ndarray
+    complete: np.ndarray
 
     def __add__(self, other: "Tally") -> "Tally":
         """The tally of both parts of the gallery."""
         k = self.top.shape[1]
+        ends = np.maximum(self._end(), other._end())
         top, keys, flags = (
             np.concatenate([getattr(t, name) for t in (self, other)], axis=1)
             for name in ("top", "keys", "flags")
         )
-        best = np.lexsort((keys, -top), axis=1)[:, :k]
-        lists = (np.take_along_axis(a, best, axis=1) for a in (top, keys, flags))
-        return Tally(self.ahead + other.ahead, *lists)
+        order = np.lexsort((keys, -top), axis=1)
+        top, keys, flags = (np.take_along_axis(a, order, axis=1) for a in (top, keys, flags))
+        # An item behind the end of a list may not be the next: that list has lost items.
+        top[top < ends[:, None]] = -np.inf
+        complete = self.complete & other.complete & (top[:, k:] == -np.inf).all(axis=1)
+        return Tally(self.ahead + other.ahead, top[:, :k], keys[:, :k], flags[:, :k], complete)
+
+    def without(self, removed: "Tally", items: np.ndarray) -> "Tally":
+        """The tally of the part of the gallery without some of its items.
+
+        Lists become shorter. They are filled up by adding other items, but only to their end.
+
+        Args:
+            removed: the tally of these items.
+            items: (t,) uint64, their keys.
+        """
+        gone = np.isin(self.keys, items)
+        order = np.argsort(gone, axis=1, kind="stable")
+        top = np.where(gone, np.float32(-np.inf), self.top)
+        top, keys, flags = (
+            np.take_along_axis(a, order, axis=1) for a in (top, self.keys, self.flags)
+        )
+        return Tally(self.ahead - removed.ahead, top, keys, flags, self.complete)
+
+    def reaches(self, k: int) -> np.ndarray:
+        """(m,) bool, whether the list has the k best items, or all items if there are fewer."""
+        return self.complete | (self.top[:, k - 1] > -np.inf)
+
+    def cut(self, k: int) -> "Tally":
+        """The tally with lists of the k best items."""
+        complete = self.complete & (self.top[:, k:] == -np.inf).all(axis=1)
+        return Tally(self.ahead, self.top[:, :k], self.keys[:, :k], self.flags[:, :k], complete)
+
+    def take(self, queries: np.ndarray, count: np.ndarray) -> "Tally":
+        """The tally of some queries.
+
+        Args:
+            queries: their numbers.
+            count: (m,) the number of relevant items of each query.
+        """
+        return Tally(
+            self.ahead[members(count, queries)],
+            self.top[queries],
+            self.keys[queries],
+            self.flags[queries],
+            self.complete[queries],
+        )
 
     @staticmethod
-    def join(tallies: "list[Tally]") -> "Tally":
+    def join(tallies: "Sequence[Tally]") -> "Tally":
         """The tally of all queries, from those of consecutive queries over the same items."""
-        return Tally(
-            *(
-                np.concatenate([getattr(t, name) for t in tallies])
-                for name in ("ahead", "top", "keys", "flags")
-            )
-        )
+        names = ("ahead", "top", "keys", "flags", "complete")
+        return Tally(*(np.concatenate([getattr(t, name) for t in tallies]) for name in names))
+
+    def _end(self) -> np.ndarray:
+        """(m,) the lowest score down to which a list has all items; -inf if it is complete."""
+        listed = np.where(self.top > -np.inf, self.top, np.inf).min(axis=1, initial=np.inf)
+        return np.where(self.complete, np.float32(-np.inf), listed)
 
 
 class TallyCount:
@@ -142,4 +199,5 @@ class TallyCount:
         top, columns = self._top.result()
         keys = np.concatenate([*self._keys, np.array([NO_KEY])])
         flags = np.concatenate([*self._flags, np.array([False])])
-        return Tally(self.ahead, top, keys[columns], flags[columns])
+        complete = (top == -np.inf).any(axis=1)
+        return Tally(self.ahead, top, keys[columns], flags[columns], complete)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from store.arrays import ragged_ranges
+from store.arrays import members, ragged_ranges
 from store.errors import InputError
 
 
@@ -60,6 +60,13 @@ class Relevant:
         """The relevant rows of queries start to stop - 1, with the queries renumbered from 0."""
         low, high = np.searchsorted(self.query, (start, stop))
         return Relevant(self.query[low:high] - start, self.rows[low:high], self.count[start:stop])
+
+    def take(self, queries: np.ndarray) -> "Relevant":
+        """The relevant rows of some queries, with the queries renumbered from 0."""
+        count = self.count[queries]
+        return Relevant(
+            np.repeat(np.arange(len(count)), count), self.rows[members(self.count, queries)], count
+        )
 
 
 def relevant_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:

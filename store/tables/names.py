@@ -46,6 +46,11 @@ def translations_table(space: str) -> str:
     return f"translations__{space}"
 
 
+def tallies_table(space: str) -> str:
+    """The counts and result lists of the newest release's test queries."""
+    return f"tallies__{space}"
+
+
 def drift_table(space: str) -> str:
     """The drift measurements of releases."""
     return f"drift__{space}"

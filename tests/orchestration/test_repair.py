@@ -64,6 +64,7 @@ MORE_CASES = [
     ("banks__colours", "torn manifest", ["banks"]),
     ("directions__colours", "cut data", ["gallery"]),
     ("releases", "lost manifest", ["release"]),
+    ("tallies__colours", "cut data", ["release"]),
     ("ledger", "torn manifest", ["samples", "signals", "vectors", *staleness.GLOBAL]),
 ]
 SLOW_CASES = [pytest.param(*case, marks=pytest.mark.slow) for case in MORE_CASES]

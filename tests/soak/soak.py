@@ -30,7 +30,14 @@ _ATTEMPTS = 10  # to hit a run before it ends
 _KEYS = ("drop", "id", "part_id", "split", "stage", "key", "sample_id", "modality")
 _NOT_COMPARED = {"units", "resumed", "seconds", "published_at"}  # columns of `stages`
 # Versions of tables, scores, and caches whose rows depend on which drop was made first.
-_TABLES_NOT_COMPARED = {"releases", "directions__colours", "compared", "near_pairs", "minhashes"}
+_TABLES_NOT_COMPARED = {
+    "releases",
+    "directions__colours",
+    "tallies__colours",
+    "compared",
+    "near_pairs",
+    "minhashes",
+}
 
 
 class Soak(ExitStack):

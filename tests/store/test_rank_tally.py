@@ -78,3 +78,59 @@ def test_tallies_of_parts_of_the_queries_are_joined() -> None:
     assert whole.ahead.tolist() == [1, 0, 2]
     np.testing.assert_array_equal(joined.ahead, whole.ahead)
     np.testing.assert_array_equal(joined.keys, whole.keys)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    items=st.integers(0, 40),
+    removed=st.lists(st.integers(0, 12), min_size=1, max_size=5),
+    added=st.integers(0, 15),
+    excludes=st.booleans(),
+)
+def test_a_tally_follows_items_that_come_and_go(
+    seed: int, items: int, removed: list[int], added: int, excludes: bool
+) -> None:
+    """Counts are exact, and so are the first K of every list that says that it reaches K."""
+    rng = np.random.default_rng(seed)
+    count = np.array([1, 0, 2, 1])
+    relevant = Relevant(np.repeat(np.arange(4), count), np.zeros(4, np.int64), count)
+    ranked = RankedItems(
+        relevant,
+        rng.normal(size=4).astype(np.float32),
+        np.arange(1, 5, dtype=np.uint64),
+        np.array([5, 6, 5, 7] if excludes else [0] * 4, np.uint64),
+    )
+    scores = rng.normal(size=(4, items + len(removed) * added)).astype(np.float32)
+
+    def tally(rows: np.ndarray) -> Tally:
+        whole = TallyCount(ranked, 2 * K)
+        for part in np.array_split(np.sort(rows), 3):
+            keys = (part + 5).astype(np.uint64)
+            whole.add(scores[:, part].copy(), keys, part % 2 == 0)
+        return whole.result()
+
+    rows = np.arange(items)
+    current = tally(rows)
+    for step, lost in enumerate(removed):
+        gone = rng.choice(rows, min(lost, len(rows)), replace=False)
+        new = np.arange(items + step * added, items + (step + 1) * added)
+        rows = np.concatenate([np.setdiff1d(rows, gone), new]).astype(np.int64)
+        current = current.without(tally(gone), (gone + 5).astype(np.uint64)) + tally(new)
+        expected = tally(rows)
+        np.testing.assert_array_equal(current.ahead, expected.ahead)
+        reaches = current.reaches(K)
+        for name in ("top", "keys", "flags"):
+            mine, full = (
+                np.where(t.cut(K).top > -np.inf, getattr(t.cut(K), name), 0)
+                for t in (current, expected)
+            )
+            np.testing.assert_array_equal(mine[reaches], full[reaches])
+        if not gone.size:
+            assert reaches.all() or step
+        queries = np.flatnonzero(reaches)
+        taken, counts = current.take(queries, count), count[queries]
+        np.testing.assert_array_equal(
+            taken.take(np.arange(len(queries)), counts).ahead, taken.ahead
+        )
+        assert len(taken.ahead) == counts.sum()

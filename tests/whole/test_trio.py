@@ -1,6 +1,8 @@
 """A corpus with three modalities: merged result lists, compiled corrections, rows added later."""
 
+import json
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import isotrope
 from pipelines.gallery import stage
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.read_back import read_compiled
-from pipelines.release import scan_gallery
+from pipelines.release import last_tallies, scan_gallery
 from pipelines.release.evaluate import (
     evaluate_directions,
     labelled_test_queries,
@@ -17,6 +19,8 @@ from pipelines.release.evaluate import (
     read_unseen,
 )
 from store.corrections import Correction
+from store.tables.banks import Banks
+from store.tables.releases import latest_release
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 from tests.helpers.stages import make_stale_stages
@@ -212,9 +216,54 @@ def assert_equal_to_a_rebuild(workspace: Workspace) -> None:
         assert row == after[part]
 
 
+def assert_evaluated_as_by_a_scan(workspace: Workspace, scans: list[int]) -> None:
+    """The release's figures are those of a scan, although few queries were ranked in all rows.
+
+    Args:
+        scans: the numbers of queries that were ranked in whole galleries.
+    """
+    release, tables = latest_release(workspace.tables), workspace.tables
+    names = {m: release.gallery(m) for m in MODALITIES}
+    stored = {m: tables.open(n, release.versions[n]) for m, n in names.items()}
+    banks = Banks(tables.open("banks__trio", release.versions["banks__trio"]))
+    scanned = evaluate_directions(stored, banks, release.directions, DIM)
+    queries = sum(f["queries"] for f in scanned.values())
+    assert sum(scans) < queries / 2, (scans, queries)
+    assert release.evaluation.keys() == scanned.keys()
+    for name, figures in scanned.items():
+        assert release.evaluation[name] == approximately(json.loads(json.dumps(figures))), name
+
+
+def approximately(figures: Any) -> Any:
+    """As `pytest.approx`, of nested dicts."""
+    if isinstance(figures, dict):
+        return {name: approximately(value) for name, value in figures.items()}
+    is_numbers = isinstance(figures, float) or (
+        isinstance(figures, list) and figures and isinstance(figures[0], float)
+    )
+    return pytest.approx(figures, abs=1e-5) if is_numbers else figures
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of queries that releases rank in whole galleries."""
+    numbers: list[int] = []
+    tally = last_tallies.tally_gallery
+
+    def counted(
+        gallery: Any, scan: Any, address: str | None = None, rows: np.ndarray | None = None
+    ) -> Any:
+        if rows is None:
+            numbers.append(sum(len(s.vectors) for s in scan.sets))
+        return tally(gallery, scan, address, rows)
+
+    monkeypatch.setattr(last_tallies, "tally_gallery", counted)
+    return numbers
+
+
 @pytest.mark.timeout(600)
 def test_a_gallery_is_updated_by_difference(
-    trio: Workspace, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
+    trio: Workspace, monkeypatch: pytest.MonkeyPatch, scans: list[int], ray_cluster: None
 ) -> None:
     """Runs last: it adds a drop to the corpus, and removes samples by the policy."""
     before, directions, written = galleries(trio), read_fitted(trio.tables, "trio"), fragments(trio)
@@ -223,6 +272,7 @@ def test_a_gallery_is_updated_by_difference(
     with monkeypatch.context() as patched:
         patched.delattr(stage, "cluster")  # few rows are made without Ray
         make_stale_stages(trio)
+    assert_evaluated_as_by_a_scan(trio, scans)
     after, directions_after = galleries(trio), read_fitted(trio.tables, "trio")
     assert {n: f.direction for n, f in directions_after.items()} == {
         n: f.direction for n, f in directions.items()
@@ -238,7 +288,9 @@ def test_a_gallery_is_updated_by_difference(
     stricter = Workspace.open(trio.root)
     with monkeypatch.context() as patched:
         patched.delattr(stage, "cluster")
+        scans.clear()
         make_stale_stages(stricter)
+    assert_evaluated_as_by_a_scan(stricter, scans)
     assert len(galleries(stricter)) < len(after)
     assert fragments(stricter) == written
     assert_equal_to_a_rebuild(stricter)

@@ -102,6 +102,7 @@ def test_the_bytes_are_gone_and_kept_releases_search_as_before(corpus: Workspace
     assert (
         json.loads((Path(corpus.tables.root) / receipt.file).read_text())["reason"] == "a request"
     )
+    assert corpus.tables.open(f"tallies__{SPACE}").count_rows() == 0  # hashes of all parts
     assert KEY not in receipt.text()
     failed = [f for f in check_corpus(corpus, deep=True) if not f.passed]
     assert failed == []
