@@ -82,10 +82,10 @@ def _planted_hubs(corpus: Workspace) -> Iterator[tuple[Any, ...]]:
     counts = {m: min(len(banks.queries(m).vectors), MOST_QUERIES) for m in schema.MODALITIES}
     for modality in schema.MODALITIES:
         name = gallery_table(space, modality)
-        if not tables.exists(name):
+        if (dataset := tables.open_or_none(name)) is None:
             continue
         columns = ["id", "caption", *(f"occurrence_{m}" for m in counts)]
-        rows = tables.open(name).to_table(columns)
+        rows = dataset.to_table(columns)
         for query, count in counts.items():
             if rows[f"occurrence_{query}"].null_count or not count:
                 continue

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
 
@@ -14,6 +15,7 @@ from assets.retries import is_transient, retry
 from pipelines.sources.drops import Drop
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
+from pipelines.stages.snapshot import Snapshot
 from store.errors import NotFoundError
 from store.tables import checksums, maintain
 from store.tables.lost_tables import check_none_lost
@@ -148,19 +150,17 @@ def _make(
         The bytes of the new files of its tables; None: they were up to date.
     """
 
-    def is_stale() -> bool:
-        return stage.name in staleness.stale_stages(context)
-
     tables, drop = context.tables, context.drop_name
     name = context.name_of(stage.name)
-    before = stage_record(tables, name, drop)
-    if not (context.forced or is_stale()):
+    before = stage_record(tables, name, drop) if context.forced else None
+    if not (context.forced or stage.name in staleness.stale_stages(context)):
         check_none_lost(tables, stage.name)
         return None
     with tables.lock(stage_lock(name, drop)):
         # Another run may have made the table while this one waited for the lock.
+        context = replace(context, snapshot=Snapshot(context.workspace))
         is_forced = context.forced and stage_record(tables, name, drop) == before
-        if not (is_forced or is_stale()):
+        if not (is_forced or stage.name in staleness.stale_stages(context)):
             return None
         build(context)
         written = _record_checksums(context.workspace, stage.name)

@@ -178,9 +178,8 @@ def gallery_sound(corpus: Workspace, drop: str) -> Result:
     rows, parts, unsound = 0, set(), 0
     for modality in schema.MODALITIES:
         name = gallery_table(corpus.config.space, modality)
-        if not corpus.tables.exists(name):
+        if (dataset := corpus.tables.open_or_none(name)) is None:
             continue
-        dataset = corpus.tables.open(name)
         moved = [n for n in dataset.schema.names if n.startswith("vector_")]
         for batch in dataset.to_batches(columns=columns + moved, batch_size=_ROWS):
             rows += batch.num_rows
@@ -231,7 +230,8 @@ def _conserved(corpus: Workspace, stage: str, drop: str, rows: int | None) -> Re
 
 
 def _count(tables: Tables, name: str, where: str | None) -> int:
-    return tables.open(name).count_rows(where) if tables.exists(name) else 0
+    dataset = tables.open_or_none(name)
+    return 0 if dataset is None else dataset.count_rows(where)
 
 
 def _is_off_unit_length(rows: Any, dim: int | None = None) -> np.ndarray:

@@ -44,15 +44,13 @@ def vectors(corpus: Workspace, drop: str) -> dict[str, Any]:
     """Cosines of the parts of one sample, and of parts of different samples."""
     space, columns = corpus.config.space, [f"{m}_id" for m in schema.MODALITIES]
     name = vectors_table(space)
-    if not corpus.tables.exists(name):
+    if (dataset := corpus.tables.open_or_none(name)) is None:
         return {}
     parts = corpus.tables.open("samples").to_table(
         columns=columns, filter=f"drop = {quote(drop)}", limit=_MOST_PAIRS
     )
     ids = sorted({i for c in columns for i in parts[c].to_pylist() if i})
-    rows = corpus.tables.open(name).to_table(
-        columns=["part_id", "vector"], filter=one_of("part_id", ids)
-    )
+    rows = dataset.to_table(columns=["part_id", "vector"], filter=one_of("part_id", ids))
     by_part = dict(zip(rows["part_id"].to_pylist(), rows["vector"].to_pylist(), strict=True))
     cosines = {}
     for one, other in combinations(schema.MODALITIES, 2):
@@ -124,8 +122,7 @@ def gallery(corpus: Workspace) -> dict[str, Any]:
     rows, thumbnails = [], []
     for modality in schema.MODALITIES:
         name = gallery_table(corpus.config.space, modality)
-        if corpus.tables.exists(name):
-            opened = corpus.tables.open(name)
+        if (opened := corpus.tables.open_or_none(name)) is not None:
             rows.append((modality, opened.count_rows(), *_bias_ranges(corpus.tables, name)))
             if modality == "image":
                 first = opened.to_table(columns=["thumbnail"], limit=_MOST_THUMBNAILS)["thumbnail"]

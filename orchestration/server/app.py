@@ -129,9 +129,11 @@ async def _check_key(
             raise
 
 
-def _check_release(request: Request) -> None:
+async def _check_release(request: Request) -> None:
     """Answer 404 while the corpus has no release."""
-    request.app.state.service.check_release()
+    service: Service = request.app.state.service
+    if not service.ready:  # a look at the tables, in a thread, which costs a request milliseconds
+        await asyncio.to_thread(service.check_release)
 
 
 def _reload_on_signal(service: Service) -> asyncio.Task:

@@ -78,7 +78,7 @@ def load_table(
         drop: copy the rows of this drop; None: all rows.
     """
     tables = workspace.tables
-    dataset = tables.open(table) if tables.exists(table) else None
+    dataset = tables.open_or_none(table)
     fields = pa.schema([schema.field(c) for c in columns])
     if dataset is not None:
         absent = {field.name for field in missing(table, dataset.schema, schema, columns)}

@@ -38,8 +38,7 @@ def run_units(
     """
     limit_retained_memory()  # this process publishes all rows, so its memory is limited too
     by_name = {name(unit): unit for unit in units}
-    run.discard_others(by_name.keys())
-    done = set(run.done())
+    done = set(run.discard_others(by_name.keys()))
     todo = [unit for each, unit in by_name.items() if each not in done]
     if not todo:
         return

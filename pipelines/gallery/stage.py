@@ -119,7 +119,7 @@ def _write_gallery(
     tables, space = context.tables, context.space
     name = gallery_table(space.name, modality)
     banks = Banks(tables.open(bank_table(space.name)).to_table())
-    last_gallery = tables.open(name) if tables.exists(name) else None
+    last_gallery = tables.open_or_none(name)
     changed = changed_clusters(tables, space.name, modality, fitted, last, banks)
     spec = _gallery_spec(modality, vectors, fitted, banks)
     unchanged: set[str] = set()

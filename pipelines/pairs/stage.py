@@ -142,7 +142,8 @@ def _head(workspace: Workspace, space: Space, dim: int) -> LinearHead | None:
 
 def _count_rows(tables: Tables, name: str) -> int:
     """The number of rows of a table; -1 if it does not exist."""
-    return tables.open(name).count_rows() if tables.exists(name) else -1
+    dataset = tables.open_or_none(name)
+    return -1 if dataset is None else dataset.count_rows()
 
 
 def _ledger_entries(tables: Tables, stage: str) -> list[Entry]:

@@ -99,8 +99,8 @@ def tables_digest(tables: Tables) -> bytes:
     names = [
         [str(fragment.metadata.files), str(fragment.metadata.deletion_file)]
         for name in ("signals", "duplicates")
-        if tables.exists(name)
-        for fragment in tables.open(name).get_fragments()
+        if (dataset := tables.open_or_none(name)) is not None
+        for fragment in dataset.get_fragments()
     ]
     return identity.run_key(names).encode()
 

@@ -78,7 +78,7 @@ def _scan(tables: Tables, name: str, columns_schema: pa.Schema, columns: list[st
     """Columns of a table, encoded. No rows if there is no such table; nulls for lacking columns."""
     fields = pa.schema([columns_schema.field(c) for c in columns])
     empty = _encoded(pa.RecordBatch.from_pylist([], schema=fields))
-    dataset = tables.open(name) if tables.exists(name) else None
+    dataset = tables.open_or_none(name)
     if dataset is None:
         return pa.Table.from_batches([empty])
     absent = {f.name for f in missing(name, dataset.schema, columns_schema, columns)}

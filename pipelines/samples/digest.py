@@ -28,10 +28,8 @@ class SampleDigest:
 def digest_of_drop(tables: Tables, drop: str) -> str:
     """The digest of the stored samples of a drop. A table that does not exist counts as empty."""
     digest = SampleDigest()
-    if tables.exists("samples"):
-        rows = tables.open("samples").scanner(
-            columns=list(SampleDigest.COLUMNS), filter=f"drop = {quote(drop)}"
-        )
+    if (dataset := tables.open_or_none("samples")) is not None:
+        rows = dataset.scanner(columns=list(SampleDigest.COLUMNS), filter=f"drop = {quote(drop)}")
         for batch in rows.to_batches():
             digest.add(batch)
     return digest.hex

@@ -62,10 +62,8 @@ class EarlierSignals:
     def __init__(self, tables: Tables, drop: str):
         self.version, self._ids = 0, pa.array([], pa.string())
         self._rows = np.empty(0, np.int64)
-        if not tables.exists("signals"):
-            return
-        dataset = tables.open("signals")
-        if "scorers" not in dataset.schema.names:
+        dataset = tables.open_or_none("signals")
+        if dataset is None or "scorers" not in dataset.schema.names:
             return
         where = f"drop = {quote(drop)} AND scorers IS NOT NULL"
         table = dataset.to_table(columns=["id"], filter=where, with_row_id=True)

@@ -136,10 +136,11 @@ def _passed(workspace: Workspace, drop: str) -> pa.RecordBatchReader:
 
 def _embedded(tables: Tables, table: str, columns: pa.Schema, encoder: str) -> pa.RecordBatchReader:
     """The parts that have a vector of the encoder; none if the table has another width."""
-    if not tables.exists(table) or differ_in_width(tables.open(table).schema, columns):
+    dataset = tables.open_or_none(table)
+    if dataset is None or differ_in_width(dataset.schema, columns):
         return _PART.empty_table().to_reader()
     where = f"encoder = {quote(encoder)}"
-    return tables.open(table).scanner(columns=["part_id"], filter=where).to_reader()
+    return dataset.scanner(columns=["part_id"], filter=where).to_reader()
 
 
 def _failed(run: StageRun) -> pa.RecordBatchReader:

@@ -39,7 +39,7 @@ class Address:
         if self.number is not None and query.number is None:
             query = replace(query, number=self.number)
         headers = {"Content-Type": JSON, "Accept": ARROW}
-        return {"content": query.to_json().encode(), "headers": headers}
+        return {"content": query.to_json(packed=True).encode(), "headers": headers}
 
     def release(self, described: Mapping[str, Any]) -> Release:
         """The release that a server describes. Raises InputError if it is of another space."""

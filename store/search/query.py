@@ -39,8 +39,11 @@ class Query(SystemOptions):
         """
         return cls(*gather(text, image, audio, vectors, ids, weights, negative))
 
-    def to_json(self) -> str:
+    def to_json(self, packed: bool = False) -> str:
         """Write the query as JSON. Files of images and recordings are read and included.
+
+        Args:
+            packed: write vectors as base64, which is shorter and quicker, and not to be read.
 
         Raises:
             InputError: a file is missing.
@@ -53,7 +56,7 @@ class Query(SystemOptions):
         options["compound"] = None if self.compound is None else self.compound.to_value()
         options["hybrid"] = None if self.full_text is None else vars(self.full_text)
         options["expand"] = None if self.expansion is None else vars(self.expansion)
-        return write(self.inputs, self.is_batch or self.compound is not None, options)
+        return write(self.inputs, self.is_batch or self.compound is not None, options, packed)
 
     @classmethod
     def from_json(cls, data: str | bytes) -> "Query":

@@ -91,11 +91,14 @@ class Tables:
         Raises:
             DamagedTableError, FormatError: there is one, but it cannot be read.
         """
+        return self.open_or_none(name) is not None
+
+    def open_or_none(self, name: str) -> lance.LanceDataset | None:
+        """Open the newest version of a table, as `open`; None if there is no such table."""
         try:
-            self.open(name)
+            return self.open(name)
         except NotFoundError:
-            return False
-        return True
+            return None
 
     def open(
         self, name: str, version: int | str | None = None, any_format: bool = False
@@ -148,9 +151,7 @@ class Tables:
             DamagedTableError: the table cannot be read.
         """
         names = list(columns) if columns is not None else schema.names
-        try:
-            dataset = self.open(name)
-        except NotFoundError:
+        if (dataset := self.open_or_none(name)) is None:
             return pa.schema([schema.field(c) for c in names]).empty_table()
         return read(dataset, name, schema, names, where)
 
@@ -207,6 +208,18 @@ class Tables:
             dataset = self._prepared(dataset, name, schema)
             delete = commits.delete_where(where)
             return commits.exchange(dataset, schema, batches, delete, self._publication(where))
+
+    def delete(self, name: str, schema: pa.Schema, where: str) -> None:
+        """Remove rows in one commit. If there are none, or no table, nothing is locked or written.
+
+        Args:
+            name: of the table.
+            schema: of the table.
+            where: an SQL condition on the rows to remove.
+        """
+        dataset = self.open_or_none(name)
+        if dataset is not None and dataset.count_rows(where):
+            self.replace(name, schema, [], where)
 
     def upsert(
         self,

@@ -7,6 +7,7 @@ oldest stage that is running.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,7 +16,7 @@ from typing import Any
 import lance
 from lance.optimize import Compaction
 
-from store.errors import BusyError
+from store.errors import BusyError, NotFoundError
 from store.tables import checksums, damage, schema, takedowns
 from store.tables.id_index import index_ids
 from store.tables.lance_tables import Tables
@@ -130,8 +131,9 @@ def compact_records(tables: Tables) -> None:
     """Compact the tables that every stage of every drop adds a few rows to, if they have many
     fragments. Without this, the cost of a commit grows with the number of drops."""
     for name in RECORDS:
-        if tables.exists(name) and len(tables.open(name).get_fragments()) > MOST_FRAGMENTS:
-            compact(tables, name)
+        with suppress(NotFoundError):
+            if len(tables.open(name).get_fragments()) > MOST_FRAGMENTS:
+                compact(tables, name)
 
 
 def _check_bytes(tables: Tables, name: str, dataset: lance.LanceDataset, plan: Any) -> None:

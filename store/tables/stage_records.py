@@ -24,7 +24,7 @@ def of_every_space(stages: Iterable[str]) -> str:
 
 def forget_records(tables: Tables, where: str) -> None:
     """Delete the records that match an SQL condition: their stages are missing from then on."""
-    tables.replace(TABLE, schema.STAGES, [], where)
+    tables.delete(TABLE, schema.STAGES, where)
 
 
 class StageRecords:

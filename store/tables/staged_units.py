@@ -8,7 +8,7 @@ A file has one line for the unit (`StagedUnit`) and one line for each of its led
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -87,7 +87,7 @@ def entries(files: Files, folder: str) -> Iterator[Entry]:
             yield Entry(**json.loads(line))
 
 
-def discard_broken(files: Files, folder: str, data: str) -> None:
+def discard_broken(files: Files, folder: str, data: str, listed: Collection[File]) -> None:
     """Delete records that cannot be read, or whose data files are missing or cut.
 
     A power failure can leave them. Their units are done again.
@@ -96,10 +96,11 @@ def discard_broken(files: Files, folder: str, data: str) -> None:
         files: of the corpus.
         folder: of the records.
         data: the folder of the data files.
+        listed: the files in both folders; others are ignored.
     """
-    sizes = {file.path.removeprefix(f"{data}/"): file.size for file in files.list(data)}
+    sizes = {file.path.removeprefix(f"{data}/"): file.size for file in listed}
     broken = []
-    for file in _records(files, folder):
+    for file in _sorted_records(file for file in listed if file.path.startswith(f"{folder}/")):
         try:
             is_intact = _header(files, file).is_intact(sizes)
         except (ValueError, KeyError, TypeError, IndexError, NotFoundError):
@@ -109,10 +110,12 @@ def discard_broken(files: Files, folder: str, data: str) -> None:
     files.delete(broken)
 
 
-def discard_others(files: Files, folder: str, units: Collection[str]) -> None:
-    """Delete the records of all units but these."""
-    listed = {_path(folder, unit) for unit in units}
-    files.delete([file.path for file in _records(files, folder) if file.path not in listed])
+def discard_others(files: Files, folder: str, units: Collection[str]) -> list[str]:
+    """Delete the records of all units but these; return the names of those that have one."""
+    paths = {_path(folder, unit): unit for unit in units}
+    records = _records(files, folder)
+    files.delete([file.path for file in records if file.path not in paths])
+    return [paths[file.path] for file in records if file.path in paths]
 
 
 def _path(folder: str, unit: str) -> str:
@@ -121,7 +124,11 @@ def _path(folder: str, unit: str) -> str:
 
 def _records(files: Files, folder: str) -> list[File]:
     """The files of records, oldest first."""
-    records = [file for file in files.list(folder) if file.path.endswith(".jsonl")]
+    return _sorted_records(files.list(folder))
+
+
+def _sorted_records(listed: Iterable[File]) -> list[File]:
+    records = [file for file in listed if file.path.endswith(".jsonl")]
     return sorted(records, key=lambda file: (file.modified, file.path))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import pyarrow as pa
 from store import identity
 from store.errors import DamagedTableError
 from store.tables import schema, staged_units, takedowns
-from store.tables.files import Files
+from store.tables.files import File, Files
 from store.tables.lance_tables import SMALL_READAHEAD, Tables
 from store.tables.outcomes import Counts, Entry, UnitOutcome
 from store.tables.stage_records import forget_records, of_stage
@@ -66,7 +66,7 @@ class StageRun:
 
     @property
     def rows_uri(self) -> str:
-        """The staging table of rows. `commit_rows` updates it."""
+        """The staging table of rows. `commit_rows` makes it."""
         return f"{self.tables.root}/{self._rows}"
 
     @property
@@ -85,17 +85,19 @@ class StageRun:
         """Create the staging, or open that of an interrupted run with the same key.
 
         Staging of other keys is deleted, and so are units that cannot be read. The staging table
-        is always made anew, because an interruption can leave it torn.
+        is made anew when its rows are read, because an interruption can leave it torn.
         """
         files, parent = self.tables.files, f"{ROOT}/{self._name}"
-        for other in files.folders(parent):
-            if other != self.run_key:
-                files.delete_folder(f"{parent}/{other}")
+        by_key: dict[str, list[File]] = {self.run_key: []}
+        for file in files.list(parent):
+            by_key.setdefault(file.path.split("/")[2], []).append(file)
+        own = by_key.pop(self.run_key)
+        for key in by_key:
+            files.delete_folder(f"{parent}/{key}")
         files.write(f"{self.folder}/{STARTED}", b"")
-        staged_units.discard_broken(*self._units, f"{self._rows}/data")
-        for folder in ("_versions", "_transactions"):
-            files.delete_folder(f"{self._rows}/{folder}")
-        self.commit_rows()
+        staged_units.discard_broken(*self._units, f"{self._rows}/data", own)
+        torn = tuple(f"{self._rows}/{name}/" for name in ("_versions", "_transactions"))
+        files.delete([file.path for file in own if file.path.startswith(torn)])
         return self
 
     def commit_rows(self) -> TableVersion:
@@ -117,9 +119,9 @@ class StageRun:
         """Whether a unit is complete."""
         return staged_units.is_complete(*self._units, unit)
 
-    def discard_others(self, units: Collection[str]) -> None:
-        """Discard the complete units that are not among these."""
-        staged_units.discard_others(*self._units, units)
+    def discard_others(self, units: Collection[str]) -> list[str]:
+        """Discard the complete units that are not among these; return the names of the others."""
+        return staged_units.discard_others(*self._units, units)
 
     def append(
         self, unit: str, batches: Iterable[pa.RecordBatch], outcome: Callable[[], UnitOutcome]
@@ -244,7 +246,11 @@ def publish(
     counts.check(f"{run.stage} of drop {run.drop!r}")
     where = of_stage(run.stage, run.drop)
     forget_records(tables, where)
-    tables.replace("ledger", schema.LEDGER, _ledger(run, entries), where)
+    ledger = _ledger(run, entries)
+    if first := next(ledger, None):
+        tables.replace("ledger", schema.LEDGER, chain([first], ledger), where)
+    else:
+        tables.delete("ledger", schema.LEDGER, where)
     write()
     row = {
         "drop": run.drop,

@@ -21,7 +21,7 @@ _FORKED.set_forkserver_preload(
     ]
 )
 LEASE_SECONDS, CLOCKS_DIFFER = 2.0, 0.5  # of the leases of all runs
-_RUN_SECONDS = 600.0
+_RUN_SECONDS = 1800.0
 
 
 class Run:

@@ -8,7 +8,6 @@ local folder, and `isotrope check --deep` must pass.
 
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from store.tables import schema
 from tests.helpers.flaky_store import flaky_proxy
 from tests.helpers.stores import S3Server
 from tests.soak.corpora import SoakCorpus, deliver_drops
+from tests.soak.counts import Counts
 from tests.soak.faults import FAULTS, Fault
 
 _FAULTS_OF_EPISODE = 6
@@ -39,8 +39,6 @@ _TABLES_NOT_COMPARED = {
     "minhashes",
 }
 
-Counts = Counter[tuple[str, str]]
-
 
 class Soak(ExitStack):
     """Faults on small corpora. Used in a `with` block.
@@ -51,7 +49,7 @@ class Soak(ExitStack):
         seed: of the random moments and choices.
 
     Attributes:
-        injected: how many faults were injected, by name and store.
+        injected: how many faults were injected, by name, kind of corpus and store.
     """
 
     def __init__(self, folder: Path, server: S3Server, seed: int):
@@ -65,13 +63,15 @@ class Soak(ExitStack):
         self._episodes = 0
 
     def run(
-        self, plan: list[tuple[Fault, str, str]], after: Callable[[], None] = lambda: None
+        self,
+        plan: list[tuple[Fault, str, str]],
+        after: Callable[[Counts], None] = lambda injected: None,
     ) -> None:
         """Inject faults.
 
         Args:
             plan: kind of fault, kind of corpus, store.
-            after: called after each episode.
+            after: called after each episode with the faults that it injected.
         """
         groups: dict[tuple[str, str], list[Fault]] = {}
         for fault, kind, store in plan:
@@ -82,10 +82,11 @@ class Soak(ExitStack):
             for start in range(0, len(faults), _FAULTS_OF_EPISODE)
         ]
         self.chance.shuffle(episodes)
-        episodes.sort(key=lambda each: each[0][0] == "whole")  # slow: they come last
         for (kind, store), faults in episodes:
             self.episode(kind, store, faults)
-            after()
+            injected = Counts((fault.name, kind, store) for fault in faults)
+            self.injected += injected
+            after(injected)
 
     def episode(self, kind: str, store: str, faults: list[Fault]) -> None:
         """Inject faults into runs of a new corpus, then compare its tables."""
@@ -101,7 +102,6 @@ class Soak(ExitStack):
             _assert_equal(table, actual[table], rows)
         problems = [f for f in check_corpus(corpus.workspace, deep=True) if not f.passed]
         assert problems == [], "\n".join(map(str, problems))
-        self.injected.update((fault.name, store) for fault in faults)
         corpus.delete()
 
     def _inject(self, corpus: SoakCorpus, fault: Fault) -> None:

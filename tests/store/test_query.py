@@ -46,9 +46,9 @@ def queries(draw: st.DrawFn) -> Query:
     return query
 
 
-@given(queries())
-def test_json_and_back_gives_the_same_query(query: Query) -> None:
-    back = Query.from_json(query.to_json())
+@given(queries(), st.booleans())
+def test_json_and_back_gives_the_same_query(query: Query, packed: bool) -> None:
+    back = Query.from_json(query.to_json(packed))
     assert unweighted(back) == unweighted(query)
     for mine, theirs in zip(back.inputs, query.inputs, strict=True):  # weights are scaled again
         for i, j in zip(mine, theirs, strict=True):
@@ -189,6 +189,12 @@ HOSTILE = [
     b'{"inputs": [{"vector": [1.0]}]}', b'{"inputs": [{"vector": ["1"], "modality": "text"}]}',
     b'{"inputs": [{"vector": [1.0], "modality": "smell"}]}',
     b'{"inputs": [{"vector": [0.0], "modality": "text"}]}',
+    b'{"inputs": [{"vector": "", "modality": "text"}]}',  # no numbers
+    b'{"inputs": [{"vector": "AAA", "modality": "text"}]}',  # no base64
+    b'{"inputs": [{"vector": "AAAA", "modality": "text"}]}',  # three bytes
+    b'{"inputs": [{"vector": "AACAfw==", "modality": "text"}]}',  # infinity
+    b'{"inputs": [{"vector": "\xc3\xa4AAA", "modality": "text"}]}',
+    b'{"inputs": [{"vector": "AACAPwAAgD8=", "modality": "text", "text": "two"}]}',
     b'{"inputs": [{"id": ""}]}', b'{"inputs": [{"text": "a"}], "queries": [[{"text": "a"}]]}',
     b'{"queries": []}', b'{"queries": [[]]}', b'{"inputs": [{"text": "a"}], "limit": "3"}',
     b'{"inputs": [{"text": "a"}], "limit": 1e9}', b'{"inputs": [{"text": "a"}], "limit": -1}',

@@ -42,6 +42,7 @@ def new_run(tables: Tables, key: str = "k") -> StageRun:
 def test_a_torn_staging_table_is_made_anew(tables: Tables, folder: str, damage: str) -> None:
     with begin(tables, "rows", "k", ROWS, "a") as run:
         append(run, "u1", [1, 2])
+        assert ids(run) == [1, 2]  # makes the staging table
     files = tables.files
     for file in list(files.list(f"{run.folder}/rows.lance/{folder}")):
         data = files.read(file.path)
