@@ -16,12 +16,14 @@ from store.search.column_plan import vector_column
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import Banks
-from store.tables.indexes import FLAT, GalleryIndex, Probe, probe_name
+from store.tables.indexes import DEEPEST, FLAT, GalleryIndex, Probe, probe_name
 from store.tables.lance_tables import Tables
 from store.tables.releases import Direction
 
-QUERIES = 128  # that probes are chosen and measured on, for each direction
-DEPTHS = {True: (10, 100), False: (10, 100, 1000)}  # by whether scores are corrected
+# That probes are chosen and measured on, for each direction; half of them for results of 100 rows
+# and a quarter for 1,000, which have more ranks each.
+QUERIES = 256
+DEPTHS = (10, 100, DEEPEST)
 _SCANS = 5
 _SIMILAR = 0.1  # growth of a gallery within which settings that miss the bound are not tried again
 _SUB_VECTOR = 8  # dimensions that a code of IVF_PQ stands for
@@ -125,17 +127,19 @@ def _with_probes(
             column = vector_column(direction.query, active)
             weights = dict.fromkeys(active, 1.0)
             vectors = np.stack([query_vector(query, weights, active) for query in queries])
-            depths = [d for d in DEPTHS[corrected] if d < gallery.index.rows]
+            depths = [d for d in DEPTHS if d < gallery.index.rows]
             best = best_scores(gallery.table, column, vectors, max(depths, default=0))
             name = probe_name(direction.query, gallery.modality, corrected)
             bound = gallery.index.bound
             before = {probe.depth: probe for probe in last.probes.get(name, ())}
-            tried = [
-                choose_probe(gallery, column, vectors, best, d, bound, before.get(d))
-                if d in before or name not in last.probes
-                else None
-                for d in depths
-            ]
+            tried = []
+            for number, depth in enumerate(depths):
+                probe = None
+                if depth in before or name not in last.probes:
+                    most = max(2, len(vectors) >> number)
+                    some = vectors[:most], best[:most]
+                    probe = choose_probe(gallery, column, *some, depth, bound, before.get(depth))
+                tried.append(probe)
             probes[name] = tuple(probe for probe in tried if probe is not None)
             notes += [
                 f"{name}: no setting reaches recall@{depth} of {bound:g}; search scans"

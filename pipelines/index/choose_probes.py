@@ -1,10 +1,11 @@
 """Chooses how an index is probed: the fastest setting whose recall reaches the bound.
 
-A setting is chosen on one half of the queries and measured on the other half. The number of probes
-is doubled until the bound is reached with many rows ranked anew. Then as few rows are ranked anew
-as reach it, and the probes are narrowed by bisection. If the setting misses the bound on the other
-half, wider ones are measured. The setting of a gallery that has hardly changed is measured first,
-and kept if it reaches the bound.
+A setting is chosen on one half of the queries and measured on the other half. The first half must
+exceed the bound a little, so that other queries reach it as a rule. The number of probes is doubled
+until they do with many rows ranked anew. Then as few rows are ranked anew as reach it, and the
+probes are narrowed by bisection. If the setting misses the bound on the other half, wider ones are
+measured. The setting of a gallery that has hardly changed is measured first, and kept if it reaches
+the bound.
 """
 
 import time
@@ -23,9 +24,10 @@ from store.tables.indexes import GalleryIndex, Probe
 _REFINES = (2, 3, 4, 8, 16, 64)
 _FIRST_PROBES = 8
 _FAST_PROBES = 64  # fewer take hardly less time
-_MOST_REFINED = 6_400  # rows that are ranked anew, or 16 times the depth if that is more
+_MOST_REFINED = 8_000  # rows that are ranked anew
 _CANDIDATES = 3  # numbers of rows ranked anew whose probes are narrowed
 _BISECTIONS = 2  # to within an eighth of the probes
+_MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
 
@@ -60,21 +62,22 @@ def choose_probe(
         probe = measure(gallery, column, *measured, last)
         if probe.recall >= bound:
             return probe
-    refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED or refine <= 16]
+    aim = bound + _MARGIN * (1 - bound)
+    refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED]
 
     def tried(nprobes: int, refine: int) -> Probe:
         return measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
 
     widths = _widths(gallery.index.partitions)
-    wide = next((n for n in widths if tried(n, refines[-1]).recall >= bound), None)
+    wide = next((n for n in widths if tried(n, refines[-1]).recall >= aim), None)
     if wide is None:
         return None
-    reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= bound)
+    reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= aim)
     fast = next(reaching, None)
     if fast is None:
         return None
     if wide > _FAST_PROBES:  # more rows ranked anew allow for fewer probes
-        narrowed = [_narrowed(tried, p, bound) for p in (fast, *islice(reaching, _CANDIDATES - 1))]
+        narrowed = [_narrowed(tried, p, aim) for p in (fast, *islice(reaching, _CANDIDATES - 1))]
         fast = min(narrowed, key=lambda probe: probe.milliseconds)
     for wider in _wider(fast, gallery.index.partitions):
         probe = measure(gallery, column, *measured, wider)

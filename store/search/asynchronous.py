@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import pyarrow as pa
 
 from store.errors import InputError
+from store.search.async_subset import AsyncSubset
 from store.search.corpus import Corpus
 from store.search.explanation import Explanation
 from store.search.plan import Plan
@@ -136,6 +137,10 @@ class AsyncCorpus(Searchable[AsyncSearch]):
         batches = await asyncio.to_thread(self._corpus.samples, ids)
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             yield batch
+
+    def subset(self, query: Query) -> AsyncSubset:
+        """The samples of a query's result, to stream or export. See `Corpus.subset`."""
+        return AsyncSubset(self, query.value, self._corpus.exporter)
 
     async def statistics(self) -> Statistics:
         """Measure the galleries. See `store.search.statistics.describe_galleries`."""

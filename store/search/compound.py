@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +58,20 @@ class Compound:
                 yield member
             elif member.kind != "none":
                 yield from member.wanted()
+
+    def clauses(self) -> list[tuple[int, ...]]:
+        """Sets of queries: a score is at most the highest, over the sets, of their lowest scores.
+
+        The tree in disjunctive normal form, without the penalties.
+        """
+        members = [
+            [(m,)] if isinstance(m, int) else m.clauses()
+            for m in self.members
+            if isinstance(m, int) or m.kind != "none"
+        ]
+        if self.kind == "any":
+            return [clause for clauses in members for clause in clauses]
+        return [sum(chosen, ()) for chosen in product(*members)]
 
     def parts(self) -> Iterator[int]:
         """The numbers of all queries."""

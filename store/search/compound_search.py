@@ -3,18 +3,26 @@
 The score of a row joins its calibrated scores by each part of the query, and does not fall when one
 of the wanted parts grows. So over an index, the threshold algorithm finds the best rows by searches
 of the wanted parts; the score by the others can only be lower than without them.
+
+The lowest of several scores is at most their mean. Where the parts of `all_of` are compared with
+one column, their mean is one search of it, which reaches the best rows sooner than a search of each
+part: a row that one part ranks high and another one low is not near their mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from store.search.column_plan import ColumnPlan
+from store.search.column_query import ColumnQuery
 from store.search.compound import Compound
 from store.search.corrected_search import rank_rows
 from store.search.gallery_search import GalleryRows, GallerySearch
 from store.search.threshold import search_columns
+
+_MOST_CLAUSES = 16  # that are searched by their means
+Bound = Callable[[Sequence[float]], float]
 
 
 class CompoundSearch(GallerySearch):
@@ -48,18 +56,7 @@ class CompoundSearch(GallerySearch):
         """
         self.check_compiled()
         plans = [part.plan for part in self._parts]
-        wanted = sorted(self._compound.wanted())
-        queries = [query for part in wanted for query in plans[part].queries]
-
-        def bound(lowest: Sequence[float]) -> float:
-            """The highest score of a row that scores no higher than these in any search."""
-            left = iter(lowest)
-            scores = [np.full(1, -np.inf, np.float32) for _ in plans]
-            for part in wanted:
-                total = np.float32(sum(next(left) for _ in plans[part].queries))
-                scores[part] = self._parts[part].calibrated(np.array([total]))
-            return float(self._compound.scores(scores)[0])
-
+        queries, bound = self._by_means(plans) or self._by_parts(plans)
         found = search_columns(
             self.gallery,
             queries,
@@ -72,6 +69,43 @@ class CompoundSearch(GallerySearch):
         )
         exact = found.complete and all(plan.exact for plan in plans)
         return GalleryRows(self._ranked(found.rows, plans, count), exact, (), found.recall)
+
+    def _by_means(self, plans: Sequence[ColumnPlan]) -> tuple[list[ColumnQuery], Bound] | None:
+        """A search for each clause, by the mean of its parts' scores, and the highest score of a
+        row that scores no higher than given numbers in any search.
+
+        None: there are many clauses, or the parts of one are compared with several columns.
+        """
+        clauses = self._compound.clauses()
+        if len(clauses) > _MOST_CLAUSES:
+            return None
+        means = []
+        for clause in clauses:
+            queries = [query for part in clause for query in plans[part].queries]
+            if len({query.column for query in queries}) > 1:
+                return None
+            vector, offset = np.zeros_like(queries[0].vector), 0.0
+            for part, query in zip(clause, queries, strict=True):
+                zero, unit = self._parts[part].scale
+                vector += query.vector / np.float32(unit * len(clause))
+                offset += (query.offset - zero) / (unit * len(clause))
+            probes = sorted({name for query in queries for name in query.probes})
+            means.append(ColumnQuery(queries[0].column, vector, offset, tuple(probes)))
+        return means, max
+
+    def _by_parts(self, plans: Sequence[ColumnPlan]) -> tuple[list[ColumnQuery], Bound]:
+        """The searches of the wanted parts, and the bound as above."""
+        wanted = sorted(self._compound.wanted())
+
+        def bound(lowest: Sequence[float]) -> float:
+            left = iter(lowest)
+            scores = [np.full(1, -np.inf, np.float32) for _ in plans]
+            for part in wanted:
+                total = np.float32(sum(next(left) for _ in plans[part].queries))
+                scores[part] = self._parts[part].calibrated(np.array([total]))
+            return float(self._compound.scores(scores)[0])
+
+        return [query for part in wanted for query in plans[part].queries], bound
 
     def rows(self, row_ids: Sequence[int]) -> pa.Table:
         """Rows by Lance's ids. See `GallerySearch.rows`."""

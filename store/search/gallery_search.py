@@ -199,11 +199,16 @@ class GallerySearch:
 
     def calibrated(self, scores: np.ndarray) -> np.ndarray:
         """Scores on the calibrated scale."""
+        zero, unit = self.scale
+        return (scores - zero) / unit
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """The scores that are 0 on the calibrated scale, and 1 above it."""
         # A negative input lowers the mean score, but does not make the scores vary less.
         scales = [(i.weight, d) for i in self.inputs if (d := self._directions[i.modality])]
         zero = sum(weight * d.zero for weight, d in scales)
-        unit = sum(abs(weight) * d.unit for weight, d in scales) or 1.0
-        return (scores - zero) / unit
+        return zero, sum(abs(weight) * d.unit for weight, d in scales) or 1.0
 
     def with_modality(self, rows: pa.Table) -> pa.Table:
         """Rows with the modality of their parts."""

@@ -205,6 +205,8 @@ class OpenGallery:
             return Access(None, "the gallery has no index")
         if query.column not in self._indexed_columns:
             return Access(None, "the column has no index")
+        if count >= self.index.rows:
+            return Access(None, "all rows are wanted")
         probe = self.index.probe(query.probes, count) if query.probes else None
         if probe is None:
             bound = self.index.bound

@@ -8,6 +8,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from store.identity import check_id
+from store.search.async_subset import AsyncSubset
 from store.search.asynchronous import AsyncSearch
 from store.search.cards import Card
 from store.search.connection import Address, AsyncConnection, Waits
@@ -91,6 +92,10 @@ class AsyncRemoteCorpus(Searchable[AsyncSearch]):
                 yield full
         if (last := batcher.rest()) is not None:
             yield last
+
+    def subset(self, query: Query) -> AsyncSubset:
+        """The samples of a query's result, to stream. An export needs the folder of the corpus."""
+        return AsyncSubset(self, query.value, None)
 
     async def statistics(self) -> Statistics:
         """Measure the galleries. See `store.search.statistics.describe_galleries`."""

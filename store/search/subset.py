@@ -66,7 +66,7 @@ class Subset:
     @cached_property
     def ids(self) -> list[str]:
         """The ids of the samples, in the order of the result."""
-        return list(dict.fromkeys(self._corpus.run(self._query).rows["id"].to_pylist()))
+        return sample_ids(self._corpus.run(self._query))
 
     def samples(self) -> Iterator[pa.Table]:
         """Stream the samples. See `Corpus.samples`."""
@@ -96,8 +96,19 @@ class Subset:
             NotFoundError: the present decisions do not keep one of the samples.
             MissingPackageError: the packages of the extra `pipelines` are not installed.
         """
-        if self._exporter is None:
-            raise InputError(
-                "an export needs the settings of the corpus: connect to the folder of corpus.yaml"
-            )
-        return self._exporter(self.ids, to, folder, signals=signals, mask=mask, overwrite=overwrite)
+        exporter = checked(self._exporter)
+        return exporter(self.ids, to, folder, signals=signals, mask=mask, overwrite=overwrite)
+
+
+def sample_ids(result: Result) -> list[str]:
+    """The ids of the samples of a result, each once, in its order."""
+    return list(dict.fromkeys(result.rows["id"].to_pylist()))
+
+
+def checked(exporter: Exporter | None) -> Exporter:
+    """The exporter. Raises InputError if there is none."""
+    if exporter is None:
+        raise InputError(
+            "an export needs the settings of the corpus: connect to the folder of corpus.yaml"
+        )
+    return exporter

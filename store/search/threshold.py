@@ -16,6 +16,7 @@ import pyarrow as pa
 from store.search.batch_scan import scan_joined
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import ROW_ID, OpenGallery
+from store.tables.indexes import DEEPEST
 
 FIRST_ROWS = 64  # fetched by each search in the first round
 _GROWTH = 4
@@ -70,7 +71,9 @@ def search_columns(
             proven = bool(np.partition(score(rows), -limit)[-limit] >= bound(lowest))
         if proven:  # as far as the index finds what it should
             return FoundRows(rows, False, min(answer.recall for answer in answers))
-        count *= _GROWTH
+        if count >= DEEPEST:
+            break
+        count = min(_GROWTH * count, DEEPEST)
     with gallery.checked(where):
         distinct = list(dict.fromkeys(scored))
         row_ids = scan_joined(gallery.table, distinct, score, max(limit, 1), where)

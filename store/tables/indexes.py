@@ -11,6 +11,7 @@ from store.tables.lance_tables import Tables
 from store.tables.names import indexes_table
 
 FLAT = "flat"
+DEEPEST = 1_000  # rows of a result that an index is measured for
 SCHEMA = pa.schema(
     [pa.field("gallery", pa.string(), False), pa.field("detail", pa.string(), False)]
 )

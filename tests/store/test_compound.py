@@ -88,6 +88,23 @@ def test_compound_scores_are_exact(made: MadeRelease, data: st.DataObject) -> No
     np.testing.assert_allclose(result.rows["_score"], best, atol=1e-4)
 
 
+@given(trees().filter(lambda t: leaves(t) <= 10), st.integers(0, 2**32 - 1))
+def test_clauses_bound_the_scores(tree: Tree, seed: int) -> None:
+    class Alone:
+        def search(self, **arguments) -> Query:
+            return Query.of(**arguments)
+
+    compound = build(Alone(), tree).compound  # type: ignore[arg-type]
+    assert compound is not None
+    parts = np.random.default_rng(seed).normal(size=(leaves(tree), 30))
+    clauses = [parts[list(clause)] for clause in compound.clauses()]
+    lowest = np.max([each.min(axis=0) for each in clauses], axis=0)
+    scores = compound.scores(list(parts))
+    assert (scores <= lowest).all()
+    if "none" not in str(tree):
+        np.testing.assert_array_equal(scores, lowest)
+
+
 def test_any_level_and_other_words(made: MadeRelease) -> None:
     tree: Tree = ("all", [0, ("any", [1, 14]), ("none", [2])])
     query = build(made.corpus, tree).limit(25)

@@ -1,5 +1,6 @@
 """Samples, subsets and statistics of an open release."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import isotrope
 from isotrope import errors
 from store.search import sample_batches
+from store.search.asynchronous import AsyncCorpus
 from store.tables import schema
 from store.workspace import Workspace
 
@@ -109,6 +111,8 @@ def test_a_subset_is_exported(corpus: isotrope.Corpus, search, tmp_path: Path) -
     summary = json.loads((tmp_path / "out" / "isotrope.json").read_text())
     assert sum(summary["drops"].values()) == 7
     assert subset.export("parquet", tmp_path / "out") == result  # it is complete already
+    same = AsyncCorpus(corpus).subset(search)
+    assert asyncio.run(same.export("parquet", tmp_path / "out")) == result
     with pytest.raises(errors.InputError, match="other decisions or with other options"):
         corpus.subset(search.limit(5)).export("parquet", tmp_path / "out")
 

@@ -243,6 +243,12 @@ def test_samples_are_streamed_and_galleries_counted(stored: Workspace, server: S
     async def read(path: str | Path) -> tuple[list[dict[str, Any]], Any]:
         async with isotrope.connect_async(path) as corpus:
             batches = [batch async for batch in corpus.samples(ids)]
+            subset = corpus.subset(query)
+            assert await subset.ids() == ids
+            assert [batch async for batch in subset.samples()] == batches
+            if path == server.url:
+                with pytest.raises(errors.InputError, match="connect to the folder"):
+                    await subset.export("parquet", "out")
             return [row for b in batches for row in b.to_pylist()], await corpus.statistics()
 
     with isotrope.connect(server.url) as remote:

@@ -1,6 +1,7 @@
 """Indexed search: the recall that a release states is reached, and `complete` is never wrong."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.index import build
 from pipelines.index.build import index_gallery
 from pipelines.index.choose_probes import measure
 from store.arrow import vector_column
@@ -37,6 +39,14 @@ def near_centres(count: int) -> np.ndarray:
 
 ITEMS, BANK, QUERIES = near_centres(ROWS), near_centres(300), near_centres(60)
 NUMBERS = RNG.permutation(ROWS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_queries() -> Iterator[None]:
+    """Choose probes on fewer queries, in less time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "QUERIES", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +158,19 @@ def test_the_stated_recall_is_reached(galleries, fitted, directions, kind: str) 
                 shares.append(len({*result.rows["id"].to_pylist()} & {str(n) for n in best}) / 10)
             assert np.mean(shares) >= 0.97, (m, bool(active))  # the bound is 0.99 on the bank
             assert used == len(QUERIES) or gallery.index.notes
+
+
+def test_all_rows_are_scanned_once(galleries, directions, monkeypatch) -> None:
+    searches = []
+    nearest = OpenGallery._nearest
+    monkeypatch.setattr(OpenGallery, "_nearest", lambda *a: searches.append(a) or nearest(*a))
+    inputs = [WeightedInput("text", QUERIES[0], 1.0)]
+    result = search_corrected(
+        galleries["ivf_rq"], inputs, by_modality(directions), ["id"], None, ROWS + 1
+    )
+    assert result.complete
+    assert result.rows.num_rows == ROWS
+    assert len(searches) == 1
 
 
 def test_notes_say_where_search_scans(galleries) -> None:
