@@ -23,6 +23,7 @@ from embedders.pool.worker import (
     failures_only,
     prepare,
 )
+from embedders.registry import load_encoder
 
 if TYPE_CHECKING:
     from embedders.pool.pool import Pool  # imports Ray
@@ -30,30 +31,52 @@ if TYPE_CHECKING:
 _COMMAND = "from embedders.pool.one_process import serve; serve({})"
 
 
-class OneProcess:
-    """A process that encodes units one after the other, for the length of a `with` block.
+class EncodingProcess:
+    """A process that encodes with one encoder after the other, for the length of a `with` block.
 
-    Args:
-        spec: the encoder's spec (see `embedders.registry`).
-        pool: makes the pool that takes over if the process dies.
-        num_cpus: the number of threads of the process.
-        batch_size: the largest cost of a forward pass; see `embedders.pool.pool.Pool`.
+    It is started when it is first needed, and again after it died.
     """
 
-    def __init__(
-        self,
-        spec: str,
-        pool: "Callable[[], Pool]",
-        *,
-        num_cpus: float = 1,
-        batch_size: int | None = None,
-    ):
-        self._settings = spec, batch_size, num_cpus
-        self._pool = pool
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self._connection: Connection | None = None
 
-    def __enter__(self) -> "OneProcess":
-        self._connection, other = Pipe()
-        threads = str(max(1, int(self._settings[-1])))
+    def __enter__(self) -> "EncodingProcess":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process while it runs."""
+        return None if self._process is None else self._process.pid
+
+    def encode(
+        self, spec: str, batch_size: int | None, num_cpus: float, parts: list[tuple[str, Any]]
+    ) -> Encoded | None:
+        """Encode parts. The number of threads is that of the first call.
+
+        Returns:
+            None if the process died.
+
+        Raises:
+            Exception: whatever the encoder raises.
+        """
+        connection = self._connection or self._start(num_cpus)
+        try:
+            connection.send((spec, batch_size, num_cpus, parts))
+            reply = connection.recv()
+        except (EOFError, ConnectionError):
+            self._end()
+            return None
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _start(self, num_cpus: float) -> Connection:
+        own, other = Pipe()
+        threads = str(max(1, int(num_cpus)))
         self._process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND.format(other.fileno())],
             env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": threads},
@@ -63,12 +86,48 @@ class OneProcess:
             stderr=subprocess.DEVNULL,
         )
         other.close()
+        self._connection = own
+        return own
+
+    def _end(self) -> None:
+        if self._process is not None and self._connection is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process.wait()
+        self._process = self._connection = None
+
+
+class OneProcess:
+    """Encodes units one after the other in one process, for the length of a `with` block.
+
+    Args:
+        spec: the encoder's spec (see `embedders.registry`).
+        pool: makes the pool that takes over if the process dies.
+        num_cpus: the number of threads of the process.
+        batch_size: the largest cost of a forward pass; see `embedders.pool.pool.Pool`.
+        process: is shared with other encoders. None: one that ends with the block.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        pool: "Callable[[], Pool]",
+        *,
+        num_cpus: float = 1,
+        batch_size: int | None = None,
+        process: EncodingProcess | None = None,
+    ):
+        self._settings = spec, batch_size, num_cpus
+        self._pool = pool
+        self._process = process or EncodingProcess()
+        self._is_shared = process is not None
+
+    def __enter__(self) -> "OneProcess":
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        if not self._is_shared:
+            self._process.__exit__()
 
     def map(self, units: Iterable[tuple[str, ReadUnit]]) -> Iterator[UnitResult]:
         """Encode units of parts, in their order. Parts fail as in `embedders.pool.pool.Pool.map`.
@@ -84,21 +143,17 @@ class OneProcess:
         remaining = iter(units)
         for name, read in remaining:
             parts = read()
-            try:
-                self._connection.send((*self._settings, parts))
-                reply = self._connection.recv()
-            except (EOFError, ConnectionError):  # the process died
+            reply = self._process.encode(*self._settings, parts)
+            if reply is None:  # the process died
                 with self._pool() as pool:
                     yield from pool.map(chain([(name, read)], remaining))
                 return
-            if isinstance(reply, Exception):
-                raise reply
             yield UnitResult(name, *reply)
 
 
 def serve(descriptor: int) -> None:
     """Encode the units that arrive on a connection until it is closed. Runs in the process."""
-    connection, actor = Connection(descriptor), None
+    connection, actor, encoder = Connection(descriptor), None, None
     while True:
         try:
             spec, batch_size, num_cpus, parts = connection.recv()
@@ -106,7 +161,11 @@ def serve(descriptor: int) -> None:
             return
         reply: Encoded | Exception
         try:
-            actor = actor or EncoderActor(spec, batch_size, num_cpus, 0)
+            if spec != encoder:
+                actor = None
+                load_encoder.cache_clear()  # frees the memory of the last encoder
+                actor, encoder = EncoderActor(spec, batch_size, num_cpus, 0), spec
+            assert actor is not None
             prepared, summary = prepare(spec, lambda parts=parts: parts)  # type: ignore[misc]
             failed = failures_only(summary.failed, actor.dim())
             reply = concatenate([failed, actor.encode(prepared)], actor.dim())

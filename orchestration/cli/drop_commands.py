@@ -1,4 +1,4 @@
-"""Commands about drops: list and remove them."""
+"""Commands about drops: list, rename and remove them."""
 
 import sys
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from store.workspace import Workspace
 
 @click.group(epilog=example("isotrope drop list --corpus corpus"))
 def drop() -> None:
-    """List the drops, or remove one that is no longer delivered."""
+    """List the drops; rename or remove one that is no longer delivered."""
 
 
 @drop.command("list", epilog=example("isotrope drop list --corpus corpus"))
@@ -47,6 +47,25 @@ def remove(folder: str, name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Remove all samples of the drop {name!r}?", abort=True)
     _remove(Workspace.open(folder), name)
+    print_next("run", folder=folder)
+
+
+@drop.command(epilog=example("isotrope drop rename monday 2026-11-02 --corpus corpus"))
+@CORPUS
+@click.argument("old")
+@click.argument("new")
+def rename(folder: str, old: str, new: str) -> None:
+    """Keep the rows of a drop whose folder was renamed from OLD to NEW.
+
+    Without this, the next run reads, measures and embeds the folder as a new drop.
+    """
+    from orchestration import dagster_home
+    from pipelines.removal.rename import rename_drop
+
+    workspace = Workspace.open(folder)
+    count = rename_drop(workspace, old, new)
+    dagster_home.delete_partition(workspace, old)
+    console.print(f"renamed the drop {old!r} to {new!r}: {count:,} samples", markup=False)
     print_next("run", folder=folder)
 
 

@@ -69,6 +69,9 @@ def evaluate_directions(
         - `similarities` of both (`store.metrics.histograms`);
         - `alignment`, `uniformity`, `modality_gap` (`store.metrics.geometry`);
         - `languages` (`compare_languages`), for text queries with translations.
+
+        A release adds `inputs`, a hash of what the figures depend on, and `choice_kept_from`, the
+        number of the release in which the correction was chosen, if it is an earlier one.
     """
     figures: dict[str, Any] = {}
     for modality, dataset in galleries.items():

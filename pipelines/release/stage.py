@@ -1,18 +1,23 @@
 """Make a release: evaluate the current tables together, tag their versions and list them."""
 
+from typing import Any
+
 from embedders.corpus_space import space_config
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate_directions, harmed_directions
-from pipelines.release.languages import read_translated
+from pipelines.release.languages import TranslatedQueries, read_translated
 from pipelines.release.last_tallies import LastTallies
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
+from store import identity
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe_banks
 from store.tables.indexes import read_indexes
 from store.tables.names import bank_table, directions_table, gallery_table
-from store.tables.releases import Release
+from store.tables.releases import Direction, Release
+from store.tables.row_difference import content
+from store.tables.stages import STAGES
 from store.tables.staging import Counts, begin, publish
 from store.tables.table_version import TableVersion
 
@@ -47,16 +52,35 @@ def make_release(context: StageContext) -> Release:
         directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
         translated = read_translated(tables, banks, space)
         address = context.config.engine.ray.address
+        earlier = [each for each in releases.list_releases(tables) if each.space == space.name]
+        before = earlier[-1] if earlier and not context.forced else None
         banks_version = TableVersion(tables, bank_name, versions[bank_name])
         last = LastTallies(tables, space.name, banks_version, used=not context.forced)
-        figures = evaluate_directions(galleries, banks, directions, dim, translated, address, last)
+        inputs = content(bank_dataset), dim, _digests(translated)
+
+        def evaluate(chosen: dict[str, Direction]) -> dict[str, Any]:
+            """The figures of directions; those of the last release if their inputs are the same."""
+            keys = {
+                name: _evaluation_key(direction, galleries[direction.gallery], inputs)
+                for name, direction in chosen.items()
+            }
+            known = {} if before is None else before.evaluation
+            same = {n for n, key in keys.items() if known.get(n, {}).get("inputs") == key}
+            others = {name: direction for name, direction in chosen.items() if name not in same}
+            made = evaluate_directions(galleries, banks, others, dim, translated, address, last)
+            made = {name: figures | {"inputs": keys[name]} for name, figures in made.items()}
+            return {n: known[n] if n in same else made[n] for n in chosen if n in {*same, *made}}
+
+        figures = evaluate(directions)
         if harmed := harmed_directions(figures):
             for name in harmed:
                 method = directions[name].method
                 reason = f"{method} was chosen on validation pairs but did harm on test pairs"
                 directions[name] = directions[name].raw(reason)
-            raw = {name: directions[name] for name in harmed}
-            figures |= evaluate_directions(galleries, banks, raw, dim, translated, address, last)
+            figures |= evaluate({name: directions[name] for name in harmed})
+        for name, number in _kept_choices(before, directions).items():
+            if name in figures:
+                figures[name]["choice_kept_from"] = number
         published: list[Release] = []
 
         def write() -> None:
@@ -87,3 +111,33 @@ def make_release(context: StageContext) -> Release:
             output=lambda: key,
         )
     return published[0]
+
+
+def _evaluation_key(direction: Direction, gallery: TableVersion, inputs: tuple) -> str:
+    """A hash of everything that the figures of a direction depend on."""
+    version = STAGES[STAGE].version
+    return identity.run_key(STAGE, version, vars(direction), content(gallery.open()), *inputs)
+
+
+def _digests(translated: TranslatedQueries) -> list[tuple[str, str, str]]:
+    """Language, part and a hash of the vector of each translation."""
+    return sorted(
+        (language, part, identity.run_key(vector.tobytes().hex()))
+        for language, vectors in translated.items()
+        for part, vector in vectors.items()
+    )
+
+
+def _kept_choices(last: Release | None, directions: dict[str, Direction]) -> dict[str, int]:
+    """The number of the release in which a correction was chosen, where it is kept from then."""
+    if last is None:
+        return {}
+    before, now = (  # as hashes: a setting that was tried can have a result that is not a number
+        {name: identity.run_key(vars(direction)) for name, direction in each.items()}
+        for each in (last.directions, directions)
+    )
+    return {
+        name: last.evaluation.get(name, {}).get("choice_kept_from", last.number)
+        for name, key in now.items()
+        if before.get(name) == key
+    }

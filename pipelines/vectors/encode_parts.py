@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedders.encoder import Encoder
-from embedders.pool.one_process import OneProcess
+from embedders.pool.one_process import EncodingProcess, OneProcess
 from embedders.pool.worker import UnitResult
 from embedders.registry import load_encoder
 from pipelines.engine.memory import limit_retained_memory
@@ -42,7 +42,13 @@ ONE_PROCESS_PARTS = 512
 
 
 def encode_parts(
-    workspace: Workspace, run: StageRun, drop: str, table: str, spec: str, modality: str
+    workspace: Workspace,
+    run: StageRun,
+    drop: str,
+    table: str,
+    spec: str,
+    modality: str,
+    process: EncodingProcess | None = None,
 ) -> tuple[int, int]:
     """Embed and stage the parts of a drop that have no vector of this encoder yet.
 
@@ -50,6 +56,7 @@ def encode_parts(
         run: the staging, with the schema of `table`: `schema.vectors`.
         table: the table of vectors, of which parts are skipped that it has from this encoder.
         spec: the encoder, as in the configuration of a space.
+        process: that few parts are encoded in. None: one of their own.
 
     Returns:
         How many parts pass the prefilter, and how many of them have a vector now. The parts that
@@ -70,7 +77,7 @@ def encode_parts(
         with (
             StagingWriter(run) as writer,
             show_progress(run, parts.left, f"parts, {modality}", lambda: writer.parts),
-            _processes(spec, parts.left, ray) as processes,
+            _processes(spec, parts.left, ray, process) as processes,
         ):
             for result in processes.map(units):
                 entries = _entries(in_progress.pop(result.name), result)
@@ -79,7 +86,9 @@ def encode_parts(
         return parts.total, parts.kept + writer.kept
 
 
-def _processes(spec: str, parts: int, ray: Ray) -> "Pool | OneProcess":
+def _processes(
+    spec: str, parts: int, ray: Ray, process: EncodingProcess | None
+) -> "Pool | OneProcess":
     """The pool, or one process for few parts if the pool would be on this machine without GPUs."""
 
     def pool() -> "Pool":
@@ -90,7 +99,7 @@ def _processes(spec: str, parts: int, ray: Ray) -> "Pool | OneProcess":
     elsewhere = ray.address or os.environ.get("RAY_ADDRESS") or ray.num_gpus or ray.accelerator_type
     if elsewhere or parts * ray.actors > ONE_PROCESS_PARTS:
         return pool()
-    return OneProcess(spec, pool, num_cpus=ray.num_cpus, batch_size=ray.batch_size)
+    return OneProcess(spec, pool, num_cpus=ray.num_cpus, batch_size=ray.batch_size, process=process)
 
 
 @dataclass(frozen=True)
@@ -131,14 +140,16 @@ def vector_rows(
     Raises:
         InvariantError: a vector is not of unit length.
     """
-    copied = np.array(vectors, np.float32)
-    _check_unit_length(ids, copied)
-    count, dim = len(ids), columns.field("vector").type.list_size
+    stored = columns.field("vector").type
+    _check_unit_length(ids, vectors)  # in the encoder's own precision
+    is_half = pa.types.is_float16(stored.value_type)
+    copied = np.array(vectors, np.float16 if is_half else np.float32)
+    count = len(ids)
     arrays = [
         pa.array(ids, pa.string()),
         pa.array([encoder.modality] * count, pa.string()),
         pa.array([encoder.fingerprint] * count, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), dim),
+        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), stored.list_size),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=columns)
 

@@ -5,6 +5,7 @@ Features are stored, so that a new projection costs one matrix product and no mo
 
 import pyarrow as pa
 
+from embedders.pool.one_process import EncodingProcess
 from embedders.registry import load_encoder
 from embedders.spaces import Space
 from pipelines.engine.progress import show_progress
@@ -33,7 +34,13 @@ def source(space: Space, modality: str) -> tuple[str, str]:
     return vectors_table(space.name), space.towers[modality]
 
 
-def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> list[Entry]:
+def extract(
+    workspace: Workspace,
+    drop: str,
+    space: Space,
+    modality: str,
+    process: EncodingProcess | None = None,
+) -> list[Entry]:
     """Make the missing features of a drop; for a tower without a projection, its vectors.
 
     Returns:
@@ -47,7 +54,7 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> lis
     columns = schema.vectors(encoder.dim)
     key = identity.run_key("features", table, drop, encoder.fingerprint)
     with begin(workspace.tables, table, key, columns, drop) as run:
-        encode_parts(workspace, run, drop, table, spec, modality)
+        encode_parts(workspace, run, drop, table, spec, modality, process)
         workspace.tables.upsert(
             table, columns, run.batches(rows=_ROWS), "part_id", other_width=True
         )
@@ -57,7 +64,12 @@ def extract(workspace: Workspace, drop: str, space: Space, modality: str) -> lis
 
 
 def project(
-    workspace: Workspace, run: StageRun, drop: str, space: Space, modality: str
+    workspace: Workspace,
+    run: StageRun,
+    drop: str,
+    space: Space,
+    modality: str,
+    process: EncodingProcess | None = None,
 ) -> tuple[int, int]:
     """Stage the vectors of an aligned tower: the drop's features, projected into the space.
 
@@ -65,6 +77,7 @@ def project(
 
     Args:
         run: the staging of the drop's vectors.
+        process: as in `encode_parts`.
 
     Returns:
         How many parts pass the prefilter, and how many of them have a vector now.
@@ -76,7 +89,7 @@ def project(
     encoder = load_encoder(space.towers[modality])
     projection = encoder.projection  # type: ignore[attr-defined]
     recorded = {entry.id for entry in run.entries()}
-    failed = [e for e in extract(workspace, drop, space, modality) if e.id not in recorded]
+    failed = [e for e in extract(workspace, drop, space, modality, process) if e.id not in recorded]
     with StagingWriter(run) as writer:
         if failed:
             no_rows = pa.RecordBatch.from_pylist([], schema=run.schema)

@@ -1,6 +1,7 @@
 """Makes the table `vectors__{space}`: a vector for each part that passes the prefilter."""
 
 from embedders.encoder import Encoder
+from embedders.pool.one_process import EncodingProcess
 from embedders.registry import load_encoder
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -31,14 +32,18 @@ def embed(context: StageContext) -> Counts:
     workspace, tables, space = context.workspace, context.tables, context.space
     drop, key = context.drop_name, run_keys.vectors(context)
     towers = dict(sorted(space.towers.items()))
-    columns = schema.vectors(_common_dim({m: load_encoder(spec) for m, spec in towers.items()}))
+    dim = _common_dim({m: load_encoder(spec) for m, spec in towers.items()})
+    columns = schema.vectors(dim, context.config.vectors)
     name = vectors_table(space.name)
-    with begin(tables, context.name_of(STAGE), key, columns, drop) as run:
+    with (
+        begin(tables, context.name_of(STAGE), key, columns, drop) as run,
+        EncodingProcess() as process,
+    ):
         resumed = len(run.done())
         filled = [
-            project(workspace, run, drop, space, m)
+            project(workspace, run, drop, space, m, process)
             if m in space.aligned
-            else encode_parts(workspace, run, drop, name, spec, m)
+            else encode_parts(workspace, run, drop, name, spec, m, process)
             for m, spec in towers.items()
         ]
         counts = Counts(

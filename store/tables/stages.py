@@ -61,7 +61,6 @@ STAGES = {
             False,
             ("samples", "signals", "vectors"),
             3,
-            engines=("beam",),
             in_funnel=True,
             reads_if_named=("pairs",),
         ),

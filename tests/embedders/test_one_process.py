@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from embedders.pool.one_process import OneProcess
+from embedders.pool.one_process import EncodingProcess, OneProcess
 from embedders.pool.pool import Pool
 from embedders.pool.worker import UnitResult
 from embedders.registry import load_encoder
@@ -68,14 +68,27 @@ def test_the_process_ends_with_the_block() -> None:
     with one_process("Hashing") as process:
         assert [r.ids for r in encode(process, ["a"])] == [["a"]]
         pid = process._process.pid
+        assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_encoders_share_a_process_one_after_the_other() -> None:
+    with EncodingProcess() as shared:
+        ids = []
+        for encoder in ("Hashing", "Poisoned", "Hashing"):
+            pool = partial(UnexpectedPool, MODULE + encoder)
+            with OneProcess(MODULE + encoder, pool, process=shared) as process:
+                (result,) = encode(process, [encoder, "nan"])
+            ids.append((shared.pid, result.ids))
+    assert {pid for pid, _ in ids} == {ids[0][0]}
+    assert [parts for _, parts in ids] == [["Hashing", "nan"], ["Poisoned"], ["Hashing", "nan"]]
 
 
 def test_a_pool_encodes_what_is_left_when_the_process_dies(ray_cluster: None) -> None:
     with one_process("Hashing", Pool) as process:
         results = encode(process, ["a"], ["b"], ["c"])
         ids = next(results).ids
-        os.kill(process._process.pid, signal.SIGKILL)
+        os.kill(process._process.pid or 0, signal.SIGKILL)
         ids += [part for result in results for part in result.ids]
     assert sorted(ids) == ["a", "b", "c"]

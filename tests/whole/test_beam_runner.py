@@ -1,6 +1,6 @@
 """Beam's stages on a second runner: a job service of its own, over Beam's portable API.
 
-`samples` and `signals` decode media there; `duplicates` shuffles near-copies.
+`samples` and `signals` decode media there, and `samples` groups the repeats in a drop.
 """
 
 import socket

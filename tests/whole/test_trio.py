@@ -224,14 +224,17 @@ def assert_evaluated_as_by_a_scan(workspace: Workspace, scans: list[int]) -> Non
     """
     release, tables = latest_release(workspace.tables), workspace.tables
     names = {m: release.gallery(m) for m in MODALITIES}
-    stored = {m: tables.open(n, release.versions[n]) for m, n in names.items()}
+    opened = {m: tables.open(n, release.versions[n]) for m, n in names.items()}
     banks = Banks(tables.open("banks__trio", release.versions["banks__trio"]))
-    scanned = evaluate_directions(stored, banks, release.directions, DIM)
+    scanned = evaluate_directions(opened, banks, release.directions, DIM)
     queries = sum(f["queries"] for f in scanned.values())
     assert sum(scans) < queries / 2, (scans, queries)
     assert release.evaluation.keys() == scanned.keys()
     for name, figures in scanned.items():
-        assert release.evaluation[name] == approximately(json.loads(json.dumps(figures))), name
+        stored = release.evaluation[name]
+        assert stored.pop("choice_kept_from") < release.number
+        assert stored.pop("inputs")
+        assert stored == approximately(json.loads(json.dumps(figures))), name
 
 
 def approximately(figures: Any) -> Any:

@@ -1,5 +1,6 @@
 """Drops are listed and removed, and vectors that no sample needs are deleted."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from orchestration.cli.main import main
 from pipelines.removal.drops import DropState, list_drops, lost_drops, remove_drop
+from pipelines.removal.rename import rename_drop
 from pipelines.removal.unreferenced import delete_unreferenced
 from pipelines.stages import staleness
 from store.errors import InputError, NotFoundError, SourceError
@@ -87,6 +89,39 @@ def test_the_commands_list_and_remove(corpus: Workspace) -> None:
     )
     assert removed.exit_code == 0, removed.output
     assert lost_drops(corpus) == []
+
+
+def test_a_renamed_drop_is_not_read_again(corpus: Workspace, tmp_path: Path) -> None:
+    """All tables are as if the drop had come under its new name, but nothing is measured again."""
+    drops = corpus.root / "drops"
+    with pytest.raises(InputError, match="still delivers"):
+        rename_drop(corpus, "second", "first")
+    (drops / "second").rename(drops / "early")
+    with pytest.raises(NotFoundError, match="no source delivers a drop 'late'"):
+        rename_drop(corpus, "second", "late")
+    arguments = ["drop", "rename", "second", "early", "--corpus", str(corpus.root)]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert "renamed the drop 'second' to 'early': 8 samples" in result.output
+    assert list_drops(corpus) == [DropState("early", 8, True), DropState("first", 12, True)]
+    early = staleness.drops(corpus)["early"]
+    assert not {"samples", "signals"} & set(staleness.stale(corpus, early))
+    curate(corpus.root)
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    write_config(fresh)
+    shutil.copytree(drops, fresh / "drops")
+    expected = curate(fresh)
+    for table in ("samples", "signals", "ledger", "duplicates", "decisions"):
+        assert rows(corpus, table) == rows(expected, table), table
+
+
+def test_only_a_drop_of_the_same_files_is_renamed(corpus: Workspace) -> None:
+    drops = corpus.root / "drops"
+    (drops / "second").rename(drops / "early")
+    next((drops / "early").glob("*.txt")).write_text("another caption")
+    with pytest.raises(InputError, match="not those that were read as 'second'"):
+        rename_drop(corpus, "second", "early")
+    assert "second" in [drop.name for drop in list_drops(corpus)]
 
 
 def test_vectors_of_parts_without_samples_are_deleted(corpus: Workspace) -> None:
