@@ -23,6 +23,7 @@ TABLE_CHECKS: dict[str, tuple[Callable[[Workspace, str], Result], ...]] = {
     "gallery": (table_checks.gallery_sound,),
     "release": (table_checks.release_does_no_harm,),
 }
+DEEP_CHECKS = {"gallery": (table_checks.gallery_compiles_again,)}
 _ROWS = "rows have a record"
 
 
@@ -31,7 +32,7 @@ def check_corpus(workspace: Workspace, deep: bool = False) -> Iterator[Finding]:
 
     Args:
         workspace: the corpus.
-        deep: also read every data file as a whole.
+        deep: also read every data file as a whole, and compile a sample of each gallery again.
     """
     tables = workspace.tables
     yield from check_files(tables, deep)
@@ -45,7 +46,8 @@ def check_corpus(workspace: Workspace, deep: bool = False) -> Iterator[Finding]:
         for space in workspace.spaces() if STAGES[stage].by_space else [workspace]:
             name = space.name_of(stage)
             for drop in sorted(row["drop"] for row in records if row["stage"] == name):
-                for check in TABLE_CHECKS.get(stage, ()):
+                checks = TABLE_CHECKS.get(stage, ()) + (DEEP_CHECKS.get(stage, ()) if deep else ())
+                for check in checks:
                     yield _finding(space, check, name, drop)
     yield from check_releases(tables, deep)
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from pipelines.stages import staleness
 from store.arrays import LENGTH_TOLERANCE, is_unit_length
+from store.arrow import as_matrix
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
 from store.tables.names import bank_table, gallery_table, pairs_table, vectors_table
@@ -19,6 +21,7 @@ from store.workspace import Workspace
 Result = tuple[dict[str, Any], list[str]]
 
 _ROWS = 8192  # in a batch
+_COMPILED = 256  # rows of a gallery that are compiled again
 # The least and the greatest value of a measurement of pairs, by the end of its name.
 _RANGES = {
     "cosine": (-1, 1),
@@ -195,6 +198,25 @@ def gallery_sound(corpus: Workspace, drop: str) -> Result:
     return measured, problems
 
 
+def gallery_compiles_again(corpus: Workspace, drop: str) -> Result:
+    """Random rows of the galleries follow from vectors and banks, unless these are newer."""
+    from pipelines.gallery.recompute import differing_rows  # imports Ray
+
+    measured: dict[str, Any] = {"rows_compiled_again": 0}
+    problems: list[str] = []
+    if "gallery" in staleness.stale(corpus, None):
+        return measured, problems
+    for modality in schema.MODALITIES:
+        count, parts = differing_rows(corpus.tables, corpus.config.space, modality, _COMPILED)
+        measured["rows_compiled_again"] += count
+        if parts:
+            problems.append(
+                f"{len(parts)} of {count} {modality} rows, such as that of part {parts[0]}, have"
+                " other vectors or biases than follow from `vectors` and `banks`"
+            )
+    return measured, problems
+
+
 def release_does_no_harm(corpus: Workspace, drop: str) -> Result:
     """No correction of the release is surely worse than raw search on the test pairs.
 
@@ -246,6 +268,6 @@ def _is_finite(rows: Any, columns: list[str]) -> np.ndarray:
 
 def _matrix(column: Any) -> np.ndarray:
     """A column of n numbers, or of n fixed-size lists of d numbers, as (n, 1) or (n, d)."""
-    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    flat = column.flatten() if hasattr(column.type, "list_size") else column
-    return flat.to_numpy(zero_copy_only=False).reshape(len(column), -1 if len(column) else 1)
+    if hasattr(column.type, "list_size"):
+        return as_matrix(column)
+    return np.asarray(column).reshape(-1, 1)

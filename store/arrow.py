@@ -10,7 +10,11 @@ def vector_column(rows: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def as_matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
-    """A column of fixed-size lists without nulls as a matrix (n, d): undoes `vector_column`."""
+    """A column of fixed-size lists without nulls as a matrix (n, d): undoes `vector_column`.
+
+    float16, which vectors may be stored in, becomes float32.
+    """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    matrix = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix

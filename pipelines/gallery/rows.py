@@ -120,7 +120,7 @@ def _tile(parts: pa.Table, spec: GallerySpec, inputs: Inputs) -> pa.Table:
         reused = take_rows(last, rows, spec.fitted_schema.names)
         blocks.append(reused.cast(spec.fitted_schema))
     if not same.all():
-        blocks.append(_fit(parts.filter(pa.array(~same)), spec, inputs.vectors))
+        blocks.append(fit_rows(parts.filter(pa.array(~same)), spec, inputs.vectors))
     row_of_part = np.empty(len(same), np.int64)
     row_of_part[np.argsort(~same, kind="stable")] = np.arange(len(same))
     fitted = pa.concat_tables(blocks).take(pa.array(row_of_part))
@@ -143,7 +143,7 @@ def _take(table: TableVersion, rows: pa.ChunkedArray, columns: list[str]) -> pa.
     return take_rows(table, rows.to_pylist(), columns)
 
 
-def _fit(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:
+def fit_rows(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:
     """The fitted columns of parts, from their vectors."""
     rows = take_rows(source, parts["vector_row"].to_pylist(), ["vector"])
     vectors = as_matrix(rows["vector"])

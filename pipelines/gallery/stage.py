@@ -121,7 +121,7 @@ def _write_gallery(
     banks = Banks(tables.open(bank_table(space.name)).to_table())
     last_gallery = tables.open_or_none(name)
     changed = changed_clusters(tables, space.name, modality, fitted, last, banks)
-    spec = _gallery_spec(modality, vectors, fitted, banks)
+    spec = gallery_spec(modality, vectors, fitted, banks)
     unchanged: set[str] = set()
     if (
         last
@@ -177,7 +177,7 @@ def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
     return {drop: identity.run_key(by_stage) for drop, by_stage in outputs.items()}
 
 
-def _gallery_spec(
+def gallery_spec(
     modality: str, vectors: TableVersion, fitted: dict[str, FittedDirection], banks: Banks
 ) -> GallerySpec:
     """What is compiled into the gallery of a modality."""

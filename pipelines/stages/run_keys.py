@@ -68,6 +68,8 @@ def vectors(context: StageContext) -> str:
         hash_of_tests(prefilter(context.config.policy)),
         context.space.name,
         context.fingerprints,
+        # Corpora stay up to date that were made before this setting.
+        *([] if context.config.vectors == "float32" else [context.config.vectors]),
     )
 
 

@@ -140,14 +140,16 @@ def vector_rows(
     Raises:
         InvariantError: a vector is not of unit length.
     """
-    copied = np.array(vectors, np.float32)
-    _check_unit_length(ids, copied)
-    count, dim = len(ids), columns.field("vector").type.list_size
+    stored = columns.field("vector").type
+    _check_unit_length(ids, vectors)  # in the encoder's own precision
+    is_half = pa.types.is_float16(stored.value_type)
+    copied = np.array(vectors, np.float16 if is_half else np.float32)
+    count = len(ids)
     arrays = [
         pa.array(ids, pa.string()),
         pa.array([encoder.modality] * count, pa.string()),
         pa.array([encoder.fingerprint] * count, pa.string()),
-        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), dim),
+        pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), stored.list_size),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=columns)
 

@@ -32,7 +32,8 @@ def embed(context: StageContext) -> Counts:
     workspace, tables, space = context.workspace, context.tables, context.space
     drop, key = context.drop_name, run_keys.vectors(context)
     towers = dict(sorted(space.towers.items()))
-    columns = schema.vectors(_common_dim({m: load_encoder(spec) for m, spec in towers.items()}))
+    dim = _common_dim({m: load_encoder(spec) for m, spec in towers.items()})
+    columns = schema.vectors(dim, context.config.vectors)
     name = vectors_table(space.name)
     with (
         begin(tables, context.name_of(STAGE), key, columns, drop) as run,

@@ -36,6 +36,7 @@ class CorpusConfig(Section):
         space: the main space: it is searched unless another one is named, and the policy and
             `duplicates` read its tables.
         spaces: all of them are made, each with tables, assets and releases of its own.
+        vectors: the type in which vectors are stored. `float16` takes half of the bytes.
         owners: of the tables, for Dagster's page: email addresses, or team:NAME.
         lost_drops: what `isotrope run` does with a drop that no source delivers any more: `keep`
             its samples, `remove` them, or `ask` (without a terminal: keep them and say so).
@@ -55,6 +56,7 @@ class CorpusConfig(Section):
     policy: Policy = DEFAULT_POLICY
     space: str = "local"
     spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
+    vectors: Literal["float32", "float16"] = "float32"
     corrections: Corrections = Corrections()
     index: Index = Index()
     query_log: QueryLog | None = None

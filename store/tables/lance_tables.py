@@ -210,7 +210,9 @@ class Tables:
             return commits.exchange(dataset, schema, batches, delete, self._publication(where))
 
     def delete(self, name: str, schema: pa.Schema, where: str) -> None:
-        """Remove rows in one commit. If there are none, or no table, nothing is locked or written.
+        """Remove rows in one commit. If there are none, nothing is locked or written.
+
+        The table is created if it does not exist.
 
         Args:
             name: of the table.
@@ -218,7 +220,7 @@ class Tables:
             where: an SQL condition on the rows to remove.
         """
         dataset = self.open_or_none(name)
-        if dataset is not None and dataset.count_rows(where):
+        if dataset is None or dataset.count_rows(where):
             self.replace(name, schema, [], where)
 
     def upsert(

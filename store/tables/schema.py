@@ -176,14 +176,20 @@ TRANSLATIONS = pa.schema(
 )
 
 
-def vectors(dim: int) -> pa.Schema:
-    """The vectors of all parts in one space, each part once."""
+def vectors(dim: int, stored_as: str = "float32") -> pa.Schema:
+    """The vectors of all parts in one space, each part once.
+
+    Args:
+        dim: of the space.
+        stored_as: float32 or float16. `as_matrix` gives float32 for both.
+    """
+    number = pa.float16() if stored_as == "float16" else pa.float32()
     return pa.schema(
         [
             _text("part_id"),
             _text("modality"),
             _text("encoder"),
-            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+            pa.field("vector", pa.list_(number, dim), nullable=False),
         ]
     )
 
