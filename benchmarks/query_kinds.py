@@ -65,7 +65,9 @@ def query_kinds(
         "one vector": one,
         "raw": lambda n: one(n).correct("none"),
         "1,000 rows of a condition": lambda n: one(n).where(f"key < '{1000:032x}'"),
-        "half of the rows": lambda n: one(n).where("id LIKE '%0' OR id LIKE '%2' OR id LIKE '%4'"),
+        "a fifth of the rows": lambda n: one(n).where(
+            "id LIKE '%0' OR id LIKE '%2' OR id LIKE '%4'"
+        ),
         "dedup": lambda n: one(n).dedup(0.94),
         "diverse": lambda n: one(n).diverse(0.5),
         "hybrid": lambda n: one(n).hybrid(words[n]),

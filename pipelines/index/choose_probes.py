@@ -2,10 +2,10 @@
 
 A setting is chosen on one half of the queries and measured on the other half. The first half must
 exceed the bound a little, so that other queries reach it as a rule. The number of probes is doubled
-until they do with many rows ranked anew. Then as few rows are ranked anew as reach it, and the
-probes are narrowed by bisection. If the setting misses the bound on the other half, wider ones are
-measured. The setting of a gallery that has hardly changed is measured first, and kept if it reaches
-the bound.
+until they do, with many rows ranked anew and with few. Then as few rows are ranked anew as reach
+it, the probes are narrowed by bisection, and the fastest of these settings is taken. If it misses
+the bound on the other half, wider ones are measured. The setting of a gallery that has hardly
+changed is measured first, and kept if it reaches the bound.
 """
 
 import time
@@ -25,6 +25,7 @@ _REFINES = (2, 3, 4, 8, 16, 64)
 _FIRST_PROBES = 8
 _FAST_PROBES = 64  # fewer take hardly less time
 _MOST_REFINED = 8_000  # rows that are ranked anew
+_USUAL_REFINE = 8
 _CANDIDATES = 3  # numbers of rows ranked anew whose probes are narrowed
 _BISECTIONS = 2  # to within an eighth of the probes
 _MARGIN = 0.25  # of the recall that may be missed
@@ -68,17 +69,21 @@ def choose_probe(
     def tried(nprobes: int, refine: int) -> Probe:
         return measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
 
-    widths = _widths(gallery.index.partitions)
-    wide = next((n for n in widths if tried(n, refines[-1]).recall >= aim), None)
-    if wide is None:
+    # As few probes as possible may need many rows ranked anew, which takes longer than more probes.
+    usual = [refine for refine in refines if refine <= _USUAL_REFINE]
+    wides = {
+        _first(tried, gallery.index.partitions, most, aim) for most in (usual[-1], refines[-1])
+    }
+    candidates: list[Probe] = []
+    for wide in sorted(wides - {0}):
+        reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= aim)
+        if wide > _FAST_PROBES:  # more rows ranked anew allow for fewer probes
+            candidates += [_narrowed(tried, p, aim) for p in islice(reaching, _CANDIDATES)]
+        else:
+            candidates += islice(reaching, 1)
+    if not candidates:
         return None
-    reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= aim)
-    fast = next(reaching, None)
-    if fast is None:
-        return None
-    if wide > _FAST_PROBES:  # more rows ranked anew allow for fewer probes
-        narrowed = [_narrowed(tried, p, aim) for p in (fast, *islice(reaching, _CANDIDATES - 1))]
-        fast = min(narrowed, key=lambda probe: probe.milliseconds)
+    fast = min(candidates, key=lambda probe: probe.milliseconds)
     for wider in _wider(fast, gallery.index.partitions):
         probe = measure(gallery, column, *measured, wider)
         if probe.recall >= bound:
@@ -116,6 +121,11 @@ def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) ->
         scanned.fetch(ColumnQuery(column, query, 0.0), 10, [], None)
         seconds.append(time.perf_counter() - started)
     return 1000 * median(seconds)
+
+
+def _first(tried: Callable[[int, int], Probe], partitions: int, refine: int, aim: float) -> int:
+    """The fewest probes, doubled from the first, that reach the aim. 0: none do."""
+    return next((n for n in _widths(partitions) if tried(n, refine).recall >= aim), 0)
 
 
 def _narrowed(tried: Callable[[int, int], Probe], probe: Probe, bound: float) -> Probe:
