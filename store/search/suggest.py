@@ -2,16 +2,19 @@
 
 After CroQS (Pacini et al. 2025, "Maybe you are looking for CroQS: Cross-modal Query Suggestion for
 Text-to-Image Retrieval", ECIR), without a language model. The best `LISTED` rows by corrected
-scores are clustered by their vectors. The words that the captions of a cluster have more often than
-the others are the candidates: one or two of them are added to the text, or one takes the place of a
-word that no caption of the cluster has. With the mean cosine of a text t to the rows inside and
-outside of the cluster, the best candidate has the largest
+scores are clustered by their vectors; of a text alone, only those that fit it better than 98% of
+unrelated items do (a calibrated score of 1). The words that the captions of a cluster have more
+often than the others are the candidates: one or two of them are added to the text, or one takes
+the place of a word that no caption of the cluster has, if the captions have another word of the
+text. With the mean cosine of a text t to the rows inside and outside of the cluster, the best
+candidate has the largest
 
     contrast(t) = inside(t) - outside(t).
 
 Biases of corrections are the same for all texts, so they would change no choice here.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -37,6 +40,7 @@ MAX_COUNT = 20
 LEAST = 5  # rows of a cluster
 _EXAMPLES = 4
 _STARTS = 8  # of k-means
+_FEWEST = 4 * LEAST  # rows that are listed even if they fit less
 _WORDS = 6  # of a cluster, that are tried
 _PAIRED = 3  # of these, that are tried in pairs
 _WORTH = 1.2  # two words must gain so much more than one
@@ -110,6 +114,7 @@ def _text(query: Query) -> str:
 def _list(opened: OpenRelease, query: Query) -> _Listed:
     listing = query.value.limit(LISTED).offset(0).select("part_id", "caption")
     rows = run_query(opened, listing).rows.to_pylist()
+    rows = rows[: max(_FEWEST, sum(row["_score"] >= _least_score(opened, query) for row in rows))]
     stored = opened.gallery_dataset(query.gallery).to_table(
         columns=["part_id", "vector"], filter=one_of("part_id", [row["part_id"] for row in rows])
     )
@@ -120,6 +125,14 @@ def _list(opened: OpenRelease, query: Query) -> _Listed:
         [words_of(row["caption"] or "") for row in rows],
         units[[number[row["part_id"]] for row in rows]],
     )
+
+
+def _least_score(opened: OpenRelease, query: Query) -> float:
+    """The score from which a row counts as related to a query."""
+    direction = opened.release.directions.get(f"text->{query.gallery}")
+    if len(query.inputs[0]) > 1 or query.method != "auto" or direction is None:
+        return -math.inf  # no scale was measured for other scores
+    return direction.zero + direction.unit
 
 
 def words_of(text: str) -> set[str]:
@@ -148,9 +161,10 @@ def _candidates(text: str, words: list[set[str]], inside: np.ndarray) -> Iterato
     present = words_of(text)
     usable = [word for word in share if share[word] > 0 and word not in present]
     best = sorted(usable, key=lambda word: (-share[word], word))[:_WORDS]
+    wrongs = sorted(present - within.keys()) if present & within.keys() else []
     for word in best:
         yield _Candidate(f"{text} {word}", 1)
-        for wrong in sorted(present - within.keys()):
+        for wrong in wrongs:
             yield _Candidate(re.sub(rf"(?i)\b{wrong}\b", word, text), 1)
     for pair in combinations(best[:_PAIRED], 2):
         yield _Candidate(f"{text} {' '.join(pair)}", 2)
