@@ -30,14 +30,23 @@ def alarm(context: dg.RunFailureSensorContext) -> None:
     if failures_in_a_row(context.instance, run) != FAILURES:
         return
     drop = run.tags.get(_PARTITION)
-    work = run.job_name + (f" of drop {drop}" if drop else "")
-    reason = (context.failure_event.message or "").strip().partition("\n")[0]
+    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
+    work = (assets or run.job_name) + (f" of drop {drop}" if drop else "")
+    reason = _reason(context).strip().partition("\n")[0]
     text = (
         f"isotrope: {work} has failed {FAILURES} times in a row, last in run {run.run_id}: {reason}"
     )
     context.log.error(text)
     if address := os.environ.get(VARIABLE):
         send(address, text)
+
+
+def _reason(context: dg.RunFailureSensorContext) -> str:
+    """What the first step that failed raised; of a run that failed otherwise, what Dagster says."""
+    for event in context.get_step_failure_events():
+        if error := event.step_failure_data.error:
+            return (error.cause or error).message
+    return context.failure_event.message or ""
 
 
 def failures_in_a_row(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:

@@ -52,6 +52,7 @@ def test_three_failures_in_a_row_raise_one_alert(received):
         run(instance, fails=True)
         assert len(received) == 1
         assert "a_job of drop first has failed 3 times in a row" in received[0]
+        assert received[0].endswith("the disk is gone")
         run(instance, fails=True)
         assert len(received) == 1  # the same row of failures
         run(instance, fails=False)
