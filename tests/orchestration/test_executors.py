@@ -43,10 +43,11 @@ def test_runs_can_be_jobs_of_a_kuberay_cluster(tmp_path):
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         launcher = instance.run_launcher
+        # Within the instance: another test may have left a closed one behind.
+        assert define(None).resolve_job_def("drop").executor_def.name == "in_process"
     assert type(launcher).__name__ == "RayRunLauncher"
     assert launcher.address == "http://isotrope-head-svc:8265"
     assert launcher.num_cpus == 1
-    assert define(None).resolve_job_def("drop").executor_def.name == "in_process"
 
 
 @pytest.mark.slow

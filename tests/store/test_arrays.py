@@ -103,4 +103,4 @@ def test_vector_columns_round_trip(rows: int, dims: int, dtype: str) -> None:
     for stored in (column, halves):
         result = as_matrix(stored)
         np.testing.assert_array_equal(result, matrix)
-        assert result.dtype == matrix.dtype
+        assert result.dtype == np.float32  # what computations take, whatever is stored
