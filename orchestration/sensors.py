@@ -70,7 +70,7 @@ def deliveries(
 def changes(
     context: dg.SensorEvaluationContext, corpus: dg.ResourceParam[Workspace]
 ) -> dg.RunRequest | dg.SkipReason:
-    """Request the tables of all drops if they are out of date and no drop is being made."""
+    """Request the tables of all drops if they are out of date, and every drop is complete."""
     snapshot = Snapshot(corpus)
     if not snapshot.records.drops("samples"):
         return dg.SkipReason("no drop has been read yet")
@@ -80,6 +80,8 @@ def changes(
     if running:
         return dg.SkipReason(f"waiting for {running} runs of drops")
     spaces = corpus.spaces()
+    if missing := _missing(snapshot, spaces):
+        return dg.SkipReason(f"waiting for {missing}: its run failed, was cancelled, or will start")
     stages = [s.name_of(stage) for s in spaces for stage in staleness.stale(s, None, snapshot)]
     if not stages:
         return dg.SkipReason("everything is up to date")
@@ -89,6 +91,17 @@ def changes(
         run_key=f"{identity.run_key(outputs)}:{_settings(corpus)}",
         tags={"isotrope/stale": ",".join(stages)},
     )
+
+
+def _missing(snapshot: Snapshot, spaces: list[Workspace]) -> str | None:
+    """A stage that a drop with samples lacks. A gallery cannot be made without its vectors."""
+    drops = snapshot.records.drops("samples")
+    for name in dict.fromkeys(space.name_of(stage) for space in spaces for stage in BY_DROP):
+        made = set(snapshot.records.drops(name))
+        for drop in drops:
+            if drop not in made:
+                return f"{name} of drop {drop}"
+    return None
 
 
 def _settings(corpus: Workspace) -> str:

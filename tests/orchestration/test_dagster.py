@@ -301,6 +301,8 @@ def test_the_tables_of_all_drops_are_requested_after_those_of_a_drop(untouched):
     with dagster_home.instance(untouched) as opened:
         assert tick(changes, untouched, opened).skip_message == "no drop has been read yet"
         run_missing(untouched, select=["samples", "signals"])
+        assert "waiting for vectors of drop only" in tick(changes, untouched, opened).skip_message
+        run_missing(untouched, select=["vectors"])
         request = tick(changes, untouched, opened)
         assert request.tags["isotrope/stale"].startswith("pairs,duplicates")
         assert tick(changes, untouched, opened).run_key == request.run_key
