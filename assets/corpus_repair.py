@@ -12,6 +12,7 @@ from pipelines.samples.digest import digest_of_drop
 from pipelines.stages import staleness
 from store.errors import IsotropeError
 from store.tables import checksums, maintain, releases, repair, schema, staging, takedowns
+from store.tables.check import check_sizes
 from store.tables.lance_tables import Tables
 from store.tables.lost_tables import all_names
 from store.tables.names import kind_of
@@ -80,7 +81,7 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
             done.stale = _mark_stale(workspace, mended, done.lost)
         for name in mended & set(tables.names()):
             checksums.record(tables, name)
-        if "releases" not in done.refused and (broken := _broken(tables)):
+        if "releases" not in done.refused and (broken := _broken(tables, changed)):
             done.lost += [f"release {each}: its tables were damaged" for each in broken]
             if yes:
                 newest = {each.space: each.number for each in releases.list_releases(tables)}
@@ -159,13 +160,20 @@ def _entries(tables: Tables, drop: str) -> int:
     return int(tables.open("ledger").count_rows(where)) if tables.exists("ledger") else 0
 
 
-def _broken(tables: Tables) -> list[int]:
-    """Kept releases of which a table cannot be opened."""
+def _broken(tables: Tables, changed: Mapping[str, list[str]]) -> list[int]:
+    """Kept releases of which a table cannot be opened, lacks a file, or has a file that changed."""
     broken = []
     for release in releases.kept_releases(tables):
         try:
             for name, version in release.versions.items():
-                if tables.open(name, release.tag).version != version:
+                dataset = tables.open(name, release.tag)
+                check_sizes(tables, name, dataset)
+                files = {
+                    f"data/{file.path}"
+                    for fragment in dataset.get_fragments()
+                    for file in fragment.metadata.files
+                }
+                if dataset.version != version or files & set(changed.get(name, ())):
                     broken.append(release.number)
         except IsotropeError:
             broken.append(release.number)
