@@ -68,7 +68,7 @@ _OF_SPACES = {
 def _space_checks(space: str | None) -> list[dg.AssetChecksDefinition]:
     assets = MAIN if space is None else space_assets(space)
     guards = [_asset_check(assets[stage], run, space) for stage, run in _OF_SPACES.items()]
-    return [*guards, *space_health_checks(assets, space).values()]
+    return [*guards, *space_health_checks(assets, space)]
 
 
 _SHARED = [

@@ -18,6 +18,7 @@ from store.tables.lost_tables import all_names
 from store.tables.names import kind_of
 from store.tables.stage_records import forget_records, of_every_space, of_stage
 from store.tables.stages import GLOBAL, STAGES
+from store.tables.table_files import files_of_version
 from store.workspace import Workspace
 
 # Tables that hold what no run can make again.
@@ -168,12 +169,8 @@ def _broken(tables: Tables, changed: Mapping[str, list[str]]) -> list[int]:
             for name, version in release.versions.items():
                 dataset = tables.open(name, release.tag)
                 check_sizes(tables, name, dataset)
-                files = {
-                    f"data/{file.path}"
-                    for fragment in dataset.get_fragments()
-                    for file in fragment.metadata.files
-                }
-                if dataset.version != version or files & set(changed.get(name, ())):
+                files = set(files_of_version(tables, name, dataset))
+                if dataset.version != version or not files.isdisjoint(changed.get(name, ())):
                     broken.append(release.number)
         except IsotropeError:
             broken.append(release.number)

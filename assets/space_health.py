@@ -18,7 +18,6 @@ from store.tables.names import bank_table, gallery_table
 from store.workspace import Workspace
 
 RELEASE_DAYS = 8
-DRIFT = "no_drift"  # the name of the check that measures drift, in every space
 
 
 def warning(passed: bool, problem: str, metadata: dict[str, Any]) -> dg.AssetCheckResult:
@@ -107,32 +106,27 @@ def _drift_metadata(measured: list[Drift]) -> dict[str, Any]:
     return metadata
 
 
-_CHECKS: dict[str, tuple[str, Callable[[Workspace], dg.AssetCheckResult]]] = {
-    "release_is_fresh": ("release", release_is_fresh),
-    "no_planted_hubs": ("gallery", no_planted_hubs),
-    DRIFT: ("release", no_drift),
-}
+_CHECKS = (("release", release_is_fresh), ("gallery", no_planted_hubs), ("release", no_drift))
 
 
 def space_health_checks(
     assets: Mapping[str, dg.AssetsDefinition], space: str | None
-) -> dict[str, dg.AssetChecksDefinition]:
-    """The checks of a space that warn, by name.
+) -> list[dg.AssetChecksDefinition]:
+    """The checks of a space that warn; their names and descriptions are the functions'.
 
     Args:
         assets: those of the space, by stage.
         space: its name. None: the main space.
     """
-    return {name: _check(name, assets[stage], run, space) for name, (stage, run) in _CHECKS.items()}
+    return [_check(assets[stage], run, space) for stage, run in _CHECKS]
 
 
 def _check(
-    name: str,
     asset: dg.AssetsDefinition,
     run: Callable[[Workspace], dg.AssetCheckResult],
     space: str | None,
 ) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=name, description=inspect.getdoc(run), blocking=False)
+    @dg.asset_check(asset=asset, name=run.__name__, description=inspect.getdoc(run), blocking=False)
     def check(corpus: dg.ResourceParam[Workspace]) -> dg.AssetCheckResult:
         try:
             return run(corpus.of_space(space))

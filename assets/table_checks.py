@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines.stages import staleness
 from store.arrays import LENGTH_TOLERANCE, is_unit_length
-from store.arrow import as_matrix
+from store.arrow import as_rows
 from store.tables import releases, schema
 from store.tables.lance_tables import Tables, quote
 from store.tables.names import bank_table, gallery_table, pairs_table, vectors_table
@@ -258,16 +258,9 @@ def _count(tables: Tables, name: str, where: str | None) -> int:
 
 def _is_off_unit_length(rows: Any, dim: int | None = None) -> np.ndarray:
     """(n,) bool: the first `dim` dimensions (None: all) of a row's vector are not of length 1."""
-    return ~is_unit_length(_matrix(rows["vector"])[:, :dim])
+    return ~is_unit_length(as_rows(rows["vector"])[:, :dim])
 
 
 def _is_finite(rows: Any, columns: list[str]) -> np.ndarray:
     """(n,) bool: all of a row's numbers in these columns are finite."""
-    return np.all([np.isfinite(_matrix(rows[c])).all(axis=1) for c in columns], axis=0)
-
-
-def _matrix(column: Any) -> np.ndarray:
-    """A column of n numbers, or of n fixed-size lists of d numbers, as (n, 1) or (n, d)."""
-    if hasattr(column.type, "list_size"):
-        return as_matrix(column)
-    return np.asarray(column).reshape(-1, 1)
+    return np.all([np.isfinite(as_rows(rows[c])).all(axis=1) for c in columns], axis=0)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 
 from assets.checks import named
-from assets.space_health import DRIFT
+from assets.space_health import no_drift
 from orchestration.jobs import refit_job
 from store.errors import NotFoundError
 from store.search import query_log
@@ -19,7 +19,8 @@ from store.tables.drift import Drift, latest_drift
 from store.tables.releases import Release
 from store.workspace import Workspace
 
-_DAILY = ("release_is_fresh", "no_planted_hubs", DRIFT, "no_secrets", "formats_are_current")
+_DRIFT = no_drift.__name__
+_DAILY = ("release_is_fresh", "no_planted_hubs", _DRIFT, "no_secrets", "formats_are_current")
 _SENSOR_SECONDS = 300
 _QUERIES = 1_000
 _LONGEST = timedelta(days=1)
@@ -42,7 +43,7 @@ def monitoring(checks: Iterable[dg.AssetChecksDefinition]) -> Monitoring:
     checks = list(checks)
     drift_job = dg.define_asset_job(
         "measure_drift",
-        selection=dg.AssetSelection.checks(*named(checks, [DRIFT])),
+        selection=dg.AssetSelection.checks(*named(checks, [_DRIFT])),
         description="Test whether recent queries find more hubs than the release's own did.",
     )
     health_job = dg.define_asset_job(

@@ -18,3 +18,10 @@ def as_matrix(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
         column = column.combine_chunks()
     matrix = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
     return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
+
+
+def as_rows(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """A column of n numbers, or of n fixed-size lists of d numbers, as (n, 1) or (n, d)."""
+    if pa.types.is_fixed_size_list(column.type):
+        return as_matrix(column)
+    return np.asarray(column).reshape(-1, 1)

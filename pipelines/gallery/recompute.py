@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.rows import fit_rows
 from pipelines.gallery.stage import gallery_spec
-from store.arrow import as_matrix
+from store.arrow import as_rows
 from store.tables.banks import Banks
 from store.tables.lance_tables import Tables, one_of
 from store.tables.names import bank_table, gallery_table, vectors_table
@@ -49,13 +49,6 @@ def differing_rows(tables: Tables, space: str, modality: str, most: int) -> tupl
         vector_rows = pa.array([row_of[part] for part in kept["part_id"].to_pylist()], pa.uint64())
         inputs = pa.table({"vector_row": vector_rows, "cluster": kept["cluster"]})
         again = fit_rows(inputs, spec, vectors)
-        off = [np.abs(_numbers(kept[n]) - _numbers(again[n])).max(axis=1) for n in names]
+        off = [np.abs(as_rows(kept[n]) - as_rows(again[n])).max(axis=1) for n in names]
         differs[has_vector] = ~(np.max(off, axis=0) <= _TOLERANCE)
     return len(parts), sorted(np.array(parts)[differs].tolist())
-
-
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of n numbers, or of n vectors, as (n, 1) or (n, d)."""
-    if pa.types.is_fixed_size_list(column.type):
-        return as_matrix(column)
-    return np.asarray(column).reshape(-1, 1)

@@ -5,19 +5,19 @@ then, and `isotrope run` makes them again. Kept releases still have the drop's s
 ones replace them: `isotrope takedown` removes content from those too.
 """
 
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from pipelines.stages import staleness
 from store.errors import InputError, NotFoundError
 from store.tables import schema, staging
-from store.tables.lance_tables import quote
+from store.tables.lance_tables import Tables, quote
 from store.tables.stage_records import forget_records
 from store.tables.stages import BY_DROP
 from store.workspace import Workspace
 
-_BY_DROP = {"samples": schema.SAMPLES, "signals": schema.SIGNALS, "ledger": schema.LEDGER}
+OF_DROP = {"samples": schema.SAMPLES, "signals": schema.SIGNALS, "ledger": schema.LEDGER}
 
 
 class DropState(NamedTuple):
@@ -92,13 +92,28 @@ def remove_drop(workspace: Workspace, name: str, wait: float = 60.0) -> int:
             " its files away first"
         )
     where = f"drop = {quote(name)}"
-    with ExitStack() as stack:
-        for stage in {space.name_of(stage) for space in workspace.spaces() for stage in BY_DROP}:
-            stack.enter_context(tables.lock(staging.stage_lock(stage, name), timeout=wait))
-            folder = f"{stage}-{staging.drop_hash(name)}"
-            tables.files.delete_folder(f"{staging.ROOT}/{folder}")
+    stages = {space.name_of(stage) for space in workspace.spaces() for stage in BY_DROP}
+    with without_staging(tables, stages, [name], wait):
         count = tables.open("samples").count_rows(filter=where)
-        for table, columns in _BY_DROP.items():
+        for table, columns in OF_DROP.items():
             tables.replace(table, columns, [], where)
         forget_records(tables, where)  # last: until then, the drop is listed
     return count
+
+
+@contextmanager
+def without_staging(
+    tables: Tables, stages: Iterable[str], drops: Collection[str], wait: float
+) -> Iterator[None]:
+    """Hold the locks of stages of drops, and delete what they have staged.
+
+    Raises:
+        BusyError: one of them runs for longer than `wait` seconds.
+    """
+    with ExitStack() as stack:
+        for stage in stages:
+            for drop in drops:
+                stack.enter_context(tables.lock(staging.stage_lock(stage, drop), timeout=wait))
+                folder = f"{stage}-{staging.drop_hash(drop)}"
+                tables.files.delete_folder(f"{staging.ROOT}/{folder}")
+        yield

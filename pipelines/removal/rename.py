@@ -5,25 +5,24 @@ tables over all drops are out of date then, since the order of drops depends on 
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from pipelines.removal.drops import OF_DROP, without_staging
 from pipelines.sources.drops import Drop
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
 from pipelines.stages.snapshot import Snapshot
 from store.errors import InputError, NotFoundError
-from store.tables import schema, staging
+from store.tables import schema
 from store.tables.columns import with_nulls
 from store.tables.lance_tables import Tables, one_of
 from store.tables.stage_records import StageRecords
 from store.tables.stages import BY_DROP
 from store.workspace import Workspace
 
-_BY_DROP = {"samples": schema.SAMPLES, "signals": schema.SIGNALS, "ledger": schema.LEDGER}
 _BATCH = 256  # rows with pictures and recordings
 
 
@@ -66,13 +65,9 @@ def rename_drop(workspace: Workspace, old: str, new: str, wait: float = 60.0) ->
             " and times of files must be the same. `isotrope drop remove` removes the old drop"
         )
     tables, where = workspace.tables, one_of("drop", [old, new])
-    with ExitStack() as stack:
-        for stage in {record["stage"] for record in records}:
-            for drop in (old, new):
-                stack.enter_context(tables.lock(staging.stage_lock(stage, drop), timeout=wait))
-                folder = f"{stage}-{staging.drop_hash(drop)}"
-                tables.files.delete_folder(f"{staging.ROOT}/{folder}")
-        for table, columns in _BY_DROP.items():
+    stages = {record["stage"] for record in records}
+    with without_staging(tables, stages, [old, new], wait):
+        for table, columns in OF_DROP.items():
             tables.replace(table, columns, _renamed(tables, table, columns, where, new), where)
         rows = pa.Table.from_pylist(records, schema.STAGES).to_batches()
         tables.replace("stages", schema.STAGES, rows, where)  # last: until then, nothing is renamed

@@ -7,26 +7,12 @@ _WORD = re.compile(r"[^\W\d_]+")
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LEAST = 3  # letters of the longest word
 # What cameras, phones and programs call files, whatever is in them.
-_NOT_WORDS = frozenset(
-    {
-        *(
-            "audio",
-            "copy",
-            "dcim",
-            "dsc",
-            "dscf",
-            "dscn",
-            "file",
-            "final",
-            "frame",
-            "image",
-            "images",
-        ),
-        *("img", "mov", "mvi", "new", "page", "photo", "photos", "pic", "pict", "picture", "pxl"),
-        *("recording", "sample", "scan", "screenshot", "sound", "thumb", "thumbnail", "tmp"),
-        *("track", "untitled", "vid", "video", "voice", "whatsapp"),
-    }
-)
+_NOT_WORDS = {
+    "audio", "copy", "dcim", "dsc", "dscf", "dscn", "file", "final", "frame", "image", "images",
+    "img", "mov", "mvi", "new", "page", "photo", "photos", "pic", "pict", "picture", "pxl",
+    "recording", "sample", "scan", "screenshot", "sound", "thumb", "thumbnail", "tmp", "track",
+    "untitled", "vid", "video", "voice", "whatsapp",
+}  # fmt: skip
 
 
 def name_caption(key: str) -> str | None:

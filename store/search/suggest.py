@@ -95,7 +95,8 @@ def suggest(opened: OpenRelease, query: Query, count: int = 5) -> list[Suggestio
             continue
         new = [candidate for candidate in each if candidate.text not in suggestions]
         if best := _best(text, new, vectors, listed.vectors, inside):
-            suggestions[best] = _suggestion(best, text, vectors, listed, inside)
+            gain, changed = best
+            suggestions[changed] = _suggestion(changed, gain, text, vectors, listed, inside)
     return list(suggestions.values())
 
 
@@ -114,7 +115,8 @@ def _text(query: Query) -> str:
 def _list(opened: OpenRelease, query: Query) -> _Listed:
     listing = query.value.limit(LISTED).offset(0).select("part_id", "caption")
     rows = run_query(opened, listing).rows.to_pylist()
-    rows = rows[: max(_FEWEST, sum(row["_score"] >= _least_score(opened, query) for row in rows))]
+    least = _least_score(opened, query)
+    rows = rows[: max(_FEWEST, sum(row["_score"] >= least for row in rows))]
     stored = opened.gallery_dataset(query.gallery).to_table(
         columns=["part_id", "vector"], filter=one_of("part_id", [row["part_id"] for row in rows])
     )
@@ -176,8 +178,11 @@ def _best(
     vectors: dict[str, np.ndarray],
     rows: np.ndarray,
     inside: np.ndarray,
-) -> str | None:
-    """The text with the largest contrast, of fewer words if more gain little. None: none gains."""
+) -> tuple[float, str] | None:
+    """The text with the largest contrast, of fewer words if more gain little, and what it gains.
+
+    None: none gains.
+    """
     direction = rows[inside].mean(axis=0) - rows[~inside].mean(axis=0)
     own = float(direction @ vectors[text])
     gains: dict[int, tuple[float, str]] = {}
@@ -187,14 +192,19 @@ def _best(
             gains.get(candidate.changes, (0.0, "")), (gain, candidate.text)
         )
     one, two = (gains.get(changes, (0.0, "")) for changes in (1, 2))
-    return (two if two[0] > _WORTH * one[0] else one)[1] or None
+    best = two if two[0] > _WORTH * one[0] else one
+    return best if best[0] > 0 else None
 
 
 def _suggestion(
-    best: str, text: str, vectors: dict[str, np.ndarray], listed: _Listed, inside: np.ndarray
+    best: str,
+    gain: float,
+    text: str,
+    vectors: dict[str, np.ndarray],
+    listed: _Listed,
+    inside: np.ndarray,
 ) -> Suggestion:
     scores = {each: listed.vectors @ vectors[each] for each in (best, text)}
-    contrast = {each: s[inside].mean() - s[~inside].mean() for each, s in scores.items()}
     precision = {each: _average_precision(s, inside) for each, s in scores.items()}
     centre = listed.vectors[inside].mean(axis=0)
     nearest = [row for row in np.argsort(-scores[best], kind="stable") if inside[row]]
@@ -202,7 +212,7 @@ def _suggestion(
         best,
         int(inside.sum()),
         tuple(dict.fromkeys(listed.ids[row] for row in nearest[:_EXAMPLES])),
-        gain=float(contrast[best] - contrast[text]),
+        gain=gain,
         specificity=precision[best],
         before=precision[text],
         representativeness=float(vectors[best] @ centre / max(np.linalg.norm(centre), 1e-12)),

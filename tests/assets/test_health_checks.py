@@ -50,7 +50,7 @@ def run(workspace: Workspace, *checks: dg.AssetChecksDefinition) -> dict[str, dg
 
 
 def test_a_sound_corpus_passes(squares):
-    results = run(squares, *HEALTH_CHECKS, *space_health_checks(MAIN, None).values())
+    results = run(squares, *HEALTH_CHECKS, *space_health_checks(MAIN, None))
     assert set(results) >= {key.name for check in HEALTH_CHECKS for key in check.check_keys}
     assert {name for name, each in results.items() if not each.passed} == set()
 

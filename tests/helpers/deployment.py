@@ -56,6 +56,11 @@ class Deployment:
         )
         return done["launchRun"]["run"]["runId"]
 
+    def add_drop(self, drop: str) -> str:
+        """Add a drop's partition, as the sensor does; returns the type of the answer."""
+        done = self.query(_ADD_DROP, location=self.location, drop=drop)
+        return done["addDynamicPartition"]["__typename"]
+
     def terminate(self, run: str) -> None:
         """Press the page's button that cancels a run."""
         done = self.query(_TERMINATE, run=run)["terminateRun"]
@@ -210,6 +215,9 @@ _LAUNCH = """mutation($location: String!, $stages: [AssetKeyInput!], $tags: [Exe
                jobName: "__ASSET_JOB", assetSelection: $stages},
     executionMetadata: {tags: $tags}})
   {...on LaunchRunSuccess {run {runId}} ...on PythonError {message}}}"""
+_ADD_DROP = """mutation($location: String!, $drop: String!) {
+  addDynamicPartition(partitionsDefName: "drop", partitionKey: $drop, repositorySelector:
+    {repositoryName: "__repository__", repositoryLocationName: $location}) {__typename}}"""
 _TERMINATE = """mutation($run: String!) {terminateRun(runId: $run) {__typename
   ...on TerminateRunFailure {message} ...on PythonError {message}}}"""
 _STATUS = "query($run: ID!) {runOrError(runId: $run) {...on Run {status}}}"

@@ -45,6 +45,12 @@ def curate(root: Path) -> Workspace:
     return workspace
 
 
+def outputs(workspace: Workspace) -> dict[tuple[str, str], str]:
+    """The digest of what each stage made, by stage and drop."""
+    rows = workspace.tables.open("stages").to_table(["stage", "drop", "output"]).to_pylist()
+    return {(row["stage"], row["drop"]): row["output"] for row in rows}
+
+
 def _by_drop(workspace: Workspace, stages: tuple[str, ...]) -> None:
     for drop in staleness.drops(workspace).values():
         stale = staleness.stale(workspace, drop)

@@ -15,6 +15,7 @@ from store.tables.staging import stage_record
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
 from tests.helpers.deployment import Deployment, deployed, wait_until
+from tests.helpers.stages import outputs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
@@ -49,15 +50,9 @@ def test_the_page_makes_what_the_command_line_makes(corpus, deployment, tmp_path
     assert outputs(corpus) == outputs(other)
 
 
-def outputs(workspace: Workspace) -> dict[tuple[str, str], str]:
-    """The digest of what each stage made, by stage and drop."""
-    rows = workspace.tables.open("stages").to_table(["stage", "drop", "output"]).to_pylist()
-    return {(row["stage"], row["drop"]): row["output"] for row in rows}
-
-
 def test_a_cancelled_run_stops_its_work_and_resumes(corpus, deployment):
     deliver(corpus.root / "drops" / "cancelled", 600, first=100)
-    deployment_knows(deployment, "cancelled")
+    assert deployment.add_drop("cancelled") == "AddDynamicPartitionSuccess"
     run = deployment.launch(["samples", "signals", "vectors"], "cancelled")
     staging = Path(corpus.tables.root, "_staging")
     wait_until(lambda: len(list(staging.glob("vectors-*/*/units/*.jsonl"))) >= 2)
@@ -89,20 +84,9 @@ def _has_log(pid: str) -> bool:
         return False
 
 
-def deployment_knows(deployment: Deployment, drop: str) -> None:
-    """Add a drop's partition, as the sensor does after two ticks."""
-    added = deployment.query(
-        """mutation($key: String!) {addDynamicPartition(partitionsDefName: "drop",
-           partitionKey: $key, repositorySelector: {repositoryName: "__repository__",
-           repositoryLocationName: "isotrope"}) {__typename}}""",
-        key=drop,
-    )
-    assert added["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess", added
-
-
 def test_a_run_whose_process_is_killed_fails_and_gives_its_place_back(corpus, deployment):
     deliver(corpus.root / "drops" / "killed", 400, first=1000)
-    deployment_knows(deployment, "killed")
+    assert deployment.add_drop("killed") == "AddDynamicPartitionSuccess"
     run = deployment.launch(["samples", "signals", "vectors"], "killed")
     staging = Path(corpus.tables.root, "_staging")
     wait_until(lambda: bool(list(staging.glob("vectors-*/*/units/*.jsonl"))))
