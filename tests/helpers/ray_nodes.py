@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+import psutil
+
 from tests.helpers.deployment import ROOT, wait_until
 from tests.helpers.postgres import free_port
 
@@ -71,6 +73,16 @@ class Nodes:
             f"sys.exit(ray.cluster_resources().get('CPU', 0) < {count})"
         )
         wait_until(lambda: not self.run("-c", script).wait(), 300)
+
+    def actors(self) -> list[str]:
+        """The titles of the nodes' processes that hold an actor, such as "ray::EncoderActor"."""
+        titles = []
+        for node in self.processes:
+            with suppress(psutil.Error):  # it has just ended
+                for process in psutil.Process(node.pid).children(recursive=True):
+                    with suppress(psutil.Error):
+                        titles += process.cmdline()[:1]
+        return [title for title in titles if title.startswith("ray::") and "Actor" in title]
 
     def run(self, *words: str) -> subprocess.Popen:
         """Start Python with these arguments, as a driver of the cluster."""

@@ -141,10 +141,11 @@ def test_a_cancelled_run_frees_the_nodes_and_resumes(walk):
     assert walk.page.add_drop("second") in KNOWN
     run = walk.page.launch(BY_DROP, "second")
     walk.wait_for_encoded(before + 40)
+    assert walk.nodes.actors()
     started = time.monotonic()
     walk.page.terminate(run)
     assert walk.page.wait(run, seconds=60) == "CANCELED"
-    wait_until(lambda: not actors(), 60)
+    wait_until(lambda: not walk.nodes.actors(), 60)
     assert time.monotonic() - started < 60
     assert stage_record(walk.corpus.tables, "vectors", "second") is None
     photograph(walk.page.port, "/runs", "dagster-cancelled.png")
@@ -154,12 +155,6 @@ def test_a_cancelled_run_frees_the_nodes_and_resumes(walk):
     assert record is not None
     assert record["kept"] == 800
     wait_until(lambda: stage_record(walk.corpus.tables, "release", EVERY_DROP) is not None, 120)
-
-
-def actors() -> list[str]:
-    """The processes of Ray's actors on this machine."""
-    listed = subprocess.run(["pgrep", "-f", "^ray::Actor|^ray::.*Worker"], capture_output=True)
-    return listed.stdout.decode().split()
 
 
 def test_an_earlier_release_is_served(walk):
