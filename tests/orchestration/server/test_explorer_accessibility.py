@@ -44,8 +44,9 @@ def open_sample(page: Page, server: Served) -> None:
 
 
 def open_map(page: Page, server: Served) -> None:
-    page.goto(f"{server.url}/explorer/#/map?colour=drop")
-    expect(page.get_by_role("list", name="Colours by drop")).to_be_visible()
+    page.goto(f"{server.url}/explorer/#/map?colour=cluster")
+    page.get_by_role("list", name="Colours by cluster").get_by_role("button").first.click()
+    expect(page.get_by_role("region", name="Points").get_by_role("link").first).to_be_visible()
 
 
 def open_curation(page: Page, server: Served) -> None:

@@ -217,6 +217,32 @@ def test_the_map_shows_hubs_and_a_lasso_chooses_points(page: Page, hostile: Serv
     expect(points.locator(".tile")).to_have_count(20)
 
 
+def test_the_map_zooms_to_a_cluster_and_back(page: Page, hostile: Served) -> None:
+    page.goto(f"{hostile.url}/explorer/#/map?colour=cluster")
+    clusters = page.get_by_role("list", name="Colours by cluster").get_by_role("button")
+    expect(clusters).to_have_count(7)
+    points = page.get_by_role("region", name="Points")
+    canvas = page.get_by_role("img", name="Map of 1100 points")
+    whole = canvas.screenshot()
+    clusters.last.click()
+    expect(points.get_by_role("heading")).to_contain_text("points of cluster 7")
+    expect(clusters.last).to_have_attribute("aria-pressed", "true")
+    close = canvas.screenshot()
+    assert close != whole
+    page.reload()
+    expect(points.get_by_role("heading")).to_contain_text("points of cluster 7")
+    page.get_by_role("button", name="Show all points").click()
+    expect(points.get_by_role("heading")).to_contain_text("that most queries find")
+    page.get_by_role("group", name="Map: + and − zoom").focus()
+    for key in ("+", "ArrowLeft", "ArrowUp", "-"):
+        address = page.url
+        page.keyboard.press(key)
+        assert page.url != address
+    page.keyboard.press("0")
+    page.mouse.move(0, 0)
+    assert canvas.screenshot() == whole
+
+
 def test_limits_are_moved_and_nothing_is_written(page: Page, corpus_folder: Path) -> None:
     config = corpus_folder / "corpus.yaml"
     before = config.read_bytes()
