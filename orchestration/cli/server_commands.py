@@ -16,6 +16,11 @@ from store.errors import MissingPackageError
 @click.option("--space", help="Serve the newest release of this space.")
 @click.option("--release", type=int, help="Serve the release with this number.")
 @click.option("--keys", type=click.Path(path_type=Path), help="The file of hashed API keys.")
+@click.option(
+    "--exports",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Let clients export subsets into new folders of this folder.",
+)
 @click.option("--new-key", metavar="NAME", help="Make an API key, print it, and end.")
 @click.option("--revoke-key", metavar="NAME", help="Delete an API key, and end.")
 @LOG_FORMAT
@@ -26,6 +31,7 @@ def serve(
     space: str | None,
     release: int | None,
     keys: Path | None,
+    exports: Path | None,
     new_key: str | None,
     revoke_key: str | None,
     log_format: str | None,
@@ -39,7 +45,14 @@ def serve(
         _change_keys(folder, keys, new_key, revoke_key)
         return
     server().serve(
-        folder, host, port, keys=keys, space=space, release=release, log_format=log_format
+        folder,
+        host,
+        port,
+        keys=keys,
+        space=space,
+        release=release,
+        log_format=log_format,
+        exports=exports,
     )
 
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestration.server import (
     curation_routes,
+    export_routes,
     map_route,
     openapi,
     release_routes,
@@ -69,6 +70,8 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            if service.exports is not None:
+                await asyncio.to_thread(service.exports.close)
             service.queue.close()
             service.corpus.close()
 
@@ -84,7 +87,7 @@ def make_app(service: Service, hosts: list[str]) -> FastAPI:
     app.state.service = service
     app.include_router(status_routes.router)
     app.include_router(explorer_routes())
-    for router in (status_routes.metrics_router, curation_routes.router):
+    for router in (status_routes.metrics_router, curation_routes.router, export_routes.router):
         app.include_router(router, dependencies=[Depends(_check_key)])
     for router in (search_route.router, release_routes.router, map_route.router):
         app.include_router(router, dependencies=[Depends(_check_key), Depends(_check_release)])

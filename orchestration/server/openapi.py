@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from orchestration.server.exports import FORMATS
 from pipelines.reports.curation.answers import Alternative, Overview
 from store.search.corpus_map import CorpusMap
 from store.search.explanation import Explanation
@@ -117,6 +118,13 @@ MEDIA_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": {"*/*": _BINARY}},
     **ITEM_RESPONSES,
 }
+EXPORT_RESPONSES: dict[int | str, dict[str, Any]] = _errors(
+    s404="The server was started without `--exports`, or there is no such export.",
+    s413="The body is too large.",
+    s422="The query or the format cannot be used; the message says why.",
+    s429="Another export is running, the queue is full, or the key sends too much.",
+    s504="The request took too long.",
+)
 READY_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: {"description": "No release is open, or the server shuts down."}
 }
@@ -185,6 +193,28 @@ SEARCH_BODY: dict[str, Any] = {
                     "additionalProperties": {"type": "string", "format": "binary"},
                 }
             },
+        },
+    }
+}
+EXPORT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {
+                "schema": {
+                    "type": "object",
+                    "required": ["query", "format"],
+                    "properties": {
+                        "query": {"$ref": _REF.format(model="QueryJson")},
+                        "format": {"type": "string", "enum": list(FORMATS)},
+                    },
+                    "additionalProperties": False,
+                },
+                "example": {
+                    "query": {"inputs": [{"text": "a striped cat"}], "limit": 1000},
+                    "format": "webdataset",
+                },
+            }
         },
     }
 }

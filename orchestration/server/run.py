@@ -12,6 +12,7 @@ from orchestration import json_logs
 from orchestration.loopback import is_loopback
 from orchestration.server import tracing
 from orchestration.server.app import make_app
+from orchestration.server.exports import Exports
 from orchestration.server.keys import KeyFile
 from orchestration.server.service import Service
 from orchestration.server.settings import settings_of
@@ -32,6 +33,7 @@ def serve(
     space: str | None = None,
     release: int | None = None,
     log_format: str | None = None,
+    exports: Path | None = None,
 ) -> None:
     """Serve a corpus until SIGTERM or SIGINT. Running requests are answered before it ends.
 
@@ -43,9 +45,11 @@ def serve(
         space: serve the newest release of this space.
         release: serve the release with this number, and never another one.
         log_format: `text` or `json`. None: as corpus.yaml says.
+        exports: the folder that subsets are exported to. None: they are not.
 
     Raises:
-        InputError: the address is not of the local machine, and there are no keys.
+        InputError: the address is not of the local machine, and there are no keys; or exports are
+            wanted, and there is no corpus.yaml.
         NotFoundError: there is no corpus, or no release of the space or with the number.
     """
     settings, default_keys, configured = settings_of(folder)
@@ -61,7 +65,10 @@ def serve(
     if space is not None or release is not None:
         _ = corpus.release  # raises if there is none; without them, the server waits for one
     workspace = Path(folder) if (Path(folder) / FILE).is_file() else None
-    service = Service(corpus, settings, key_file, not local, workspace)
+    if exports is not None and workspace is None:
+        raise InputError(f"--exports needs a folder with corpus.yaml, and {folder} is none")
+    jobs = Exports(exports, workspace) if exports and workspace else None
+    service = Service(corpus, settings, key_file, not local, workspace, jobs)
     names = [*settings.hosts, *LOCAL_NAMES, host]
     # Where every request needs a key, a page of another site has none, and any name is safe.
     hosts = names if local or settings.hosts else ["*"]

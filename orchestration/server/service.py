@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.server.admission import OverloadedError, Place, RateLimit, WorkQueue
+from orchestration.server.exports import Exports
 from orchestration.server.keys import KeyFile
 from orchestration.server.metrics import Metrics
 from store.config.server import Server
@@ -36,6 +37,7 @@ class Service:
         keys: the API keys.
         keys_required: refuse requests without a key even if there are no keys.
         folder: of corpus.yaml, for the policy and what it keeps. None: there is none.
+        exports: where subsets are exported to. None: nowhere.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Service:
         keys: KeyFile,
         keys_required: bool,
         folder: Path | None = None,
+        exports: Exports | None = None,
     ):
         self._folder = folder
+        self.exports = exports
         self.settings = settings
         self.keys = keys
         self.keys_required = keys_required

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import uvicorn
 
 import isotrope
+from orchestration.server.exports import Exports
 from orchestration.server.keys import KeyFile
 from orchestration.server.run import LOCAL_NAMES, make_config
 from orchestration.server.service import Service
@@ -45,12 +46,19 @@ def served(
     keys: Path | None = None,
     required: bool = False,
     port: int = 0,
+    exports: Path | None = None,
 ) -> Iterator[Served]:
-    """Serve a corpus on a port of the local machine. 0: any free port."""
+    """Serve a corpus on a port of the local machine. 0: any free port.
+
+    Args:
+        exports: the folder for exports.
+    """
     file = KeyFile(keys or folder / "server-keys.json")
     file.refresh()
     config = folder if (folder / "corpus.yaml").is_file() else None
-    service = Service(isotrope.open_corpus(folder), settings or Server(), file, required, config)
+    jobs = Exports(exports, folder) if exports else None
+    corpus = isotrope.open_corpus(folder)
+    service = Service(corpus, settings or Server(), file, required, config, jobs)
     server = uvicorn.Server(make_config(service, LOCAL_NAMES, "127.0.0.1", port))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -30,16 +30,21 @@ export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T>
   return (await (await request(path, { signal })).json()) as T;
 }
 
-/** Send JSON to the server, and read the JSON of its answer. */
-export async function postJson<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+/** Send JSON to the server, and read the JSON of its answer. A busy server is tried again. */
+export async function postJson<T>(
+  path: string,
+  body: unknown,
+  signal?: AbortSignal,
+  waits = WAITS,
+): Promise<T> {
   const headers = { "content-type": "application/json" };
-  const answer = await request(path, {
-    method: "POST",
-    headers,
-    body: JSON.stringify(body),
-    signal,
-  });
-  return (await answer.json()) as T;
+  const options = { method: "POST", headers, body: JSON.stringify(body), signal };
+  return (await (await request(path, options, waits)).json()) as T;
+}
+
+/** Delete something of the server, and read the JSON of its answer. */
+export async function deleteJson<T>(path: string): Promise<T> {
+  return (await (await request(path, { method: "DELETE" })).json()) as T;
 }
 
 /** Read a file from the server. */
@@ -47,13 +52,17 @@ export async function getBlob(path: string, signal?: AbortSignal): Promise<Blob>
   return await (await request(path, { signal })).blob();
 }
 
-async function request(path: string, options: RequestInit): Promise<Response> {
+async function request(
+  path: string,
+  options: RequestInit,
+  waits = WAITS,
+): Promise<Response> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await send(path, options);
     } catch (error) {
       const isBusy = error instanceof ServerError && error.status === 429;
-      if (!isBusy || attempt === WAITS) throw error;
+      if (!isBusy || attempt >= waits) throw error;
       const seconds = Math.min(MOST_WAIT, Math.max(1, error.retryAfter));
       await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
     }

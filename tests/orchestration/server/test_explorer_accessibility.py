@@ -37,6 +37,12 @@ def open_search(page: Page, server: Served) -> None:
     expect(page.get_by_text("Nearest items").first).to_be_visible()
 
 
+def open_export(page: Page, server: Served) -> None:
+    open_search(page, server)
+    page.get_by_role("button", name="Export …").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("--exports")
+
+
 def open_sample(page: Page, server: Served) -> None:
     page.goto(search_address(server, inputs=[{"text": "a red square"}], limit=3))
     page.locator(".card").get_by_role("link").first.click()
@@ -56,7 +62,7 @@ def open_curation(page: Page, server: Served) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("show", [open_search, open_sample, open_map, open_curation])
+@pytest.mark.parametrize("show", [open_search, open_export, open_sample, open_map, open_curation])
 def test_no_view_has_barriers(
     page: Page,
     server: Served,

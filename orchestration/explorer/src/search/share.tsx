@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { asCurl, asPython } from "../code";
+import { ExportDialog } from "../exports/dialog";
 import { type Query, toLink } from "../query";
 import { storedKey } from "../server";
 
@@ -31,6 +32,7 @@ export function Share({ query }: { query: Query }) {
       >
         Copy as curl
       </button>
+      <ExportDialog query={query} />
       <span role="status" class="hint">
         {message || (isLinked ? "" : "A file of the query is too large for a link.")}
       </span>
