@@ -111,6 +111,7 @@ def _make_map(opened: OpenRelease, gallery: str, queries: str, most: int) -> Cor
     vectors = unfold(as_matrix(rows["vector"]), release.dim)
     places, variance = project(vectors)
     clusters = map_clusters.cluster(vectors)
+    cluster_names = _name_clusters(opened, gallery, numbers, clusters)
     x, y = (places[:, i].round(_DIGITS).tolist() for i in range(2))
     bank = opened.banks.queries(queries)
     raw, corrected = _occurrences(rows, bank, directions.get(queries), gallery == queries)
@@ -128,7 +129,7 @@ def _make_map(opened: OpenRelease, gallery: str, queries: str, most: int) -> Cor
         pc.list_element(rows["drops"], 0).to_pylist() if rows.num_rows else [],
         rows["text_language"].to_pylist(),
         clusters.tolist(),
-        _cluster_names(opened, gallery, numbers, clusters),
+        cluster_names,
         x,
         y,
         raw.tolist(),
@@ -149,7 +150,7 @@ def _sample(
         return total, chosen, table.take(chosen.tolist(), columns=columns)
 
 
-def _cluster_names(
+def _name_clusters(
     opened: OpenRelease, gallery: str, numbers: np.ndarray, clusters: np.ndarray
 ) -> list[str]:
     """The names of clusters, from the captions of some rows: numbers and clusters are (n,)."""

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from tests.helpers.served import Served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-_WAIT = 20_000  # milliseconds that a page may need on a busy machine
+_WAIT = 90_000  # milliseconds that a page may need on a busy machine
 
 
 @contextmanager
