@@ -158,7 +158,7 @@ class Exports:
         assert process.stdin is not None
         assert process.stdout is not None
         answer = ""
-        with process, suppress(BrokenPipeError):
+        with suppress(BrokenPipeError), process:
             # The input stays open: its end tells the process that the server is gone.
             process.stdin.write(f"{order}\n")
             process.stdin.flush()
