@@ -166,10 +166,11 @@ class Exports:
         with self._lock:
             job = self._jobs[name]
             if job.state == "running":
-                job = self._jobs[name] = self._ended(job, answer)
+                job = self._ended(job, answer)
+            if job.state != "done":
+                shutil.rmtree(self._path(name), ignore_errors=True)
+            self._jobs[name] = job
         _log.info("export %s: %s", name, job.error or job.state)
-        if job.state != "done":
-            shutil.rmtree(self._path(name), ignore_errors=True)
 
     def _ended(self, job: Export, answer: str) -> Export:
         result = json.loads(answer or "{}")
