@@ -50,12 +50,16 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
 
 
 def failures_in_a_row(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
-    """How many runs of the same job and drop failed since one succeeded, up to one too many."""
+    """The place of a failed run in its row of failures of the same job and drop, from 1.
+
+    Runs that started later do not count: a tick of the sensor can meet several failures at once.
+    Rows longer than FAILURES are not counted to their end: the result is at most FAILURES + 1.
+    """
     tags = {_PARTITION: run.tags[_PARTITION]} if _PARTITION in run.tags else {}
     same = dg.RunsFilter(job_name=run.job_name, tags=tags, statuses=_ENDED)
-    count = 0
-    for each in instance.get_runs(same, limit=FAILURES + 1):
-        if each.status != dg.DagsterRunStatus.FAILURE:
+    count = 1
+    for earlier in instance.get_runs(same, cursor=run.run_id, limit=FAILURES):
+        if earlier.status != dg.DagsterRunStatus.FAILURE:
             break
         count += 1
     return count

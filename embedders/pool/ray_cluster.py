@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from embedders.pool import ray_security
+from embedders.pool.head_watch import watched_head
 from embedders.pool.import_path import python_path
 from embedders.pool.ray_address import check_address
 from embedders.pool.resources import node_resources
@@ -48,6 +49,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
             _start_local()
         else:
             _join(address)
+            stack.enter_context(watched_head(address))
         stack.callback(ray.shutdown)
         yield
 

@@ -39,7 +39,7 @@ router = APIRouter(tags=["curation"])
     responses=openapi.CURATION_RESPONSES,
 )
 async def curation(request: Request) -> Response:
-    """Problems, errors first, each with the key of an example; histograms of signals; policy."""
+    """Problems, errors first, with the key of an example each; charts of the signals; policy."""
     return await _read(request, lambda overview, workspace: overview.overview(workspace))
 
 

@@ -1,6 +1,7 @@
 """A gallery as points in the plane, each with its k-occurrence before and after the correction.
 
-The plane is that of the first two principal components of the vectors. k-occurrence is counted
+The plane is that of the first two principal components of the vectors. Clusters are those of
+spherical k-means (`store.search.map_clusters`). k-occurrence is counted
 among the points of the map: in how many top tens of the bank's queries a point is (Radovanovic,
 Nanopoulos and Ivanovic 2010, "Hubs in space", JMLR 11). Large galleries are sampled.
 """
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.arrow import as_matrix
+from store.search import map_clusters
 from store.search.column_plan import vector_column
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
@@ -24,6 +26,7 @@ MOST_POINTS = 20_000
 _MOST_QUERIES = 1_000  # as in pipelines/gallery/k_occurrence.py
 _K = 10
 _TILE = 100  # queries whose scores are in memory at once
+_NAMING = 200  # captions of a cluster that are read for its name
 _DIGITS = 4  # of coordinates
 _TINY = 1e-300
 _maps: WeakKeyDictionary[OpenRelease, dict[tuple[str, str, int], "CorpusMap"]] = WeakKeyDictionary()
@@ -46,6 +49,8 @@ class CorpusMap:
         keys: of their samples.
         drops: the first drop that has the part.
         languages: of the captions.
+        clusters: numbers of clusters by the vectors, from 0; cluster 0 is the largest one.
+        cluster_names: one for each cluster: words of its captions.
         x: coordinates.
         y: coordinates.
         raw: k-occurrence by raw scores.
@@ -64,6 +69,8 @@ class CorpusMap:
     keys: list[str]
     drops: list[str]
     languages: list[str | None]
+    clusters: list[int]
+    cluster_names: list[str]
     x: list[float]
     y: list[float]
     raw: list[int]
@@ -100,9 +107,11 @@ def _make_map(opened: OpenRelease, gallery: str, queries: str, most: int) -> Cor
     }
     moved = vector_column(queries, directions)
     columns = {"part_id", "id", "key", "drops", "cluster", "text_language", "vector", moved}
-    total, rows = _sample(opened, gallery, sorted({*columns, f"hub_{queries}"}), most)
+    total, numbers, rows = _sample(opened, gallery, sorted({*columns, f"hub_{queries}"}), most)
     vectors = unfold(as_matrix(rows["vector"]), release.dim)
     places, variance = project(vectors)
+    clusters = map_clusters.cluster(vectors)
+    cluster_names = _name_clusters(opened, gallery, numbers, clusters)
     x, y = (places[:, i].round(_DIGITS).tolist() for i in range(2))
     bank = opened.banks.queries(queries)
     raw, corrected = _occurrences(rows, bank, directions.get(queries), gallery == queries)
@@ -119,6 +128,8 @@ def _make_map(opened: OpenRelease, gallery: str, queries: str, most: int) -> Cor
         rows["key"].to_pylist(),
         pc.list_element(rows["drops"], 0).to_pylist() if rows.num_rows else [],
         rows["text_language"].to_pylist(),
+        clusters.tolist(),
+        cluster_names,
         x,
         y,
         raw.tolist(),
@@ -128,15 +139,26 @@ def _make_map(opened: OpenRelease, gallery: str, queries: str, most: int) -> Cor
 
 def _sample(
     opened: OpenRelease, gallery: str, columns: list[str], most: int
-) -> tuple[int, pa.Table]:
-    """The number of rows of a gallery, and at most `most` of them."""
+) -> tuple[int, np.ndarray, pa.Table]:
+    """The rows of a gallery, the numbers (n,) of at most `most` of them, and these rows."""
     table = opened.gallery_dataset(gallery)
     with detected(table.uri, table.version):
         total = table.count_rows()
         if total <= most:
-            return total, table.to_table(columns=columns)
-        chosen = np.random.default_rng(0).choice(total, most, replace=False)
-        return total, table.take(np.sort(chosen).tolist(), columns=columns)
+            return total, np.arange(total), table.to_table(columns=columns)
+        chosen = np.sort(np.random.default_rng(0).choice(total, most, replace=False))
+        return total, chosen, table.take(chosen.tolist(), columns=columns)
+
+
+def _name_clusters(
+    opened: OpenRelease, gallery: str, numbers: np.ndarray, clusters: np.ndarray
+) -> list[str]:
+    """The names of clusters, from the captions of some rows: numbers and clusters are (n,)."""
+    read = map_clusters.drawn_rows(clusters, _NAMING)
+    table = opened.gallery_dataset(gallery)
+    with detected(table.uri, table.version):
+        captions = table.take(numbers[read].tolist(), columns=["caption"])["caption"]
+    return map_clusters.names(clusters[read], captions.to_pylist())
 
 
 def project(vectors: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:

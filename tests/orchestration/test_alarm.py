@@ -28,37 +28,54 @@ def a_job() -> None:
     work()
 
 
-def run(instance: dg.DagsterInstance, fails: bool, drop: str = "first") -> None:
-    """Run the job, and tell the sensor if it failed."""
-    result = a_job.execute_in_process(
+def run(
+    instance: dg.DagsterInstance, fails: bool, drop: str = "first"
+) -> dg.ExecuteInProcessResult:
+    """Run the job."""
+    return a_job.execute_in_process(
         run_config={"ops": {"work": {"config": {"fails": fails}}}},
         instance=instance,
         tags={"dagster/partition": drop},
         raise_on_error=False,
     )
-    if not result.success:
-        context = dg.build_run_status_sensor_context(
-            "alarm", result.get_run_failure_event(), instance, result.dagster_run
-        )
-        alarm(context.for_run_failure())
+
+
+def report(instance: dg.DagsterInstance, failed: dg.ExecuteInProcessResult) -> None:
+    """Give the sensor a run that failed."""
+    context = dg.build_run_status_sensor_context(
+        "alarm", failed.get_run_failure_event(), instance, failed.dagster_run
+    )
+    alarm(context.for_run_failure())
+
+
+def fail(instance: dg.DagsterInstance, drop: str = "first") -> None:
+    """Fail the job, and give the run to the sensor at once."""
+    report(instance, run(instance, fails=True, drop=drop))
 
 
 def test_three_failures_in_a_row_raise_one_alert(received):
     with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(FAILURES - 1):
-            run(instance, fails=True)
-            run(instance, fails=True, drop="second")
+            fail(instance)
+            fail(instance, drop="second")
         assert received == []
-        run(instance, fails=True)
+        fail(instance)
         assert len(received) == 1
         assert "a_job of drop first has failed 3 times in a row" in received[0]
         assert received[0].endswith("the disk is gone")
-        run(instance, fails=True)
+        fail(instance)
         assert len(received) == 1  # the same row of failures
         run(instance, fails=False)
         for _ in range(FAILURES):
-            run(instance, fails=True)
+            fail(instance)
         assert len(received) == 2
+
+
+def test_failures_of_one_tick_raise_one_alert(received):
+    with dg.DagsterInstance.ephemeral() as instance:
+        for failed in [run(instance, fails=True) for _ in range(FAILURES + 1)]:
+            report(instance, failed)
+    assert len(received) == 1
 
 
 def test_only_http_addresses_are_opened(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from store.errors import InputError
+from store.search import map_clusters
 from store.search.corpus_map import corpus_map, project
 from tests.helpers.made_release import MadeRelease, make_release
 
@@ -78,5 +79,29 @@ def test_the_projection_keeps_most_of_the_variance(vectors: np.ndarray) -> None:
 def test_it_has_the_release_and_its_rows(made: MadeRelease) -> None:
     drawn = corpus_map(made.corpus, "image", "text")
     assert (drawn.release, drawn.gallery, drawn.queries, drawn.rows) == (1, "image", "text", 200)
-    lengths = {len(getattr(drawn, n)) for n in ("part_ids", "ids", "keys", "drops", "x", "y")}
-    assert lengths == {200}
+    names = ("part_ids", "ids", "keys", "drops", "clusters", "x", "y")
+    assert {len(getattr(drawn, name)) for name in names} == {200}
+    assert set(drawn.clusters) == set(range(len(drawn.cluster_names)))
+    assert len(corpus_map(made.corpus, "image", "text", most=50).cluster_names) == 5
+
+
+def test_clusters_are_those_of_the_vectors() -> None:
+    rng = np.random.default_rng(3)
+    centres = np.eye(7, 16)
+    truth = rng.permutation(np.repeat(np.arange(7), range(20, 90, 10)))
+    vectors = centres[truth] + 0.05 * rng.normal(size=(len(truth), 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cell = map_clusters.cluster(vectors.astype(np.float32))
+    sizes = np.bincount(cell)
+    assert sizes.tolist() == sorted(sizes.tolist(), reverse=True)
+    assert sum(len(set(cell[truth == number].tolist())) == 1 for number in range(7)) >= 6
+    assert map_clusters.cluster(vectors[:0]).tolist() == []
+    assert map_clusters.cluster(vectors[:1]).tolist() == [0]
+
+
+def test_a_cluster_is_named_by_its_words() -> None:
+    captions = ["a red horse", "the red bird", "blue boat", "blue, boat!", None]
+    assert map_clusters.names(np.array([0, 0, 1, 1, 1]), captions) == ["red", "blue, boat"]
+    assert map_clusters.names(np.array([0, 1]), [None, "x"]) == ["", ""]
+    assert map_clusters.names(np.empty(0, np.int64), []) == []
+    assert len(map_clusters.drawn_rows(np.array([0] * 5 + [1] * 2), 3)) == 5

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,3 +102,37 @@ def test_a_run_whose_process_is_killed_fails_and_gives_its_place_back(corpus, de
     again = deployment.launch(["samples", "signals", "vectors"], "killed")
     assert deployment.wait(again) == "SUCCESS"
     assert not staleness.stale(corpus, staleness.drops(corpus)["killed"])
+
+
+def materialized(deployment: Deployment) -> dict[str, int]:
+    """How many partitions of each asset have tables, as the page shows it; 1 without partitions."""
+    nodes = deployment.query(_MATERIALIZED).get("assetNodes", [])
+    return {
+        node["assetKey"]["path"][-1]: node["partitionStats"]["numMaterialized"]
+        if node["partitionStats"]
+        else len(node["assetMaterializations"])
+        for node in nodes
+    }
+
+
+def test_a_lost_database_is_written_again_from_the_tables(corpus, deployment, tmp_path):
+    before = materialized(deployment)
+    assert before["vectors"] == 3
+    assert before["release"] == 1
+    with deployed(corpus.root, tmp_path) as again:  # with a new database
+        wait_until(lambda: materialized(again) == before, 120)
+        migration = subprocess.run(
+            [sys.executable, "-m", "dagster", "instance", "migrate"],
+            cwd=again.home,
+            env=again.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert migration.returncode == 0, migration.stderr
+        made = outputs(corpus)
+        assert again.wait(again.launch(["samples", "signals", "vectors"], "first")) == "SUCCESS"
+        assert outputs(corpus) == made
+
+
+_MATERIALIZED = """{assetNodes {assetKey {path} partitionStats {numMaterialized}
+  assetMaterializations(limit: 1) {runId}}}"""

@@ -1,7 +1,9 @@
 """A Ray cluster of several real nodes: one dies in the middle, one comes later, none comes."""
 
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.whole.test_kill import vectors
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
 ENGINE = "engine: {ray: {actors: 2}, signals: ray}\n"
+RUN = ("-m", "orchestration.cli.main", "run", "--corpus")
 POOL = """
 import sys
 from embedders.pool.pool import Pool
@@ -36,21 +39,26 @@ def nodes() -> Iterator[Nodes]:
         yield started
 
 
-def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path):
-    for name, config in (("disturbed", SLOW + ENGINE), ("undisturbed", CONFIG)):
-        write_config(tmp_path / name, config)
-        deliver(tmp_path / name / "drops" / "a", 400)
-    nodes.worker()
-    lost = nodes.worker()
-    nodes.wait_for_cpus(4)
-    command = ("-m", "orchestration.cli.main", "run", "--corpus")
-    run = nodes.run(*command, str(tmp_path / "disturbed"))
-    staging = tmp_path / "disturbed" / "tables" / "_staging"
+def start_run(nodes: Nodes, root: Path) -> subprocess.Popen:
+    """A run on the nodes that has embedded two units."""
+    run = nodes.run(*RUN, str(root))
+    staging = root / "tables" / "_staging"
     end = time.monotonic() + 600
     while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 2:
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < end
         time.sleep(0.05)
+    return run
+
+
+def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path):
+    for name, config in (("disturbed", SLOW + ENGINE), ("undisturbed", CONFIG)):
+        write_config(tmp_path / name, config)
+        deliver(tmp_path / name / "drops" / "a", 200)
+    nodes.worker()
+    lost = nodes.worker()
+    nodes.wait_for_cpus(4)
+    run = start_run(nodes, tmp_path / "disturbed")
     kill(lost)
     out, err = run.communicate(timeout=600)
     assert run.returncode == 0, out + err
@@ -65,6 +73,30 @@ def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path):
     first, second = (vectors(each.root) for each in pair)
     assert first.keys() == second.keys()
     assert max(abs(first[key] - second[key]).max() for key in first) < 1e-5
+
+
+def test_a_lost_head_ends_the_run_and_the_next_one_resumes(nodes, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # instead of 60
+    write_config(tmp_path, SLOW + ENGINE)
+    deliver(tmp_path / "drops" / "a", 200)
+    nodes.worker()
+    nodes.wait_for_cpus(2)
+    run = start_run(nodes, tmp_path)
+    head, worker = nodes.processes
+    kill(head)
+    _, err = run.communicate(timeout=300)
+    assert run.returncode == 1, err
+    assert "the head of the Ray cluster is lost (no Ray cluster answers at" in err
+
+    kill(worker)
+    nodes.head()
+    nodes.worker()
+    nodes.wait_for_cpus(2)
+    out, err = nodes.run(*RUN, str(tmp_path)).communicate(timeout=600)
+    record = stage_record(Workspace.open(tmp_path).tables, "vectors", "a")
+    assert record is not None, out + err
+    assert record["resumed"] >= 2
+    assert record["kept"] == 400
 
 
 def test_a_pool_waits_for_a_node_and_says_so(nodes):

@@ -29,6 +29,23 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A sample at an end of a signal, of those that the decisions keep.
+
+    Attributes:
+        id: of the sample.
+        key: of the sample.
+        part_id: of its picture; None: it has none.
+        value: of the signal.
+    """
+
+    id: str
+    key: str
+    part_id: str | None
+    value: float
+
+
+@dataclass(frozen=True)
 class Histogram:
     """The values of a signal.
 
@@ -40,6 +57,8 @@ class Histogram:
         counts: (n) samples in each bin.
         min: the policy's smallest allowed value.
         max: the policy's largest allowed value.
+        lowest: the kept samples with the least values, the least first; none if all are equal.
+        highest: the kept samples with the greatest values, the greatest first.
     """
 
     name: str
@@ -49,6 +68,36 @@ class Histogram:
     counts: list[int]
     min: float | None
     max: float | None
+    lowest: list[Example]
+    highest: list[Example]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value of a text signal, how many samples have it, and whether the policy rejects it."""
+
+    value: str
+    samples: int
+    rejected: bool
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The values of a text signal, such as the language.
+
+    Attributes:
+        name: of the signal.
+        rows: samples.
+        valid: those with a value.
+        values: the most frequent ones, the most frequent first.
+        more: how many different values there are beside these.
+    """
+
+    name: str
+    rows: int
+    valid: int
+    values: list[Bar]
+    more: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +110,7 @@ class Overview:
         policy: the policy of corpus.yaml as YAML, with its presets written out.
         problems: errors first, then by the number of records.
         histograms: of the numeric signals that have values.
+        bars: of the text signals that have values.
     """
 
     kept: int
@@ -68,6 +118,7 @@ class Overview:
     policy: str
     problems: list[Problem]
     histograms: list[Histogram]
+    bars: list[Bars]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the explorer shows of the curation: problems, histograms with limits, another policy.
+"""What the explorer shows of the curation: problems, charts of signals, another policy.
 
 Everything is read from the tables, and nothing is written.
 """
@@ -8,15 +8,8 @@ from collections.abc import Sequence
 import yaml
 
 from pipelines.policy.whatif import changed_policy, compare_policies
-from pipelines.reports.curation.answers import (
-    Alternative,
-    Histogram,
-    Overview,
-    Problem,
-    RuleChange,
-)
-from pipelines.reports.curation.column_statistics import Numbers, tally
-from pipelines.reports.curation.columns import columns
+from pipelines.reports.curation.answers import Alternative, Overview, Problem, RuleChange
+from pipelines.reports.curation.charts import charts
 from pipelines.reports.outcomes import read_outcomes, total_by_rule, with_keys
 from store.config.policy import SPACE_DEPENDENT, Policy
 from store.errors import ConfigError, InputError
@@ -45,7 +38,7 @@ def _state(workspace: Workspace) -> tuple[str, ...]:
 
 
 def _read_overview(workspace: Workspace) -> Overview:
-    """Read the curation. The tables of signals are read twice."""
+    """Read the curation."""
     outcomes = read_outcomes(workspace)
     totals = with_keys(workspace.tables, total_by_rule(outcomes.reasons))
     problems = [
@@ -68,7 +61,7 @@ def _read_overview(workspace: Workspace) -> Overview:
         sum(decided),
         _yaml(workspace.config.policy),
         problems,
-        _histograms(workspace),
+        *charts(workspace, outcomes.thresholds),
     )
 
 
@@ -107,25 +100,6 @@ def _made_for(workspace: Workspace, settings: Sequence[str]) -> list[str]:
         f"{signal}.made_for={workspace.config.space}"
         for signal in SPACE_DEPENDENT
         if signal in limited and not (signal in rules and rules[signal].made_for)
-    ]
-
-
-def _histograms(workspace: Workspace) -> list[Histogram]:
-    numeric = [column for column in columns(workspace) if not column.is_text]
-    total, _ = tally(workspace, numeric, {})
-    rules = workspace.config.policy.rules
-    return [
-        Histogram(
-            name,
-            numbers.rows,
-            numbers.valid,
-            numbers.edges.tolist(),
-            numbers.counts.tolist(),
-            rules[name].min if name in rules else None,
-            rules[name].max if name in rules else None,
-        )
-        for name, numbers in total.items()
-        if isinstance(numbers, Numbers) and numbers.valid
     ]
 
 

@@ -39,6 +39,50 @@ def test_the_curation_is_that_of_the_tables(server: Served, stored: Workspace) -
             assert histogram["rows"] == signals.num_rows
 
 
+def test_the_ends_of_a_signal_are_kept_samples(server: Served, stored: Workspace) -> None:
+    histograms = httpx.get(f"{server.url}/curation").json()["histograms"]
+    decisions = stored.tables.scan("decisions", schema.DECISIONS, ["id", "keep"]).to_pylist()
+    kept = {row["id"] for row in decisions if row["keep"]}
+    samples = stored.tables.scan("samples", schema.SAMPLES, ["id", "key", "image_id"]).to_pylist()
+    facts = {row["id"]: (row["key"], row["image_id"]) for row in samples}
+    names = ["id", *(each["name"] for each in histograms)]
+    for table in ("signals", f"pairs__{stored.config.space}"):
+        dataset = stored.tables.open(table)
+        rows = dataset.to_table([n for n in names if n in dataset.schema.names]).to_pylist()
+        for histogram in histograms:
+            name = histogram["name"]
+            if name not in rows[0]:
+                continue
+            values = sorted(r[name] for r in rows if r["id"] in kept and r[name] is not None)
+            for end, expected in (("lowest", values), ("highest", values[::-1])):
+                examples = histogram[end]
+                if histogram["edges"][0] < histogram["edges"][-1] and examples:
+                    assert [each["value"] for each in examples] == expected[: len(examples)]
+                for each in examples:
+                    assert each["id"] in kept
+                    assert (each["key"], each["part_id"]) == facts[each["id"]]
+    widths = next(each for each in histograms if each["name"] == "text_chars")
+    assert len(widths["lowest"]) == len(widths["highest"]) == 4
+
+
+def test_values_of_text_signals_are_counted(corpus_folder: Path) -> None:
+    config = corpus_folder / "corpus.yaml"
+    written = yaml.safe_load(config.read_text())
+    written["policy"]["image_format"] = {"in": ["png"]}
+    config.write_text(yaml.safe_dump(written))
+    signals = Workspace.open(corpus_folder).tables.open("signals")
+    signals.update({"image_format": "'gif'"}, where="text_chars > 21")
+    with served(corpus_folder) as running:
+        bars = httpx.get(f"{running.url}/curation").json()["bars"]
+    formats = next(each for each in bars if each["name"] == "image_format")
+    assert {each["value"]: each["rejected"] for each in formats["values"]} == {
+        "png": False,
+        "gif": True,
+    }
+    assert sum(each["samples"] for each in formats["values"]) == formats["valid"]
+    assert formats["more"] == 0
+
+
 def test_a_new_problem_and_a_new_policy_are_shown(corpus_folder: Path) -> None:
     tables = Workspace.open(corpus_folder).tables
     with served(corpus_folder) as running:

@@ -2,28 +2,25 @@
 
 import base64
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from orchestration.server.keys import KeyFile
 from store.config.server import Server
 from store.search.result import Result
 from store.workspace import Workspace
+from tests.helpers.chromium import search_address
 from tests.helpers.corpus import COLOURS, picture
 from tests.helpers.made_release import make_release
 from tests.helpers.served import Served, served
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=20_000)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = [
     "<script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>",
     "\u202e\u2067 left \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
@@ -33,46 +30,12 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH: apt install chromium")
-    # The sandbox of Chromium refuses to run as root.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails the test if a script fails or the content security policy is broken."""
-    page = browser.new_page()
-    page.set_default_timeout(20_000)
-    problems: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            problems.append(message.text)
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    page.close()
-    assert problems == []
-
-
-@pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of 1,100 images, the first of which have hostile captions."""
     root = tmp_path_factory.mktemp("hostile")
     make_release(root, 1100, first_captions=HOSTILE)
     with served(root) as running:
         yield running
-
-
-def search_address(server: Served, **query: object) -> str:
-    return f"{server.url}/explorer/#/search?q={quote(json.dumps(query))}"
 
 
 def test_a_text_is_searched_and_the_rankings_are_compared(page: Page, server: Served) -> None:
@@ -254,6 +217,32 @@ def test_the_map_shows_hubs_and_a_lasso_chooses_points(page: Page, hostile: Serv
     expect(points.locator(".tile")).to_have_count(20)
 
 
+def test_the_map_zooms_to_a_cluster_and_back(page: Page, hostile: Served) -> None:
+    page.goto(f"{hostile.url}/explorer/#/map?colour=cluster")
+    clusters = page.get_by_role("list", name="Colours by cluster").get_by_role("button")
+    expect(clusters).to_have_count(7)
+    points = page.get_by_role("region", name="Points")
+    canvas = page.get_by_role("img", name="Map of 1100 points")
+    whole = canvas.screenshot()
+    clusters.last.click()
+    expect(points.get_by_role("heading")).to_contain_text("points of cluster 7")
+    expect(clusters.last).to_have_attribute("aria-pressed", "true")
+    close = canvas.screenshot()
+    assert close != whole
+    page.reload()
+    expect(points.get_by_role("heading")).to_contain_text("points of cluster 7")
+    page.get_by_role("button", name="Show all points").click()
+    expect(points.get_by_role("heading")).to_contain_text("that most queries find")
+    page.get_by_role("group", name="Map: + and − zoom").focus()
+    for key in ("+", "ArrowLeft", "ArrowUp", "-"):
+        address = page.url
+        page.keyboard.press(key)
+        assert page.url != address
+    page.keyboard.press("0")
+    page.mouse.move(0, 0)
+    assert canvas.screenshot() == whole
+
+
 def test_limits_are_moved_and_nothing_is_written(page: Page, corpus_folder: Path) -> None:
     config = corpus_folder / "corpus.yaml"
     before = config.read_bytes()
@@ -273,6 +262,10 @@ def test_limits_are_moved_and_nothing_is_written(page: Page, corpus_folder: Path
         page.reload()
         expect(policy.get_by_role("row", name="text_chars.max")).to_be_visible()
         expect(page.get_by_label("exact max of text_chars")).to_have_value("21")
+        lowest = page.get_by_role("list", name="Lowest by text_chars")
+        lowest.scroll_into_view_if_needed()
+        expect(lowest.locator("img").first).to_be_visible()
+        expect(page.get_by_role("region", name="text_language")).to_contain_text("en")
         page.get_by_role("button", name="Remove the changes").click()
         expect(policy.get_by_role("row", name="text_chars.max")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,5 +1,6 @@
-/** The histogram of a signal, with the policy's limits as handles. */
+/** The histogram of a signal, with the policy's limits as handles, and samples at both ends. */
 
+import { Ends } from "./ends";
 import { type End, type Histogram, type Limits, placeOf, rounded, within } from "./policy";
 
 interface Props {
@@ -52,6 +53,7 @@ export function SignalHistogram({ histogram, limits, onChange }: Props) {
           ? `${valid.toLocaleString("en")} of ${rows.toLocaleString("en")} samples have a value`
           : `about ${kept.toLocaleString("en")} of ${valid.toLocaleString("en")} are within`}
       </p>
+      <Ends histogram={histogram} />
     </fieldset>
   );
 }

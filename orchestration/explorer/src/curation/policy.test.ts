@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import {
+  endNames,
   type Histogram,
   limitsOf,
   placeOf,
@@ -18,6 +19,8 @@ const histogram: Histogram = {
   counts: [2, 3, 5],
   min: 5,
   max: null,
+  lowest: [],
+  highest: [],
 };
 
 test("changes go through an address", () => {
@@ -55,4 +58,10 @@ test("the values within the limits are estimated from the bins", () => {
 test("edges are rounded", () => {
   expect(rounded(0.123456)).toBe(0.1235);
   expect(rounded(1233.5)).toBe(1234);
+});
+
+test("a limit at one end alone says which samples are bad", () => {
+  expect(endNames({ min: 1, max: null })).toEqual({ lowest: "Worst", highest: "Best" });
+  expect(endNames({ min: null, max: 1 })).toEqual({ lowest: "Best", highest: "Worst" });
+  expect(endNames({ min: 1, max: 2 })).toEqual({ lowest: "Lowest", highest: "Highest" });
 });

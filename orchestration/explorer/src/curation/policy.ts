@@ -11,6 +11,14 @@ export interface Problem {
   error: string | null;
 }
 
+/** A sample at an end of a signal, of those that the decisions keep. */
+export interface Example {
+  id: string;
+  key: string;
+  part_id: string | null;
+  value: number;
+}
+
 export interface Histogram {
   name: string;
   rows: number;
@@ -19,6 +27,17 @@ export interface Histogram {
   counts: number[];
   min: number | null;
   max: number | null;
+  lowest: Example[];
+  highest: Example[];
+}
+
+/** The values of a text signal, the most frequent first; `more` others are not listed. */
+export interface Bars {
+  name: string;
+  rows: number;
+  valid: number;
+  values: { value: string; samples: number; rejected: boolean }[];
+  more: number;
 }
 
 export interface Overview {
@@ -27,6 +46,7 @@ export interface Overview {
   policy: string;
   problems: Problem[];
   histograms: Histogram[];
+  bars: Bars[];
 }
 
 export interface Alternative {
@@ -110,4 +130,11 @@ export function within(histogram: Histogram, limits: Limits): number {
 /** A value of an edge, short enough to read and to write into a policy. */
 export function rounded(value: number): number {
   return Number(value.toPrecision(4));
+}
+
+/** The headings of both ends of a signal: a limit at one end alone says which one is bad. */
+export function endNames(limits: Limits): { lowest: string; highest: string } {
+  if (limits.min !== null && limits.max === null) return { lowest: "Worst", highest: "Best" };
+  if (limits.min === null && limits.max !== null) return { lowest: "Best", highest: "Worst" };
+  return { lowest: "Lowest", highest: "Highest" };
 }

@@ -6,6 +6,7 @@ import { Status, useLoaded } from "../loading";
 import { address } from "../route";
 import { Table } from "../sample/tables";
 import { getJson } from "../server";
+import { SignalBars } from "./bars";
 import { SignalHistogram } from "./histogram";
 import { type Alternative, type Changes, type Histogram, limitsOf, type Overview } from "./policy";
 import { type Problem, readChanges, withLimit, writeChanges } from "./policy";
@@ -28,7 +29,7 @@ export function CurationView({ params }: { params: URLSearchParams }) {
       </>
     );
   }
-  const { kept, rejected, policy, problems, histograms } = loaded.value;
+  const { kept, rejected, policy, problems, histograms, bars } = loaded.value;
   const total = kept + rejected;
   return (
     <>
@@ -41,7 +42,8 @@ export function CurationView({ params }: { params: URLSearchParams }) {
       <h2>What if</h2>
       <p class="hint">
         Move a limit to see what another policy would keep. Nothing is changed: copy the policy into
-        corpus.yaml, and run <code>isotrope run</code>.
+        corpus.yaml, and run <code>isotrope run</code>. Beside each signal: kept samples at both
+        ends.
       </p>
       <WhatIf changes={changes} policy={policy} onReset={() => set(new Map())} />
       <div class="signals">
@@ -52,6 +54,12 @@ export function CurationView({ params }: { params: URLSearchParams }) {
             limits={limitsOf(histogram, changes)}
             onChange={(end, value) => set(withLimit(changes, histogram, end, value))}
           />
+        ))}
+      </div>
+      {bars.length > 0 && <h2>Signals that are words</h2>}
+      <div class="signals">
+        {bars.map((each) => (
+          <SignalBars key={each.name} bars={each} />
         ))}
       </div>
     </>

@@ -1,10 +1,12 @@
-/** The points on a canvas, and the lasso that is drawn over them. */
+/** The points on a canvas, the lasso that is drawn over them, and the keys that zoom and move. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type CorpusMap, Frame, heat, type Point } from "./points";
+import { afterKey, type View, wholeView } from "./zoom";
 
 const HEIGHT = 520;
 const DOT = 2.5; // pixels
+const COLOURED = 4; // pixels of a dot whose colour says its group
 const GROWTH = 7; // pixels that the greatest hub is larger
 
 interface Props {
@@ -17,14 +19,17 @@ interface Props {
   chosen: ReadonlySet<number>;
   lasso: Point[];
   onLasso: (corners: Point[]) => void;
+  view: View;
+  onView: (view: View) => void;
 }
 
-export function MapCanvas({ map, colours, counts, greatest, chosen, lasso, onLasso }: Props) {
+export function MapCanvas(props: Props) {
+  const { map, colours, counts, greatest, chosen, lasso, onLasso, view, onView } = props;
   const points = useRef<HTMLCanvasElement>(null);
   const over = useRef<HTMLCanvasElement>(null); // the lasso: points are not drawn for each move
   const [width, setWidth] = useState(800);
   const [drawn, setDrawn] = useState<Point[] | null>(null); // while the pointer is down
-  const frame = useMemo(() => new Frame(map, width, HEIGHT), [map, width]);
+  const frame = useMemo(() => new Frame(view, width, HEIGHT), [view, width]);
   useEffect(() => {
     const element = points.current;
     if (!element) return;
@@ -38,7 +43,7 @@ export function MapCanvas({ map, colours, counts, greatest, chosen, lasso, onLas
     const cold = colour(context, "--line");
     for (const i of drawingOrder(counts, colours)) {
       const share = colours ? 0 : heat(counts[i] as number, greatest);
-      const size = DOT + GROWTH * share;
+      const size = colours ? COLOURED : DOT + GROWTH * share;
       const [x, y] = frame.toCanvas(map.x[i] as number, map.y[i] as number);
       context.globalAlpha = chosen.size && !chosen.has(i) ? 0.2 : 0.85;
       context.fillStyle = colours?.[i] ?? (share ? warm(share) : cold);
@@ -58,7 +63,19 @@ export function MapCanvas({ map, colours, counts, greatest, chosen, lasso, onLas
   }, [frame, width, lasso, drawn]);
   const place = (event: PointerEvent): Point => frame.toMap(event.offsetX, event.offsetY);
   return (
-    <div class="map">
+    <div
+      class="map"
+      role="group"
+      aria-label="Map: + and − zoom, arrow keys move, 0 shows all points"
+      tabIndex={0}
+      onKeyDown={(event) => {
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        const next = afterKey(event.key, view, wholeView(map));
+        if (!next) return;
+        event.preventDefault();
+        onView(next);
+      }}
+    >
       <canvas
         ref={points}
         role="img"

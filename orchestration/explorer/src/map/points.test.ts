@@ -10,11 +10,12 @@ import {
   type Point,
   readLasso,
 } from "./points";
+import { wholeView } from "./zoom";
 
 const map = { x: [0, 1, 2, 0.5], y: [0, 1, 2, 1.5] };
 
 test("places go to the canvas and back", () => {
-  const frame = new Frame(map, 300, 200);
+  const frame = new Frame(wholeView(map), 300, 200);
   for (let i = 0; i < map.x.length; i++) {
     const [x, y] = frame.toCanvas(map.x[i] as number, map.y[i] as number);
     expect(x).toBeGreaterThanOrEqual(0);
@@ -30,7 +31,7 @@ test("places go to the canvas and back", () => {
 
 test("one point, or none, has a place", () => {
   for (const few of [{ x: [3], y: [4] }, { x: [], y: [] }]) {
-    expect(new Frame(few, 100, 100).toCanvas(3, 4).every(Number.isFinite)).toBe(true);
+    expect(new Frame(wholeView(few), 100, 100).toCanvas(3, 4).every(Number.isFinite)).toBe(true);
   }
 });
 
@@ -62,7 +63,9 @@ test("hubs are the points that most queries find", () => {
 
 test("the smallest groups share a colour", () => {
   const values = ["a", "a", null, ..."bcdefghij".split("")];
-  const { of, legend } = groupColours(values);
+  const { of, labels, legend } = groupColours(values);
+  expect(labels.slice(0, 3)).toEqual(["a", "a", "none"]);
+  expect(labels.at(-1)).toBe("others");
   expect(of[0]).toBe(of[1]);
   expect(legend[0]).toMatchObject({ label: "a", count: 2 });
   expect(legend.at(-1)?.label).toBe("others");

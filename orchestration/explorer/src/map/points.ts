@@ -1,6 +1,7 @@
 /** Points of a map: their places on the canvas, their colours, and which a lasso holds. */
 
 import type { Modality } from "../query";
+import type { View } from "./zoom";
 
 /** What `GET /map` answers. All lists have one value a point. */
 export interface CorpusMap {
@@ -16,34 +17,37 @@ export interface CorpusMap {
   keys: string[];
   drops: string[];
   languages: (string | null)[];
+  /** Numbers of clusters, from 0. */
+  clusters: number[];
+  /** Words of the captions of each cluster; empty where none is typical. */
+  cluster_names: string[];
   x: number[];
   y: number[];
   raw: number[];
   corrected: number[];
 }
 
-export const COLOURINGS = ["occurrence", "drop", "language"] as const;
+export const COLOURINGS = ["occurrence", "cluster", "drop", "language"] as const;
 export type Colouring = (typeof COLOURINGS)[number];
 export type Point = [number, number];
 
 /** Okabe and Ito's colours, which colour-blind people can tell apart; then one for all others. */
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a100"];
 const OTHERS = "#8a959b";
+const OTHER = "others";
 const MOST_CORNERS = 60; // of a lasso in an address
 
-/** How places of the map become places on a canvas, with the same scale on both axes. */
+/** How places of a view become places on a canvas, with the same scale on both axes. */
 export class Frame {
   private readonly scale: number;
   private readonly left: number;
   private readonly top: number;
 
   constructor(
-    map: Pick<CorpusMap, "x" | "y">,
+    [[low, bottom], [high, up]]: View,
     width: number,
     private readonly height: number,
   ) {
-    const [low, high] = range(map.x);
-    const [bottom, up] = range(map.y);
     const margin = 12;
     this.scale = Math.min(
       (width - 2 * margin) / (high - low || 1),
@@ -104,8 +108,21 @@ export function greatestHubs(counts: readonly number[], most: number): number[] 
     .slice(0, most);
 }
 
+/** The values that points are grouped by; null: they are not. */
+export function groupValues(map: CorpusMap, colouring: Colouring): (string | null)[] | null {
+  if (colouring === "occurrence") return null;
+  if (colouring === "drop") return map.drops;
+  if (colouring === "language") return map.languages;
+  return map.clusters.map((number) => {
+    const words = map.cluster_names[number];
+    return `cluster ${number + 1}${words ? `: ${words}` : ""}`;
+  });
+}
+
 export interface Colours {
   of: string[];
+  /** The label of each point's entry in the legend. */
+  labels: string[];
   legend: { label: string; colour: string; count: number }[];
 }
 
@@ -119,8 +136,13 @@ export function groupColours(values: readonly (string | null)[]): Colours {
     .slice(0, PALETTE.length)
     .map(([label, count]) => ({ label, count, colour: colours.get(label) ?? OTHERS }));
   const rest = ordered.slice(PALETTE.length).reduce((sum, [, count]) => sum + count, 0);
-  if (rest) legend.push({ label: "others", count: rest, colour: OTHERS });
-  return { of: values.map((value) => colours.get(value ?? "none") ?? OTHERS), legend };
+  if (rest) legend.push({ label: OTHER, count: rest, colour: OTHERS });
+  const listed = new Set(legend.map((each) => each.label));
+  return {
+    of: values.map((value) => colours.get(value ?? "none") ?? OTHERS),
+    labels: values.map((value) => (listed.has(value ?? "none") ? (value ?? "none") : OTHER)),
+    legend,
+  };
 }
 
 /** A share from 0 to 1 of the greatest count of both rankings, so that they can be compared. */
@@ -145,13 +167,4 @@ export function hubness(counts: readonly number[]): Hubness {
     never: sorted.filter((count) => count === 0).length / (sorted.length || 1),
     top: first.reduce((sum, count) => sum + count, 0) / (total || 1),
   };
-}
-
-function range(values: readonly number[]): Point {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  return low <= high ? [low, high] : [0, 1];
 }

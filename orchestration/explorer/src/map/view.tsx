@@ -8,10 +8,14 @@ import { address } from "../route";
 import { getJson } from "../server";
 import { MapCanvas } from "./canvas";
 import { Chosen } from "./chosen";
+import { Legend } from "./legend";
 import { COLOURINGS, type Colouring, type CorpusMap, groupColours, hubness } from "./points";
-import { greatestHubs, inside, lassoText, readLasso } from "./points";
+import { greatestHubs, groupValues, inside, lassoText, readLasso } from "./points";
+import { groupView, readView, type View, viewText, wholeView, zoomed } from "./zoom";
 
 const HUBS = 20; // that are listed
+const STEP = 1.5; // of the zoom
+const EVERYTHING = { group: "", zoom: "" };
 
 /** The settings of the map, which are in its address. */
 interface Settings {
@@ -20,6 +24,10 @@ interface Settings {
   colour: Colouring;
   ranking: "raw" | "corrected";
   lasso: string;
+  /** The label of the group that is shown alone. */
+  group: string;
+  /** The view, as text; empty: all points. */
+  zoom: string;
 }
 
 export function MapView({ params }: { params: URLSearchParams }) {
@@ -30,7 +38,12 @@ export function MapView({ params }: { params: URLSearchParams }) {
   const loaded = useLoaded(`${key} ${release.number}`, (signal) => getJson<CorpusMap>(key, signal));
   const set = (change: Partial<Settings>) => {
     const next = new URLSearchParams({ ...settings, ...change });
-    location.hash = address("map", "", next.toString());
+    const to = address("map", "", next.toString());
+    if (Object.keys(change).join() !== "zoom") location.hash = to;
+    else {
+      history.replaceState(null, "", to); // no step back for each key
+      dispatchEvent(new HashChangeEvent("hashchange"));
+    }
   };
   return (
     <>
@@ -40,7 +53,7 @@ export function MapView({ params }: { params: URLSearchParams }) {
           label="Gallery"
           value={gallery}
           values={galleries(release)}
-          onChange={(value) => set({ gallery: value, lasso: "" })}
+          onChange={(value) => set({ gallery: value, lasso: "", ...EVERYTHING })}
         />
         <Choice
           label="Queries"
@@ -52,7 +65,7 @@ export function MapView({ params }: { params: URLSearchParams }) {
           label="Colour"
           value={settings.colour}
           values={COLOURINGS}
-          onChange={(value) => set({ colour: value })}
+          onChange={(value) => set({ colour: value, ...EVERYTHING })}
         />
         <span role="group" aria-label="Hubs by" class="row">
           {(["raw", "corrected"] as const).map((ranking) => (
@@ -82,21 +95,28 @@ interface DrawnProps {
 }
 
 function Drawn({ map, settings, set }: DrawnProps) {
-  const { colour, ranking, lasso } = settings;
+  const { colour, ranking, lasso, group, zoom } = settings;
   const counts = map[ranking];
   const groups = useMemo(() => {
-    if (colour === "occurrence") return null;
-    return groupColours(colour === "drop" ? map.drops : map.languages);
+    const values = groupValues(map, colour);
+    return values && groupColours(values);
   }, [map, colour]);
   const greatest = useMemo(
     () => Math.max(hubness(map.raw).greatest, hubness(map.corrected).greatest),
     [map],
   );
   const corners = useMemo(() => readLasso(lasso), [lasso]);
-  const chosen = useMemo(() => inside(map, corners), [map, corners]);
-  const shown = corners.length ? chosen : greatestHubs(counts, HUBS);
-  const title = corners.length
-    ? `${chosen.length} points in the lasso`
+  const members = useMemo(() => membersOf(groups?.labels ?? [], group), [groups, group]);
+  const chosen = useMemo(
+    () => (corners.length ? inside(map, corners) : members),
+    [map, corners, members],
+  );
+  const view = useMemo(() => readView(zoom) ?? wholeView(map), [map, zoom]);
+  const show = (next: View) => set({ zoom: viewText(next) });
+  const isChosen = corners.length > 0 || members.length > 0;
+  const shown = isChosen ? chosen : greatestHubs(counts, HUBS);
+  const title = isChosen
+    ? `${chosen.length} points ${corners.length ? "in the lasso" : `of ${group}`}`
     : `The ${shown.length} points that most queries find, by ${ranking} scores`;
   return (
     <>
@@ -109,16 +129,38 @@ function Drawn({ map, settings, set }: DrawnProps) {
         chosen={useMemo(() => new Set(chosen), [chosen])}
         lasso={corners}
         onLasso={(drawn) => set({ lasso: lassoText(drawn) })}
+        view={view}
+        onView={show}
       />
+      <p class="row">
+        <button type="button" onClick={() => show(zoomed(view, 1 / STEP))}>
+          Zoom in
+        </button>
+        <button type="button" onClick={() => show(zoomed(view, STEP))}>
+          Zoom out
+        </button>
+        <button type="button" disabled={!zoom && !group} onClick={() => set(EVERYTHING)}>
+          Show all points
+        </button>
+        <span class="hint">On the map: + and − zoom, arrow keys move, 0 shows all points.</span>
+      </p>
       {groups && (
-        <ul class="legend" aria-label={`Colours by ${colour}`}>
-          {groups.legend.map((each) => (
-            <li>
-              <span class="swatch" style={{ backgroundColor: each.colour }} />
-              <bdi>{each.label}</bdi> {each.count.toLocaleString("en")}
-            </li>
-          ))}
-        </ul>
+        <Legend
+          colouring={colour}
+          entries={groups.legend}
+          group={group}
+          onGroup={(label) =>
+            set(
+              label === group
+                ? EVERYTHING
+                : {
+                    group: label,
+                    zoom: viewText(groupView(map, membersOf(groups.labels, label))),
+                    lasso: "",
+                  },
+            )
+          }
+        />
       )}
       <p class="row">
         <span class="hint">Draw around points to choose them. The address holds the choice.</span>
@@ -131,6 +173,11 @@ function Drawn({ map, settings, set }: DrawnProps) {
       <Chosen title={title} map={map} points={shown} />
     </>
   );
+}
+
+/** The indices of the points of a group. */
+function membersOf(labels: string[], group: string): number[] {
+  return labels.flatMap((label, i) => (label === group ? [i] : []));
 }
 
 function Summary({ map }: { map: CorpusMap }) {
@@ -187,5 +234,7 @@ function readSettings(params: URLSearchParams, present: Modality[]): Settings {
     colour: colour ?? "occurrence",
     ranking: params.get("ranking") === "corrected" ? "corrected" : "raw",
     lasso: params.get("lasso") ?? "",
+    group: params.get("group") ?? "",
+    zoom: params.get("zoom") ?? "",
   };
 }

@@ -69,11 +69,11 @@ export function Hubs({ parts }: { parts: Part[] }) {
     part.hubs.map((hub) => [
       `${hub.query} → ${part.modality}`,
       `${hub.occurrence} (mean ${hub.mean.toFixed(2)})`,
-      hub.hub ? <strong>a hub</strong> : "no hub",
+      hub.hub ? <strong>yes</strong> : "no",
       hub.bias.toFixed(3),
     ]),
   );
-  const columns = ["direction", "in raw top tens of the bank", "", "bias"];
+  const columns = ["direction", "in raw top tens of the bank", "hub", "bias"];
   const none = "The release has no bank of queries to count in.";
   return <Table title="Hubs" columns={columns} rows={rows} none={none} />;
 }
@@ -84,9 +84,9 @@ export function Duplicates({ duplicates }: Pick<SampleRecord, "duplicates">) {
     each.drop,
     each.kind,
     each.similarity.toFixed(3),
-    each.representative ? "stays" : "is represented by another sample",
+    each.representative ? "yes" : "no: another sample represents it",
   ]);
-  const columns = ["sample", "drop", "kind", "similarity", ""];
+  const columns = ["sample", "drop", "kind", "similarity", "stays"];
   return <Table title="Duplicates" columns={columns} rows={rows} none="No duplicates are known." />;
 }
 
