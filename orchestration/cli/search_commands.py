@@ -49,6 +49,11 @@ from store.workspace import Workspace
 @click.option("--where", help="An SQL condition on the results, such as 'image_width >= 256'.")
 @click.option("--hybrid", metavar="TEXT", help="Words to look for in captions too.")
 @click.option(
+    "--words/--no-words",
+    default=None,
+    help="Beside --hybrid: search the words that items were given. Default: where they help.",
+)
+@click.option(
     "--route",
     default="direct",
     show_default=True,
@@ -98,6 +103,7 @@ def search(
     correct: str,
     where: str | None,
     hybrid: str | None,
+    words: bool | None,
     route: str,
     combine: str,
     aggregate: str,
@@ -132,7 +138,7 @@ def search(
         )
         query = query.where(where) if where else query
         query = query if expand is None else query.expand(expand, alpha)
-        query = query if hybrid is None else query.hybrid(hybrid)
+        query = query if hybrid is None else query.hybrid(hybrid, words=words)
     with Console(stderr=True).status("loading what encodes the query, and searching"):
         result = corpus.run(query)
     explanations = [hit.explain() for hit in islice(result, explain)]

@@ -167,7 +167,20 @@ def print_evaluation(release: "Release", evaluation: Mapping[str, Any]) -> None:
         if "languages" in figures:
             console.print("the same texts in other languages")
             console.print(_languages_table(figures["languages"], direction.method))
+        if "words" in figures:
+            console.print(escape(words_line(figures["words"])), style="dim")
     _print_indexes(release)
+
+
+def words_line(figures: Mapping[str, Any]) -> str:
+    """The figures of the words of items (`pipelines.release.item_words`) in words."""
+    recall = figures["recall"]
+    return (
+        f"words of items: {figures['count']} of {figures['vocabulary']:,}, {figures['reason']};"
+        f" test pairs {figures['test']['vectors']:.3f} by vectors, {figures['test']['fused']:.3f}"
+        f" with words; recall of words {recall['corrected']['mean']:.3f} corrected,"
+        f" {recall['raw']['mean']:.3f} raw, {recall['frequent']['mean']:.3f} of the most frequent"
+    )
 
 
 def _print_indexes(release: "Release") -> None:

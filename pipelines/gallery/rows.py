@@ -20,13 +20,20 @@ from pipelines.gallery.k_occurrence import CountedQueries
 from store.arrow import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
-from store.tables import schema
+from store.tables import schema, words
 from store.tables.releases import Direction
 from store.tables.table_version import TableVersion, take_rows
+from store.tables.words import ItemWords
 
 TILE = 1024  # parts a task: small enough that the images of a small corpus keep all cores busy
 _IMAGES = 64  # encoded images that a task holds at a time
-_FITTED = ("vector", "bias", "hub", "occurrence")  # first words of the names of fitted columns
+_FITTED = (
+    "vector",
+    "bias",
+    "hub",
+    "occurrence",
+    "words",
+)  # first words of the names of fitted columns
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class GallerySpec:
         fits: the corrections, by query modality; raw directions are left out.
         directions: that search the gallery, by query modality.
         queries: bank queries for k-occurrence with their floors, by query modality.
+        words: what gives words to the items; None: they get none.
     """
 
     modality: str
@@ -65,6 +73,7 @@ class GallerySpec:
     fits: FitPlan
     directions: Mapping[str, Direction]
     queries: Mapping[str, CountedQueries]
+    words: ItemWords | None = None
 
     @property
     def moved(self) -> list[str]:
@@ -73,7 +82,8 @@ class GallerySpec:
 
     @property
     def schema(self) -> pa.Schema:
-        return schema.gallery(self.dim, self.moved)
+        more = () if self.words is None else words.COLUMNS
+        return schema.gallery(self.dim, self.moved, more)
 
     @property
     def fitted_schema(self) -> pa.Schema:
@@ -164,6 +174,8 @@ def fit_rows(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Tab
         if m in spec.queries:
             counts = k_occurrence.count_occurrence(vectors, clusters, spec.queries[m])
             columns[f"occurrence_{m}"] = pa.array(counts)
+    if spec.words is not None:
+        columns |= spec.words.columns(spec.modality, vectors)
     names = spec.fitted_schema.names
     return pa.table([columns[n] for n in names], schema=spec.fitted_schema)
 

@@ -12,6 +12,7 @@ One gallery a modality, one row a part of a kept sample. A build takes three ste
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
+from typing import NamedTuple
 
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.resources import Resources, require_room
@@ -29,6 +30,7 @@ from pipelines.gallery.fitted_directions import (
 from pipelines.gallery.parts import GalleryParts, drop_outputs
 from pipelines.gallery.reuse import changed_clusters
 from pipelines.gallery.rows import TILE, GallerySpec, Inputs, few_rows, gallery_rows
+from pipelines.gallery.words import fit_words
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
@@ -39,6 +41,7 @@ from store.tables.lance_tables import Tables, one_of
 from store.tables.names import bank_table, gallery_table, vectors_table
 from store.tables.staging import Counts, begin, publish
 from store.tables.table_version import TableVersion
+from store.tables.words import ItemWords, write_words
 
 STAGE = "gallery"
 
@@ -70,12 +73,16 @@ def build_gallery(context: StageContext) -> Counts:
             for m, fingerprint in context.fingerprints.items()
         }
         fitted = fit_directions(context, parts, _drop_outputs(tables, samples), start_ray)
+        words = _fit_words(context, samples)
 
         def write() -> None:
             last = read_fitted(tables, space.name)
             forget_fitted(tables, space.name)
+            if words is not None:
+                write_words(tables, space.name, words)
+            compiled = Compiled(fitted, last, words)
             for modality in modalities:
-                _write_gallery(context, modality, parts[modality], vectors, fitted, last, start_ray)
+                _write_gallery(context, modality, parts[modality], vectors, compiled, start_ray)
             write_fitted(tables, space.name, fitted.values())
 
         return publish(
@@ -98,13 +105,34 @@ def _start_ray(stack: ExitStack, ray: Ray) -> None:
     require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
 
 
+def _fit_words(context: StageContext, samples: KeptSamples) -> ItemWords | None:
+    """The words of items, if corpus.yaml asks for them."""
+    if context.config.words is None:
+        return None
+    banks = Banks(context.tables.open(bank_table(context.space.name)))
+    return fit_words(context, banks, samples)
+
+
+class Compiled(NamedTuple):
+    """What is compiled into the galleries.
+
+    Attributes:
+        fitted: the directions of all galleries, by name.
+        last: the directions that the stored galleries were compiled with.
+        words: what gives words to items; None: they get none.
+    """
+
+    fitted: dict[str, FittedDirection]
+    last: dict[str, FittedDirection]
+    words: ItemWords | None
+
+
 def _write_gallery(
     context: StageContext,
     modality: str,
     parts: GalleryParts,
     vectors: TableVersion,
-    fitted: dict[str, FittedDirection],
-    last: dict[str, FittedDirection],
+    compiled: Compiled,
     start_ray: Callable[[], None],
 ) -> None:
     """Compile and publish one gallery.
@@ -112,16 +140,16 @@ def _write_gallery(
     Args:
         parts: its parts.
         vectors: the table of vectors.
-        fitted: the directions of all galleries, by name.
-        last: the directions that the stored galleries were compiled with.
+        compiled: what is compiled into the galleries.
         start_ray: is called before Ray is used.
     """
     tables, space = context.tables, context.space
+    fitted, last = compiled.fitted, compiled.last
     name = gallery_table(space.name, modality)
     banks = Banks(tables.open(bank_table(space.name)).to_table())
     last_gallery = tables.open_or_none(name)
     changed = changed_clusters(tables, space.name, modality, fitted, last, banks)
-    spec = gallery_spec(modality, vectors, fitted, banks)
+    spec = gallery_spec(modality, vectors, fitted, banks, compiled.words)
     unchanged: set[str] = set()
     if (
         last
@@ -178,7 +206,11 @@ def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
 
 
 def gallery_spec(
-    modality: str, vectors: TableVersion, fitted: dict[str, FittedDirection], banks: Banks
+    modality: str,
+    vectors: TableVersion,
+    fitted: dict[str, FittedDirection],
+    banks: Banks,
+    words: ItemWords | None = None,
 ) -> GallerySpec:
     """What is compiled into the gallery of a modality."""
     by_query = {f.direction.query: f for f in fitted.values() if f.direction.gallery == modality}
@@ -200,6 +232,7 @@ def gallery_spec(
         fits=FitPlan.of(fits),
         directions={query: f.direction for query, f in by_query.items()},
         queries=queries,
+        words=words,
     )
 
 

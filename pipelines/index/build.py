@@ -19,6 +19,7 @@ from store.tables.banks import Banks
 from store.tables.indexes import DEEPEST, FLAT, GalleryIndex, Probe, probe_name
 from store.tables.lance_tables import Tables
 from store.tables.releases import Direction
+from store.tables.words import WORDS_TEXT
 
 # That probes are chosen and measured on, for each direction; half of them for results of 100 rows
 # and a quarter for 1,000, which have more ranks each.
@@ -27,7 +28,7 @@ DEPTHS = (10, 100, DEEPEST)
 _SCANS = 5
 _SIMILAR = 0.1  # growth of a gallery within which settings that miss the bound are not tried again
 _SUB_VECTOR = 8  # dimensions that a code of IVF_PQ stands for
-_TEXT_INDEX = "caption"
+_TEXT_INDEXES = ("caption", WORDS_TEXT)
 # Ids, and what conditions name most. With such an index, a scan reads only the vectors of the rows
 # that satisfy a condition.
 SCALAR_INDEXES = {
@@ -63,7 +64,7 @@ def index_gallery(
     with tables.lock(name):
         table = tables.open(name)
         rows = table.count_rows()
-        _index_captions(table)
+        _index_texts(table)
         kind = settings.type_for(rows)
         if kind == FLAT or rows < 2:
             return GalleryIndex(rows=rows, bound=settings.recall)
@@ -101,10 +102,10 @@ def _index_scalars(table: lance.LanceDataset, column: str, kind: str) -> None:
         table.create_scalar_index(column, kind, replace=True)
 
 
-def _index_captions(table: lance.LanceDataset) -> None:
-    """Index the captions for full-text search, if there are any."""
-    if table.count_rows(f"{_TEXT_INDEX} IS NOT NULL"):
-        table.create_scalar_index(_TEXT_INDEX, "INVERTED", replace=True)
+def _index_texts(table: lance.LanceDataset) -> None:
+    """Index captions and the words of items for full-text search, if there are any."""
+    for column in _TEXT_INDEXES:
+        _index_scalars(table, column, "INVERTED")
 
 
 def _with_probes(

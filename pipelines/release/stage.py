@@ -1,11 +1,13 @@
 """Make a release: evaluate the current tables together, tag their versions and list them."""
 
+from dataclasses import replace
 from typing import Any
 
 from embedders.corpus_space import space_config
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate_directions, harmed_directions
+from pipelines.release.item_words import measure_words
 from pipelines.release.languages import TranslatedQueries, read_translated
 from pipelines.release.last_tallies import LastTallies
 from pipelines.stages import run_keys
@@ -20,6 +22,7 @@ from store.tables.row_difference import content
 from store.tables.stages import STAGES
 from store.tables.staging import Counts, begin, publish
 from store.tables.table_version import TableVersion
+from store.tables.words import ItemWords, read_words
 
 STAGE = "release"
 
@@ -78,6 +81,9 @@ def make_release(context: StageContext) -> Release:
                 reason = f"{method} was chosen on validation pairs but did harm on test pairs"
                 directions[name] = directions[name].raw(reason)
             figures |= evaluate({name: directions[name] for name in harmed})
+        words = read_words(tables, space.name)
+        if words is not None and context.config.words is not None:
+            _add_words(figures, directions, galleries, banks, words)
         for name, number in _kept_choices(before, directions).items():
             if name in figures:
                 figures[name]["choice_kept_from"] = number
@@ -111,6 +117,23 @@ def make_release(context: StageContext) -> Release:
             output=lambda: key,
         )
     return published[0]
+
+
+def _add_words(
+    figures: dict[str, Any],
+    directions: dict[str, Direction],
+    galleries: dict[str, TableVersion],
+    banks: Banks,
+    words: ItemWords,
+) -> None:
+    """Add the figures of the words of items, and say which directions adopted them."""
+    missing = {n: d for n, d in directions.items() if "words" not in figures.get(n, {})}
+    opened = {m: gallery.open() for m, gallery in galleries.items()}
+    for name, measured in measure_words(opened, banks, missing, words).items():
+        figures.setdefault(name, {})["words"] = measured
+    for name, each in figures.items():
+        if each.get("words", {}).get("adopted"):
+            directions[name] = replace(directions[name], words=True)
 
 
 def _evaluation_key(direction: Direction, gallery: TableVersion, inputs: tuple) -> str:

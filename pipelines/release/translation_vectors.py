@@ -8,18 +8,13 @@ from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
-from rich.progress import track
 
-from embedders.registry import load_encoder
 from embedders.spaces import Space
-from pipelines.engine.progress import console
+from pipelines.vectors.encode_texts import encode_texts
 from store import identity
-from store.errors import RecordError
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.names import translations_table
-
-_BATCH = 128
 
 
 def translation_vectors(
@@ -38,7 +33,8 @@ def translation_vectors(
     part_of = {text: identity.part_id("text", text.encode()) for _, text in translations}
     missing = [text for text, part in part_of.items() if part not in vector_of]
     if missing:
-        vector_of |= {part_of[text]: row for text, row in _encode(space, missing).items()}
+        encoded = encode_texts(space, missing, "captions in other languages")
+        vector_of |= {part_of[text]: row for text, row in encoded.items()}
     rows = sorted({(sample, part_of[text], encoder) for sample, text in translations})
     if rows != sorted((row["id"], row["part_id"], row["encoder"]) for row in stored):
         table = pa.Table.from_pylist(
@@ -54,27 +50,3 @@ def translation_vectors(
         for text, part in part_of.items()
         if vector_of[part] is not None
     }
-
-
-def _encode(space: Space, texts: Collection[str]) -> dict[str, np.ndarray | None]:
-    """Vectors of texts; None for a text that the encoder rejects."""
-    encoder = load_encoder(space.towers["text"])
-    vectors: dict[str, np.ndarray | None] = dict.fromkeys(texts)
-    prepared = []
-    for text in sorted(texts, key=lambda t: (len(t), t)):  # by length, so that little is padded
-        try:
-            prepared.append((text, encoder.prepare(text)))
-        except RecordError:
-            continue
-    starts = range(0, len(prepared), _BATCH)
-    for start in track(
-        starts,
-        "captions in other languages",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
-        batch = prepared[start : start + _BATCH]
-        rows = encoder.encode([inputs for _, inputs in batch])
-        vectors |= {text: row for (text, _), row in zip(batch, rows, strict=True)}
-    return vectors

@@ -276,6 +276,8 @@ def fit_settings(context: StageContext) -> str:
         _output(context, "banks"),
         context.fingerprints,
         context.config.corrections.model_dump(exclude=_NOT_IN_FIT),
+        # Corpora stay up to date that were made before this section.
+        *([] if (words := context.config.words) is None else [words.model_dump()]),
     )
 
 

@@ -28,6 +28,7 @@ class Plan:
         records: (drop, source, key) of all records whose entries in the ledger are cleared.
         rows: (drop, source, id) of the current rows of `samples` that go.
         vectors: hashes of the vectors of `parts`, as `hash_of_vector` gives them.
+        words: that only captions of `samples` have (`pipelines.takedown.item_words`).
         newest: the versions of the tables before anything was changed. Empty until all running
             stages have ended.
         removed: what was done already, by table: rows of the newest version.
@@ -41,6 +42,7 @@ class Plan:
     records: frozenset[tuple[str, str, str]]
     rows: tuple[tuple[str, str, str], ...]
     vectors: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
     newest: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
 
@@ -74,8 +76,8 @@ def read_plan(tables: Tables) -> Plan | None:
         values = json.loads(tables.files.read(PLAN))
     except NotFoundError:
         return None
-    for name in ("samples", "parts", "blocked", "vectors"):
-        values[name] = frozenset(values[name])
+    for name in ("samples", "parts", "blocked", "vectors", "words"):
+        values[name] = frozenset(values.get(name, ()))
     values["records"] = frozenset(map(tuple, values["records"]))
     values["rows"] = tuple(map(tuple, values["rows"]))
     return Plan(**values)

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.takedown.gallery_rows import without_samples
+from pipelines.takedown.item_words import has_word, without_words
 from pipelines.takedown.plan import Plan
 from pipelines.takedown.repaired_captions import has_caption, without_repairs
 from store import identity
@@ -12,6 +13,7 @@ from store.tables.lance_tables import Tables
 from store.tables.names import is_gallery, kind_of
 from store.tables.purge import Rule, is_in, rows_of_all_versions
 from store.tables.takedowns import hidden_key
+from store.tables.words import WORDS
 
 _BY_SAMPLE = ("samples", "signals")
 _WITH_REPAIRS = ("pairs", "decisions")
@@ -44,14 +46,26 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
         return Rule(("vector",), lambda batch: _has_vector(batch, plan.vectors))
     if kind == "ledger":
         return Rule((*_RECORD, "id", "value", "error"), lambda b: _is_named(b, plan), _cleared)
+    if kind == "words":
+        return _with_values({"word": plan.words})
     if is_gallery(name):
-        values = {"sample_ids": samples, "part_id": parts}
-        return Rule(
-            (*values, "caption"),
-            lambda batch: pc.or_(is_in(batch, values), has_caption(batch, parts)),
-            without_samples(tables, samples, parts),
-        )
+        return _of_gallery(tables, plan)
     return None
+
+
+def _of_gallery(tables: Tables, plan: Plan) -> Rule:
+    values = {"sample_ids": plan.samples, "part_id": plan.parts}
+    edit = without_samples(tables, plan.samples, plan.parts)
+
+    def matches(batch: pa.RecordBatch) -> pa.Array:
+        named = pc.or_(is_in(batch, values), has_caption(batch, plan.parts))
+        return pc.or_(named, has_word(batch, plan.words))
+
+    return Rule(
+        (*values, "caption", WORDS),
+        matches,
+        lambda batch: without_words(edit(batch), plan.words),
+    )
 
 
 def vector_hashes(tables: Tables, plan: Plan) -> frozenset[str]:

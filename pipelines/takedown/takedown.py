@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.policy import duplicate_index
-from pipelines.takedown import exports, records, rules
+from pipelines.takedown import exports, item_words, records, rules
 from pipelines.takedown.plan import Plan, read_plan, write_plan
 from pipelines.takedown.receipt import Receipt, write_receipt
 from pipelines.takedown.selection import Selection, select
@@ -70,7 +70,9 @@ def resume(workspace: Workspace, wait: float = WAIT_SECONDS) -> Receipt | None:
         if not plan.newest:
             newest = {name: tables.version(name) for name in tables.names()}
             vectors = rules.vector_hashes(tables, plan)
-            plan = write_plan(tables, replace(plan, newest=newest, vectors=vectors))
+            words = item_words.lost_words(tables, plan.samples)
+            plan = replace(plan, newest=newest, vectors=vectors, words=words)
+            plan = write_plan(tables, plan)
         records.forget_stages(tables, plan.drops)
         plan = _purge(tables, plan)
         releases.follow_tags(tables)

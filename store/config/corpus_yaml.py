@@ -20,6 +20,7 @@ from store.config.server import Server
 from store.config.signals import Pairs, Signals
 from store.config.sources import Errors, Source
 from store.config.tables import Tables, TablesAt
+from store.config.words import Words
 from store.config.yaml_errors import explain
 from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
@@ -58,6 +59,7 @@ class CorpusConfig(Section):
     spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
     vectors: Literal["float32", "float16"] = "float32"
     corrections: Corrections = Corrections()
+    words: Words | None = None
     index: Index = Index()
     query_log: QueryLog | None = None
     engine: Engine = Engine()

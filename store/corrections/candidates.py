@@ -7,13 +7,16 @@ from store.corrections.methods.canonical import paired_ids
 from store.corrections.recipe import METHODS, Recipe, recipe
 from store.corrections.trial_samples import Samples
 
+# Never better than `csls` or `nnn` (docs/corrections.md): candidates that gain nothing make the
+# choice less certain.
+_DOMINATED = ("nicdm", "dis_sim_local")
 LEAST_BANK_PAIRS = 50  # paired rows of the banks for a map that is learned from them
 
 CANDIDATES: tuple[Spec, ...] = (
     *(
         name
         for name, method in METHODS.items()
-        if name not in ("none", "average") and not method.composes
+        if name not in ("none", "average", *_DOMINATED) and not method.composes
     ),
     "centered",
     "invgc",

@@ -155,7 +155,7 @@ def _listed(query: Query, planned: _Planned, count: int, most: int) -> Ranked:
     searches, own_parts = planned.searches, planned.own_parts
     if query.full_text is None or planned.words is None:
         return rank_by_vectors(searches, own_parts, count, most)
-    return rank_by_both(searches, own_parts, planned.words, query.full_text.weight, most)
+    return rank_by_both(searches, own_parts, planned.words, query.full_text, most)
 
 
 def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows:

@@ -9,12 +9,13 @@ import pyarrow as pa
 from store.arrow import as_matrix
 from store.search.column_plan import WeightedInput, bias_applies, combine, vector_column
 from store.search.column_query import ColumnQuery
-from store.search.explanation import MAX_RANK, Explanation, Neighbour, Part
+from store.search.explanation import MAX_RANK, Explanation, Neighbour, Part, Word
 from store.search.gallery_search import GallerySearch
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
 from store.tables.indexes import probe_name
 from store.tables.lance_tables import one_of, quote
+from store.tables.words import WORDS
 
 NEIGHBOURS = 5
 HUB_DEVIATIONS = 2.0
@@ -59,7 +60,14 @@ def explain(
         _nearest_items(opened, modality, vector, part_id),
         {m: _nearest_queries(opened, m, vector) for m in modalities},
         scores,
+        _words(row),
     )
+
+
+def _words(row: pa.Table) -> tuple[Word, ...]:
+    """The words that the item of a gallery row was given, best first."""
+    given = row[WORDS][0].as_py() if WORDS in row.schema.names else None
+    return tuple(Word(each["word"], each["weight"]) for each in given or ())
 
 
 def _part(

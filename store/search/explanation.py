@@ -58,6 +58,14 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word that an item was given; the weight of its best word is 1."""
+
+    word: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """One hit explained.
 
@@ -76,6 +84,7 @@ class Explanation:
         items: the nearest items of the same gallery.
         queries: the nearest queries of the bank, by modality of the inputs.
         scores: the calibrated score by each query of a compound query. Empty for others.
+        words: that the item was given by the section `words:` of corpus.yaml, best first.
     """
 
     key: str
@@ -90,6 +99,7 @@ class Explanation:
     items: tuple[Neighbour, ...]
     queries: dict[str, tuple[Neighbour, ...]]
     scores: tuple[float, ...] = ()
+    words: tuple[Word, ...] = ()
 
     def show(self) -> None:
         """Print the explanation."""
@@ -106,6 +116,8 @@ class Explanation:
             of = f" of query {part.query}" if self.scores else ""
             text = f"{part.modality}{of}: {part.method}; {part.hubness()}"
             console.print(text, style="dim")
+        if self.words:
+            console.print(escape(self._words()), style="dim")
         table = Table("nearest", "", "cosine", pad_edge=False)
         for kind, text, similarity in self._nearest():
             table.add_row(kind, escape(text[:70]), f"{similarity:.3f}")
@@ -113,9 +125,15 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """The explanation as a table in a notebook."""
+        rows: list[tuple[str, str, float | None]]
         rows = [(f"{p.modality} query", f"{p.method}; {p.hubness()}", p.bias) for p in self.parts]
+        if self.words:
+            rows.append(("words of the item", self._words(), None))
         rows += [(f"nearest {kind}", text, cosine) for kind, text, cosine in self._nearest()]
         return html_table(f"{self.key}: {self._ranks()}", ("", "", "bias or cosine"), rows)
+
+    def _words(self) -> str:
+        return "words of the item: " + ", ".join(f"{w.word} {w.weight:.2f}" for w in self.words)
 
     def _ranks(self) -> str:
         raw_rank = f"more than {MAX_RANK:,}" if self.raw_rank is None else f"{self.raw_rank:,}"

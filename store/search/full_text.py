@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from store.errors import InputError
 from store.search.inputs import Inputs
@@ -18,10 +19,18 @@ class FullText:
     Attributes:
         text: to look for. None: each query's own texts.
         weight: of the full-text list, above 0 up to 1. The list of vectors has the rest.
+        item_words: whether the words that items were given are searched too. None: where the
+            release adopted this.
     """
 
     text: str | None
     weight: float
+    item_words: bool | None = None
+
+    def to_value(self) -> dict[str, Any]:
+        """As JSON, as `store.search.query_json.HybridJson` reads it."""
+        value = {"text": self.text, "weight": self.weight}
+        return value if self.item_words is None else {**value, "words": self.item_words}
 
     def words(self, queries: Sequence[Inputs]) -> str:
         """The different words to look for, with blanks between them.

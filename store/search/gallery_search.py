@@ -145,6 +145,12 @@ class GallerySearch:
         )
         return self._named(scored)
 
+    @property
+    def adopts_words(self) -> bool:
+        """Whether the release adopted the words of the gallery's items for hybrid search."""
+        direction = self._opened.release.directions.get(f"text->{self.gallery.modality}")
+        return direction is not None and direction.words
+
     def check_comparable(self) -> None:
         """Raise InputError if the scores cannot be compared with those of other searches."""
         if self._combination != "sum":

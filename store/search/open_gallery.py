@@ -46,7 +46,7 @@ class OpenGallery:
     @property
     def filter_columns(self) -> list[str]:
         """The columns that a condition can name."""
-        hidden = ("vector", "thumbnail")
+        hidden = ("vector", "thumbnail", "words")
         return [n for n in self.table.schema.names if not n.startswith(hidden)]
 
     def check_columns(self, columns: list[str]) -> None:
@@ -158,16 +158,19 @@ class OpenGallery:
             )
         return fetched
 
-    def match_captions(self, text: str, count: int, where: str | None) -> pa.Table:
-        """The rows whose captions fit a text best, by BM25.
+    def match_text(
+        self, text: str, count: int, where: str | None, column: str = "caption"
+    ) -> pa.Table:
+        """The rows whose captions, or the words that they were given, fit a text best, by BM25.
 
         Words are compared without case and endings; a row that has none of them does not match.
-        Without a full-text index the captions are scanned.
+        Without a full-text index the column is scanned.
 
         Args:
             text: words with blanks between them.
             count: the largest number of rows.
             where: a condition that rows must satisfy.
+            column: "caption" or "words_text".
 
         Returns:
             `part_id`, `_score` and `_rowid`, best first.
@@ -181,7 +184,7 @@ class OpenGallery:
                 filter=where,
                 prefilter=True,
                 # A structured query: the text is never parsed as one.
-                full_text_query=MatchQuery(text, "caption"),
+                full_text_query=MatchQuery(text, column),
                 limit=count,
                 with_row_id=True,
             ).to_table()

@@ -54,7 +54,7 @@ class Query(SystemOptions):
         options = {name: getattr(self, attribute) for name, attribute in OPTIONS.items()}
         options |= {"among": self.gallery, "correct": correct, "select": list(self.columns)}
         options["compound"] = None if self.compound is None else self.compound.to_value()
-        options["hybrid"] = None if self.full_text is None else vars(self.full_text)
+        options["hybrid"] = None if self.full_text is None else self.full_text.to_value()
         options["expand"] = None if self.expansion is None else vars(self.expansion)
         return write(self.inputs, self.is_batch or self.compound is not None, options, packed)
 
@@ -114,5 +114,5 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "combine": Query.combine,
     "aggregate": Query.aggregate,
     "expand": lambda query, given: query.expand(given.hops, given.alpha),
-    "hybrid": lambda query, given: query.hybrid(given.text, given.weight),
+    "hybrid": lambda query, given: query.hybrid(given.text, given.weight, given.words),
 }

@@ -7,7 +7,7 @@
      "among": "image", "correct": {"method": "csls", "params": {"k": 10}},
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
-     "hybrid": {"text": null, "weight": 0.5}, "route": "direct",
+     "hybrid": {"text": null, "weight": 0.5, "words": null}, "route": "direct",
      "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum", "aggregate": "max"}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
@@ -123,10 +123,12 @@ class InputJson(_Strict):
 
 
 class HybridJson(_Strict):
-    """Full-text search beside the vectors: its text (null: the query's own) and its weight."""
+    """Full-text search beside the vectors: its text (null: the query's own), its weight, and
+    whether the words of items are searched (null: where the release adopted this)."""
 
     text: Annotated[str, Field(max_length=values.MAX_TEXT)] | None = None
     weight: _Number = 0.5
+    words: bool | None = None
 
 
 class ExpandJson(_Strict):

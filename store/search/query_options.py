@@ -221,7 +221,9 @@ class QueryOptions:
         """
         return replace(self, relevance=number("diverse", relevance, 0, 1))
 
-    def hybrid(self, text: str | None = None, weight: float = 0.5) -> Self:
+    def hybrid(
+        self, text: str | None = None, weight: float = 0.5, words: bool | None = None
+    ) -> Self:
         """Search captions for words too, and fuse both lists by reciprocal rank.
 
         Every gallery can be searched so: an item has the caption of its sample. The rows get the
@@ -232,11 +234,15 @@ class QueryOptions:
         Args:
             text: of up to 64 different words, in any order. Default: each query's own texts.
             weight: of the full-text list, above 0 up to 1. The list of vectors has the rest.
+            words: search the words that items were given too (`words:` of corpus.yaml), as a third
+                list of the same weight. None: where the release adopted this.
 
         Raises:
             InputError: this is not a text, it has too many words, or the weight is out of range.
         """
-        full_text = FullText(text, number("hybrid", weight, 0, 1))
+        if words not in (True, False, None):
+            raise InputError("hybrid(): words must be true, false or null")
+        full_text = FullText(text, number("hybrid", weight, 0, 1), words)
         if text is not None:
             full_text.words([(text_input(text),)])
         return replace(self, full_text=full_text)

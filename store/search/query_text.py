@@ -30,5 +30,7 @@ def query_text(query: Any) -> str:
         words.append(f"expand({query.expansion.hops}, {query.expansion.alpha:g})")
     if query.full_text is not None:
         text = "" if query.full_text.text is None else f"{query.full_text.text[:80]!r}, "
-        words.append(f"hybrid({text}weight={query.full_text.weight:g})")
+        given = query.full_text.item_words
+        by_words = "" if given is None else f", words={given}"
+        words.append(f"hybrid({text}weight={query.full_text.weight:g}{by_words})")
     return ".".join(words)

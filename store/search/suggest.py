@@ -26,6 +26,7 @@ import numpy as np
 from store.arrow import as_matrix
 from store.errors import InputError
 from store.metrics.retrieval import Relevant, average_precision, relevant_ranks
+from store.search.caption_words import words_of
 from store.search.execute import run_query
 from store.search.opened import OpenRelease
 from store.search.query import Query
@@ -44,8 +45,6 @@ _FEWEST = 4 * LEAST  # rows that are listed even if they fit less
 _WORDS = 6  # of a cluster, that are tried
 _PAIRED = 3  # of these, that are tried in pairs
 _WORTH = 1.2  # two words must gain so much more than one
-_CAPTION = 1_000  # characters of a caption that are read
-_WORD = re.compile(r"[^\W\d_]{3,30}")
 
 
 class _Listed(NamedTuple):
@@ -135,11 +134,6 @@ def _least_score(opened: OpenRelease, query: Query) -> float:
     if len(query.inputs[0]) > 1 or query.method != "auto" or direction is None:
         return -math.inf  # no scale was measured for other scores
     return direction.zero + direction.unit
-
-
-def words_of(text: str) -> set[str]:
-    """The words of a text in lower case: 3 to 30 letters, of its first 1,000 characters."""
-    return set(_WORD.findall(text[:_CAPTION].lower()))
 
 
 def _clusters(vectors: np.ndarray, count: int) -> np.ndarray:

@@ -31,6 +31,11 @@ def directions_table(space: str) -> str:
     return f"directions__{space}"
 
 
+def words_table(space: str) -> str:
+    """The words that items of the galleries are given, with their vectors and biases."""
+    return f"words__{space}"
+
+
 def indexes_table(space: str) -> str:
     """How the stored galleries are indexed."""
     return f"indexes__{space}"

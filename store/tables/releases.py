@@ -37,13 +37,12 @@ class Direction:
         params: the parameters of the method.
         reason: why this method was selected.
         pairs: how many validation pairs it was selected on.
-        zero: the score that is 0 on the calibrated scale, on which results of several galleries
-            are merged.
+        zero: the score that is 0 on the calibrated scale, on which galleries are merged.
         unit: the length of 1 on the calibrated scale, in scores.
-        centre: the constant by which the biases in the served vectors are centred
-            (`store.search.vector_layout`).
+        centre: by which biases in served vectors are centred (`store.search.vector_layout`).
         scale: the factor of these biases. 1 in releases that were made before there was one.
         tried: the settings that were compared, with their results.
+        words: whether hybrid search reads the words of the gallery's items.
     """
 
     query: str
@@ -57,6 +56,7 @@ class Direction:
     centre: float = 0.0
     scale: float = 1.0
     tried: list[dict[str, Any]] = field(default_factory=list)
+    words: bool = False
 
     @property
     def name(self) -> str:

@@ -242,7 +242,7 @@ def served_width(dim: int) -> int:
     return -(-(dim + len(MODALITIES)) // 16) * 16
 
 
-def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
+def gallery(dim: int, moved: Sequence[str] = (), more: Sequence[pa.Field] = ()) -> pa.Schema:
     """The items of one modality that search reads. Vectors are laid out as in
     `store.search.vector_layout`.
 
@@ -257,6 +257,7 @@ def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
     Args:
         dim: of the space.
         moved: the modalities m that have a column `vector_{m}`.
+        more: columns that corpus.yaml asks for (`store.tables.words`).
     """
     served = pa.list_(pa.float32(), served_width(dim))
     return pa.schema(
@@ -267,6 +268,7 @@ def gallery(dim: int, moved: Sequence[str] = ()) -> pa.Schema:
             *(pa.field(f"bias_{m}", pa.float32(), nullable=False) for m in MODALITIES),
             *(pa.field(f"hub_{m}", pa.bool_(), nullable=False) for m in MODALITIES),
             *(pa.field(f"occurrence_{m}", pa.int32()) for m in MODALITIES),
+            *more,
             _text("id"),
             pa.field("sample_ids", pa.list_(pa.string()), nullable=False),
             pa.field("drops", pa.list_(pa.string()), nullable=False),

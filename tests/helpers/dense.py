@@ -52,6 +52,17 @@ def local_scaling(g, B, H, *, k):
     return g / sigma, 1 / sigma
 
 
+def nicdm(g, B, H, *, k):
+    distances = np.sqrt(np.maximum(2 - 2 * np.sort(B @ g)[::-1][:k], 0))
+    mean = max(distances.mean(), 1e-3)
+    return g / mean, 1 / mean
+
+
+def dis_sim_local(g, B, H, *, k):
+    near = np.argsort(-(B @ g), kind="stable")[:k]
+    return g, -((g - B[near].mean(0)) ** 2).sum() / 2
+
+
 def invgc_local(g, B, H, *, r_gallery, r_query, k):
     def neighbour_mean(X):
         near = np.argsort(-(X @ g), kind="stable")[:k]

@@ -12,6 +12,8 @@ PARAMS = {
     "nnn": {"alpha": 0.75, "k": 4},
     "csls": {"k": 3},
     "local_scaling": {"k": 5},
+    "nicdm": {"k": 5},
+    "dis_sim_local": {"k": 4},
     "invgc": {"r_gallery": 3.0, "r_query": 1.0},
     "invgc_local": {"r_gallery": 0.5, "r_query": 0.2, "k": 3},
     "sinkhorn": {"beta": 15.0},

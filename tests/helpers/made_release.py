@@ -12,7 +12,7 @@ from store.arrow import vector_column
 from store.config.index import Index
 from store.corrections import Correction, fit
 from store.search.vector_layout import fold
-from store.tables import releases, schema
+from store.tables import releases, schema, words
 from store.tables.banks import Banks
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
@@ -83,6 +83,7 @@ def make_release(
     rows: int = 400,
     index: Index | None = None,
     first_captions: Sequence[str] = (),
+    item_words: bool | None = None,
 ) -> MadeRelease:
     """Publish galleries of images and texts. Sample n has an image, and a text if n % 3.
 
@@ -91,6 +92,7 @@ def make_release(
         rows: samples.
         index: of the galleries.
         first_captions: of the first samples, instead of random words.
+        item_words: whether the release adopted words of images. None: they have none.
     """
     rng, tables = np.random.default_rng(5), Tables(root)
     captions = [
@@ -115,11 +117,14 @@ def make_release(
                 made = Direction(**{**vars(made), "centre": float(c.bias.mean())})
             else:
                 made = Direction(query, modality, "none", {}, "", 0, 0.1, 0.7)
+            if name == "text->image" and item_words:
+                made = Direction(**{**vars(made), "words": True})
             directions[name] = made
         own = [captions[n] for n in samples]
         gallery = galleries[modality] = Gallery(samples, own, items, fitted)
         name = f"gallery__{SPACE}__{modality}"
-        _write(tables, name, modality, gallery, directions)
+        has_words = item_words is not None and modality == "image"
+        _write(tables, name, modality, gallery, directions, has_words)
         searching = {n: d for n, d in directions.items() if d.gallery == modality}
         if index is not None:
             indexes[modality] = index_gallery(
@@ -151,6 +156,7 @@ def _write(
     modality: str,
     gallery: Gallery,
     directions: dict[str, Direction],
+    has_words: bool,
 ) -> None:
     rows = len(gallery.samples)
     ids = [f"{n:032x}" for n in gallery.samples]
@@ -174,4 +180,14 @@ def _write(
         fitted = gallery.fitted.get(m)
         no_flag = fitted is None or fitted.flag is None
         columns[f"hub_{m}"] = np.zeros(rows, bool) if no_flag else fitted.flag
-    write_gallery(tables, name, schema.gallery(DIM, moved), columns, rows)
+    if has_words:
+        columns |= item_words_of().columns(modality, gallery.items)
+    more = words.COLUMNS if has_words else ()
+    write_gallery(tables, name, schema.gallery(DIM, moved, more), columns, rows)
+
+
+def item_words_of() -> words.ItemWords:
+    """What gave words to the images."""
+    rng = np.random.default_rng(3)
+    bias = 0.1 * rng.normal(size=len(WORDS)).astype(np.float32)
+    return words.ItemWords(WORDS, unit(rng, len(WORDS)), {"image": bias}, 3, "")

@@ -38,7 +38,7 @@ def ranks(scores: np.ndarray) -> np.ndarray:
 def text_scores(made: MadeRelease, gallery: str, words: str, where: str | None) -> np.ndarray:
     """BM25 by Lance for all items, minus infinity where nothing matches."""
     opened = made.corpus.open_gallery(gallery)
-    rows = opened.match_captions(words, 20_000, where).to_pylist()
+    rows = opened.match_text(words, 20_000, where).to_pylist()
     found = {row["part_id"]: row["_score"] for row in rows}
     parts = [f"{gallery}-{n:032x}" for n in made.galleries[gallery].samples]
     return np.array([found.get(part, -np.inf) for part in parts])

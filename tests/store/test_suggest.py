@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import isotrope
 from isotrope import all_of, errors
-from store.search.suggest import LEAST, words_of
+from store.search.caption_words import words_of
+from store.search.suggest import LEAST
 from tests.helpers.planted_release import Parts, publish, unit_rows
 
 DIM, EACH = 48, 30

@@ -27,7 +27,7 @@ WITH_CODE = {
 }
 TABLE_PREFIXES = (
     *("banks__", "directions__", "drift__", "features__"),
-    *("gallery__", "pairs__", "query_log__", "tallies__", "translations__", "vectors__"),
+    *("gallery__", "pairs__", "query_log__", "tallies__", "translations__", "vectors__", "words__"),
 )
 
 
