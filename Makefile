@@ -20,7 +20,7 @@ test: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 # Prints the figures of docs/curation.md. FEATURES: files of paired features, beside the stamps.
 bench-curation: $(READY)
