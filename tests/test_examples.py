@@ -31,7 +31,7 @@ _INLINE = re.compile(r"`((?:isotrope|make|python) [^`]+)`")
 # Why a line of these programs is not checked.
 NOT_CHECKED = {
     **dict.fromkeys(["apt-get", "docker", "helm", "kubectl"], "changes the machine or a cluster"),
-    **dict.fromkeys(["createdb", "dropdb", "initdb", "pg_ctl"], "is a program of PostgreSQL"),
+    **dict.fromkeys(["createdb", "initdb", "pg_ctl"], "is a program of PostgreSQL"),
     **dict.fromkeys(["dagster-daemon", "dagster-webserver", "ray"], "does not end"),
     **dict.fromkeys(["cp", "echo", "export", "mkdir", "sed", "source"], "prepares a shell"),
     "curl": "needs a server at a fixed port; tests/orchestration/server sends such requests",
