@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from store.search.suggest import words_of
+from store.search.caption_words import words_of
 from store.spherical_kmeans import nearest_centroids, train_centroids
 
 MOST = 7  # as many as there are colours that colour-blind people can tell apart

@@ -102,7 +102,7 @@ def test_the_vectors_of_the_last_release_are_used_again(
     squares: Workspace, banks: Banks, monkeypatch: pytest.MonkeyPatch
 ):
     version = squares.tables.version("translations__colours")  # of the release of the corpus
-    monkeypatch.setattr(translation_vectors, "_encode", None)
+    monkeypatch.setattr(translation_vectors, "encode_texts", None)
     translated = read_translated(squares.tables, banks, corpus_space(squares))
     assert len(translated["de"]) > 50
     assert squares.tables.version("translations__colours") == version
