@@ -70,6 +70,10 @@ class Deployment:
         """The status of a run, such as STARTED."""
         return self.query(_STATUS, run=run)["runOrError"]["status"]
 
+    def unfinished(self) -> list[str]:
+        """The ids of the runs that wait or work."""
+        return [run["runId"] for run in self.query(_UNFINISHED)["runsOrError"]["results"]]
+
     def wait(self, run: str, *statuses: str, seconds: float = 600) -> str:
         """Wait until a run has one of these statuses (default: has ended); returns it."""
         wait_until(lambda: self.status(run) in (statuses or ENDED), seconds)
@@ -220,4 +224,6 @@ _ADD_DROP = """mutation($location: String!, $drop: String!) {
     {repositoryName: "__repository__", repositoryLocationName: $location}) {__typename}}"""
 _TERMINATE = """mutation($run: String!) {terminateRun(runId: $run) {__typename
   ...on TerminateRunFailure {message} ...on PythonError {message}}}"""
+_UNFINISHED = """{runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED]}) {
+  ...on Runs {results {runId}}}}"""
 _STATUS = "query($run: ID!) {runOrError(runId: $run) {...on Run {status}}}"

@@ -74,15 +74,17 @@ class Nodes:
         )
         wait_until(lambda: not self.run("-c", script).wait(), 300)
 
-    def actors(self) -> list[str]:
-        """The titles of the nodes' processes that hold an actor, such as "ray::EncoderActor"."""
-        titles = []
+    def actors(self) -> set[int]:
+        """The ids of the nodes' processes that hold an actor, whose title names its class."""
+        holders = set()
         for node in self.processes:
             with suppress(psutil.Error):  # it has just ended
                 for process in psutil.Process(node.pid).children(recursive=True):
                     with suppress(psutil.Error):
-                        titles += process.cmdline()[:1]
-        return [title for title in titles if title.startswith("ray::") and "Actor" in title]
+                        title = "".join(process.cmdline()[:1])
+                        if title.startswith("ray::") and "Actor" in title:
+                            holders.add(process.pid)
+        return holders
 
     def run(self, *words: str) -> subprocess.Popen:
         """Start Python with these arguments, as a driver of the cluster."""
