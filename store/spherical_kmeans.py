@@ -29,6 +29,22 @@ def train_centroids(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray
     return centroids
 
 
+def best_clusters(vectors: np.ndarray, count: int, starts: int) -> np.ndarray:
+    """Cluster rows by the centroids with the smallest sum of angles, of several starts.
+
+    Args:
+        vectors: unit rows (n, d) float32.
+        count: how many clusters.
+        starts: how many choices of initial centroids are tried.
+
+    Returns:
+        The number of each row's cluster, (n,) int64.
+    """
+    trained = (train_centroids(vectors, count, seed) for seed in range(starts))
+    fitted = (nearest_centroids(vectors, centroids) for centroids in trained)
+    return min(fitted, key=lambda each: each[1].sum())[0]
+
+
 def nearest_centroids(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest centroid of each row. Ties go to the first.
 

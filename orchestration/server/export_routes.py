@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 from fastapi import APIRouter, Path, Request
 
 from orchestration.server import openapi
-from orchestration.server.exports import FORMATS, Export, Exports
+from orchestration.server.exports import Export, Exports
 from orchestration.server.service import Service
 from orchestration.server.uploads import Body, read_body, read_query
+from pipelines.export.formats import FORMATS
 from store import strict_json
 from store.errors import InputError, NotFoundError, RecordError
 from store.search.query import Query

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Literal
 
 from orchestration.server.admission import OverloadedError
+from pipelines.export.formats import Format
 from store.errors import NotFoundError
 
-Format = Literal["webdataset", "parquet", "lance"]
-FORMATS: tuple[Format, ...] = ("webdataset", "parquet", "lance")
 _PROCESS = "orchestration.server.export_process"
 _KEPT = 100  # jobs that are remembered
 _RETRY = 5.0  # seconds

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from orchestration.server.exports import FORMATS
+from pipelines.export.formats import FORMATS
 from pipelines.reports.curation.answers import Alternative, Overview
 from store.search.corpus_map import CorpusMap
 from store.search.explanation import Explanation

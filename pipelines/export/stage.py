@@ -21,6 +21,7 @@ from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
 from pipelines.export import lance_dataset, parquet, registry, webdataset
 from pipelines.export import target_folder as target
+from pipelines.export.formats import FORMATS
 from pipelines.export.shard_lists import write_shard_lists
 from pipelines.export.shard_rows import ShardJob
 from store import identity
@@ -35,7 +36,6 @@ from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 VERSION = 1  # of the format: raise it where the same samples give different files
-FORMATS = ("webdataset", "parquet", "lance")
 _FILES = {"webdataset": webdataset, "parquet": parquet}
 _SHARDS = pa.schema(
     [

@@ -27,13 +27,8 @@ from store.tables.words import ItemWords
 
 TILE = 1024  # parts a task: small enough that the images of a small corpus keep all cores busy
 _IMAGES = 64  # encoded images that a task holds at a time
-_FITTED = (
-    "vector",
-    "bias",
-    "hub",
-    "occurrence",
-    "words",
-)  # first words of the names of fitted columns
+# First words of the names of fitted columns.
+_FITTED = ("vector", "bias", "hub", "occurrence", "words")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def build_gallery(context: StageContext) -> Counts:
             for m, fingerprint in context.fingerprints.items()
         }
         fitted = fit_directions(context, parts, _drop_outputs(tables, samples), start_ray)
-        words = _fit_words(context, samples)
+        words = fit_words(context, samples)
 
         def write() -> None:
             last = read_fitted(tables, space.name)
@@ -103,14 +103,6 @@ def _start_ray(stack: ExitStack, ray: Ray) -> None:
     """Connect to Ray until the stack is closed, if there is no connection yet."""
     stack.enter_context(cluster(ray.address))
     require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
-
-
-def _fit_words(context: StageContext, samples: KeptSamples) -> ItemWords | None:
-    """The words of items, if corpus.yaml asks for them."""
-    if context.config.words is None:
-        return None
-    banks = Banks(context.tables.open(bank_table(context.space.name)))
-    return fit_words(context, banks, samples)
 
 
 class Compiled(NamedTuple):

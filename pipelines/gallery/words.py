@@ -22,6 +22,7 @@ from pipelines.vectors.encode_texts import encode_texts
 from store.corrections.select import choose_method
 from store.search.caption_words import words_of
 from store.tables.banks import MIN_BANK_SIZE, Banks
+from store.tables.names import bank_table
 from store.tables.table_version import TableVersion, take_rows
 from store.tables.words import ItemWords, read_words
 
@@ -29,11 +30,10 @@ from store.tables.words import ItemWords, read_words
 _METHODS = ("nnn", "csls", "inverted_softmax", "sinkhorn")
 
 
-def fit_words(context: StageContext, banks: Banks, samples: KeptSamples) -> ItemWords | None:
+def fit_words(context: StageContext, samples: KeptSamples) -> ItemWords | None:
     """The words of the galleries' items; those of the last galleries if they are still valid.
 
     Args:
-        banks: of the space, as stored.
         samples: the kept samples.
 
     Returns:
@@ -46,6 +46,7 @@ def fit_words(context: StageContext, banks: Banks, samples: KeptSamples) -> Item
     stored = read_words(context.tables, space.name)
     if stored is not None and stored.key == key:
         return stored
+    banks = Banks(context.tables.open(bank_table(space.name)))
     captions = bank_captions(context, samples, banks.part("bank", "text").parts)
     counts = Counter(word for caption in captions.values() for word in words_of(caption))
     least = settings.least_captions

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from store.search.caption_words import words_of
-from store.spherical_kmeans import nearest_centroids, train_centroids
+from store.spherical_kmeans import best_clusters
 
 MOST = 7  # as many as there are colours that colour-blind people can tell apart
 _LEAST = 10  # points of a cluster, on average
@@ -22,9 +22,7 @@ def cluster(vectors: np.ndarray) -> np.ndarray:
         The number of each row's cluster, (n,) int64. Cluster 0 is the largest one.
     """
     count = min(MOST, max(1, len(vectors) // _LEAST))
-    starts = (train_centroids(vectors, count, seed) for seed in range(_STARTS))
-    fitted = (nearest_centroids(vectors, centroids) for centroids in starts)
-    cell = min(fitted, key=lambda each: each[1].sum())[0]
+    cell = best_clusters(vectors, count, _STARTS)
     by_size = np.argsort(-np.bincount(cell, minlength=count), kind="stable")
     return np.argsort(by_size)[cell]
 

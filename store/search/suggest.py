@@ -32,7 +32,7 @@ from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.suggestion import Suggestion
 from store.search.vector_layout import unfold
-from store.spherical_kmeans import nearest_centroids, train_centroids
+from store.spherical_kmeans import best_clusters
 from store.tables.lance_tables import one_of
 from store.tables.schema import MODALITIES
 
@@ -83,7 +83,7 @@ def suggest(opened: OpenRelease, query: Query, count: int = 5) -> list[Suggestio
     listed = _list(opened, query)
     if len(listed.ids) < 2 * LEAST:
         return []
-    cell = _clusters(listed.vectors, min(count, len(listed.ids) // LEAST))
+    cell = best_clusters(listed.vectors, min(count, len(listed.ids) // LEAST), _STARTS)
     members = [cell == number for number in np.argsort(-np.bincount(cell), kind="stable")]
     candidates = [list(_candidates(text, listed.words, inside)) for inside in members]
     texts = list(dict.fromkeys([text, *(c.text for each in candidates for c in each)]))
@@ -134,13 +134,6 @@ def _least_score(opened: OpenRelease, query: Query) -> float:
     if len(query.inputs[0]) > 1 or query.method != "auto" or direction is None:
         return -math.inf  # no scale was measured for other scores
     return direction.zero + direction.unit
-
-
-def _clusters(vectors: np.ndarray, count: int) -> np.ndarray:
-    """The number of each row's cluster, (n,), from the best of several starts."""
-    starts = (train_centroids(vectors, count, seed) for seed in range(_STARTS))
-    fitted = [nearest_centroids(vectors, centroids) for centroids in starts]
-    return min(fitted, key=lambda each: each[1].sum())[0]
 
 
 def _candidates(text: str, words: list[set[str]], inside: np.ndarray) -> Iterator[_Candidate]:

@@ -11,10 +11,9 @@ import { Chosen } from "./chosen";
 import { Legend } from "./legend";
 import { COLOURINGS, type Colouring, type CorpusMap, groupColours, hubness } from "./points";
 import { greatestHubs, groupValues, inside, lassoText, readLasso } from "./points";
-import { groupView, readView, type View, viewText, wholeView, zoomed } from "./zoom";
+import { groupView, readView, STEP, type View, viewText, wholeView, zoomed } from "./zoom";
 
 const HUBS = 20; // that are listed
-const STEP = 1.5; // of the zoom
 const EVERYTHING = { group: "", zoom: "" };
 
 /** The settings of the map, which are in its address. */

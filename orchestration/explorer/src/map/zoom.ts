@@ -7,6 +7,8 @@ export type View = readonly [Point, Point];
 
 type Places = Pick<CorpusMap, "x" | "y">;
 
+/** Of the zoom: how many times as long the sides become. */
+export const STEP = 1.5;
 const MARGIN = 0.2; // of a group's size, on each side
 const TAIL = 0.05; // of a group's points that may be outside, on each side
 const SMALLEST = 1e-6; // of a side
@@ -58,9 +60,9 @@ export function afterKey(key: string, view: View, whole: View): View | null {
   switch (key) {
     case "+":
     case "=":
-      return zoomed(view, 1 / 1.5);
+      return zoomed(view, 1 / STEP);
     case "-":
-      return zoomed(view, 1.5);
+      return zoomed(view, STEP);
     case "0":
       return whole;
     case "ArrowLeft":
