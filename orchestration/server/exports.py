@@ -122,7 +122,7 @@ class Exports:
             raise NotFoundError(f"there is no export {name!r} since the server was started")
         if job.state != "running":
             return job
-        return replace(job, bytes=_size(Path(self._path(name))))
+        return replace(job, bytes=folder_bytes(Path(self._path(name))))
 
     def cancel(self, name: str) -> Export:
         """End a running export, and remove what it has written. Another one stays as it is.
@@ -181,12 +181,15 @@ class Exports:
         return replace(job, state="failed", error=message)
 
 
-def _size(folder: Path) -> int:
-    """The bytes of all files of a folder, which another process is writing."""
+def folder_bytes(folder: Path) -> int:
+    """The bytes of all files of a folder, which another process is writing.
+
+    A folder or file that is renamed or removed meanwhile counts nothing: `os.walk` skips such a
+    folder, where `Path.rglob` raises FileNotFoundError.
+    """
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # it was renamed meanwhile
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total

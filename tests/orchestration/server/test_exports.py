@@ -1,5 +1,7 @@
 """Exports over HTTP: files, progress, one at a time, cancelled, failed; off by default."""
 
+import shutil
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from orchestration.server.exports import folder_bytes
 from orchestration.server.keys import KeyFile
 from store.workspace import Workspace
 from tests.helpers.served import Served, served
@@ -58,6 +61,30 @@ def test_the_samples_of_a_query_are_exported(exporting: Exporting, format_: str)
     assert call("GET", f"{exporting.url}/exports").json()[0] == job
     assert call("DELETE", f"{exporting.url}/exports/{job['id']}").json() == job
     assert (exporting.folder / job["id"]).is_dir()
+
+
+def test_bytes_are_counted_while_folders_come_and_go(tmp_path: Path) -> None:
+    """A job that is polled just when its export removes its staging fell with a 500."""
+    (tmp_path / "kept").write_bytes(bytes(7))
+    end = threading.Event()
+
+    def come_and_go() -> None:
+        while not end.is_set():
+            for name in map(str, range(20)):
+                (tmp_path / name / "staging").mkdir(parents=True)
+                (tmp_path / name / "staging" / "part").write_bytes(bytes(5))
+            for name in map(str, range(20)):
+                shutil.rmtree(tmp_path / name)
+
+    writer = threading.Thread(target=come_and_go)
+    writer.start()
+    try:
+        counts = [folder_bytes(tmp_path) for _ in range(500)]
+    finally:
+        end.set()
+        writer.join()
+    assert all((count - 7) % 5 == 0 for count in counts)
+    assert folder_bytes(tmp_path) == 7
 
 
 def test_one_export_runs_and_can_be_cancelled(exporting: Exporting) -> None:
