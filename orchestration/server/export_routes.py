@@ -1,4 +1,4 @@
-"""/exports: the samples that a query finds are exported, as a job with progress.
+"""/exports: samples that a query finds, or a list of ids, are exported as a job with progress.
 
 Off unless `isotrope serve --exports FOLDER` names a folder. No request names a path.
 """
@@ -17,24 +17,26 @@ from orchestration.server.uploads import Body, read_body, read_query
 from pipelines.export.formats import FORMATS
 from store import strict_json
 from store.errors import InputError, NotFoundError, RecordError
-from store.search.query import Query
+from store.identity import check_id
+from store.search.release_items import unknown_samples
 from store.search.subset import sample_ids
 from store.tables import schema
 from store.tables.lance_tables import Tables, one_of
 
 router = APIRouter(tags=["export"])
+_ORDERS = ({"query", "format"}, {"ids", "format"})
 JobId = Annotated[str, Path(pattern=r"^\d{8}-\d{6}-[0-9a-f]{8}$", description="The id of a job.")]
 
 
 @router.post(
     "/exports",
     status_code=202,
-    summary="Export the samples of a query",
+    summary="Export the samples of a query, or of a list of ids",
     responses=openapi.EXPORT_RESPONSES,
     openapi_extra=openapi.EXPORT_BODY,
 )
 async def start(request: Request) -> Export:
-    """Start to write the samples that a query finds into a new folder; one job runs at a time."""
+    """Start to write samples of the release into a new folder; one job runs at a time."""
     service: Service = request.app.state.service
     exports = _exports(service)
     async with service.admit() as place:
@@ -42,10 +44,9 @@ async def start(request: Request) -> Export:
         body = await read_body(request, service.settings.json_bytes)
 
         def run() -> Export:
-            query, to = _read_order(body, service.settings.image_pixels)
-            ids = sample_ids(service.answer(query).result)
-            if not ids:
-                raise InputError("no sample satisfies the query, so there is nothing to export")
+            order = _read_order(body)
+            ids = _listed(service, order["ids"]) if "ids" in order else _found(service, order)
+            to = order["format"]
             return exports.start(ids, to, _media_bytes(service.corpus.tables, ids))
 
         return await place.run(run)
@@ -77,18 +78,46 @@ def _exports(service: Service) -> Exports:
     return service.exports
 
 
-def _read_order(body: Body, max_pixels: int) -> tuple[Query, Any]:
-    """The query and the format of a request."""
+def _read_order(body: Body) -> dict[str, Any]:
+    """An order: `format`, and `query` or `ids`."""
     try:
         order = strict_json.parse(body.query, "export")
-        if body.files or not isinstance(order, dict) or set(order) != {"query", "format"}:
-            raise InputError("the body of an export is JSON with `query` and `format`, no more")
-        query = strict_json.canonical_json(order["query"], "query").encode()
     except RecordError as error:
         raise InputError(f"the body is not valid JSON: {error.error}") from None
+    if body.files or not isinstance(order, dict) or set(order) not in _ORDERS:
+        raise InputError(
+            "the body of an export is JSON with `format` and either `query` or `ids`, no more"
+        )
     if order["format"] not in FORMATS:
         raise InputError(f"the format is one of {', '.join(FORMATS)}")
-    return read_query(Body(query, {}), max_pixels), order["format"]
+    return order
+
+
+def _found(service: Service, order: dict[str, Any]) -> list[str]:
+    """The ids of the samples that the query of an order finds."""
+    try:
+        text = strict_json.canonical_json(order["query"], "query")
+    except RecordError as error:
+        raise InputError(f"the query is not valid JSON: {error.error}") from None
+    query = read_query(Body(text.encode(), {}), service.settings.image_pixels)
+    if not (ids := sample_ids(service.answer(query).result)):
+        raise InputError("no sample satisfies the query, so there is nothing to export")
+    return ids
+
+
+def _listed(service: Service, ids: Any) -> list[str]:
+    """The ids of a list, each once, if they are of samples of the release."""
+    most = service.settings.rows
+    if not isinstance(ids, list) or not 0 < len(ids) <= most or set(map(type, ids)) != {str}:
+        raise InputError(f"`ids` is a list of the ids of 1 to {most:,} samples")
+    ids = [check_id(each) for each in dict.fromkeys(ids)]
+    corpus = service.corpus
+    if unknown := unknown_samples(corpus, ids):
+        raise InputError(
+            f"release {corpus.release.number} has {len(ids) - len(unknown):,} of the"
+            f" {len(ids):,} samples, and not {unknown[0]}"
+        )
+    return ids
 
 
 def _media_bytes(tables: Tables, ids: Sequence[str]) -> int:

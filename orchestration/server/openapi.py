@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from pipelines.export.formats import FORMATS
 from pipelines.reports.curation.answers import Alternative, Overview
+from store.identity import ID_PATTERN
 from store.search.corpus_map import CorpusMap
 from store.search.explanation import Explanation
 from store.search.plan import Plan
@@ -121,7 +122,7 @@ MEDIA_RESPONSES: dict[int | str, dict[str, Any]] = {
 EXPORT_RESPONSES: dict[int | str, dict[str, Any]] = _errors(
     s404="The server was started without `--exports`, or there is no such export.",
     s413="The body is too large.",
-    s422="The query or the format cannot be used; the message says why.",
+    s422="The query, the ids or the format cannot be used; the message says why.",
     s429="Another export is running, the queue is full, or the key sends too much.",
     s504="The request took too long.",
 )
@@ -196,23 +197,42 @@ SEARCH_BODY: dict[str, Any] = {
         },
     }
 }
+_IDS = {"type": "array", "items": {"type": "string", "pattern": ID_PATTERN}, "minItems": 1}
+
+
+def _order(subset: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an export of a subset that a query or ids name."""
+    return {
+        "type": "object",
+        "required": [subset, "format"],
+        "properties": {subset: schema, "format": {"type": "string", "enum": list(FORMATS)}},
+        "additionalProperties": False,
+    }
+
+
 EXPORT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             JSON: {
                 "schema": {
-                    "type": "object",
-                    "required": ["query", "format"],
-                    "properties": {
-                        "query": {"$ref": _REF.format(model="QueryJson")},
-                        "format": {"type": "string", "enum": list(FORMATS)},
-                    },
-                    "additionalProperties": False,
+                    "oneOf": [
+                        _order("query", {"$ref": _REF.format(model="QueryJson")}),
+                        _order("ids", _IDS),
+                    ]
                 },
-                "example": {
-                    "query": {"inputs": [{"text": "a striped cat"}], "limit": 1000},
-                    "format": "webdataset",
+                "examples": {
+                    "query": {
+                        "summary": "The samples that a query finds",
+                        "value": {
+                            "query": {"inputs": [{"text": "a striped cat"}], "limit": 1000},
+                            "format": "webdataset",
+                        },
+                    },
+                    "ids": {
+                        "summary": "Samples by their ids",
+                        "value": {"ids": ["0123456789abcdef" * 2], "format": "parquet"},
+                    },
                 },
             }
         },

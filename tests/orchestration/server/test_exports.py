@@ -135,6 +135,12 @@ def test_a_failed_export_says_why_and_leaves_nothing(corpus_folder: Path, tmp_pa
         ({**ORDER, "query": "x"}, "query"),
         ({**ORDER, "query": {**QUERY, "where": "key = 'none'"}}, "nothing to export"),
         ({**ORDER, "query": {**QUERY, "limit": 10**9}}, "limit"),
+        ({**ORDER, "ids": ["0" * 32]}, "either `query` or `ids`"),
+        ({"ids": [], "format": "lance"}, "1 to 10,000 samples"),
+        ({"ids": ["0" * 32] * 10_001, "format": "lance"}, "1 to 10,000 samples"),
+        ({"ids": [[]], "format": "lance"}, "1 to 10,000 samples"),
+        ({"ids": ["x' OR 1=1"], "format": "lance"}, "is not an id"),
+        ({"ids": ["0" * 32], "format": "lance"}, "has 0 of the 1 samples"),
     ],
 )
 def test_wrong_orders_are_refused(exporting: Exporting, order: object, message: str) -> None:

@@ -1,16 +1,15 @@
-/** A dialog that exports the samples of a query as files on the server, with progress. */
+/** A dialog that exports samples as files on the server, with progress. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Problem } from "../loading";
-import type { Query } from "../query";
 import { cancelJob, type Format, FORMATS, inWords, type Job, readJob } from "./job";
-import { runningJob, share, startJob } from "./job";
+import { runningJob, share, startJob, type Subset } from "./job";
 import { ServerError } from "../server";
 
 const PAUSE = 500; // milliseconds between looks at a running job
 const MOST_ROWS = 10_000; // as the server allows by default
 
-export function ExportDialog({ query }: { query: Query }) {
+export function ExportDialog({ subset, name }: { subset: Subset; name: string }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [isOpen, setOpen] = useState(false);
   const open = () => {
@@ -23,8 +22,8 @@ export function ExportDialog({ query }: { query: Query }) {
         Export …
       </button>
       <dialog ref={dialog} aria-labelledby="export-title" onClose={() => setOpen(false)}>
-        <h2 id="export-title">Export the samples of this query</h2>
-        {isOpen && <Export query={query} />}
+        <h2 id="export-title">Export the samples of {name}</h2>
+        {isOpen && <Export subset={subset} />}
         <button type="button" onClick={() => dialog.current?.close()}>
           Close
         </button>
@@ -33,7 +32,7 @@ export function ExportDialog({ query }: { query: Query }) {
   );
 }
 
-function Export({ query }: { query: Query }) {
+function Export({ subset }: { subset: Subset }) {
   const [job, setJob] = useState<Job | null>(null);
   const [problem, setProblem] = useState<Error | null>(null);
   const [isBusy, setBusy] = useState(true); // an answer of the server is waited for
@@ -66,9 +65,9 @@ function Export({ query }: { query: Query }) {
       {problem && <Problem error={problem} />}
       {!isRunning && !isOff && (
         <Order
-          rows={query.limit ?? 10}
+          subset={subset}
           isBusy={isBusy}
-          onStart={(rows, format) => follow(startJob(query, rows, format))}
+          onStart={(chosen, format) => follow(startJob(chosen, format))}
         />
       )}
       {job && (
@@ -92,34 +91,37 @@ function Export({ query }: { query: Query }) {
 }
 
 interface OrderProps {
-  rows: number;
+  subset: Subset;
   isBusy: boolean;
-  onStart: (rows: number, format: Format) => void;
+  onStart: (subset: Subset, format: Format) => void;
 }
 
-function Order({ rows, isBusy, onStart }: OrderProps) {
-  const [most, setMost] = useState(rows);
+function Order({ subset, isBusy, onStart }: OrderProps) {
+  const isQuery = "query" in subset;
+  const [most, setMost] = useState(isQuery ? (subset.query.limit ?? 10) : 0);
   const [format, setFormat] = useState<Format>("webdataset");
   const submit = (event: Event) => {
     event.preventDefault();
-    onStart(most, format);
+    onStart(isQuery ? { query: { ...subset.query, limit: most } } : subset, format);
   };
   return (
     <form class="row" onSubmit={submit}>
-      <label>
-        Best results
-        <input
-          type="number"
-          min="1"
-          max={MOST_ROWS}
-          required
-          value={most}
-          onInput={(event) => {
-            const value = event.currentTarget.valueAsNumber;
-            if (Number.isInteger(value)) setMost(value);
-          }}
-        />
-      </label>
+      {isQuery && (
+        <label>
+          Best results
+          <input
+            type="number"
+            min="1"
+            max={MOST_ROWS}
+            required
+            value={most}
+            onInput={(event) => {
+              const value = event.currentTarget.valueAsNumber;
+              if (Number.isInteger(value)) setMost(value);
+            }}
+          />
+        </label>
+      )}
       <label>
         Format
         <select

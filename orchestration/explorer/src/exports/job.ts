@@ -16,15 +16,18 @@ export interface Job {
   error: string | null;
 }
 
+/** Which samples are exported: those of the best rows of a query, or those of a list. */
+export type Subset = { query: Query } | { ids: string[] };
+
 /** The job that is running, or null. Fails if the server exports nothing. */
 export async function runningJob(): Promise<Job | null> {
   const jobs = await getJson<Job[]>("/exports");
   return jobs.find((job) => job.state === "running") ?? null;
 }
 
-/** Export the samples of the first rows of a query. A busy server is not waited for. */
-export function startJob(query: Query, rows: number, format: Format): Promise<Job> {
-  return postJson<Job>("/exports", { query: { ...query, limit: rows }, format }, undefined, 0);
+/** Start to export samples. A busy server is not waited for. */
+export function startJob(subset: Subset, format: Format): Promise<Job> {
+  return postJson<Job>("/exports", { ...subset, format }, undefined, 0);
 }
 
 export function readJob(id: string): Promise<Job> {

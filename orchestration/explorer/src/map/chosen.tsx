@@ -1,5 +1,6 @@
 /** The chosen points as a list. */
 
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { address } from "../route";
 import { Media } from "../search/results";
@@ -11,13 +12,16 @@ interface Props {
   title: string;
   map: CorpusMap;
   points: number[];
+  /** Shown above the list. */
+  children?: ComponentChildren;
 }
 
-export function Chosen({ title, map, points }: Props) {
+export function Chosen({ title, map, points, children }: Props) {
   const [most, setMost] = useState(PAGE);
   return (
     <section aria-label="Points">
       <h2>{title}</h2>
+      {children}
       <ol class="plain tiles">
         {points.slice(0, most).map((i) => (
           <li class="tile" key={map.part_ids[i]}>

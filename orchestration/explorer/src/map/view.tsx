@@ -8,6 +8,7 @@ import { address } from "../route";
 import { getJson } from "../server";
 import { MapCanvas } from "./canvas";
 import { Chosen } from "./chosen";
+import { ExportDialog } from "../exports/dialog";
 import { Legend } from "./legend";
 import { COLOURINGS, type Colouring, type CorpusMap, groupColours, hubness } from "./points";
 import { greatestHubs, groupValues, inside, lassoText, readLasso } from "./points";
@@ -110,6 +111,7 @@ function Drawn({ map, settings, set }: DrawnProps) {
     () => (corners.length ? inside(map, corners) : members),
     [map, corners, members],
   );
+  const ids = useMemo(() => [...new Set(chosen.map((i) => map.ids[i] as string))], [map, chosen]);
   const view = useMemo(() => readView(zoom) ?? wholeView(map), [map, zoom]);
   const show = (next: View) => set({ zoom: viewText(next) });
   const isChosen = corners.length > 0 || members.length > 0;
@@ -169,7 +171,9 @@ function Drawn({ map, settings, set }: DrawnProps) {
           </button>
         )}
       </p>
-      <Chosen title={title} map={map} points={shown} />
+      <Chosen title={title} map={map} points={shown}>
+        {chosen.length > 0 && <ExportDialog subset={{ ids }} name={title} />}
+      </Chosen>
     </>
   );
 }

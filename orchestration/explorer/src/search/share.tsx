@@ -32,7 +32,7 @@ export function Share({ query }: { query: Query }) {
       >
         Copy as curl
       </button>
-      <ExportDialog query={query} />
+      <ExportDialog subset={{ query }} name="this query" />
       <span role="status" class="hint">
         {message || (isLinked ? "" : "A file of the query is too large for a link.")}
       </span>
