@@ -13,6 +13,8 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,30 +23,36 @@ MEASURE = "--measure"
 
 
 def measure(path: Path) -> None:
-    """Print the seconds of processor time of one choice, with the packages on the import path."""
-    from feature_sets import read_file
-    from machine import timed
+    """Print the seconds of processor time of one choice, with the `isotrope` on the import path."""
+    import isotrope
 
-    from store.corrections.select import choose_method
-
-    pairs = next(iter(read_file(path)))
-    right = [np.flatnonzero(pairs.clusters == c) for c in pairs.clusters]
-    seconds, _ = timed(
-        lambda: choose_method(
-            gallery=pairs.gallery, gallery_ids=pairs.clusters, queries=pairs.queries,
-            relevant=right, query_bank=pairs.queries, gallery_bank=pairs.gallery,
-            query_bank_ids=pairs.clusters, gallery_bank_ids=pairs.clusters,
-        )
+    arrays = np.load(path)
+    queries, gallery, ids = arrays["queries"], arrays["gallery"], arrays["clusters"]
+    right = [np.flatnonzero(ids == each) for each in ids]
+    start = time.process_time()
+    isotrope.select(
+        gallery=gallery, gallery_ids=ids, queries=queries, relevant=right,
+        query_bank=queries, gallery_bank=gallery, query_bank_ids=ids, gallery_bank_ids=ids,
     )  # fmt: skip
-    print(seconds.cpu)
+    print(time.process_time() - start)
 
 
 def run(tree: Path, path: Path) -> float:
     """The seconds of a choice with the code of a tree."""
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, MEASURE, str(path)]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)
+
+
+def save_pairs(path: Path, folder: str) -> Path:
+    """Save the pairs of the first direction of a file, so that other trees can read them."""
+    from feature_sets import read_file
+
+    pairs = next(iter(read_file(path)))
+    saved = Path(folder) / f"{path.stem}.npz"
+    np.savez(saved, queries=pairs.queries, gallery=pairs.gallery, clusters=pairs.clusters)
+    return saved
 
 
 def main() -> None:
@@ -62,9 +70,11 @@ def main() -> None:
     print("| features | seconds | before | ratio |", "|---|---|---|---|", sep="\n")
     for path in options.features:
         seconds: list[list[float]] = [[] for _ in trees]
-        for _ in range(options.repeats):
-            for tree, runs in zip(trees, seconds, strict=True):
-                runs.append(run(tree, path))
+        with tempfile.TemporaryDirectory() as folder:
+            saved = save_pairs(path, folder)
+            for _ in range(options.repeats):
+                for tree, runs in zip(trees, seconds, strict=True):
+                    runs.append(run(tree, saved))
         now, *before = (statistics.median(runs) for runs in seconds)
         columns = [f"{before[0]:.2f}", f"{now / before[0]:.2f}"] if before else ["", ""]
         print("|", " | ".join([path.stem, f"{now:.2f}", *columns]), "|", flush=True)
