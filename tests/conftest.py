@@ -13,6 +13,7 @@ from embedders.pool.ray_cluster import cluster
 from store.tables import checksums
 from store.tables.lance_tables import Tables
 from store.workspace import Workspace
+from tests.helpers.azure import AZURITE, AzureServer, azure_server
 from tests.helpers.corpus import deliver, write_config
 from tests.helpers.stages import make_stale_stages
 from tests.helpers.stores import S3Server, s3_server
@@ -71,16 +72,33 @@ def s3() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["local", "s3"])
+REMOTE = ["s3", *(["azure"] if AZURITE else [])]
+
+
+@pytest.fixture(params=REMOTE)
+def remote(request: pytest.FixtureRequest) -> Tables:
+    """New, empty tables on each kind of object store."""
+    server = request.getfixturevalue(request.param)
+    return Tables(server.folder(), server.options())
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    """An emulator of Azure Blob Storage, started once."""
+    with azure_server(tmp_path_factory.mktemp("azure")) as server:
+        yield server
+
+
+@pytest.fixture(params=["local", *REMOTE])
 def new_tables(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Tables]:
-    """Makes empty tables: in local folders, and on the S3 server."""
+    """Makes empty tables: in local folders, on the S3 server, and on Azurite if it is installed."""
     if request.param == "local":
         return lambda: Tables(mkdtemp(dir=tmp_path))
-    server = request.getfixturevalue("s3")
+    server = request.getfixturevalue(request.param)
     return lambda: Tables(server.folder(), server.options(), tmp_path / "scratch")
 
 
 @pytest.fixture
 def tables(new_tables: Callable[[], Tables]) -> Tables:
-    """New, empty tables: in a local folder, and on the S3 server."""
+    """New, empty tables, on each kind of store."""
     return new_tables()

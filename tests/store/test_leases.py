@@ -16,7 +16,6 @@ import pytest
 from store.errors import BusyError
 from store.tables import leases, publication
 from store.tables.lance_tables import Tables
-from tests.helpers.stores import S3Server
 from tests.store.test_tables import ROWS, content, rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,11 +26,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases of half a second."""
     monkeypatch.setattr(leases, "LEASE_SECONDS", 0.5)
     monkeypatch.setattr(leases, "_CLOCKS_DIFFER", 0.1)
-
-
-@pytest.fixture
-def remote(s3: S3Server) -> Tables:
-    return Tables(s3.folder(), s3.options())
 
 
 def number(tables: Tables, name: str) -> int:
