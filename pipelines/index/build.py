@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.index.choose_probes import choose_probe, scan_milliseconds
 from pipelines.index.exact_scores import best_scores
+from pipelines.index.extend import can_extend, extend
 from store.arrow import as_matrix
 from store.config.index import Index
 from store.search.column_plan import vector_column
@@ -56,7 +57,8 @@ def index_gallery(
         directions: that search it, by name.
         banks: whose queries recall is measured on.
         settings: of corpus.yaml.
-        last: the index of the gallery before it changed, whose settings may be kept.
+        last: the index of the gallery before it changed. If the gallery has hardly changed, the
+            index is extended where that is possible, and settings are kept.
 
     Returns:
         The index with a setting for each direction, raw and corrected, that reaches the bound.
@@ -70,23 +72,30 @@ def index_gallery(
             return GalleryIndex(rows=rows, bound=settings.recall)
         partitions = settings.partitions_for(kind, rows)
         columns = {vector_column(d.query, {d.query: d}) for d in directions.values()} | {"vector"}
+        known = last if last is not None and _is_similar(last, kind, rows, settings) else None
         started = time.monotonic()
-        for column in sorted(columns):
-            _index_vectors(tables.open(name), column, kind, partitions)
+        if known and all(can_extend(table, column, kind) for column in columns):
+            partitions = known.partitions
+            for column in sorted(columns):
+                extend(tables.open(name), column)
+        else:
+            for column in sorted(columns):
+                _index_vectors(tables.open(name), column, kind, partitions)
         for column, scalar in SCALAR_INDEXES.items():
             _index_scalars(tables.open(name), column, scalar)
         seconds = time.monotonic() - started
     table = tables.open(name)
     size = sum(d.total_size_bytes or 0 for d in table.describe_indices())
     index = GalleryIndex(kind, rows, partitions, size, seconds, settings.recall)
-    known = last if last is not None and _is_similar(index, last) else GalleryIndex()
-    return _with_probes(OpenGallery(table, modality, index), directions, banks, known)
+    gallery = OpenGallery(table, modality, index)
+    return _with_probes(gallery, directions, banks, known or GalleryIndex())
 
 
-def _is_similar(index: GalleryIndex, last: GalleryIndex) -> bool:
-    growth = abs(index.rows - last.rows)
-    same = index.type == last.type and index.bound == last.bound
-    return same and growth <= _SIMILAR * last.rows
+def _is_similar(last: GalleryIndex, kind: str, rows: int, settings: Index) -> bool:
+    """Whether an index, and how it is probed, may be kept for so many rows."""
+    same = (last.type, last.bound) == (kind, settings.recall)
+    wanted = settings.partitions in (None, last.partitions)
+    return same and wanted and abs(rows - last.rows) <= _SIMILAR * last.rows
 
 
 def _index_vectors(table: lance.LanceDataset, column: str, kind: str, partitions: int) -> None:

@@ -5,12 +5,14 @@ exceed the bound a little, so that other queries reach it as a rule. The number 
 until they do, with many rows ranked anew and with few. Then as few rows are ranked anew as reach
 it, the probes are narrowed by bisection, and the fastest of these settings is taken. If it misses
 the bound on the other half, wider ones are measured. The setting of a gallery that has hardly
-changed is measured first, and kept if it reaches the bound.
+changed is measured first, on a quarter of the other half and then on all of it, and kept if it
+reaches the bound.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from math import ceil
 from statistics import median
@@ -28,6 +30,7 @@ _MOST_REFINED = 8_000  # rows that are ranked anew
 _USUAL_REFINE = 8
 _CANDIDATES = 3  # numbers of rows ranked anew whose probes are narrowed
 _BISECTIONS = 2  # to within an eighth of the probes
+_KEPT = 4  # a setting that may be kept is first measured on so many times fewer queries
 _MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
@@ -60,20 +63,23 @@ def choose_probe(
     chosen = queries[:half], best[:half, :depth]
     measured = queries[half:], best[half:, :depth]
     if last is not None:
-        probe = measure(gallery, column, *measured, last)
-        if probe.recall >= bound:
-            return probe
+        few = ceil(len(measured[0]) / _KEPT)
+        for some in (slice(few), slice(None)):
+            probe = measure(gallery, column, measured[0][some], measured[1][some], last, bound)
+            if probe.recall >= bound:
+                return probe
     aim = bound + _MARGIN * (1 - bound)
     refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED]
 
+    @cache
     def tried(nprobes: int, refine: int) -> Probe:
-        return measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0))
+        return measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0), aim)
 
     # As few probes as possible may need many rows ranked anew, which takes longer than more probes.
     usual = [refine for refine in refines if refine <= _USUAL_REFINE]
-    wides = {
-        _first(tried, gallery.index.partitions, most, aim) for most in (usual[-1], refines[-1])
-    }
+    wides = {_first(tried, gallery.index.partitions, usual[-1], aim)}
+    if wides != {_FIRST_PROBES}:
+        wides.add(_first(tried, gallery.index.partitions, refines[-1], aim))
     candidates: list[Probe] = []
     for wide in sorted(wides - {0}):
         reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= aim)
@@ -85,31 +91,40 @@ def choose_probe(
         return None
     fast = min(candidates, key=lambda probe: probe.milliseconds)
     for wider in _wider(fast, gallery.index.partitions):
-        probe = measure(gallery, column, *measured, wider)
+        probe = measure(gallery, column, *measured, wider, bound)
         if probe.recall >= bound:
             return probe
     return None
 
 
 def measure(
-    gallery: OpenGallery, column: str, queries: np.ndarray, best: np.ndarray, probe: Probe
+    gallery: OpenGallery,
+    column: str,
+    queries: np.ndarray,
+    best: np.ndarray,
+    probe: Probe,
+    aim: float = 0.0,
 ) -> Probe:
     """The setting with its recall on queries, and the median time of a search.
 
-    A row counts if its score is at least the lowest exact score, so that ties do no harm.
+    A row counts if its score is at least the lowest exact score, so that ties do no harm. Once the
+    recall cannot reach `aim` any more, whatever the other queries give, they are left out, and the
+    recall is the largest that was possible.
     """
     index = replace(gallery.index, probes={"measured": (probe,)})
     measured = replace(gallery, index=index)
-    seconds, shares = [], []
+    seconds, recall = [], 1.0
     for query, exact in zip(queries, best, strict=True):
         started = time.perf_counter()
         searched = ColumnQuery(column, query, 0.0, ("measured",))
         rows = measured.fetch(searched, probe.depth, [], None).rows
         seconds.append(time.perf_counter() - started)
         scores = rows["_column_score"].to_numpy()
-        shares.append((scores >= exact[-1] - _ROUNDING).sum() / len(exact))
-    recall = float(np.minimum(shares, 1).mean())
-    return replace(probe, recall=recall, milliseconds=1000 * median(seconds))
+        share = min(1.0, (scores >= exact[-1] - _ROUNDING).sum() / len(exact))
+        recall -= (1.0 - share) / len(queries)
+        if recall < aim:
+            break
+    return replace(probe, recall=float(recall), milliseconds=1000 * median(seconds))
 
 
 def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) -> float:

@@ -1,8 +1,7 @@
 """Index the galleries: one vector index for each column that search reads, full text, ids.
 
-The indexes of changed galleries are built anew, because merging the segments of an IVF_RQ index
-corrupts it in this version of Lance. Until then, rows that are not in an index are scanned beside
-it. How an index is probed is kept where it still reaches the bound.
+An index gets a segment for the rows that are new, or is built anew. Until then, rows that are not
+in an index are scanned beside it. How it is probed is kept where it still reaches the bound.
 """
 
 from pipelines.gallery.fitted_directions import read_fitted

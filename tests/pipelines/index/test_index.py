@@ -24,6 +24,7 @@ from store.tables import schema
 from store.tables.banks import Banks
 from store.tables.indexes import GalleryIndex, describe, from_description
 from store.tables.lance_tables import Tables
+from store.tables.reindex import vector_indexes
 from store.tables.releases import Direction
 
 DIM, ROWS, NAME = 32, 3_000, "gallery__s__image"
@@ -254,6 +255,40 @@ def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks, measure
     assert len(measured) - at_first < at_first / 2  # settings that still reach the bound are kept
     assert again.probes.keys() == index.probes.keys()
     assert all(p.recall >= again.bound for probes in again.probes.values() for p in probes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "segments"),
+    [("ivf_rq", [1, 2, 3, 1]), ("ivf_hnsw_sq", [1, 2, 3, 1]), ("ivf_pq", [1, 1, 1, 1])],
+)
+def test_an_index_is_extended_where_that_is_sound(
+    tmp_path, fitted, directions, banks, monkeypatch, kind: str, segments: list[int]
+) -> None:
+    """The fourth index is built anew, since there are three segments."""
+    monkeypatch.setattr("pipelines.index.extend._MOST_SEGMENTS", 3)
+    tables, settings, new = Tables(tmp_path), Index(type=kind, partitions=24), 100
+    first, index = ROWS - 3 * new, None
+    for number, expected in enumerate(segments):
+        end = first + number * new
+        write_gallery(tables, fitted, directions, slice(end - new if number else 0, end))
+        tables.open(NAME).delete(f"image_width = {NUMBERS[number]}")
+        index = index_gallery(tables, NAME, "image", directions, banks, settings, index)
+        table = tables.open(NAME)
+        columns = vector_indexes(table)
+        assert {name: len(each.segments) for name, each in columns.items()} == {
+            "vector": expected, "vector_image": expected,
+        }  # fmt: skip
+        gallery = OpenGallery(table, "image", index)
+        present = np.arange(number + 1, end)
+        shares = []
+        for query in np.concatenate([QUERIES, ITEMS[end - 20 : end]]):
+            inputs = [WeightedInput("text", query, 1.0)]
+            ids = search_corrected(gallery, inputs, by_modality(directions), ["id"], None, 10).rows
+            scores = exact(fitted, directions, inputs)[present]
+            best = {str(n) for n in present[np.argsort(-scores)[:10]]}
+            shares.append(len({*ids["id"].to_pylist()} & best) / 10)
+        assert np.mean(shares) >= 0.97
+        assert index.rows == len(present)
 
 
 def test_a_bound_that_is_not_reached_means_a_scan(
