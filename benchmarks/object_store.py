@@ -1,6 +1,7 @@
 """A run of a small corpus with its tables on an S3 server, against the same run in a local folder.
 
-    python -m benchmarks.object_store [SAMPLES] [--requests]
+    python -m benchmarks.object_store [--samples N] [--requests]
+    python -m benchmarks.object_store --corpus demo      # of `isotrope demo demo`
 
 Prints the seconds of each stage in both, their ratio, and the number of requests. Also the
 processor seconds of both runs with all of their processes and the server: their ratio holds on a
@@ -8,9 +9,9 @@ busy machine too. `--requests`: also the number of requests by folder and kind.
 The server is moto's, in a process of its own on loopback. Ray is started once, before the runs.
 """
 
+import argparse
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -30,7 +31,12 @@ from tests.helpers.stores import SECRET, s3_server
 from tests.helpers.trio import CONFIG, deliver
 
 
-def main(samples: int, by_folder: bool) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--samples", type=int, default=480, help="that are made")
+    parser.add_argument("--corpus", type=Path, help="a folder whose drops are taken instead")
+    parser.add_argument("--requests", action="store_true", help="list the requests")
+    options = parser.parse_args()
     context = get_context("spawn")
     here, there = context.Pipe()
     server = context.Process(target=_serve, args=(there,))
@@ -38,14 +44,19 @@ def main(samples: int, by_folder: bool) -> None:
     tables = here.recv()
     os.environ[SECRET] = "testing"
     with tempfile.TemporaryDirectory() as folder, cluster():
-        drops = Path(folder, "drops")
-        deliver(drops / "first", range(samples))
-        deliver(drops / "second", range(samples, samples + samples // 4))
-        _run(Path(folder, "warm"), drops, "tables")  # imports, and models in the workers
+        drops, config = Path(folder, "drops"), CONFIG
+        if options.corpus:
+            shutil.copytree(options.corpus / "drops", drops)
+            config = (options.corpus / "corpus.yaml").read_text(encoding="utf-8")
+        else:
+            first = options.samples
+            deliver(drops / "first", range(first))
+            deliver(drops / "second", range(first, first + first // 4))
+        _run(Path(folder, "warm"), drops, config, "tables")  # imports, and models in the workers
         used = [_processor_seconds()]
-        local = _run(Path(folder, "local"), drops, "tables")
+        local = _run(Path(folder, "local"), drops, config, "tables")
         used.append(_processor_seconds())
-        remote = _run(Path(folder, "remote"), drops, tables)
+        remote = _run(Path(folder, "remote"), drops, config, tables)
         used.append(_processor_seconds())
     here.send("stop")
     requests, processor = here.recv()
@@ -57,7 +68,7 @@ def main(samples: int, by_folder: bool) -> None:
     mine, theirs = used[1] - used[0], used[2] - used[1]
     print(f"{'processor':<22}{mine:8.2f}{theirs:8.2f}  ratio {theirs / mine:.2f}")
     print(f"{requests.total()} requests, {processor:.1f} processor seconds of the server")
-    for (folder, kind), count in requests.most_common() if by_folder else ():
+    for (folder, kind), count in requests.most_common() if options.requests else ():
         print(f"{count:6} {kind:<6} {folder}")
 
 
@@ -99,10 +110,10 @@ def _kind(command: str, path: str) -> tuple[str, str]:
     return "/".join(names), command
 
 
-def _run(root: Path, drops: Path, tables: Any) -> list[Step]:
+def _run(root: Path, drops: Path, config: str, tables: Any) -> list[Step]:
     root.mkdir()
     shutil.copytree(drops, root / "drops")
-    (root / "corpus.yaml").write_text(yaml.safe_dump(yaml.safe_load(CONFIG) | {"tables": tables}))
+    (root / "corpus.yaml").write_text(yaml.safe_dump(yaml.safe_load(config) | {"tables": tables}))
     started = time.monotonic()
     steps = run_missing(Workspace.open(root))
     print(f"{root.name}: {time.monotonic() - started:.1f} s", flush=True)
@@ -110,5 +121,4 @@ def _run(root: Path, drops: Path, tables: Any) -> list[Step]:
 
 
 if __name__ == "__main__":
-    numbers = [word for word in sys.argv[1:] if word.isdigit()]
-    main(int(numbers[0]) if numbers else 480, "--requests" in sys.argv)
+    main()
