@@ -21,7 +21,7 @@ ENGINES: dict[str, dict[str, Any]] = {
     # Samples, signals, duplicates and decisions, with Beam in the process of the run.
     "curation": {"signals": "beam"},
     # All stages by `isotrope run`, on a Ray that it starts.
-    "whole": {},
+    "whole": {"signals": "ray"},
 }
 # Beam's worker is a process.
 BEAM_WORKER = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from store.tables import schema
 from tests.helpers.processes import descendants
 from tests.soak.corpora import BEAM_WORKER, SoakCorpus
 from tests.soak.runs import CLOCKS_DIFFER, LEASE_SECONDS, Run
@@ -123,6 +124,17 @@ def _killer(*titles: str) -> Inject:
     return kill
 
 
+def _kill_encoder(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
+    """SIGKILL to a process that encodes. Vectors and records are deleted first: parts that have a
+    vector are not encoded again."""
+    tables = corpus.workspace.tables
+    for name in tables.names("vectors"):
+        tables.delete(name, tables.open(name).schema, "true")
+    if tables.exists("stages"):
+        tables.delete("stages", schema.STAGES, "true")
+    return _killer("ray::EncoderActor", "pool.one_process")(corpus, chance)
+
+
 def _kill_beam_worker(corpus: SoakCorpus, chance: random.Random) -> list[Run] | None:
     """SIGKILL to a worker that has work.
 
@@ -157,7 +169,7 @@ FAULTS = (
     Fault("three writers", _writers(3)),
     Fault("failing requests", _fail_requests, stores=("s3",)),
     Fault("kill of a Beam worker", _kill_beam_worker, ("curation",)),
-    Fault("kill of an encoder", _killer("ray::EncoderActor", "pool.one_process"), ("whole",)),
+    Fault("kill of an encoder", _kill_encoder, ("whole",)),
     Fault("kill of a Ray worker", _killer("ray::_do", "ray::IDLE"), ("whole",)),
     Fault("kill of the raylet", _killer("/raylet/raylet"), ("whole",)),
 )
