@@ -34,6 +34,7 @@ _TABLES_NOT_COMPARED = {
     "releases",
     "directions__colours",
     "tallies__colours",
+    "drift__colours",  # a measurement of each release
     "compared",
     "near_pairs",
     "minhashes",
