@@ -206,7 +206,7 @@ def _encode(
         tables: beside which the projections are stored.
         space_name: of the release.
         space_config: of the release.
-        fingerprints: of the release's encoders, by modality.
+        fingerprints: of the release's encoders of queries, by modality.
         inputs: by modality.
 
     Raises:
@@ -219,7 +219,7 @@ def _encode(
     for modality in inputs:
         if modality not in space.towers:
             continue
-        installed, expected = space.fingerprint(modality), fingerprints.get(modality)
+        installed, expected = space.query_fingerprint(modality), fingerprints.get(modality)
         if installed != expected:
             raise EncoderError(
                 f"the release's {modality} vectors were made by {expected}, but the installed"

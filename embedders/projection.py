@@ -17,6 +17,8 @@ LINEAR = ("weight", "bias")
 MLP = (*LINEAR, "hidden_weight", "hidden_bias", "out_weight")
 _TENSORS = {"linear": LINEAR, "mlp": MLP}
 _METADATA_KEY = "isotrope"
+ALIGN = "`isotrope align` (with `--space NAME` if it is not the main space)"
+BRIDGE = "`isotrope bridge OLD NEW`"
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,15 @@ class ProjectedEncoder:
     """An encoder whose vectors are projected. It is an `Encoder` itself.
 
     Args:
-        encoder: the bare encoder.
+        encoder: the encoder, which may be projected itself.
         file: the projection's file, read on first use; "" if none has been learned yet.
+        command: that learns the projection, for error messages.
     """
 
-    def __init__(self, encoder: Encoder, file: str):
+    def __init__(self, encoder: Encoder, file: str, command: str = ALIGN):
         self.encoder = encoder
         self.file = file
+        self.command = command
         self.name = encoder.name
         self.version = encoder.version
         self.modality = encoder.modality
@@ -138,14 +142,13 @@ class ProjectedEncoder:
         """
         if not self.file:
             raise NotAlignedError(
-                f"{self.name} has not been aligned with its space yet: run `isotrope align`"
-                " (with `--space NAME` if it is not the main space)"
+                f"{self.name} has not been aligned with its space yet: run {self.command}"
             )
         projection = Projection.load(Path(self.file))
         if projection.dim_in != self.encoder.dim:
             raise EncoderError(
                 f"{self.file} projects rows of {projection.dim_in} numbers, but {self.name} makes"
-                f" rows of {self.encoder.dim}: learn another projection with `isotrope align`"
+                f" rows of {self.encoder.dim}: learn another projection with {self.command}"
             )
         return projection
 

@@ -3,8 +3,9 @@
 A spec is `scheme:name?option=value&option=value`, for example
 `clap:laion/clap-htsat-unfused?pooling=best`. Each scheme has a factory `make(name, **options)`,
 which gets the options as strings. If its model serves several modalities, `modality` is one of
-the options. The option `projection`, a file, is taken by every scheme (see
-`embedders.projection`).
+the options. The options `projection` and `bridge`, files of projections, are taken by every scheme
+(see `embedders.projection`). A bridge is applied last: it brings vectors of a space into an older
+one.
 
 Other packages add schemes with the entry-point group `isotrope.encoders`:
 
@@ -22,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from embedders.encoder import Encoder
-from embedders.projection import ProjectedEncoder
+from embedders.projection import BRIDGE, ProjectedEncoder
 from store.errors import EncoderError, InputError
 
 ENTRY_POINTS = "isotrope.encoders"
@@ -99,7 +100,7 @@ def load_encoder(spec: str) -> Encoder:
     parsed = parse_spec(spec)
     make = _factory(parsed)
     options = {**parsed.options}
-    projection = options.pop("projection", None)
+    projection, bridge = options.pop("projection", None), options.pop("bridge", None)
     names = _option_names(make)
     if names is not None and (unknown := sorted(set(options) - names)):
         allowed = ", ".join(sorted(names - {"modality"})) or "none"
@@ -115,7 +116,9 @@ def load_encoder(spec: str) -> Encoder:
             f"{spec!r} made a {type(encoder).__name__}, which is not an Encoder: an encoder has"
             f" {', '.join(_ENCODER_MEMBERS)}"
         )
-    return encoder if projection is None else ProjectedEncoder(encoder, projection)
+    if projection is not None:
+        encoder = ProjectedEncoder(encoder, projection)
+    return encoder if bridge is None else ProjectedEncoder(encoder, bridge, BRIDGE)
 
 
 def _factory(spec: EncoderSpec) -> Callable[..., Any]:

@@ -5,6 +5,9 @@ the space, the tower is a mapping, and a projection that `isotrope align` has le
 brings its vectors into the space:
 
     audio: {encoder: clap:laion/clap-htsat-unfused, aligned_by: text}
+
+Queries may have towers of their own: those of a newer space, with a bridge into this one that
+`isotrope bridge` has learned. Items keep the towers of the space, so nothing is embedded again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +20,7 @@ import numpy as np
 from embedders.encoder import Encoder
 from embedders.registry import load_encoder, parse_spec, spec_for_modality
 from store.errors import EncoderError, InputError, RecordError
+from store.tables.projections import FILES
 from store.tables.schema import MODALITIES
 
 PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
@@ -48,11 +52,19 @@ class Space:
         name: of the space.
         towers: the encoder's spec, by modality; of a projected tower, with its projection.
         aligned: how the projected towers are aligned, by modality.
+        bridged: the specs of the towers of queries, with their bridges, by modality; queries of
+            other modalities are encoded as items are.
     """
 
     name: str
     towers: dict[str, str]
     aligned: dict[str, Alignment] = field(default_factory=dict)
+    bridged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def query_towers(self) -> dict[str, str]:
+        """The spec of the encoder of queries, by modality."""
+        return {**self.towers, **self.bridged}
 
     def fingerprint(self, modality: str) -> str:
         """The fingerprint of a tower's encoder.
@@ -60,9 +72,19 @@ class Space:
         Raises:
             EncoderError: the encoder cannot be loaded, or is of another modality.
         """
-        encoder = load_encoder(self.towers[modality])
+        return self._fingerprint(modality, self.towers[modality])
+
+    def query_fingerprint(self, modality: str) -> str:
+        """The fingerprint of the encoder of queries of a modality. Raises as `fingerprint`.
+
+        Raises:
+            NotAlignedError: a bridge has not been learned from the current encoders.
+        """
+        return self._fingerprint(modality, self.query_towers[modality])
+
+    def _fingerprint(self, modality: str, spec: str) -> str:
+        encoder = load_encoder(spec)
         if encoder.modality != modality:
-            spec = self.towers[modality]
             raise EncoderError(
                 f"space {self.name!r}: {spec!r} is an encoder of {encoder.modality}, not {modality}"
             )
@@ -74,7 +96,9 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
 
     Args:
         name: of the space.
-        config: its entry under `spaces:` in corpus.yaml, or in a release.
+        config: its entry under `spaces:` in corpus.yaml, or in a release. The towers of queries
+            are opened if `queries` has their specs and bridges, as
+            `embedders.corpus_space.space_config` writes them.
         root: the tables' folder, which a tower's `projection` is relative to.
 
     Raises:
@@ -82,14 +106,14 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
             a modality that the space does not have.
     """
     settings = dict(config)
-    preset = settings.pop("preset", None)
+    queries, preset = settings.pop("queries", None), settings.pop("preset", None)
     if preset is not None and preset not in PRESETS:
         raise EncoderError(f"space {name!r}: no preset {preset!r}; allowed: {', '.join(PRESETS)}")
     towers: dict[str, str] = {}
     aligned: dict[str, Alignment] = {}
     for modality, tower in {**PRESETS.get(preset or "", {}), **settings}.items():
         if modality not in MODALITIES:
-            allowed = ", ".join(("preset", *MODALITIES))
+            allowed = ", ".join(("preset", *MODALITIES, "queries"))
             raise EncoderError(f"space {name!r}: unknown key {modality!r}; allowed: {allowed}")
         try:
             if isinstance(tower, Mapping):
@@ -101,7 +125,7 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
             raise EncoderError(f"space {name!r}, {modality}: {error}") from None
     if not towers:
         raise EncoderError(f"space {name!r} has no towers: give a preset, or image: and text:")
-    space = Space(name, towers, aligned)
+    space = Space(name, towers, aligned, _bridged_specs(queries, root))
     alignment_steps(space)
     return space
 
@@ -149,7 +173,7 @@ def encode_inputs(space: Space, inputs: Mapping[str, Sequence[Any]]) -> dict[str
     """Encode the inputs of queries.
 
     Args:
-        space: whose towers encode.
+        space: whose towers of queries encode.
         inputs: by modality; a text is a str, an image or a recording is its bytes, a path, or
             whatever else its encoder takes.
 
@@ -165,7 +189,7 @@ def encode_inputs(space: Space, inputs: Mapping[str, Sequence[Any]]) -> dict[str
         if modality not in space.towers:
             allowed = ", ".join(space.towers)
             raise EncoderError(f"space {space.name!r} has no {modality} encoder, only {allowed}")
-        encoder = load_encoder(space.towers[modality])
+        encoder = load_encoder(space.query_towers[modality])
         prepared = [_prepare(encoder, modality, value) for value in values]
         batches = range(0, len(prepared), _BATCH)
         rows = [encoder.encode(prepared[start : start + _BATCH]) for start in batches]
@@ -200,6 +224,17 @@ def _parse_alignment(modality: str, tower: Mapping[str, Any]) -> Alignment:
 def _projected_spec(encoder: str, tower: Mapping[str, Any], root: str) -> str:
     file = tower.get("projection")
     return str(parse_spec(encoder).with_options(projection=f"{root}/{file}" if file else ""))
+
+
+def _bridged_specs(queries: Any, root: str) -> dict[str, str]:
+    """The specs of the towers of queries; none if `queries` only names a space."""
+    specs = {}
+    for modality, tower in queries.items() if isinstance(queries, Mapping) else ():
+        if isinstance(tower, Mapping):
+            files = {key: f"{root}/{tower[key]}" for key in FILES if tower.get(key)}
+            options = {"bridge": "", **files}
+            specs[modality] = str(parse_spec(tower["encoder"]).with_options(**options))
+    return specs
 
 
 def _read_input(modality: str, raw: Any) -> Any:

@@ -32,6 +32,7 @@ _MODULES = {
     "evaluate": "search_commands",
     "drift": "search_commands",
     "align": "make_commands",
+    "bridge": "bridge_command",
     "export": "export_command",
     "drop": "drop_commands",
     "check": "table_commands",

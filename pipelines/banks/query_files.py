@@ -239,7 +239,7 @@ def _add_vectors(
                 f"{path.name}: space {space.name!r} has no modality {kind.modality!r},"
                 f" only {towers}"
             )
-        fingerprint = space.fingerprint(kind.modality)
+        fingerprint = space.query_fingerprint(kind.modality)
         if (kind.space, kind.fingerprint) != (space.name, fingerprint):
             raise EncoderError(
                 f"{path.name}: its {kind.modality} vectors were made in space {kind.space!r} by"

@@ -66,7 +66,7 @@ def _read_log(context: StageContext, other_modalities: Iterable[str]) -> OriginQ
     rows = query_log.read(tables, space.name, settings)
     result, foreign = OriginQueries("log", rows.num_rows), Counter[tuple[str, str, str]]()
     kinds = zip(*(rows[n].to_pylist() for n in ("space", "fingerprint", "modality")), strict=True)
-    expected = context.fingerprints
+    expected = context.query_fingerprints
     for number, (kind, vector) in enumerate(zip(kinds, as_matrix(rows["vector"]), strict=True), 1):
         logged_space, fingerprint, modality = kind
         if logged_space == space.name and fingerprint == expected.get(modality):
@@ -112,7 +112,7 @@ def draw_origin(
         matched = match_corpus(corpus, modality, queries)
         usable = _distinct(origin, modality, _not_held_out(origin, corpus, matched))
         drawn = _assign_splits(context.config.corrections, origin, modality, usable)
-        fingerprint = context.fingerprints[modality]
+        fingerprint = context.query_fingerprints[modality]
         with_vector = [row for row in drawn if row.query.vector is not None]
         vectors = np.array([row.query.vector for row in with_vector], np.float32)
         batch = _batch(run.schema, fingerprint, key, with_vector, vectors)
@@ -188,7 +188,7 @@ def _encode(
         return run.schema.empty_table()
     by_part = {row.part_id: row for row in queries}
     key = run_keys.bank_settings(context)
-    fingerprint, done = context.fingerprints[modality], set(run.done())
+    fingerprint, done = context.query_fingerprints[modality], set(run.done())
     units = []
     for start in range(0, len(queries), _UNIT_QUERIES):
         members = queries[start : start + _UNIT_QUERIES]
@@ -210,7 +210,7 @@ def _encode(
         ray = context.config.engine.ray
         with (
             show_progress(run, len(done) + len(todo), f"units of {modality} queries"),
-            Pool(context.space.towers[modality], **ray.of_actors()) as pool,
+            Pool(context.space.query_towers[modality], **ray.of_actors()) as pool,
         ):
             for result in pool.map(todo):
                 stage(result)

@@ -83,7 +83,8 @@ def reusable_banks(
     ]
     sides: dict[str, str] = {}
     for split, cluster in zip(splits, clusters, strict=True):
-        side = split if split in HELD_OUT else "bank"
+        pairs = split.removesuffix("_queries")
+        side = pairs if pairs in HELD_OUT else "bank"
         if sides.setdefault(cluster, side) != side:  # a bank would contain what it is tested with
             return None
     column = last.schema.get_field_index("cluster")

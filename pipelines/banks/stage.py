@@ -9,7 +9,7 @@ taken if there are more than needed. So the draw does not depend on the order of
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,9 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from embedders.spaces import Space
 from pipelines.banks import reuse
+from pipelines.banks.bridged_queries import bridged_queries
 from pipelines.banks.corpus_matches import CorpusIndex
 from pipelines.banks.query_files import OriginQueries
 from pipelines.banks.query_origins import draw_origin, read_origins
@@ -28,14 +30,13 @@ from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
 from store.identity import uniform_number
 from store.tables import schema
-from store.tables.banks import MIN_BANK_SIZE, digest_rows
+from store.tables.banks import MIN_BANK_SIZE, PAIR_SPLITS, digest_rows
 from store.tables.lance_tables import quote
 from store.tables.names import bank_table, vectors_table
 from store.tables.staging import Counts, begin, publish
 from store.tables.table_version import take_rows
 
 STAGE = "banks"
-SPLITS = ("bank", "validation", "test")
 _QUERY_ROWS = 5_000  # of validation and test: more pairs hardly narrow the intervals
 
 
@@ -75,15 +76,20 @@ def draw_banks(context: StageContext) -> Counts:
         if rows is None:
             pairs = _split_pairs(samples, settings)
             of_corpus = _corpus_rows(pairs, vectors, fingerprints, columns, draw_key)
-            held_out = {s["cluster"] for split in SPLITS[1:] for s in pairs[split]}
+            held_out = {s["cluster"] for split in PAIR_SPLITS[1:] for s in pairs[split]}
             corpus = CorpusIndex(samples, vectors, fingerprints, frozenset(held_out))
             origins = read_origins(context, columns.field("vector").type.list_size)
             drawn = (draw_origin(context, run, corpus, origin) for origin in origins)
             queries = pa.concat_tables([columns.empty_table(), *drawn])
-            added = _added_to_queries(of_corpus, queries, always="corpus" in settings.query_bank)
+            joined = _joined_modalities(queries, space, always="corpus" in settings.query_bank)
+            added = _added_to_queries(of_corpus, joined - space.bridged.keys())
             rows = pa.concat_tables([of_corpus, queries, added])
+            if space.bridged:
+                bridged, origin = bridged_queries(context, of_corpus, joined)
+                rows = pa.concat_tables([rows, bridged])
+                origins.append(origin)
             write = partial(tables.replace, name, columns, rows.to_batches(), None)
-        in_splits = rows.filter(pc.is_in(rows["split"], value_set=pa.array(SPLITS)))
+        in_splits = rows.filter(pc.is_in(rows["split"], value_set=pa.array(PAIR_SPLITS)))
         paired = len(pc.unique(in_splits["sample_id"]))
         kept_queries = sum(o.input - o.rejected - o.failed for o in origins)
         return publish(
@@ -152,7 +158,7 @@ def _bank_size(samples: KeptSamples, settings: Corrections) -> int:
 def _split_pairs(samples: KeptSamples, settings: Corrections) -> dict[str, list[dict]]:
     """Pairs by split, each split in the order of its clusters' hashes and cut to its size."""
     limits = {"bank": settings.bank_rows, "validation": _QUERY_ROWS, "test": _QUERY_ROWS}
-    members: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in SPLITS}
+    members: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in PAIR_SPLITS}
     for batch in samples.batches("FROM pairs"):
         for pair in batch.to_pylist():
             share = uniform_number(pair["cluster"], settings.seed)
@@ -200,21 +206,25 @@ def _corpus_rows(
     return table.append_column(columns.field("vector"), taken).cast(columns)
 
 
-def _added_to_queries(corpus: pa.Table, queries: pa.Table, *, always: bool) -> pa.Table:
-    """Rows of the corpus's bank that are also put in the split `queries`.
+def _joined_modalities(queries: pa.Table, space: Space, *, always: bool) -> set[str]:
+    """The modalities whose parts in the corpus's bank are also put in the split `queries`.
 
-    They join queries of other origins of the same modality: always, or where these are fewer than
-    `MIN_BANK_SIZE`.
+    They join queries of other origins, or those of a bridge: always, or where the other origins
+    have fewer than `MIN_BANK_SIZE`.
     """
     of_origins = queries.filter(pc.equal(queries["split"], "queries"))
-    counts = {
+    counts = dict.fromkeys(space.bridged, 0) | {
         row["values"]: row["counts"] for row in pc.value_counts(of_origins["modality"]).to_pylist()
     }
-    joined = [m for m, count in counts.items() if always or count < MIN_BANK_SIZE]
+    return {m for m, count in counts.items() if always or count < MIN_BANK_SIZE}
+
+
+def _added_to_queries(corpus: pa.Table, joined: Collection[str]) -> pa.Table:
+    """Rows of the corpus's bank, of some modalities, in the split `queries`."""
     bank = corpus.filter(
         pc.and_(
             pc.equal(corpus["split"], "bank"),
-            pc.is_in(corpus["modality"], value_set=pa.array(joined, pa.string())),
+            pc.is_in(corpus["modality"], value_set=pa.array(sorted(joined), pa.string())),
         )
     )
     column = corpus.schema.get_field_index("split")

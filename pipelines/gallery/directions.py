@@ -51,7 +51,7 @@ def fit_directions(
             for name in names
         }
     banks = Banks(dataset.to_table())
-    check_encoders(banks, context.fingerprints)
+    check_encoders(banks, context.fingerprints, context.query_fingerprints)
     start_ray()
     corrections = _choose_all(banks, parts, context.config.corrections)
     fitted = {}

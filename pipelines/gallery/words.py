@@ -53,7 +53,7 @@ def fit_words(context: StageContext, samples: KeptSamples) -> ItemWords | None:
     most = max(least, settings.most_share * len(captions))
     usable = [word for word, count in counts.items() if least <= count <= most]
     words = sorted(usable, key=lambda w: (-counts[w], w))[: settings.vocabulary]
-    encoded = encode_texts(space, words, "words of captions")
+    encoded = encode_texts(space.towers["text"], words, "words of captions")
     words = [word for word in words if encoded[word] is not None]
     dim = banks.part("bank", "text").vectors.shape[1]
     vectors = np.array([encoded[word] for word in words], np.float32).reshape(-1, dim)

@@ -161,10 +161,11 @@ def _set_cap(written: dict[str, Any], by: str, most: Any) -> None:
 
 def _parsed(config: CorpusConfig, written: Mapping[str, Any]) -> Policy:
     """Validate a policy within a minimal corpus.yaml. Errors name no lines: there is no file."""
+    towers = {k: v for k, v in config.spaces[config.space].items() if k != "queries"}
     minimal = {
         "sources": {"any": {"path": "."}},
         "space": config.space,
-        "spaces": {config.space: config.spaces[config.space]},
+        "spaces": {config.space: towers},
         "pairs": config.pairs.model_dump(),
         "policy": dict(written),
     }

@@ -92,7 +92,7 @@ def _logged_queries(workspace: Workspace, release: Release, modality: str) -> np
     )
     comparable = pc.and_(
         pc.equal(rows["modality"], modality),
-        pc.equal(rows["fingerprint"], release.fingerprints.get(modality, "")),
+        pc.equal(rows["fingerprint"], release.query_fingerprints.get(modality, "")),
     )
     # A query counts once however often it was logged: repeats would make hubs of its answers.
     return np.unique(as_matrix(rows.filter(comparable)["vector"]), axis=0)
@@ -121,7 +121,7 @@ def _new_parts(tables: Tables, release: Release, modality: str) -> np.ndarray:
 def _own_queries(banks: Banks, modality: str) -> np.ndarray:
     """Queries like those of the release's bank that no correction was fitted on, (n, d)."""
     reference = banks.part("reference", modality)[0]
-    return reference if len(reference) >= LEAST else banks.part("test", modality)[0]
+    return reference if len(reference) >= LEAST else banks.asked("test", modality)[0]
 
 
 def _no_verdict(common: dict[str, Any], fresh: int, own: int) -> Drift:

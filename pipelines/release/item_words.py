@@ -121,7 +121,7 @@ def _ask(
     gallery: OpenGallery, banks: Banks, direction: Direction, split: str, captions: dict[str, str]
 ) -> _Asked:
     """Ask captions of a split for their items."""
-    texts = banks.part(split, "text")
+    texts = banks.asked(split, "text")
     pairs = banks.pairs(split, "text", gallery.modality)
     chosen = [n for n, part in enumerate(texts.parts) if pairs.get(part) and captions.get(part)]
     chosen = chosen[:_QUERIES]

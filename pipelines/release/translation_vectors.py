@@ -24,16 +24,16 @@ def translation_vectors(
 
     Args:
         tables: of the corpus.
-        space: its tower of text encodes what is not stored yet.
+        space: its tower of textual queries encodes what is not stored yet.
         translations: pairs of the id of a sample and a text.
     """
-    name, encoder = translations_table(space.name), space.fingerprint("text")
+    name, encoder = translations_table(space.name), space.query_fingerprint("text")
     stored = tables.scan(name, schema.TRANSLATIONS).to_pylist()
     vector_of = {row["part_id"]: row["vector"] for row in stored if row["encoder"] == encoder}
     part_of = {text: identity.part_id("text", text.encode()) for _, text in translations}
     missing = [text for text, part in part_of.items() if part not in vector_of]
     if missing:
-        encoded = encode_texts(space, missing, "captions in other languages")
+        encoded = encode_texts(space.query_towers["text"], missing, "captions in other languages")
         vector_of |= {part_of[text]: row for text, row in encoded.items()}
     rows = sorted({(sample, part_of[text], encoder) for sample, text in translations})
     if rows != sorted((row["id"], row["part_id"], row["encoder"]) for row in stored):

@@ -33,7 +33,7 @@ def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
     tables = workspace.tables
     names = {
         name
-        for space in workspace.config.spaces
+        for space in (*workspace.config.spaces, *workspace.config.query_spaces)
         for name in (vectors_table(space), *(features_table(space, m) for m in MODALITIES))
     }
     deleted = {}

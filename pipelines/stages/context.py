@@ -81,6 +81,11 @@ class StageContext:
         """The fingerprint of each tower's encoder, by modality; see `Snapshot.fingerprints`."""
         return self._snapshot.fingerprints
 
+    @property
+    def query_fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the encoders of queries; see `Snapshot.query_fingerprints`."""
+        return self._snapshot.query_fingerprints
+
     @cached_property
     def _snapshot(self) -> Snapshot:
         return self.snapshot or Snapshot(self.workspace)

@@ -156,7 +156,9 @@ def index(context: StageContext) -> str:
 
 def release(context: StageContext) -> str:
     """The run key of `release`."""
-    return _key("release", _output(context, "gallery"), _output(context, "index"))
+    # Corpora stay up to date that have no bridge.
+    bridged = [context.query_fingerprints] if context.space.bridged else []
+    return _key("release", _output(context, "gallery"), _output(context, "index"), *bridged)
 
 
 KEYS: dict[str, Callable[[StageContext], str]] = {
@@ -255,6 +257,8 @@ def bank_settings(context: StageContext) -> str:
         context.fingerprints,
         corrections.model_dump(exclude={"methods", "directions", "drift_bound"}),
         queries,
+        # Corpora stay up to date that have no bridge.
+        *([context.query_fingerprints] if context.space.bridged else []),
     )
 
 

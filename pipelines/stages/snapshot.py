@@ -52,3 +52,13 @@ class Snapshot:
         return {
             modality: self.space.fingerprint(modality) for modality in sorted(self.space.towers)
         }
+
+    @cached_property
+    def query_fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the encoders of queries; see `Space.query_towers`.
+
+        Raises:
+            NotAlignedError: a bridge has not been learned from the current encoders.
+        """
+        bridged = {m: self.space.query_fingerprint(m) for m in sorted(self.space.bridged)}
+        return self.fingerprints | bridged

@@ -20,14 +20,12 @@ from embedders.projection import Projection
 from embedders.registry import load_encoder
 from embedders.spaces import Space, alignment_steps, open_space
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
+from pipelines.engine.part_vectors import stored_vectors
 from pipelines.stages import staleness
 from pipelines.vectors import features
-from store.arrow import as_matrix
 from store.errors import InputError
 from store.tables import projections
-from store.tables.lance_tables import quote
 from store.tables.projections import LearnedProjection
-from store.tables.table_version import take_rows
 from store.workspace import Workspace
 
 MAX_PAIRS = 100_000
@@ -132,21 +130,9 @@ def _features(
     workspace: Workspace, space: Space, modality: str, parts: pa.ChunkedArray
 ) -> np.ndarray:
     """The encoder's output for parts, before any projection: float32 (n, d), NaN where missing."""
-    tables = workspace.tables
     table, spec = features.source(space, modality)
     encoder = load_encoder(spec)
-    dataset = tables.open(table)
-    stored = dataset.to_table(
-        columns=["part_id"], filter=f"encoder = {quote(encoder.fingerprint)}", with_row_id=True
-    )
-    positions = pc.index_in(parts, value_set=stored["part_id"].combine_chunks())
-    present = pc.is_valid(positions).to_numpy(zero_copy_only=False)
-    rows = np.full((len(parts), encoder.dim), np.nan, np.float32)
-    if present.any():
-        row_ids = stored["_rowid"].take(positions.drop_null()).to_numpy()
-        vectors = take_rows(dataset, row_ids.tolist(), ["vector"])
-        rows[present] = as_matrix(vectors["vector"])
-    return rows
+    return stored_vectors(workspace.tables, table, encoder.fingerprint, encoder.dim, parts)
 
 
 def _projected(space: Space, modality: str, rows: np.ndarray) -> np.ndarray:

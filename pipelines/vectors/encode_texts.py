@@ -6,22 +6,21 @@ import numpy as np
 from rich.progress import track
 
 from embedders.registry import load_encoder
-from embedders.spaces import Space
 from pipelines.engine.progress import console
 from store.errors import RecordError
 
 _BATCH = 128
 
 
-def encode_texts(space: Space, texts: Collection[str], title: str) -> dict[str, np.ndarray | None]:
-    """Unit vectors (d,) float32 of texts by the space's tower of text; None: it rejects a text.
+def encode_texts(spec: str, texts: Collection[str], title: str) -> dict[str, np.ndarray | None]:
+    """Unit vectors (d,) float32 of texts by an encoder; None: it rejects a text.
 
     Args:
-        space: of the vectors.
+        spec: the encoder, such as a tower of a space.
         texts: different ones.
         title: of the progress bar.
     """
-    encoder = load_encoder(space.towers["text"])
+    encoder = load_encoder(spec)
     vectors: dict[str, np.ndarray | None] = dict.fromkeys(texts)
     prepared = []
     for text in sorted(texts, key=lambda t: (len(t), t)):  # by length, so that little is padded

@@ -8,8 +8,9 @@ import pyarrow as pa
 from embedders.pool.one_process import EncodingProcess
 from embedders.registry import load_encoder
 from embedders.spaces import Space
+from pipelines.engine.encoding import vector_rows
 from pipelines.engine.progress import show_progress
-from pipelines.vectors.encode_parts import encode_parts, vector_rows
+from pipelines.vectors.encode_parts import encode_parts
 from pipelines.vectors.pending_parts import pending_parts
 from pipelines.vectors.staging_writer import StagingWriter
 from store import identity

@@ -24,6 +24,7 @@ from store.config.words import Words
 from store.config.yaml_errors import explain
 from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
+from store.tables.schema import MODALITIES
 
 FILE = "corpus.yaml"
 Owner = Annotated[str, Field(pattern=r"^(team:[\w.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
@@ -37,6 +38,8 @@ class CorpusConfig(Section):
         space: the main space: it is searched unless another one is named, and the policy and
             `duplicates` read its tables.
         spaces: all of them are made, each with tables, assets and releases of its own.
+        query_spaces: spaces that nothing is embedded in. Their towers encode queries of a space
+            that names them as its `queries`, by way of a bridge (`isotrope bridge`).
         vectors: the type in which vectors are stored. `float16` takes half of the bytes.
         owners: of the tables, for Dagster's page: email addresses, or team:NAME.
         lost_drops: what `isotrope run` does with a drop that no source delivers any more: `keep`
@@ -57,6 +60,7 @@ class CorpusConfig(Section):
     policy: Policy = DEFAULT_POLICY
     space: str = "local"
     spaces: dict[str, dict[str, Any]] = Field(default={"local": {"preset": "local"}})
+    query_spaces: dict[str, dict[str, Any]] = Field(default_factory=dict)
     vectors: Literal["float32", "float16"] = "float32"
     corrections: Corrections = Corrections()
     words: Words | None = None
@@ -98,6 +102,27 @@ class CorpusConfig(Section):
                 f"space {self.space!r} is not among spaces: {', '.join(self.spaces) or 'none'}"
             )
         self.policy.check_space(self.space, self.spaces[self.space])
+        return self
+
+    @model_validator(mode="after")
+    def _queries_name_spaces(self) -> "CorpusConfig":
+        if both := sorted(self.spaces.keys() & self.query_spaces.keys()):
+            raise ValueError(f"{both[0]!r} is both in spaces and in query_spaces; keep one of them")
+        for name, space in self.spaces.items():
+            others = [n for n in (*self.spaces, *self.query_spaces) if n != name]
+            named = space.get("queries")
+            by_modality = named if isinstance(named, dict) else {"": named}
+            for modality, new in by_modality.items():
+                if modality not in ("", *MODALITIES):
+                    raise ValueError(
+                        f"spaces.{name}.queries: no modality {modality!r}; allowed:"
+                        f" {', '.join(MODALITIES)}"
+                    )
+                if new not in others and "queries" in space:
+                    raise ValueError(
+                        f"spaces.{name}.queries: {new!r} is no other space; spaces and"
+                        f" query_spaces have: {', '.join(others) or 'none'}"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -181,7 +181,9 @@ class OpenRelease:
                 "this client has no encoders: pass vectors=, or install isotrope[models] and use"
                 " isotrope.connect"
             )
-        vectors = self.encoders(release.space, release.space_config, release.fingerprints, inputs)
+        vectors = self.encoders(
+            release.space, release.space_config, release.query_fingerprints, inputs
+        )
         return dict(vectors)
 
     def occurrence(self, gallery: str, query: str) -> tuple[float, float]:
@@ -209,7 +211,7 @@ class OpenRelease:
     def log(self, vectors: Mapping[str, np.ndarray]) -> None:
         """Log a query's vectors by modality, if there is a query log."""
         if self._query_log is not None:
-            self._query_log.add(self.release.space, self.release.fingerprints, vectors)
+            self._query_log.add(self.release.space, self.release.query_fingerprints, vectors)
 
     def close(self) -> None:
         """Write the buffered rows of the query log. Without this call they are written at exit."""

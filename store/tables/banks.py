@@ -15,6 +15,7 @@ from store.errors import EncoderError
 from store.tables import schema
 from store.tables.lance_tables import quote
 
+PAIR_SPLITS = ("bank", "validation", "test")
 MIN_BANK_SIZE = 16  # queries; a correction cannot be fitted on fewer
 _DESCRIBED = ["split", "modality", "part_id", "origin", "encoder"]
 
@@ -44,6 +45,7 @@ class Banks:
     def __init__(self, rows: lance.LanceDataset | pa.Table):
         self._rows = rows
         self._parts: dict[tuple[str, str], Bank] = {}
+        self._modalities: dict[str, set[str]] = {}
 
     @cached_property
     def table(self) -> pa.Table:
@@ -74,10 +76,19 @@ class Banks:
         """
         return self.part(self.query_split(modality), modality)
 
+    def asked(self, split: str, modality: str) -> Bank:
+        """The parts of a split of pairs as queries.
+
+        Their vectors are those of the queries' own encoder, if the space has a bridge; parts that
+        it cannot encode are missing.
+        """
+        bridged = bridged_split(split)
+        return self.part(bridged if modality in self._modalities_of(bridged) else split, modality)
+
     def query_split(self, modality: str) -> str:
         """The split that holds the query bank of a modality: `queries` if it has any, else
         `bank`."""
-        return "queries" if modality in self._modalities_of_queries else "bank"
+        return "queries" if modality in self._modalities_of("queries") else "bank"
 
     def is_own(self, modality: str) -> bool:
         """Whether the query bank of a modality is drawn from the corpus alone."""
@@ -85,9 +96,11 @@ class Banks:
         rows = self.select(["origin"], split=split, modality=modality)
         return set(rows["origin"].to_pylist()) <= {"corpus"}
 
-    @cached_property
-    def _modalities_of_queries(self) -> set[str]:
-        return set(self.select(["modality"], split="queries")["modality"].to_pylist())
+    def _modalities_of(self, split: str) -> set[str]:
+        if split not in self._modalities:
+            rows = self.select(["modality"], split=split)
+            self._modalities[split] = set(rows["modality"].to_pylist())
+        return self._modalities[split]
 
     def pairs(self, split: str, query: str, gallery: str) -> dict[str, set[str]]:
         """For each query part of a split, the gallery parts of the same samples.
@@ -147,20 +160,29 @@ def digest_rows(rows: pa.Table) -> str:
     return f"{identity.unordered_digest(map(chr(10).join, zip(*columns, strict=True))):032x}"
 
 
-def check_encoders(banks: Banks, fingerprints: Mapping[str, str]) -> None:
+def bridged_split(split: str) -> str:
+    """The split that has the parts of a split of pairs as a bridge makes queries of them."""
+    return "queries" if split == "bank" else f"{split}_queries"
+
+
+def check_encoders(
+    banks: Banks, fingerprints: Mapping[str, str], query_fingerprints: Mapping[str, str]
+) -> None:
     """Check that the vectors of the banks were made by the space's encoders.
 
     Args:
         banks: all splits.
-        fingerprints: of the space's encoders, by modality.
+        fingerprints: of the space's encoders of items, by modality.
+        query_fingerprints: of its encoders of queries, by modality.
 
     Raises:
         EncoderError: other encoders made some of the vectors.
     """
-    encoders = banks.select(["modality", "encoder"])
-    pairs = encoders.group_by(["modality", "encoder"]).aggregate([]).to_pylist()
-    for row in sorted(pairs, key=lambda r: (r["modality"], r["encoder"])):
-        expected = fingerprints.get(row["modality"])
+    keys = ["split", "modality", "encoder"]
+    kinds = banks.select(keys).group_by(keys).aggregate([]).to_pylist()
+    for row in sorted(kinds, key=lambda r: [r[key] for key in keys]):
+        is_item = row["split"] in PAIR_SPLITS
+        expected = (fingerprints if is_item else query_fingerprints).get(row["modality"])
         if row["encoder"] != expected:
             raise EncoderError(
                 f"the {row['modality']} vectors of the banks were made by {row['encoder']}, the"

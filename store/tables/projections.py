@@ -6,7 +6,7 @@ no current projection until a new one is learned.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow as pa
 from store.tables.lance_tables import Tables, quote
 
 TABLE = "projections"
+FILES = ("projection", "bridge")  # the keys of a tower that name files
 _COLUMNS = ("space", "modality", "encoder", "anchors", "file", "figures")
 SCHEMA = pa.schema(
     [
@@ -34,7 +35,8 @@ class LearnedProjection:
         space: the name of the space.
         modality: of the vectors that it projects.
         encoder: the fingerprint of the encoder whose vectors it projects.
-        anchors: the fingerprints of the towers that it was aligned by, by modality.
+        anchors: the fingerprints of the towers that it was aligned by, by modality. A bridge has
+            one anchor, the tower of its own modality in the space.
         file: the projection's file, relative to the folder of the tables.
         figures: how well the projection retrieves held-out pairs.
         created_at: when it was learned.
@@ -62,11 +64,18 @@ def local_folder(tables: Tables, space_config: Mapping[str, Any]) -> str:
     """
     if tables.is_local:
         return tables.root
-    for tower in space_config.values():
-        file = tower.get("projection") if isinstance(tower, Mapping) else None
-        if file and not (path := Path(tables.scratch, file)).exists():
+    for file in _files(space_config):
+        if not (path := Path(tables.scratch, file)).exists():
             tables.files.download(file, path)
     return str(tables.scratch)
+
+
+def _files(space_config: Mapping[str, Any]) -> Iterator[str]:
+    """The files of the projections of a space, and of the bridges of its queries."""
+    for key, tower in space_config.items():
+        if isinstance(tower, Mapping):
+            named = (tower.get(name) for name in FILES)
+            yield from _files(tower) if key == "queries" else filter(None, named)
 
 
 def add_projections(tables: Tables, learned: list[LearnedProjection]) -> None:

@@ -83,7 +83,7 @@ class Release:
         space: the name of the space.
         space_config: the configuration of the space.
         dim: the number of dimensions of the space.
-        fingerprints: of the encoders, by modality.
+        fingerprints: of the encoders of items, by modality.
         banks: what the corrections were fitted on, as `describe_banks` returns it.
         versions: Lance versions by table.
         directions: by name.
@@ -104,6 +104,13 @@ class Release:
     evaluation: dict[str, Any]
     policy: str
     indexes: dict[str, GalleryIndex] = field(default_factory=dict)
+
+    @property
+    def query_fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the encoders of queries, by modality: of bridged ones where
+        `space_config` has them, else those of the items."""
+        queries = self.space_config.get("queries", {})
+        return self.fingerprints | {m: tower["fingerprint"] for m, tower in queries.items()}
 
     @property
     def tag(self) -> str:

@@ -204,6 +204,8 @@ def banks(dim: int) -> pa.Schema:
       The items of `bank` are the gallery bank.
     - `queries`: the query bank of a modality, if it is not only from the corpus.
     - `reference`: queries of the same origin on which no correction is fitted.
+    - `validation_queries`, `test_queries`: parts of these splits as queries, with the vectors of
+      a bridge, if the space has one (`queries` of its configuration).
     """
     return pa.schema(
         [

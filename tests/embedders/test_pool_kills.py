@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.engine import encoding
 from pipelines.samples.stage import ingest
 from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
-from pipelines.vectors import encode_parts
 from pipelines.vectors.stage import embed
 from store.arrow import as_matrix
 from store.tables.staging import Counts, stage_record
@@ -39,11 +39,12 @@ VICTIMS = {
 }
 DRIVER = """
 from pathlib import Path
-from pipelines.vectors import encode_parts, stage, staging_writer
+from pipelines.engine import encoding
+from pipelines.vectors import stage, staging_writer
 from pipelines.stages.context import StageContext
 from store.workspace import Workspace
 staging_writer._SECONDS, staging_writer._SHARE = 0, 1e9
-encode_parts.UNIT_PARTS["image"], encode_parts.ONE_PROCESS_PARTS = 16, 0
+encoding.UNIT_PARTS["image"], encoding.ONE_PROCESS_PARTS = 16, 0
 stage.embed(StageContext(Workspace.open(Path("{root}")), "a"))
 """
 
@@ -129,7 +130,7 @@ def assert_survives(undisturbed: Path, folder: Path, victim: str, seed: int) -> 
     else:
         with pytest.MonkeyPatch.context() as patched:
             if victim != "process":
-                patched.setattr(encode_parts, "ONE_PROCESS_PARTS", 0)
+                patched.setattr(encoding, "ONE_PROCESS_PARTS", 0)
             embed_and_kill_worker(root, victim, chance if victim != "process" else 0)
     actual, expected = vectors(root), vectors(undisturbed.with_name("embedded"))
     assert actual.keys() == expected.keys()

@@ -27,7 +27,7 @@ def test_help_lists_every_command_with_one_line() -> None:
     names = [line.split()[0] for line in commands]
     assert names[:3] == ["init", "run", "status"]  # in the order of a corpus's life
     assert set(names) == {
-        "align", "backup", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
+        "align", "backup", "bridge", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
         "evaluate", "export", "init", "maintain", "mcp", "open", "policy", "repair", "report",
         "restore", "run", "search", "serve", "status", "suggest", "takedown", "whatif", "why",
     }  # fmt: skip

@@ -127,11 +127,11 @@ def test_banks_are_described_for_the_release(copied: Path) -> None:
         "origin": "corpus", "rows": len(banks.part("bank", "image")[2]), "digest": "",
         "fingerprint": "colour-image@1",
     }  # fmt: skip
-    check_encoders(banks, FINGERPRINTS)
+    check_encoders(banks, FINGERPRINTS, FINGERPRINTS)
     with pytest.raises(
         EncoderError, match="were made by colour-text@1, the space has colour-text@2"
     ):
-        check_encoders(banks, FINGERPRINTS | {"text": "colour-text@2"})
+        check_encoders(banks, FINGERPRINTS | {"text": "colour-text@2"}, FINGERPRINTS)
 
 
 def test_too_few_queries_are_joined_by_the_corpus_bank(copied: Path, squares: Workspace) -> None:

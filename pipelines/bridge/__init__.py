@@ -1,0 +1,1 @@
+"""Bridges: search with a newer encoder what an older one embedded."""
