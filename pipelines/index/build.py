@@ -8,7 +8,7 @@ from typing import Any
 import lance
 import numpy as np
 
-from pipelines.index.choose_probes import choose_probe, scan_milliseconds
+from pipelines.index.choose_probes import choose_probe, keep_probes, scan_milliseconds
 from pipelines.index.exact_scores import best_scores
 from pipelines.index.extend import can_extend, extend
 from store.arrow import as_matrix
@@ -19,6 +19,7 @@ from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import Banks
 from store.tables.indexes import DEEPEST, FLAT, GalleryIndex, Probe, probe_name
 from store.tables.lance_tables import Tables
+from store.tables.reindex import index_statistics
 from store.tables.releases import Direction
 from store.tables.words import WORDS_TEXT
 
@@ -28,6 +29,7 @@ QUERIES = 256
 DEPTHS = (10, 100, DEEPEST)
 _SCANS = 5
 _SIMILAR = 0.1  # growth of a gallery within which settings that miss the bound are not tried again
+_KEPT = 4  # settings that may be kept are measured on so many times fewer queries
 _SUB_VECTOR = 8  # dimensions that a code of IVF_PQ stands for
 _TEXT_INDEXES = ("caption", WORDS_TEXT)
 # Ids, and what conditions name most. With such an index, a scan reads only the vectors of the rows
@@ -106,8 +108,12 @@ def _index_vectors(table: lance.LanceDataset, column: str, kind: str, partitions
 
 
 def _index_scalars(table: lance.LanceDataset, column: str, kind: str) -> None:
-    """Index a column, if the table has values of it."""
-    if column in table.schema.names and table.count_rows(f"{column} IS NOT NULL"):
+    """Index a column, if the table has values of it, and rows that its index lacks."""
+    if column not in table.schema.names or not table.count_rows(f"{column} IS NOT NULL"):
+        return
+    present = (i for i in table.describe_indices() if i.field_names == [column])
+    index = next((i for i in present if i.index_type.upper() == kind), None)
+    if index is None or index_statistics(table, index.name)["num_unindexed_rows"]:
         table.create_scalar_index(column, kind, replace=True)
 
 
@@ -127,7 +133,7 @@ def _with_probes(
     """
     probes: dict[str, tuple[Probe, ...]] = {}
     notes: list[str] = []
-    scan = 0.0
+    bound, scan = gallery.index.bound, 0.0
     for direction in directions.values():
         queries = _queries(gallery, banks, direction.query)
         for corrected in (False, True):
@@ -138,18 +144,11 @@ def _with_probes(
             weights = dict.fromkeys(active, 1.0)
             vectors = np.stack([query_vector(query, weights, active) for query in queries])
             depths = [d for d in DEPTHS if d < gallery.index.rows]
-            best = best_scores(gallery.table, column, vectors, max(depths, default=0))
             name = probe_name(direction.query, gallery.modality, corrected)
-            bound = gallery.index.bound
-            before = {probe.depth: probe for probe in last.probes.get(name, ())}
-            tried = []
-            for number, depth in enumerate(depths):
-                probe = None
-                if depth in before or name not in last.probes:
-                    most = max(2, len(vectors) >> number)
-                    some = vectors[:most], best[:most]
-                    probe = choose_probe(gallery, column, *some, depth, bound, before.get(depth))
-                tried.append(probe)
+            known = last.probes.get(name)
+            tried = _kept(gallery, column, vectors, depths, known)
+            if tried is None:
+                tried = _chosen(gallery, column, vectors, depths, known)
             probes[name] = tuple(probe for probe in tried if probe is not None)
             notes += [
                 f"{name}: no setting reaches recall@{depth} of {bound:g}; search scans"
@@ -158,6 +157,45 @@ def _with_probes(
             ]
             scan = scan or scan_milliseconds(gallery, column, vectors[:_SCANS])
     return replace(gallery.index, probes=probes, notes=tuple(notes), flat_milliseconds=scan)
+
+
+def _kept(
+    gallery: OpenGallery,
+    column: str,
+    queries: np.ndarray,
+    depths: list[int],
+    last: tuple[Probe, ...] | None,
+) -> list[Probe | None] | None:
+    """The last settings by depth, if there are some and all still reach the bound."""
+    if last is None:
+        return None
+    half = len(queries) // 2  # the others were chosen on
+    some = queries[half : half + max(2, half // _KEPT)]
+    kept = keep_probes(gallery, column, some, last, gallery.index.bound)
+    by_depth = {probe.depth: probe for probe in kept or ()}
+    return None if kept is None else [by_depth.get(depth) for depth in depths]
+
+
+def _chosen(
+    gallery: OpenGallery,
+    column: str,
+    queries: np.ndarray,
+    depths: list[int],
+    last: tuple[Probe, ...] | None,
+) -> list[Probe | None]:
+    """A setting for each depth. One that the last gallery had none for is not tried again."""
+    best = best_scores(gallery.table, column, queries, max(depths, default=0))
+    before = {probe.depth: probe for probe in last or ()}
+    tried: list[Probe | None] = []
+    for number, depth in enumerate(depths):
+        most = max(2, len(queries) >> number)
+        some = queries[:most], best[:most]
+        bound, known = gallery.index.bound, before.get(depth)
+        is_tried = last is None or known is not None
+        tried.append(
+            choose_probe(gallery, column, *some, depth, bound, known) if is_tried else None
+        )
+    return tried
 
 
 def _queries(gallery: OpenGallery, banks: Banks, modality: str) -> np.ndarray:

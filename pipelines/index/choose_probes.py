@@ -4,13 +4,12 @@ A setting is chosen on one half of the queries and measured on the other half. T
 exceed the bound a little, so that other queries reach it as a rule. The number of probes is doubled
 until they do, with many rows ranked anew and with few. Then as few rows are ranked anew as reach
 it, the probes are narrowed by bisection, and the fastest of these settings is taken. If it misses
-the bound on the other half, wider ones are measured. The setting of a gallery that has hardly
-changed is measured first, on a quarter of the other half and then on all of it, and kept if it
-reaches the bound.
+the bound on the other half, wider ones are measured. The settings of a gallery that has hardly
+changed are kept if they still reach the bound on some of the queries.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -19,6 +18,7 @@ from statistics import median
 
 import numpy as np
 
+from pipelines.index.exact_scores import best_scores
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import OpenGallery
 from store.tables.indexes import GalleryIndex, Probe
@@ -30,7 +30,6 @@ _MOST_REFINED = 8_000  # rows that are ranked anew
 _USUAL_REFINE = 8
 _CANDIDATES = 3  # numbers of rows ranked anew whose probes are narrowed
 _BISECTIONS = 2  # to within an eighth of the probes
-_KEPT = 4  # a setting that may be kept is first measured on so many times fewer queries
 _MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
@@ -63,11 +62,9 @@ def choose_probe(
     chosen = queries[:half], best[:half, :depth]
     measured = queries[half:], best[half:, :depth]
     if last is not None:
-        few = ceil(len(measured[0]) / _KEPT)
-        for some in (slice(few), slice(None)):
-            probe = measure(gallery, column, measured[0][some], measured[1][some], last, bound)
-            if probe.recall >= bound:
-                return probe
+        probe = measure(gallery, column, *measured, last, bound)
+        if probe.recall >= bound:
+            return probe
     aim = bound + _MARGIN * (1 - bound)
     refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED]
 
@@ -95,6 +92,32 @@ def choose_probe(
         if probe.recall >= bound:
             return probe
     return None
+
+
+def keep_probes(
+    gallery: OpenGallery, column: str, queries: np.ndarray, last: Sequence[Probe], bound: float
+) -> list[Probe] | None:
+    """Measure the settings of a gallery that has hardly changed.
+
+    Args:
+        queries: (m, width); each further depth is measured on half as many, since its results have
+            more ranks.
+        last: the settings, by depth.
+
+    Returns:
+        The settings with their recall now. None: one does not reach the bound any more.
+    """
+    if not last:
+        return []
+    best = best_scores(gallery.table, column, queries, max(probe.depth for probe in last))
+    kept = []
+    for number, probe in enumerate(last):
+        most = max(2, len(queries) >> number)
+        now = measure(gallery, column, queries[:most], best[:most, : probe.depth], probe, bound)
+        if now.recall < bound:
+            return None
+        kept.append(now)
+    return kept
 
 
 def measure(

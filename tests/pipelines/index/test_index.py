@@ -259,7 +259,11 @@ def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks, measure
 
 @pytest.mark.parametrize(
     ("kind", "segments"),
-    [("ivf_rq", [1, 2, 3, 1]), ("ivf_hnsw_sq", [1, 2, 3, 1]), ("ivf_pq", [1, 1, 1, 1])],
+    [
+        ("ivf_rq", [1, 2, 3, 1]),
+        pytest.param("ivf_hnsw_sq", [1, 2, 3, 1], marks=pytest.mark.slow),
+        pytest.param("ivf_pq", [1, 1, 1, 1], marks=pytest.mark.slow),
+    ],
 )
 def test_an_index_is_extended_where_that_is_sound(
     tmp_path, fitted, directions, banks, monkeypatch, kind: str, segments: list[int]
