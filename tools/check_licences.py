@@ -17,7 +17,7 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("client", "sklearn", "models", "pipelines", "s3", "deploy", "demo")
+EXTRAS = ("client", "sklearn", "models", "pipelines", "crops", "s3", "deploy", "demo")
 
 # Reviewed: the licence that is found, and why it does not bind who installs the package.
 ALLOWED = {

@@ -13,17 +13,19 @@ import pyarrow.compute as pc
 
 from pipelines.duplicates import audio, incremental, semantic
 from pipelines.duplicates.evaluation_sets import QUALITY
-from pipelines.duplicates.images import copies
+from pipelines.duplicates.images import copies, crops
 from pipelines.duplicates.pair_joins import Pairs
 from pipelines.duplicates.sample_facts import PARTS
 from pipelines.duplicates.survivors import NearPairs
 from pipelines.duplicates.texts import minhash
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
+from pipelines.signals.scorers.image_local import FEATURES
 from pipelines.stages.context import StageContext
 from store import identity
 from store.arrow import as_matrix
 from store.tables.lance_tables import Tables
 from store.tables.names import vectors_table
+from store.tables.signals import VIEW
 from store.tables.table_version import TableVersion, take_rows
 
 VERSION = 3  # of the searches: raise it if the same samples would give other pairs
@@ -42,6 +44,8 @@ def find_near(context: StageContext, samples: pa.Table) -> list[NearPairs]:
         trusted = pc.greater_equal(samples["image_pdq_quality"], QUALITY)
         mask = pc.and_(compared["image"], trusted)
         results.append(_image(tables, samples, mask, settings.image))
+    if settings.crops is not None:
+        results.append(_crops(tables, samples, compared["image"], settings.crops))
     if settings.audio is not None:
         mask = pc.and_(compared["audio"], pc.is_valid(samples["audio_fingerprint"]))
         results.append(_audio(tables, samples, mask, settings.audio))
@@ -69,6 +73,18 @@ def _image(tables: Tables, samples: pa.Table, mask: pa.ChunkedArray, radius: int
         return copies.pairs(images.hashes, images.thumbnails, radius, first)
 
     return _near(tables, samples, "image", "image", names, rows, (radius, QUALITY), find)
+
+
+def _crops(tables: Tables, samples: pa.Table, mask: pa.ChunkedArray, same: float) -> NearPairs:
+    rows = _rows(mask)
+    names = samples["image_id"].take(rows).combine_chunks()
+
+    def find(nodes: pa.Array, first: int) -> Pairs:
+        images = Images(tables, samples, rows.take(pc.index_in(nodes, value_set=names)))
+        order = pc.rank(nodes, tiebreaker="first").to_numpy().astype(np.int64)
+        return crops.pairs(order, images.features, images.views, same, first)
+
+    return _near(tables, samples, "crops", "image", names, rows, same, find)
 
 
 def _audio(tables: Tables, samples: pa.Table, mask: pa.ChunkedArray, threshold: float) -> NearPairs:
@@ -157,26 +173,41 @@ def _near(
 
 
 class Images:
-    """The hashes of samples' images, and their thumbnails, which are read on demand.
+    """What the searches for copies compare of images; all but hashes are read on demand.
 
-    Attributes:
-        hashes: (n, crops, 32) uint8, the signal `image_copies`.
+    An image that could not be measured has no features, and black pixels.
     """
 
     def __init__(self, tables: Tables, samples: pa.Table, rows: pa.Array):
         """Args: `rows`: (n,) rows of `samples`, which is as `sample_facts` returns it."""
-        column = samples["image_copies"].take(rows).combine_chunks()
-        self.hashes = incremental.binary_matrix(column, np.uint8).reshape(len(rows), CROPS, -1)
+        self._hashes = samples["image_copies"].take(rows)
         self._signal_rows = samples["measured"].take(rows).to_numpy()
         self._signals = TableVersion(tables, "signals", tables.version("signals"))
 
+    @property
+    def hashes(self) -> np.ndarray:
+        """(n, crops, 32) uint8 of all images, the signal `image_copies`; none may be null."""
+        column = self._hashes.combine_chunks()
+        return incremental.binary_matrix(column, np.uint8).reshape(len(column), CROPS, -1)
+
     def thumbnails(self, indices: np.ndarray) -> np.ndarray:
-        """(k, 32, 32, 3) uint8, the signal `image_look`, of (k,) images."""
+        """(k, 32, 32, 3) uint8, the signal `image_look`."""
+        return self._read("image_look", indices).reshape(-1, LOOK, LOOK, 3)
+
+    def features(self, indices: np.ndarray) -> np.ndarray:
+        """(k,) records of `FEATURES`, the signal `image_keypoints`."""
+        return self._read("image_keypoints", indices).view(FEATURES)[:, 0]
+
+    def views(self, indices: np.ndarray) -> np.ndarray:
+        """(k, 64, 64, 3) uint8, the signal `image_view`."""
+        return self._read("image_view", indices).reshape(-1, VIEW, VIEW, 3)
+
+    def _read(self, name: str, indices: np.ndarray) -> np.ndarray:
         distinct, inverse = np.unique(indices, return_inverse=True)
         row_ids = self._signal_rows[distinct].tolist()
-        column = take_rows(self._signals, row_ids, ["image_look"])["image_look"]
-        thumbnails = incremental.binary_matrix(column.combine_chunks(), np.uint8)
-        return thumbnails.reshape(-1, LOOK, LOOK, 3)[inverse]
+        column = take_rows(self._signals, row_ids, [name])[name].combine_chunks()
+        column = pc.fill_null(column, bytes(column.type.byte_width))
+        return incremental.binary_matrix(column, np.uint8)[inverse]
 
 
 class Texts:

@@ -12,6 +12,7 @@ from pipelines.signals.scorers import (
     audio_speech,
     image_copies,
     image_hash,
+    image_local,
     image_nsfw,
     image_pixels,
     image_size,
@@ -24,7 +25,6 @@ from pipelines.signals.scorers import (
 )
 from pipelines.signals.scorers.image_classifier import classifier
 from store.config.corpus_yaml import CorpusConfig
-from store.config.signals import Signals
 from store.tables.signals import SCORERS
 
 # The scorers that need no model. Those of fingerprints run only if they are needed.
@@ -33,6 +33,7 @@ DEFAULT_SCORERS: tuple[Scorer, ...] = (
     image_pixels.PIXELS,
     image_hash.HASH,
     image_copies.COPIES,
+    image_local.LOCAL,
     text_length.LENGTH,
     text_repetition.REPETITION,
     text_language.LANGUAGE,
@@ -47,10 +48,12 @@ DEFAULT_SCORERS: tuple[Scorer, ...] = (
 )
 
 
-def check_models(signals: Signals) -> None:
-    """Raises EncoderError if corpus.yaml turns on a model whose package is not installed."""
-    if signals.nsfw is True:
+def check_packages(config: CorpusConfig) -> None:
+    """Raises EncoderError if corpus.yaml turns on a scorer whose package is not installed."""
+    if config.signals.nsfw is True:
         image_nsfw.packaged_model()
+    if config.duplicates.crops is not None:
+        image_local.detector()
 
 
 def active(config: CorpusConfig, root: Path) -> tuple[Scorer, ...]:

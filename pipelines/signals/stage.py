@@ -25,7 +25,7 @@ from pipelines.signals.incremental import (
     valid_entries,
     valid_versions,
 )
-from pipelines.signals.registry import active, check_models
+from pipelines.signals.registry import active, check_packages
 from pipelines.signals.scoring import Scored, score_skipping_crashes
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -76,7 +76,7 @@ def measure(context: StageContext) -> Counts:
     """
     workspace, tables, config = context.workspace, context.tables, context.config
     drop = context.drop_name
-    check_models(config.signals)
+    check_packages(config)
     key, versions = run_keys.signals(context), run_keys.scorers(workspace)
     drop_filter = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:

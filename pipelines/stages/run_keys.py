@@ -28,6 +28,9 @@ from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
 from store.workspace import Workspace
 
+# Scorers of fingerprints from when these were measured without being needed.
+_ONCE_ALWAYS_MEASURED = "image_copies", "audio_fingerprint"
+
 
 def samples(context: StageContext) -> str:
     """The run key of `samples`.
@@ -47,12 +50,13 @@ def signals(context: StageContext) -> str:
     drop = context.drop_name
     output = _output(context, "samples", drop)
     used = scorers(context.workspace)
-    # The key names every scorer of fingerprints, so that corpora stay up to date that were made
+    # The key names these scorers of fingerprints, so that corpora stay up to date that were made
     # when fingerprints were always measured, and then the ones that are needed.
-    unused = {n: str(s.version) for n, s in SCORERS.items() if s.is_fingerprint and n not in used}
+    once = {n: str(s.version) for n, s in SCORERS.items() if n in _ONCE_ALWAYS_MEASURED}
+    unused = {name: version for name, version in once.items() if name not in used}
     needed = context.config.fingerprint_scorers()
     settings = [needed] if needed else []
-    return _key("signals", str(schema.SIGNALS), drop, output, used | unused, *settings)
+    return _key("signals", schema.key_text(schema.SIGNALS), drop, output, used | unused, *settings)
 
 
 def vectors(context: StageContext) -> str:
@@ -110,7 +114,10 @@ def duplicates(context: StageContext) -> str:
         _outputs(context, "vectors") if config.duplicates.semantic is not None else [],
         hash_of_tests(row_tests(config.policy)),
         _output(context, "pairs") if names_pairs(context.workspace, "duplicates") else None,
-        config.duplicates.model_dump(),
+        # Corpora stay up to date that were made before the search for crops.
+        config.duplicates.model_dump(
+            exclude={"crops"} if config.duplicates.crops is None else None
+        ),
         evaluation_sets,
     )
 

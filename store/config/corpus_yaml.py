@@ -160,7 +160,8 @@ class CorpusConfig(Section):
         not measured.
         """
         kinds = {"image_copies": self.duplicates.image, "audio_fingerprint": self.duplicates.audio}
-        return [name for name, bound in kinds.items() if self.decontaminate or bound is not None]
+        needed = [name for name, bound in kinds.items() if self.decontaminate or bound is not None]
+        return needed + (["image_local"] if self.duplicates.crops is not None else [])
 
 
 def load(folder: str | Path) -> CorpusConfig:

@@ -19,6 +19,9 @@ class Duplicates(Section):
         image: the largest number of bits, of 256, in which the PDQ hashes of copies differ. PDQ's
             authors use 31. Images within this distance are also compared in colour before they
             count as copies.
+        crops: how alike the pixels of an image and of a part of another must be: 1 less the largest
+            difference where they overlap, such as 0.8. The part may be turned, scaled or mirrored.
+            Needs OpenCV: `pip install 'isotrope[crops]'`.
         audio: the smallest share of equal bits of two fingerprints. Unrelated sounds have 0.5 in
             common; 0.75 is far above this.
         text: the smallest Jaccard similarity of the shingles of two texts, such as 0.7.
@@ -30,6 +33,7 @@ class Duplicates(Section):
 
     exact: bool = True
     image: Annotated[int, Field(ge=0, le=63)] | None = None
+    crops: Annotated[float, Field(ge=0.5, le=1)] | None = None
     audio: Annotated[float, Field(ge=0.6, le=1)] | None = None
     text: Annotated[float, Field(ge=0.5, le=1)] | None = None
     semantic: Annotated[float, Field(gt=0, le=1)] | None = None

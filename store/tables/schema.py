@@ -9,6 +9,7 @@ from store.tables.signals import (
     MODALITIES,
     PAIR_TYPES,
     REPAIR_TYPES,
+    SCORERS,
     SIGNAL_TYPES,
 )
 
@@ -51,9 +52,11 @@ PAIRS = pa.schema(
 
 
 # Columns that may be null and that tables of format 1 got later.
-_ADDED = {n for n in PAIR_TYPES if n.endswith(("_mismatch", "_repair", "_hubness"))} | set(
-    REPAIR_TYPES
-)
+_ADDED = {
+    *(n for n in PAIR_TYPES if n.endswith(("_mismatch", "_repair", "_hubness"))),
+    *REPAIR_TYPES,
+    *SCORERS["image_local"].names,
+}
 
 # `scorers` lists the scorers that measured the row, as `name@version name@version`.
 SIGNALS = pa.schema(
@@ -104,8 +107,8 @@ STAGES = pa.schema(
 EVALUATION_PREFIX = "evaluation:"
 
 # `cluster` is the id of the representative that is kept instead of this sample, or the key of an
-# evaluation sample. `kind` is exact, image, audio, text, semantic, or `evaluation:NAME`. A sample
-# of a drop is removed as a duplicate at most once.
+# evaluation sample. `kind` is exact, image, crops, audio, text, semantic, or `evaluation:NAME`. A
+# sample of a drop is removed as a duplicate at most once.
 DUPLICATES = pa.schema(
     [
         _text("id"),

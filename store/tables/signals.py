@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 MODALITIES = ("image", "text", "audio")
+KEYPOINTS, VIEW = 192, 64  # of `image_local`: local features of an image, pixels of a side
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,14 @@ SCORERS = {
         version=1,
         columns={},
         fingerprints={"image_copies": pa.binary(16 * 32), "image_look": pa.binary(32 * 32 * 3)},
+    ),
+    "image_local": ScorerColumns(
+        version=1,
+        columns={},
+        fingerprints={
+            "image_keypoints": pa.binary(6 + KEYPOINTS * 38),
+            "image_view": pa.binary(VIEW * VIEW * 3),
+        },
     ),
     "image_nsfw": ScorerColumns(
         version=1,

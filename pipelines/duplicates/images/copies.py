@@ -20,11 +20,11 @@ _SAME, _GREYED, _CHANGED = 20.0, 16.0, 40.0
 _SAME_GAIN, _SAME_OFFSET = 0.05, 6.0  # a change of brightness smaller than this is none
 _SIDE = 24
 _PAIRS = 1024  # pairs that are compared at a time
-_GREY = 1.5  # mean distance of the channels from grey, of 255, below which there is no colour
+GREY = 1.5  # mean distance of the channels from grey, of 255, below which there is no colour
 _DARK, _LIGHT = 7, 248  # grey values beyond these may be clipped, and say nothing of brightness
-_GAINS = 0.5, 2.0  # of a plausible change of brightness
+GAINS = 0.5, 2.0  # of a plausible change of brightness
 _LEAST_PIXELS = 20  # that a change of brightness is fitted on
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 Thumbnails = Callable[[np.ndarray], np.ndarray]  # indices (k,) -> (k, 32, 32, 3) uint8
 
@@ -77,8 +77,8 @@ def are_copies(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndar
     down, across = _REDUCTIONS[crop // len(INTERVALS)], _REDUCTIONS[crop % len(INTERVALS)]
     a = np.einsum("kyv,kvhc,kxh->kyxc", down, whole.astype(np.float32), across, optimize=True)
     b = np.einsum("yv,kvhc,xh->kyxc", _WHOLE, copy.astype(np.float32), _WHOLE, optimize=True)
-    grey_a, grey_b = a @ _LUMA, b @ _LUMA
-    no_colour = [_colour(a, grey_a) < _GREY, _colour(b, grey_b) < _GREY]
+    grey_a, grey_b = a @ LUMA, b @ LUMA
+    no_colour = [colour(a, grey_a) < GREY, colour(b, grey_b) < GREY]
     one_is_grey = no_colour[0] != no_colour[1]
     a, b = (
         np.where(one_is_grey[:, None, None, None], grey[..., None], image)
@@ -86,9 +86,9 @@ def are_copies(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndar
     )
     limit = np.where(crop > 0, _CHANGED, np.where(one_is_grey, _GREYED, _SAME))
     as_is = _worst(b - a) <= limit
-    gain, offset = _brightness(grey_a, grey_b)
+    gain, offset = brightness(grey_a, grey_b)
     is_changed = (np.abs(gain - 1) > _SAME_GAIN) | (np.abs(offset) > _SAME_OFFSET)
-    is_plausible = (gain >= _GAINS[0]) & (gain <= _GAINS[1]) & ~one_is_grey
+    is_plausible = (gain >= GAINS[0]) & (gain <= GAINS[1]) & ~one_is_grey
     adjusted = np.clip(gain[:, None, None, None] * a + offset[:, None, None, None], 0, 255)
     as_adjusted = _worst(b - adjusted) <= np.where(is_changed, _CHANGED, limit)
     return as_is | (is_plausible & as_adjusted)
@@ -96,15 +96,15 @@ def are_copies(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndar
 
 def _worst(difference: np.ndarray) -> np.ndarray:
     """The largest smoothed difference (k,) of images (k, y, x, c)."""
-    return np.abs(_smooth(difference)).max(axis=(1, 2, 3))
+    return np.abs(smooth(difference)).max(axis=(1, 2, 3))
 
 
-def _colour(image: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The mean distance of channels from grey, (k,)."""
-    return np.abs(image - grey[..., None]).mean(axis=(1, 2, 3))
+def colour(image: np.ndarray, grey: np.ndarray) -> np.ndarray:
+    """The mean distance of channels from grey, (k,), of images (k, ..., c)."""
+    return np.abs(image - grey[..., None]).mean(axis=tuple(range(1, image.ndim)))
 
 
-def _brightness(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def brightness(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit b = gain * a + offset by least squares, for grey images (k, y, x).
 
     Returns:
@@ -119,7 +119,7 @@ def _brightness(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gain, mean_b - gain * mean_a
 
 
-def _smooth(images: np.ndarray) -> np.ndarray:
+def smooth(images: np.ndarray) -> np.ndarray:
     """Means of 3 x 3 pixels of images (k, y, x, c)."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), "edge")
     down = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]

@@ -39,7 +39,7 @@ def test_scorers_give_the_columns_that_are_declared() -> None:
 
 
 def test_the_schema_of_signals_is_the_one_in_stored_run_keys() -> None:
-    digest = hashlib.sha256(str(schema.SIGNALS).encode()).hexdigest()
+    digest = hashlib.sha256(schema.key_text(schema.SIGNALS).encode()).hexdigest()
     assert digest == "e0566b1add5b54026a29d07568e40ec0f3644242728b52d12317585fd6835486"
 
 

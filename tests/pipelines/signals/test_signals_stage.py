@@ -125,7 +125,7 @@ def test_fingerprints_are_measured_only_if_they_are_needed(tmp_path: Path) -> No
     rows = table(workspace, ["id", *names]).values()
     assert {n for n in names for row in rows if row[n] is not None} == {"image_pdq"}
     assert sample_facts(workspace).num_rows == 6
-    configure(tmp_path, f"{CONFIG}duplicates: {{image: 31, audio: 0.75}}\n")
+    configure(tmp_path, f"{CONFIG}duplicates: {{image: 31, audio: 0.75, crops: 0.75}}\n")
     workspace = Workspace.open(tmp_path)
     assert "signals" in staleness.stale(workspace, "a")
     with pytest.raises(InvariantError, match="signals lacks the fingerprints of image_copies, aud"):

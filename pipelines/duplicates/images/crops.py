@@ -1,0 +1,93 @@
+"""Find crops, rotations and mirror images: several local features agree, then every pixel."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pipelines.duplicates.images.aligned_views import View, similarity
+from pipelines.duplicates.images.feature_votes import FeatureIndex
+from pipelines.duplicates.images.similarity_transforms import find_transform
+from pipelines.duplicates.pair_joins import Pairs, collect_pairs
+from pipelines.signals.scorers.image_local import mirrored
+
+_AGREEING = 3  # keypoints that a transform moves onto their match
+# Of the keypoints where the images overlap. Pages of text with one layout have up to 0.05, since
+# letters match, but not at the same places; nearly all copies have 0.1 or more.
+_SHARE = 0.07
+_READ = 4096  # records that are read at a time for the index
+_LOOKED_UP = 64  # new images whose candidates are compared at a time
+
+# indices (k,) -> (k,) records of FEATURES, the signal `image_keypoints`
+Features = Callable[[np.ndarray], np.ndarray]
+# indices (k,) -> (k, 64, 64, 3) uint8, the signal `image_view`
+Views = Callable[[np.ndarray], np.ndarray]
+
+
+def pairs(
+    order: np.ndarray, features: Features, views: Views, threshold: float, first: int = 0
+) -> Pairs:
+    """Find the pairs of images of which one is a part of the other: turned, scaled or mirrored.
+
+    Args:
+        order: (n,) distinct integers. The two images of a pair are compared in this order,
+            whichever of them is new.
+        features: reads the local features of some images.
+        views: reads the pixels of some images.
+        threshold: the smallest similarity, as in `aligned_views.similarity`.
+        first: pairs of two images before it are left out.
+
+    Returns:
+        Pairs with their similarity.
+    """
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for start in range(first, len(order), _LOOKED_UP):
+            new = np.arange(start, min(start + _LOOKED_UP, len(order)))
+            old, new, flip = _candidates(index, features(new), start)
+            in_order = order[old] < order[new]
+            one, other = np.where(in_order, old, new), np.where(in_order, new, old)
+            same = _similarities(one, other, flip, features, views)
+            near = same >= threshold
+            yield one[near], other[near], same[near]
+
+    if first >= len(order):
+        return collect_pairs([], len(order))
+    reads = (np.arange(len(order))[i : i + _READ] for i in range(0, len(order), _READ))
+    index = FeatureIndex(map(features, reads))
+    return collect_pairs(blocks(), len(order))
+
+
+def _candidates(
+    index: FeatureIndex, records: np.ndarray, start: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Earlier images, new images and whether one of them is mirrored, (k,) each."""
+    old, new, flip = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, bool)]
+    for is_mirrored, block in ((False, records), (True, mirrored(records))):
+        for node, record in enumerate(block, start):
+            found = index.candidates(record, before=node)
+            old.append(found)
+            new.append(np.full(len(found), node))
+            flip.append(np.full(len(found), is_mirrored))
+    return np.concatenate(old), np.concatenate(new), np.concatenate(flip)
+
+
+def _similarities(
+    one: np.ndarray, other: np.ndarray, flip: np.ndarray, features: Features, views: Views
+) -> np.ndarray:
+    """The similarity of each pair, (k,); 0 if too few keypoints agree."""
+    out = np.zeros(len(one))
+    if not len(one):
+        return out
+    nodes, place = np.unique(np.concatenate([one, other]), return_inverse=True)
+    records, pixels = features(nodes), views(nodes)
+    places = zip(*place.reshape(2, -1).tolist(), flip.tolist(), strict=True)
+    for number, (a, b, is_mirrored) in enumerate(places):
+        record, view = records[b], pixels[b]
+        if is_mirrored:
+            record, view = mirrored(record), view[:, ::-1]
+        transform = find_transform(records[a], record)
+        if transform and transform.agreeing >= _AGREEING and transform.share >= _SHARE:
+            sides = [(int(r["width"]), int(r["height"])) for r in (records[a], record)]
+            one_view, other_view = View(pixels[a], *sides[0]), View(view, *sides[1])
+            out[number] = similarity(one_view, other_view, transform)
+    return out
