@@ -18,9 +18,10 @@ from store.corrections import Correction, fit
 from store.search.vector_layout import BIAS_SCALE, fold
 from store.tables import releases, schema
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.lance_tables import Tables
 from store.tables.names import gallery_table
-from store.tables.releases import Direction, Release
+from store.tables.releases import Release
 
 SPACE, TOP, BANK, NOISE = "grown", 10, 2_000, 0.35
 GALLERY = gallery_table(SPACE, "image")

@@ -27,7 +27,7 @@ from benchmarks.grown_gallery import BANK, TOP, grow, unit
 from store.arrow import vector_column
 from store.corrections import fit
 from store.search.vector_layout import BIAS_SCALE, fold, query_vector
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 METHODS = ("none", "nnn", "dual_inverted_softmax", "invgc_local+nnn")
 QUERIES, SCANS = 500, 40

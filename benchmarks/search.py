@@ -26,7 +26,7 @@ from store.search.column_plan import WeightedInput
 from store.search.corrected_search import search_corrected, search_many
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import fold
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 T = TypeVar("T")
 DIM, TOP = 512, 10

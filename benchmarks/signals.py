@@ -34,7 +34,7 @@ from pipelines.signals.incremental import EarlierSignals
 from pipelines.signals.registry import DEFAULT_SCORERS
 from pipelines.signals.scorer import ImageScorer
 from pipelines.signals.stage import UnitWork, _name, _Plan, list_units
-from pipelines.stages import run_keys
+from pipelines.stages.scorer_versions import scorer_versions
 from store import identity
 from store.config.engine import Beam, Ray
 from store.tables import schema
@@ -106,7 +106,7 @@ def pipeline(
     samples = workspace.tables.open("samples")
     drop_filter, earlier = "drop = 'a'", EarlierSignals(workspace.tables, "a")
     run = StageRun(workspace.tables, "signals", "a", name, schema.SIGNALS).open()
-    plan = _Plan(workspace, run, samples.version, 0, drop_filter, run_keys.scorers(workspace))
+    plan = _Plan(workspace, run, samples.version, 0, drop_filter, scorer_versions(workspace))
     with measured() as usage:
         units = list(list_units(samples, drop_filter, earlier))
         work = partial(UnitWork, plan)

@@ -23,8 +23,9 @@ from store.config.corrections import Corrections
 from store.corrections import Correction, Evaluation
 from store.metrics.intervals import bootstrap, bootstrap_many
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.lance_tables import Tables
-from store.tables.releases import Direction, Release
+from store.tables.releases import Release
 
 MEASURES = ("r@1", "r@10", "mrr")
 RETAINED_OF = ("old", "new")  # the systems that bridged queries are compared with

@@ -19,7 +19,7 @@ from store.corrections.recipe import recipe
 from store.corrections.select import choose_method
 from store.search.vector_layout import BIAS_SCALE
 from store.tables.banks import MIN_BANK_SIZE, Bank, Banks
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 CALIBRATION_ROWS = 1_000  # queries, and items, that scores are calibrated on
 CALIBRATION_QUANTILE = 0.98

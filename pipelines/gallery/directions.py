@@ -18,8 +18,8 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
 from store.tables.banks import Banks, check_encoders
+from store.tables.direction import Direction
 from store.tables.names import bank_table
-from store.tables.releases import Direction
 
 MOST_ITEMS = 10_000  # gallery rows that a choice is made on, beside those of the validation pairs
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from store.tables.direction import Direction
 from store.tables.lance_tables import Tables
 from store.tables.names import directions_table
-from store.tables.releases import Direction
 
 
 class FittedDirection(NamedTuple):

@@ -9,7 +9,7 @@ from pipelines.banks.labelled_queries import Gallery
 from store.arrow import as_matrix
 from store.corrections import Correction
 from store.search.vector_layout import unfold
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 from store.tables.table_version import take_rows
 
 

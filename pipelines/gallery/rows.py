@@ -21,7 +21,7 @@ from store.arrow import as_matrix, vector_column
 from store.errors import RecordError
 from store.search.vector_layout import fold
 from store.tables import schema, words
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 from store.tables.table_version import TableVersion, take_rows
 from store.tables.words import ItemWords
 

@@ -17,10 +17,10 @@ from store.search.column_plan import vector_column
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.indexes import DEEPEST, FLAT, GalleryIndex, Probe, probe_name
 from store.tables.lance_tables import Tables
 from store.tables.reindex import index_statistics
-from store.tables.releases import Direction
 from store.tables.words import WORDS_TEXT
 
 # That probes are chosen and measured on, for each direction; half of them for results of 100 rows

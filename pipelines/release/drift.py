@@ -23,10 +23,11 @@ from store.metrics.intervals import Interval
 from store.search import query_log
 from store.tables import releases, schema
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.drift import Drift
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.names import bank_table, drift_table, vectors_table
-from store.tables.releases import Direction, Release
+from store.tables.releases import Release
 from store.workspace import Workspace
 
 K = 10  # length of the result lists that k-occurrence is counted in

@@ -31,7 +31,7 @@ from store.corrections.kernels.threads import one_blas_thread
 from store.metrics import geometry, histograms
 from store.metrics.retrieval import Relevant
 from store.tables.banks import Banks
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 from store.tables.table_version import TableVersion
 
 

@@ -24,8 +24,8 @@ from store.search.hybrid import K, competition_ranks
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import unfold
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.lance_tables import one_of
-from store.tables.releases import Direction
 from store.tables.words import WORDS, WORDS_TEXT, ItemWords
 
 _QUERIES = 500  # of a split

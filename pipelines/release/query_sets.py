@@ -19,7 +19,7 @@ from store.corrections import Correction
 from store.corrections.rank_tally import NO_KEY, RankedItems
 from store.metrics.retrieval import Relevant
 from store.tables.banks import Banks
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 RAW, CORRECTED, UNBIASED = "raw", "corrected", "unbiased"
 K = 10  # length of the result lists that k-occurrence is counted in

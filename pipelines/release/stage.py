@@ -15,9 +15,10 @@ from pipelines.stages.context import StageContext
 from store import identity
 from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe_banks
+from store.tables.direction import Direction
 from store.tables.indexes import read_indexes
 from store.tables.names import bank_table, directions_table, gallery_table
-from store.tables.releases import Direction, Release
+from store.tables.releases import Release
 from store.tables.row_difference import content
 from store.tables.stages import STAGES
 from store.tables.staging import Counts, begin, publish

@@ -16,9 +16,10 @@ from pipelines.release.evaluate import (
 )
 from store.corrections import TRANSDUCTIVE, fit
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.lance_tables import Tables
 from store.tables.names import bank_table
-from store.tables.releases import Direction, Release
+from store.tables.releases import Release
 
 
 def evaluate_transductive(tables: Tables, release: Release) -> dict[str, Any]:

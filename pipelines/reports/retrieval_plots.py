@@ -8,7 +8,8 @@ import numpy as np
 
 from pipelines.reports.canvas import KEPT, REJECTED, Ink, canvas, full_number, png
 from pipelines.reports.measures import sides
-from store.tables.releases import Direction, Release
+from store.tables.direction import Direction
+from store.tables.releases import Release
 
 SIDES = {"raw": REJECTED, "corrected": KEPT}
 KINDS = {"unrelated": "#9aa3af", "matching": "#4c7bd9"}

@@ -29,6 +29,7 @@ from pipelines.signals.registry import active, check_packages
 from pipelines.signals.scoring import Scored, score_skipping_crashes
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
+from pipelines.stages.scorer_versions import scorer_versions
 from store.tables import schema
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
@@ -77,7 +78,7 @@ def measure(context: StageContext) -> Counts:
     workspace, tables, config = context.workspace, context.tables, context.config
     drop = context.drop_name
     check_packages(config)
-    key, versions = run_keys.signals(context), run_keys.scorers(workspace)
+    key, versions = run_keys.signals(context), scorer_versions(workspace)
     drop_filter = f"drop = {quote(drop)}"
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")

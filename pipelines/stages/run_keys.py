@@ -20,6 +20,7 @@ from pipelines.policy.row_rules import (
 from pipelines.sources.drops import listing_hash
 from pipelines.stages.config_files import pair_head, queries_file
 from pipelines.stages.context import StageContext
+from pipelines.stages.scorer_versions import scorer_versions
 from store import identity
 from store.config.rules import IMAGENET
 from store.errors import NotFoundError
@@ -49,7 +50,7 @@ def signals(context: StageContext) -> str:
     """The run key of `signals`."""
     drop = context.drop_name
     output = _output(context, "samples", drop)
-    used = scorers(context.workspace)
+    used = scorer_versions(context.workspace)
     # The key names these scorers of fingerprints, so that corpora stay up to date that were made
     # when fingerprints were always measured, and then the ones that are needed.
     once = {n: str(s.version) for n, s in SCORERS.items() if n in _ONCE_ALWAYS_MEASURED}
@@ -180,35 +181,6 @@ KEYS: dict[str, Callable[[StageContext], str]] = {
     "index": index,
     "release": release,
 }
-
-
-def scorers(workspace: Workspace) -> dict[str, str]:
-    """The versions of the scorers that corpus.yaml turns on, by name.
-
-    The version of a classifier, or of a model by path, includes a digest of its weights and
-    settings.
-
-    Raises:
-        NotFoundError: the file of a model is missing.
-    """
-    config, needed = workspace.config.signals, workspace.config.fingerprint_scorers()
-    versions = {
-        name: str(scorer.version)
-        for name, scorer in SCORERS.items()
-        if name in needed or not (scorer.optional or scorer.is_fingerprint)
-    }
-    for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
-        if is_on:
-            versions[name] = str(SCORERS[name].version)
-    if (model := config.nsfw_model(workspace.root)) is not None:
-        content = identity.file_digest(workspace.file("signals.nsfw", str(model))).hex()
-        versions["image_nsfw"] += f"-{identity.run_key('image_nsfw', content)[:12]}"
-    for name, classifier in config.classifiers().items():
-        path = workspace.file(f"signals.{name}.model", str(classifier.path(workspace.root)))
-        settings = classifier.model_dump(), identity.file_digest(path).hex()
-        version = SCORERS["image_classifier"].version
-        versions[name] = f"{version}-{identity.run_key(name, *settings)[:12]}"
-    return versions
 
 
 def pair_settings(context: StageContext) -> str:

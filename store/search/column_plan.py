@@ -10,8 +10,8 @@ import pyarrow as pa
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import query_vector
+from store.tables.direction import Direction
 from store.tables.indexes import probe_name
-from store.tables.releases import Direction
 
 
 @dataclass(frozen=True)

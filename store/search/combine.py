@@ -27,7 +27,7 @@ from store.search.corrected_search import RankedRows, rank_rows, search_correcte
 from store.search.open_gallery import OpenGallery
 from store.search.rescoring import candidate_count
 from store.search.vector_layout import query_vector, unfold
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 
 def search_combined(

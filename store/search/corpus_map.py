@@ -20,7 +20,7 @@ from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
 from store.tables.banks import Bank
 from store.tables.damage import detected
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 MOST_POINTS = 20_000
 _MOST_QUERIES = 1_000  # as in pipelines/gallery/k_occurrence.py

@@ -17,7 +17,7 @@ from store.search.column_query import Fetched
 from store.search.open_gallery import OpenGallery
 from store.search.threshold import search_columns
 from store.search.vector_layout import unfold
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from store.search.open_gallery import OpenGallery
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.rescoring import rescore_candidates
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 SCORES = ("id", "modality", "_score", "_raw_score", "_bias", "rank")
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from store.search.opened import OpenRelease
 from store.tables import indexes
-from store.tables.releases import Direction, Release
+from store.tables.direction import Direction
+from store.tables.releases import Release
 
 
 def describe(release: Release) -> dict[str, Any]:

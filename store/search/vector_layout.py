@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 from store.tables.schema import MODALITIES, served_width
 
 BIAS_SCALE = 4.0  # a power of two: it changes no digit of a bias

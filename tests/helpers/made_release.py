@@ -14,9 +14,9 @@ from store.corrections import Correction, fit
 from store.search.vector_layout import fold
 from store.tables import releases, schema, words
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
-from store.tables.releases import Direction
 from tests.helpers.release_tables import bank_rows, write_gallery
 
 DIM, SPACE = 16, "made"

@@ -11,9 +11,9 @@ from store.arrow import vector_column
 from store.corrections import fit
 from store.search.vector_layout import fold
 from store.tables import releases, schema
+from store.tables.direction import Direction
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
-from store.tables.releases import Direction
 from tests.helpers.release_tables import bank_rows, write_gallery
 
 SPACE = "planted"

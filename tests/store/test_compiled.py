@@ -11,7 +11,7 @@ from store.search.corrected_search import search_corrected
 from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import BIAS_SCALE, fold, query_vector, unfold
 from store.tables import schema
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 
 DIM, ROWS = 12, 400
 METHODS = [

@@ -18,6 +18,7 @@ from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.image_local import FEATURES, KEYPOINT, mirrored, points, score
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
+from pipelines.stages.scorer_versions import scorer_versions
 from store.tables import schema
 from store.tables.signals import KEYPOINTS, VIEW
 from store.workspace import Workspace
@@ -205,7 +206,7 @@ def test_a_corpus_loses_crops_when_they_are_searched(tmp_path: Path) -> None:
     assert measured["image_keypoints"].null_count == 2
     write_config(tmp_path, f"{config}duplicates: {{crops: {THRESHOLD}}}\n")
     changed = Workspace.open(tmp_path)
-    assert run_keys.scorers(changed).keys() - run_keys.scorers(workspace).keys() == {"image_local"}
+    assert scorer_versions(changed).keys() - scorer_versions(workspace).keys() == {"image_local"}
     assert {"signals"} <= set(staleness.stale(changed, "a"))
     assert "samples" not in staleness.stale(changed, "a")
     deliver(tmp_path / "drops" / "b", {"part": image.crop((10, 30, 170, 190)).rotate(90)})

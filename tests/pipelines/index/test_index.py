@@ -22,10 +22,10 @@ from store.search.open_gallery import OpenGallery
 from store.search.vector_layout import BIAS_SCALE, fold
 from store.tables import schema
 from store.tables.banks import Banks
+from store.tables.direction import Direction
 from store.tables.indexes import GalleryIndex, describe, from_description
 from store.tables.lance_tables import Tables
 from store.tables.reindex import vector_indexes
-from store.tables.releases import Direction
 
 DIM, ROWS, NAME = 32, 3_000, "gallery__s__image"
 METHODS = {"text": "nnn", "image": "invgc_local+nnn", "audio": "dynamic_inverted_softmax"}

@@ -15,8 +15,8 @@ from store.arrow import vector_column
 from store.corrections.rank_tally import NO_KEY, RankedItems
 from store.metrics.retrieval import Relevant
 from store.tables import schema
+from store.tables.direction import Direction
 from store.tables.lance_tables import Tables
-from store.tables.releases import Direction
 from store.tables.table_version import TableVersion
 
 DIM, QUERIES, ROWS = 8, 40, 300

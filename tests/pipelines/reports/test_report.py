@@ -15,7 +15,7 @@ from pipelines.reports import histograms, plots, retrieval_plots
 from pipelines.reports.corpus_report import Search, write_report
 from store import metrics
 from store.tables import releases, schema
-from store.tables.releases import Direction
+from store.tables.direction import Direction
 from store.workspace import Workspace
 from tests.helpers.pages import Tags
 

@@ -12,7 +12,7 @@ from pipelines.signals import registry
 from pipelines.signals.scorer import BatchScorer
 from pipelines.signals.scorers import audio_speech, image_nsfw
 from pipelines.signals.scoring import score
-from pipelines.stages import run_keys
+from pipelines.stages.scorer_versions import scorer_versions
 from store.config.signals import Classifier, Signals
 from store.errors import NotFoundError
 from store.tables import schema, signals
@@ -47,12 +47,12 @@ def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
     configure(tmp_path, CONFIG + "signals: {nsfw: true, watermark: {model: 'onnx:mark.onnx'}}\n")
     workspace = Workspace.open(tmp_path)
     with pytest.raises(NotFoundError, match=r"signals\.image_watermark\.model"):
-        run_keys.scorers(workspace)
+        scorer_versions(workspace)
     weights = tmp_path / "mark.onnx"
     versions = []
     for content in (b"one", b"another"):
         weights.write_bytes(content)
-        versions.append(run_keys.scorers(workspace))
+        versions.append(scorer_versions(workspace))
     assert versions[0]["image_nsfw"] == "1"
     assert versions[0]["image_watermark"] != versions[1]["image_watermark"]
     names = [s.name for s in registry.active(workspace.config, tmp_path)]

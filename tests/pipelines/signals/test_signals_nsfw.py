@@ -11,8 +11,9 @@ from pipelines.samples.stage import ingest
 from pipelines.signals.scorer import DecodedImage
 from pipelines.signals.scorers import image_nsfw
 from pipelines.signals.stage import measure
-from pipelines.stages import run_keys, staleness
+from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
+from pipelines.stages.scorer_versions import scorer_versions
 from store.errors import EncoderError, NotFoundError
 from store.tables import schema
 from store.workspace import Workspace
@@ -76,12 +77,12 @@ def test_an_nsfw_model_of_another_signature_is_refused(tmp_path: Path) -> None:
 def test_the_version_of_a_model_by_path_depends_on_its_content(tmp_path: Path) -> None:
     workspace = corpus(tmp_path, "models/nsfw.onnx")
     with pytest.raises(NotFoundError, match=r"signals\.nsfw: there is no file .*nsfw\.onnx"):
-        run_keys.scorers(workspace)
+        scorer_versions(workspace)
     (tmp_path / "models").mkdir()
     versions = []
     for content in (b"one", b"another"):
         (tmp_path / "models" / "nsfw.onnx").write_bytes(content)
-        versions.append(run_keys.scorers(workspace)["image_nsfw"])
+        versions.append(scorer_versions(workspace)["image_nsfw"])
     assert versions[0] != versions[1]
     assert all(version.startswith("1-") for version in versions)
 

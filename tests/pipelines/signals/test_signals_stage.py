@@ -19,6 +19,7 @@ from pipelines.signals.scorer import BatchScorer, ImageScorer, Scorer
 from pipelines.signals.stage import cut, measure
 from pipelines.stages import run_keys, staleness
 from pipelines.stages.context import StageContext
+from pipelines.stages.scorer_versions import scorer_versions
 from store.config.engine import Ray
 from store.errors import InvariantError
 from store.lineage import trace_record
@@ -107,7 +108,7 @@ def test_a_missing_modality_gives_null(tmp_path: Path) -> None:
             if size is None:
                 assert set(own.values()) == {None}
             samples_with[part] += size is not None
-        assert incremental.parse_versions(row["scorers"]) == run_keys.scorers(workspace)
+        assert incremental.parse_versions(row["scorers"]) == scorer_versions(workspace)
     assert samples_with == {"image": 4, "text": 5, "audio": 1}
     (recording,) = [r for r in rows if r["audio_rate"]]
     assert recording["audio_loudness"] < 0
