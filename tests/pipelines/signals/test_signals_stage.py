@@ -17,7 +17,7 @@ from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
 from pipelines.signals.scorer import BatchScorer, ImageScorer, Scorer
 from pipelines.signals.stage import cut, measure
-from pipelines.stages import run_keys, staleness
+from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from pipelines.stages.scorer_versions import scorer_versions
 from store.config.engine import Ray
@@ -61,7 +61,8 @@ def scorers(monkeypatch: pytest.MonkeyPatch) -> dict[str, ScorerColumns]:
     """The scorers that the corpus of a test uses; the test may add, remove or change them."""
     names = ("image_size", "image_pixels", "text_length")
     scorers = {name: signals.SCORERS[name] for name in names}
-    monkeypatch.setattr(run_keys, "SCORERS", scorers)
+    for module in ("run_keys", "scorer_versions"):
+        monkeypatch.setattr(f"pipelines.stages.{module}.SCORERS", scorers)
 
     def active(*_) -> tuple[Scorer, ...]:
         return tuple(counted(s) for s in registry.DEFAULT_SCORERS if s.name in scorers)
