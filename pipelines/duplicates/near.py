@@ -6,6 +6,7 @@ hashes of 512 bytes, fingerprints, signatures of 256 bytes and, for `semantic`, 
 """
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -184,7 +185,7 @@ class Images:
         self._signal_rows = samples["measured"].take(rows).to_numpy()
         self._signals = TableVersion(tables, "signals", tables.version("signals"))
 
-    @property
+    @cached_property
     def hashes(self) -> np.ndarray:
         """(n, crops, 32) uint8 of all images, the signal `image_copies`; none may be null."""
         column = self._hashes.combine_chunks()

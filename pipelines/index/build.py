@@ -20,7 +20,7 @@ from store.tables.banks import Banks
 from store.tables.direction import Direction
 from store.tables.indexes import DEEPEST, FLAT, GalleryIndex, Probe, probe_name
 from store.tables.lance_tables import Tables
-from store.tables.reindex import index_statistics
+from store.tables.reindex import unindexed_rows
 from store.tables.words import WORDS_TEXT
 
 # That probes are chosen and measured on, for each direction; half of them for results of 100 rows
@@ -113,7 +113,7 @@ def _index_scalars(table: lance.LanceDataset, column: str, kind: str) -> None:
         return
     present = (i for i in table.describe_indices() if i.field_names == [column])
     index = next((i for i in present if i.index_type.upper() == kind), None)
-    if index is None or index_statistics(table, index.name)["num_unindexed_rows"]:
+    if index is None or unindexed_rows(table, index.name):
         table.create_scalar_index(column, kind, replace=True)
 
 

@@ -8,7 +8,7 @@ the recall@10 of 20,000 rows from 0.82 to 0.36.
 
 import lance
 
-from store.tables.reindex import index_statistics, vector_indexes
+from store.tables.reindex import unindexed_rows, vector_indexes
 
 _EXTENDED = ("ivf_rq", "ivf_hnsw_sq")
 _MOST_SEGMENTS = 5  # each costs a search about half a millisecond
@@ -28,5 +28,5 @@ def can_extend(table: lance.LanceDataset, column: str, kind: str) -> bool:
 def extend(table: lance.LanceDataset, column: str) -> None:
     """Add a segment for the rows that the index of a column lacks, if there are any."""
     name = vector_indexes(table)[column].name
-    if index_statistics(table, name)["num_unindexed_rows"]:
+    if unindexed_rows(table, name):
         table.optimize.optimize_indices(num_indices_to_merge=0, index_names=[name])

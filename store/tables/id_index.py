@@ -5,7 +5,7 @@ the table.
 """
 
 from store.tables.lance_tables import Tables
-from store.tables.reindex import index_statistics
+from store.tables.reindex import unindexed_rows
 
 LEAST_ROWS = 100_000  # fewer are scanned in some milliseconds
 _COLUMN, _NAME = "id", "id_idx"
@@ -27,6 +27,6 @@ def index_ids(tables: Tables, name: str) -> None:
         if all(_COLUMN not in index.field_names for index in table.describe_indices()):
             table.create_scalar_index(_COLUMN, "BTREE", name=_NAME)
             return
-        missing = index_statistics(table, _NAME)["num_unindexed_rows"]
+        missing = unindexed_rows(table, _NAME)
         if missing > _UNINDEXED * rows:
             table.optimize.optimize_indices(index_names=[_NAME])

@@ -48,6 +48,11 @@ def index_statistics(table: lance.LanceDataset, name: str) -> dict[str, Any]:
         return dict(table.stats.index_stats(name))
 
 
+def unindexed_rows(table: lance.LanceDataset, name: str) -> int:
+    """How many rows an index of a table lacks."""
+    return index_statistics(table, name)["num_unindexed_rows"]
+
+
 def _options(source: lance.LanceDataset, name: str, column: str) -> dict[str, Any]:
     (stats,) = index_statistics(source, name)["indices"][:1]
     options: dict[str, Any] = {"metric": stats["metric_type"]}
