@@ -87,7 +87,11 @@ def _join(address: str) -> None:
 
 
 def _start_local() -> None:
-    """Start a Ray that only this machine can reach. It joins no cluster of another program."""
+    """Start a Ray that only this machine can reach. It joins no cluster of another program.
+
+    Raises:
+        ClusterError: it does not start.
+    """
     for attempts_left in reversed(range(_START_ATTEMPTS)):
         try:
             with ray_security.on_loopback():
@@ -101,8 +105,16 @@ def _start_local() -> None:
         except Exception as error:
             ray.shutdown()
             # Ray gives its own processes 30 s to start, which is too little on a busy machine.
-            if not attempts_left or "timed out during startup" not in str(error):
-                raise
+            is_slow = "timed out during startup" in str(error)
+            if attempts_left and is_slow:
+                continue
+            reason = (
+                f"its processes needed more than 30 s in each of {_START_ATTEMPTS} attempts:"
+                " run again when the machine is less busy"
+                if is_slow
+                else first_line(error)
+            )
+            raise ClusterError(f"Ray cannot be started on this machine: {reason}") from error
 
 
 def _options() -> dict[str, Any]:

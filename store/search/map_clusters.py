@@ -56,12 +56,15 @@ def names(clusters: np.ndarray, captions: Sequence[str | None]) -> list[str]:
 
 
 def _distinctive(own: Counter[str], total: Counter[str], size: int, rows: int) -> list[str]:
-    """Words by how much larger their share is than among the others, times their rarity."""
+    """Words by what they add to the divergence of this cluster's captions from the others'.
+
+    A word of more captions than the cluster has, such as "the", names no cluster, and neither does
+    one that is not twice as frequent as among the others.
+    """
     others = max(rows - size, 1)
-    gain = {
-        word: (n / size - (total[word] - n) / others) * math.log((rows + 1) / total[word])
-        for word, n in own.items()
-        if n > 1
-    }
-    best = sorted((word for word in gain if gain[word] > 0), key=lambda word: (-gain[word], word))
-    return best[:_WORDS]
+    gain = {}
+    for word, n in own.items():
+        share, elsewhere = n / size, (total[word] - n + 0.5) / (others + 1)
+        if n > 1 and total[word] <= size and share >= 2 * elsewhere:
+            gain[word] = share * math.log(share / elsewhere)
+    return sorted(gain, key=lambda word: (-gain[word], word))[:_WORDS]

@@ -3,9 +3,11 @@
 import subprocess
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestration.runner import run_missing
 from store.tables.staging import stage_record
@@ -17,6 +19,7 @@ from tests.whole.test_kill import vectors
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:SlowImage")
 ENGINE = "engine: {ray: {actors: 2}, signals: ray}\n"
+UNITS = "_staging/vectors-*/*/units/*.jsonl"
 RUN = ("-m", "orchestration.cli.main", "run", "--corpus")
 POOL = """
 import sys
@@ -42,12 +45,12 @@ def nodes() -> Iterator[Nodes]:
 def start_run(nodes: Nodes, root: Path) -> subprocess.Popen:
     """A run on the nodes that has embedded two units."""
     run = nodes.run(*RUN, str(root))
-    staging = root / "tables" / "_staging"
+    files = Workspace.open(root).tables.files
     end = time.monotonic() + 600
-    while len(list(staging.glob("vectors-*/*/units/*.jsonl"))) < 2:
+    while sum(fnmatch(file.path, UNITS) for file in files.list("_staging")) < 2:
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < end
-        time.sleep(0.05)
+        time.sleep(0.1)
     return run
 
 
@@ -75,9 +78,12 @@ def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path):
     assert max(abs(first[key] - second[key]).max() for key in first) < 1e-5
 
 
-def test_a_lost_head_ends_the_run_and_the_next_one_resumes(nodes, tmp_path, monkeypatch):
+@pytest.mark.parametrize("store", ["local", "s3"])
+def test_a_lost_head_ends_the_run_and_the_next_one_resumes(nodes, tmp_path, monkeypatch, store, s3):
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # instead of 60
-    write_config(tmp_path, SLOW + ENGINE)
+    tables = {"path": s3.folder(), "options": s3.options()}
+    remote = yaml.safe_dump({"tables": tables}) if store == "s3" else ""
+    write_config(tmp_path, SLOW + ENGINE + remote)
     deliver(tmp_path / "drops" / "a", 200)
     nodes.worker()
     nodes.wait_for_cpus(2)
