@@ -13,8 +13,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.helpers.postgres import free_port, postgres
 
@@ -197,6 +200,16 @@ def wait_until(condition: Callable[[], bool], seconds: float = 600) -> None:
     while not condition():
         assert time.monotonic() < end, f"waited for {seconds} seconds"
         time.sleep(0.5)
+
+
+def documented_launcher() -> dict[str, Any]:
+    """The launcher of runs as jobs of a Ray cluster, as docs/operations.md configures it."""
+    lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
+    start = lines.index("runLauncher:")
+    block = takewhile(lambda line: not line.startswith("```"), lines[start:])
+    values = yaml.safe_load("\n".join(block))["runLauncher"]
+    assert values["type"] == "CustomRunLauncher"
+    return values["config"]["customRunLauncher"]
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -20,10 +20,12 @@ class Nodes:
 
     Attributes:
         port: of the head.
+        dashboard: the port of the head's dashboard, which takes jobs. None: it has none.
         processes: those that were started.
     """
 
     port: int
+    dashboard: int | None = None
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -55,7 +57,10 @@ class Nodes:
 
     def head(self) -> subprocess.Popen:
         """Start a head that does no work, and wait until it accepts the token."""
-        options = [f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false"]
+        dashboard = f"--include-dashboard={str(self.dashboard is not None).lower()}"
+        options = [f"--port={self.port}", "--num-cpus=0", dashboard]
+        if self.dashboard is not None:
+            options += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}"]
         node = self._start("--head", *options)
         module = "embedders.pool.ray_address"
         script = f"from {module} import check_address; check_address({self.address!r})"
@@ -106,9 +111,9 @@ def kill(node: subprocess.Popen) -> None:
 
 
 @contextmanager
-def ray_nodes() -> Iterator[Nodes]:
+def ray_nodes(dashboard: bool = False) -> Iterator[Nodes]:
     """A cluster with a head. Its nodes end with the `with` block."""
-    nodes = Nodes(free_port())
+    nodes = Nodes(free_port(), free_port() if dashboard else None)
     try:
         nodes.head()
         yield nodes

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from itertools import takewhile
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -15,8 +13,7 @@ from orchestration.executors import executor
 from pipelines.stages import staleness
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.deployment import ROOT, documented_launcher
 
 
 @pytest.mark.parametrize("name", ["in_process", "multiprocess", "k8s"])
@@ -34,12 +31,7 @@ def test_without_a_valid_corpus_steps_run_in_the_process_of_the_run(tmp_path):
 
 def test_runs_can_be_jobs_of_a_kuberay_cluster(tmp_path):
     """The configuration in docs/operations.md, as Dagster's chart writes it to dagster.yaml."""
-    lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
-    start = lines.index("runLauncher:")
-    block = takewhile(lambda line: not line.startswith("```"), lines[start:])
-    values = yaml.safe_load("\n".join(block))["runLauncher"]
-    assert values["type"] == "CustomRunLauncher"
-    settings = {"run_launcher": values["config"]["customRunLauncher"]}
+    settings = {"run_launcher": documented_launcher()}
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         launcher = instance.run_launcher
