@@ -25,7 +25,15 @@ from store.tables.schema import MODALITIES
 
 PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
 _BATCH = 32  # inputs of a query that are encoded at once
-_TOWER_KEYS = ("encoder", "aligned_by", "projection", "head", "structure", "dim")
+_TOWER_KEYS = (
+    "encoder",
+    "aligned_by",
+    "projection",
+    "head",
+    "structure",
+    "dim",
+    "mismatch",
+)
 _SETTINGS = {"head": "kind", "structure": "structure", "dim": "dim"}  # by key of a tower
 
 
@@ -37,11 +45,13 @@ class Alignment:
         encoder: the spec of its bare encoder.
         by: the modalities that it is aligned by.
         settings: options of `embedders.alignment.settings.Settings`.
+        mismatch: weigh pairs by the probability that they belong together.
     """
 
     encoder: str
     by: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    mismatch: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,7 +228,15 @@ def _parse_alignment(modality: str, tower: Mapping[str, Any]) -> Alignment:
         encoder=spec_for_modality(tower["encoder"], modality),
         by=(by,) if isinstance(by, str) else tuple(by),
         settings={_SETTINGS[key]: tower[key] for key in _SETTINGS if key in tower},
+        mismatch=_yes_or_no(tower, "mismatch"),
     )
+
+
+def _yes_or_no(tower: Mapping[str, Any], key: str) -> bool:
+    value = tower.get(key, False)
+    if not isinstance(value, bool):
+        raise EncoderError(f"{key}: {value!r} must be true or false")
+    return value
 
 
 def _projected_spec(encoder: str, tower: Mapping[str, Any], root: str) -> str:

@@ -46,6 +46,7 @@ def align(
     y: np.ndarray | Sequence[np.ndarray],
     *,
     groups: np.ndarray | Sequence[np.ndarray] | None = None,
+    weights: np.ndarray | None = None,
     two_sided: bool = False,
     **settings: Any,
 ) -> AlignmentResult:
@@ -61,6 +62,8 @@ def align(
             caption, a duplicate cluster). Pairs that share a value in any of them, directly or
             through others, do not count as wrong answers to each other, and are on one side of
             the validation split.
+        weights: (n,) 0 to 1: the probability that the two rows of a pair belong together. It is
+            the pair's weight in training and in the choice of the best epoch. None: 1 for all.
         two_sided: learn a projection of y too.
         settings: see `embedders.alignment.settings.Settings`.
 
@@ -81,8 +84,9 @@ def align(
     if two_sided and (len(anchors) > 1 or np.isnan(anchors[0]).any()):
         raise InputError("two-sided alignment takes one y, without missing rows")
     labels = components(groups, len(x))
+    trust = _check_weights(weights, len(x))
     held_out = hold_out(labels, options.validation, options.seed)
-    heads, history, best_epoch = train(x, anchors, labels, held_out, two_sided, options)
+    heads, history, best_epoch = train(x, anchors, labels, trust, held_out, two_sided, options)
     figures: dict[str, Any] = {
         "pairs": int((~held_out).sum()),
         "validation_pairs": int(held_out.sum()),
@@ -207,6 +211,15 @@ def _check_anchor(rows: Any, pairs: int) -> np.ndarray:
     if not np.isfinite(anchor[~missing]).all() or missing.all():
         raise InputError("y must be finite rows; in a row that is missing, every value is NaN")
     return anchor
+
+
+def _check_weights(weights: np.ndarray | None, pairs: int) -> np.ndarray:
+    if weights is None:
+        return np.ones(pairs, np.float32)
+    checked = np.asarray(weights, np.float32)
+    if checked.shape != (pairs,) or not ((checked >= 0) & (checked <= 1)).all():
+        raise InputError(f"weights must be {pairs} numbers from 0 to 1, one for each pair")
+    return checked
 
 
 def _as_unit(rows: np.ndarray) -> np.ndarray:

@@ -80,19 +80,21 @@ def ridge_projection(
 
 
 def ridge_solutions(
-    x: torch.Tensor, y: torch.Tensor
+    x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Solve the ridge regression from x to y for each of `PENALTIES`.
 
     Args:
         x: (n, d_x), columns of mean zero.
         y: (n, d_y).
+        weights: (n,) of the pairs, 0 to 1, not all 0.
 
     Yields:
         Weights (d_y, d_x) and offsets (d_y,).
     """
-    gram, y_mean = x.T @ x / len(x), y.mean(0)
-    cross = x.T @ (y - y_mean) / len(x)
+    share = (weights / weights.sum())[:, None]
+    gram, y_mean = x.T @ (share * x), (share * y).sum(0)
+    cross = x.T @ (share * (y - y_mean))
     values, vectors = torch.linalg.eigh(gram)
     rotated = vectors.T @ cross
     for penalty in PENALTIES:
@@ -100,20 +102,23 @@ def ridge_solutions(
 
 
 def cca_solutions(
-    x: torch.Tensor, y: torch.Tensor, dim: int
+    x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, dim: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Solve the regularised canonical correlation of x and y for each of `PENALTIES`.
 
     Args:
         x: (n, d_x), columns of mean zero.
         y: (n, d_y), columns of mean zero.
+        weights: (n,) of the pairs, 0 to 1, not all 0.
         dim: the largest number of components.
 
     Yields:
         Weights (k, d_x) of x and (k, d_y) of y, k at most `dim`. Each component is scaled by the
         square root of its correlation.
     """
-    cross = x.T @ y / len(x)
+    share = (weights / weights.sum())[:, None]
+    cross = x.T @ (share * y)
+    # Each side alone is as reliable in a mismatched pair as in a matching one.
     grams = [torch.linalg.eigh(rows.T @ rows / len(rows)) for rows in (x, y)]
     for penalty in PENALTIES:
         left, right = (

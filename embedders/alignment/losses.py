@@ -27,19 +27,31 @@ class ContrastiveLoss(torch.nn.Module):
         self.log_scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.bias = torch.nn.Parameter(torch.tensor(-5.0))
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """The loss of paired rows x (n, d) and y (n, d) with the group labels (n,)."""
+    def forward(
+        self, x: torch.Tensor, y: torch.Tensor, groups: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss of paired rows x (n, d) and y (n, d).
+
+        Args:
+            x: unit rows.
+            y: unit rows.
+            groups: (n,) labels.
+            weights: (n,) 0 to 1: how much each pair counts as a right answer. As a wrong answer to
+                others, a row always counts.
+        """
         scores = x @ y.T * self.log_scale.clamp(_MIN_LOG_SCALE, _MAX_LOG_SCALE).exp()
         own = torch.eye(len(x), dtype=torch.bool, device=x.device)
         same_group = (groups[:, None] == groups) & ~own
         if self.loss == "sigmoid":
             signs = own.float() * 2 - 1
             losses = -functional.logsigmoid(signs * (scores + self.bias))
+            losses = torch.where(own, losses * weights, losses)
             return losses.masked_fill(same_group, 0).sum() / len(x)
         scores = scores.masked_fill(same_group, -torch.inf)
         answers = torch.arange(len(x), device=x.device)
-        forward = functional.cross_entropy(scores, answers)
-        return (forward + functional.cross_entropy(scores.T, answers)) / 2
+        forward = functional.cross_entropy(scores, answers, reduction="none")
+        backward = functional.cross_entropy(scores.T, answers, reduction="none")
+        return (weights * (forward + backward)).sum() / (2 * weights.sum().clamp_min(1e-6))
 
 
 def structure_loss(

@@ -74,6 +74,7 @@ def train(
     x: np.ndarray,
     anchors: list[np.ndarray],
     groups: np.ndarray,
+    weights: np.ndarray,
     held_out: np.ndarray,
     two_sided: bool,
     settings: Settings,
@@ -84,6 +85,7 @@ def train(
         x: (n, d_x) float32.
         anchors: (n, d_y) float32 each; a row of NaN is missing.
         groups: (n,) labels; see `embedders.alignment.align.align`.
+        weights: (n,) float32, likewise.
         held_out: (n,) bool, the validation pairs.
         two_sided: train a head for the anchor too.
         settings: of the alignment.
@@ -93,7 +95,7 @@ def train(
         MRR; and the number of the best epoch, 0 for the closed-form start.
     """
     torch.manual_seed(settings.seed)
-    rows, labels = torch.from_numpy(x), torch.from_numpy(groups)
+    rows, labels, trust = map(torch.from_numpy, (x, groups, weights))
     sides = [torch.from_numpy(anchor) for anchor in anchors]
     training, validation = (
         torch.from_numpy(np.flatnonzero(part)) for part in (~held_out, held_out)
@@ -102,9 +104,9 @@ def train(
     heads = [Head(rows[training], dim, settings)]
     if two_sided:
         heads.append(Head(sides[0][training], dim, settings))
-    validate = partial(_validation_mrr, heads, rows, sides, labels, validation, two_sided)
+    validate = partial(_validation_mrr, heads, rows, sides, labels, trust, validation, two_sided)
     best_mrr = _start_closed_form(
-        heads, rows[training], [side[training] for side in sides], validate
+        heads, rows[training], [side[training] for side in sides], trust[training], validate
     )
     best_epoch, best_heads = 0, [head.projection() for head in heads]
     modules = nn.ModuleList(heads)
@@ -128,7 +130,9 @@ def train(
                 continue
             before = side[batch][present]
             after = heads[1](before) if two_sided else functional.normalize(before, dim=1)
-            contrast = contrastive(projected[present], after, labels[batch][present])
+            contrast = contrastive(
+                projected[present], after, labels[batch][present], trust[batch][present]
+            )
             total = total + contrast / len(sides)
             if settings.structure and two_sided:
                 total = total + settings.structure * _structure_loss(before, after, settings)
@@ -163,18 +167,24 @@ def train(
 
 @torch.no_grad()
 def _start_closed_form(
-    heads: list[Head], x: torch.Tensor, sides: list[torch.Tensor], validate: Callable[[], float]
+    heads: list[Head],
+    x: torch.Tensor,
+    sides: list[torch.Tensor],
+    trust: torch.Tensor,
+    validate: Callable[[], float],
 ) -> float:
     """Set the heads' linear maps to the best closed-form solution; return its validation MRR."""
     if len(heads) == 2:
         left, right = heads[0].standardise(x), heads[1].standardise(sides[0])
-        pairs = cca_solutions(left, right, heads[0].linear.out_features)
+        pairs = cca_solutions(left, right, trust, heads[0].linear.out_features)
         starts = [[(weights, torch.zeros(len(weights))) for weights in pair] for pair in pairs]
     else:
         units = torch.stack([functional.normalize(side, dim=1) for side in sides])
         anchor = functional.normalize(units.nanmean(0), dim=1)
         present = torch.isfinite(anchor).all(1)
-        solutions = ridge_solutions(heads[0].standardise(x[present]), anchor[present])
+        solutions = ridge_solutions(
+            heads[0].standardise(x[present]), anchor[present], trust[present]
+        )
         starts = [[solution] for solution in solutions]
 
     def set_heads(start: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -200,15 +210,16 @@ def _validation_mrr(
     rows: torch.Tensor,
     sides: list[torch.Tensor],
     labels: torch.Tensor,
+    trust: torch.Tensor,
     validation: torch.Tensor,
     two_sided: bool,
 ) -> float:
-    """Mean reciprocal rank over both directions and all anchors.
+    """Mean reciprocal rank over both directions and all anchors, weighted by `trust`.
 
     Every row of the query's group is a right answer; the best of them has the rank.
     """
     projected = heads[0](rows[validation])
-    reciprocal_ranks = []
+    reciprocal_ranks, weights = [], []
     for side in sides:
         present = torch.isfinite(side[validation]).all(1)
         if not present.any():
@@ -221,4 +232,6 @@ def _validation_mrr(
         for directed in (scores, scores.T):
             best = directed.masked_fill(~is_right, -torch.inf).amax(1, keepdim=True)
             reciprocal_ranks.append(1 / (1 + (directed > best).sum(1).float()))
-    return float(torch.cat(reciprocal_ranks).mean())
+            weights.append(trust[validation][present])
+    total = torch.cat(weights).sum().clamp_min(1e-6)
+    return float((torch.cat(reciprocal_ranks) * torch.cat(weights)).sum() / total)

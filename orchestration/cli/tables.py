@@ -136,6 +136,14 @@ def print_alignment(learned: Sequence["LearnedProjection"]) -> None:
                 chance = f"{10 / held_out:.3f}"
                 table.add_row(projection.modality, direction, *counts, *recalls, chance)
     console.print(table)
+    for projection in learned:
+        wrong = projection.figures.get("mismatched_pairs")
+        if wrong is not None:
+            total = projection.figures["pairs"] + projection.figures["validation_pairs"]
+            console.print(
+                f"{projection.modality}: {wrong:,.0f} of {total:,} pairs are probably mismatched,"
+                " and weigh little"
+            )
 
 
 def print_evaluation(release: "Release", evaluation: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from pipelines.decisions.kept_samples import KeptSamples, kept_samples
 from pipelines.engine.part_vectors import stored_vectors
 from pipelines.stages import staleness
 from pipelines.vectors import features
+from pipelines.vectors.pair_weights import pair_weights
 from store.errors import InputError
 from store.tables import projections
 from store.tables.projections import LearnedProjection
@@ -71,18 +72,23 @@ def align_space(
                 say(f"{modality} of {drop}")
                 features.extract(workspace, drop, space, modality)
         say(f"learning {' and '.join(step)}")
-        learned += _learn(workspace, space, pairs[step], step)
+        learned += _learn(workspace, space, pairs[step], step, say)
     return learned
 
 
 def _learn(
-    workspace: Workspace, space: Space, pairs: pa.Table, step: tuple[str, ...]
+    workspace: Workspace,
+    space: Space,
+    pairs: pa.Table,
+    step: tuple[str, ...],
+    say: Callable[[str], None],
 ) -> list[LearnedProjection]:
     """Learn one step and record its projections.
 
     Args:
         pairs: the samples to learn from (`_pairs`).
         step: a modality, or two that are aligned by each other.
+        say: see `align_space`.
     """
     modality, *others = step
     tower = space.aligned[modality]
@@ -98,15 +104,21 @@ def _learn(
             f" by: at least {MIN_PAIRS} are needed, and thousands are better"
         )
     clusters = pc.dictionary_encode(pairs["cluster"].combine_chunks()).indices.to_numpy()
-    aligned = align(
-        x[usable],
-        [a[usable] for a in anchors],
-        groups=clusters[usable].astype(np.int64),
-        two_sided=bool(others),
+    rows, sides = x[usable], [a[usable] for a in anchors]
+    settings = {
+        "groups": clusters[usable].astype(np.int64),
+        "two_sided": bool(others),
         **tower.settings,
-    )
+    }
+    weights = None
+    if tower.mismatch:
+        say("judging pairs by heads that are learned without them")
+        weights = pair_weights(rows, sides, **settings)
+    aligned = align(rows, sides, weights=weights, **settings)
     heads = [aligned.x] if aligned.y is None else [aligned.x, aligned.y]
     figures = _named_figures(aligned, modality, tower.by)
+    if weights is not None:
+        figures["mismatched_pairs"] = round(float((1 - weights).sum()), 1)
     learned = [
         _save(workspace, space, step, m, head, figures) for m, head in zip(step, heads, strict=True)
     ]

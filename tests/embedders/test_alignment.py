@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedders.alignment.align import align, components, hold_out, retrieval_figures
+from embedders.alignment.closed_form import ridge_solutions
 from embedders.alignment.losses import ContrastiveLoss, structure_loss
 from embedders.encoder import unit_rows
 from embedders.projection import MLP, Projection, gelu
@@ -161,9 +162,41 @@ def test_pairs_of_one_group_are_not_wrong_answers_to_each_other(loss):
     y = torch.eye(4)[[0, 1, 2, 0]]  # the first and the last pair share their answer
     loss_of = ContrastiveLoss(loss)
     with torch.no_grad():
-        same_group = loss_of(y, y, torch.tensor([0, 1, 2, 0]))
-        separate_groups = loss_of(y, y, torch.tensor([0, 1, 2, 3]))
+        same_group = loss_of(y, y, torch.tensor([0, 1, 2, 0]), torch.ones(4))
+        separate_groups = loss_of(y, y, torch.tensor([0, 1, 2, 3]), torch.ones(4))
     assert same_group < 0.1 * separate_groups
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+def test_a_pair_of_weight_zero_is_no_right_answer(loss):
+    x, y = torch.eye(6), torch.eye(6, requires_grad=True)
+    weights = torch.ones(6)
+    weights[2] = 0
+    ContrastiveLoss(loss)(x, y, torch.arange(6), weights).backward()
+    assert y.grad is not None
+    pulls = y.grad.diagonal().tolist()
+    assert pulls[2] == 0
+    assert all(pull < 0 for pull in pulls[:2] + pulls[3:])
+
+
+@given(st.integers(0, 1000))
+def test_weights_count_as_repeated_rows_in_closed_form(seed):
+    rng = np.random.default_rng(seed)
+    x, y = (torch.from_numpy(rng.normal(size=(12, d))) for d in (4, 3))
+    times = torch.from_numpy(rng.integers(1, 4, 12))
+    weights = times.double() / 3
+    rows = torch.arange(12).repeat_interleave(times)
+    ones = torch.ones(len(rows), dtype=torch.float64)
+    repeated = ridge_solutions(x[rows], y[rows], ones)
+    for ours, theirs in zip(ridge_solutions(x, y, weights), repeated, strict=True):
+        assert all(torch.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.full(200, 2.0), np.full(200, np.nan)])
+def test_wrong_weights_are_refused(weights):
+    x, y = planted_pairs(200)
+    with pytest.raises(InputError, match="200 numbers from 0 to 1"):
+        align(x, y, weights=weights)
 
 
 def test_a_third_modality_joins_by_several_anchors():

@@ -1,5 +1,7 @@
 """Aligned towers: projections are learned from the corpus's pairs, recorded, and used by search."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +219,23 @@ def test_too_few_pairs_and_no_tower_to_align_are_errors(squares, tmp_path, ray_c
     result = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
     assert result.exit_code == 1
     assert "20 pairs of image with text are too few" in result.output
+
+
+def test_pairs_are_weighed_by_the_probability_that_they_match(aligned, log, tmp_path):
+    root = tmp_path / "weighed"
+    shutil.copytree(aligned.root, root)
+    weighed = config(log).replace("aligned_by: text}", "aligned_by: text, mismatch: true}")
+    (root / "corpus.yaml").write_text(weighed)
+    before = encoded(log)
+    result = CliRunner().invoke(main, ["align", "--corpus", str(root)])
+    assert result.exit_code == 0, result.output
+    assert "of 400 pairs are probably mismatched" in " ".join(result.output.split())
+    assert encoded(log) == before  # the encoder's own vectors are kept
+    *_, learned = Workspace.open(root).tables.open("projections").to_table().to_pylist()
+    assert json.loads(learned["figures"])["mismatched_pairs"] < 40
+
+
+def test_a_wrong_value_of_mismatch_is_refused(log):
+    tower = {"encoder": "local:image", "aligned_by": "text", "mismatch": 3}
+    with pytest.raises(EncoderError, match="mismatch: 3 must be true or false"):
+        open_space("x", {"image": tower, "text": "local:text"})
