@@ -17,12 +17,13 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("client", "sklearn", "models", "pipelines", "crops", "s3", "deploy", "demo")
+EXTRAS = ("client", "sklearn", "models", "pipelines", "crops", "documents", "s3", "deploy", "demo")
 
 # Reviewed: the licence that is found, and why it does not bind who installs the package.
 ALLOWED = {
     "numpy": ("GPL", "bundles libgfortran, whose GPL has the GCC Runtime Library Exception"),
     "scipy": ("GPL", "bundles libgfortran, whose GPL has the GCC Runtime Library Exception"),
+    "pypdfium2": ("GPL", "Autoconf's scripts, not shipped; libgcc's Runtime Library Exception"),
     "nvidia-*": ("GPL", "the file lists all of the CUDA toolkit; only cuda-gdb, absent, is GPL"),
 }
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.sources import file_kinds
-from pipelines.sources.drops import Drop, find_drops
+from pipelines.sources.drops import Drop, drop_files, find_drops
 from pipelines.sources.read import count_records
 from pipelines.sources.units import list_units
 from store.config.corpus_yaml import FILE, parse
-from store.errors import InputError, SourceError
+from store.config.sources import Documents
+from store.errors import InputError, MissingPackageError, SourceError
 
 _TEMPLATE = """\
 # The configuration of an isotrope corpus. Only `sources` is required.
@@ -19,7 +20,7 @@ sources:
   {name}:
     path: {path}
     drop_by: {drop_by}       # entry: every folder or tar file is a drop; source: all is one drop
-{named}
+{options}
 # Which samples are kept. After a change, `isotrope run` decides again; no model runs.
 policy:
 {policy}
@@ -34,6 +35,10 @@ engine:
 
 
 _NAMED = "    captions: names        # words in names of files, where there is no other caption\n"
+_DOCUMENTS = "    documents: {}          # pages and figures of PDF files are samples\n"
+_NO_DOCUMENTS = (
+    "    # documents: {}        # to read PDF files: pip install 'isotrope[documents]'\n"
+)
 _RULES = """\
   image_min_side: {min: 32}
   image_aspect: {max: 8}
@@ -63,6 +68,7 @@ def create(
         SourceError: the source is missing, empty or of an unknown format; nothing is written.
         InputError: there is a corpus.yaml already.
         ConfigError: there is no such preset, or it was made for another space.
+        MissingPackageError: there are only PDF files, and what reads them is not installed.
     """
     target = folder / FILE
     if target.exists():
@@ -74,27 +80,48 @@ def create(
     if not is_remote and not os.path.isdir(root):
         raise SourceError(f"{source} is not a folder: --from expects the folder with your data")
     name = _source_name(root)
+    documents, options = _documents(name, root)
     if drop_by is None:
-        drop_by = "source" if _is_one_drop(name, root) else "entry"
-    drops = find_drops(name, root, drop_by).values()
+        drop_by = "source" if _is_one_drop(name, root, documents) else "entry"
+    drops = find_drops(name, root, drop_by, documents=documents).values()
     counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
     path = _quoted(root) if is_remote else _quoted(_path_from(folder, Path(root)))
-    named = _NAMED if captions == "names" else ""
-    text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, named=named, policy=policy)
+    options += _NAMED if captions == "names" else ""
+    text = _TEMPLATE.format(name=name, path=path, drop_by=drop_by, options=options, policy=policy)
     parse(text)
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return counts
 
 
-def _is_one_drop(name: str, root: str) -> bool:
+def _documents(name: str, root: str) -> tuple[Documents | None, str]:
+    """How the PDF files of a source are read, and the line of corpus.yaml that says so.
+
+    Raises:
+        MissingPackageError: there is nothing but PDF files, and the package that reads them is not
+            installed.
+    """
+    if not any(map(file_kinds.is_pdf, drop_files(Drop(name, root)))):
+        return None, ""
+    try:
+        find_drops(name, root, documents=Documents())
+    except MissingPackageError as missing:
+        try:
+            find_drops(name, root)
+        except SourceError:
+            raise missing from None
+        return None, _NO_DOCUMENTS
+    return Documents(), _DOCUMENTS
+
+
+def _is_one_drop(name: str, root: str, documents: Documents | None) -> bool:
     """Whether the folders of a source belong together, instead of being deliveries.
 
     If there are files beside the folders, the folders are categories. If there is a manifest
     beside them, it may name files in them.
     """
-    drops = find_drops(name, root)
+    drops = find_drops(name, root, documents=documents)
     has_manifest = any(file_kinds.is_manifest(drop.entries[0]) for drop in drops.values())
     return name in drops or (has_manifest and any(d.entries == ("",) for d in drops.values()))
 

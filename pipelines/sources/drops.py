@@ -3,7 +3,8 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from posixpath import join
 from typing import Literal
 
@@ -11,8 +12,8 @@ from pipelines.sources import file_kinds
 from pipelines.sources.filesystem import FileInfo, FileSystem, FolderEntry, file_system
 from pipelines.sources.folder import extension_of
 from pipelines.sources.records import printable, role_of
-from store.config.sources import DEFAULT_COLUMNS, Columns
-from store.errors import SourceError
+from store.config.sources import DEFAULT_COLUMNS, Columns, Documents
+from store.errors import MissingPackageError, SourceError
 
 DropBy = Literal["entry", "source"]
 
@@ -37,6 +38,7 @@ class Drop:
         columns: the columns of the drop's manifests.
         source: the name, in corpus.yaml, of the source that delivers the drop.
         name_captions: the names of loose files are captions where there are no others.
+        documents: how its PDF files are read; None where they are not.
         listed: the entries as they were listed with the source; None to list `root` again.
     """
 
@@ -46,6 +48,7 @@ class Drop:
     columns: Columns = DEFAULT_COLUMNS
     source: str = ""
     name_captions: bool = False
+    documents: Documents | None = None
     listed: tuple[FolderEntry, ...] | None = field(default=None, compare=False, repr=False)
 
 
@@ -55,6 +58,7 @@ def find_drops(
     drop_by: DropBy = "entry",
     columns: Columns | None = None,
     only: str | None = None,
+    documents: Documents | None = None,
 ) -> dict[str, Drop]:
     """The drops that a source delivers, by name.
 
@@ -74,11 +78,18 @@ def find_drops(
         drop_by: what makes a drop.
         columns: the columns of its manifests; None takes the default names.
         only: the name of a drop. Others are left out, and their folders are not listed.
+        documents: how PDF files are read; None does not read them.
 
     Raises:
         SourceError: the source does not exist or cannot be listed, two drops would have the same
             name, or, without `only`, the source is empty.
+        MissingPackageError: the package that reads its PDF files is not installed.
     """
+    if documents is not None and find_spec("pypdfium2") is None:
+        raise MissingPackageError(
+            f"source {name!r} reads PDF files (`documents:`), which needs the package pypdfium2:"
+            " pip install 'isotrope[documents]'"
+        )
     root = path.rstrip("/") if "://" in path else os.path.abspath(path)
     fs = file_system(root)
     if not fs.is_folder():
@@ -93,7 +104,8 @@ def find_drops(
     drops = []
     for drop_name, folder, entries in parts:
         listed = None if entries == _WHOLE_ROOT else tuple(listing[e] for e in entries)
-        drops.append(Drop(_drop_name(drop_name), folder, entries, columns, name, listed=listed))
+        drop = Drop(_drop_name(drop_name), folder, entries, columns, name, listed=listed)
+        drops.append(replace(drop, documents=documents))
     drops = [d for d in drops if only in (None, d.name) and _holds_data(d)]
     if not drops and only is None:
         raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")
@@ -178,6 +190,7 @@ def _holds_data(drop: Drop) -> bool:
         or file_kinds.is_tar(path)
         or file_kinds.is_manifest(path)
         or file_kinds.LANCE_SUFFIX + "/_versions/" in path
+        or (drop.documents is not None and file_kinds.is_pdf(path))
         or role_of(extension_of(path)) in ("image", "audio", "text")
         for path, is_folder, is_link in _walk(drop, file_system(drop.root))
         if not is_folder

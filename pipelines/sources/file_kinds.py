@@ -4,6 +4,7 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 LANCE_SUFFIX = ".lance"
+PDF_SUFFIX = ".pdf"
 STATS_SUFFIX = "_stats.json"  # img2dataset writes such a file beside each of its shards
 
 _SUFFIXES = (*TAR_SUFFIXES, *PARQUET_SUFFIXES, *JSONL_SUFFIXES, LANCE_SUFFIX)
@@ -22,6 +23,11 @@ def is_parquet(path: str) -> bool:
 def is_jsonl(path: str) -> bool:
     """Whether the path names a JSONL file, plain or gzipped."""
     return path.lower().endswith(JSONL_SUFFIXES)
+
+
+def is_pdf(path: str) -> bool:
+    """Whether the path names a PDF document."""
+    return path.lower().endswith(PDF_SUFFIX)
 
 
 def is_manifest(path: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.sources import folder, img2dataset, jsonl, lance_dataset, parquet, webdataset
+from pipelines.sources.documents import reader as documents
 from pipelines.sources.records import BadRecord, Record, Unit
 from store.config.limits import Limits
 
@@ -15,6 +16,7 @@ _READERS: dict[str, Any] = {
     "jsonl": jsonl,
     "lance": lance_dataset,
     "fetched": img2dataset,
+    "pdf": documents,
 }
 
 

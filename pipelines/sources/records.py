@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from store.config.limits import Role
-from store.config.sources import DEFAULT_COLUMNS, Columns
+from store.config.sources import DEFAULT_COLUMNS, Columns, Documents
 from store.errors import RecordError
 
-Format = Literal["webdataset", "folder", "parquet", "jsonl", "lance", "fetched"]
+Format = Literal["webdataset", "folder", "parquet", "jsonl", "lance", "fetched", "pdf", "video"]
 
 # Where a record has several parts of one role, the extension that comes first here is taken.
 EXTENSIONS: dict[Role, tuple[str, ...]] = {
@@ -26,9 +26,27 @@ _ROLES = {
 KEY_LENGTH = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A record of a document or video, as it was counted when the units were listed.
+
+    Attributes:
+        path: of the file, relative to the drop's root.
+        key: of the record.
+        place: where it is in the file: page and figure, or the number of a span of time.
+        error: why there is no sample.
+    """
+
+    path: str
+    key: str
+    place: tuple[int, int] = (0, 0)
+    error: RecordError | None = None
+
+
 @dataclass(frozen=True)
 class Unit:
-    """What one worker reads at once: a tar shard, files of up to 512 samples, part of a manifest.
+    """What one worker reads at once: a tar shard, files of up to 512 samples, part of a manifest,
+    some documents or videos.
 
     Attributes:
         drop: the drop's name.
@@ -41,6 +59,8 @@ class Unit:
         version: the version of a Lance dataset, else None.
         columns: what the columns of a manifest are.
         name_captions: the names of loose files are captions where there are no others.
+        planned: the records of documents or videos, those of one file after each other.
+        documents: how documents are read.
     """
 
     drop: str
@@ -52,6 +72,8 @@ class Unit:
     version: int | None = None
     columns: Columns = DEFAULT_COLUMNS
     name_captions: bool = False
+    planned: tuple[Planned, ...] = ()
+    documents: Documents | None = None
 
 
 @dataclass(slots=True)
@@ -177,4 +199,5 @@ class Assembly:
 
 
 def _supported_extensions() -> str:
-    return "; ".join(f"{role}: {' '.join(names)}" for role, names in EXTENSIONS.items())
+    names = "; ".join(f"{role}: {' '.join(names)}" for role, names in EXTENSIONS.items())
+    return names + "; pdf if the source has the line `documents: {}`"

@@ -11,11 +11,13 @@ from pipelines.sources.file_kinds import (
     STATS_SUFFIX,
     is_jsonl,
     is_parquet,
+    is_pdf,
     is_tar,
     stem_of,
 )
 from pipelines.sources.folder import group
 from pipelines.sources.manifest_rows import RowReader
+from pipelines.sources.planned_units import document_units
 from pipelines.sources.records import Format, Unit, printable
 from store.config.limits import Limits
 from store.errors import RecordError, SourceError
@@ -45,6 +47,10 @@ def list_units(drop: Drop) -> list[Unit]:
     }
 
     units = [_unit(drop, "webdataset", tar) for tar in tars]
+    if drop.documents is not None:
+        pdfs = [p for p in paths if is_pdf(p)]
+        media -= set(pdfs)
+        units += document_units(drop, pdfs, drop.documents)
     manifests: list[Unit] = []
     samples = _sample_files(tars, tables, media)
     for path in tables:

@@ -43,6 +43,8 @@ def samples(context: StageContext) -> str:
     settings: list[Any] = [context.config.limits.model_dump(), drop.columns.model_dump()]
     if drop.name_captions:  # left out otherwise: corpora from before the option stay up to date
         settings.append("captions from names")
+    if drop.documents is not None:
+        settings.append(drop.documents.model_dump())
     return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *settings)
 
 

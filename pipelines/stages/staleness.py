@@ -31,7 +31,10 @@ def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
     delivered: dict[str, Drop] = {}
     for name, source in workspace.config.sources.items():
         path = workspace.source_path(source)
-        for drop in find_drops(name, path, source.drop_by, source.columns, only).values():
+        found = find_drops(
+            name, path, source.drop_by, source.columns, only, documents=source.documents
+        )
+        for drop in found.values():
             if drop.name in delivered:
                 raise SourceError(
                     f"two sources deliver a drop called {drop.name!r}:"

@@ -59,6 +59,33 @@ class Errors(Section):
     least: PositiveInt = 100
 
 
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Documents(Section):
+    """How PDF files are read: each page is a sample, and each figure with a caption.
+
+    A document that exceeds `bytes`, and pages after the first `pages`, are rejected.
+
+    Attributes:
+        dpi: resolution of pages and figures, in pixels per inch.
+        longest_side: of a picture, in pixels; the resolution is lower where it would be longer.
+        figures: whether figures with captions are samples too.
+        pages: of a document that are read.
+        bytes: the largest document.
+        page_seconds: the time that one page may take.
+        seconds: the time that one document may take, to list its pages and again to read them.
+    """
+
+    dpi: Annotated[float, Field(ge=18, le=600)] = 144
+    longest_side: Annotated[int, Field(ge=32, le=8192)] = 2048
+    figures: bool = True
+    pages: PositiveInt = 1000
+    bytes: PositiveInt = 256 << 20
+    page_seconds: _Seconds = 30
+    seconds: _Seconds = 600
+
+
 class Source(Section):
     """A folder to which drops are delivered.
 
@@ -70,6 +97,7 @@ class Source(Section):
         columns: of manifests.
         captions: `names` makes captions of the words in the names of loose files, such as
             water-lily.jpg, where a record has no other caption. `files` does not.
+        documents: how PDF files are read; without it they are not.
         errors: the error budget of this source's drops. Default: that of the corpus.
     """
 
@@ -77,4 +105,5 @@ class Source(Section):
     drop_by: Literal["entry", "source"] = "entry"
     columns: Columns = DEFAULT_COLUMNS
     captions: Literal["files", "names"] = "files"
+    documents: Documents | None = None
     errors: Errors | None = None

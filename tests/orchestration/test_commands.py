@@ -15,7 +15,10 @@ import click
 import pytest
 
 from orchestration.cli.main import main
+from pipelines.sources import drops
+from store.config.sources import Documents
 from store.workspace import Workspace
+from tests.helpers import pdfs
 from tests.helpers.corpus import deliver
 from tests.orchestration.test_cli import isotrope
 from tests.test_examples import check_isotrope
@@ -43,6 +46,31 @@ def test_the_help_of_a_command_has_an_example(words: tuple[str, ...]) -> None:
         assert typed[0] == "isotrope"
         assert typed[1] == words[0]
         check_isotrope(typed[1:])
+
+
+def test_init_proposes_to_read_documents(tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "paper.pdf").write_bytes(pdfs.document([[pdfs.Words(72, 700, "On squares.")]]))
+    found = json.loads(isotrope("init", tmp_path / "corpus", "--from", folder, "--json"))
+    assert found["drops"] == {"papers": 1}
+    assert found["survey"]["parts"] == {"image": 1, "text": 1, "caption": 1}
+    assert Workspace.open(tmp_path / "corpus").config.sources["papers"].documents == Documents()
+
+
+def test_init_names_the_package_that_documents_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drops, "find_spec", lambda name: None)
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "paper.pdf").write_bytes(b"%PDF-1.7")
+    arguments = ("init", tmp_path / "corpus", "--from", folder)
+    assert "pip install 'isotrope[documents]'" in isotrope(*arguments, fails=True)
+    (folder / "photo.txt").write_text("a photo")
+    isotrope(*arguments)  # there is something else to read
+    text = (tmp_path / "corpus" / "corpus.yaml").read_text()
+    assert "# documents: {}" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""PDF documents as sources: each page is a record, and each figure with a caption."""
