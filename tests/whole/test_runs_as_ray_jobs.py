@@ -3,6 +3,8 @@
 Needs `ray[default]`, without which a head takes no jobs.
 """
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,12 +28,16 @@ SLOW = CONFIG.replace("tests.helpers.corpus:ColourImage", "tests.helpers.corpus:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    """A head that takes jobs, and a node that does the work."""
-    with ray_nodes(dashboard=True) as started:
-        started.worker()
-        started.worker()
-        started.wait_for_cpus(4)
-        yield started
+    """A head that takes jobs, and two nodes that do the work."""
+    # The command of a job is `dagster`, which an image has on its path.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", path)
+        with ray_nodes(dashboard=True) as started:
+            started.worker()
+            started.worker()
+            started.wait_for_cpus(4)
+            yield started
 
 
 @pytest.fixture(scope="module")

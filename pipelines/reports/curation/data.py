@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.engine.duckdb_scratch import load_table, temporary_database
-from pipelines.reports.curation import duplicates, exclusion
+from pipelines.reports.curation import duplicates, exclusion, repairs
 from pipelines.reports.curation.column_statistics import ByColumn, tally
 from pipelines.reports.curation.columns import Column, columns
 from pipelines.reports.curation.thresholds import Limit, limits
@@ -26,6 +26,7 @@ class PageData:
         outcomes: what became of the records.
         counts: samples by group and rule.
         duplicates: kinds and clusters of duplicates by drop; None stands for all drops.
+        repairs: proposed captions, likewise.
         columns: the measurements that the corpus has.
         limits: the policy's limits by column.
         total: statistics of the columns over all drops.
@@ -37,6 +38,7 @@ class PageData:
     outcomes: Outcomes
     counts: list[exclusion.Count]
     duplicates: dict[str | None, tuple[list[duplicates.Kind], list[duplicates.Cluster]]]
+    repairs: dict[str | None, repairs.Repairs]
     columns: list[Column]
     limits: dict[str, list[Limit]]
     total: ByColumn
@@ -68,16 +70,28 @@ def read_page_data(workspace: Workspace, by: Sequence[str], drop: str | None = N
         load_table(connection, workspace, "signals", schema.SIGNALS, ["drop", "id", *signals], drop)
         counts = exclusion.counts(connection, by)
         drops = sorted({*outcomes.drops, *(c.drop for c in counts)})
-        found = {
+        scopes = [drop] if drop is not None else [None, *drops]
+        copies = {
             scope: (duplicates.kinds(connection, scope), duplicates.clusters(connection, scope))
-            for scope in ([drop] if drop is not None else [None, *drops])
+            for scope in scopes
         }
+        repairs.load(connection, workspace, drop)
+        proposals = {scope: repairs.repairs(connection, workspace, scope) for scope in scopes}
     measured = columns(workspace)
     limits_by_column = limits(outcomes.thresholds, workspace, [c.name for c in measured])
     total, by_drop = tally(workspace, measured, limits_by_column, drop)
     stale = _is_stale(workspace)
     return PageData(
-        drops, outcomes, counts, found, measured, limits_by_column, total, by_drop, stale
+        drops,
+        outcomes,
+        counts,
+        copies,
+        proposals,
+        measured,
+        limits_by_column,
+        total,
+        by_drop,
+        stale,
     )
 
 

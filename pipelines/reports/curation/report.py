@@ -79,7 +79,9 @@ def _write(
     outcomes = data.outcomes.of_drop(drop)
     signals = _signals(data, drop)
     kinds, clusters = data.duplicates.get(drop, ([], []))
-    cards = _cards(workspace, signals, clusters)
+    proposals = data.repairs.get(drop)
+    repairs = proposals.shown if proposals else []
+    cards = _cards(workspace, signals, clusters, [repair.sample for repair in repairs])
     counts = [c for c in data.counts if drop in (None, c.drop)]
     tables = {name: groups(counts, name) for name in by}
     steps = funnel(outcomes)
@@ -103,23 +105,30 @@ def _write(
         bars=(WIDTH, HEIGHT),
         kinds=kinds,
         clusters=[_cluster(cluster, cards) for cluster in clusters],
+        proposals=proposals,
+        repairs=[(repair, cards.get(repair.sample)) for repair in repairs],
         short_number=short_number,
     )
 
 
-def _cards(workspace: Workspace, signals: Sequence[Signal], clusters: Sequence[Cluster]) -> Cards:
+def _cards(
+    workspace: Workspace,
+    signals: Sequence[Signal],
+    clusters: Sequence[Cluster],
+    repaired: Sequence[SampleRef],
+) -> Cards:
     """The cards of the page; chooses the samples that the signals show."""
     cards = Cards(workspace)
     candidates = {sample for one in signals for sample in one.candidates()}
-    cards.look_up(candidates | {sample for cluster in clusters for sample in cluster.samples})
+    copies = [sample for cluster in clusters for sample in cluster.samples]
+    cards.look_up(candidates.union(copies, repaired))
     modalities: dict[SampleRef, set[str]] = {}
     for one in signals:
         for sample in one.choose(cards):
             modalities.setdefault(sample, set()).update(one.drawn)
-    for cluster in clusters:
-        for sample in cluster.samples:
-            if cards.get(sample) is not None:
-                modalities.setdefault(sample, set()).update(("image", "audio"))
+    for sample in [*copies, *repaired]:
+        if cards.get(sample) is not None:
+            modalities.setdefault(sample, set()).update(("image", "audio"))
     cards.draw(modalities)
     return cards
 

@@ -16,6 +16,8 @@ from pipelines.export.stage import Options, export
 from pipelines.pairs.repair import CaptionMatcher
 from pipelines.pairs.stage import measure_pairs
 from pipelines.policy.whatif import compare_policies
+from pipelines.reports.curation.data import read_page_data
+from pipelines.reports.curation.report import write_curation
 from pipelines.stages.context import StageContext
 from store.config.corpus_yaml import parse
 from store.config.policy import Policy
@@ -155,6 +157,31 @@ def test_an_export_has_the_new_caption_and_names_the_old_one(
         else:
             assert meta is None
             assert row["text"] == originals[row["id"]]["text"]
+
+
+def test_the_curation_page_shows_proposals_and_which_are_used(
+    repaired: tuple[Workspace, set[str]], tmp_path: Path
+) -> None:
+    corpus, _ = repaired
+    proposals = read_page_data(corpus, ("drop",)).repairs[None]
+    rows = [r for r in pair_rows(corpus).to_pylist() if r["text_repair"] is not None]
+    proposed = {r["id"]: r for r in rows if r["text_repair"]}
+    decisions = corpus.tables.open("decisions").to_table().to_pylist()
+    used = {r["id"] for r in decisions if r["repair_text_id"] is not None}
+    counts = (len({r["id"] for r in rows}), len(proposed), len(used))
+    assert (proposals.mismatched, proposals.proposed, proposals.used) == counts
+    sure = sorted((proposed[i]["text_repair"], i) for i in used)
+    shown = [r.sample[1] for r in proposals.shown if r.used]
+    assert used >= set(shown)
+    assert next(r.probability for r in proposals.shown if r.used) == sure[-1][0]
+    assert [r.probability for r in proposals.shown if r.used][-1] == sure[0][0]
+    assert all(r.probability < 0.8 for r in proposals.shown if not r.used)
+
+    (page, *_) = write_curation(corpus, tmp_path / "page.html")
+    text = page.read_text()
+    assert "Repaired captions" in text
+    for repair in proposals.shown:
+        assert repair.caption in text
 
 
 def test_settings_that_do_not_fit_together_are_refused() -> None:

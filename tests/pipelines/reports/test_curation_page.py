@@ -90,6 +90,16 @@ def plant(root: Path, policy: str = POLICY) -> Workspace:
          "representative": False, "similarity": 0.75},
     ]  # fmt: skip
     put(workspace, "duplicates", schema.DUPLICATES, duplicates)
+    pairs = [
+        {
+            "drop": "one",
+            "id": f"{n:032x}",
+            "text_repair": n / 100,
+            "repair_text": HOSTILE if n else None,
+        }
+        for n in range(12)
+    ]
+    put(workspace, "pairs__local", schema.PAIRS, pairs)
     stage = {"stage": "samples", "run_key": "", "output": "", "units": 1, "resumed": 0}
     stage |= {"seconds": 1.0, "published_at": 0}
     read = [("one", ONE + 2, ONE, 1, 1), (HOSTILE, TWO, TWO, 0, 0), ("empty", 3, 0, 0, 3)]
@@ -212,6 +222,16 @@ def test_duplicates_are_shown_with_their_representative(pages):
     assert "0.750 sample-42 decontamination.coco" in text
 
 
+def test_the_surest_proposed_captions_are_shown(planted, pages):
+    text = Tags(pages["one"]).text
+    assert "12 captions probably do not belong to their image" in text
+    assert "For 11 of them" in text
+    assert "the policy uses 0" in text
+    shown = read_page_data(planted, GROUPS).repairs["one"].shown
+    assert [round(100 * repair.probability) for repair in shown] == [11, 10, 9, 8]
+    assert "Repaired captions" not in Tags(pages["empty"]).text
+
+
 def test_hostile_texts_are_escaped(pages):
     for page in pages.values():
         found = Tags(page)
@@ -313,6 +333,7 @@ def test_histograms_equal_numpys_over_several_drops(tmp_path):
         for n in range(3000)
     ]  # fmt: skip
     put(workspace, "signals", schema.SIGNALS, rows)
+    put(workspace, "pairs__local", schema.PAIRS, [])
     cut = {"image_sharpness": [Limit("min", "5"), Limit("max", "100")]}
     found, by_drop = tally(workspace, columns(workspace), cut)
     sharp = found["image_sharpness"]
