@@ -8,38 +8,23 @@ similarities, as NCR fits it. Means over five draws of the pairs that are swappe
 """
 
 import argparse
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from feature_sets import Pairs, add_arguments, one_direction_each
 from sklearn.mixture import GaussianMixture
 
-from pipelines.pairs.measure import ReferenceBank
+from pipelines.pairs.reference_bank import Parts, ReferenceBank
 
 SHARES = (0.0, 0.05, 0.2, 0.4)
 
 
-class Vectors(NamedTuple):
-    """Vectors in memory, in the place of the table of vectors."""
-
-    rows: np.ndarray
-
-    def read(self, row_ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.rows[row_ids.to_numpy()]
-        return rows, np.ones(len(rows), bool)
-
-
 def probabilities(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """Corrected similarities and probabilities of a mismatch, as in the stage `pairs`."""
-    n = len(pairs.queries)
-    ids = pa.array([f"{i:06d}" for i in range(n)])
-    rows = pa.array(range(n))
-    tile = pa.table({"a_id": ids, "a_row": rows, "b_id": ids, "b_row": pa.array(range(n, 2 * n))})
-    table = Vectors(np.concatenate([pairs.queries, pairs.gallery]))
-    bank = ReferenceBank(tile, "a", "b", table)  # type: ignore[arg-type]
-    bank.fit(table)  # type: ignore[arg-type]
-    signals = bank.compare(pairs.queries, pairs.gallery, tile)
+    ids = np.arange(len(pairs.queries)).astype(str)
+    sides = Parts(ids, pairs.queries), Parts(ids, pairs.gallery)
+    bank = ReferenceBank(*sides)
+    bank.fit()
+    signals = bank.compare(*sides)
     return signals["corrected"], signals["mismatch"]
 
 

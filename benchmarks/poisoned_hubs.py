@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import isotrope
-from pipelines.pairs.sentinels import K, Sentinels
+from pipelines.pairs.sentinels import K, Sentinels, nearest_floors
 from store.arrow import as_matrix
 from store.search.vector_layout import unfold
 from tests.helpers.planted_hubs import planted_space
@@ -42,7 +42,8 @@ def show(name: str, settings: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -
     started = time.perf_counter()
     measured = []
     for items, queries, planted in settings:
-        hubness = Sentinels(queries[:SENTINELS], items).hubness(items)
+        asking = queries[:SENTINELS]
+        hubness = Sentinels(asking, nearest_floors(asking, items)).hubness(items)
         measured.append((hubness, np.isin(np.arange(len(items)), planted)))
     seconds = (time.perf_counter() - started) / len(settings)
     taken = np.mean([reached(*each) for each in settings])

@@ -1,15 +1,17 @@
 """Joins all samples of the corpus with the row ids of their parts' vectors, and draws from them.
 
 There may be more rows than memory holds, so DuckDB joins and orders them in a file beside the
-staging. Ids are hashes of contents, so the smallest ids are a uniform random draw. The draw does
-not depend on the order in which drops arrived, and it changes little when the corpus grows.
+staging. Ids are hashes of contents, so the smallest ids are a uniform random draw, which does not
+depend on the order in which drops arrived.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
+import lance
 import pyarrow as pa
 
 from embedders.spaces import Space
@@ -25,10 +27,33 @@ SELECT s."drop", s.id, s.row,
 FROM samples s
 {" ".join(f"LEFT JOIN embedded of_{m} ON of_{m}.part_id = s.{m}_id" for m in MODALITIES)}
 """
+_CHANGED = """
+CREATE TABLE changed AS
+SELECT coalesce(joined.id, stored.id) AS id
+FROM joined FULL JOIN stored ON joined.id = stored.id AND joined."drop" = stored."drop"
+WHERE joined.id IS NULL OR stored.id IS NULL OR {differs}
+UNION SELECT id FROM broken WHERE id IS NOT NULL
+"""
 _DIGEST = f"""
 SELECT sum(hash("drop", id, {", ".join(f"{m}_row IS NULL" for m in MODALITIES)})::HUGEINT)
 FROM joined
 """
+
+
+class Comparison(NamedTuple):
+    """The samples compared with stored rows.
+
+    Attributes:
+        changed: the number of samples whose rows are made anew.
+        removed: the number of ids of stored rows that no sample has any more.
+        unchanged: the number of stored rows that stay.
+        digest: of which ids changed or were removed.
+    """
+
+    changed: int
+    removed: int
+    unchanged: int
+    digest: str
 
 
 class EmbeddedSamples:
@@ -48,6 +73,82 @@ class EmbeddedSamples:
     def digest(self) -> str:
         """A digest of which samples exist and which of their parts are embedded, in any order."""
         return f"{self.count} {query_value(self._connection, _DIGEST)}"
+
+    def count_with(self, *modalities: str) -> int:
+        """The number of samples that have vectors in all of these modalities."""
+        where = " AND ".join(f"{m}_row IS NOT NULL" for m in modalities)
+        return int(query_value(self._connection, f"SELECT count(*) FROM joined WHERE {where}"))
+
+    def embedded(self, parts: pa.Table) -> pa.Array:
+        """Those of some parts that are embedded in a sample.
+
+        Args:
+            parts: a column part_id.
+        """
+        present = (
+            f"SELECT {m}_id AS part_id FROM joined SEMI JOIN parts ON parts.part_id = {m}_id"
+            f" WHERE {m}_row IS NOT NULL"
+            for m in MODALITIES
+        )
+        self._connection.register("parts", parts)
+        try:
+            return self._query(" UNION ".join(present))["part_id"].combine_chunks()
+        finally:
+            self._connection.unregister("parts")
+
+    def compare(
+        self,
+        stored: lance.LanceDataset,
+        needed: Mapping[str, Sequence[str]],
+        broken: pa.Table,
+    ) -> Comparison:
+        """Compare the samples with stored rows. Call it once.
+
+        All rows of an id count as changed if one of them has other modalities embedded than its
+        stored row was made from, or is in another drop.
+
+        Args:
+            stored: a table with one row for each drop and id.
+            needed: for columns of the table, the modalities without which they are null.
+            broken: a column id, of samples that count as changed.
+        """
+        columns = {n: n for n in ("drop", "id")}
+        present = [name for name in needed if name in stored.schema.names]
+        columns |= {name: f"{name} IS NOT NULL" for name in present}
+        stream = stored.scanner(columns=columns, batch_size=ROWS).to_reader()
+        execute(self._connection, "CREATE TABLE stored AS FROM stream", stream=stream)
+        differs = " OR ".join(
+            f"({' AND '.join(f'{m}_row IS NOT NULL' for m in modalities)})"
+            f" <> {f'stored.{name}' if name in present else 'false'}"
+            for name, modalities in needed.items()
+        )
+        query = _CHANGED.format(differs=differs)
+        execute(self._connection, query, broken=broken.to_reader())
+        counts = (
+            "joined SEMI JOIN changed USING (id)",
+            "changed ANTI JOIN joined USING (id)",
+            "stored ANTI JOIN changed USING (id)",
+        )
+        changed, removed, unchanged = (
+            query_value(self._connection, f"SELECT count(*) FROM {rows}") for rows in counts
+        )
+        summed = query_value(self._connection, "SELECT sum(hash(id)::HUGEINT) FROM changed")
+        return Comparison(changed, removed, unchanged, str(summed))
+
+    def removed(self) -> Iterator[pa.RecordBatch]:
+        """The ids of compared rows that no sample has any more."""
+        ids = self._connection.sql("SELECT id FROM changed ANTI JOIN joined USING (id)")
+        yield from ids.to_arrow_reader(ROWS)
+
+    def unchanged(self, ids: pa.Array) -> pa.Array:
+        """Those of some ids of compared rows that did not change."""
+        given = pa.table({"id": ids})
+        self._connection.register("given", given)
+        try:
+            rows = self._query("SELECT DISTINCT id FROM given ANTI JOIN changed USING (id)")
+            return rows["id"].combine_chunks()
+        finally:
+            self._connection.unregister("given")
 
     def draw_pairs(self, a: str, b: str, limit: int) -> pa.Table:
         """Distinct samples that have vectors in both modalities: those of the smallest ids.
@@ -90,14 +191,19 @@ class EmbeddedSamples:
         finally:
             self._connection.unregister("wanted")
 
-    def tiles(self, rows: int) -> Iterator[pa.Table]:
-        """All samples, ordered by drop and id, in tables of `rows` rows; the last may be smaller.
+    def tiles(self, rows: int, only_changed: bool = False) -> Iterator[pa.Table]:
+        """Samples, ordered by drop and id, in tables of `rows` rows; the last may be smaller.
+
+        Args:
+            rows: of a table.
+            only_changed: leave out those that did not change (`compare`).
 
         Yields:
             Tables (drop, id, row, and id and row of each modality). `row` is the row id in
             `samples`.
         """
-        ordered = self._connection.sql('FROM joined ORDER BY "drop", id')
+        changed = "SEMI JOIN changed USING (id)" if only_changed else ""
+        ordered = self._connection.sql(f'FROM joined {changed} ORDER BY "drop", id')
         pending: list[pa.Table] = []
         for batch in ordered.to_arrow_reader(ROWS):
             pending.append(pa.Table.from_batches([batch]))

@@ -2,42 +2,76 @@
 
 from collections.abc import Iterator
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.pairs.embedded_samples import EmbeddedSamples
-from pipelines.pairs.measure import PairScorer, VectorTable
+from pipelines.pairs.measure import PairScorer
 from pipelines.pairs.repair import Calibration, CaptionMatcher
+from pipelines.pairs.vector_table import VectorTable
 from store.tables import schema
 from store.tables.signals import REPAIR_TYPES
 from store.tables.staging import StageRun
 from store.tables.table_version import take_rows
 
 _ROWS = 8192
+_IS_MISMATCHED = "text_image_mismatch > 0.5"
 _COLUMNS = ("text_repair", *REPAIR_TYPES)
 _PROPOSALS = pa.schema([schema.PAIRS.field("id"), *(schema.PAIRS.field(n) for n in _COLUMNS)])
 
 
 def with_proposals(
-    run: StageRun, samples: EmbeddedSamples, scorer: PairScorer
+    run: StageRun,
+    samples: EmbeddedSamples,
+    scorer: PairScorer,
+    stored: lance.LanceDataset | None,
 ) -> Iterator[pa.RecordBatch]:
     """The staged rows, with captions proposed for the pairs that are probably mismatched.
 
-    A mismatched pair without a proposal has a `text_repair` of 0, all other pairs have null.
+    A mismatched pair without a proposal has a `text_repair` of 0, all other pairs have null. Any
+    mismatched pair can change the proposals of the others, so stored rows follow if theirs differ.
+
+    Args:
+        run: the staging.
+        samples: of the corpus, compared with the stored rows.
+        scorer: with banks to which mixtures were fitted.
+        stored: rows that stay unless their sample changed; None: none stay.
     """
-    mismatched = [
-        batch["id"].filter(pc.greater(batch["text_image_mismatch"], 0.5))
-        for batch in run.batches(rows=_ROWS)
-    ]
-    ids = pa.concat_arrays([pa.array([], pa.string()), *mismatched]).unique()
-    proposals = _propose(samples.with_both("text", "image", ids), scorer)
-    value_set = proposals["id"].combine_chunks()
+    ids = [_mismatched(batch) for batch in run.batches(rows=_ROWS)]
+    kept = pa.array([], pa.string())
+    if stored is not None:
+        known = stored.to_table(columns=["id"], filter=_IS_MISMATCHED)["id"]
+        kept = samples.unchanged(known.combine_chunks())
+    every = pa.concat_arrays([kept, *ids]).unique()
+    proposals = _propose(samples.with_both("text", "image", every), scorer)
     for batch in run.batches(rows=_ROWS):
-        index = pc.index_in(batch["id"], value_set=value_set)
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        columns |= {name: proposals[name].combine_chunks().take(index) for name in _COLUMNS}
-        yield pa.RecordBatch.from_arrays(list(columns.values()), schema=schema.PAIRS)
+        yield _proposed(batch, proposals)
+    if stored is not None and len(kept):
+        scanner = stored.scanner(
+            columns=schema.PAIRS.names, filter=_IS_MISMATCHED, batch_size=_ROWS
+        )
+        for batch in scanner.to_batches():
+            last = batch.filter(pc.is_in(batch["id"], value_set=kept))
+            proposed = _proposed(last, proposals)
+            differs = [
+                pc.not_equal(*(pc.fill_null(rows[name], none) for rows in (last, proposed)))
+                for name, none in (("repair_from", ""), ("text_repair", 0))
+            ]
+            yield proposed.filter(pc.or_(*differs))
+
+
+def _mismatched(batch: pa.RecordBatch) -> pa.Array:
+    return batch["id"].filter(pc.greater(batch["text_image_mismatch"], 0.5))
+
+
+def _proposed(batch: pa.RecordBatch, proposals: pa.Table) -> pa.RecordBatch:
+    """Rows with these proposals in place of any others."""
+    index = pc.index_in(batch["id"], value_set=proposals["id"].combine_chunks())
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns |= {name: proposals[name].combine_chunks().take(index) for name in _COLUMNS}
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema.PAIRS)
 
 
 def _propose(mismatched: pa.Table, scorer: PairScorer) -> pa.Table:

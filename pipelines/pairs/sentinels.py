@@ -5,8 +5,6 @@ unusual share of them are quarantined by a rule of the policy, before banks and 
 Natural hubs are among the answers of a few queries in a hundred.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from store.corrections.kernels.topk import TopK
@@ -19,38 +17,17 @@ _TILE = 8192
 ASKED_BY = {"image": ("text", "audio"), "audio": ("text", "image"), "text": ("image", "audio")}
 
 
-def draw_sentinels(draw: Callable[[str, int], np.ndarray], count: int) -> "dict[str, Sentinels]":
-    """The sentinel queries for the items of each modality that can be asked for.
-
-    Args:
-        draw: gives unit rows of up to a number of random parts of a modality.
-        count: of the queries of each modality.
-    """
-    drawn = {}
-    for modality, others in ASKED_BY.items():
-        items = draw(modality, ITEMS)
-        queries = next((rows for m in others if len(rows := draw(m, count))), None)
-        if len(items) and queries is not None:
-            drawn[modality] = Sentinels(queries, items)
-    return drawn
-
-
 class Sentinels:
     """Sentinel queries, and for each the score that an item needs to be in its top list.
 
     Args:
         queries: (m, d) unit rows, one or more, of random parts of another modality.
-        items: (s, d) unit rows, one or more, of random parts of the modality of the items.
+        floors: (m,) the scores.
     """
 
-    def __init__(self, queries: np.ndarray, items: np.ndarray):
+    def __init__(self, queries: np.ndarray, floors: np.ndarray):
         self._queries = queries
-        first = queries @ items[:_TILE].T
-        top = TopK(first, min(K, len(items)))
-        top.add(first, 0)
-        for start in range(_TILE, len(items), _TILE):
-            top.add(queries @ items[start : start + _TILE].T, start)
-        self._floors = np.asarray(top.result()[0]).min(axis=1) - _ROUNDING
+        self._floors = floors
 
     def hubness(self, vectors: np.ndarray) -> np.ndarray:
         """The share of the sentinel queries to which an item is nearer than the K-th nearest of the
@@ -64,3 +41,18 @@ class Sentinels:
         """
         scores = vectors @ self._queries.T
         return (scores >= self._floors).mean(axis=1, dtype=np.float32)
+
+
+def nearest_floors(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The score of each query's K-th nearest item, less a rounding error; float32 (m,).
+
+    Args:
+        queries: (m, d) unit rows.
+        items: (s, d) unit rows, one or more, of random parts of the modality of the items.
+    """
+    first = queries @ items[:_TILE].T
+    top = TopK(first, min(K, len(items)))
+    top.add(first, 0)
+    for start in range(_TILE, len(items), _TILE):
+        top.add(queries @ items[start : start + _TILE].T, start)
+    return np.asarray(top.result()[0]).min(axis=1) - _ROUNDING

@@ -1,23 +1,28 @@
 """Makes the table `pairs__{space}`: the signals of pairs of all drops.
 
-The stage is global: pairs are compared with random others from the whole corpus, and the values do
-not depend on the order in which drops arrived. If the random draw changes, every value changes, so
-all rows are made again. That costs the product of samples and bank rows. Rows are streamed, in
-memory of bounded size.
+The stage is global: pairs are compared with a random draw from the whole corpus. The draw is kept
+until the corpus has outgrown it (`pipelines.pairs.reuse`), and as long as it is, only samples that
+are new or have other vectors are measured, and rows of samples that left are deleted. Without a
+record of an earlier run, as after a takedown, and in a forced run, the draw is made anew and all
+samples are measured. Rows are streamed, in memory of bounded size.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
+import lance
 import pyarrow as pa
 
 from embedders.spaces import Space
 from pipelines.engine.progress import show_progress
-from pipelines.pairs.embedded_samples import EmbeddedSamples, embedded_samples
+from pipelines.pairs.draw import digest, draw
+from pipelines.pairs.embedded_samples import Comparison, EmbeddedSamples, embedded_samples
 from pipelines.pairs.linear_head import LinearHead
-from pipelines.pairs.measure import PairScorer, VectorTable
+from pipelines.pairs.measure import PairScorer
 from pipelines.pairs.proposals import with_proposals
+from pipelines.pairs.reuse import kept_draw
+from pipelines.pairs.vector_table import VectorTable
 from pipelines.stages import run_keys
 from pipelines.stages.config_files import pair_head
 from pipelines.stages.context import StageContext
@@ -25,7 +30,8 @@ from store import identity
 from store.errors import ConfigError
 from store.tables import schema
 from store.tables.lance_tables import Tables, quote
-from store.tables.names import pairs_table, vectors_table
+from store.tables.names import pair_draws_table, pairs_table, vectors_table
+from store.tables.pair_draws import pair_draws
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish, stage_record
 from store.tables.table_version import TableVersion
 from store.workspace import Workspace
@@ -38,61 +44,87 @@ _UNIT = 16 * _TILE  # samples that are committed together
 def measure_pairs(context: StageContext) -> Counts:
     """Make the corpus's `pairs__{space}`: one row for each sample of each drop.
 
-    The table is kept if the same samples have the same vectors as when it was made (for example
-    after a change of the policy, or when a drop was read again), unless the run is forced.
-
     Raises:
         NotFoundError: there are no vectors yet, or the file of the linear head is missing.
         ConfigError: the linear head does not fit the vectors of this space.
         EncoderError: the file of the linear head holds something else.
         ConservationError: a sample has no row; nothing was published.
     """
-    tables, space = context.tables, context.space
-    key, name = run_keys.pairs(context), pairs_table(space.name)
+    tables, space, settings = context.tables, context.space, context.config.pairs
+    key, stage = run_keys.pairs(context), context.name_of(STAGE)
+    name, draws = pairs_table(space.name), pair_draws_table(space.name)
     table = _vector_table(tables, space)
     head = _head(context.workspace, space, table.dim)
-    with begin(tables, context.name_of(STAGE), key, schema.PAIRS) as run:
-        before = stage_record(tables, context.name_of(STAGE))
-        resumed = len(run.done())
-        with embedded_samples(tables, space, table.vectors.version, run.scratch) as samples:
-            output = identity.run_key(samples.digest(), run_keys.pair_settings(context))
-            unchanged = not context.forced and before is not None and before["output"] == output
-            if not (unchanged and _count_rows(tables, name) == samples.count):
-                scorer = PairScorer(samples, table, context.config.pairs, head)
-                _stage(run, samples, scorer)
-                rows = (
-                    partial(with_proposals, run, samples, scorer)
-                    if context.config.pairs.repair
-                    else partial(run.batches, rows=8192)
-                )
-                return publish(
-                    tables,
-                    run,
-                    counts=Counts(input=samples.count, kept=run.counts().kept),
-                    entries=run.entries(),
-                    write=lambda: tables.replace(name, schema.PAIRS, rows(), None),
-                    output=lambda: output,
-                    resumed=resumed,
-                )
-            return publish(
-                tables,
-                run,
-                counts=Counts(input=samples.count, kept=samples.count),
-                entries=_ledger_entries(tables, context.name_of(STAGE)),
-                write=lambda: None,
-                output=lambda: output,
-            )
+    columns = pair_draws(table.dim)
+    with (
+        begin(tables, stage, key, schema.PAIRS) as run,
+        embedded_samples(tables, space, table.vectors.version, run.scratch) as samples,
+    ):
+        draw_key, drawn = run_keys.pair_settings(context), None
+        if not context.forced and stage_record(tables, stage) is not None:
+            drawn = kept_draw(tables, draws, columns, draw_key, samples, settings)
+        stored = None if drawn is None else tables.open_or_none(name)
+        if drawn is None:
+            drawn = draw(samples, table, settings, draw_key)
+        scorer = PairScorer(drawn, table, settings, head)
+        comparison = Comparison(samples.count, 0, 0, "all")
+        if stored is not None:
+            broken = tables.scan("ledger", schema.LEDGER, ["id"], f"stage = {quote(stage)}")
+            comparison = samples.compare(stored, scorer.needed, broken)
+        output = identity.run_key(samples.digest(), draw_key, digest(drawn))
+        resumed = _stage(run, samples, scorer, comparison, output)
+
+        def write() -> None:
+            rows = _rows(run, samples, scorer, stored, settings.repair)
+            if stored is None:
+                tables.replace(draws, columns, drawn.to_batches(), None)
+                tables.replace(name, schema.PAIRS, rows, None)
+            elif comparison.changed or comparison.removed:
+                tables.upsert(name, schema.PAIRS, rows, "id", removed=samples.removed())
+
+        return publish(
+            tables,
+            run,
+            counts=Counts(input=samples.count, kept=comparison.unchanged + run.counts().kept),
+            entries=run.entries(),
+            write=write,
+            output=lambda: output,
+            resumed=resumed,
+        )
 
 
-def _stage(run: StageRun, samples: EmbeddedSamples, scorer: PairScorer) -> None:
-    """Stage the rows of all samples that an interrupted run has not staged."""
-    done = set(run.done())
-    with show_progress(run, -(-samples.count // _UNIT)):
-        for number, rows in enumerate(samples.tiles(_UNIT)):
-            if (unit := f"samples-{number:06d}") not in done:
+def _rows(
+    run: StageRun,
+    samples: EmbeddedSamples,
+    scorer: PairScorer,
+    stored: lance.LanceDataset | None,
+    repair: bool,
+) -> Iterator[pa.RecordBatch]:
+    return with_proposals(run, samples, scorer, stored) if repair else run.batches(rows=8192)
+
+
+def _stage(
+    run: StageRun,
+    samples: EmbeddedSamples,
+    scorer: PairScorer,
+    comparison: Comparison,
+    output: str,
+) -> int:
+    """Stage the rows of the changed samples; return how many units an interrupted run had staged.
+
+    Units that it staged for other samples or against another draw are discarded.
+    """
+    name = identity.run_key(output, comparison.digest)[:12]
+    units = [f"samples-{name}-{n:06d}" for n in range(-(-comparison.changed // _UNIT))]
+    done = set(run.discard_others(units))
+    tiles = samples.tiles(_UNIT, only_changed=comparison.changed < samples.count)
+    with show_progress(run, len(units)):
+        for unit, rows in zip(units, tiles, strict=True):
+            if unit not in done:
                 batches, entries = _measure(rows, scorer)
                 outcome = partial(UnitOutcome, rows.num_rows, rows.num_rows, entries)
                 run.append(unit, batches, outcome)
+    return len(done)
 
 
 def _measure(rows: pa.Table, scorer: PairScorer) -> tuple[list[pa.RecordBatch], list[Entry]]:
@@ -138,18 +170,3 @@ def _head(workspace: Workspace, space: Space, dim: int) -> LinearHead | None:
             " this space"
         )
     return head
-
-
-def _count_rows(tables: Tables, name: str) -> int:
-    """The number of rows of a table; -1 if it does not exist."""
-    dataset = tables.open_or_none(name)
-    return -1 if dataset is None else dataset.count_rows()
-
-
-def _ledger_entries(tables: Tables, stage: str) -> list[Entry]:
-    """The entries of this stage that are in the ledger."""
-    columns = [f for f in schema.LEDGER.names if f not in ("drop", "stage")]
-    rows: list[dict[str, Any]] = tables.scan(
-        "ledger", schema.LEDGER, columns, f"stage = {quote(stage)}"
-    ).to_pylist()
-    return [Entry(**row) for row in rows]

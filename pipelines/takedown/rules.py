@@ -18,6 +18,7 @@ from store.tables.words import WORDS
 _BY_SAMPLE = ("samples", "signals")
 _WITH_REPAIRS = ("pairs", "decisions")
 _BY_PART = ("vectors", "features")
+_OF_SAMPLES_AND_PARTS = ("banks", "pair_draws")
 _BY_NODE = ("compared", "near_pairs", "minhashes")
 _RECORD = ("drop", "source", "key")
 
@@ -36,7 +37,7 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
         return _with_values({"node": both, "a": both, "b": both})
     if kind == "duplicates":
         return _with_values({"id": samples, "cluster": samples})
-    if kind == "banks":
+    if kind in _OF_SAMPLES_AND_PARTS:
         return _with_values({"sample_id": samples, "part_id": parts})
     if kind == "translations":
         return _with_values({"id": samples, "part_id": parts})

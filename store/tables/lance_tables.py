@@ -237,7 +237,8 @@ class Tables:
         Args:
             name: of the table.
             schema: of the table.
-            batches: the rows to add. Keys must be unique. The batches are streamed.
+            batches: the rows to add, which are streamed. A key can have several rows; they replace
+                all stored rows of this key.
             key: the column of keys.
             other_width: if the table has vectors of another width, remove all rows.
             removed: keys of further rows to remove, in a column of the name of `key`.

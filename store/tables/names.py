@@ -21,6 +21,11 @@ def pairs_table(space: str) -> str:
     return f"pairs__{space}"
 
 
+def pair_draws_table(space: str) -> str:
+    """The random parts that the signals of pairs are measured against."""
+    return f"pair_draws__{space}"
+
+
 def bank_table(space: str) -> str:
     """The queries and items that corrections are fitted and evaluated on."""
     return f"banks__{space}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.pairs.measure import MODALITY_PAIRS
+from pipelines.pairs.draw import MODALITY_PAIRS
 from store import identity
 from store.config.signals import Pairs
 from store.tables import schema
@@ -122,10 +122,18 @@ def parts(rows: list[dict]) -> set[str]:
 
 
 def reference(
-    rows: list[dict], vectors: dict[str, np.ndarray], bank: int, broken: Iterable[str] = ()
+    rows: list[dict],
+    vectors: dict[str, np.ndarray],
+    bank: int,
+    broken: Iterable[str] = (),
+    drawn_from: list[dict] | None = None,
 ) -> dict:
-    """(drop, id) -> signals, by loops. Parts with a broken vector are drawn, but not compared."""
-    distinct = sorted({row["id"]: row for row in rows}.values(), key=lambda r: r["id"])
+    """(drop, id) -> signals, by loops. Pairs with a broken vector are drawn, but not compared.
+
+    Banks are drawn from `drawn_from`, or from `rows`.
+    """
+    members = {row["id"]: row for row in drawn_from or rows}
+    distinct = sorted(members.values(), key=lambda r: r["id"])
     out: dict = {(row["drop"], row["id"]): {} for row in rows}
     for a, b in MODALITY_PAIRS:
 
@@ -133,7 +141,7 @@ def reference(
             return row.get(f"{a}_id") in embedded and row.get(f"{b}_id") in embedded
 
         drawn = [row for row in distinct if has_both(row, {*vectors, *broken})][:bank]
-        drawn = [row for row in drawn if row[f"{b}_id"] in vectors]
+        drawn = [row for row in drawn if has_both(row, set(vectors))]
         for row in (row for row in rows if has_both(row, set(vectors))):
             others = [r for r in drawn if all(r[f"{m}_id"] != row[f"{m}_id"] for m in (a, b))]
             x, y = vectors[row[f"{a}_id"]], vectors[row[f"{b}_id"]]

@@ -59,6 +59,7 @@ MORE_CASES = [
     ("signals", "lost data", ["signals"]),
     ("vectors__colours", "torn manifest", ["vectors"]),
     ("pairs__colours", "lost data", ["pairs"]),
+    ("pair_draws__colours", "flipped bit", ["pairs"]),
     ("duplicates", "lost manifest", ["duplicates"]),
     ("decisions", "flipped bit", ["decisions"]),
     ("banks__colours", "torn manifest", ["banks"]),

@@ -1,6 +1,7 @@
 """The probability of a mismatch: the mixture alone, and as a signal of pairs of a corpus."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,14 +73,10 @@ def test_constant_values(constant: float) -> None:
     assert np.isfinite(mixture.probability(np.array([-1, 0, constant, 1.0]))).all()
 
 
-def planted(
-    root: Path,
-    share: float = 0.2,
-    pairs: int = 400,
-    noise: float = 0.1,
-    captions: bool = False,
-) -> tuple[Workspace, set[str]]:
-    """A corpus of pairs of which some have the text of another one, and the ids of those.
+def planted_rows(
+    share: float = 0.2, pairs: int = 400, noise: float = 0.1, captions: bool = False
+) -> tuple[list[dict], dict[str, np.ndarray], set[str]]:
+    """Samples of which some have the text of another one, their vectors, and the ids of those.
 
     With `captions`, samples have the text that belongs to `text_id`: "caption of k{number}".
     """
@@ -102,8 +99,13 @@ def planted(
         if captions:
             parts["text"] = f"caption of k{other}"
         rows.append({"drop": "a", "id": sample, "source": "s", "key": f"k{number}", **parts})
-    ids_wrong = {rows[n]["id"] for n in wrong.tolist()}
-    return deliver(root, rows, vectors), ids_wrong
+    return rows, vectors, {rows[n]["id"] for n in wrong.tolist()}
+
+
+def planted(root: Path, **options: Any) -> tuple[Workspace, set[str]]:
+    """A corpus of such samples, and the ids of those with the text of another one."""
+    rows, vectors, wrong = planted_rows(**options)
+    return deliver(root, rows, vectors), wrong
 
 
 def test_the_stage_measures_it_if_corpus_yaml_says_so(tmp_path: Path) -> None:

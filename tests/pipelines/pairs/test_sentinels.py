@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assets.table_checks import pairs_sound
 from pipelines.decisions.stage import decide
-from pipelines.pairs.sentinels import K, Sentinels, draw_sentinels
+from pipelines.pairs.sentinels import K, Sentinels, nearest_floors
 from pipelines.pairs.stage import measure_pairs
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
@@ -20,9 +20,18 @@ from store.config.corpus_yaml import parse
 from store.config.policy import Policy
 from store.errors import ConfigError
 from store.tables import schema
+from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 from tests.helpers.dense import norm
-from tests.helpers.paired_corpus import add_empty_signals, configured, deliver, pair_rows, unit
+from tests.helpers.paired_corpus import (
+    add_empty_signals,
+    configured,
+    deliver,
+    pair_rows,
+    parts,
+    samples,
+    unit,
+)
 from tests.helpers.planted_hubs import planted_space
 
 
@@ -31,7 +40,7 @@ def test_the_share_is_that_of_loops(items: int, queries: int, seed: int) -> None
     rng = np.random.default_rng(seed)
     known, asked, rows = unit(rng, items), unit(rng, queries), unit(rng, 12)
     rows = np.concatenate([rows, known[:3]])
-    hubness = Sentinels(asked, known).hubness(rows)
+    hubness = Sentinels(asked, nearest_floors(asked, known)).hubness(rows)
     for row, share in zip(rows, hubness, strict=True):
         hits = 0
         for query in asked:
@@ -43,25 +52,37 @@ def test_the_share_is_that_of_loops(items: int, queries: int, seed: int) -> None
 def test_more_items_than_a_tile_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     asked, known = unit(rng, 20), unit(rng, 100)
-    whole = Sentinels(asked, known).hubness(known)
+    whole = nearest_floors(asked, known)
     monkeypatch.setattr("pipelines.pairs.sentinels._TILE", 13)
-    np.testing.assert_array_equal(Sentinels(asked, known).hubness(known), whole)
+    np.testing.assert_allclose(nearest_floors(asked, known), whole, atol=1e-6)
 
 
-def test_a_modality_is_asked_by_the_first_other_that_has_parts() -> None:
-    rows = {"image": unit(np.random.default_rng(0), 5), "audio": unit(np.random.default_rng(1), 4)}
-    none = np.empty((0, 32), np.float32)
-    drawn = draw_sentinels(lambda m, count: rows.get(m, none)[:count], 3)
-    assert drawn.keys() == {"image", "audio"}
-    expected = Sentinels(rows["audio"][:3], rows["image"]).hubness(rows["image"])
-    np.testing.assert_array_equal(drawn["image"].hubness(rows["image"]), expected)
+def test_a_modality_is_asked_by_the_first_other_that_has_parts(tmp_path: Path) -> None:
+    rows = [
+        {"audio_id" if name == "text_id" else name: value for name, value in row.items()}
+        for row in samples(80, drops=["a"])
+        if "audio_id" not in row
+    ]
+    vectors = dict(zip(sorted(parts(rows)), unit(np.random.default_rng(0), 999), strict=False))
+    corpus = configured(deliver(tmp_path / "corpus", rows, vectors), sentinels=3)
+    measure_pairs(StageContext(corpus))
+    measured = pair_rows(corpus)
+    filled = {m for m in MODALITIES if measured[f"{m}_hubness"].null_count < measured.num_rows}
+    assert filled == {"image", "audio"}
+    ids = {m: sorted({row[f"{m}_id"] for row in rows if f"{m}_id" in row}) for m in filled}
+    images, asking = (np.stack([vectors[i] for i in ids[m]]) for m in ("image", "audio"))
+    queries = Sentinels(asking[:3], nearest_floors(asking[:3], images))
+    expected = dict(zip(ids["image"], queries.hubness(images), strict=True))
+    image_of = {row["id"]: row.get("image_id") for row in rows}
+    for row in measured.to_pylist():
+        assert row["image_hubness"] == expected.get(image_of[row["id"]])
 
 
 @pytest.mark.parametrize("budget", [0.002, 0.004])
 @pytest.mark.parametrize("seed", range(3))
 def test_recall_and_false_alarms_at_budgets(budget: float, seed: int) -> None:
     items, queries, planted = planted_space(seed, planted=10)
-    hubness = Sentinels(queries[:300], items).hubness(items)
+    hubness = Sentinels(queries[:300], nearest_floors(queries[:300], items)).hubness(items)
     is_planted = np.isin(np.arange(len(items)), planted)
     most = math.ceil(budget * len(items))
     alarms = np.argsort(-hubness, kind="stable")[:most]
@@ -69,7 +90,8 @@ def test_recall_and_false_alarms_at_budgets(budget: float, seed: int) -> None:
     assert is_planted[alarms].sum() >= 0.9 * len(planted)
     assert (~is_planted[alarms]).sum() <= 1
     items, queries, _ = planted_space(seed, planted=0)
-    assert (Sentinels(queries[:300], items).hubness(items) <= 0.05).all()
+    floors = nearest_floors(queries[:300], items)
+    assert (Sentinels(queries[:300], floors).hubness(items) <= 0.05).all()
 
 
 def hub_corpus(root: Path) -> tuple[Workspace, set[str]]:

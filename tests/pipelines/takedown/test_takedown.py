@@ -121,6 +121,28 @@ def test_vectors_of_translations_go_with_their_sample(corpus: Workspace) -> None
     assert after
 
 
+def test_a_pair_that_others_are_measured_against_goes_from_the_draw(corpus: Workspace) -> None:
+    row, name = sample(corpus), f"pair_draws__{SPACE}"
+    ids = {row["id"], row["image_id"], row["text_id"]}
+
+    def rows_of_it() -> int:
+        """In any version, deleted rows too."""
+        columns = ("sample_id", "part_id")
+        batches = purge.rows_of_all_versions(corpus.tables, name, columns)
+        return sum(len(ids & set(r.values())) > 0 for b in batches for r in b.to_pylist())
+
+    count = corpus.tables.open(name).count_rows()
+    members = rows_of_it()
+    assert members >= 2
+    takedown.take_down(corpus, Selection(keys=frozenset([KEY])))
+    assert rows_of_it() == 0
+    assert corpus.tables.open(name).count_rows() == count - members
+    build("pairs", StageContext(corpus))
+    assert rows_of_it() == 0
+    pairs = corpus.tables.open(f"pairs__{SPACE}")
+    assert pairs.count_rows() == corpus.tables.open("samples").count_rows()
+
+
 @pytest.mark.slow
 def test_a_run_afterwards_equals_one_that_never_had_the_content(
     corpus: Workspace, ray_cluster: None
