@@ -57,7 +57,7 @@ FROM (SELECT min(pairs.drop) AS drop, pairs.id, text_repair, repair_text,
       FROM {pairs} AS pairs LEFT JOIN repair_decisions AS decisions USING (drop, id)
       WHERE text_repair > 0 {of_drop} GROUP BY pairs.id, text_repair, repair_text)
 QUALIFY row_number() OVER (PARTITION BY used ORDER BY text_repair DESC, id) <= {shown}
-  OR used AND row_number() OVER (PARTITION BY used ORDER BY text_repair, id) <= {shown}
+  OR used AND row_number() OVER (PARTITION BY used ORDER BY text_repair, id DESC) <= {shown}
 ORDER BY used DESC, text_repair DESC, id
 """
 
