@@ -1,9 +1,10 @@
 """Fail when a package that an installation of isotrope needs is licensed under the GPL or AGPL.
 
 Checks the default installation and the extras of `EXTRAS`, with everything that they depend on, as
-installed in this environment. It reads the metadata of each package and the text of its licence
-files too, because metadata can be wrong: nudenet 3.4.2 declares MIT and ships the AGPL. The LGPL
-is allowed. Tools that only developers run are not checked.
+installed in this environment. It reads the metadata of each package, the text of its licence files
+and the names of the libraries that it bundles, because metadata can be wrong: nudenet 3.4.2
+declares MIT and ships the AGPL, av 18 declares BSD and ships libx264. The LGPL is allowed. Tools
+that only developers run are not checked.
 """
 
 import re
@@ -28,6 +29,8 @@ ALLOWED = {
 }
 
 _LICENCE_FILE = re.compile(r"licen[cs]e|copying|notice|gpl", re.IGNORECASE)
+# Libraries under the GPL that wheels bundle without their licence: av 18 declares BSD-3-Clause.
+_GPL_LIBRARY = re.compile(r"lib(x264|x265|xvidcore|vidstab|rubberband|postproc)\b")
 _CODE = {".py", ".pyc", ".pyi", ".h", ".hpp", ".js", ".so"}
 # The name of a licence. "LGPL" and "Lesser General Public License" do not match.
 _NAME = re.compile(
@@ -57,6 +60,8 @@ def findings(package: Distribution) -> Iterator[Finding]:
             if (field != "Classifier" or value.startswith("License")) and (licence := find(value)):
                 yield Finding(name, licence, f"metadata, {field}")
     for file in package.files or ():
+        if _GPL_LIBRARY.match(file.name):
+            yield Finding(name, "GPL", str(file))
         is_licence = _LICENCE_FILE.search(file.name) or "licenses" in file.parts
         path = Path(str(file.locate()))
         if not is_licence or file.suffix in _CODE or not path.is_file():

@@ -2,15 +2,16 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.sources import file_kinds
 from pipelines.sources.drops import Drop, drop_files, find_drops
 from pipelines.sources.read import count_records
 from pipelines.sources.units import list_units
 from store.config.corpus_yaml import FILE, parse
-from store.config.sources import Documents
+from store.config.sources import Documents, Videos
 from store.errors import InputError, MissingPackageError, SourceError
 
 _TEMPLATE = """\
@@ -35,10 +36,22 @@ engine:
 
 
 _NAMED = "    captions: names        # words in names of files, where there is no other caption\n"
-_DOCUMENTS = "    documents: {}          # pages and figures of PDF files are samples\n"
-_NO_DOCUMENTS = (
-    "    # documents: {}        # to read PDF files: pip install 'isotrope[documents]'\n"
-)
+# Of what needs a package: the option, how it is read, which files, the line of corpus.yaml, and the
+# line without the package.
+_MEDIA: list[tuple[dict[str, Any], Callable[[str], bool], str, str]] = [
+    (
+        {"documents": Documents()},
+        file_kinds.is_pdf,
+        "    documents: {}          # pages and figures of PDF files are samples\n",
+        "    # documents: {}        # to read PDF files: pip install 'isotrope[documents]'\n",
+    ),
+    (
+        {"videos": Videos()},
+        file_kinds.is_video,
+        "    videos: {}             # a frame every 2 seconds is a sample, with its sound\n",
+        "    # videos: {}           # to read videos: pip install 'isotrope[video-gpl]'\n",
+    ),
+]
 _RULES = """\
   image_min_side: {min: 32}
   image_aspect: {max: 8}
@@ -68,7 +81,8 @@ def create(
         SourceError: the source is missing, empty or of an unknown format; nothing is written.
         InputError: there is a corpus.yaml already.
         ConfigError: there is no such preset, or it was made for another space.
-        MissingPackageError: there are only PDF files, and what reads them is not installed.
+        MissingPackageError: there are only PDF files or videos, and what reads them is not
+            installed.
     """
     target = folder / FILE
     if target.exists():
@@ -80,10 +94,10 @@ def create(
     if not is_remote and not os.path.isdir(root):
         raise SourceError(f"{source} is not a folder: --from expects the folder with your data")
     name = _source_name(root)
-    documents, options = _documents(name, root)
+    media, options = _media(name, root)
     if drop_by is None:
-        drop_by = "source" if _is_one_drop(name, root, documents) else "entry"
-    drops = find_drops(name, root, drop_by, documents=documents).values()
+        drop_by = "source" if _is_one_drop(name, root, media) else "entry"
+    drops = find_drops(name, root, drop_by, **media).values()
     counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
     path = _quoted(root) if is_remote else _quoted(_path_from(folder, Path(root)))
@@ -95,33 +109,43 @@ def create(
     return counts
 
 
-def _documents(name: str, root: str) -> tuple[Documents | None, str]:
-    """How the PDF files of a source are read, and the line of corpus.yaml that says so.
+def _media(name: str, root: str) -> tuple[dict[str, Any], str]:
+    """How the PDF files and videos of a source are read, and the lines of corpus.yaml that say so.
+
+    Returns:
+        Arguments of `find_drops`, and the lines.
 
     Raises:
-        MissingPackageError: there is nothing but PDF files, and the package that reads them is not
+        MissingPackageError: there is nothing else, and the package that reads them is not
             installed.
     """
-    if not any(map(file_kinds.is_pdf, drop_files(Drop(name, root)))):
-        return None, ""
-    try:
-        find_drops(name, root, documents=Documents())
-    except MissingPackageError as missing:
+    paths = list(drop_files(Drop(name, root)))
+    options: dict[str, Any] = {}
+    lines = ""
+    for option, is_one, line, instead in _MEDIA:
+        if not any(map(is_one, paths)):
+            continue
         try:
-            find_drops(name, root)
-        except SourceError:
-            raise missing from None
-        return None, _NO_DOCUMENTS
-    return Documents(), _DOCUMENTS
+            find_drops(name, root, **option)
+        except MissingPackageError as missing:
+            try:
+                find_drops(name, root)
+            except SourceError:
+                raise missing from None
+            lines += instead
+        else:
+            options |= option
+            lines += line
+    return options, lines
 
 
-def _is_one_drop(name: str, root: str, documents: Documents | None) -> bool:
+def _is_one_drop(name: str, root: str, media: dict[str, Any]) -> bool:
     """Whether the folders of a source belong together, instead of being deliveries.
 
     If there are files beside the folders, the folders are categories. If there is a manifest
     beside them, it may name files in them.
     """
-    drops = find_drops(name, root, documents=documents)
+    drops = find_drops(name, root, **media)
     has_manifest = any(file_kinds.is_manifest(drop.entries[0]) for drop in drops.values())
     return name in drops or (has_manifest and any(d.entries == ("",) for d in drops.values()))
 

@@ -12,7 +12,7 @@ from pipelines.sources import file_kinds
 from pipelines.sources.filesystem import FileInfo, FileSystem, FolderEntry, file_system
 from pipelines.sources.folder import extension_of
 from pipelines.sources.records import printable, role_of
-from store.config.sources import DEFAULT_COLUMNS, Columns, Documents
+from store.config.sources import DEFAULT_COLUMNS, Columns, Documents, Videos
 from store.errors import MissingPackageError, SourceError
 
 DropBy = Literal["entry", "source"]
@@ -39,6 +39,7 @@ class Drop:
         source: the name, in corpus.yaml, of the source that delivers the drop.
         name_captions: the names of loose files are captions where there are no others.
         documents: how its PDF files are read; None where they are not.
+        videos: how its videos are read; None where they are not.
         listed: the entries as they were listed with the source; None to list `root` again.
     """
 
@@ -49,6 +50,7 @@ class Drop:
     source: str = ""
     name_captions: bool = False
     documents: Documents | None = None
+    videos: Videos | None = None
     listed: tuple[FolderEntry, ...] | None = field(default=None, compare=False, repr=False)
 
 
@@ -59,6 +61,7 @@ def find_drops(
     columns: Columns | None = None,
     only: str | None = None,
     documents: Documents | None = None,
+    videos: Videos | None = None,
 ) -> dict[str, Drop]:
     """The drops that a source delivers, by name.
 
@@ -79,17 +82,14 @@ def find_drops(
         columns: the columns of its manifests; None takes the default names.
         only: the name of a drop. Others are left out, and their folders are not listed.
         documents: how PDF files are read; None does not read them.
+        videos: how videos are read; None does not read them.
 
     Raises:
         SourceError: the source does not exist or cannot be listed, two drops would have the same
             name, or, without `only`, the source is empty.
-        MissingPackageError: the package that reads its PDF files is not installed.
+        MissingPackageError: the package that reads its PDF files or videos is not installed.
     """
-    if documents is not None and find_spec("pypdfium2") is None:
-        raise MissingPackageError(
-            f"source {name!r} reads PDF files (`documents:`), which needs the package pypdfium2:"
-            " pip install 'isotrope[documents]'"
-        )
+    _check_packages(name, documents, videos)
     root = path.rstrip("/") if "://" in path else os.path.abspath(path)
     fs = file_system(root)
     if not fs.is_folder():
@@ -105,7 +105,7 @@ def find_drops(
     for drop_name, folder, entries in parts:
         listed = None if entries == _WHOLE_ROOT else tuple(listing[e] for e in entries)
         drop = Drop(_drop_name(drop_name), folder, entries, columns, name, listed=listed)
-        drops.append(replace(drop, documents=documents))
+        drops.append(replace(drop, documents=documents, videos=videos))
     drops = [d for d in drops if only in (None, d.name) and _holds_data(d)]
     if not drops and only is None:
         raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")
@@ -118,6 +118,18 @@ def find_drops(
             )
         by_name[drop.name] = drop
     return by_name
+
+
+def _check_packages(name: str, documents: Documents | None, videos: Videos | None) -> None:
+    for options, option, package, extra in (
+        (documents, "documents", "pypdfium2", "documents"),
+        (videos, "videos", "av", "video-gpl"),
+    ):
+        if options is not None and find_spec(package) is None:
+            raise MissingPackageError(
+                f"source {name!r} has `{option}:`, which needs the package {package}:"
+                f" pip install 'isotrope[{extra}]'"
+            )
 
 
 def listing_hash(drop: Drop) -> str:
@@ -191,6 +203,7 @@ def _holds_data(drop: Drop) -> bool:
         or file_kinds.is_manifest(path)
         or file_kinds.LANCE_SUFFIX + "/_versions/" in path
         or (drop.documents is not None and file_kinds.is_pdf(path))
+        or (drop.videos is not None and file_kinds.is_video(path))
         or role_of(extension_of(path)) in ("image", "audio", "text")
         for path, is_folder, is_link in _walk(drop, file_system(drop.root))
         if not is_folder

@@ -5,6 +5,10 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 LANCE_SUFFIX = ".lance"
 PDF_SUFFIX = ".pdf"
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts"),
+    *(".ogv", ".wmv", ".flv"),
+)
 STATS_SUFFIX = "_stats.json"  # img2dataset writes such a file beside each of its shards
 
 _SUFFIXES = (*TAR_SUFFIXES, *PARQUET_SUFFIXES, *JSONL_SUFFIXES, LANCE_SUFFIX)
@@ -28,6 +32,11 @@ def is_jsonl(path: str) -> bool:
 def is_pdf(path: str) -> bool:
     """Whether the path names a PDF document."""
     return path.lower().endswith(PDF_SUFFIX)
+
+
+def is_video(path: str) -> bool:
+    """Whether the path names a video."""
+    return path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def is_manifest(path: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from pipelines.sources import folder, img2dataset, jsonl, lance_dataset, parquet, webdataset
 from pipelines.sources.documents import reader as documents
 from pipelines.sources.records import BadRecord, Record, Unit
+from pipelines.sources.videos import reader as videos
 from store.config.limits import Limits
 
 # Each reader is a module with count(unit) and read(unit, limits).
@@ -17,6 +18,7 @@ _READERS: dict[str, Any] = {
     "lance": lance_dataset,
     "fetched": img2dataset,
     "pdf": documents,
+    "video": videos,
 }
 
 

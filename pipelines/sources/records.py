@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from store.config.limits import Role
-from store.config.sources import DEFAULT_COLUMNS, Columns, Documents
+from store.config.sources import DEFAULT_COLUMNS, Columns, Documents, Videos
 from store.errors import RecordError
 
 Format = Literal["webdataset", "folder", "parquet", "jsonl", "lance", "fetched", "pdf", "video"]
@@ -35,12 +35,14 @@ class Planned:
         key: of the record.
         place: where it is in the file: page and figure, or the number of a span of time.
         error: why there is no sample.
+        title: of the video.
     """
 
     path: str
     key: str
     place: tuple[int, int] = (0, 0)
     error: RecordError | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Unit:
         name_captions: the names of loose files are captions where there are no others.
         planned: the records of documents or videos, those of one file after each other.
         documents: how documents are read.
+        videos: how videos are read.
     """
 
     drop: str
@@ -74,6 +77,7 @@ class Unit:
     name_captions: bool = False
     planned: tuple[Planned, ...] = ()
     documents: Documents | None = None
+    videos: Videos | None = None
 
 
 @dataclass(slots=True)
@@ -200,4 +204,4 @@ class Assembly:
 
 def _supported_extensions() -> str:
     names = "; ".join(f"{role}: {' '.join(names)}" for role, names in EXTENSIONS.items())
-    return names + "; pdf if the source has the line `documents: {}`"
+    return names + "; PDF files and videos if the source has `documents: {}` and `videos: {}`"

@@ -13,12 +13,14 @@ from pipelines.sources.file_kinds import (
     is_parquet,
     is_pdf,
     is_tar,
+    is_video,
     stem_of,
 )
 from pipelines.sources.folder import group
 from pipelines.sources.manifest_rows import RowReader
-from pipelines.sources.planned_units import document_units
+from pipelines.sources.planned_units import document_units, video_units
 from pipelines.sources.records import Format, Unit, printable
+from pipelines.sources.videos.side_files import beside
 from store.config.limits import Limits
 from store.errors import RecordError, SourceError
 
@@ -50,7 +52,12 @@ def list_units(drop: Drop) -> list[Unit]:
     if drop.documents is not None:
         pdfs = [p for p in paths if is_pdf(p)]
         media -= set(pdfs)
-        units += document_units(drop, pdfs, drop.documents)
+        units += document_units(drop, pdfs)
+    if drop.videos is not None:
+        found = [p for p in paths if is_video(p)]
+        sides = beside(found, media)
+        media -= {*found, *sides}
+        units += video_units(drop, found, sides)
     manifests: list[Unit] = []
     samples = _sample_files(tars, tables, media)
     for path in tables:

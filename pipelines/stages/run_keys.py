@@ -45,6 +45,8 @@ def samples(context: StageContext) -> str:
         settings.append("captions from names")
     if drop.documents is not None:
         settings.append(drop.documents.model_dump())
+    if drop.videos is not None:
+        settings.append(drop.videos.model_dump())
     return _key("samples", str(schema.SAMPLES), drop.name, listing_hash(drop), *settings)
 
 

@@ -32,7 +32,9 @@ def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
     for name, source in workspace.config.sources.items():
         path = workspace.source_path(source)
         found = find_drops(
-            name, path, source.drop_by, source.columns, only, documents=source.documents
+            *(name, path, source.drop_by, source.columns, only),
+            documents=source.documents,
+            videos=source.videos,
         )
         for drop in found.values():
             if drop.name in delivered:

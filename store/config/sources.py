@@ -86,6 +86,32 @@ class Documents(Section):
     seconds: _Seconds = 600
 
 
+class Videos(Section):
+    """How videos are read: the first frame of each span of time is a sample, with its sound.
+
+    A video that exceeds `bytes` or `pixels`, and frames after the first `frames`, are rejected.
+
+    Attributes:
+        every: the length of a span, in seconds.
+        frames: of a video that are read.
+        longest_side: of a picture, in pixels; larger frames are made smaller.
+        audio: whether samples have the sound of their span.
+        pixels: width times height of the largest frame that is decoded.
+        bytes: the largest video.
+        frame_seconds: the time that one frame may take, with those before it that are decoded.
+        seconds: the time that one video may take, to list its frames and again to read them.
+    """
+
+    every: Annotated[float, Field(ge=0.05, le=600)] = 2.0
+    frames: PositiveInt = 1000
+    longest_side: Annotated[int, Field(ge=32, le=8192)] = 1024
+    audio: bool = True
+    pixels: PositiveInt = 40_000_000
+    bytes: PositiveInt = 16 << 30
+    frame_seconds: _Seconds = 60
+    seconds: _Seconds = 3600
+
+
 class Source(Section):
     """A folder to which drops are delivered.
 
@@ -98,6 +124,7 @@ class Source(Section):
         captions: `names` makes captions of the words in the names of loose files, such as
             water-lily.jpg, where a record has no other caption. `files` does not.
         documents: how PDF files are read; without it they are not.
+        videos: how videos are read; without it they are not.
         errors: the error budget of this source's drops. Default: that of the corpus.
     """
 
@@ -106,4 +133,5 @@ class Source(Section):
     columns: Columns = DEFAULT_COLUMNS
     captions: Literal["files", "names"] = "files"
     documents: Documents | None = None
+    videos: Videos | None = None
     errors: Errors | None = None

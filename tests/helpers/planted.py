@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.helpers import pdfs, videos
 from tests.helpers.rubbish import (
     TAR_END,
     padded,
@@ -246,3 +247,39 @@ def plant_lines(folder: Path, count: int) -> dict[str, str]:
         position += len(line) + 1
     (folder / "m.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     return expected
+
+
+def plant_media(folder: Path) -> dict[str, str]:
+    """Documents and videos, of which three pages and two frames are sound.
+
+    Returns:
+        The rule that must catch each other record, by key.
+    """
+    sound = videos.video([(200, 30, 30)] * 2 + [(30, 30, 200)] * 2)
+    page = [pdfs.Words(72, 700, "An honest page")]
+    files = {
+        "honest.pdf": pdfs.document([page, [*page, pdfs.Words(72, 600, "And another one")]]),
+        "honest.mp4": sound,
+        "locked.pdf": pdfs.encrypted(),
+        "empty.pdf": b"",
+        "html.pdf": b"<html>404</html>",
+        "honest-claims.pdf": pdfs.claimed_pages(9_000),
+        "cut.mp4": sound[:-400],
+        "empty.mp4": b"",
+        "html.webm": b"<html>404</html>",
+        "sound.mp4": videos.sound_only(),
+    }
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return {
+        "locked.pdf": "pdf.encrypted",
+        "empty.pdf": "pdf.empty",
+        "html.pdf": "pdf.broken",
+        "honest-claims.pdf#page=2-20": "pdf.page",
+        "honest-claims.pdf#page=21-9000": "pdf.pages",
+        "cut.mp4": "video.broken",
+        "empty.mp4": "video.empty",
+        "html.webm": "video.broken",
+        "sound.mp4": "video.no_frames",
+    }

@@ -1,6 +1,6 @@
 """The check of licences reads what packages declare and what they ship."""
 
-from importlib.metadata import Distribution, PathDistribution
+from importlib.metadata import Distribution, PathDistribution, distribution
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,12 @@ def test_a_package_that_declares_mit_and_ships_the_agpl_is_found(tmp_path: Path)
     (finding,) = findings(package(tmp_path, "nudenet", metadata, AGPL))
     assert finding == Finding("nudenet", "AGPL", "nudenet-1.0.dist-info/LICENSE")
     assert not is_allowed(finding)
+
+
+def test_a_package_that_bundles_libraries_under_the_gpl_is_found() -> None:
+    found = {Path(f.source).name.partition("-")[0] for f in findings(distribution("av"))}
+    assert found == {"libx264", "libx265"}
+    assert "av" not in needed(f"isotrope[{','.join(check_licences.EXTRAS)}]")
 
 
 def test_a_package_is_found_by_its_metadata(tmp_path: Path) -> None:

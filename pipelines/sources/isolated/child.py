@@ -57,9 +57,9 @@ def failed(
     return {"error": [rule, error, value, limit]}, []
 
 
-def fatal(rule: str, error: str) -> Message:
+def fatal(rule: str, error: str, value: float | None = None, limit: float | None = None) -> Message:
     """As `failed`, for an error that ends the child."""
-    message, blobs = failed(rule, error)
+    message, blobs = failed(rule, error, value, limit)
     return message | {FATAL: True}, blobs
 
 

@@ -14,10 +14,17 @@ from pipelines.stages.context import StageContext
 from store.config.limits import Limits
 from store.lineage import trace_record
 from store.workspace import Workspace
-from tests.helpers.planted import gif_of, plant_folder, plant_lines, plant_table, plant_tar
+from tests.helpers.planted import (
+    gif_of,
+    plant_folder,
+    plant_lines,
+    plant_media,
+    plant_table,
+    plant_tar,
+)
 from tests.helpers.rubbish import bad_rules, gzipped, read_items, shard, tar_bytes
 
-HONEST = {"tars": 480, "files": 720, "rows": 640, "table": 640, "lines": 640}
+HONEST = {"tars": 480, "files": 720, "rows": 640, "table": 640, "lines": 640, "media": 5}
 
 
 @pytest.mark.timeout(280)
@@ -29,10 +36,12 @@ def test_every_record_of_a_hostile_drop_is_accounted_for(tmp_path: Path) -> None
         "rows": plant_table(source / "rows.parquet", HONEST["rows"], "parquet"),
         "table": plant_table(source / "table.lance", HONEST["table"], "lance"),
         "lines": plant_lines(source / "lines", HONEST["lines"]),
+        "media": plant_media(source / "media"),
     }
     assert 0.04 < sum(map(len, expected_rules.values())) / sum(HONEST.values()) < 0.06
     (tmp_path / "corpus.yaml").write_text(
-        "sources:\n  s: {path: delivered}\nengine: {signals: beam}\n"
+        "sources:\n  s: {path: delivered, documents: {pages: 20}, videos: {}}\n"
+        "engine: {signals: beam}\n"
     )
     workspace = Workspace.open(tmp_path)
     drops = staleness.drops(workspace)
