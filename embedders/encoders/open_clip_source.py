@@ -110,7 +110,8 @@ def weights_file(source: Source) -> Path:
 
     hub_logging.set_verbosity_error()  # else it prints each retry without a network
     try:
-        return Path(open_clip.download_pretrained(config))
+        with weights.downloads():
+            return Path(open_clip.download_pretrained(config))
     except Exception as error:
         raise EncoderError(
             f"{source.label} cannot be downloaded: {first_line(error)[:200]}; without a"

@@ -4,9 +4,14 @@ Weights are data. A pickle can also run code when it is loaded, and is refused i
 hold tensors.
 """
 
+import socket
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from store.errors import EncoderError, first_line
 
@@ -16,6 +21,7 @@ _MODEL_SUFFIXES = (
 _NEVER_CODE = (".safetensors", ".npz", ".onnx", ".json", ".txt", ".model")
 _OTHER_FRAMEWORKS = ("*.h5", "*.msgpack", "*.onnx", "onnx/*", "openvino/*", "*.ot")
 _PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth")
+_CONNECT_SECONDS = 10
 
 
 def hub_folder(name: str) -> Path:
@@ -67,6 +73,45 @@ def check_tensors_only(*files: Path) -> None:
             ) from error
 
 
+@contextmanager
+def downloads() -> Iterator[None]:
+    """Download from the model hub in this block.
+
+    If the hub cannot be reached, files that were downloaded before are used and others fail at
+    once. The hub's client alone would repeat its requests for most of a minute.
+
+    Raises:
+        EncoderError: a file is needed, and the hub cannot be reached.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    problem = None if before or getproxies() else _connection_problem(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or problem is not None
+    try:
+        yield
+    except Exception as error:
+        if problem is None:
+            raise
+        raise EncoderError(
+            f"{constants.ENDPOINT} cannot be reached ({problem}), and the file was not downloaded"
+            " before"
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _connection_problem(url: str) -> str | None:
+    """Why a server does not accept a connection; None if it does."""
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), _CONNECT_SECONDS).close()
+    except OSError as error:
+        return first_line(error)
+    return None
+
+
 @cache
 def _download(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
@@ -76,10 +121,11 @@ def _download(name: str) -> Path:
     except Exception:  # huggingface_hub raises many types of error for a model not in its cache
         pass
     try:
-        files = HfApi().list_repo_files(name)
-        has_safetensors = any(file.endswith(".safetensors") for file in files)
-        ignored = [*_OTHER_FRAMEWORKS, *(_PICKLED_WEIGHTS if has_safetensors else ())]
-        return Path(snapshot_download(name, ignore_patterns=ignored))
+        with downloads():
+            files = HfApi().list_repo_files(name)
+            has_safetensors = any(file.endswith(".safetensors") for file in files)
+            ignored = [*_OTHER_FRAMEWORKS, *(_PICKLED_WEIGHTS if has_safetensors else ())]
+            return Path(snapshot_download(name, ignore_patterns=ignored))
     except Exception as error:
         raise EncoderError(
             f"{name!r} is not a folder and cannot be downloaded from the model hub:"
