@@ -93,7 +93,7 @@ def biases(parts: pa.Table, spec: GallerySpec, vectors: lance.LanceDataset) -> n
     source = TableVersion(Tables(folder), name.removesuffix(".lance"), int(vectors.version))
     inputs = Inputs(source, source, [], source, None)
     split = (parts.slice(start, TILE) for start in range(0, parts.num_rows, TILE))
-    batches = gallery_rows(split, spec, inputs, num_gpus=0)
+    batches = gallery_rows(split, spec, inputs, on_ray=True)
     tiles = [np.stack([np.array(batch[f"bias_{m}"]) for m in SPECS]) for batch in batches]
     return np.concatenate(tiles, axis=1)
 

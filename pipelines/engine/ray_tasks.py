@@ -100,7 +100,31 @@ def _do(shared: tuple[StageRun, Callable[[Any], Work], Callable[[Any], str]], un
     run.append(name(unit), work, work.outcome)
 
 
-def ordered_results(replies: Iterable[Any]) -> Iterator[Any]:
+def results_in_order(
+    function: Callable[[Any, Any], Any],
+    shared: Any,
+    arguments: Iterable[Any],
+    *,
+    on_ray: bool,
+    num_gpus: float = 0,
+) -> Iterator[Any]:
+    """`function(shared, argument)` of each argument, in order: by Ray tasks, or in this process.
+
+    Args:
+        function: picklable.
+        shared: is sent to the cluster once.
+        arguments: read only so far ahead as keeps the cluster busy.
+        on_ray: this process is connected to Ray, and the tasks run there.
+        num_gpus: that each task asks for.
+    """
+    if not on_ray:
+        yield from (function(shared, argument) for argument in arguments)
+        return
+    reference, task = ray.put(shared), ray.remote(function).options(num_gpus=num_gpus)
+    yield from _ordered(task.remote(reference, argument) for argument in arguments)
+
+
+def _ordered(replies: Iterable[Any]) -> Iterator[Any]:
     """The results of Ray tasks, in the order in which the tasks were submitted.
 
     Args:

@@ -1,4 +1,4 @@
-"""Fit the directions of the galleries: each query modality against each gallery (Ray).
+"""Fit the directions of the galleries: each query modality against each gallery.
 
 A direction that was fitted on the same banks with the same settings is kept. Otherwise its
 correction is chosen anew, and so are the floors by which k-occurrence is counted.
@@ -7,9 +7,9 @@ correction is chosen anew, and so are the floors by which k-occurrence is counte
 from collections.abc import Callable
 
 import pyarrow.compute as pc
-import ray
 
 from pipelines.banks.labelled_queries import Gallery
+from pipelines.engine.ray_tasks import results_in_order
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import choose_correction
 from pipelines.gallery.fitted_directions import FittedDirection, read_fitted
@@ -28,14 +28,14 @@ def fit_directions(
     context: StageContext,
     parts: dict[str, GalleryParts],
     outputs: dict[str, str],
-    start_ray: Callable[[], None],
+    use_ray: Callable[[int], bool],
 ) -> dict[str, FittedDirection]:
     """The fitted directions of all galleries, by name; those of the last galleries if still valid.
 
     Args:
         parts: the parts of each gallery, by modality.
         outputs: of samples and signals, by drop.
-        start_ray: is called before Ray is used.
+        use_ray: whether work on so many rows is done on Ray, which is then connected.
 
     Raises:
         EncoderError: the banks hold vectors of other encoders.
@@ -52,8 +52,8 @@ def fit_directions(
         }
     banks = Banks(dataset.to_table())
     check_encoders(banks, context.fingerprints, context.query_fingerprints)
-    start_ray()
-    corrections = _choose_all(banks, parts, context.config.corrections)
+    on_ray = use_ray(sum(part.count for part in parts.values()))
+    corrections = _choose_all(banks, parts, context.config.corrections, on_ray)
     fitted = {}
     for gallery, gallery_rows in parts.items():
         queries = {
@@ -61,7 +61,7 @@ def fit_directions(
             for query in parts
             if len(banks.queries(query)[0])
         }
-        with_floors = k_occurrence.with_floors(gallery_rows.vector_rows(), queries)
+        with_floors = k_occurrence.with_floors(gallery_rows.vector_rows(), queries, on_ray=on_ray)
         for query in parts:
             name = f"{query}->{gallery}"
             floor = with_floors[query].floor if query in with_floors else None
@@ -72,24 +72,24 @@ def fit_directions(
 
 
 def _choose_all(
-    banks: Banks, parts: dict[str, GalleryParts], settings: Corrections
+    banks: Banks, parts: dict[str, GalleryParts], settings: Corrections, on_ray: bool
 ) -> dict[str, Direction]:
-    """The correction of every direction, chosen side by side on the cluster."""
-    shared = ray.put(banks)
-    replies = {}
-    for gallery, gallery_rows in parts.items():
-        sample = ray.put(_choice_sample(gallery_rows, banks, settings.seed))
-        for query in parts:
-            reply = _choose.remote(shared, query, gallery, sample, settings)
-            replies[f"{query}->{gallery}"] = reply
-    return dict(zip(replies, ray.get(list(replies.values())), strict=True))
+    """The correction of every direction, chosen side by side if it is done on Ray."""
+    samples = {
+        gallery: _choice_sample(rows, banks, settings.seed) for gallery, rows in parts.items()
+    }
+    pairs = [(query, gallery) for gallery in parts for query in parts]
+    shared = (banks, samples, settings)
+    chosen = results_in_order(_choose, shared, pairs, on_ray=on_ray)
+    return {direction.name: direction for direction in chosen}
 
 
-@ray.remote
 def _choose(
-    banks: Banks, query: str, gallery_modality: str, gallery: Gallery, settings: Corrections
+    shared: tuple[Banks, dict[str, Gallery], Corrections], pair: tuple[str, str]
 ) -> Direction:
-    return choose_correction(banks, query, gallery_modality, gallery, settings)
+    banks, samples, settings = shared
+    query, gallery = pair
+    return choose_correction(banks, query, gallery, samples[gallery], settings)
 
 
 def _choice_sample(parts: GalleryParts, banks: Banks, seed: int) -> Gallery:

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import ray
 
-from pipelines.engine.ray_tasks import ordered_results
+from pipelines.engine.ray_tasks import results_in_order
 from pipelines.gallery.fit import VectorRows
 from store.corrections.kernels.bank_scan import Needs, scan
 from store.corrections.kernels.masks import NO_PAIRS, IdIndex, Pairs
@@ -48,25 +47,24 @@ def counted_queries(bank: Bank, within_modality: bool) -> CountedQueries:
 
 
 def with_floors(
-    tiles: Iterable[VectorRows], queries: Mapping[str, CountedQueries]
+    tiles: Iterable[VectorRows], queries: Mapping[str, CountedQueries], *, on_ray: bool
 ) -> dict[str, CountedQueries]:
-    """Find the floors of queries over the rows of a gallery, on a Ray cluster.
+    """Find the floors of queries over the rows of a gallery.
 
     Args:
         tiles: all rows, a tile at a time.
         queries: by modality.
+        on_ray: by Ray tasks; else in this process.
     """
-    shared = ray.put(dict(queries))
     best = {m: np.full((len(q.vectors), K), -np.inf, np.float32) for m, q in queries.items()}
-    for scores_by_modality in ordered_results(_best.remote(tile, shared) for tile in tiles):
+    for scores_by_modality in results_in_order(_best, dict(queries), tiles, on_ray=on_ray):
         for m, scores in scores_by_modality.items():
             joined = np.concatenate([best[m], scores], axis=1)
             best[m] = np.partition(joined, joined.shape[1] - K, axis=1)[:, -K:]
     return {m: q._replace(floor=best[m].min(axis=1)) for m, q in queries.items()}
 
 
-@ray.remote
-def _best(rows: VectorRows, queries: dict[str, CountedQueries]) -> dict[str, np.ndarray]:
+def _best(queries: dict[str, CountedQueries], rows: VectorRows) -> dict[str, np.ndarray]:
     """The best scores (m, at most K) of each query in one tile."""
     vectors = rows.vectors()
     best = {}

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
 from embedders.media.image import thumbnail
-from pipelines.engine import ray_tasks
+from pipelines.engine.ray_tasks import results_in_order
 from pipelines.gallery import fit, k_occurrence
 from pipelines.gallery.fit import FitPlan
 from pipelines.gallery.k_occurrence import CountedQueries
@@ -87,36 +86,29 @@ class GallerySpec:
 
 
 def gallery_rows(
-    tiles: Iterable[pa.Table], spec: GallerySpec, inputs: Inputs, *, num_gpus: float
+    tiles: Iterable[pa.Table],
+    spec: GallerySpec,
+    inputs: Inputs,
+    *,
+    on_ray: bool,
+    num_gpus: float = 0,
 ) -> Iterator[pa.RecordBatch]:
-    """The gallery's rows in the order of the tiles, made on Ray.
+    """The gallery's rows in the order of the tiles.
 
     Args:
         tiles: parts, as `GalleryParts.tiles` yields them.
         spec: what is compiled into the gallery.
         inputs: what rows are made from.
+        on_ray: make them by Ray tasks; else in this process.
         num_gpus: GPUs that each task asks for.
     """
-    shared = ray.put((spec, inputs))
-    task = _remote_tile.options(num_gpus=num_gpus)
-    for rows in ray_tasks.ordered_results(task.remote(tile, shared) for tile in tiles):
+    made = results_in_order(_tile, (spec, inputs), tiles, on_ray=on_ray, num_gpus=num_gpus)
+    for rows in made:
         yield from rows.to_batches()
 
 
-def few_rows(
-    tiles: Iterable[pa.Table], spec: GallerySpec, inputs: Inputs
-) -> Iterator[pa.RecordBatch]:
-    """As `gallery_rows`, made in this process."""
-    for tile in tiles:
-        yield from _tile(tile, spec, inputs).to_batches()
-
-
-@ray.remote
-def _remote_tile(parts: pa.Table, shared: tuple[GallerySpec, Inputs]) -> pa.Table:
-    return _tile(parts, *shared)
-
-
-def _tile(parts: pa.Table, spec: GallerySpec, inputs: Inputs) -> pa.Table:
+def _tile(shared: tuple[GallerySpec, Inputs], parts: pa.Table) -> pa.Table:
+    spec, inputs = shared
     last = inputs.last
     same = parts["same"].to_numpy()
     blocks = []  # first the reused rows, then those fitted anew

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
 
+import ray
+
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.resources import Resources, require_room
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
@@ -29,7 +31,7 @@ from pipelines.gallery.fitted_directions import (
 )
 from pipelines.gallery.parts import GalleryParts, drop_outputs
 from pipelines.gallery.reuse import changed_clusters
-from pipelines.gallery.rows import TILE, GallerySpec, Inputs, few_rows, gallery_rows
+from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
 from pipelines.gallery.words import fit_words
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -44,6 +46,8 @@ from store.tables.table_version import TableVersion
 from store.tables.words import ItemWords, write_words
 
 STAGE = "gallery"
+# Rows that are made in this process: a start of Ray takes as long; likewise a task, once it runs.
+_FEW, _FEW_CONNECTED = TILE, 128
 
 
 def build_gallery(context: StageContext) -> Counts:
@@ -66,13 +70,13 @@ def build_gallery(context: StageContext) -> Counts:
     modalities = sorted(space.towers)
     with ExitStack() as stack:
         run = stack.enter_context(begin(tables, context.name_of(STAGE), key, schema.gallery(dim)))
-        start_ray = partial(_start_ray, stack, context.config.engine.ray)
+        use_ray = partial(_use_ray, stack, context.config.engine.ray)
         samples = stack.enter_context(kept_samples(context.workspace, run.scratch))
         parts = {
             m: GalleryParts(samples, vectors, m, fingerprint)
             for m, fingerprint in context.fingerprints.items()
         }
-        fitted = fit_directions(context, parts, _drop_outputs(tables, samples), start_ray)
+        fitted = fit_directions(context, parts, _drop_outputs(tables, samples), use_ray)
         words = fit_words(context, samples)
 
         def write() -> None:
@@ -82,7 +86,7 @@ def build_gallery(context: StageContext) -> Counts:
                 write_words(tables, space.name, words)
             compiled = Compiled(fitted, last, words)
             for modality in modalities:
-                _write_gallery(context, modality, parts[modality], vectors, compiled, start_ray)
+                _write_gallery(context, modality, parts[modality], vectors, compiled, use_ray)
             write_fitted(tables, space.name, fitted.values())
 
         return publish(
@@ -99,10 +103,14 @@ def build_gallery(context: StageContext) -> Counts:
         )
 
 
-def _start_ray(stack: ExitStack, ray: Ray) -> None:
-    """Connect to Ray until the stack is closed, if there is no connection yet."""
-    stack.enter_context(cluster(ray.address))
-    require_room(1, Resources(num_gpus=ray.num_gpus), ray.wait_seconds)
+def _use_ray(stack: ExitStack, settings: Ray, rows: int) -> bool:
+    """Whether work on so many rows is done on Ray; it is then connected until the stack closes."""
+    few = _FEW_CONNECTED if ray.is_initialized() else _FEW
+    if rows <= few and not settings.num_gpus:
+        return False
+    stack.enter_context(cluster(settings.address))
+    require_room(1, Resources(num_gpus=settings.num_gpus), settings.wait_seconds)
+    return True
 
 
 class Compiled(NamedTuple):
@@ -125,7 +133,7 @@ def _write_gallery(
     parts: GalleryParts,
     vectors: TableVersion,
     compiled: Compiled,
-    start_ray: Callable[[], None],
+    use_ray: Callable[[int], bool],
 ) -> None:
     """Compile and publish one gallery.
 
@@ -133,7 +141,7 @@ def _write_gallery(
         parts: its parts.
         vectors: the table of vectors.
         compiled: what is compiled into the galleries.
-        start_ray: is called before Ray is used.
+        use_ray: whether work on so many rows is done on Ray, which is then connected.
     """
     tables, space = context.tables, context.space
     fitted, last = compiled.fitted, compiled.last
@@ -154,11 +162,8 @@ def _write_gallery(
     inputs = _inputs(tables, vectors, stored)
     tiles = parts.tiles(tables, TILE, comparison.is_small)
     num_gpus = context.config.engine.ray.num_gpus
-    if comparison.is_small and comparison.changed <= TILE and not num_gpus:
-        rows = few_rows(tiles, spec, inputs)
-    else:
-        start_ray()
-        rows = gallery_rows(tiles, spec, inputs, num_gpus=num_gpus)
+    on_ray = use_ray(comparison.changed if comparison.is_small else parts.count)
+    rows = gallery_rows(tiles, spec, inputs, on_ray=on_ray, num_gpus=num_gpus)
     if comparison.is_small:
         tables.upsert(name, spec.schema, rows, "part_id", removed=parts.removed())
     else:

@@ -12,10 +12,9 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
 from embedders.pool.ray_cluster import cluster
-from pipelines.engine.ray_tasks import ordered_results
+from pipelines.engine.ray_tasks import results_in_order
 from pipelines.release.query_sets import (
     CORRECTED,
     RAW,
@@ -111,10 +110,9 @@ def tally_gallery(
             {name: TallyCount(i, DEPTH).result() for name, i in s.items.items()} for s in scan.sets
         ]
     if queries * sum(t.count for t in tasks) <= _SMALL:
-        return _sum(_tally(rows, scan) for rows in tasks)
+        return _sum(results_in_order(_tally, scan, tasks, on_ray=False))
     with cluster(address):
-        shared = ray.put(scan)
-        return _sum(ordered_results(_remote_tally.remote(rows, shared) for rows in tasks))
+        return _sum(results_in_order(_tally_on_one_thread, scan, tasks, on_ray=True))
 
 
 def _tasks(gallery: Gallery) -> Iterator[_Rows]:
@@ -140,13 +138,12 @@ def _sum(results: Iterator[Tallies]) -> Tallies:
     return total
 
 
-@ray.remote
-def _remote_tally(rows: _Rows, scan: Scan) -> Tallies:
+def _tally_on_one_thread(scan: Scan, rows: _Rows) -> Tallies:
     with one_blas_thread():
-        return _tally(rows, scan)
+        return _tally(scan, rows)
 
 
-def _tally(rows: _Rows, scan: Scan) -> Tallies:
+def _tally(scan: Scan, rows: _Rows) -> Tallies:
     counts = [{n: TallyCount(i, DEPTH) for n, i in s.items.items()} for s in scan.sets]
     for tile in rows.tiles(scan.columns()):
         _add_tile(tile, scan, counts)
