@@ -27,8 +27,10 @@ bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
+	$(BIN)/python benchmarks/align_mismatches.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
 	  $(wildcard /usr/share/wordnet/index.noun)
+	$(BIN)/python -m benchmarks.picture_copies demo
 
 # 200 faults on whole runs: takes an hour. FAULTS=20 SEED=7 for fewer, or for the same ones again.
 FAULTS ?= 200
