@@ -59,7 +59,8 @@ def _units(
 ) -> Iterator[Unit]:
     """Units of `size` files, which are listed in parallel: each thread waits for a child."""
     title, console = f"listing the {name} of {drop.name}", Console(stderr=True)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    threads = ThreadPoolExecutor(os.cpu_count())
+    try:
         plans = threads.map(plan, paths)
         listed = iter(track(plans, title, total=len(paths), console=console, transient=True))
         for number, start in enumerate(range(0, len(paths), size)):
@@ -67,3 +68,5 @@ def _units(
             planned = tuple(chain.from_iterable(next(listed) for _ in group))
             unit = Unit(drop.name, f"{name}-{number:06d}", format, drop.root, group)
             yield replace(unit, planned=planned)
+    finally:
+        threads.shutdown(cancel_futures=True)

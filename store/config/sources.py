@@ -73,8 +73,9 @@ class Documents(Section):
         figures: whether figures with captions are samples too.
         pages: of a document that are read.
         bytes: the largest document.
-        page_seconds: the time that one page may take.
-        seconds: the time that one document may take, to list its pages and again to read them.
+        page_seconds: processor time that one page may take.
+        seconds: processor time that one document may take, to list its pages and again to read
+            them. A tenth of the time on the clock counts if it is more.
     """
 
     dpi: Annotated[float, Field(ge=18, le=600)] = 144
@@ -98,8 +99,9 @@ class Videos(Section):
         audio: whether samples have the sound of their span.
         pixels: width times height of the largest frame that is decoded.
         bytes: the largest video.
-        frame_seconds: the time that one frame may take, with those before it that are decoded.
-        seconds: the time that one video may take, to list its frames and again to read them.
+        frame_seconds: processor time that one frame may take, with those before it.
+        seconds: processor time that one video may take, to list its frames and again to read
+            them. A tenth of the time on the clock counts if it is more.
     """
 
     every: Annotated[float, Field(ge=0.05, le=600)] = 2.0

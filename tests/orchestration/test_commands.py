@@ -16,9 +16,9 @@ import pytest
 
 from orchestration.cli.main import main
 from pipelines.sources import drops
-from store.config.sources import Documents
+from store.config.sources import Documents, Videos
 from store.workspace import Workspace
-from tests.helpers import pdfs
+from tests.helpers import pdfs, videos
 from tests.helpers.corpus import deliver
 from tests.orchestration.test_cli import isotrope
 from tests.test_examples import check_isotrope
@@ -48,14 +48,16 @@ def test_the_help_of_a_command_has_an_example(words: tuple[str, ...]) -> None:
         check_isotrope(typed[1:])
 
 
-def test_init_proposes_to_read_documents(tmp_path: Path) -> None:
+def test_init_proposes_to_read_documents_and_videos(tmp_path: Path) -> None:
     folder = tmp_path / "papers"
     folder.mkdir()
     (folder / "paper.pdf").write_bytes(pdfs.document([[pdfs.Words(72, 700, "On squares.")]]))
+    (folder / "clip.mp4").write_bytes(videos.video([(200, 30, 30)] * 4, tone=True))
     found = json.loads(isotrope("init", tmp_path / "corpus", "--from", folder, "--json"))
-    assert found["drops"] == {"papers": 1}
-    assert found["survey"]["parts"] == {"image": 1, "text": 1, "caption": 1}
-    assert Workspace.open(tmp_path / "corpus").config.sources["papers"].documents == Documents()
+    assert found["drops"] == {"papers": 3}
+    assert found["survey"]["parts"] == {"image": 3, "audio": 2, "text": 1, "caption": 1}
+    source = Workspace.open(tmp_path / "corpus").config.sources["papers"]
+    assert (source.documents, source.videos) == (Documents(), Videos())
 
 
 def test_init_names_the_package_that_documents_need(

@@ -5,12 +5,15 @@ its `blobs` lists. JSON, and not pickle: a file that takes the child over must n
 parent.
 """
 
+import ctypes
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 Message = tuple[dict[str, Any], list[bytes]]
@@ -18,6 +21,7 @@ HEADER = struct.Struct(">I")
 END = "end"  # key of the last message
 FATAL = "fatal"  # key of an error after which the child ends, and must be started again
 _OPEN_FILES = 64
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def serve(program: Callable[[dict[str, Any]], Iterator[Message]], rule: str) -> None:
@@ -29,6 +33,7 @@ def serve(program: Callable[[dict[str, Any]], Iterator[Message]], rule: str) -> 
         rule: the first part of the rules of errors, such as "pdf".
     """
     request = json.load(sys.stdin)
+    _end_with_parent(request["parent"])
     _limit(resource.RLIMIT_AS, request["memory"])
     _limit(resource.RLIMIT_CPU, request["cpu_seconds"])
     _limit(resource.RLIMIT_CORE, 0)
@@ -61,6 +66,14 @@ def fatal(rule: str, error: str, value: float | None = None, limit: float | None
     """As `failed`, for an error that ends the child."""
     message, blobs = failed(rule, error, value, limit)
     return message | {FATAL: True}, blobs
+
+
+def _end_with_parent(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, however that ends (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
 
 
 def _limit(which: int, most: int) -> None:

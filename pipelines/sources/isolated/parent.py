@@ -13,19 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pipelines.sources.filesystem import error_text, open_inside, size_of
+from pipelines.sources.isolated.allowance import Allowance, UsedUpError
 from pipelines.sources.isolated.child import END, FATAL
 from pipelines.sources.isolated.pipe import BadMessageError, Message, Pipe
 from store.errors import RecordError
 
 MAX_DEATHS = 5  # of the children of one file; then the rest of it is given up
-_CPU_SLACK = 10  # seconds: the processor time of a child ends after its wall-clock time
+_CPU_SLACK = 10  # seconds: what the kernel allows a child beyond the limit of the file
 _LAST_WORDS = 5  # seconds in which a child that closed its pipe ends
 # A child gets no other variables: they may hold credentials.
 _VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
@@ -39,8 +39,8 @@ class Program:
         module: its name; it calls `child.serve`.
         rule: the first part of the rules of its errors, such as "pdf".
         largest: file that is read, in bytes.
-        result_seconds: of wall-clock time for one result.
-        seconds: of wall-clock time for all results of a file.
+        result_seconds: of processor time for one result (see `allowance`).
+        seconds: of processor time for all results of a file.
         memory: address space of a child, in bytes.
     """
 
@@ -70,13 +70,13 @@ def parse(
         path: of the file, relative to `root`.
         request: what the program is asked for.
     """
-    end = time.monotonic() + program.seconds
+    allowance = Allowance(program.result_seconds, program.seconds)
     first = deaths = 0
     try:
         with _local_file(program, root, path) as file:
-            while deaths < MAX_DEATHS and time.monotonic() < end:
+            while deaths < MAX_DEATHS and not allowance.is_used_up:
                 is_dead = False
-                with closing(_items(program, file, request | {"first": first}, end)) as items:
+                with closing(_items(program, file, request | {"first": first}, allowance)) as items:
                     for item in items:
                         yield item
                         first += 1
@@ -115,7 +115,7 @@ def _local_file(program: Program, root: str, path: str) -> Iterator[BinaryIO]:
 
 
 def _items(
-    program: Program, file: BinaryIO, request: dict[str, Any], end: float
+    program: Program, file: BinaryIO, request: dict[str, Any], allowance: Allowance
 ) -> Generator[Message | RecordError, None, None]:
     """The messages of one child. The last item is a `_DeathError` if it did not reach its end."""
     child = _start(program, file, request)
@@ -123,11 +123,12 @@ def _items(
     try:
         with closing(Pipe(child.stdout.fileno())) as pipe:
             while True:
-                deadline = min(time.monotonic() + program.result_seconds, end)
                 try:
-                    message = pipe.message(deadline)
-                except TimeoutError:
-                    yield _timeout(program, is_last=deadline == end)
+                    message = allowance.message(pipe, child.pid)
+                except UsedUpError as error:
+                    limit = error.seconds
+                    rule = f"{program.rule}.seconds"
+                    yield _DeathError(rule, str(error), value=limit, threshold=limit)
                     return
                 except (EOFError, BadMessageError) as error:
                     yield _death(program, child, error)
@@ -149,10 +150,11 @@ def _items(
 def _start(program: Program, file: BinaryIO, request: dict[str, Any]) -> subprocess.Popen[bytes]:
     number = file.fileno()
     limits = {"memory": program.memory, "cpu_seconds": int(program.seconds) + _CPU_SLACK}
+    own = limits | {"file": f"/proc/self/fd/{number}", "parent": os.getpid()}
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     with tempfile.TemporaryFile() as stdin:
-        stdin.write(json.dumps(request | limits | {"file": f"/proc/self/fd/{number}"}).encode())
+        stdin.write(json.dumps(request | own).encode())
         stdin.seek(0)
         return subprocess.Popen(
             [sys.executable, "-P", "-m", program.module],
@@ -169,13 +171,6 @@ def _error(message: Message) -> RecordError:
     rule, text, value, limit = message.fields["error"]
     kind = _DeathError if FATAL in message.fields else RecordError
     return kind(str(rule), str(text), value=value, threshold=limit)
-
-
-def _timeout(program: Program, is_last: bool) -> RecordError:
-    seconds = program.seconds if is_last else program.result_seconds
-    what = "the whole file" if is_last else "one result"
-    message = f"it takes more than the {seconds:g} seconds that {what} may take"
-    return _DeathError(f"{program.rule}.seconds", message, value=seconds, threshold=seconds)
 
 
 def _death(program: Program, child: subprocess.Popen[bytes], error: Exception) -> RecordError:

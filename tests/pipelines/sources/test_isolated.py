@@ -1,6 +1,8 @@
 """Parsers in child processes: what each way to fail costs, and what a child may do."""
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from pipelines.sources.isolated.parent import MAX_DEATHS, Program, parse
 from store.errors import RecordError
 
+ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = Program("tests.helpers.fragile", "fragile", 1000, 20, 60, 1 << 30)
 
 
@@ -53,16 +56,17 @@ def test_a_failure_costs_its_own_result(items, act, rule):
 
 @pytest.mark.parametrize("act", ["hang", "spin"])
 def test_a_result_has_a_time_limit(items, act):
-    result = items("", act, "", program=replace(PROGRAM, result_seconds=2))
+    result = items("", act, "", program=replace(PROGRAM, result_seconds=0.3))
     assert shown(result) == [0, "fragile.seconds", 2]
-    assert (result[1].value, result[1].threshold) == (2, 2)  # rejected, as every limit does
+    assert (result[1].value, result[1].threshold) == (0.3, 0.3)  # it rejects the record
 
 
 def test_a_file_has_a_time_limit_and_its_end_is_said(items):
     started = time.monotonic()
-    result = items("", *["hang"] * 9, program=replace(PROGRAM, seconds=3))
+    result = items("", *["spin"] * 9, program=replace(PROGRAM, seconds=2))
     assert shown(result) == [0, "fragile.seconds"]
-    assert time.monotonic() - started < 10
+    assert "the whole file" in result[1].error
+    assert time.monotonic() - started < 25
 
 
 def test_a_file_that_kills_every_child_is_given_up(items):
@@ -86,6 +90,25 @@ def test_no_child_stays_when_the_reader_stops(items, tmp_path):
     (child,) = psutil.Process().children()
     results.close()
     assert not child.is_running()
+
+
+def test_no_child_stays_when_the_parent_is_killed(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    code = (
+        "from tests.pipelines.sources.test_isolated import PROGRAM, parse\n"
+        "import psutil\n"
+        f"items = parse(PROGRAM, {str(tmp_path)!r}, 'file', {{'acts': ['', 'spin']}})\n"
+        "next(items)\n"
+        "print(psutil.Process().children()[0].pid, flush=True)\n"
+        "next(items)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    gone, _ = psutil.wait_procs([child], timeout=10)
+    assert gone == [child]
 
 
 def test_files_that_are_empty_or_too_large_start_no_child(items, tmp_path):
