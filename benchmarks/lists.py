@@ -49,14 +49,27 @@ def _columns(start: int, stop: int) -> dict[str, list[str]]:
     }
 
 
-def add(workspace: Workspace, start: int, stop: int) -> None:
-    """Add rows of samples, decisions, signals and vectors."""
+def add(
+    workspace: Workspace, start: int, stop: int, drop: str = DROP, captions: bool = False
+) -> None:
+    """Add rows of samples, decisions, signals and vectors.
+
+    Args:
+        workspace: the corpus.
+        start, stop: the numbers of the samples, which decide on their ids.
+        drop: of the samples.
+        captions: whether they have texts, of 12 random words.
+    """
     for first in range(start, stop, _BATCH):
         columns = _columns(first, min(first + _BATCH, stop))
         count = len(columns["id"])
         keys = [f"{n:09d}" for n in range(first, first + count)]
-        common = {"drop": [DROP] * count, "source": [DROP] * count, "key": keys, **columns}
-        common |= {"keep": [True] * count, "policy": ["0"] * count}
+        common: dict[str, list] = {"drop": [drop] * count, "source": [drop] * count, "key": keys}
+        common |= columns | {"keep": [True] * count, "policy": ["0"] * count}
+        if captions:
+            words = np.random.default_rng(first).integers(0, 10_000, (count, 12)).astype(str)
+            common["text"] = [" ".join(line) for line in words]
+            common["text_chars"] = [len(text) for text in common["text"]]
         for name, columns_schema in (
             ("samples", schema.SAMPLES),
             ("decisions", schema.DECISIONS),

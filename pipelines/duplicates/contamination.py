@@ -8,14 +8,17 @@ ignored, since they match by chance.
 
 from collections.abc import Iterator, Sequence
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.duplicates import audio, incremental
+from pipelines.duplicates.contents import Images, Texts, fingerprints
 from pipelines.duplicates.evaluation_sets import QUALITY, EvaluationSet, read_evaluation_set
 from pipelines.duplicates.images import copies
-from pipelines.duplicates.near import Images, Texts
+from pipelines.duplicates.incremental import Nodes
+from pipelines.duplicates.near import nodes_of
+from pipelines.duplicates.pair_joins import Pairs
 from pipelines.duplicates.texts.shingles import normalise_texts
 from pipelines.signals.scorers.image_copies import LOOK
 from pipelines.sources.evaluation_files import evaluation_listing_hash
@@ -30,25 +33,25 @@ _TEXTS = 8192
 
 
 def find_contaminated(
-    workspace: Workspace, samples: pa.Table, evaluation: Evaluation
-) -> tuple[dict[int, tuple[str, float]], list[Entry]]:
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection, evaluation: Evaluation
+) -> tuple[dict[str, tuple[str, float]], list[Entry]]:
     """Find the samples that are near to an evaluation set. Only new samples are compared.
 
     Args:
         workspace: the corpus.
-        samples: as `sample_facts` returns them.
+        connection: to a database with the table `facts` (`sample_facts.add_facts`).
         evaluation: an entry of the section `decontaminate` of corpus.yaml.
 
     Returns:
-        By row of `samples`: the key of the evaluation's sample, and the similarity. And entries
-        for the ledger, of the evaluation's records that could not be read.
+        By id of a sample: the key of the evaluation's sample, and the similarity. And entries for
+        the ledger, of the evaluation's records that could not be read.
 
     Raises:
         SourceError: there is nothing at the evaluation's path.
     """
     evaluation_set = read_evaluation_set(workspace, evaluation)
     settings, name = workspace.config.duplicates, f"{schema.EVALUATION_PREFIX}{evaluation.name}"
-    matches: dict[int, tuple[str, float]] = {}
+    tables, matches = workspace.tables, dict[str, tuple[str, float]]()
     version = (
         evaluation_listing_hash(workspace, evaluation),
         settings.image,
@@ -56,103 +59,89 @@ def find_contaminated(
         VERSION,
     )
 
-    def compare(part: str, names: pa.Array, rows: np.ndarray, find: incremental.Find) -> None:
-        """Add matches of the samples at `rows`, whose nodes are `names`."""
+    def compare(part: str, where: str, find: incremental.Find) -> None:
+        """Add matches of the samples of a condition."""
         key = identity.run_key(name, part, version)
-        kind, nodes = f"{name}:{part}", pc.unique(names)
-        pairs = incremental.near_pairs(workspace.tables, kind, key, nodes, find, among=False)
-        columns = (pairs[c].to_pylist() for c in ("b", "similarity"))
-        near = dict(zip(pairs["a"].to_pylist(), zip(*columns, strict=True), strict=True))
-        for row, node in zip(rows.tolist(), names.to_pylist(), strict=True):
-            if node in near:
-                matches.setdefault(row, near[node])
+        connection.execute(nodes_of(part, where))
+        near = incremental.near_pairs(tables, connection, f"{name}:{part}", key, find, among=False)
+        connection.register("matched", near)
+        rows = connection.sql(
+            f"SELECT id, b, similarity FROM facts JOIN matched ON a = {part}_id WHERE {where}"
+        ).to_arrow_table()
+        connection.unregister("matched")
+        for row in rows.to_pylist():
+            matches.setdefault(row["id"], (row["b"], row["similarity"]))
 
-    if settings.image is not None:
-        radius = settings.image
-        rows = _rows(pc.greater_equal(samples["image_pdq_quality"], QUALITY))
-        ids = samples["image_id"].take(pa.array(rows)).combine_chunks()
+    if (radius := settings.image) is not None:
 
-        def find_images(nodes: pa.Array, first: int) -> tuple[pa.Array, pa.Array, np.ndarray]:
-            new = nodes[first:]
-            new_rows = pa.array(rows).take(pc.index_in(new, value_set=ids))
-            images = Images(workspace.tables, samples, new_rows)
-            return _match_images(new, images, evaluation_set, radius)
+        def find_images(nodes: Nodes) -> pa.Table:
+            images = Images(tables, nodes.rows("measured", nodes.first))
+            return _match_images(nodes, images, evaluation_set, radius)
 
-        compare("image", ids, rows, find_images)
-    if settings.audio is not None:
-        threshold = settings.audio
-        rows = _rows(pc.is_valid(samples["audio_fingerprint"]))
-        ids = samples["audio_id"].take(pa.array(rows)).combine_chunks()
-        fingerprints = samples["audio_fingerprint"].take(pa.array(rows))
+        compare("image", f"image_pdq_quality >= {QUALITY}", find_images)
+    if (threshold := settings.audio) is not None:
 
-        def find_audio(nodes: pa.Array, first: int) -> tuple[pa.Array, pa.Array, np.ndarray]:
-            new = nodes[first:]
-            own = fingerprints.take(pc.index_in(new, value_set=ids)).to_pylist()
+        def find_audio(nodes: Nodes) -> pa.Table:
+            own = fingerprints(tables, nodes.rows("measured", nodes.first))
             keys = [key for key, _ in evaluation_set.fingerprints]
             others = [fingerprint for _, fingerprint in evaluation_set.fingerprints]
-            pairs = audio.pairs([*own, *others], threshold, len(own))
-            return _best_matches(new, keys, pairs.a, pairs.b, pairs.similarity)
+            return _best_matches(nodes, keys, audio.pairs([*own, *others], threshold, len(own)))
 
-        compare("audio", ids, rows, find_audio)
-    rows = _rows(pc.is_valid(samples["text_id"]))
-    ids = samples["text_id"].take(pa.array(rows)).combine_chunks()
+        compare("audio", "has_fingerprint", find_audio)
 
-    def find_texts(nodes: pa.Array, first: int) -> tuple[pa.Array, pa.Array, np.ndarray]:
-        new = nodes[first:]
-        new_rows = pa.array(rows).take(pc.index_in(new, value_set=ids))
-        texts = Texts(workspace.tables, samples, new_rows)
-        keys = dict(_match_texts(texts, len(new), evaluation_set.ngrams))
-        a, b = new.take(pa.array(list(keys), pa.int64())), pa.array(keys.values(), pa.string())
-        return a, b, np.ones(len(keys), np.float32)
+    def find_texts(nodes: Nodes) -> pa.Table:
+        texts = Texts(tables, nodes.rows('"row"', nodes.first))
+        keys = dict(_match_texts(texts, nodes.count - nodes.first, evaluation_set.ngrams))
+        return _matches(nodes, list(keys), list(keys.values()), np.ones(len(keys)))
 
-    compare("text", ids, rows, find_texts)
+    compare("text", "text_id IS NOT NULL", find_texts)
     return matches, evaluation_set.entries
 
 
 def _match_images(
-    new: pa.Array, own: Images, evaluation_set: EvaluationSet, radius: int
-) -> tuple[pa.Array, pa.Array, np.ndarray]:
+    nodes: Nodes, own: Images, evaluation_set: EvaluationSet, radius: int
+) -> pa.Table:
     """Match new nodes, whose images are `own`, with the images of an evaluation set."""
     keys, hashes, thumbnails = (
         zip(*evaluation_set.images, strict=True) if evaluation_set.images else ((), (), ())
     )
     other_hashes = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, *own.hashes.shape[1:])
     others = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, LOOK, LOOK, 3)
+    count = len(own.hashes)
 
     def read_thumbnails(indices: np.ndarray) -> np.ndarray:
-        is_own = indices < len(new)
+        is_own = indices < count
         out = np.empty((len(indices), *others.shape[1:]), np.uint8)
         out[is_own] = own.thumbnails(indices[is_own])
-        out[~is_own] = others[indices[~is_own] - len(new)]
+        out[~is_own] = others[indices[~is_own] - count]
         return out
 
     all_hashes = np.concatenate([own.hashes, other_hashes])
-    pairs = copies.pairs(all_hashes, read_thumbnails, radius, len(new))
-    return _best_matches(new, keys, pairs.a, pairs.b, pairs.similarity)
+    return _best_matches(nodes, keys, copies.pairs(all_hashes, read_thumbnails, radius, count))
 
 
-def _best_matches(
-    new: pa.Array,
-    keys: Sequence[str],
-    a: np.ndarray,
-    b: np.ndarray,
-    similarity: np.ndarray,
-) -> tuple[pa.Array, pa.Array, np.ndarray]:
+def _best_matches(nodes: Nodes, keys: Sequence[str], pairs: Pairs) -> pa.Table:
     """The most similar evaluation sample of each new node.
 
     Args:
-        new: the new nodes, numbered from 0.
-        keys: the keys of the evaluation's samples, which are numbered after the nodes.
-        a, b, similarity: (k,) pairs, a < b.
-
-    Returns:
-        Nodes, keys and similarities of the matches.
+        nodes: of which the new ones are numbered from 0 in `pairs`.
+        keys: the keys of the evaluation's samples, which are numbered after the new nodes.
+        pairs: the near ones.
     """
-    across = np.flatnonzero((a < len(new)) & (b >= len(new)))
+    a, b, similarity, new = pairs.a, pairs.b, pairs.similarity, nodes.count - nodes.first
+    across = np.flatnonzero((a < new) & (b >= new))
     best = across[np.lexsort((b[across], -similarity[across], a[across]))]
     best = best[np.unique(a[best], return_index=True)[1]]
-    matched_keys = pa.array([keys[i - len(new)] for i in b[best]], pa.string())
-    return new.take(pa.array(a[best])), matched_keys, similarity[best]
+    return _matches(nodes, a[best], [keys[i - new] for i in b[best]], similarity[best])
+
+
+def _matches(
+    nodes: Nodes, new: Sequence[int] | np.ndarray, keys: list[str], similarity: np.ndarray
+) -> pa.Table:
+    """Matches of new nodes, numbered from 0, as `incremental.Find` returns them."""
+    numbers = nodes.first + np.asarray(new, np.int64)
+    columns = [numbers, pa.array(keys, pa.string()), pa.array(similarity, pa.float32())]
+    return pa.table(columns, ["a", "b", "similarity"])
 
 
 def _match_texts(texts: Texts, count: int, ngrams: dict[str, str]) -> Iterator[tuple[int, str]]:
@@ -168,7 +157,3 @@ def _match_texts(texts: Texts, count: int, ngrams: dict[str, str]) -> Iterator[t
             key = next((ngrams[ngram] for ngram in candidates if ngram in ngrams), None)
             if key is not None:
                 yield index, key
-
-
-def _rows(condition: pa.ChunkedArray) -> np.ndarray:
-    return np.flatnonzero(pc.fill_null(condition, False).to_numpy())

@@ -2,16 +2,21 @@
 
 The table `compared` lists the nodes that were compared, by kind of comparison, and `near_pairs`
 the pairs that were found. Both store a hash of the settings: with other settings all nodes are
-compared again. Nodes that are no longer in the corpus are deleted.
+compared again. Nodes that are no longer in the corpus are deleted. Nodes are listed in the scratch
+database, in which there may be more than memory holds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipelines.duplicates.contents import binary_matrix, in_order
+from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
 from store.tables.lance_tables import Tables, quote
+from store.tables.table_version import TableVersion
 
 _TEXT = {name: pa.field(name, pa.string(), nullable=False) for name in ("kind", "settings", "node")}
 # a and b are nodes, which are part ids; in a comparison with an evaluation set b is a sample's key.
@@ -27,107 +32,183 @@ NEAR_PAIRS = pa.schema(
 COMPARED = pa.schema(list(_TEXT.values()))
 MINHASHES = pa.schema([_TEXT["node"], pa.field("signature", pa.binary(256), nullable=False)])
 _HASHES = 128
+# Nodes that were compared come first; both in the order of their names.
+_ORDERED = """
+CREATE OR REPLACE TABLE ordered AS
+SELECT nodes.*, compared.node IS NULL AS is_new,
+  row_number() OVER (ORDER BY compared.node IS NULL, nodes.node) - 1 AS position
+FROM nodes LEFT JOIN compared USING (node)
+"""
+_STORED = """
+CREATE OR REPLACE TABLE near AS
+SELECT a, b, similarity FROM near_pairs SEMI JOIN old ON old.node = near_pairs.a
+"""
+_AMONG = "SEMI JOIN old AS other ON other.node = near_pairs.b"
 
-# (nodes, index of the first new one) -> a, b and similarity of the pairs with a new node
-Find = Callable[[pa.Array, int], tuple[pa.Array, pa.Array, np.ndarray]]
+
+@dataclass(frozen=True)
+class Nodes:
+    """The distinct nodes of a comparison, numbered from 0; those that were compared come first.
+
+    Attributes:
+        connection: to the database, whose table `ordered` lists them.
+        first: the number of the first new one.
+        count: how many there are.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    first: int
+    count: int
+
+    def rows(self, column: str, start: int = 0) -> np.ndarray:
+        """A column of `ordered` from the node `start` on, int64."""
+        query = f"SELECT {column} AS value FROM ordered WHERE position >= {start} ORDER BY position"
+        return self.connection.sql(query).fetchnumpy()["value"].astype(np.int64)
+
+    def ranks(self) -> np.ndarray:
+        """(count,) int64: the places of the nodes in the order of their names."""
+        query = "SELECT row_number() OVER (ORDER BY node) AS value, position FROM ordered"
+        values = self.connection.sql(f"SELECT value FROM ({query}) ORDER BY position").fetchnumpy()
+        return values["value"].astype(np.int64)
+
+
+# The nodes -> a table (a, b, similarity) of the pairs with a new node: a and b are numbers of
+# nodes, or b is the key of a sample of an evaluation.
+Find = Callable[[Nodes], pa.Table]
 
 
 def near_pairs(
-    tables: Tables, kind: str, settings: str, nodes: pa.Array, find: Find, among: bool = True
+    tables: Tables,
+    connection: duckdb.DuckDBPyConnection,
+    kind: str,
+    settings: str,
+    find: Find,
+    among: bool = True,
 ) -> pa.Table:
     """All near pairs of the current nodes; only new nodes are compared.
 
     Args:
         tables: the tables of the corpus.
+        connection: to a database whose table `nodes` has the current nodes: a column `node` of
+            unique strings, and those that `find` reads.
         kind: the name of the comparison.
         settings: a hash of everything that its results depend on beside the nodes.
-        nodes: the current nodes, unique strings.
-        find: compares nodes; it gets those that were compared before first.
+        find: compares nodes.
         among: whether nodes are compared with each other, so that b is a node too.
 
     Returns:
         Columns a, b, similarity.
     """
     current = f"kind = {quote(kind)} AND settings = {quote(settings)}"
-    compared = tables.scan("compared", COMPARED, ["node"], current)["node"].combine_chunks()
-    was_compared = pc.is_in(nodes, value_set=compared)
-    old, new = nodes.filter(was_compared), nodes.filter(pc.invert(was_compared))
-    columns = ["a", "b", "similarity"]
-    pairs = tables.scan("near_pairs", NEAR_PAIRS, columns, current)
-    for side in ("a", "b") if among else ("a",):
-        pairs = pairs.filter(pc.is_in(pairs[side], value_set=old))
-    if not len(new) and len(old) == len(compared):
-        return pairs
-    if len(new):
-        a, b, similarity = find(pa.concat_arrays([old, new]), len(old))
-        found = pa.table([a, b, pa.array(similarity, pa.float32())], names=columns)
-        pairs = pa.concat_tables([pairs, found.cast(pairs.schema)])
+    _load(tables, connection, "compared", COMPARED, ["node"], current)
+    _load(tables, connection, "near_pairs", NEAR_PAIRS, ["a", "b", "similarity"], current)
+    connection.execute(_ORDERED)
+    connection.execute("CREATE OR REPLACE TABLE old AS SELECT node FROM ordered WHERE NOT is_new")
+    connection.execute(_STORED + (_AMONG if among else ""))
+    count, first, last = (
+        query_value(connection, f"SELECT count(*) FROM {table}")
+        for table in ("ordered", "old", "compared")
+    )
+    if count == first == last:
+        return _near(connection)
+    if count > first:
+        found = find(Nodes(connection, first, count))
+        other = "JOIN ordered AS y ON y.position = found.b" if among else ""
+        execute(
+            connection,
+            f"INSERT INTO near SELECT x.node, {'y.node' if among else 'found.b'}, similarity"
+            f" FROM found JOIN ordered AS x ON x.position = found.a {other}",
+            found=found.to_reader(),
+        )
     # Pairs are written first. If the run dies in between, the new nodes are compared again, and
     # the pairs of nodes that are not listed as compared are filtered out above.
-    _replace(tables, "near_pairs", NEAR_PAIRS, kind, settings, pairs)
-    _replace(tables, "compared", COMPARED, kind, settings, pa.table({"node": nodes}))
-    return pairs
+    for name, columns, rows in (
+        ("near_pairs", NEAR_PAIRS, "SELECT a, b, similarity FROM near"),
+        ("compared", COMPARED, "SELECT node FROM ordered"),
+    ):
+        constants = f"SELECT {quote(kind)} AS kind, {quote(settings)} AS settings, * FROM ({rows})"
+        batches = _stream(connection, constants, columns)
+        tables.replace(name, columns, batches, f"kind = {quote(kind)}")
+    return _near(connection)
 
 
 def signatures(
-    tables: Tables, nodes: pa.Array, sign: Callable[[np.ndarray], np.ndarray]
+    tables: Tables, nodes: Nodes, sign: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """The MinHash signatures of texts, stored in the table `minhashes`; only new ones are computed.
 
+    Stored signatures of other texts are deleted.
+
     Args:
         tables: the tables of the corpus.
-        nodes: part ids of the texts.
-        sign: indices (k,) of nodes -> their signatures (k, 128) uint16.
+        nodes: the texts.
+        sign: numbers (k,) of nodes -> their signatures (k, 128) uint16.
 
     Returns:
         (n, 128) uint16.
     """
-    stored = tables.scan("minhashes", MINHASHES)
-    stored_row = pc.index_in(nodes, value_set=stored["node"].combine_chunks())
-    new = np.flatnonzero(pc.is_null(stored_row).to_numpy(zero_copy_only=False))
-    out = np.empty((len(nodes), _HASHES), np.uint16)
-    column_type = MINHASHES.field("signature").type
-    computed = sign(new)
-    if len(new):
-        buffer = pa.py_buffer(np.ascontiguousarray(computed))
-        column = pa.FixedSizeBinaryArray.from_buffers(column_type, len(new), [None, buffer])
-        rows = pa.table([nodes.take(pa.array(new)), column], schema=MINHASHES)
-        tables.replace("minhashes", MINHASHES, rows.to_batches(), "false")
-    out[new] = computed
-    old = np.setdiff1d(np.arange(len(nodes)), new)
-    if len(old):
-        rows = stored["signature"].combine_chunks().take(stored_row.take(pa.array(old)))
-        out[old] = binary_matrix(rows, np.uint16)
+    connection, out = nodes.connection, np.empty((nodes.count, _HASHES), np.uint16)
+    dataset = tables.open_or_none("minhashes")
+    stored = (
+        MINHASHES.empty_table().select(["node"]).append_column("row", pa.array([], pa.uint64()))
+    )
+    stream = stored.to_reader()
+    if dataset is not None:
+        columns = {"node": "node", "row": "_rowid"}
+        stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
+    execute(connection, "CREATE OR REPLACE TABLE signed AS FROM stream", stream=stream)
+    rows = connection.sql(
+        "SELECT position, signed.row AS row FROM ordered JOIN signed USING (node)"
+    ).fetchnumpy()
+    old, row_ids = rows["position"].astype(np.int64), rows["row"].astype(np.int64)
+    if dataset is not None:
+        version = TableVersion(tables, "minhashes", dataset.version)
+        for positions, column in in_order(version, row_ids, "signature"):
+            out[old[positions]] = binary_matrix(column, np.uint16)
+    new = np.setdiff1d(np.arange(nodes.count), old)
+    out[new] = sign(new)
+    names = "SELECT node FROM ordered ANTI JOIN signed USING (node) ORDER BY position"
+    gone = "SELECT node FROM signed ANTI JOIN ordered USING (node)"
+
+    def added() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in connection.sql(names).to_arrow_reader(ROWS):
+            block = np.ascontiguousarray(out[new[start : start + batch.num_rows]])
+            start += batch.num_rows
+            buffers = [None, pa.py_buffer(block)]
+            kind = MINHASHES.field("signature").type
+            column = pa.FixedSizeBinaryArray.from_buffers(kind, batch.num_rows, buffers)
+            yield pa.RecordBatch.from_arrays([batch["node"], column], schema=MINHASHES)
+
+    if len(new) or query_value(connection, f"SELECT count(*) FROM ({gone})"):
+        removed = connection.sql(gone).to_arrow_table().to_batches()
+        tables.upsert("minhashes", MINHASHES, added(), "node", removed=removed)
     return out
 
 
-def forget_signatures(tables: Tables, nodes: pa.Array) -> None:
-    """Delete the stored signatures of texts that are not among `nodes`."""
-    stored = tables.scan("minhashes", MINHASHES, ["node"])["node"].combine_chunks()
-    gone = stored.filter(pc.invert(pc.is_in(stored, value_set=nodes))).to_pylist()
-    if gone:
-        ids = ", ".join(map(quote, gone))
-        tables.replace("minhashes", MINHASHES, [], f"node IN ({ids})")
-
-
-def binary_matrix(column: pa.Array, dtype: type) -> np.ndarray:
-    """A column of fixed-size binaries without nulls as a matrix (n, values), a view."""
-    width = column.type.byte_width
-    flat = np.frombuffer(column.buffers()[1], np.uint8)
-    flat = flat[column.offset * width : (column.offset + len(column)) * width]
-    return flat.reshape(len(column), width).view(dtype)
-
-
-def _replace(
-    tables: Tables, name: str, columns: pa.Schema, kind: str, settings: str, rows: pa.Table
+def _load(
+    tables: Tables,
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: pa.Schema,
+    names: list[str],
+    where: str,
 ) -> None:
-    """Replace all rows of a kind, those of other settings too."""
-    constants = {"kind": kind, "settings": settings}
-    arrays = [
-        pa.array([constants[f.name]] * rows.num_rows, pa.string())
-        if f.name in constants
-        else rows[f.name]
-        for f in columns
-    ]
-    batches = pa.table(arrays, schema=columns).to_batches()
-    tables.replace(name, columns, batches, f"kind = {quote(kind)}")
+    """Copy some rows of a table into a table of the database with the same name."""
+    dataset = tables.open_or_none(name)
+    if dataset is None:
+        stream = pa.schema([columns.field(n) for n in names]).empty_table().to_reader()
+    else:
+        stream = dataset.scanner(columns=names, filter=where, batch_size=ROWS).to_reader()
+    execute(connection, f"CREATE OR REPLACE TABLE {name} AS FROM stream", stream=stream)
+
+
+def _near(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    return connection.sql("FROM near ORDER BY a, b").to_arrow_table()
+
+
+def _stream(
+    connection: duckdb.DuckDBPyConnection, query: str, columns: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    for batch in connection.sql(query).to_arrow_reader(ROWS):
+        yield pa.RecordBatch.from_arrays(batch.select(columns.names).columns, schema=columns)

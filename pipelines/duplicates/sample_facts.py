@@ -1,77 +1,109 @@
-"""Read the facts about every sample that near-duplicates are found and ranked by.
+"""The facts about every sample that near-duplicates are found by, in a scratch database.
 
-They are held in memory: about 900 bytes a sample, and up to 5 kB more for the fingerprint of a
-recording.
+There may be more samples than memory holds. Ids and parts are tables of DuckDB; hashes,
+fingerprints and texts are read by row id, for samples that are compared
+(`pipelines.duplicates.contents`).
 """
 
-import pyarrow as pa
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import lance
 import pyarrow.compute as pc
 
-from pipelines.policy.row_rules import passes, row_tests
-from pipelines.policy.signal_columns import measured
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from pipelines.signals.incremental import parse_versions
 from store.errors import InvariantError
-from store.tables import schema
 from store.workspace import Workspace
 
 PARTS = ("image", "audio", "text")  # a sample's first part is the first of these that it has
-_KEY = [("drop", "ascending"), ("id", "ascending")]
-_FINGERPRINTS = ["image_copies", "image_pdq_quality", "audio_fingerprint"]
-_SIGNALS = ["image_width", "image_height", *_FINGERPRINTS]
+_IDS = ["drop", "id", *(f"{p}_id" for p in PARTS)]
+# A sample in several drops is listed under the first of them.
+_COPIED = """
+CREATE TABLE copied AS
+SELECT id, min("drop") AS first FROM samples GROUP BY id HAVING count(*) > 1
+"""
+_FACTS = """
+CREATE TABLE facts AS
+SELECT samples.*, signals.* EXCLUDE ("drop", id)
+FROM samples JOIN signals USING ("drop", id) LEFT JOIN copied USING (id)
+WHERE copied.first IS NULL OR copied.first = "drop"
+"""
 
 
-def sample_facts(workspace: Workspace) -> pa.Table:
-    """One row a sample, sorted by id; a sample in several drops is listed under the first of them.
+@contextmanager
+def all_samples(workspace: Workspace, folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database with the tables `samples` and `copied`.
+
+    `samples` has a row for each sample of each drop: drop, id, image_id, audio_id, text_id and its
+    row id, `row`. `copied` has the ids that are in several drops, and the first drop of each.
+
+    Args:
+        workspace: the corpus.
+        folder: where the database file is made.
+    """
+    columns = {n: n for n in _IDS} | {"row": "_rowid"}
+    stream = workspace.tables.open("samples").scanner(columns=columns, batch_size=ROWS)
+    with database(folder) as connection:
+        execute(connection, "CREATE TABLE samples AS FROM stream", stream=stream.to_reader())
+        connection.execute(_COPIED)
+        yield connection
+
+
+def add_facts(workspace: Workspace, connection: duckdb.DuckDBPyConnection) -> int:
+    """Add the table `facts`: one row a sample.
+
+    Its columns are those of `samples`; `measured`, its row id in `signals`; `image_pdq_quality`;
+    and `has_fingerprint`, whether a recording has one, if recordings are compared.
+
+    Args:
+        workspace: the corpus.
+        connection: as `all_samples` opens it.
 
     Returns:
-        Columns id, drop, image_id, audio_id, text_id; `row` and `measured` (row ids in `samples`
-        and in `signals`); `passes` (whether it passes the policy's tests of single samples);
-        `caption` (characters); `pixels`; image_copies, image_pdq_quality, audio_fingerprint.
+        The number of its rows.
 
     Raises:
         InvariantError: `signals` has other rows than `samples`, or lacks fingerprints.
     """
-    _check_fingerprints(workspace)
-    tables, tests = workspace.tables, row_tests(workspace.config.policy)
-    columns = ["drop", "id", *(f"{p}_id" for p in PARTS)]
-    samples = tables.open("samples").to_table(columns=columns, with_row_id=True)
-    samples = samples.rename_columns([*columns, "row"]).sort_by(_KEY)
-    names = dict.fromkeys([*_SIGNALS, "text_chars", *(test.signal for test in tests)])
-    signals = measured(workspace, list(names))
-    signals = signals.set_column(0, "drop", signals["drop"].cast("string")).sort_by(_KEY)
-    signal_rows = tables.open("signals").to_table(columns=["drop", "id"], with_row_id=True)
-    signal_rows = signal_rows.sort_by(_KEY)
-    if not all(t[c].equals(samples[c]) for t in (signals, signal_rows) for c in ("drop", "id")):
-        raise InvariantError(
-            "signals lacks columns, or has other rows than samples; `isotrope run` measures the"
-            " signals of every drop"
-        )
-    pixels = pc.multiply(signals["image_width"].cast("int64"), signals["image_height"])
-    added = {
-        "measured": signal_rows["_rowid"],
-        "passes": pa.array(passes(tests, signals)),
-        "caption": pc.fill_null(signals["text_chars"], 0).cast("int64"),
-        "pixels": pc.fill_null(pixels, 0),
-        **{c: signals[c] for c in _FINGERPRINTS},
+    dataset = workspace.tables.open("signals")
+    _check_fingerprints(workspace, dataset)
+    added = {"image_pdq_quality": "image_pdq_quality"}
+    if workspace.config.duplicates.audio is not None:
+        added["has_fingerprint"] = "audio_fingerprint IS NOT NULL"
+    columns = {"drop": "drop", "id": "id", "measured": "_rowid"} | added
+    stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
+    execute(connection, "CREATE TABLE signals AS FROM stream", stream=stream)
+    counts = {
+        query_value(connection, f"SELECT count(*) FROM {rows}")
+        for rows in ("samples", "signals", 'samples SEMI JOIN signals USING ("drop", id)')
     }
-    for name, column in added.items():
-        samples = samples.append_column(name, column)
-    samples = samples.sort_by([("id", "ascending"), ("drop", "ascending")])
-    ids = samples["id"].combine_chunks()
-    if len(ids) < 2:
-        return samples
-    is_new_id = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    return samples.filter(pa.concat_arrays([pa.array([True]), is_new_id]))
+    if len(counts) > 1:
+        raise InvariantError(
+            "signals has other rows than samples; `isotrope run` measures the signals of every drop"
+        )
+    connection.execute(_FACTS)
+    return int(query_value(connection, "SELECT count(*) FROM facts"))
 
 
-def _check_fingerprints(workspace: Workspace) -> None:
+def is_compared(part: str, first_only: bool) -> str:
+    """An SQL condition: a sample is compared by a part, if it has it, or if it is its first one."""
+    earlier = PARTS[: PARTS.index(part)] if first_only else ()
+    return " AND ".join([f"{part}_id IS NOT NULL", *(f"{p}_id IS NULL" for p in earlier)])
+
+
+def _check_fingerprints(workspace: Workspace, signals: lance.LanceDataset) -> None:
     """Check that the fingerprints that corpus.yaml needs were measured of every sample."""
     needed = workspace.config.fingerprint_scorers()
     if not needed:
         return
-    rows = workspace.tables.scan("signals", schema.SIGNALS, ["scorers"])
-    for scorers in pc.unique(rows["scorers"]).to_pylist():
-        if missing := [name for name in needed if name not in parse_versions(scorers)]:
+    scorers: set[str | None] = set()
+    for batch in signals.scanner(columns=["scorers"], batch_size=ROWS).to_batches():
+        scorers.update(pc.unique(batch["scorers"]).to_pylist())
+    for names in scorers:
+        if missing := [name for name in needed if name not in parse_versions(names)]:
             raise InvariantError(
                 f"signals lacks the fingerprints of {', '.join(missing)}; `isotrope run` measures"
                 " the signals of every drop"

@@ -11,15 +11,16 @@ A sample that passes the policy's tests is never lost to one that does not, and 
 contaminated one.
 """
 
-import numpy as np
+from collections.abc import Iterator
+
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.duplicates.contamination import find_contaminated
-from pipelines.duplicates.exact import find_exact
+from pipelines.duplicates.lost_samples import LOST, lost_to_survivors
 from pipelines.duplicates.near import find_near
-from pipelines.duplicates.sample_facts import sample_facts
-from pipelines.duplicates.survivors import NearPairs, elect_survivors, rank_samples
+from pipelines.duplicates.sample_facts import add_facts, all_samples
+from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import schema
@@ -27,6 +28,23 @@ from store.tables.staging import Counts, Entry, begin, publish
 from store.workspace import Workspace
 
 STAGE = "duplicates"
+_NEAR = ("image", "crops", "audio", "text", "semantic")  # settings of kinds of near-duplicates
+# The first drop of a sample. A cluster of contaminated samples has the key of another one as its
+# name, and no representative.
+_ROWS = """
+CREATE TABLE rows AS
+SELECT id, "drop", id AS cluster, 'exact' AS kind, "drop" = first AS representative,
+  1.0::FLOAT AS similarity
+FROM samples JOIN copied USING (id) ANTI JOIN lost USING (id) WHERE {exact}
+UNION ALL
+SELECT id, "drop", cluster, kind, false, similarity FROM samples JOIN lost USING (id)
+UNION ALL
+SELECT id, min("drop"), id, kind, true, 1.0::FLOAT
+FROM samples
+JOIN (SELECT DISTINCT cluster, kind FROM lost WHERE NOT starts_with(kind, '{evaluation}'))
+  ON id = cluster
+GROUP BY id, kind
+"""
 
 
 def find_duplicates(context: StageContext) -> Counts:
@@ -42,103 +60,60 @@ def find_duplicates(context: StageContext) -> Counts:
     """
     workspace, tables, settings = context.workspace, context.tables, context.config.duplicates
     key = run_keys.duplicates(context)
-    with begin(tables, STAGE, key, schema.DUPLICATES) as run:
-        exact = find_exact(workspace, run) if settings.exact else schema.DUPLICATES.empty_table()
-        samples = sample_facts(workspace)
-        contaminated, entries = _contaminated_rows(workspace, samples)
-        near = find_near(context, samples)
-        lost = pa.concat_tables([contaminated, _lost_rows(samples, near, contaminated)])
-        lost = _in_every_drop(workspace, lost)
-        exact = exact.filter(pc.invert(pc.is_in(exact["id"], value_set=_ids(lost))))
-        rows = pa.concat_tables([exact, lost, _survivor_rows(samples, lost)])
-        rows = rows.sort_by([(c, "ascending") for c in ("cluster", "kind", "drop", "id")])
-        total = tables.open("samples").count_rows()
-        all_lost = rows.filter(pc.invert(rows["representative"]))
-        kept = total - all_lost.group_by(["drop", "id"]).aggregate([]).num_rows
+    with (
+        begin(tables, STAGE, key, schema.DUPLICATES) as run,
+        all_samples(workspace, run.scratch) as connection,
+    ):
+        lost, entries = LOST.empty_table(), list[Entry]()
+        if context.config.decontaminate or any(getattr(settings, n) is not None for n in _NEAR):
+            add_facts(workspace, connection)
+            lost, entries = _contaminated(workspace, connection)
+            near = find_near(context, connection)
+            ids = lost["id"].combine_chunks()
+            lost = pa.concat_tables([lost, lost_to_survivors(workspace, connection, near, ids)])
+        execute(connection, "CREATE TABLE lost AS FROM stream", stream=lost.to_reader())
+        exact = "true" if settings.exact else "false"
+        connection.execute(_ROWS.format(exact=exact, evaluation=schema.EVALUATION_PREFIX))
+        total, rejected, distinct = (
+            query_value(connection, f"SELECT count(*) FROM {rows}")
+            for rows in (
+                "samples",
+                "rows WHERE NOT representative",
+                '(SELECT DISTINCT "drop", id FROM rows WHERE NOT representative)',
+            )
+        )
         return publish(
             tables,
             run,
-            counts=Counts(input=total, kept=kept, rejected=all_lost.num_rows),
+            counts=Counts(input=total, kept=total - distinct, rejected=rejected),
             entries=entries,
-            write=lambda: tables.replace(STAGE, schema.DUPLICATES, rows.to_batches(), None),
+            write=lambda: tables.replace(STAGE, schema.DUPLICATES, _rows(connection), None),
             output=lambda: key,
         )
 
 
-def _contaminated_rows(workspace: Workspace, samples: pa.Table) -> tuple[pa.Table, list[Entry]]:
-    """Rows of contaminated samples, in one drop each; and entries for unreadable records."""
-    matches: dict[int, tuple[str, str, float]] = {}
+def _contaminated(
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection
+) -> tuple[pa.Table, list[Entry]]:
+    """Contaminated samples, as `lost_to_survivors`; and entries for unreadable records."""
+    matches: dict[str, tuple[str, str, float]] = {}
     entries: list[Entry] = []
     for evaluation in workspace.config.decontaminate:
-        found, unreadable = find_contaminated(workspace, samples, evaluation)
+        near, unreadable = find_contaminated(workspace, connection, evaluation)
         entries += unreadable
-        for row, (key, similarity) in found.items():
-            matches.setdefault(
-                row, (f"{schema.EVALUATION_PREFIX}{evaluation.name}", key, similarity)
-            )
-    kinds, keys, similarities = zip(*matches.values(), strict=True) if matches else ((), (), ())
-    rows = np.array(list(matches), np.int64)
-    return _rows(samples, rows, list(keys), list(kinds), list(similarities)), entries
-
-
-def _lost_rows(samples: pa.Table, near: list[NearPairs], contaminated: pa.Table) -> pa.Table:
-    """Rows of samples that are lost to a survivor, each in one drop."""
-    is_contaminated = pc.is_in(samples["id"], value_set=_ids(contaminated)).to_numpy()
-    near = [
-        NearPairs(n.kind, np.where(is_contaminated, -1, n.nodes), n.parts, n.pairs) for n in near
+        kind = f"{schema.EVALUATION_PREFIX}{evaluation.name}"
+        for sample, (key, similarity) in near.items():
+            matches.setdefault(sample, (key, kind, similarity))
+    columns = zip(*matches.values(), strict=True) if matches else ((), (), ())
+    arrays = [
+        pa.array(values, field.type)
+        for values, field in zip([list(matches), *columns], LOST, strict=True)
     ]
-    rank = rank_samples(
-        samples["passes"].to_numpy(), samples["caption"].to_numpy(), samples["pixels"].to_numpy()
-    )
-    lost = elect_survivors(rank, near)
-    kinds = [near[kind].kind for kind in lost.kind]
-    survivors = samples["id"].take(pa.array(lost.survivor)).to_pylist()
-    return _rows(samples, lost.sample, survivors, kinds, lost.similarity.tolist())
+    return pa.table(arrays, schema=LOST), entries
 
 
-def _rows(
-    samples: pa.Table, rows: np.ndarray, clusters: list, kinds: list, similarity: list
-) -> pa.Table:
-    """Rows of `duplicates` for lost samples."""
-    lost = samples.take(pa.array(rows, pa.int64()))
-    columns = {
-        "id": lost["id"],
-        "drop": lost["drop"],
-        "cluster": pa.array(clusters, pa.string()),
-        "kind": pa.array(kinds, pa.string()),
-        "representative": pa.array([False] * len(rows), pa.bool_()),
-        "similarity": pa.array(similarity, pa.float32()),
-    }
-    return pa.table(list(columns.values()), schema=schema.DUPLICATES)
-
-
-def _in_every_drop(workspace: Workspace, lost: pa.Table) -> pa.Table:
-    """The rows of `lost`, repeated for every drop that a sample is in."""
-    samples = workspace.tables.scan("samples", schema.SAMPLES, ["id", "drop"])
-    index = pc.index_in(samples["id"], value_set=_ids(lost)).combine_chunks()
-    is_lost = pc.is_valid(index)
-    rows = lost.take(index.filter(is_lost))
-    column = lost.schema.get_field_index("drop")
-    return rows.set_column(column, lost.schema.field(column), samples["drop"].filter(is_lost))
-
-
-def _survivor_rows(samples: pa.Table, lost: pa.Table) -> pa.Table:
-    """A row for each cluster and kind, of the sample that represents it.
-
-    Clusters of contaminated samples have none: they are named after a sample of an evaluation.
-    """
-    groups = lost.select(["cluster", "kind"]).group_by(["cluster", "kind"]).aggregate([])
-    ids = samples["id"].combine_chunks()
-    is_sample = pc.is_valid(pc.index_in(groups["cluster"], value_set=ids))
-    is_near = pc.invert(pc.starts_with(groups["kind"], schema.EVALUATION_PREFIX))
-    groups = groups.filter(pc.and_(is_sample, is_near))
-    sample_rows = pc.index_in(groups["cluster"], value_set=ids).to_numpy()
-    clusters, kinds = groups["cluster"].to_pylist(), groups["kind"].to_pylist()
-    rows = _rows(samples, sample_rows, clusters, kinds, [1.0] * len(kinds))
-    column = rows.schema.get_field_index("representative")
-    is_representative = pa.array([True] * len(kinds), pa.bool_())
-    return rows.set_column(column, rows.schema.field(column), is_representative)
-
-
-def _ids(rows: pa.Table) -> pa.Array:
-    return rows["id"].combine_chunks()
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+    columns = ", ".join(f'"{name}"' for name in schema.DUPLICATES.names)
+    ordered = connection.sql(f'SELECT {columns} FROM rows ORDER BY cluster, kind, "drop", id')
+    for batch in ordered.to_arrow_reader(ROWS):
+        yield pa.RecordBatch.from_arrays(batch.columns, schema=schema.DUPLICATES)

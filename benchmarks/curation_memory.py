@@ -1,0 +1,72 @@
+"""Measure the driver's memory in the stages `duplicates` and `decisions`, without media.
+
+    python -m benchmarks.curation_memory                    # 200,000 and 2,000,000 samples
+    python -m benchmarks.curation_memory --sizes 200000 --text
+
+Samples have ids and captions, as in `benchmarks.lists`; every hundredth is in a second drop too.
+`--text` also compares captions. Each stage runs in a process of its own. Memory is the peak of the
+process above that after the imports; seconds are those of the processor.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.lists import add
+from pipelines.decisions.stage import decide
+from pipelines.duplicates.stage import find_duplicates
+from pipelines.stages.context import StageContext
+from store.workspace import Workspace
+
+_CONFIG = "sources: {{s: {{path: drops}}}}\npolicy: {{text_chars: {{min: 5}}}}\n{duplicates}"
+_STAGES = {"duplicates": find_duplicates, "decisions": decide}
+
+
+def run(root: Path, stage: str) -> dict[str, float]:
+    """What a stage takes."""
+    before, start = psutil.Process().memory_info().rss, time.process_time()
+    _STAGES[stage](StageContext(Workspace.open(root)))
+    # Not that of `resource`, which counts the memory of the process that started this one.
+    (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in s)
+    peak = int(line.split()[1]) * 1024
+    return {"MB": (peak - before) / 1e6, "s": time.process_time() - start}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 2_000_000])
+    parser.add_argument("--text", action="store_true", help="compare captions too")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(run(Path(options.one[0]), options.one[1])))
+        return
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            duplicates = "duplicates: {text: 0.7, parts: every}\n" if options.text else ""
+            Path(folder, "corpus.yaml").write_text(_CONFIG.format(duplicates=duplicates))
+            workspace = Workspace.open(folder)
+            add(workspace, 0, size, "a", captions=options.text)
+            add(workspace, 0, size // 100, "b", captions=options.text)
+            for stage in _STAGES:
+                command = [sys.executable, "-m", "benchmarks.curation_memory"]
+                process = subprocess.run(
+                    [*command, "--one", folder, stage],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                costs = json.loads(process.stdout.splitlines()[-1])
+                print(f"{size:,} {stage}: {costs['MB']:,.0f} MB, {costs['s']:,.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
