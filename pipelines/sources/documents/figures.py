@@ -1,7 +1,7 @@
 """Which pictures of a page belong to which caption, by their positions.
 
-The rule is that of Clark and Divvala (PDFFigures, AAAI workshop 2015), reduced to pictures that are
-objects of the page: a caption stands directly above or below its figure, in the same column.
+The rule is a part of that of Clark and Divvala (PDFFigures, AAAI workshop 2015): a caption stands
+directly above or below its figure, in the same column.
 """
 
 import re
@@ -18,9 +18,10 @@ CAPTION = re.compile(
 )
 SMALLEST = 24.0  # points: the shorter side of a picture; smaller ones are icons and rules
 _LONGEST_GAP = 60.0  # points between a caption and its figure
-_PART_GAP = 36.0  # points between the parts of a figure
+_PART_GAP = 54.0  # points between the parts of a figure
+_LABEL_GAP = 12.0  # points between a figure and its labels
+_LABEL_ROUNDS = 3  # labels, such as an axis's name, stand beside other labels, such as its numbers
 _SHARED = 0.2  # share of the smaller height or width in which neighbours overlap
-_MOST_OBJECTS = 2000  # of a page; matching takes the square of it
 
 
 class Box(NamedTuple):
@@ -54,16 +55,16 @@ def figures(captions: Sequence[Box], pictures: Sequence[Box]) -> list[Box | None
     """The figure of each caption; None where there is none.
 
     A picture goes to the nearest caption above or below it, at most 60 points away. Pictures next
-    to one that has a caption, at most 36 points away, are parts of its figure. Small pictures, and
+    to one that has a caption, at most 54 points away, are parts of its figure. Small pictures, and
     those that overlap a caption, such as a background of the page, are left out.
 
     Args:
         captions: of a page.
-        pictures: of the page, at most 2,000 of which are looked at.
+        pictures: of the page. The time grows with the square of their number.
     """
     left = [
         p
-        for p in pictures[:_MOST_OBJECTS]
+        for p in pictures
         if p.shorter_side >= SMALLEST and not any(p.overlaps(c) for c in captions)
     ]
     found: list[Box | None] = [None] * len(captions)
@@ -86,6 +87,33 @@ def figures(captions: Sequence[Box], pictures: Sequence[Box]) -> list[Box | None
         parts += [(index, w) for w in near]
         waiting = [w for w in waiting if w not in near]
     return found
+
+
+def with_labels(figure: Box, labels: Sequence[Box], captions: Sequence[Box]) -> Box:
+    """A figure with the labels around it, such as those of axes.
+
+    Labels at most 12 points away from the figure, or from a label of it, are part of it, unless the
+    figure would then cover a caption.
+
+    Args:
+        figure: of a page.
+        labels: short lines of text of the page.
+        captions: of the page.
+    """
+    left = list(labels)
+    for _ in range(_LABEL_ROUNDS):
+        near = Box(
+            figure.left - _LABEL_GAP,
+            figure.top - _LABEL_GAP,
+            figure.right + _LABEL_GAP,
+            figure.bottom + _LABEL_GAP,
+        )
+        for label in [label for label in left if label.overlaps(near)]:
+            left.remove(label)
+            merged = figure.union(label)
+            if not any(merged.overlaps(caption) for caption in captions):
+                figure = merged
+    return figure
 
 
 def _caption_distance(caption: Box, picture: Box) -> float:

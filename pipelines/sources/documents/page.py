@@ -5,23 +5,27 @@ Only a child process imports this module: PDFium may crash, and must not be used
 
 import ctypes
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from pipelines.sources.documents.figures import CAPTION, Box, figures
+from pipelines.sources.documents.drawings import drawings
+from pipelines.sources.documents.figures import CAPTION, SMALLEST, Box, figures, with_labels
 
 _POINTS_PER_INCH = 72
 _UNITS = 8  # device units per point, in which positions are computed: PDFium rounds to integers
 _MOST_CHARACTERS = 1 << 20  # of a page
-_MOST_OBJECTS = 20_000  # of a page that are looked at
+_MOST_OBJECTS = 20_000  # of a page that are looked at; a plot may have thousands
+_MOST_PICTURES = 100  # of a page that are looked at: those that are no icons
 _MOST_CAPTIONS, _MOST_LINES = 50, 40  # of a page, of a caption
+_LONGEST_LABEL, _MOST_LABELS = 40, 500  # characters; of a page
 _LINE_GAP = 1.2  # between the lines of a caption, in heights of a line
 _WIDEST_PAGE = 0.9  # share of a page that a picture may cover; a scan covers all of it
 _PICTURES = (pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_FORM)
+_PATHS = (pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING)
 _HYPHENS = "\x02\ufffe"  # PDFium's marks of a hyphen at the end of a line
 _FLAGS = pdfium.FPDF_ANNOT
 
@@ -52,7 +56,12 @@ class Page:
         captions = list(self._captions())
         if not captions:
             return []
-        boxes = figures([box for _, box in captions], list(self._pictures()))
+        places = [box for _, box in captions]
+        pictures, paths = self._objects()
+        pictures += drawings(paths, self.width, self.height)
+        pictures = [p for p in pictures if p.shorter_side >= SMALLEST][:_MOST_PICTURES]
+        labels = self._labels(places) if pictures else []
+        boxes = figures(places, [with_labels(p, labels, places) for p in pictures])
         return [(t, box) for (t, _), box in zip(captions, boxes, strict=True) if box is not None]
 
     def png(self, dpi: float, longest_side: int, box: Box | None = None) -> bytes:
@@ -115,6 +124,12 @@ class Page:
                 last, box = line, box.union(line)
             yield _joined(words), box
 
+    def _labels(self, captions: Sequence[Box]) -> list[Box]:
+        """The short lines of text that are in no caption."""
+        short = [line for line in self._lines() if line[1] - line[0] <= _LONGEST_LABEL]
+        boxes = [self._line_box(*line) for line in short[:_MOST_LABELS]]
+        return [b for b in boxes if b is not None and not any(b.overlaps(c) for c in captions)]
+
     def _lines(self) -> Iterator[tuple[int, int]]:
         """The lines of the text: their first character, and the one after their last."""
         start = 0
@@ -138,14 +153,17 @@ class Page:
                 box = rectangle if box is None else box.union(rectangle)
         return box
 
-    def _pictures(self) -> Iterator[Box]:
-        """Images and drawings on the page, apart from those that cover it."""
+    def _objects(self) -> tuple[list[Box], list[Box]]:
+        """Pictures and paths on the page, apart from those that cover it."""
+        pictures: list[Box] = []
+        paths: list[Box] = []
         corners = [ctypes.c_float() for _ in range(4)]
         for index in range(min(pdfium.FPDFPage_CountObjects(self._page), _MOST_OBJECTS)):
             item = pdfium.FPDFPage_GetObject(self._page, index)
-            if pdfium.FPDFPageObj_GetType(item) not in _PICTURES:
-                continue
-            if not pdfium.FPDFPageObj_GetBounds(item, *corners):
+            kind = pdfium.FPDFPageObj_GetType(item)
+            if kind not in (*_PICTURES, *_PATHS) or not pdfium.FPDFPageObj_GetBounds(
+                item, *corners
+            ):
                 continue
             box = self._shown(*(corner.value for corner in corners))
             box = Box(
@@ -154,9 +172,12 @@ class Page:
                 min(box.right, self.width),
                 min(box.bottom, self.height),
             )
-            area = max(0.0, box.right - box.left) * max(0.0, box.bottom - box.top)
+            if box.right < box.left or box.bottom < box.top:
+                continue  # off the page
+            area = (box.right - box.left) * (box.bottom - box.top)
             if area <= _WIDEST_PAGE * self.width * self.height:
-                yield box
+                (pictures if kind in _PICTURES else paths).append(box)
+        return pictures, paths
 
     def _shown(self, left: float, bottom: float, right: float, top: float) -> Box:
         """A rectangle of the page's own coordinates, as it is shown: turned, with y downwards."""

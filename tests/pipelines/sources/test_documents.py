@@ -12,10 +12,12 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pipelines.sources import drops
-from pipelines.sources.documents.figures import CAPTION, Box, figures
+from pipelines.sources.documents.drawings import drawings
+from pipelines.sources.documents.figures import CAPTION, Box, figures, with_labels
 from pipelines.sources.drops import find_drops
 from pipelines.sources.units import list_units
 from store.config.sources import Documents
@@ -269,3 +271,89 @@ def test_the_parts_of_a_figure_are_one_picture():
     caption = Box(200, 310, 400, 322)
     left, right, far = Box(50, 100, 290, 300), Box(310, 100, 550, 300), Box(50, 600, 290, 700)
     assert figures([caption], [left, right, far]) == [Box(50, 100, 550, 300)]
+
+
+def plot(x: float, y: float, bars: int = 8) -> bytes:
+    """Page content: axes and bars from (x, y) on, 160 points wide and 120 high."""
+    lines = b"0 0 1 RG %g %g m %g %g l S %g %g m %g %g l S\n" % (x, y, x, y + 120, x, y, x + 160, y)
+    heights = [20 + 12 * (bar % 9) for bar in range(bars)]
+    return lines + b"".join(
+        b"0.2 0.6 0.2 rg %g %g 12 %g re f\n" % (x + 4 + 20 * bar, y, height)
+        for bar, height in enumerate(heights)
+    )
+
+
+def test_drawings_of_lines_are_figures_too(tmp_path):
+    def words(x: float, y: float, text: bytes) -> bytes:
+        return b"BT /F 10 Tf %g %g Td (%s) Tj ET\n" % (x, y, text)
+
+    content = (
+        plot(100, 500)
+        + words(95, 490, b"0   1   2   3")
+        + words(100, 465, b"Figure 7: Bars that grow.")
+        + plot(100, 200, bars=1)  # three paths are no drawing
+        + words(100, 180, b"Figure 8: A frame.")
+    )
+    font = b"/Font << /F << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
+    write(tmp_path, plots=pdfs.one_page(pdfs.stream(b"", content), resources=font))
+    page, figure = read(tmp_path, Documents(dpi=72))
+    assert page.key == "plots.pdf#page=1"
+    assert figure.text == b"Figure 7: Bars that grow."
+    pixels = np.asarray(Image.open(io.BytesIO(figure.image)))
+    assert pixels.shape[:2] == (
+        pytest.approx(130, abs=4),
+        pytest.approx(165, abs=8),
+    )  # with numbers
+    assert (pixels == (51, 153, 51)).all(axis=2).sum() > 3000
+
+
+def test_the_plots_of_a_figure_come_with_their_axes(tmp_path):
+    figure = Figure(figsize=(8.27, 11.69))
+    figure.text(0.1, 0.95, "Some text. Figure 1 shows a sine.")
+    sine, cloud, image = (
+        figure.add_axes(place)
+        for place in ([0.12, 0.65, 0.35, 0.22], [0.58, 0.65, 0.35, 0.22], [0.2, 0.25, 0.6, 0.2])
+    )
+    times = np.linspace(0, 6, 200)
+    sine.plot(times, np.sin(times))
+    sine.set_ylabel("volts")
+    cloud.scatter(*np.random.default_rng(0).random((2, 100)))
+    image.imshow(np.random.default_rng(1).random((20, 40)), aspect="auto")
+    figure.text(0.1, 0.59, "Figure 1: A sine and a cloud,\nboth of lines.", fontsize=9)
+    figure.text(0.2, 0.2, "Fig. 2. A random image.", fontsize=9)
+    figure.savefig(tmp_path / "plots.pdf")
+    _, first, second = read(tmp_path, Documents(dpi=72))
+    assert first.text == b"Figure 1: A sine and a cloud, both of lines."
+    assert second.text == b"Fig. 2. A random image."
+    # On a page of 595 x 842 points the axes alone have 0.81 x 0.22 and 0.6 x 0.2 of it.
+    for item, (width, height) in ((first, (482, 185)), (second, (357, 168))):
+        shown = Image.open(io.BytesIO(item.image)).size
+        assert width + 20 < shown[0] < width + 80
+        assert height + 10 < shown[1] < height + 60
+
+
+@given(BOXES)
+def test_drawings_cover_their_paths(boxes):
+    paths = boxes * 6  # a path alone is no drawing
+    found = drawings(paths, 900, 900)
+    for path in boxes:
+        if path.shorter_side >= 48:
+            assert any(box.union(path) == box for box in found)
+
+
+@given(BOXES, BOXES)
+def test_labels_make_a_figure_larger_until_it_would_cover_a_caption(labels, captions):
+    figure = Box(300, 300, 400, 400)
+    larger = with_labels(figure, labels, captions)
+    assert larger.union(figure) == larger
+    if not any(figure.overlaps(caption) for caption in captions):
+        assert not any(larger.overlaps(caption) for caption in captions)
+    if not captions:
+        assert all(larger.union(b) == larger for b in labels if b.overlaps(figure))
+
+
+def test_the_time_for_drawings_does_not_depend_on_the_page():
+    started = time.monotonic()
+    everywhere = [Box(0, 0, 1e6, 1e6)] * 20_000
+    assert len(drawings(everywhere, 1e6, 1e6)) == 1
+    assert time.monotonic() - started < 10
