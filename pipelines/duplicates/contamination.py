@@ -6,7 +6,7 @@ with an evaluation text, or all of its words if that has 8 to 12. Shorter evalua
 ignored, since they match by chance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import duckdb
 import numpy as np
@@ -30,6 +30,7 @@ from store.workspace import Workspace
 
 VERSION = 2  # of the searches: raise it if the same samples would give other matches
 _TEXTS = 8192
+_NODES = 65_536  # that are compared at once: 32 MB of hashes of images
 
 
 def find_contaminated(
@@ -75,33 +76,45 @@ def find_contaminated(
     if (radius := settings.image) is not None:
 
         def find_images(nodes: Nodes) -> pa.Table:
-            images = Images(tables, nodes.rows("measured", nodes.first))
-            return _match_images(nodes, images, evaluation_set, radius)
+            return _joined(
+                _match_images(first, Images(tables, rows), evaluation_set, radius)
+                for first, rows in _blocks(nodes, "measured")
+            )
 
         compare("image", f"image_pdq_quality >= {QUALITY}", find_images)
     if (threshold := settings.audio) is not None:
 
         def find_audio(nodes: Nodes) -> pa.Table:
-            own = fingerprints(tables, nodes.rows("measured", nodes.first))
-            keys = [key for key, _ in evaluation_set.fingerprints]
-            others = [fingerprint for _, fingerprint in evaluation_set.fingerprints]
-            return _best_matches(nodes, keys, audio.pairs([*own, *others], threshold, len(own)))
+            return _joined(
+                _match_audio(first, fingerprints(tables, rows), evaluation_set, threshold)
+                for first, rows in _blocks(nodes, "measured")
+            )
 
         compare("audio", "has_fingerprint", find_audio)
 
     def find_texts(nodes: Nodes) -> pa.Table:
         texts = Texts(tables, nodes.rows('"row"', nodes.first))
         keys = dict(_match_texts(texts, nodes.count - nodes.first, evaluation_set.ngrams))
-        return _matches(nodes, list(keys), list(keys.values()), np.ones(len(keys)))
+        numbers = nodes.first + np.array(list(keys), np.int64)
+        return _matches(numbers, list(keys.values()), np.ones(len(keys)))
 
     compare("text", "text_id IS NOT NULL", find_texts)
     return matches, evaluation_set.entries
 
 
-def _match_images(
-    nodes: Nodes, own: Images, evaluation_set: EvaluationSet, radius: int
-) -> pa.Table:
-    """Match new nodes, whose images are `own`, with the images of an evaluation set."""
+def _blocks(nodes: Nodes, column: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The new nodes in blocks: the number of the first one, and a column of `ordered`."""
+    rows = nodes.rows(column, nodes.first)
+    for start in range(0, len(rows), _NODES):
+        yield nodes.first + start, rows[start : start + _NODES]
+
+
+def _joined(blocks: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables([_matches(np.empty(0, np.int64), [], np.empty(0)), *blocks])
+
+
+def _match_images(first: int, own: Images, evaluation_set: EvaluationSet, radius: int) -> pa.Table:
+    """Match nodes from the number `first` on, whose images are `own`, with those of evaluation."""
     keys, hashes, thumbnails = (
         zip(*evaluation_set.images, strict=True) if evaluation_set.images else ((), (), ())
     )
@@ -117,29 +130,38 @@ def _match_images(
         return out
 
     all_hashes = np.concatenate([own.hashes, other_hashes])
-    return _best_matches(nodes, keys, copies.pairs(all_hashes, read_thumbnails, radius, count))
+    pairs = copies.pairs(all_hashes, read_thumbnails, radius, count)
+    return _best_matches(first, count, keys, pairs)
 
 
-def _best_matches(nodes: Nodes, keys: Sequence[str], pairs: Pairs) -> pa.Table:
-    """The most similar evaluation sample of each new node.
+def _match_audio(
+    first: int, own: list[bytes], evaluation_set: EvaluationSet, threshold: float
+) -> pa.Table:
+    """As `_match_images`, with fingerprints of recordings."""
+    keys = [key for key, _ in evaluation_set.fingerprints]
+    others = [fingerprint for _, fingerprint in evaluation_set.fingerprints]
+    pairs = audio.pairs([*own, *others], threshold, len(own))
+    return _best_matches(first, len(own), keys, pairs)
+
+
+def _best_matches(first: int, count: int, keys: Sequence[str], pairs: Pairs) -> pa.Table:
+    """The most similar evaluation sample of each node.
 
     Args:
-        nodes: of which the new ones are numbered from 0 in `pairs`.
-        keys: the keys of the evaluation's samples, which are numbered after the new nodes.
+        first: the number of the first node.
+        count: how many nodes there are; in `pairs` they are numbered from 0.
+        keys: the keys of the evaluation's samples, which are numbered after the nodes.
         pairs: the near ones.
     """
-    a, b, similarity, new = pairs.a, pairs.b, pairs.similarity, nodes.count - nodes.first
-    across = np.flatnonzero((a < new) & (b >= new))
+    a, b, similarity = pairs.a, pairs.b, pairs.similarity
+    across = np.flatnonzero((a < count) & (b >= count))
     best = across[np.lexsort((b[across], -similarity[across], a[across]))]
     best = best[np.unique(a[best], return_index=True)[1]]
-    return _matches(nodes, a[best], [keys[i - new] for i in b[best]], similarity[best])
+    return _matches(first + a[best], [keys[i - count] for i in b[best]], similarity[best])
 
 
-def _matches(
-    nodes: Nodes, new: Sequence[int] | np.ndarray, keys: list[str], similarity: np.ndarray
-) -> pa.Table:
-    """Matches of new nodes, numbered from 0, as `incremental.Find` returns them."""
-    numbers = nodes.first + np.asarray(new, np.int64)
+def _matches(numbers: np.ndarray, keys: list[str], similarity: np.ndarray) -> pa.Table:
+    """Matches of nodes, by their numbers, as `incremental.Find` returns them."""
     columns = [numbers, pa.array(keys, pa.string()), pa.array(similarity, pa.float32())]
     return pa.table(columns, ["a", "b", "similarity"])
 

@@ -3,6 +3,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ from PIL import Image
 
 from assets.metadata import tables as metadata_tables
 from assets.table_checks import duplicates_sound
-from pipelines.duplicates.images import hamming
+from pipelines.duplicates import contamination
+from pipelines.duplicates.images import copies, hamming
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.stages.context import StageContext
@@ -163,6 +165,27 @@ def test_a_second_drop_compares_only_what_is_new_with_the_same_result(
     assert duplicate_rows(workspace).num_rows == 0
     assert compared == []
     assert tables.open("near_pairs").count_rows("kind = 'image'") == 0
+
+
+def test_an_evaluation_set_is_compared_in_blocks_with_the_same_result(
+    corpus: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(corpus.tables.root, tmp_path / "tables")
+    again = Workspace(corpus.root, corpus.config, Tables(tmp_path / "tables"))
+    for table in ("compared", "near_pairs"):
+        again.tables.open(table).delete("true")
+    blocks: list[int] = []
+    real = copies.pairs
+
+    def counting(hashes: np.ndarray, *options: Any) -> object:
+        blocks.append(len(hashes))
+        return real(hashes, *options)
+
+    monkeypatch.setattr(copies, "pairs", counting)
+    monkeypatch.setattr(contamination, "_NODES", 3)
+    find_duplicates(StageContext(again))
+    assert blocks[:4] == [4, 4, 4, 2]  # ten images, each block with the one of the evaluation
+    assert duplicate_rows(again).equals(duplicate_rows(corpus))
 
 
 def test_the_check_of_duplicates_finds_a_sample_lost_twice(
