@@ -78,12 +78,10 @@ def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path):
     assert max(abs(first[key] - second[key]).max() for key in first) < 1e-5
 
 
-@pytest.mark.parametrize("store", ["local", "s3"])
-def test_a_lost_head_ends_the_run_and_the_next_one_resumes(nodes, tmp_path, monkeypatch, store, s3):
+def test_a_lost_head_ends_the_run_and_the_next_one_resumes(nodes, tmp_path, monkeypatch, s3):
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # instead of 60
     tables = {"path": s3.folder(), "options": s3.options()}
-    remote = yaml.safe_dump({"tables": tables}) if store == "s3" else ""
-    write_config(tmp_path, SLOW + ENGINE + remote)
+    write_config(tmp_path, SLOW + ENGINE + yaml.safe_dump({"tables": tables}))
     deliver(tmp_path / "drops" / "a", 200)
     nodes.worker()
     nodes.wait_for_cpus(2)
