@@ -26,6 +26,7 @@ from pipelines.sources.videos.streams import (
     jpeg,
     open_video,
     packet_time,
+    packets,
 )
 
 _MICROSECONDS = 1e-6
@@ -46,8 +47,8 @@ def run(request: dict[str, Any]) -> Iterator[Message]:
         return
     stream = container.streams.video[0]
     context = stream.codec_context
-    pixels = context.width * context.height
-    if context.codec is None or pixels <= 0:
+    pixels = 0 if context is None else context.width * context.height
+    if pixels <= 0:
         yield fatal("video.broken", "its frames have no size, or an unknown format")
     elif pixels > request["pixels"]:
         message = (
@@ -66,28 +67,26 @@ def _listed(
     """What spans have frames, by the times of the packets: nothing is decoded."""
     clock, most = Clock(stream, request["every"]), request["frames"]
     spans: set[int] = set()
-    is_over, error, last = False, "", clock.start
-    try:
-        for packet in container.demux(stream):
-            time = packet_time(packet)
-            if time is None or packet.is_discard or not packet.size:
-                continue
-            span = clock.span(time)
-            if span not in spans and len(spans) == most:
-                is_over = True
-                break
-            spans.add(span)
-            last = max(last, time)
-    except av.error.FFmpegError as raised:
-        error = str(raised)
+    errors: list[str] = []
+    is_over, last = False, clock.start
+    for packet in packets(container, stream, errors):
+        time = packet_time(packet)
+        if time is None or packet.is_discard or not packet.size:
+            continue
+        span = clock.span(time)
+        if span not in spans and len(spans) == most:
+            is_over = True
+            break
+        spans.add(span)
+        last = max(last, time)
+    why = "".join(f"; {error}" for error in errors)
     if not spans:
-        return fatal("video.no_frames", f"no frame of it has a time; {error}".rstrip("; "))
+        return fatal("video.no_frames", f"no frame of it has a time{why}"[:300])
     fields: dict[str, Any] = {"spans": sorted(spans), "is_over": is_over}
     fields["title"] = str(container.metadata.get("title", ""))
     promised = _promised_seconds(container, stream)
     found = last - clock.start
-    if not is_over and (error or promised - found > max(_SLACK, request["every"])):
-        why = f"; {error}" if error else ""
+    if not is_over and (errors or promised - found > max(_SLACK, request["every"])):
         fields["lost"] = max(spans) + 1, f"it ends at {found:.1f} of {promised:.1f} seconds{why}"
     return fields, []
 
@@ -137,7 +136,9 @@ def _sound(request: dict[str, Any], clock: Clock) -> Sound | None:
         return None
     try:
         container = open_video(request["file"], request["pixels"])
-        return Sound(container, clock) if container.streams.audio else None
+        streams = container.streams.audio
+        has_decoder = bool(streams) and streams[0].codec_context is not None
+        return Sound(container, clock) if has_decoder else None
     except (av.error.FFmpegError, ValueError):
         return None
 

@@ -34,9 +34,9 @@ def open_video(path: str, pixels: int) -> av.container.InputContainer:
     file = open(path, "rb")  # noqa: SIM115 (closed with the process)
     container = av.open(file, container_options=options, io_open=_refuse, metadata_errors="replace")
     for stream in (*container.streams.video, *container.streams.audio):
-        stream.codec_context.thread_count = 1
-    for stream in container.streams.video:
-        stream.codec_context.options = {"max_pixels": str(pixels)}
+        if stream.codec_context is not None:  # None where FFmpeg has no decoder for it
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(pixels)}
     return container
 
 
@@ -75,6 +75,24 @@ def packet_time(packet: av.Packet) -> float | None:
     return None if time is None or packet.time_base is None else float(time * packet.time_base)
 
 
+def packets(
+    container: av.container.InputContainer, stream: av.stream.Stream, errors: list[str]
+) -> Iterator[av.Packet]:
+    """The packets of a stream, up to the first place that cannot be read.
+
+    Args:
+        container: of the stream.
+        stream: video or sound.
+        errors: gets the error of that place.
+    """
+    try:
+        yield from container.demux(stream)
+    except av.error.FFmpegError as error:
+        errors[:] = [error.strerror or str(error)]
+    except IndexError:  # PyAV's, at a packet of a stream that the header does not have
+        errors[:] = ["a stream begins that its header does not have"]
+
+
 def frames(
     container: av.container.InputContainer, stream: av.VideoStream, errors: list[str]
 ) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -85,11 +103,11 @@ def frames(
         stream: of the container.
         errors: gets the latest error of the decoder.
     """
-    for packet in container.demux(stream):
+    for packet in packets(container, stream, errors):
         try:
             decoded = packet.decode()
         except av.error.FFmpegError as error:
-            errors[:] = [str(error)]
+            errors[:] = [error.strerror or str(error)]
             continue
         for frame in decoded:
             if frame.time is not None:
@@ -165,7 +183,7 @@ class Sound:
     def _decoded(
         self, container: av.container.InputContainer, stream: av.AudioStream
     ) -> Iterator[tuple[float, bytes]]:
-        for packet in container.demux(stream):
+        for packet in packets(container, stream, []):
             try:
                 for frame in packet.decode():
                     if frame.time is None:
