@@ -144,7 +144,10 @@ def test_a_transform_is_found_among_false_matches(
     rng = np.random.default_rng(seed)
     one, other = np.zeros((2,), FEATURES)
     count = 20
-    z = rng.uniform(50, 250, count) + 1j * rng.uniform(50, 250, count)
+    # Some pixels apart: points of less than about one pixel count as one.
+    cells = np.divmod(rng.permutation(25 * 25)[:count], 25)
+    x, y = (50 + 8 * cell + rng.uniform(0, 4, count) for cell in cells)
+    z = x + 1j * y
     p, q = scale * np.exp(1j * turn), complex(*rng.uniform(800, 1200, 2))
     angle = rng.integers(0, 256, count)
     for record, at, angles, sizes in (
