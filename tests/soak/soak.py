@@ -27,7 +27,10 @@ from tests.soak.faults import FAULTS, Fault
 _FAULTS_OF_EPISODE = 6
 _TIMES = {"curation": 10, "whole": 1}  # how often a kind of corpora is chosen
 _ATTEMPTS = 10  # to hit a run before it ends
-_KEYS = ("drop", "id", "part_id", "split", "stage", "key", "sample_id", "modality")
+_KEYS = (
+    *("drop", "id", "part_id", "split", "stage", "key", "sample_id", "modality"),
+    *("kind", "name", "number"),
+)
 _NOT_COMPARED = {"units", "resumed", "seconds", "published_at"}  # columns of `stages`
 # Versions of tables, scores, and caches whose rows depend on which drop was made first.
 _TABLES_NOT_COMPARED = {
@@ -194,7 +197,8 @@ def _assert_equal(table: str, actual: pa.Table, expected: pa.Table) -> None:
     """Rows are equal; vectors and biases of two runs differ in their last bits."""
     assert actual.num_rows == expected.num_rows, table
     for name in expected.schema.names:
-        ours, theirs = actual[name], expected[name]
+        assert actual[name].is_null().equals(expected[name].is_null()), (table, name)
+        ours, theirs = actual[name].drop_null(), expected[name].drop_null()
         if pa.types.is_fixed_size_list(theirs.type):
             assert np.allclose(as_matrix(ours), as_matrix(theirs), atol=1e-5), (table, name)
         elif pa.types.is_floating(theirs.type):
