@@ -24,6 +24,7 @@ from store.tables.names import bank_table, gallery_table
 
 TABLE = "releases"
 KEEP = 5
+_TAG = "release-"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Release:
     @property
     def tag(self) -> str:
         """The tag of the release's table versions."""
-        return f"release-{self.number:06d}"
+        return f"{_TAG}{self.number:06d}"
 
     def gallery(self, modality: str) -> str:
         """The name of the gallery table of a modality."""
@@ -156,6 +157,13 @@ def forget(tables: Tables, numbers: Collection[int]) -> None:
                 _untag(tables, release)
         where = f"release IN ({', '.join(map(str, numbers))})" if numbers else "false"
         tables.replace(TABLE, schema.RELEASES, [], where)
+
+
+def tags_without_record(tables: Tables, name: str) -> list[str]:
+    """The tags of a table that belong to releases whose record was lost."""
+    recorded = {release.tag for release in list_releases(tables)}
+    tags = tables.open(name, any_format=True).tags.list()
+    return sorted(tag for tag in tags if tag.startswith(_TAG) and tag not in recorded)
 
 
 def _with_tagged_versions(tables: Tables, release: Release) -> Release:

@@ -106,15 +106,21 @@ def mend(tables: Tables, prognosis: Prognosis) -> None:
             )
 
 
-def set_old_versions_aside(tables: Tables, name: str, changed: Collection[str]) -> None:
+def set_old_versions_aside(
+    tables: Tables, name: str, changed: Collection[str], lost_tags: Collection[str]
+) -> None:
     """Move away old versions that lack files or have changed ones, unless a tag names them.
 
     Args:
         tables: of the corpus.
         name: of the table.
         changed: as for `examine`.
+        lost_tags: of releases whose record was lost. They keep no version that has changed files.
     """
     dataset = tables.open(name, any_format=True)
+    for tag in lost_tags:
+        if _has_files(tables, name, int(dataset.tags.get_version(tag)), changed):
+            dataset.tags.delete(tag)
     needed = {dataset.version, *tagged_versions(dataset)}
     used = {manifest_of(version) for version in needed}
     unsound = set()
@@ -134,6 +140,15 @@ def set_old_versions_aside(tables: Tables, name: str, changed: Collection[str]) 
     away = (unsound | set(changed)) - used
     _move(tables, [f"{name}.lance/{path}" for path in sorted(away)])
     checksums.forget_deleted(tables, name)
+
+
+def _has_files(tables: Tables, name: str, version: int, paths: Collection[str]) -> bool:
+    """Whether a version has one of these files, or cannot be opened."""
+    try:
+        dataset = tables.open(name, version, any_format=True)
+        return not set(paths).isdisjoint(files_of_version(tables, name, dataset))
+    except IsotropeError:
+        return True
 
 
 def _versions(tables: Tables, name: str) -> list[int]:
