@@ -90,12 +90,12 @@ def repair_corpus(workspace: Workspace, yes: bool = False) -> Repaired:
                 if set(newest.values()) & set(broken) and "stages" not in done.refused:
                     forget_records(tables, of_every_space(["release"]))
                     done.stale = [*(s for s in done.stale if s != "release"), "release"]
-        known = "releases" not in done.refused
+        tags = None if "releases" in done.refused else releases.recorded_tags(tables)
         for name in tables.names() if mended else ():
             if name in mended:  # files were moved, and names of files were used again
                 changed[name] = checksums.changed_files(tables, name)
             if name not in done.refused:
-                lost = releases.tags_without_record(tables, name) if known else []
+                lost = [] if tags is None else releases.tags_without_record(tables, name, tags)
                 repair.set_old_versions_aside(tables, name, changed[name], lost)
     return done
 

@@ -90,11 +90,7 @@ class EmbeddedSamples:
             f" WHERE {m}_row IS NOT NULL"
             for m in MODALITIES
         )
-        self._connection.register("parts", parts)
-        try:
-            return self._query(" UNION ".join(present))["part_id"].combine_chunks()
-        finally:
-            self._connection.unregister("parts")
+        return self._query(" UNION ".join(present), parts=parts)["part_id"].combine_chunks()
 
     def compare(
         self,
@@ -142,13 +138,8 @@ class EmbeddedSamples:
 
     def unchanged(self, ids: pa.Array) -> pa.Array:
         """Those of some ids of compared rows that did not change."""
-        given = pa.table({"id": ids})
-        self._connection.register("given", given)
-        try:
-            rows = self._query("SELECT DISTINCT id FROM given ANTI JOIN changed USING (id)")
-            return rows["id"].combine_chunks()
-        finally:
-            self._connection.unregister("given")
+        query = "SELECT DISTINCT id FROM given ANTI JOIN changed USING (id)"
+        return self._query(query, given=pa.table({"id": ids}))["id"].combine_chunks()
 
     def draw_pairs(self, a: str, b: str, limit: int) -> pa.Table:
         """Distinct samples that have vectors in both modalities: those of the smallest ids.
@@ -179,17 +170,13 @@ class EmbeddedSamples:
         Returns:
             A table (id, row, {a}_id, {a}_row, {b}_id, {b}_row), ordered by id.
         """
-        wanted = pa.table({"id": ids})
-        self._connection.register("wanted", wanted)
         columns = f"{a}_id, {a}_row, {b}_id, {b}_row"
-        try:
-            return self._query(
-                f"SELECT id, min(row) AS row, {columns} FROM joined SEMI JOIN wanted USING (id)"
-                f" WHERE {a}_row IS NOT NULL AND {b}_row IS NOT NULL GROUP BY id, {columns}"
-                " ORDER BY id"
-            )
-        finally:
-            self._connection.unregister("wanted")
+        return self._query(
+            f"SELECT id, min(row) AS row, {columns} FROM joined SEMI JOIN wanted USING (id)"
+            f" WHERE {a}_row IS NOT NULL AND {b}_row IS NOT NULL GROUP BY id, {columns}"
+            " ORDER BY id",
+            wanted=pa.table({"id": ids}),
+        )
 
     def tiles(self, rows: int, only_changed: bool = False) -> Iterator[pa.Table]:
         """Samples, ordered by drop and id, in tables of `rows` rows; the last may be smaller.
@@ -214,8 +201,15 @@ class EmbeddedSamples:
         if rest := sum(t.num_rows for t in pending):
             yield pa.concat_tables(pending).slice(0, rest)
 
-    def _query(self, query: str) -> pa.Table:
-        return self._connection.sql(query).to_arrow_table()
+    def _query(self, query: str, **given: pa.Table) -> pa.Table:
+        """The rows of a query, which may read the given tables by their names."""
+        for name, table in given.items():
+            self._connection.register(name, table)
+        try:
+            return self._connection.sql(query).to_arrow_table()
+        finally:
+            for name in given:
+                self._connection.unregister(name)
 
 
 @contextmanager

@@ -159,9 +159,17 @@ def forget(tables: Tables, numbers: Collection[int]) -> None:
         tables.replace(TABLE, schema.RELEASES, [], where)
 
 
-def tags_without_record(tables: Tables, name: str) -> list[str]:
-    """The tags of a table that belong to releases whose record was lost."""
-    recorded = {release.tag for release in list_releases(tables)}
+def recorded_tags(tables: Tables) -> set[str]:
+    """The tags of all releases that have a record."""
+    return {release.tag for release in list_releases(tables)}
+
+
+def tags_without_record(tables: Tables, name: str, recorded: Collection[str]) -> list[str]:
+    """The tags of a table that belong to releases whose record was lost.
+
+    Args:
+        recorded: the tags of all releases (`recorded_tags`).
+    """
     tags = tables.open(name, any_format=True).tags.list()
     return sorted(tag for tag in tags if tag.startswith(_TAG) and tag not in recorded)
 
