@@ -1,9 +1,8 @@
 """Apache Beam pipelines: run one, do the units of a stage, read Lance tables, collect results."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import apache_beam as beam
 import pyarrow as pa
@@ -14,8 +13,11 @@ from pipelines.engine.beam_workers import run_in_threads, run_watched
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Beam
+from store.tables.files import Files
 from store.tables.staging import StageRun
 from store.tables.table_version import TableVersion
+
+_PARTS = 16  # files of a collected table
 
 
 def run_pipeline(engine: Beam, build: Callable[[beam.Pipeline], Any]) -> None:
@@ -90,25 +92,51 @@ def run_on_beam(
 
 
 def collect_table(
-    engine: Beam, folder: Path, columns: pa.Schema, build: Callable[[beam.Pipeline], Any]
+    engine: Beam,
+    files: Files,
+    folder: str,
+    columns: pa.Schema,
+    build: Callable[[beam.Pipeline], Any],
 ) -> pa.Table:
     """Run a pipeline and return its output as a table.
 
-    The rows pass through Parquet files. The folder is emptied first, because a rerun may write
-    fewer files.
+    The rows pass through Parquet files beside the tables, where workers on other machines can
+    write them. Every part is written, even without rows, so a missing one is an error.
 
     Args:
-        folder: where the Parquet files are written.
-        columns: the schema of the table.
+        files: of the corpus.
+        folder: of the Parquet files, emptied first.
+        columns: the schema of the table. Rows are divided into parts by the first column.
         build: adds the transforms; returns a collection of dictionaries with these columns.
+
+    Raises:
+        NotFoundError: a worker did not write its part where this process can read it.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    run_pipeline(
-        engine,
-        lambda p: build(p) | "Write" >> beam.io.WriteToParquet(str(folder / "part"), columns),
-    )
-    tables = [pq.read_table(file, schema=columns) for file in sorted(folder.glob("part*"))]
-    return pa.concat_tables([columns.empty_table(), *tables])
+    files.delete_folder(folder)
+    first = columns.names[0]
+
+    def numbered(row: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return crc32(str(row[first]).encode()) % _PARTS, row
+
+    def write(part: tuple[int, Iterable[dict[str, Any] | None]]) -> None:
+        rows = [row for row in part[1] if row is not None]
+        out = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=columns), out)
+        files.write(_part(folder, part[0]), out.getvalue().to_pybytes())
+
+    def whole(pipeline: beam.Pipeline) -> Any:
+        rows = build(pipeline) | "Number" >> beam.Map(numbered)
+        empty = pipeline | "Parts" >> beam.Create([(n, None) for n in range(_PARTS)])
+        parts = (rows, empty) | "Together" >> beam.Flatten() | "ByPart" >> beam.GroupByKey()
+        return parts | "Write" >> beam.Map(write)
+
+    run_pipeline(engine, whole)
+    parts = [files.read(_part(folder, number)) for number in range(_PARTS)]
+    return pa.concat_tables(pq.read_table(pa.BufferReader(part), schema=columns) for part in parts)
+
+
+def _part(folder: str, number: int) -> str:
+    return f"{folder}/{number}.parquet"
 
 
 class ReadLance(beam.PTransform):

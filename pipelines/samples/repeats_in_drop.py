@@ -72,7 +72,8 @@ def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
 
     return collect_table(
         engine,
-        run.scratch / "repeats",
+        run.tables.files,
+        f"{run.folder}/repeats",
         _REPEATS,
         lambda p: (
             p
