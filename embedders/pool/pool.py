@@ -62,8 +62,9 @@ class Pool:
     def __enter__(self) -> "Pool":
         self._cluster.__enter__()
         try:
-            spare_cpus = require_room(self.size, self.each, self.wait_seconds)
-            self.prepare_tasks = max(1, int(spare_cpus))
+            # As many as there are CPUs, those of the actors included: once enough is prepared, no
+            # task runs, so it takes the CPU only of an actor that waits for it or for a GPU.
+            self.prepare_tasks = max(1, int(require_room(self.size, self.each, self.wait_seconds)))
             self.prepared_bytes = object_store_bytes() // 4
             self.actors.start(self.size)
         except BaseException:

@@ -77,7 +77,7 @@ def require_room(count: int, each: Resources, wait_seconds: float = 0) -> float:
         wait_seconds: how long to wait for nodes. A cluster that scales is requested to add them.
 
     Returns:
-        The number of CPUs that are left when all of them run.
+        The number of CPUs of the cluster.
 
     Raises:
         EncoderError: they do not fit, or still do not when the time is over.
@@ -93,7 +93,7 @@ def require_room(count: int, each: Resources, wait_seconds: float = 0) -> float:
             f" {gpus:g} GPU{waited}, room for {room}: lower engine.ray.actors, num_cpus or num_gpus"
             " in corpus.yaml, raise engine.ray.wait_seconds, or join a larger cluster"
         )
-    return cpus - count * each.num_cpus
+    return cpus
 
 
 def node_resources() -> list[dict[str, float]]:

@@ -1,9 +1,8 @@
-"""Commands that read tables: search, evaluate, drift, why."""
+"""Commands that read tables: search, why."""
 
 import json
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -189,83 +188,6 @@ def _numbers(text: str) -> list[float]:
     except ValueError:
         message = f"--weights {text!r} is not valid: expected numbers with commas between them"
         raise InputError(message) from None
-
-
-@click.command(epilog=example("isotrope evaluate --pictures figures"))
-@CORPUS
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, with every setting that was tried."
-)
-@click.option("--pictures", type=click.Path(path_type=Path), help="Write plots into this folder.")
-@click.option(
-    "--transductive",
-    is_flag=True,
-    help="Fit the corrections on the test queries, as some papers do.",
-)
-@click.option(
-    "--stress",
-    is_flag=True,
-    help="Ask changed and damaged queries, and the same samples by each of their parts.",
-)
-def evaluate(
-    folder: str, as_json: bool, pictures: Path | None, transductive: bool, stress: bool
-) -> None:
-    """Show retrieval of the newest release, raw and corrected."""
-    if stress:
-        _evaluate_stress(folder, as_json)
-        return
-    from store.tables.releases import latest_release
-
-    workspace = Workspace.open(folder)
-    release = latest_release(workspace.tables, main=workspace.config.space)
-    evaluation = release.evaluation
-    if transductive:
-        from pipelines.release.transductive import evaluate_transductive
-
-        evaluation = evaluate_transductive(workspace.tables, release)
-    if as_json:
-        answer = {
-            name: {**figures, "tried": release.directions[name].tried}
-            for name, figures in evaluation.items()
-        }
-        click.echo(json.dumps(answer, indent=2))
-    else:
-        tables.print_evaluation(release, evaluation)
-    if pictures:
-        from pipelines.reports.retrieval_plots import write_pictures
-
-        for path in write_pictures(release, evaluation, pictures):
-            click.echo(f"written: {path}", err=as_json)
-    if not as_json:
-        print_next("report", folder=folder)
-
-
-def _evaluate_stress(folder: str, as_json: bool) -> None:
-    import isotrope
-    from orchestration.cli.stress_report import print_stress
-    from pipelines.release.stress import stress
-
-    with Console(stderr=True).status("loading the encoders, and asking queries under stress"):
-        figures = stress(isotrope.open_corpus(folder))
-    if as_json:
-        click.echo(json.dumps(figures, indent=2))
-    else:
-        print_stress(figures)
-
-
-@click.command(epilog=example("isotrope drift --corpus corpus"))
-@CORPUS
-@AS_JSON
-def drift(folder: str, as_json: bool) -> None:
-    """Test whether recent queries find more hubs than before."""
-    from pipelines.release.drift import measure_drift
-
-    measured = measure_drift(Workspace.open(folder))
-    if as_json:
-        print_json([asdict(each) for each in measured])
-        return
-    tables.print_drift(measured)
-    print_next("evaluate", folder=folder)
 
 
 @click.command(epilog=example("isotrope why animals/cat-17 --corpus corpus"))

@@ -15,44 +15,29 @@ Ranks are those of corrected searches of the whole galleries, and end at `DEPTH`
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pipelines.release import damaged_inputs as damaged
+from pipelines.release.asked_samples import (
+    DEPTH,
+    Asked,
+    Values,
+    draw_asked,
+    encode,
+    intervals,
+    ranks_of,
+    read_inputs,
+    reciprocal,
+)
 from store.corrections.evaluate import TIE_DECIMALS
-from store.errors import NotFoundError
-from store.metrics.intervals import bootstrap, bootstrap_many
-from store.search.execute import run_query
+from store.metrics.intervals import bootstrap
 from store.search.opened import OpenRelease
-from store.search.query import Query
-from store.search.sample_batches import read_samples
-from store.tables.schema import MODALITIES
 
-SAMPLES, DEPTH = 200, 1_000
+SAMPLES = 200
 CHANCE = 0.5  # of the composition part
-Values = list[Any]
 Figures = dict[str, Any]
-
-
-class Asked(NamedTuple):
-    """The test samples that queries are made of.
-
-    Attributes:
-        clusters: (n,) strings.
-        parts: the part ids of each sample, by modality.
-        inputs: by modality, n texts or files, None where a sample has no such part.
-    """
-
-    clusters: np.ndarray
-    parts: list[dict[str, str]]
-    inputs: dict[str, Values]
-
-    def having(self, *modalities: str) -> np.ndarray:
-        """The numbers of the samples that have parts of all these modalities."""
-        return np.array(
-            [n for n, parts in enumerate(self.parts) if parts.keys() >= set(modalities)], np.int64
-        )
 
 
 def stress(opened: OpenRelease, samples: int = SAMPLES) -> Figures:
@@ -72,77 +57,21 @@ def stress(opened: OpenRelease, samples: int = SAMPLES) -> Figures:
         EncoderError: the release's encoders cannot be loaded.
     """
     quiet = OpenRelease(opened.tables, opened.encoders, number=opened.release.number)
-    asked = read_asked(quiet, samples)
+    asked = draw_asked(quiet, samples, "test")
+    inputs = read_inputs(quiet, asked)
     rng = np.random.default_rng(0)
-    vectors = {m: encode(quiet, m, values) for m, values in asked.inputs.items()}
+    vectors = {m: encode(quiet, m, values) for m, values in inputs.items()}
     directions = [(a, b) for a in vectors for b in quiet.release.modalities if a != b]
     ranks = {
         pair: ranks_of(quiet, asked, {pair[0]: vectors[pair[0]]}, pair[1]) for pair in directions
     }
     return {
-        "samples": len(asked.parts),
-        "composition": _compositions(quiet, asked, vectors, rng),
-        "damage": _damage(quiet, asked, ranks, rng),
+        "samples": len(asked.ids),
+        "composition": _compositions(quiet, asked, inputs, vectors, rng),
+        "damage": _damage(quiet, asked, inputs, ranks, rng),
         "consistency": _consistency(quiet, asked, vectors, ranks),
         "imbalance": _imbalance(asked, ranks),
     }
-
-
-def read_asked(opened: OpenRelease, most: int) -> Asked:
-    """Read test samples with two parts or more, and their texts and files."""
-    rows = opened.banks.select(["sample_id", "cluster", "modality", "part_id"], split="test")
-    parts: dict[str, dict[str, str]] = {}
-    clusters: dict[str, str] = {}
-    for row in rows.to_pylist():
-        parts.setdefault(row["sample_id"], {})[row["modality"]] = row["part_id"]
-        clusters[row["sample_id"]] = row["cluster"]
-    paired = sorted(sample for sample, own in parts.items() if len(own) > 1)
-    ids = np.random.default_rng(0).permutation(paired)[:most].tolist()
-    if not ids:
-        raise NotFoundError(f"release {opened.release.number} has no test samples of two parts")
-    inputs: dict[str, Values] = {m: [] for m in MODALITIES if any(m in parts[i] for i in ids)}
-    for batch in read_samples(opened, ids):
-        for row in batch.select(["id", *inputs]).to_pylist():
-            for modality, values in inputs.items():
-                values.append(row[modality] if modality in parts[row["id"]] else None)
-    return Asked(np.array([clusters[i] for i in ids]), [parts[i] for i in ids], inputs)
-
-
-def encode(opened: OpenRelease, modality: str, values: Sequence[Any]) -> np.ndarray:
-    """The vectors (n, d) of inputs; NaN for None."""
-    out = np.full((len(values), opened.release.dim), np.nan, np.float32)
-    present = [n for n, value in enumerate(values) if value is not None]
-    if present:
-        out[present] = opened.encode({modality: [values[n] for n in present]})[modality]
-    return out
-
-
-def ranks_of(
-    opened: OpenRelease, asked: Asked, vectors: Mapping[str, np.ndarray], gallery: str
-) -> np.ndarray:
-    """(n,) the rank of each sample's part in a gallery, asked by its vectors of some modalities.
-
-    NaN if one of the parts is missing, `DEPTH` + 1 if the part is not in the list.
-    """
-    ranks = np.full(len(asked.parts), np.nan)
-    rows = asked.having(*vectors, gallery)
-    if len(rows):
-        query = Query.of(vectors={m: v[rows] for m, v in vectors.items()}).among(gallery)
-        found = run_query(opened, query.select("part_id").limit(DEPTH)).rows
-        lists: dict[int, list[str]] = {}
-        for number, part in zip(
-            found["query"].to_pylist(), found["part_id"].to_pylist(), strict=True
-        ):
-            lists.setdefault(number, []).append(part)
-        for number, row in enumerate(rows):
-            listed, own = lists.get(number, []), asked.parts[row][gallery]
-            ranks[row] = listed.index(own) + 1 if own in listed else DEPTH + 1
-    return ranks
-
-
-def reciprocal(ranks: np.ndarray) -> np.ndarray:
-    """1 / rank, 0 for a part that is not in the list. NaN stays."""
-    return np.where(ranks > DEPTH, 0.0, 1 / ranks)
 
 
 def composition(
@@ -188,13 +117,17 @@ def _with_foreign_word(text: str, words: list[str], rng: np.random.Generator) ->
 
 
 def _compositions(
-    opened: OpenRelease, asked: Asked, vectors: Mapping[str, np.ndarray], rng: np.random.Generator
+    opened: OpenRelease,
+    asked: Asked,
+    inputs: Mapping[str, Values],
+    vectors: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
 ) -> Figures:
     figures = {}
     for modality in vectors:
         rows = asked.having("text", modality)
         if modality != "text" and len(rows):
-            texts = [asked.inputs["text"][n] for n in rows]
+            texts = [inputs["text"][n] for n in rows]
             figures[f"text and {modality}"] = composition(
                 lambda values: encode(opened, "text", values),
                 texts,
@@ -208,6 +141,7 @@ def _compositions(
 def _damage(
     opened: OpenRelease,
     asked: Asked,
+    inputs: Mapping[str, Values],
     ranks: Mapping[tuple[str, str], np.ndarray],
     rng: np.random.Generator,
 ) -> Figures:
@@ -227,7 +161,7 @@ def _damage(
         },
     }
     figures: Figures = {}
-    for modality, values in asked.inputs.items():
+    for modality, values in inputs.items():
         for name, damage in makers[modality].items():
             vectors = encode(
                 opened, modality, [None if value is None else damage(value) for value in values]
@@ -237,7 +171,7 @@ def _damage(
                     ranked = ranks_of(opened, asked, {modality: vectors}, gallery)
                     of = figures.setdefault(f"{query}->{gallery}", {})
                     before, after = reciprocal(whole), reciprocal(ranked)
-                    of |= _intervals({"whole": before, name: after - before}, asked)
+                    of |= intervals({"whole": before, name: after - before}, asked)
     return figures
 
 
@@ -259,8 +193,9 @@ def _consistency(
         is_asked = ~np.isnan(both)
         values = {name: np.where(is_asked, reciprocal(own), np.nan) for name, own in by.items()}
         values["disparity"] = values[others[0]] - values[others[1]]
-        values["rank variance"] = np.var(np.log2([first, second]), axis=0)
-        figures[gallery] = {"samples": int(is_asked.sum()), **_intervals(values, asked)}
+        ends = np.minimum([first, second], DEPTH + 1)
+        values["rank variance"] = np.var(np.log2(ends), axis=0)
+        figures[gallery] = {"samples": int(is_asked.sum()), **intervals(values, asked)}
     return figures
 
 
@@ -271,10 +206,5 @@ def _imbalance(asked: Asked, ranks: Mapping[tuple[str, str], np.ndarray]) -> Fig
     for a, b in combinations(present, 2):
         if (a, b) in ranks and (b, a) in ranks and len(asked.having(a, b)):
             difference = reciprocal(ranks[a, b]) - reciprocal(ranks[b, a])
-            figures |= _intervals({f"{a}->{b} less {b}->{a}": difference}, asked)
+            figures |= intervals({f"{a}->{b} less {b}->{a}": difference}, asked)
     return figures
-
-
-def _intervals(values: Mapping[str, np.ndarray], asked: Asked) -> Figures:
-    intervals = bootstrap_many(values, groups=asked.clusters)
-    return {name: interval._asdict() for name, interval in intervals.items()}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 import isotrope
 from store.arrow import vector_column
@@ -39,6 +40,7 @@ def publish(
     keys: Sequence[str] | None = None,
     captions: Sequence[str | None] | None = None,
     method: str = "nnn",
+    held_out: Mapping[str, Mapping[str, Parts]] | None = None,
 ) -> "isotrope.Corpus":
     """Publish galleries of parts, and open the corpus.
 
@@ -50,6 +52,7 @@ def publish(
         keys: of the samples, by number. Default: the number.
         captions: of the samples, by number.
         method: of all directions between these modalities.
+        held_out: the parts in the splits of pairs, by split and modality.
     """
     tables, versions, directions = Tables(root), {}, {}
     dim = next(iter(parts.values())).vectors.shape[1]
@@ -69,8 +72,9 @@ def publish(
         _write(tables, name, modality, own, fold(own.vectors, bias, by_query), bias, keys, captions)
         versions[name] = tables.open(name).version
     name = f"banks__{SPACE}"
-    rows = bank_rows(banks, dim)
-    tables.replace(name, schema.banks(dim), rows.to_batches(), "false")
+    rows = [bank_rows(banks, dim)]
+    rows += [_held_out(split, own, dim) for split, own in (held_out or {}).items()]
+    tables.replace(name, schema.banks(dim), pa.concat_tables(rows).to_batches(), "false")
     versions[name] = tables.open(name).version
     releases.publish(
         tables,
@@ -91,6 +95,17 @@ def publish(
 def part_id(modality: str, sample: int) -> str:
     """The id of a part of a sample."""
     return f"{modality}-{sample:032x}"
+
+
+def _held_out(split: str, parts: Mapping[str, Parts], dim: int) -> pa.Table:
+    rows = []
+    for modality, own in parts.items():
+        for number, vector in zip(own.samples, own.vectors, strict=True):
+            row = dict.fromkeys(("sample_id", "cluster"), f"{number:032x}")
+            row |= dict.fromkeys(("origin", "encoder", "draw"), "x")
+            row |= {"part_id": part_id(modality, number), "vector": vector.tolist()}
+            rows.append(row | {"split": split, "modality": modality})
+    return pa.Table.from_pylist(rows, schema=schema.banks(dim))
 
 
 def _write(tables, name, modality, own, served, bias, keys, captions) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 import isotrope
 from pipelines.release import damaged_inputs as damaged
-from pipelines.release.stress import CHANCE, composition, reciprocal, stress
+from pipelines.release.asked_samples import reciprocal
+from pipelines.release.stress import CHANCE, composition, stress
 from store.errors import EncoderError
 from store.workspace import Workspace
 
@@ -97,7 +98,7 @@ def test_damaged_recordings() -> None:
 
 
 def test_ranks_beyond_the_list_count_nothing() -> None:
-    values = reciprocal(np.array([1, 4, 1_001, np.nan]))
+    values = reciprocal(np.array([1, 4, np.inf, np.nan]))
     np.testing.assert_array_equal(values, [1, 0.25, 0, np.nan])
 
 

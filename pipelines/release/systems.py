@@ -1,0 +1,141 @@
+"""Compare retrieval systems with corrected search by one vector, on held-out pairs.
+
+Every sample asks for its own part by another part, or by two other parts together. A system is
+adopted for a direction if the interval of its gain in reciprocal rank lies above 0 on pairs of the
+validation split. It is a 95% interval for all comparisons of a release together (Bonferroni), since
+of twenty useless systems one would gain by chance. Pairs of the test split, which decide nothing,
+show what a system is worth.
+
+Pairs cannot judge systems in which a sample's own part answers its own query: captions (`hybrid`),
+samples as a level (`aggregate`), and searches within a modality (`route`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from pipelines.release.asked_samples import (
+    Asked,
+    draw_asked,
+    intervals,
+    ranks_of,
+    reciprocal,
+    stored_vectors,
+)
+from store.search.opened import OpenRelease
+from store.search.query import Query
+
+SAMPLES, DEPTH = 100, 100
+System = Callable[[Query], Query]
+Figures = dict[str, Any]
+
+ONE_INPUT: dict[str, System] = {
+    "raw": lambda query: query.correct("none"),
+    "expand": lambda query: query.expand(),
+}
+TWO_INPUTS: dict[str, System] = {
+    "raw": lambda query: query.correct("none"),
+    "volume": lambda query: query.combine("volume"),
+    "product": lambda query: query.combine("product"),
+}
+
+
+def compare_systems(
+    opened: OpenRelease,
+    samples: int = SAMPLES,
+    steps: Callable[[list[str]], Iterator[str]] = iter,
+) -> Figures:
+    """Compare the systems in every direction of a release.
+
+    Args:
+        opened: the release. Nothing is encoded, and nothing written to its query log.
+        samples: the largest number of samples of each split.
+        steps: passes on the names of the directions, to show progress.
+
+    Returns:
+        JSON values by direction, such as "text->image" or "image + text->audio": `queries` (of
+        the test split), `corrected` (reciprocal rank on the test split), and `systems`, of each
+        `mrr`, the gains `validation` and `test`, `adopted`, and `milliseconds` a query. Intervals
+        have `mean`, `low` and `high`.
+
+    Raises:
+        NotFoundError: the release has no validation or test samples.
+    """
+    quiet = OpenRelease(opened.tables, opened.encoders, number=opened.release.number)
+    asked = {split: draw_asked(quiet, samples, split) for split in ("validation", "test")}
+    vectors = {split: stored_vectors(quiet, own, split) for split, own in asked.items()}
+    directions = {
+        f"{' + '.join(inputs)}->{gallery}": (inputs, gallery)
+        for inputs, gallery in _directions(quiet, asked)
+    }
+    comparisons = sum(len(_systems(inputs)) for inputs, _ in directions.values())
+    levels = {"validation": 1 - 0.05 / comparisons, "test": 0.95}
+    figures = {}
+    for name in steps(list(directions)):
+        inputs, gallery = directions[name]
+        validation, test = (
+            _measure(quiet, asked[split], {m: vectors[split][m] for m in inputs}, gallery, level)
+            for split, level in levels.items()
+        )
+        figures[name] = _direction(validation, test, _systems(inputs))
+    return figures
+
+
+def _systems(inputs: tuple[str, ...]) -> Mapping[str, System]:
+    return ONE_INPUT if len(inputs) == 1 else TWO_INPUTS
+
+
+def _directions(
+    opened: OpenRelease, asked: Mapping[str, Asked]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Inputs and gallery of each direction that both splits have samples of."""
+    for gallery in opened.release.modalities:
+        others = [m for m in asked["test"].modalities if m != gallery]
+        for inputs in (*combinations(others, 1), *combinations(others, 2)):
+            if all(len(own.having(*inputs, gallery)) for own in asked.values()):
+                yield inputs, gallery
+
+
+def _measure(
+    opened: OpenRelease,
+    asked: Asked,
+    vectors: Mapping[str, np.ndarray],
+    gallery: str,
+    level: float,
+) -> Figures:
+    """Reciprocal ranks, gains and times of corrected search and of each system, on one split."""
+    systems = _systems(tuple(vectors))
+    ranks, milliseconds = {}, {}
+    for name, system in {"corrected": lambda query: query, **systems}.items():
+        started = time.perf_counter()
+        ranks[name] = reciprocal(ranks_of(opened, asked, vectors, gallery, system, DEPTH))
+        queries = int((~np.isnan(ranks[name])).sum())
+        milliseconds[name] = 1000 * (time.perf_counter() - started) / queries
+    gains = {name: ranks[name] - ranks["corrected"] for name in systems}
+    return {
+        "queries": queries,
+        "mrr": intervals(ranks, asked),
+        "gain": intervals(gains, asked, level),
+        "milliseconds": milliseconds,
+    }
+
+
+def _direction(validation: Figures, test: Figures, systems: Mapping[str, System]) -> Figures:
+    return {
+        "queries": test["queries"],
+        "corrected": test["mrr"]["corrected"],
+        "milliseconds": test["milliseconds"]["corrected"],
+        "systems": {
+            name: {
+                "mrr": test["mrr"][name]["mean"],
+                "validation": validation["gain"][name],
+                "test": test["gain"][name],
+                "adopted": validation["gain"][name]["low"] > 0,
+                "milliseconds": test["milliseconds"][name],
+            }
+            for name in systems
+        },
+    }

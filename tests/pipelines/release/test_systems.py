@@ -1,0 +1,84 @@
+"""The comparison of retrieval systems adopts those that surely gain on validation pairs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import isotrope
+from orchestration.cli.main import main
+from pipelines.release.systems import compare_systems
+from store.errors import NotFoundError
+from store.workspace import Workspace
+from tests.helpers.planted_release import Parts, publish, unit_rows
+
+SAMPLES, BANK, DIM = 240, 100, 64
+SPLITS = {"validation": slice(0, 80), "test": slice(80, 160)}
+Vectors = dict[str, np.ndarray]
+
+
+def products(seed: int = 0) -> Vectors:
+    """Vectors (SAMPLES + BANK, DIM) of three modalities, each the product of the two others."""
+    rng = np.random.default_rng(seed)
+    image, text = rng.choice([-1.0, 1.0], (2, SAMPLES + BANK, DIM))
+    triple = {"image": image, "text": text, "audio": image * text}
+    return {m: unit_rows(v + 0.5 * rng.normal(size=v.shape)) for m, v in triple.items()}
+
+
+def parts_of(vectors: Vectors, rows: slice, *modalities: str) -> dict[str, Parts]:
+    return {m: Parts(np.arange(SAMPLES)[rows], vectors[m][:SAMPLES][rows]) for m in modalities}
+
+
+def release(root: Path, vectors: Vectors, *galleries: str) -> "isotrope.Corpus":
+    banks = {m: v[SAMPLES:] for m, v in vectors.items()}
+    held_out = {split: parts_of(vectors, rows, *vectors) for split, rows in SPLITS.items()}
+    gallery = parts_of(vectors, slice(None), *galleries)
+    return publish(root, gallery, banks, held_out=held_out)
+
+
+def test_products_are_ranked_by_the_product_alone(tmp_path: Path) -> None:
+    figures = compare_systems(release(tmp_path, products(), "audio"), samples=12)
+    figures = json.loads(json.dumps(figures))
+    assert list(figures) == ["image->audio", "text->audio", "image + text->audio"]
+    for direction, values in figures.items():
+        assert values["queries"] == 12
+        adopted = {name for name, system in values["systems"].items() if system["adopted"]}
+        assert adopted == ({"product"} if direction == "image + text->audio" else set())
+        for system in values["systems"].values():
+            assert system["adopted"] == (system["validation"]["low"] > 0)
+            gain = system["mrr"] - values["corrected"]["mean"]
+            assert system["test"]["mean"] == pytest.approx(gain, abs=1e-9)
+    assert figures["image + text->audio"]["systems"]["product"]["mrr"] > 0.9
+
+
+def test_raw_ranks_are_those_of_all_scores(tmp_path: Path) -> None:
+    made = products(1)
+    vectors = {"image": made["image"], "text": unit_rows(made["text"] + 0.3 * made["image"])}
+    figures = compare_systems(release(tmp_path, vectors, "image"), samples=12)
+    system = figures["text->image"]["systems"]["raw"]
+    order = np.random.default_rng(0).permutation([f"{n:032x}" for n in range(80, 160)])[:12]
+    own = np.array([int(sample, 16) for sample in order])
+    scores = vectors["text"][own] @ vectors["image"][:SAMPLES].T
+    ranks = 1 + (scores > scores[np.arange(12), own, None]).sum(1)
+    expected = np.where(ranks > 100, 0, 1 / ranks).mean()
+    assert system["mrr"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_release_without_held_out_pairs(tmp_path: Path) -> None:
+    vectors = products()
+    parts = parts_of(vectors, slice(None), "image", "text")
+    corpus = publish(tmp_path, parts, {m: vectors[m][SAMPLES:] for m in parts})
+    with pytest.raises(NotFoundError, match="no validation samples"):
+        compare_systems(corpus)
+
+
+def test_the_command(squares: Workspace) -> None:
+    run = CliRunner().invoke(
+        main, ["evaluate", "--systems", "--samples", "4", "--corpus", str(squares.root)]
+    )
+    assert run.exit_code == 0, run.output
+    assert "text->image" in run.output
+    assert "expand" in run.output
+    assert "adopted" in run.output
