@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipelines.stages import run_keys
+from embedders.corpus_space import corpus_space
 from store import identity
 from store.tables import schema
 from store.tables.names import vectors_table
@@ -116,7 +116,7 @@ def _publish(
 
 def delete_vectors(workspace: Workspace) -> None:
     """Delete the table of vectors, so that all parts are embedded again."""
-    name = vectors_table(run_keys.corpus_space(workspace).name)
+    name = vectors_table(corpus_space(workspace).name)
     shutil.rmtree(workspace.tables.uri(name), ignore_errors=True)
 
 
