@@ -5,7 +5,7 @@ A spec is `scheme:name?option=value&option=value`, for example
 which gets the options as strings. If its model serves several modalities, `modality` is one of
 the options. The options `projection` and `bridge`, files of projections, are taken by every scheme
 (see `embedders.projection`). A bridge is applied last: it brings vectors of a space into an older
-one.
+one. With the option `tokens=64`, an encoder gives packed token vectors (see `embedders.tokens`).
 
 Other packages add schemes with the entry-point group `isotrope.encoders`:
 
@@ -24,7 +24,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from embedders.encoder import Encoder
 from embedders.projection import BRIDGE, ProjectedEncoder
+from embedders.tokens import TokenEncoder
 from store.errors import EncoderError, InputError
+from store.tables.tokens import MOST, OPTION
 
 ENTRY_POINTS = "isotrope.encoders"
 _MODULES = {
@@ -100,6 +102,8 @@ def load_encoder(spec: str) -> Encoder:
     parsed = parse_spec(spec)
     make = _factory(parsed)
     options = {**parsed.options}
+    if OPTION in options:
+        return _token_encoder(parsed)
     projection, bridge = options.pop("projection", None), options.pop("bridge", None)
     names = _option_names(make)
     if names is not None and (unknown := sorted(set(options) - names)):
@@ -119,6 +123,14 @@ def load_encoder(spec: str) -> Encoder:
     if projection is not None:
         encoder = ProjectedEncoder(encoder, projection)
     return encoder if bridge is None else ProjectedEncoder(encoder, bridge, BRIDGE)
+
+
+def _token_encoder(spec: EncoderSpec) -> TokenEncoder:
+    """The encoder of the token vectors of another one, whose model is loaded once for both."""
+    options = {**spec.options}
+    if (most := options.pop(OPTION)) != str(MOST):
+        raise EncoderError(f"{str(spec)!r}: {OPTION}={most}; allowed: {MOST}")
+    return TokenEncoder(load_encoder(str(EncoderSpec(spec.scheme, spec.name, options))))
 
 
 def _factory(spec: EncoderSpec) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ Queries may have towers of their own: those of a newer space, with a bridge into
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from embedders.registry import load_encoder, parse_spec, spec_for_modality
 from store.errors import EncoderError, InputError, RecordError
 from store.tables.projections import FILES
 from store.tables.schema import MODALITIES
+from store.tables.tokens import MOST, OPTION
 
 PRESETS = {"local": {"image": "local:image", "text": "local:text", "audio": "local:audio"}}
 _BATCH = 32  # inputs of a query that are encoded at once
@@ -108,7 +109,8 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
         name: of the space.
         config: its entry under `spaces:` in corpus.yaml, or in a release. The towers of queries
             are opened if `queries` has their specs and bridges, as
-            `embedders.corpus_space.space_config` writes them.
+            `embedders.corpus_space.space_config` writes them. With `tokens` (see
+            `store.tables.tokens.token_space`) its towers give packed token vectors.
         root: the tables' folder, which a tower's `projection` is relative to.
 
     Raises:
@@ -117,6 +119,7 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
     """
     settings = dict(config)
     queries, preset = settings.pop("queries", None), settings.pop("preset", None)
+    tokens = settings.pop(OPTION, None)
     if preset is not None and preset not in PRESETS:
         raise EncoderError(f"space {name!r}: no preset {preset!r}; allowed: {', '.join(PRESETS)}")
     towers: dict[str, str] = {}
@@ -137,7 +140,16 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
         raise EncoderError(f"space {name!r} has no towers: give a preset, or image: and text:")
     space = Space(name, towers, aligned, _bridged_specs(queries, root))
     alignment_steps(space)
-    return space
+    return space if tokens is None else token_towers(space)
+
+
+def token_towers(space: Space) -> Space:
+    """The same space, whose towers give packed token vectors (`embedders.tokens`)."""
+    towers, bridged = (
+        {m: str(parse_spec(spec).with_options(**{OPTION: str(MOST)})) for m, spec in each.items()}
+        for each in (space.towers, space.bridged)
+    )
+    return replace(space, towers=towers, bridged=bridged)
 
 
 def alignment_steps(space: Space) -> list[tuple[str, ...]]:

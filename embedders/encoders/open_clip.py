@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
-from embedders.encoders import device
+from embedders.encoders import device, open_clip_tokens
 from embedders.encoders.open_clip_source import Source, model_config, parse_source, weights_file
 from embedders.encoders.weights import check_tensors_only
 from embedders.media.image import load_rgb
@@ -82,12 +82,23 @@ class _Tower:
         model = _model(self.source, device.precision(self.precision))
         return torch.compile(model) if self.compiled else model
 
+    @property
+    def token_dim(self) -> int:
+        return self.dim
+
     def _run(self, method: str, batch: np.ndarray) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
             inputs = self._model_input(device.to_device(batch))
             return unit_rows(device.to_numpy(getattr(self._model, method)(inputs)))
+
+    def _run_tokens(self, tokens_of: Any, batch: np.ndarray) -> list[np.ndarray]:
+        import torch
+
+        with torch.inference_mode():
+            inputs = self._model_input(device.to_device(batch))
+            return [device.to_numpy(each) for each in tokens_of(self._model, inputs)]
 
     def _model_input(self, batch: Any) -> Any:
         return batch
@@ -145,6 +156,10 @@ class ClipImage(_Tower):
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         return self._run("encode_image", np.stack(batch))
 
+    def encode_tokens(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """The projected output at each patch, in the order of the grid."""
+        return self._run_tokens(open_clip_tokens.of_patches, np.stack(batch))
+
     def _model_input(self, batch: Any) -> Any:
         from open_clip import get_input_dtype
 
@@ -170,6 +185,10 @@ class ClipText(_Tower):
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         return self._run("encode_text", np.stack(batch))
+
+    def encode_tokens(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """The projected output at each token between the start and the end of the text."""
+        return self._run_tokens(open_clip_tokens.of_text, np.stack(batch))
 
 
 @cache

@@ -46,11 +46,27 @@ class MiniLM:
     @torch.inference_mode()
     def encode(self, texts: list[str]) -> np.ndarray:
         """Encode texts to float32 (n, 384), not scaled to unit length."""
+        hidden, mask, _ = self._last_layer(texts)
+        return ((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).numpy()
+
+    @torch.inference_mode()
+    def encode_tokens(self, texts: list[str]) -> list[np.ndarray]:
+        """The last layer at the tokens of each text: float32 (t, 384), not of unit length.
+
+        Padding and the tokens that the tokeniser adds to every text are left out.
+        """
+        hidden, mask, special = self._last_layer(texts)
+        rows = zip(hidden.numpy(), ((mask == 1) & (special == 0)).numpy(), strict=True)
+        return [each[is_own] for each, is_own in rows]
+
+    def _last_layer(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Hidden states (n, t, 384), which positions are no padding, and which are special."""
         encoded = self.tokenizer.encode_batch(texts)
         ids = torch.tensor([e.ids for e in encoded])
         mask = torch.tensor([e.attention_mask for e in encoded])
+        special = torch.tensor([e.special_tokens_mask for e in encoded])
         hidden = self.encoder(self._embed(ids), src_key_padding_mask=mask == 0)
-        return ((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).numpy()
+        return hidden, mask, special
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         prefix = "embeddings."

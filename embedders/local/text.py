@@ -13,7 +13,7 @@ import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
 from embedders.local.packages import package_file
-from embedders.local.shared import DIM, MEANING_SHARE, head, head_file, join_parts
+from embedders.local.shared import DIM, MEANING_DIM, MEANING_SHARE, head, head_file, join_parts
 from embedders.media.text import load_text
 
 TOKENS = 256
@@ -31,6 +31,7 @@ class LocalText:
     version = "2"
     modality = "text"
     dim = DIM
+    token_dim = MEANING_DIM
 
     @cached_property
     def fingerprint(self) -> str:
@@ -55,6 +56,10 @@ class LocalText:
     def features(self, batch: list[str]) -> np.ndarray:
         """MiniLM's unit rows, float32 (n, 384). They are the input of the head."""
         return unit_rows(self._model.encode(batch))
+
+    def encode_tokens(self, batch: list[str]) -> list[np.ndarray]:
+        """MiniLM's last layer at the tokens of each text. The head knows only whole texts."""
+        return self._model.encode_tokens(batch)
 
     def encode(self, batch: list[str]) -> np.ndarray:
         meaning = self.features(batch)
