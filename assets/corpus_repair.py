@@ -25,7 +25,12 @@ from store.workspace import Workspace
 KEPT = ("query_log", "drift", "projections", "releases", takedowns.TABLE)
 # The table of comparisons and that of their results must agree, so both are emptied.
 _COMPARISONS = ("compared", "near_pairs")
-_STAGE_OF = {"features": "vectors", "directions": "gallery", "indexes": "index"}
+_STAGE_OF = {
+    "features": "vectors",
+    "tokens": "vectors",
+    "directions": "gallery",
+    "indexes": "index",
+}
 _STAGE_OF |= {"releases": "release", "tallies": "release", "pair_draws": "pairs"}
 _STAGE_OF |= dict.fromkeys((*_COMPARISONS, "minhashes"), "duplicates")
 

@@ -17,7 +17,7 @@ from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe_banks
 from store.tables.direction import Direction
 from store.tables.indexes import read_indexes
-from store.tables.names import bank_table, directions_table, gallery_table
+from store.tables.names import bank_table, directions_table, gallery_table, tokens_table
 from store.tables.releases import Release
 from store.tables.row_difference import content
 from store.tables.stages import STAGES
@@ -46,6 +46,8 @@ def make_release(context: StageContext) -> Release:
         gallery_names = {m: gallery_table(space.name, m) for m in sorted(space.towers)}
         bank_name = bank_table(space.name)
         names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
+        if context.config.late is not None:
+            names += filter(tables.exists, (tokens_table(space.name, m) for m in gallery_names))
         versions = {name: tables.version(name) for name in names}
         galleries = {m: TableVersion(tables, n, versions[n]) for m, n in gallery_names.items()}
         bank_dataset = tables.open(bank_name, version=versions[bank_name])

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from store.tables.lance_tables import Tables
-from store.tables.names import features_table, vectors_table
+from store.tables.names import features_table, tokens_table, vectors_table
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 
@@ -21,7 +21,7 @@ WHERE part_id IS NOT NULL
 
 
 def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
-    """Delete the vectors and features of parts that are in no row of `samples`.
+    """Delete the vectors, features and token vectors of parts that are in no row of `samples`.
 
     It may run beside stages. Samples are published before their parts are embedded, so a part of
     a drop that is being embedded is referenced. If samples are published meanwhile, nothing is
@@ -34,7 +34,10 @@ def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
     names = {
         name
         for space in (*workspace.config.spaces, *workspace.config.query_spaces)
-        for name in (vectors_table(space), *(features_table(space, m) for m in MODALITIES))
+        for name in (
+            vectors_table(space),
+            *(each(space, m) for each in (features_table, tokens_table) for m in MODALITIES),
+        )
     }
     deleted = {}
     for name in sorted(names):

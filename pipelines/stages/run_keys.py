@@ -70,6 +70,16 @@ def vectors(context: StageContext) -> str:
     Raises:
         NotAlignedError: a tower has no projection yet.
     """
+    output, late = vectors_output(context), context.config.late
+    return output if late is None else _key("vectors", output, late.model_dump())
+
+
+def vectors_output(context: StageContext) -> str:
+    """The output of `vectors`. Token vectors are not in it: only releases have them.
+
+    Raises:
+        NotAlignedError: a tower has no projection yet.
+    """
     drop = context.drop_name
     return _key(
         "vectors",
@@ -170,7 +180,10 @@ def release(context: StageContext) -> str:
     """The run key of `release`."""
     # Corpora stay up to date that have no bridge.
     bridged = [context.query_fingerprints] if context.space.bridged else []
-    return _key("release", _output(context, "gallery"), _output(context, "index"), *bridged)
+    # And that have no token vectors.
+    late = [] if (section := context.config.late) is None else [section.model_dump()]
+    inputs = _output(context, "gallery"), _output(context, "index")
+    return _key("release", *inputs, *bridged, *late)
 
 
 KEYS: dict[str, Callable[[StageContext], str]] = {

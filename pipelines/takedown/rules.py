@@ -17,7 +17,8 @@ from store.tables.words import WORDS
 
 _BY_SAMPLE = ("samples", "signals")
 _WITH_REPAIRS = ("pairs", "decisions")
-_BY_PART = ("vectors", "features")
+_WITH_VECTORS = ("vectors", "features")
+_BY_PART = (*_WITH_VECTORS, "tokens")
 _OF_SAMPLES_AND_PARTS = ("banks", "pair_draws")
 _BY_NODE = ("compared", "near_pairs", "minhashes")
 _RECORD = ("drop", "source", "key")
@@ -74,7 +75,7 @@ def vector_hashes(tables: Tables, plan: Plan) -> frozenset[str]:
     return frozenset(
         each
         for name in tables.names()
-        if kind_of(name) in _BY_PART
+        if kind_of(name) in _WITH_VECTORS
         for batch in rows_of_all_versions(tables, name, ("part_id", "vector"))
         for each in _hashes(batch.filter(is_in(batch, {"part_id": plan.parts})))
     )

@@ -6,11 +6,12 @@ A part is embedded once, however many samples and drops have it. Results are com
 they arrive, so an interrupted run goes on after the last commit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
+from embedders.encoder import Encoder
 from embedders.pool.one_process import EncodingProcess
 from embedders.pool.worker import UnitResult
 from embedders.registry import load_encoder
@@ -29,7 +30,8 @@ from store.tables.staging import Entry, StageRun
 from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
-_UNIT_BYTES = 16 << 20
+_UNIT_BYTES = 16 << 20  # of the parts of a unit, and of the encoder's rows for them
+MakeRows = Callable[[list[str], np.ndarray, Encoder, pa.Schema], pa.RecordBatch]
 
 
 def encode_parts(
@@ -40,14 +42,17 @@ def encode_parts(
     spec: str,
     modality: str,
     process: EncodingProcess | None = None,
+    make_rows: MakeRows = vector_rows,
 ) -> tuple[int, int]:
     """Embed and stage the parts of a drop that have no vector of this encoder yet.
 
     Args:
-        run: the staging, with the schema of `table`: `schema.vectors`.
+        run: the staging, with the schema of `table`: `schema.vectors`, unless `make_rows` makes
+            others.
         table: the table of vectors, of which parts are skipped that it has from this encoder.
         spec: the encoder, as in the configuration of a space.
         process: that few parts are encoded in. None: one of their own.
+        make_rows: makes rows of part ids, the encoder's rows, the encoder and the schema.
 
     Returns:
         How many parts pass the prefilter, and how many of them have a vector now. The parts that
@@ -64,7 +69,7 @@ def encode_parts(
         if not parts.left:
             return parts.total, parts.kept
         in_progress: dict[str, pa.RecordBatch] = {}
-        units = _units(workspace, parts, modality, in_progress)
+        units = _units(workspace, parts, modality, 4 * encoder.dim, in_progress)
         with (
             StagingWriter(run) as writer,
             show_progress(run, parts.left, f"parts, {modality}", lambda: writer.parts),
@@ -72,7 +77,7 @@ def encode_parts(
         ):
             for result in processes.map(units):
                 entries = _entries(in_progress.pop(result.name), result)
-                rows = vector_rows(result.ids, result.vectors, encoder, run.schema)
+                rows = make_rows(result.ids, result.vectors, encoder, run.schema)
                 writer.add(result.name, rows, entries)
         return parts.total, parts.kept + writer.kept
 
@@ -81,6 +86,7 @@ def _units(
     workspace: Workspace,
     parts: PendingParts,
     modality: str,
+    row_bytes: int,
     in_progress: dict[str, pa.RecordBatch],
 ) -> Iterator[tuple[str, LoadParts]]:
     """Units of neighbouring parts, with names.
@@ -88,11 +94,13 @@ def _units(
     A name is a hash of the part ids in the unit, because a rerun may cut the parts differently.
 
     Args:
+        row_bytes: of the encoder's row for a part.
         in_progress: gets the parts of each unit, by its name.
     """
     tables = workspace.tables
     samples = TableVersion(tables, "samples", tables.version("samples"))
-    for batch in parts.batches(UNIT_PARTS[modality]):
+    most = max(1, min(UNIT_PARTS[modality], _UNIT_BYTES // row_bytes))
+    for batch in parts.batches(most):
         size = np.cumsum(batch["bytes"].to_numpy(zero_copy_only=False))
         cuts = np.flatnonzero(np.diff(size // _UNIT_BYTES)) + 1
         for start, stop in zip([0, *cuts], [*cuts, batch.num_rows], strict=True):

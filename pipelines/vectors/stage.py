@@ -1,4 +1,7 @@
-"""Makes the table `vectors__{space}`: a vector for each part that passes the prefilter."""
+"""Makes the table `vectors__{space}`: a vector for each part that passes the prefilter.
+
+With `late:` of corpus.yaml, parts also get token vectors (`pipelines.vectors.tokens`).
+"""
 
 from embedders.encoder import Encoder
 from embedders.pool.one_process import EncodingProcess
@@ -7,6 +10,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from pipelines.vectors.encode_parts import encode_parts
 from pipelines.vectors.features import project
+from pipelines.vectors.tokens import extract_tokens
 from store.errors import InvariantError
 from store.tables import schema
 from store.tables.names import vectors_table
@@ -46,6 +50,8 @@ def embed(context: StageContext) -> Counts:
             else encode_parts(workspace, run, drop, name, spec, m, process)
             for m, spec in towers.items()
         ]
+        if (late := context.config.late) is not None:
+            extract_tokens(workspace, drop, space, late, process)
         counts = Counts(
             input=sum(total for total, _ in filled),
             kept=sum(kept for _, kept in filled),
@@ -59,7 +65,7 @@ def embed(context: StageContext) -> Counts:
             write=lambda: tables.upsert(
                 name, columns, run.batches(rows=4096), "part_id", other_width=True
             ),
-            output=lambda: key,
+            output=lambda: run_keys.vectors_output(context),
             resumed=resumed,
         )
 

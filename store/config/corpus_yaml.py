@@ -12,6 +12,7 @@ from store.config.corrections import Corrections, QueryLog
 from store.config.duplicates import Duplicates, Evaluation
 from store.config.engine import Engine
 from store.config.index import Index
+from store.config.late import Late
 from store.config.limits import Limits
 from store.config.links import Links
 from store.config.policy import DEFAULT_POLICY, Policy
@@ -64,6 +65,7 @@ class CorpusConfig(Section):
     vectors: Literal["float32", "float16"] = "float32"
     corrections: Corrections = Corrections()
     words: Words | None = None
+    late: Late | None = None
     index: Index = Index()
     query_log: QueryLog | None = None
     engine: Engine = Engine()

@@ -18,13 +18,14 @@ from store.tables.indexes import probe_name
 class WeightedInput:
     """One input of a query: its modality, its unit vector (d,) and its weight in the score.
 
-    `sample` is the id of the sample that it is a part of, if it was given by id.
+    `part` is its id, and `sample` that of its sample, if it was given by id.
     """
 
     modality: str
     vector: np.ndarray
     weight: float
     sample: str = ""
+    part: str = ""
 
 
 class Decision(NamedTuple):

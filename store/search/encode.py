@@ -95,7 +95,9 @@ def _look_up(opened: OpenRelease, inputs: set[Input]) -> dict[str, list[tuple[st
         names = zip(rows["part_id"].to_pylist(), rows["id"].to_pylist(), units, strict=True)
         for part_id, sample_id, unit in names:
             for each in {part_id, sample_id} & set(ids):
-                parts[each].append((part_id, WeightedInput(modality, unit, 1.0, sample_id)))
+                parts[each].append(
+                    (part_id, WeightedInput(modality, unit, 1.0, sample_id, part_id))
+                )
     if missing := [each for each in ids if not parts[each]]:
         raise NotFoundError(
             f"release {opened.release.number} has no part or sample {missing[0]!r}; the column id"

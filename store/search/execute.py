@@ -21,6 +21,8 @@ from store.search.explain import explain
 from store.search.explanation import Explanation
 from store.search.gallery_search import SCORES, GalleryRows, search_together
 from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both, window
+from store.search.late import MAX_SIM, TokenInput, rerank_late, token_inputs
+from store.search.late import SCORE as LATE
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.ranked import Ranked, gallery_searches, rank_by_vectors
@@ -72,6 +74,7 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     fused = [SCORE, TEXT_SCORE] if query.full_text else []
     more = [EXPANDED] if query.expansion else []
     more += [AGGREGATED] if query.aggregation != "max" else []
+    more += [LATE, MAX_SIM] if query.interaction else []
     rows = rows.select([*SCORES, *calibrated, *fused, *more, *columns])
     if query.is_batch:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
@@ -98,9 +101,12 @@ def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery],
     words = [query.full_text.words(g) if query.full_text else None for g in groups]
     batch = encode_queries(opened, query.inputs)
     parts = [batch] if query.compound else [[encoded] for encoded in batch]
-    planned = [_Planned(opened, query, p, w) for p, w in zip(parts, words, strict=True)]
+    tokens: Sequence[list[TokenInput]] = [[] for _ in groups]
+    if query.interaction is not None:
+        tokens = token_inputs(opened, query, batch)
+    planned = [_Planned(opened, query, *each) for each in zip(parts, words, tokens, strict=True)]
     if len(planned) > 1:
-        count = max(each.count for each in planned)
+        count = max(_depth(query, each.count) for each in planned)
         for searches in zip(*(each.searches for each in planned), strict=True):
             search_together(searches, window(count) if _has_window(query) else count)
     return batch, [_answer(opened, query, each) for each in planned]
@@ -113,16 +119,23 @@ class _Planned:
         searches: one for each gallery.
         own_parts: of the query, which are left out of the result.
         words: that captions are searched for, if it is hybrid.
+        tokens: of the inputs, for late interaction.
         wanted: how many rows are needed before they are cut.
         count: how many rows are fetched first.
     """
 
     def __init__(
-        self, opened: OpenRelease, query: Query, parts: Sequence[EncodedQuery], words: str | None
+        self,
+        opened: OpenRelease,
+        query: Query,
+        parts: Sequence[EncodedQuery],
+        words: str | None,
+        tokens: Sequence[TokenInput],
     ):
         self.searches = gallery_searches(opened, query, parts)
         self.own_parts = frozenset().union(*(part.own_parts for part in parts))
         self.words = words
+        self.tokens = tokens
         self.wanted = first_count(query)
         self.count = self.wanted + len(self.own_parts)
 
@@ -132,8 +145,21 @@ def _has_window(query: Query) -> bool:
     return bool(query.full_text or query.expansion or query.aggregation != "max")
 
 
+def _depth(query: Query, count: int) -> int:
+    """How many rows are listed where `count` are needed: late interaction ranks more anew."""
+    return count if query.interaction is None else max(count, query.interaction.depth)
+
+
 def _ranked(opened: OpenRelease, query: Query, planned: _Planned, count: int) -> Ranked:
-    """The best rows of one query over all galleries, `count` of each."""
+    """The best rows of one query over all galleries, `count` of each, in their last order."""
+    ranked = _in_order(opened, query, planned, _depth(query, count))
+    if query.interaction is None:
+        return ranked
+    return rerank_late(opened, query, planned.tokens, ranked)
+
+
+def _in_order(opened: OpenRelease, query: Query, planned: _Planned, count: int) -> Ranked:
+    """The best rows of one query over all galleries, `count` of each, without token vectors."""
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
     most = count * (len(planned.searches) if query.gallery == "sample" else 1)
     if query.aggregation != "max":

@@ -71,6 +71,8 @@ class GallerySearch:
         self.gallery.check_columns(self.columns)
         if query.duplicate is not None or query.relevance is not None:
             self.columns.append("vector")
+        if query.interaction is not None:
+            self.columns.append("cluster")
         names = {i.modality: f"{i.modality}->{modality}" for i in inputs}
         self._directions = {m: opened.release.directions.get(name) for m, name in names.items()}
         self.where: str | None = None

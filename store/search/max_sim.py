@@ -1,7 +1,7 @@
 """Late interaction: scores of a query's token vectors and those of items.
 
-MaxSim (ColBERT, Khattab and Zaharia 2020; FILIP, Yao et al. 2022, for image patches) of unit vectors
-q_1 .. q_m of the query and t_1 .. t_n of an item, here with a bias b_j of each token of the item:
+MaxSim (ColBERT, Khattab and Zaharia 2020; for patches of images FILIP, Yao et al. 2022) of unit
+vectors q_1 .. q_m of the query and t_1 .. t_n of an item, with a bias b_j of each token t_j:
 
     (1/m) sum_i max_j (q_i . t_j - b_j)
 

@@ -17,9 +17,10 @@ from store.tables import damage, releases
 from store.tables.banks import Banks
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
-from store.tables.names import bank_table
+from store.tables.names import bank_table, tokens_table
 from store.tables.releases import Release
 from store.tables.schema import MODALITIES
+from store.tables.tokens import TokenSets, fingerprint, token_space, unpack
 
 if TYPE_CHECKING:
     import lancedb
@@ -63,9 +64,11 @@ class OpenRelease:
         self.encoders = encode
         self._query_log = query_log
         self._galleries: dict[str, OpenGallery] = {}
+        self._tokens: dict[str, lance.LanceDataset] = {}
         self._others: OrderedDict[int, OpenRelease] = OrderedDict()
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
         self.prepared: dict[Any, Prepared] = {}  # corrections, by direction, method and parameters
+        self.token_corrections: dict[tuple[str, str], Prepared | None] = {}  # by both modalities
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tables.root!r}, release {self.release.number})"
@@ -162,6 +165,15 @@ class OpenRelease:
             self._galleries[modality] = OpenGallery(table, modality, index)
         return self._galleries[modality]
 
+    def tokens(self, modality: str) -> lance.LanceDataset | None:
+        """The token vectors of a modality; None if the release has none."""
+        name = tokens_table(self.release.space, modality)
+        if name not in self.release.versions:
+            return None
+        if name not in self._tokens:
+            self._tokens[name] = self.tables.open(name, self.release.tag)
+        return self._tokens[name]
+
     def encode(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
         """Encode inputs in the release's space, those of one modality in one batch.
 
@@ -176,15 +188,27 @@ class OpenRelease:
             InputError: an input cannot be used.
         """
         release = self.release
+        return self._encode(release.space_config, release.query_fingerprints, inputs)
+
+    def encode_tokens(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, TokenSets]:
+        """Encode inputs as token vectors. Arguments and errors are those of `encode`."""
+        release = self.release
+        fingerprints = {m: fingerprint(f) for m, f in release.query_fingerprints.items()}
+        packed = self._encode(token_space(release.space_config), fingerprints, inputs)
+        return {m: unpack(rows) for m, rows in packed.items()}
+
+    def _encode(
+        self,
+        config: Mapping[str, Any],
+        fingerprints: Mapping[str, str],
+        inputs: Mapping[str, Sequence[Any]],
+    ) -> dict[str, np.ndarray]:
         if self.encoders is None:
             raise EncoderError(
                 "this client has no encoders: pass vectors=, or install isotrope[models] and use"
                 " isotrope.connect"
             )
-        vectors = self.encoders(
-            release.space, release.space_config, release.query_fingerprints, inputs
-        )
-        return dict(vectors)
+        return dict(self.encoders(self.release.space, config, fingerprints, inputs))
 
     def occurrence(self, gallery: str, query: str) -> tuple[float, float]:
         """Mean and standard deviation of a gallery's k-occurrence among a modality's queries."""
@@ -223,6 +247,8 @@ class OpenRelease:
         self.__dict__.pop("release", None)
         self.__dict__.pop("banks", None)
         self._galleries.clear()
+        self._tokens.clear()
         self._others.clear()
         self.prepared.clear()
+        self.token_corrections.clear()
         self._occurrence.clear()

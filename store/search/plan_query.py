@@ -43,6 +43,7 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
     if (
         query.relevance is not None
         or query.expansion is not None
+        or query.interaction is not None
         or any(gallery.exact is False for gallery in galleries)
     ):
         exact = False
@@ -166,6 +167,11 @@ def _steps(query: Query, galleries: int) -> list[str]:
     if query.expansion is not None:
         hops, alpha = query.expansion.hops, query.expansion.alpha
         steps.append(f"rows are ranked by the graph around them: hops {hops}, alpha {alpha:g}")
+    if query.interaction is not None:
+        depth, weight = query.interaction.depth, query.interaction.weight
+        steps.append(
+            f"the best {depth:,} rows are ranked anew by their token vectors: weight {weight:g}"
+        )
     if query.gallery == "sample":
         steps.append("each sample keeps its best part")
     if query.aggregation != "max":

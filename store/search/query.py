@@ -56,6 +56,7 @@ class Query(SystemOptions):
         options["compound"] = None if self.compound is None else self.compound.to_value()
         options["hybrid"] = None if self.full_text is None else self.full_text.to_value()
         options["expand"] = None if self.expansion is None else vars(self.expansion)
+        options["late"] = None if self.interaction is None else vars(self.interaction)
         return write(self.inputs, self.is_batch or self.compound is not None, options, packed)
 
     @classmethod
@@ -114,5 +115,6 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "combine": Query.combine,
     "aggregate": Query.aggregate,
     "expand": lambda query, given: query.expand(given.hops, given.alpha),
+    "late": lambda query, given: query.late(given.depth, given.weight),
     "hybrid": lambda query, given: query.hybrid(given.text, given.weight, given.words),
 }

@@ -8,7 +8,8 @@
      "where": "image_width >= 256", "select": ["key", "caption"], "limit": 10, "offset": 0,
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
      "hybrid": {"text": null, "weight": 0.5, "words": null}, "route": "direct",
-     "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum", "aggregate": "max"}
+     "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum", "aggregate": "max",
+     "late": {"depth": 100, "weight": 0.5}}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -138,6 +139,13 @@ class ExpandJson(_Strict):
     alpha: _Number = 0.5
 
 
+class LateJson(_Strict):
+    """Late interaction of token vectors: the rows that it ranks anew, and its share."""
+
+    depth: int = 100
+    weight: _Number = 0.5
+
+
 class CorrectJson(_Strict):
     """A correction: its method and parameters."""
 
@@ -171,6 +179,7 @@ class QueryJson(_Strict):
     expand: ExpandJson | None = None
     combine: str = "sum"
     aggregate: str = "max"
+    late: LateJson | None = None
     compound: dict[str, list[Any]] | None = Field(
         None,
         description=(

@@ -28,6 +28,8 @@ def query_text(query: Any) -> str:
     words += [f"aggregate({query.aggregation})"] if query.aggregation != "max" else []
     if query.expansion is not None:
         words.append(f"expand({query.expansion.hops}, {query.expansion.alpha:g})")
+    if query.interaction is not None:
+        words.append(f"late({query.interaction.depth}, {query.interaction.weight:g})")
     if query.full_text is not None:
         text = "" if query.full_text.text is None else f"{query.full_text.text[:80]!r}, "
         given = query.full_text.item_words

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from store.errors import InputError
 from store.search.numbers import number, whole
-from store.search.query_options import QueryOptions
+from store.search.query_options import MAX_ROWS, QueryOptions
 
 ROUTES = ("direct", "cross")
 AGGREGATIONS = ("max", "softmax")
@@ -21,6 +21,14 @@ class Expansion:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """How a list is ranked anew by token vectors: its best rows, and the share of MaxSim."""
+
+    depth: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class SystemOptions(QueryOptions):
     """What a query does beside a search by one vector. Every method returns a new value.
 
@@ -30,12 +38,14 @@ class SystemOptions(QueryOptions):
         aggregation: how the scores of a sample's parts are joined: "max" or "softmax".
         combination: how the scores of several inputs are combined: "sum", "volume" or "product".
         expansion: how the list is expanded along the graph of near items.
+        interaction: how the list is ranked anew by token vectors.
     """
 
     path: str = "direct"
     expansion: Expansion | None = None
     combination: str = "sum"
     aggregation: str = "max"
+    interaction: Interaction | None = None
 
     def route(self, name: str) -> Self:
         """Choose how an input searches the gallery of its own modality.
@@ -88,6 +98,22 @@ class SystemOptions(QueryOptions):
         """
         made = Expansion(whole("expand", hops, 1, 3), number("expand", alpha, 0, 0.95))
         return replace(self, expansion=made)
+
+    def late(self, depth: int = 100, weight: float = 0.5) -> Self:
+        """Rank the best rows anew by late interaction: MaxSim of token vectors (`late:`).
+
+        The rows get the columns `_late`, which ranks them, and `_max_sim`, which is null for an
+        item without token vectors. One gallery is searched. See `store.search.late`.
+
+        Args:
+            depth: how many rows are ranked anew, from 1 to 10,000; at least those that are wanted.
+            weight: the share of MaxSim, above 0 up to 1. The score of the list has the rest.
+
+        Raises:
+            InputError: a number is out of range.
+        """
+        made = Interaction(whole("late", depth, 1, MAX_ROWS), number("late", weight, 0, 1))
+        return replace(self, interaction=made)
 
 
 def _one_of(word: str, value: Any, allowed: tuple[str, ...]) -> str:

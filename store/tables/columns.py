@@ -68,17 +68,24 @@ def same_columns(actual: pa.Schema, expected: pa.Schema) -> bool:
 def differ_in_width(actual: pa.Schema, expected: pa.Schema) -> bool:
     """Whether a column of vectors has another number of dimensions, or another type of numbers.
 
+    Also a column of lists of vectors.
+
     All else must be equal. Vectors of another width were made by another encoder and cannot be
     compared with new ones. Another type follows from the setting `vectors`.
     """
     pairs = [(actual.field(f.name).type, f.type) for f in expected if f.name in actual.names]
     different = [(a, b) for a, b in pairs if not a.equals(b)]
     return bool(different) and all(
-        pa.types.is_fixed_size_list(a)
-        and pa.types.is_fixed_size_list(b)
-        and pa.types.is_floating(a.value_type)
-        and pa.types.is_floating(b.value_type)
+        pa.types.is_list(a) == pa.types.is_list(b) and _is_vectors(a) and _is_vectors(b)
         for a, b in different
+    )
+
+
+def _is_vectors(data_type: pa.DataType) -> bool:
+    """Whether a type is that of a vector, or of a list of vectors."""
+    inner = data_type.value_type if pa.types.is_list(data_type) else data_type
+    return pa.types.is_fixed_size_list(inner) and (
+        pa.types.is_floating(inner.value_type) or pa.types.is_int8(inner.value_type)
     )
 
 

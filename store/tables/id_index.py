@@ -1,14 +1,16 @@
 """An index of the column `id`, so that one sample is read without a scan of all ids.
 
+Of token vectors, which a query reads for some parts: an index of `part_id`.
+
 Maintenance builds it. Rows that are added later are scanned beside it, until they are a tenth of
 the table.
 """
 
 from store.tables.lance_tables import Tables
+from store.tables.names import kind_of
 from store.tables.reindex import unindexed_rows
 
 LEAST_ROWS = 100_000  # fewer are scanned in some milliseconds
-_COLUMN, _NAME = "id", "id_idx"
 _UNINDEXED = 0.1  # share of the rows
 
 
@@ -17,16 +19,18 @@ def index_ids(tables: Tables, name: str) -> None:
 
     Args:
         tables: of the corpus.
-        name: of the table. Nothing is done if it has no column `id`, or fewer than `LEAST_ROWS`
+        name: of the table. Nothing is done if it has no such column, or fewer than `LEAST_ROWS`
             rows, or a complete index.
     """
+    column = "part_id" if kind_of(name) == "tokens" else "id"
     with tables.lock(name):
         table = tables.open(name)
-        if _COLUMN not in table.schema.names or (rows := table.count_rows()) < LEAST_ROWS:
+        if column not in table.schema.names or (rows := table.count_rows()) < LEAST_ROWS:
             return
-        if all(_COLUMN not in index.field_names for index in table.describe_indices()):
-            table.create_scalar_index(_COLUMN, "BTREE", name=_NAME)
+        index_name = f"{column}_idx"
+        if all(column not in index.field_names for index in table.describe_indices()):
+            table.create_scalar_index(column, "BTREE", name=index_name)
             return
-        missing = unindexed_rows(table, _NAME)
+        missing = unindexed_rows(table, index_name)
         if missing > _UNINDEXED * rows:
-            table.optimize.optimize_indices(index_names=[_NAME])
+            table.optimize.optimize_indices(index_names=[index_name])

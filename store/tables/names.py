@@ -41,6 +41,11 @@ def words_table(space: str) -> str:
     return f"words__{space}"
 
 
+def tokens_table(space: str, modality: str) -> str:
+    """The token vectors of parts of a modality (`store.tables.tokens`)."""
+    return f"tokens__{space}__{modality}"
+
+
 def indexes_table(space: str) -> str:
     """How the stored galleries are indexed."""
     return f"indexes__{space}"
@@ -82,5 +87,5 @@ def is_gallery(name: str) -> bool:
 
 
 def has_unique_parts(name: str) -> bool:
-    """Whether a table has one row for each `part_id`: vectors, features and galleries."""
-    return is_gallery(name) or name.startswith(("vectors__", "features__"))
+    """Whether a table has one row for each `part_id`: vectors, features, tokens, galleries."""
+    return is_gallery(name) or name.startswith(("vectors__", "features__", "tokens__"))

@@ -1,8 +1,8 @@
 """The tables `tokens__{space}__{modality}`: the token vectors of parts, compressed.
 
-A part has up to `MOST` unit vectors: of the tokens of its text, or of the patches of its image. They
-are stored as int8 codes, a quarter of float32. A vector is read back as the unit vector of its
-codes, so no scale is stored: with c = round(127 x / max|x|), the length of c is the scale.
+A part has up to `MOST` unit vectors: of the tokens of its text, or of the patches of its image.
+They are stored as int8 codes c = round(127 x / max|x|), a quarter of float32. A vector is read back
+as the unit vector of its codes, so no scale is stored.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,10 @@ class TokenSets(NamedTuple):
 
     vectors: np.ndarray
     lengths: np.ndarray
+
+    def split(self) -> list[np.ndarray]:
+        """The vectors of each part."""
+        return np.split(self.vectors, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
 
 def schema(dim: int) -> pa.Schema:

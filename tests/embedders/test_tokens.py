@@ -1,4 +1,4 @@
-"""Token vectors of encoders: those that a vector is pooled from, without padding and special ones."""
+"""Token vectors of encoders: what a vector is pooled from, without special ones."""
 
 import io
 from pathlib import Path

@@ -1,10 +1,11 @@
 """A release whose galleries are written directly, and the dense scores of its items."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import isotrope
 from pipelines.index.build import index_gallery
@@ -84,6 +85,8 @@ def make_release(
     index: Index | None = None,
     first_captions: Sequence[str] = (),
     item_words: bool | None = None,
+    more: Mapping[str, pa.Table] | None = None,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> MadeRelease:
     """Publish galleries of images and texts. Sample n has an image, and a text if n % 3.
 
@@ -93,6 +96,8 @@ def make_release(
         index: of the galleries.
         first_captions: of the first samples, instead of random words.
         item_words: whether the release adopted words of images. None: they have none.
+        more: further tables of the release.
+        fingerprints: of its encoders.
     """
     rng, tables = np.random.default_rng(5), Tables(root)
     captions = [
@@ -134,12 +139,15 @@ def make_release(
     name = f"banks__{SPACE}"
     tables.replace(name, schema.banks(DIM), bank_rows(banks, DIM).to_batches(), "false")
     versions[name] = tables.open(name).version
+    for name, rows_of in (more or {}).items():
+        tables.replace(name, rows_of.schema, rows_of.to_batches(), "false")
+        versions[name] = tables.open(name).version
     releases.publish(
         tables,
         space=SPACE,
         space_config={},
         dim=DIM,
-        fingerprints={},
+        fingerprints=fingerprints or {},
         banks={},
         versions=versions,
         directions=directions,

@@ -27,8 +27,8 @@ WITH_CODE = {
 }
 TABLE_PREFIXES = (
     *("banks__", "directions__", "drift__", "features__"),
-    *("gallery__", "pair_draws__", "pairs__", "query_log__", "tallies__", "translations__"),
-    *("vectors__", "words__"),
+    *("gallery__", "pair_draws__", "pairs__", "query_log__", "tallies__", "tokens__"),
+    *("translations__", "vectors__", "words__"),
 )
 
 
