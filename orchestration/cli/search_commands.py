@@ -79,6 +79,15 @@ from store.workspace import Workspace
 @click.option(
     "--alpha", default=0.5, show_default=True, help="The share of the graph beside --expand."
 )
+@click.option(
+    "--late",
+    type=int,
+    metavar="DEPTH",
+    help="Rank the best rows anew by their token vectors too, such as 100 rows.",
+)
+@click.option(
+    "--late-weight", default=0.5, show_default=True, help="The share of --late in the score."
+)
 @click.option("--limit", default=10, show_default=True, help="The most results.")
 @click.option(
     "--query",
@@ -108,6 +117,8 @@ def search(
     aggregate: str,
     expand: int | None,
     alpha: float,
+    late: int | None,
+    late_weight: float,
     limit: int,
     query_file: BinaryIO | None,
     explain: int,
@@ -137,6 +148,7 @@ def search(
         )
         query = query.where(where) if where else query
         query = query if expand is None else query.expand(expand, alpha)
+        query = query if late is None else query.late(late, late_weight)
         query = query if hybrid is None else query.hybrid(hybrid, words=words)
     with Console(stderr=True).status("loading what encodes the query, and searching"):
         result = corpus.run(query)

@@ -41,8 +41,8 @@ class SearchAnswer(BaseModel):
     is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
     "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
-    `_text_score`, an expanded one `_expanded`, soft maxima `_aggregated`. Bytes are in
-    base64.
+    `_text_score`, an expanded one `_expanded`, soft maxima `_aggregated`, late
+    interaction `_late` and `_max_sim`. Bytes are in base64.
     """
 
     release: int
@@ -151,6 +151,10 @@ _EXAMPLES = {
     "expanded": {
         "summary": "Ranked anew by the graph of near items",
         "value": {"inputs": [{"text": "a cat"}], "expand": {"hops": 1, "alpha": 0.8}},
+    },
+    "late": {
+        "summary": "Ranked anew by token vectors",
+        "value": {"inputs": [{"text": "a cat"}], "among": "text", "late": {"depth": 100}},
     },
     "mixed": {
         "summary": "A text and, less, a negative text",

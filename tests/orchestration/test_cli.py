@@ -152,6 +152,8 @@ def test_search_by_words_and_by_json(squares: Workspace, tmp_path: Path) -> None
         isotrope("search", "a red square", "--expand", 2, "--alpha", 0.8, *options)
     )
     assert expanded["hits"][0]["_expanded"] > 0
+    late = isotrope("search", "red", "--among", "text", "--late", 9, *options, fails=True)
+    assert "release 1 has no token vectors of text" in late
     soft = ("--among", "sample", "--aggregate", "softmax", *options)
     assert json.loads(isotrope("search", "a red square", *soft))["hits"][0]["_aggregated"] > 0
 
