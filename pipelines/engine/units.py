@@ -7,6 +7,7 @@ from pipelines.engine import crash_markers
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Engine
+from store.errors import ConfigError
 from store.tables.staging import StageRun
 
 _MIN_UNITS_FOR_RAY = 4  # Ray takes three seconds to start
@@ -35,6 +36,7 @@ def run_units(
 
     Raises:
         IsotropeError: the error of the work. `CrashError`: a unit killed its process too often.
+            `ConfigError`: workers staged units where this process cannot read them.
     """
     limit_retained_memory()  # this process publishes all rows, so its memory is limited too
     by_name = {name(unit): unit for unit in units}
@@ -51,3 +53,14 @@ def run_units(
         from pipelines.engine import ray_tasks
 
         ray_tasks.run_on_ray(engine.ray, run, todo, work, name)
+    _check_staged(run, {name(unit) for unit in todo})
+
+
+def _check_staged(run: StageRun, units: set[str]) -> None:
+    """Check that units that were done are in the staging that this process sees."""
+    if lost := units.difference(run.done()):
+        raise ConfigError(
+            f"{run.stage}: workers did {len(units):,} units, and the rows of {len(lost):,} of them"
+            f" are not in {run.tables.root}: `tables` of corpus.yaml must be an object store, or a"
+            " folder on a disk that all workers share"
+        )
