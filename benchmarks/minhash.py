@@ -29,7 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.planted_texts import Planted, planted
+from pipelines.duplicates.pair_joins import collect_pairs
 from pipelines.duplicates.texts import minhash
+from pipelines.engine.duckdb_scratch import temporary_database
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,11 @@ def measure(pairs: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
 
 def isotrope_pairs(texts: list[str]) -> set[tuple[int, int]]:
     signatures = minhash.signatures(texts)
-    pairs = minhash.pairs(signatures, lambda rows: [texts[r] for r in rows], 0.7)
+    with temporary_database() as connection:
+        blocks = minhash.near_blocks(
+            connection, signatures, lambda rows: [texts[r] for r in rows], 0.7
+        )
+        pairs = collect_pairs(blocks, len(texts))
     return set(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))
 
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from benchmarks.machine import timed
 from embedders.media.image import load_rgb, open_image
 from pipelines.duplicates.images import crops
+from pipelines.duplicates.pair_joins import Pairs, collect_pairs
 from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.image_local import FEATURES, score
 from store.tables.signals import VIEW
@@ -104,9 +105,12 @@ def main(corpus: Path, stamps: int, threshold: float, seed: int) -> None:
     views = np.array([np.frombuffer(m["image_view"], np.uint8) for m in measured])
     views = views.reshape(-1, VIEW, VIEW, 3)
     order = np.arange(len(measured))
-    cost, pairs = timed(
-        lambda: crops.pairs(order, features.__getitem__, views.__getitem__, threshold)
-    )
+
+    def search() -> Pairs:
+        blocks = crops.near_blocks(order, features.__getitem__, views.__getitem__, threshold)
+        return collect_pairs(blocks, len(order))
+
+    cost, pairs = timed(search)
     print(f"searching: {1000 * cost.cpu / len(order):.0f} ms of processor time a picture")
     kind, source = np.array(kinds), np.array(sources)
     is_original = order < len(originals)

@@ -10,11 +10,14 @@ or hardly any not set. What is ignored depends on the recording alone, so a pair
 whatever else is in the corpus.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
-from pipelines.duplicates.pair_joins import Pairs, collect_pairs, distinct_pairs, equal_join
+from pipelines.duplicates.pair_joins import PROBES, Block, distinct_pairs, sorted_join
+from pipelines.engine.array_files import ArrayFile
 from pipelines.signals.scorers.audio_fingerprint import HOP, RATE, similarity
 from store.arrays import ragged_ranges
 
@@ -23,44 +26,74 @@ _SLOT = _SHIFT + 1  # codes a time slot
 _FLIPS = np.r_[0, 1 << np.arange(32)].astype(np.uint64)  # no bit, or one of 32
 _INFORMATIVE_BITS = (4, 28)  # least and most bits set in a code that counts
 _ENTRIES = 1 << 22  # of the table of a block
+_SLOT_UNIT = 1 << 32
+_READ, _COMPARED = 512, 4096  # recordings that are read, and pairs that are compared, at a time
+_CODE = np.dtype([("code", "<u4"), ("time", "<i4"), ("row", "<i8")])
+# indices (k,) -> the signal `audio_fingerprint`: little-endian uint32 codes.
+Fingerprints: TypeAlias = Callable[[np.ndarray], Sequence[bytes]]
 
 
-def pairs(fingerprints: Sequence[bytes], threshold: float, first: int = 0) -> Pairs:
+def near_blocks(
+    read: Fingerprints, rows: int, threshold: float, folder: Path, first: int = 0
+) -> Iterator[Block]:
     """Find the pairs of recordings whose fingerprints have at least `threshold` equal bits.
 
     Args:
-        fingerprints: as in the signal `audio_fingerprint`, little-endian uint32 codes.
+        read: reads the fingerprints of some recordings.
+        rows: the number of recordings.
         threshold: share of equal bits, 0 to 1.
+        folder: for a file of the codes of all recordings, of which there may be more than memory
+            holds.
         first: pairs of two recordings before it are left out.
+
+    Returns:
+        Blocks of pairs with the share of equal bits. A pair may come several times.
     """
-    code, time, row = _codes(fingerprints)
-    slot = (time // _SLOT).astype(np.uint64) << np.uint64(32)
-    rows = len(fingerprints)
+    codes = ArrayFile.of(folder / "codes", _code_blocks(read, rows), _CODE)
+    for x, y in _candidates(codes, first):
+        for begin in range(0, len(x), _COMPARED):
+            a, b = x[begin : begin + _COMPARED], y[begin : begin + _COMPARED]
+            distinct, index = np.unique(np.r_[a, b], return_inverse=True)
+            pairs = zip(*index.reshape(2, -1).tolist(), strict=True)
+            of_pairs = read(distinct)
+            share = np.array([similarity(of_pairs[i], of_pairs[j]) for i, j in pairs], np.float32)
+            near = share >= threshold
+            yield a[near], b[near], share[near]
 
-    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        start, step = int(np.searchsorted(row, first)), _ENTRIES // (3 * len(_FLIPS))
-        for begin in range(start, len(code), step):
-            new = slice(begin, begin + step)
-            stop = int(np.searchsorted(row, row[new][-1], "right"))
-            # Codes less than a slot apart in time may be in neighbouring slots.
-            neighbours = (1 << 32) * np.array([-1, 0, 1], np.int64)
-            slots = slot[new][:, None, None] + neighbours.astype(np.uint64)[:, None]
-            table = (slots | code[new][:, None, None] ^ _FLIPS).ravel()
-            for entry, probe in equal_join(table, (slot | code)[:stop]):
-                y = begin + entry // (3 * len(_FLIPS))
-                close = (row[probe] < row[y]) & (np.abs(time[probe] - time[y]) <= _SHIFT)
-                a, b = distinct_pairs(row[probe][close], row[y][close], rows)
-                share = np.array(
-                    [
-                        similarity(fingerprints[i], fingerprints[j])
-                        for i, j in zip(a, b, strict=True)
-                    ],
-                    np.float32,
-                )
-                near = share >= threshold
-                yield a[near], b[near], share[near]
 
-    return collect_pairs(blocks(), rows)
+def _candidates(codes: ArrayFile, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of recordings that share a code, the earlier one first; each once in a block."""
+    step = _ENTRIES // (3 * len(_FLIPS))
+    neighbours = (_SLOT_UNIT * np.array([-1, 0, 1], np.int64)).astype(np.uint64)
+    for begin in range(0, len(codes), step):
+        new = codes[begin : begin + step]
+        new = new[new["row"] >= first]
+        # Codes less than a slot apart in time may be in neighbouring slots.
+        slots = _slots(new)[:, None, None] + neighbours[:, None]
+        table = (slots | new["code"].astype(np.uint64)[:, None, None] ^ _FLIPS).ravel()
+        order = np.argsort(table)
+        ordered = table[order]
+        for start in range(0, begin + step if len(new) else 0, PROBES):
+            old = codes[start : min(start + PROBES, begin + step)]
+            probes = _slots(old) | old["code"].astype(np.uint64)
+            for entry, x in sorted_join(order, ordered, probes):
+                one, other = old[x], new[entry // (3 * len(_FLIPS))]
+                close = np.abs(one["time"] - other["time"]) <= _SHIFT
+                close &= one["row"] < other["row"]
+                yield distinct_pairs(one["row"][close], other["row"][close])
+
+
+def _slots(codes: np.ndarray) -> np.ndarray:
+    return (codes["time"] // _SLOT).astype(np.uint64) * np.uint64(_SLOT_UNIT)
+
+
+def _code_blocks(read: Fingerprints, rows: int) -> Iterator[np.ndarray]:
+    """The codes that count of all recordings, in blocks."""
+    for start in range(0, rows, _READ):
+        code, time, row = _codes(read(np.arange(start, min(start + _READ, rows))))
+        block = np.empty(len(code), _CODE)
+        block["code"], block["time"], block["row"] = code, time, start + row
+        yield block
 
 
 def _codes(fingerprints: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,25 +6,27 @@ with an evaluation text, or all of its words if that has 8 to 12. Shorter evalua
 ignored, since they match by chance.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from pipelines.duplicates import audio, incremental
-from pipelines.duplicates.contents import Images, Texts, fingerprints
+from pipelines.duplicates.contents import Images, Recordings, Texts, hashes_of_crops, in_order
 from pipelines.duplicates.evaluation_sets import QUALITY, EvaluationSet, read_evaluation_set
 from pipelines.duplicates.images import copies
 from pipelines.duplicates.incremental import Nodes
 from pipelines.duplicates.near import nodes_of
-from pipelines.duplicates.pair_joins import Pairs
+from pipelines.duplicates.pair_joins import Pairs, collect_pairs
 from pipelines.duplicates.texts.shingles import normalise_texts
-from pipelines.signals.scorers.image_copies import LOOK
+from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.sources.evaluation_files import evaluation_listing_hash
 from store import identity
 from store.config.duplicates import Evaluation
 from store.tables import schema
+from store.tables.lance_tables import Tables
 from store.tables.staging import Entry
 from store.workspace import Workspace
 
@@ -34,13 +36,17 @@ _NODES = 65_536  # that are compared at once: 32 MB of hashes of images
 
 
 def find_contaminated(
-    workspace: Workspace, connection: duckdb.DuckDBPyConnection, evaluation: Evaluation
+    workspace: Workspace,
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    evaluation: Evaluation,
 ) -> tuple[dict[str, tuple[str, float]], list[Entry]]:
     """Find the samples that are near to an evaluation set. Only new samples are compared.
 
     Args:
         workspace: the corpus.
         connection: to a database with the table `facts` (`sample_facts.add_facts`).
+        folder: for scratch files.
         evaluation: an entry of the section `decontaminate` of corpus.yaml.
 
     Returns:
@@ -64,7 +70,9 @@ def find_contaminated(
         """Add matches of the samples of a condition."""
         key = identity.run_key(name, part, version)
         connection.execute(nodes_of(part, where))
-        near = incremental.near_pairs(tables, connection, f"{name}:{part}", key, find, among=False)
+        near = incremental.near_pairs(
+            tables, connection, folder, f"{name}:{part}", key, find, among=False
+        )
         connection.register("matched", near)
         rows = connection.sql(
             f"SELECT id, b, similarity FROM facts JOIN matched ON a = {part}_id WHERE {where}"
@@ -75,28 +83,25 @@ def find_contaminated(
 
     if (radius := settings.image) is not None:
 
-        def find_images(nodes: Nodes) -> pa.Table:
-            return _joined(
-                _match_images(first, Images(tables, rows), evaluation_set, radius)
-                for first, rows in _blocks(nodes, "measured")
-            )
+        def find_images(nodes: Nodes) -> Iterator[pa.Table]:
+            for first, rows in _blocks(nodes, "measured"):
+                yield _match_images(tables, nodes, first, rows, evaluation_set, radius)
 
         compare("image", f"image_pdq_quality >= {QUALITY}", find_images)
     if (threshold := settings.audio) is not None:
 
-        def find_audio(nodes: Nodes) -> pa.Table:
-            return _joined(
-                _match_audio(first, fingerprints(tables, rows), evaluation_set, threshold)
-                for first, rows in _blocks(nodes, "measured")
-            )
+        def find_audio(nodes: Nodes) -> Iterator[pa.Table]:
+            for first, rows in _blocks(nodes, "measured"):
+                own = Recordings(tables, rows)(np.arange(len(rows)))
+                yield _match_audio(nodes, first, own, evaluation_set, threshold)
 
         compare("audio", "has_fingerprint", find_audio)
 
-    def find_texts(nodes: Nodes) -> pa.Table:
-        texts = Texts(tables, nodes.rows('"row"', nodes.first))
+    def find_texts(nodes: Nodes) -> list[pa.Table]:
+        texts = Texts(tables, nodes.rows("row", nodes.first))
         keys = dict(_match_texts(texts, nodes.count - nodes.first, evaluation_set.ngrams))
         numbers = nodes.first + np.array(list(keys), np.int64)
-        return _matches(numbers, list(keys.values()), np.ones(len(keys)))
+        return [_matches(numbers, list(keys.values()), np.ones(len(keys)))]
 
     compare("text", "text_id IS NOT NULL", find_texts)
     return matches, evaluation_set.entries
@@ -109,18 +114,24 @@ def _blocks(nodes: Nodes, column: str) -> Iterator[tuple[int, np.ndarray]]:
         yield nodes.first + start, rows[start : start + _NODES]
 
 
-def _joined(blocks: Iterable[pa.Table]) -> pa.Table:
-    return pa.concat_tables([_matches(np.empty(0, np.int64), [], np.empty(0)), *blocks])
-
-
-def _match_images(first: int, own: Images, evaluation_set: EvaluationSet, radius: int) -> pa.Table:
-    """Match nodes from the number `first` on, whose images are `own`, with those of evaluation."""
+def _match_images(
+    tables: Tables,
+    nodes: Nodes,
+    first: int,
+    rows: np.ndarray,
+    evaluation_set: EvaluationSet,
+    radius: int,
+) -> pa.Table:
+    """Match nodes from the number `first` on, by their (n,) row ids, with images of evaluation."""
     keys, hashes, thumbnails = (
         zip(*evaluation_set.images, strict=True) if evaluation_set.images else ((), (), ())
     )
-    other_hashes = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, *own.hashes.shape[1:])
+    count, own = len(rows), Images(tables, rows)
     others = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, LOOK, LOOK, 3)
-    count = len(own.hashes)
+    all_hashes = np.empty((CROPS, count + len(others), 32), np.uint8)
+    other_hashes = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, CROPS, 32)
+    all_hashes[:, count:] = other_hashes.transpose(1, 0, 2)
+    hashes_of_crops(tables, list(all_hashes), in_order(rows))
 
     def read_thumbnails(indices: np.ndarray) -> np.ndarray:
         is_own = indices < count
@@ -129,19 +140,20 @@ def _match_images(first: int, own: Images, evaluation_set: EvaluationSet, radius
         out[~is_own] = others[indices[~is_own] - count]
         return out
 
-    all_hashes = np.concatenate([own.hashes, other_hashes])
-    pairs = copies.pairs(all_hashes, read_thumbnails, radius, count)
-    return _best_matches(first, count, keys, pairs)
+    blocks = copies.near_blocks(nodes.connection, list(all_hashes), read_thumbnails, radius, count)
+    return _best_matches(first, count, keys, collect_pairs(blocks, count + len(others)))
 
 
 def _match_audio(
-    first: int, own: list[bytes], evaluation_set: EvaluationSet, threshold: float
+    nodes: Nodes, first: int, own: list[bytes], evaluation_set: EvaluationSet, threshold: float
 ) -> pa.Table:
     """As `_match_images`, with fingerprints of recordings."""
     keys = [key for key, _ in evaluation_set.fingerprints]
-    others = [fingerprint for _, fingerprint in evaluation_set.fingerprints]
-    pairs = audio.pairs([*own, *others], threshold, len(own))
-    return _best_matches(first, len(own), keys, pairs)
+    both = [*own, *(fingerprint for _, fingerprint in evaluation_set.fingerprints)]
+    blocks = audio.near_blocks(
+        lambda indices: [both[i] for i in indices], len(both), threshold, nodes.folder, len(own)
+    )
+    return _best_matches(first, len(own), keys, collect_pairs(blocks, len(both)))
 
 
 def _best_matches(first: int, count: int, keys: Sequence[str], pairs: Pairs) -> pa.Table:

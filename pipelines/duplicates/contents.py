@@ -1,12 +1,12 @@
 """Reads what the searches compare, by row id: hashes, fingerprints, pixels and texts."""
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.duplicates.pair_joins import Rows
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.signals.scorers.image_local import FEATURES
 from store.tables.lance_tables import Tables
@@ -22,18 +22,10 @@ class Images:
     An image that could not be measured has no features, and black pixels.
     """
 
-    def __init__(self, tables: Tables, rows: np.ndarray):
+    def __init__(self, tables: Tables, rows: Rows):
         """Args: `rows`: (n,) row ids of samples with the images in `signals`."""
         self._rows = rows
         self._signals = TableVersion(tables, "signals", tables.version("signals"))
-
-    @cached_property
-    def hashes(self) -> np.ndarray:
-        """(n, crops, 32) uint8 of all images, the signal `image_copies`; none may be null."""
-        out = np.empty((len(self._rows), CROPS, 32), np.uint8)
-        for positions, column in in_order(self._signals, self._rows, "image_copies"):
-            out[positions] = binary_matrix(column, np.uint8).reshape(-1, *out.shape[1:])
-        return out
 
     def thumbnails(self, indices: np.ndarray) -> np.ndarray:
         """(k, 32, 32, 3) uint8, the signal `image_look`."""
@@ -58,7 +50,7 @@ class Images:
 class Texts:
     """The texts of samples, read on demand: `texts(indices)` gives those of (k,) indices."""
 
-    def __init__(self, tables: Tables, rows: np.ndarray):
+    def __init__(self, tables: Tables, rows: Rows):
         """Args: `rows`: (n,) row ids in `samples`."""
         self._rows = rows
         self._samples = TableVersion(tables, "samples", tables.version("samples"))
@@ -68,31 +60,62 @@ class Texts:
         return take_rows(self._samples, ids, ["text"])["text"].to_pylist() if ids else []
 
 
-def fingerprints(tables: Tables, rows: np.ndarray) -> list[bytes]:
-    """The signal `audio_fingerprint` of samples, by (n,) row ids in `signals`."""
-    signals = TableVersion(tables, "signals", tables.version("signals"))
-    out = [b""] * len(rows)
-    for positions, column in in_order(signals, rows, "audio_fingerprint"):
-        for position, fingerprint in zip(positions.tolist(), column.to_pylist(), strict=True):
-            out[position] = fingerprint
-    return out
+class Recordings:
+    """The fingerprints of recordings, read on demand."""
+
+    def __init__(self, tables: Tables, rows: Rows):
+        """Args: `rows`: (n,) row ids of samples with the recordings in `signals`."""
+        self._rows = rows
+        self._signals = TableVersion(tables, "signals", tables.version("signals"))
+
+    def __call__(self, indices: np.ndarray) -> list[bytes]:
+        """The signal `audio_fingerprint` of (k,) indices."""
+        out = [b""] * len(indices)
+        blocks = in_order(self._rows[indices])
+        for positions, column in read_column(self._signals, blocks, "audio_fingerprint"):
+            for position, fingerprint in zip(positions.tolist(), column.to_pylist(), strict=True):
+                out[position] = fingerprint
+        return out
 
 
-def in_order(
-    table: TableVersion, rows: np.ndarray, column: str
-) -> Iterator[tuple[np.ndarray, pa.Array]]:
-    """Read a column by row id, in the order in which the table is stored.
+def hashes_of_crops(
+    tables: Tables, out: Sequence[Rows], blocks: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Read the signal `image_copies`; no value of it may be null.
 
     Args:
-        rows: (n,) row ids.
-
-    Yields:
-        (k,) positions in `rows`, and their values.
+        out: of each crop (n, 32) uint8; is filled.
+        blocks: positions in `out`, and row ids in `signals`, in the order of the row ids.
     """
-    order, dataset = np.argsort(rows, kind="stable"), table.open()
+    signals = TableVersion(tables, "signals", tables.version("signals"))
+    for positions, column in read_column(signals, blocks, "image_copies"):
+        hashes = binary_matrix(column, np.uint8).reshape(-1, CROPS, 32)
+        for crop, of_crop in enumerate(out):
+            of_crop[positions] = hashes[:, crop]
+
+
+def in_order(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of positions in (n,) row ids, and of the row ids, in the order of the row ids."""
+    order = np.argsort(rows, kind="stable")
     for start in range(0, len(order), _READ_ROWS):
         positions = order[start : start + _READ_ROWS]
-        values = take_rows(dataset, rows[positions].tolist(), [column])[column]
+        yield positions, rows[positions]
+
+
+def read_column(
+    table: TableVersion, blocks: Iterable[tuple[np.ndarray, np.ndarray]], column: str
+) -> Iterator[tuple[np.ndarray, pa.Array]]:
+    """Read a column by row id.
+
+    Args:
+        blocks: (k,) positions and (k,) row ids. Reads are fast in the order of the row ids.
+
+    Yields:
+        (k,) positions, and their values.
+    """
+    dataset = table.open()
+    for positions, rows in blocks:
+        values = take_rows(dataset, rows.tolist(), [column])[column]
         yield positions, values.combine_chunks()
 
 

@@ -6,14 +6,17 @@ compared again. Nodes that are no longer in the corpus are deleted. Nodes are li
 database, in which there may be more than memory holds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines.duplicates.contents import binary_matrix, in_order
+from pipelines.duplicates.contents import binary_matrix, read_column
+from pipelines.engine.array_files import ArrayFile
 from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
 from store.tables.lance_tables import Tables, quote
 from store.tables.table_version import TableVersion
@@ -32,6 +35,7 @@ NEAR_PAIRS = pa.schema(
 COMPARED = pa.schema(list(_TEXT.values()))
 MINHASHES = pa.schema([_TEXT["node"], pa.field("signature", pa.binary(256), nullable=False)])
 _HASHES = 128
+_SIGNED = 65_536  # texts that are signed at a time
 # Nodes that were compared come first; both in the order of their names.
 _ORDERED = """
 CREATE OR REPLACE TABLE ordered AS
@@ -43,6 +47,19 @@ _STORED = """
 CREATE OR REPLACE TABLE near AS
 SELECT a, b, similarity FROM near_pairs SEMI JOIN old ON old.node = near_pairs.a
 """
+_ADD = """
+INSERT INTO near
+SELECT node, found.b, max(similarity) FROM found JOIN ordered ON position = found.a GROUP BY ALL
+"""
+_ADD_AMONG = """
+INSERT INTO near
+WITH once AS (
+  SELECT least(a, b) AS a, greatest(a, b) AS b, max(similarity) AS similarity
+  FROM found GROUP BY ALL
+)
+SELECT x.node, y.node, similarity
+FROM once JOIN ordered AS x ON x.position = once.a JOIN ordered AS y ON y.position = once.b
+"""
 _AMONG = "SEMI JOIN old AS other ON other.node = near_pairs.b"
 
 
@@ -51,19 +68,42 @@ class Nodes:
     """The distinct nodes of a comparison, numbered from 0; those that were compared come first.
 
     Attributes:
-        connection: to the database, whose table `ordered` lists them.
+        connection: to the database, whose table `ordered` lists them. For queries of its own.
         first: the number of the first new one.
         count: how many there are.
+        folder: for scratch files, in which there may be more than memory holds.
     """
 
     connection: duckdb.DuckDBPyConnection
     first: int
     count: int
+    folder: Path
 
-    def rows(self, column: str, start: int = 0) -> np.ndarray:
+    def file(self, name: str, width: int, dtype: type) -> ArrayFile:
+        """A scratch file with a row of some values for each node, (count, width)."""
+        return ArrayFile(self.folder / name, (self.count, width), dtype)
+
+    def rows(self, column: str, start: int = 0) -> ArrayFile:
         """A column of `ordered` from the node `start` on, int64."""
-        query = f"SELECT {column} AS value FROM ordered WHERE position >= {start} ORDER BY position"
-        return self.connection.sql(query).fetchnumpy()["value"].astype(np.int64)
+        out = ArrayFile(self.folder / column, (self.count - start,), np.int64)
+        query = f'SELECT "{column}" AS value FROM ordered'
+        query += f" WHERE position >= {start} ORDER BY position"
+        begin = 0
+        for batch in self.connection.sql(query).to_arrow_reader(ROWS):
+            out[begin : begin + batch.num_rows] = batch["value"].to_numpy()
+            begin += batch.num_rows
+        return out
+
+    def in_order(self, column: str, joined: str = "") -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of numbers of nodes and their row ids, in the order of the row ids.
+
+        Args:
+            column: of `ordered`, or of what is joined with it: row ids of a table.
+            joined: SQL of a join.
+        """
+        query = f"SELECT position, {column} AS value FROM ordered {joined} ORDER BY value"
+        for batch in self.connection.sql(query).to_arrow_reader(ROWS):
+            yield batch["position"].to_numpy(), batch["value"].to_numpy().astype(np.int64)
 
     def ranks(self) -> np.ndarray:
         """(count,) int64: the places of the nodes in the order of their names."""
@@ -72,14 +112,16 @@ class Nodes:
         return values["value"].astype(np.int64)
 
 
-# The nodes -> a table (a, b, similarity) of the pairs with a new node: a and b are numbers of
-# nodes, or b is the key of a sample of an evaluation.
-Find = Callable[[Nodes], pa.Table]
+# The nodes -> tables (a, b, similarity) of the pairs with a new node: a and b are numbers of nodes,
+# or b is the key of a sample of an evaluation. Of a pair that comes several times, the highest
+# similarity counts.
+Find = Callable[[Nodes], Iterable[pa.Table]]
 
 
 def near_pairs(
     tables: Tables,
     connection: duckdb.DuckDBPyConnection,
+    folder: Path,
     kind: str,
     settings: str,
     find: Find,
@@ -91,6 +133,7 @@ def near_pairs(
         tables: the tables of the corpus.
         connection: to a database whose table `nodes` has the current nodes: a column `node` of
             unique strings, and those that `find` reads.
+        folder: for scratch files.
         kind: the name of the comparison.
         settings: a hash of everything that its results depend on beside the nodes.
         find: compares nodes.
@@ -112,14 +155,8 @@ def near_pairs(
     if count == first == last:
         return _near(connection)
     if count > first:
-        found = find(Nodes(connection, first, count))
-        other = "JOIN ordered AS y ON y.position = found.b" if among else ""
-        execute(
-            connection,
-            f"INSERT INTO near SELECT x.node, {'y.node' if among else 'found.b'}, similarity"
-            f" FROM found JOIN ordered AS x ON x.position = found.a {other}",
-            found=found.to_reader(),
-        )
+        with TemporaryDirectory(dir=folder) as name, connection.cursor() as cursor:
+            _add_found(connection, find(Nodes(cursor, first, count, Path(name))), among)
     # Pairs are written first. If the run dies in between, the new nodes are compared again, and
     # the pairs of nodes that are not listed as compared are filtered out above.
     for name, columns, rows in (
@@ -132,9 +169,7 @@ def near_pairs(
     return _near(connection)
 
 
-def signatures(
-    tables: Tables, nodes: Nodes, sign: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def signatures(tables: Tables, nodes: Nodes, sign: Callable[[np.ndarray], np.ndarray]) -> ArrayFile:
     """The MinHash signatures of texts, stored in the table `minhashes`; only new ones are computed.
 
     Stored signatures of other texts are deleted.
@@ -147,7 +182,8 @@ def signatures(
     Returns:
         (n, 128) uint16.
     """
-    connection, out = nodes.connection, np.empty((nodes.count, _HASHES), np.uint16)
+    connection = nodes.connection
+    out = nodes.file("signatures", _HASHES, np.uint16)
     dataset = tables.open_or_none("minhashes")
     stored = (
         MINHASHES.empty_table().select(["node"]).append_column("row", pa.array([], pa.uint64()))
@@ -157,33 +193,43 @@ def signatures(
         columns = {"node": "node", "row": "_rowid"}
         stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
     execute(connection, "CREATE OR REPLACE TABLE signed AS FROM stream", stream=stream)
-    rows = connection.sql(
-        "SELECT position, signed.row AS row FROM ordered JOIN signed USING (node)"
-    ).fetchnumpy()
-    old, row_ids = rows["position"].astype(np.int64), rows["row"].astype(np.int64)
     if dataset is not None:
         version = TableVersion(tables, "minhashes", dataset.version)
-        for positions, column in in_order(version, row_ids, "signature"):
-            out[old[positions]] = binary_matrix(column, np.uint16)
-    new = np.setdiff1d(np.arange(nodes.count), old)
-    out[new] = sign(new)
-    names = "SELECT node FROM ordered ANTI JOIN signed USING (node) ORDER BY position"
+        blocks = nodes.in_order("signed.row", "JOIN signed USING (node)")
+        for positions, column in read_column(version, blocks, "signature"):
+            out[positions] = binary_matrix(column, np.uint16)
+    unsigned = "FROM ordered ANTI JOIN signed USING (node)"
+    names = f"SELECT position, node {unsigned} ORDER BY position"
+    for batch in connection.sql(names).to_arrow_reader(_SIGNED):
+        new = batch["position"].to_numpy()
+        out[new] = sign(new)
     gone = "SELECT node FROM signed ANTI JOIN ordered USING (node)"
 
     def added() -> Iterator[pa.RecordBatch]:
-        start = 0
         for batch in connection.sql(names).to_arrow_reader(ROWS):
-            block = np.ascontiguousarray(out[new[start : start + batch.num_rows]])
-            start += batch.num_rows
-            buffers = [None, pa.py_buffer(block)]
+            buffers = [None, pa.py_buffer(out[batch["position"].to_numpy()])]
             kind = MINHASHES.field("signature").type
             column = pa.FixedSizeBinaryArray.from_buffers(kind, batch.num_rows, buffers)
             yield pa.RecordBatch.from_arrays([batch["node"], column], schema=MINHASHES)
 
-    if len(new) or query_value(connection, f"SELECT count(*) FROM ({gone})"):
+    changed = (
+        query_value(connection, f"SELECT count(*) {rows}") for rows in (unsigned, f"FROM ({gone})")
+    )
+    if any(changed):
         removed = connection.sql(gone).to_arrow_table().to_batches()
         tables.upsert("minhashes", MINHASHES, added(), "node", removed=removed)
     return out
+
+
+def _add_found(
+    connection: duckdb.DuckDBPyConnection, blocks: Iterable[pa.Table], among: bool
+) -> None:
+    """Add the pairs of new nodes to `near`."""
+    other = "BIGINT" if among else "VARCHAR"
+    connection.execute(f"CREATE OR REPLACE TABLE found (a BIGINT, b {other}, similarity FLOAT)")
+    for block in blocks:
+        execute(connection, "INSERT INTO found FROM stream", stream=block.to_reader())
+    connection.execute(_ADD_AMONG if among else _ADD)
 
 
 def _load(

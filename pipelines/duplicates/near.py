@@ -1,27 +1,35 @@
 """Find the near-duplicates of every kind that corpus.yaml turns on, as pairs of nodes.
 
 A node is what is compared: a distinct image, recording or text (for `semantic`, its vector), named
-by its part id. The searches run on the driver, in numpy, in blocks of bounded size. If there are
-new nodes, in memory are the hashes of all images (512 bytes each), fingerprints, signatures of 256
-bytes and, for `semantic`, the vectors.
+by its part id. The searches run on the driver, in numpy and DuckDB, in blocks of bounded size. If
+there are new nodes, the hashes, fingerprints, signatures or vectors of all are read into scratch
+files (`pipelines.engine.array_files`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from pipelines.duplicates import audio, incremental, semantic
-from pipelines.duplicates.contents import Images, Texts, fingerprints, in_order
+from pipelines.duplicates.contents import (
+    Images,
+    Recordings,
+    Texts,
+    hashes_of_crops,
+    read_column,
+)
 from pipelines.duplicates.evaluation_sets import QUALITY
 from pipelines.duplicates.images import copies, crops
 from pipelines.duplicates.incremental import Find, Nodes
-from pipelines.duplicates.pair_joins import Pairs
+from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.sample_facts import PARTS, is_compared
 from pipelines.duplicates.texts import minhash
 from pipelines.engine.duckdb_scratch import ROWS, execute
+from pipelines.signals.scorers.image_copies import CROPS
 from pipelines.stages.context import StageContext
 from store import identity
 from store.arrow import as_matrix
@@ -49,12 +57,15 @@ class NearParts:
     pairs: pa.Table
 
 
-def find_near(context: StageContext, connection: duckdb.DuckDBPyConnection) -> list[NearParts]:
+def find_near(
+    context: StageContext, connection: duckdb.DuckDBPyConnection, folder: Path
+) -> list[NearParts]:
     """The near pairs of each kind that is on.
 
     Args:
         context: of the stage.
         connection: to a database with the table `facts` (`sample_facts.add_facts`).
+        folder: for scratch files.
     """
     settings, tables = context.config.duplicates, context.tables
     compared = {part: is_compared(part, settings.parts == "first") for part in PARTS}
@@ -65,38 +76,48 @@ def find_near(context: StageContext, connection: duckdb.DuckDBPyConnection) -> l
     ) -> None:
         connection.execute(nodes_of(part, f"{where} AND {embedded}"))
         key = identity.run_key(kind, VERSION, of_search)
-        pairs = incremental.near_pairs(tables, connection, kind, key, find)
+        pairs = incremental.near_pairs(tables, connection, folder, kind, key, find)
         results.append(NearParts(kind.partition(":")[0], part, where, pairs))
 
     if (radius := settings.image) is not None:
 
-        def find_images(nodes: Nodes) -> pa.Table:
+        def find_images(nodes: Nodes) -> Iterator[pa.Table]:
             images = Images(tables, nodes.rows("measured"))
-            return as_table(copies.pairs(images.hashes, images.thumbnails, radius, nodes.first))
+            hashes = [nodes.file(f"hashes-{n}", 32, np.uint8) for n in range(CROPS)]
+            hashes_of_crops(tables, hashes, nodes.in_order("measured"))
+            blocks = copies.near_blocks(
+                nodes.connection, hashes, images.thumbnails, radius, nodes.first
+            )
+            return map(as_table, blocks)
 
         where = f"{compared['image']} AND image_pdq_quality >= {QUALITY}"
         add("image", "image", where, (radius, QUALITY), find_images)
     if (same := settings.crops) is not None:
 
-        def find_crops(nodes: Nodes) -> pa.Table:
+        def find_crops(nodes: Nodes) -> Iterator[pa.Table]:
             images, order = Images(tables, nodes.rows("measured")), nodes.ranks()
-            return as_table(crops.pairs(order, images.features, images.views, same, nodes.first))
+            blocks = crops.near_blocks(order, images.features, images.views, same, nodes.first)
+            return map(as_table, blocks)
 
         add("crops", "image", compared["image"], same, find_crops)
     if (least_equal := settings.audio) is not None:
 
-        def find_audio(nodes: Nodes) -> pa.Table:
-            of_nodes = fingerprints(tables, nodes.rows("measured"))
-            return as_table(audio.pairs(of_nodes, least_equal, nodes.first))
+        def find_audio(nodes: Nodes) -> Iterator[pa.Table]:
+            read = Recordings(tables, nodes.rows("measured"))
+            blocks = audio.near_blocks(read, nodes.count, least_equal, nodes.folder, nodes.first)
+            return map(as_table, blocks)
 
         where = f"{compared['audio']} AND has_fingerprint"
         add("audio", "audio", where, least_equal, find_audio)
     if (jaccard := settings.text) is not None:
 
-        def find_texts(nodes: Nodes) -> pa.Table:
-            texts = Texts(tables, nodes.rows('"row"'))
-            signed = incremental.signatures(tables, nodes, lambda new: _sign(texts, new))
-            return as_table(minhash.pairs(signed, texts, jaccard, nodes.first))
+        def find_texts(nodes: Nodes) -> Iterator[pa.Table]:
+            texts = Texts(tables, nodes.rows("row"))
+            signed = incremental.signatures(
+                tables, nodes, lambda new: minhash.signatures(texts(new))
+            )
+            blocks = minhash.near_blocks(nodes.connection, signed, texts, jaccard, nodes.first)
+            return map(as_table, blocks)
 
         add("text", "text", compared["text"], jaccard, find_texts)
     if settings.semantic is not None:
@@ -121,9 +142,10 @@ def nodes_of(part: str, where: str) -> str:
     )
 
 
-def as_table(pairs: Pairs) -> pa.Table:
+def as_table(block: Block) -> pa.Table:
     """Pairs as `incremental.Find` returns them."""
-    columns = [pa.array(pairs.a), pa.array(pairs.b), pa.array(pairs.similarity, pa.float32())]
+    a, b, similarity = block
+    columns = [pa.array(a), pa.array(b), pa.array(similarity, pa.float32())]
     return pa.table(columns, ["a", "b", "similarity"])
 
 
@@ -141,24 +163,13 @@ def _load_embedded(context: StageContext, connection: duckdb.DuckDBPyConnection,
 def _find_semantic(context: StageContext, threshold: float) -> Find:
     tables, name = context.tables, vectors_table(context.space.name)
 
-    def find(nodes: Nodes) -> pa.Table:
-        query = (
-            "SELECT vector_row AS value FROM ordered JOIN embedded ON part_id = node"
-            " ORDER BY position"
-        )
-        rows = nodes.connection.sql(query).fetchnumpy()["value"].astype(np.int64)
+    def find(nodes: Nodes) -> Iterator[pa.Table]:
         table = TableVersion(tables, name, tables.version(name))
         dim = table.open().schema.field("vector").type.list_size
-        vectors = np.empty((len(rows), dim), np.float32)
-        for positions, column in in_order(table, rows, "vector"):
+        vectors = nodes.file("vectors", dim, np.float32)
+        blocks = nodes.in_order("vector_row", "JOIN embedded ON part_id = node")
+        for positions, column in read_column(table, blocks, "vector"):
             vectors[positions] = as_matrix(column)
-        return as_table(semantic.pairs(vectors, threshold, nodes.first))
+        return map(as_table, semantic.near_blocks(vectors, threshold, nodes.folder, nodes.first))
 
     return find
-
-
-def _sign(texts: Texts, new: np.ndarray) -> np.ndarray:
-    blocks: Iterator[np.ndarray] = (
-        minhash.signatures(texts(new[i : i + 65_536])) for i in range(0, len(new), 65_536)
-    )
-    return np.concatenate([np.empty((0, minhash.HASHES), np.uint16), *blocks])

@@ -6,13 +6,19 @@ index of the first new row, and pairs of two rows before it are left out.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
+from pipelines.engine.array_files import ArrayFile
 from store.arrays import equal_range, ragged_ranges
 
 BLOCK_PAIRS = 1 << 21  # candidate pairs of a block: about 100 MB with what is computed from them
-_PROBES = 1 << 18
+PROBES = 1 << 18  # that are looked up at a time
+_BUFFERED = 1 << 16
+Rows: TypeAlias = np.ndarray | ArrayFile  # read by slices and by indices
+# (k,) rows, (k,) other rows and (k,) float32 similarities: pairs of near rows.
+Block: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -46,16 +52,44 @@ def equal_join(table: np.ndarray, probes: np.ndarray) -> Iterator[tuple[np.ndarr
     """
     order = np.argsort(table)
     ordered = table[order]
-    for start in range(0, len(probes), _PROBES):
-        first, count = equal_range(ordered, probes[start : start + _PROBES])
-        matched = np.flatnonzero(count)
-        first, count = first[matched], count[matched]
-        for block in bounded_slices(count):
-            rows = order[ragged_ranges(first[block], count[block])]
-            yield rows, start + np.repeat(matched[block], count[block])
+    for start in range(0, len(probes), PROBES):
+        for rows, probe in sorted_join(order, ordered, probes[start : start + PROBES]):
+            yield rows, start + probe
 
 
-def collect_pairs(blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: int) -> Pairs:
+def sorted_join(
+    order: np.ndarray, ordered: np.ndarray, probes: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As `equal_join`, with a table that is sorted already.
+
+    Args:
+        order: (n,) the permutation that sorts the table.
+        ordered: (n,) the sorted keys.
+        probes: (m,) keys; for speed, at most `PROBES`.
+    """
+    first, count = equal_range(ordered, probes)
+    matched = np.flatnonzero(count)
+    first, count = first[matched], count[matched]
+    for block in bounded_slices(count):
+        rows = order[ragged_ranges(first[block], count[block])]
+        yield rows, np.repeat(matched[block], count[block])
+
+
+def buffered(blocks: Iterable[tuple[np.ndarray, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The same rows in fewer blocks, of at least 65,536 rows but for the last one."""
+    held, count = list[tuple[np.ndarray, ...]](), 0
+    for block in blocks:
+        if len(block[0]):
+            held.append(block)
+            count += len(block[0])
+        if count >= _BUFFERED:
+            yield tuple(map(np.concatenate, zip(*held, strict=True)))
+            held, count = [], 0
+    if held:
+        yield tuple(map(np.concatenate, zip(*held, strict=True)))
+
+
+def collect_pairs(blocks: Iterable[Block], rows: int) -> Pairs:
     """Collect blocks of pairs (one row, another row, similarity), (k,) each.
 
     Of a pair that comes several times, the highest similarity is kept.
@@ -75,8 +109,9 @@ def collect_pairs(blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], r
     return Pairs(code // rows, code % rows, similarity[order[is_first]])
 
 
-def distinct_pairs(x: np.ndarray, y: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+def distinct_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct pairs among (k,) rows x and y, sorted, the smaller row first."""
+    rows = int(max(x.max(initial=0), y.max(initial=0))) + 1
     code = np.unique(np.minimum(x, y) * rows + np.maximum(x, y))
     return code // rows, code % rows
 

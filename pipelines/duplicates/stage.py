@@ -12,6 +12,7 @@ contaminated one.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -67,8 +68,8 @@ def find_duplicates(context: StageContext) -> Counts:
         lost, entries = LOST.empty_table(), list[Entry]()
         if context.config.decontaminate or any(getattr(settings, n) is not None for n in _NEAR):
             add_facts(workspace, connection)
-            lost, entries = _contaminated(workspace, connection)
-            near = find_near(context, connection)
+            lost, entries = _contaminated(workspace, connection, run.scratch)
+            near = find_near(context, connection, run.scratch)
             ids = lost["id"].combine_chunks()
             lost = pa.concat_tables([lost, lost_to_survivors(workspace, connection, near, ids)])
         execute(connection, "CREATE TABLE lost AS FROM stream", stream=lost.to_reader())
@@ -93,13 +94,13 @@ def find_duplicates(context: StageContext) -> Counts:
 
 
 def _contaminated(
-    workspace: Workspace, connection: duckdb.DuckDBPyConnection
+    workspace: Workspace, connection: duckdb.DuckDBPyConnection, folder: Path
 ) -> tuple[pa.Table, list[Entry]]:
     """Contaminated samples, as `lost_to_survivors`; and entries for unreadable records."""
     matches: dict[str, tuple[str, str, float]] = {}
     entries: list[Entry] = []
     for evaluation in workspace.config.decontaminate:
-        near, unreadable = find_contaminated(workspace, connection, evaluation)
+        near, unreadable = find_contaminated(workspace, connection, folder, evaluation)
         entries += unreadable
         kind = f"{schema.EVALUATION_PREFIX}{evaluation.name}"
         for sample, (key, similarity) in near.items():

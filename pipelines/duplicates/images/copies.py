@@ -5,12 +5,15 @@ cropped as its hash was, its brightness is fitted to the other's, and the two ar
 24 x 24 pixels. An image without colours is compared with the grey values of a coloured one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 
 from pipelines.duplicates.images import hamming
-from pipelines.duplicates.pair_joins import Pairs, collect_pairs
+from pipelines.duplicates.pair_joins import Block, Rows, buffered
+from pipelines.engine.duckdb_scratch import execute
 from pipelines.signals.scorers.image_copies import CROPS, INTERVALS, LOOK, reduction
 
 # The largest difference of copies, of 255, over means of 3 x 3 pixels. Copies with the same size,
@@ -26,42 +29,66 @@ GAINS = 0.5, 2.0  # of a plausible change of brightness
 _LEAST_PIXELS = 20  # that a change of brightness is fitted on
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
+_CANDIDATES = """
+CREATE OR REPLACE TEMP TABLE candidates
+(number BIGINT, x BIGINT, y BIGINT, similarity FLOAT, crop BIGINT)
+"""
+# Of a pair that is near by several crops, only the nearest is verified.
+_NEAREST = """
+SELECT x, y, similarity, crop FROM candidates
+QUALIFY row_number() OVER (
+  PARTITION BY least(x, y), greatest(x, y) ORDER BY similarity DESC, crop, number
+) = 1
+ORDER BY least(x, y), greatest(x, y)
+"""
 Thumbnails = Callable[[np.ndarray], np.ndarray]  # indices (k,) -> (k, 32, 32, 3) uint8
 
 
-def pairs(hashes: np.ndarray, thumbnails: Thumbnails, radius: int, first: int = 0) -> Pairs:
+def near_blocks(
+    connection: duckdb.DuckDBPyConnection,
+    hashes: Sequence[Rows],
+    thumbnails: Thumbnails,
+    radius: int,
+    first: int = 0,
+) -> Iterator[Block]:
     """Find the pairs of images of which one is a copy of the other, or of a crop of it.
 
     Args:
-        hashes: (n, 16, 32) uint8, as in the signal `image_copies`.
+        connection: to a database, for a temporary table of candidates.
+        hashes: of each crop (n, 32) uint8, as in the signal `image_copies`; the whole image first.
         thumbnails: reads the signal `image_look` of some images.
         radius: the largest distance of hashes of the whole image, in bits; for those of crops
             three quarters of it, since these are hashed exactly.
         first: pairs of two images before it are left out.
 
     Returns:
-        Pairs with the similarity 1 - distance / 256 of the nearest hashes.
+        Blocks of pairs with the similarity 1 - distance / 256 of the nearest hashes. A pair comes
+        once.
     """
-    whole, rows = np.ascontiguousarray(hashes[:, 0]), len(hashes)
-    near = hamming.pairs(whole, radius, first)
-    candidates = [(near.a, near.b, near.similarity, np.zeros(len(near), np.int64))]
+    connection.execute(_CANDIDATES)
+    number = 0
+    for columns in buffered(_candidates(hashes, radius, first)):
+        numbers = number + np.arange(len(columns[0]))
+        number += len(numbers)
+        block = pa.table([numbers, *columns], ["number", "x", "y", "similarity", "crop"])
+        execute(connection, "INSERT INTO candidates FROM stream", stream=block.to_reader())
+    for batch in connection.sql(_NEAREST).to_arrow_reader(_PAIRS):
+        x, y, similarity, crop = (column.to_numpy() for column in batch.columns)
+        same = are_copies(thumbnails(x), crop, thumbnails(y))
+        yield x[same], y[same], similarity[same]
+
+
+def _candidates(
+    hashes: Sequence[Rows], radius: int, first: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Images x and y, how near a crop of x is to y, and the number of the crop."""
+    for y, x, similarity in hamming.within(hashes[0], radius, first):
+        yield x, y, similarity, np.zeros(len(x), np.int64)
     for number in range(1, CROPS):
-        crop_hashes = np.ascontiguousarray(hashes[:, number])
-        for y, x, similarity in hamming.between(whole, crop_hashes, radius * 3 // 4, first):
+        for y, x, similarity in hamming.between(hashes[0], hashes[number], radius * 3 // 4, first):
             differ = x != y
             crops = np.full(differ.sum(), number)
-            candidates.append((x[differ], y[differ], similarity[differ], crops))
-    x, y, similarity, crop = (np.concatenate(column) for column in zip(*candidates, strict=True))
-    # Of a pair that is near by several crops, only the nearest is verified.
-    code = np.minimum(x, y) * rows + np.maximum(x, y)
-    order = np.lexsort((crop, -similarity, code))
-    once = order[np.r_[True, np.diff(code[order]) != 0]] if len(order) else order
-    x, y, similarity, crop = x[once], y[once], similarity[once], crop[once]
-    same = np.zeros(len(x), bool)
-    for start in range(0, len(x), _PAIRS):
-        block = slice(start, start + _PAIRS)
-        same[block] = are_copies(thumbnails(x[block]), crop[block], thumbnails(y[block]))
-    return collect_pairs([(x[same], y[same], similarity[same])], rows)
+            yield x[differ], y[differ], similarity[differ], crops
 
 
 def are_copies(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from pipelines.duplicates.images.aligned_views import View, similarity
 from pipelines.duplicates.images.feature_votes import FeatureIndex
 from pipelines.duplicates.images.similarity_transforms import find_transform
-from pipelines.duplicates.pair_joins import Pairs, collect_pairs
+from pipelines.duplicates.pair_joins import Block
 from pipelines.signals.scorers.image_local import mirrored
 
 _AGREEING = 3  # keypoints that a transform moves onto their match
@@ -23,9 +23,9 @@ Features = Callable[[np.ndarray], np.ndarray]
 Views = Callable[[np.ndarray], np.ndarray]
 
 
-def pairs(
+def near_blocks(
     order: np.ndarray, features: Features, views: Views, threshold: float, first: int = 0
-) -> Pairs:
+) -> Iterator[Block]:
     """Find the pairs of images of which one is a part of the other: turned, scaled or mirrored.
 
     Args:
@@ -37,24 +37,20 @@ def pairs(
         first: pairs of two images before it are left out.
 
     Returns:
-        Pairs with their similarity.
+        Blocks of pairs with their similarity. A pair may come several times.
     """
-
-    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for start in range(first, len(order), _LOOKED_UP):
-            new = np.arange(start, min(start + _LOOKED_UP, len(order)))
-            old, new, flip = _candidates(index, features(new), start)
-            in_order = order[old] < order[new]
-            one, other = np.where(in_order, old, new), np.where(in_order, new, old)
-            same = _similarities(one, other, flip, features, views)
-            near = same >= threshold
-            yield one[near], other[near], same[near]
-
     if first >= len(order):
-        return collect_pairs([], len(order))
+        return
     reads = (np.arange(len(order))[i : i + _READ] for i in range(0, len(order), _READ))
     index = FeatureIndex(map(features, reads))
-    return collect_pairs(blocks(), len(order))
+    for start in range(first, len(order), _LOOKED_UP):
+        new = np.arange(start, min(start + _LOOKED_UP, len(order)))
+        old, new, flip = _candidates(index, features(new), start)
+        in_order = order[old] < order[new]
+        one, other = np.where(in_order, old, new), np.where(in_order, new, old)
+        same = _similarities(one, other, flip, features, views)
+        near = same >= threshold
+        yield one[near], other[near], same[near]
 
 
 def _candidates(

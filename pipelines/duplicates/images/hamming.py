@@ -6,9 +6,9 @@ within distance r is within t in at least one band. So each new hash is listed i
 its value and under all values with up to t bits flipped. Every hash looks up its own value there,
 and the distance of the matches is measured on all bits.
 
-Memory is bounded, apart from the hashes (32 bytes each) and the pairs that are found. The number of
-bands is the one with the least estimated work. The number of candidates grows with the square of
-the rows, divided by 2^width of a band.
+Memory is bounded: the hashes can be in a file (`pipelines.engine.array_files`). The number of bands
+is the one with the least estimated work. The number of candidates grows with the square of the
+rows, divided by 2^width of a band.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from math import comb
 
 import numpy as np
 
-from pipelines.duplicates.pair_joins import Pairs, collect_pairs, equal_join
+from pipelines.duplicates.pair_joins import PROBES, Block, Rows, sorted_join
+from pipelines.engine.array_files import ArrayFile
 
 BITS = 256
-Block = tuple[np.ndarray, np.ndarray, np.ndarray]
-Blocks = Iterator[Block]
 _ENTRIES = 1 << 22  # of the table of a band
+_COMPARED = 1 << 17  # pairs at a time
 
 
-def pairs(hashes: np.ndarray, radius: int, first: int = 0) -> Pairs:
+def within(hashes: Rows, radius: int, first: int = 0) -> Iterator[Block]:
     """Find the pairs of hashes within `radius` bits.
 
     Args:
@@ -35,18 +35,15 @@ def pairs(hashes: np.ndarray, radius: int, first: int = 0) -> Pairs:
         first: pairs of two rows before it are left out.
 
     Returns:
-        Pairs with the similarity 1 - distance / 256.
+        Blocks of a row, an earlier one and 1 - distance / 256, (k,) each. A pair may come several
+        times.
     """
-
-    def blocks() -> Blocks:
-        for y, x in _candidates(hashes, hashes, radius, first):
-            once = x < y
-            yield _verified(hashes, hashes, radius, x[once], y[once])
-
-    return collect_pairs(blocks(), len(hashes))
+    for y, x, similarity in _near(hashes, hashes, radius, first):
+        once = x < y
+        yield y[once], x[once], similarity[once]
 
 
-def between(hashes: np.ndarray, others: np.ndarray, radius: int, first: int = 0) -> Blocks:
+def between(hashes: Rows, others: Rows, radius: int, first: int = 0) -> Iterator[Block]:
     """Find the pairs between two arrays of hashes within `radius` bits.
 
     Args:
@@ -58,25 +55,15 @@ def between(hashes: np.ndarray, others: np.ndarray, radius: int, first: int = 0)
         Blocks of rows of `hashes`, rows of `others` and 1 - distance / 256, (k,) each. A pair may
         come several times, and a row may be paired with itself.
     """
-    for x, y in _candidates(hashes, others, radius, first, len(hashes)):
-        yield _verified(hashes, others, radius, x, y)
-    for y, x in _candidates(others, hashes, radius, first, first):
-        yield _verified(hashes, others, radius, x, y)
+    yield from _near(hashes, others, radius, first, len(hashes))
+    for y, x, similarity in _near(others, hashes, radius, first, first):
+        yield x, y, similarity
 
 
-def _verified(
-    hashes: np.ndarray, others: np.ndarray, radius: int, x: np.ndarray, y: np.ndarray
-) -> Block:
-    one, other = (np.ascontiguousarray(h).view(np.uint64) for h in (hashes[x], others[y]))
-    distance = np.bitwise_count(one ^ other).sum(axis=1, dtype=np.int32)
-    near = distance <= radius
-    return x[near], y[near], 1 - distance[near] / BITS
-
-
-def _candidates(
-    new: np.ndarray, others: np.ndarray, radius: int, first: int, stop: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of `new` and of `others` that are near in one of the bands.
+def _near(
+    new: Rows, others: Rows, radius: int, first: int, stop: int | None = None
+) -> Iterator[Block]:
+    """Rows of `new` and of `others` that are within the radius, and their similarity.
 
     Args:
         first: rows of `new` before it are not listed.
@@ -84,14 +71,36 @@ def _candidates(
             whose row of `others` is the later one may then be left out.
     """
     for bits, flips in bands(radius, len(new)):
-        keys, probes = _keys(new, bits), _keys(others, bits)
+        keys = _keys(new, bits)
+        probes = keys if others is new else _keys(others, bits)
         masks = _masks(len(bits), flips).astype(keys.dtype)
         step = max(1, _ENTRIES // len(masks))
         for start in range(first, len(new), step):
-            table = (keys[start : start + step, None] ^ masks).ravel()
-            last = start + step if stop is None else stop
-            for entry, y in equal_join(table, probes[:last]):
-                yield start + entry // len(masks), y
+            block = new[start : start + step]
+            table = (keys[start : start + step][:, None] ^ masks).ravel()
+            order = np.argsort(table)
+            ordered = table[order]
+            last = min(start + step, len(new)) if stop is None else stop
+            for begin in range(0, last, PROBES):
+                end = min(begin + PROBES, last)
+                other = others[begin:end]
+                for entry, y in sorted_join(order, ordered, probes[begin:end]):
+                    x = entry // len(masks)
+                    near, similarity = _verified(block, other, x, y, radius)
+                    yield start + x[near], begin + y[near], similarity
+
+
+def _verified(
+    hashes: np.ndarray, others: np.ndarray, x: np.ndarray, y: np.ndarray, radius: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs of rows are within the radius, (k,) bool, and the similarity of these."""
+    one, other = (np.ascontiguousarray(h).view(np.uint64) for h in (hashes, others))
+    distance = np.empty(len(x), np.int32)
+    for start in range(0, len(x), _COMPARED):
+        block = slice(start, start + _COMPARED)
+        distance[block] = np.bitwise_count(one[x[block]] ^ other[y[block]]).sum(axis=1)
+    near = distance <= radius
+    return near, 1 - distance[near] / BITS
 
 
 def bands(radius: int, rows: int) -> list[tuple[np.ndarray, int]]:
@@ -129,13 +138,22 @@ def _masks(width: int, flips: int) -> np.ndarray:
     return np.array([sum(1 << bit for bit in c) for c in chosen], np.uint64)
 
 
-def _keys(hashes: np.ndarray, bits: np.ndarray) -> np.ndarray:
+def _keys(hashes: Rows, bits: np.ndarray) -> Rows:
     """The given bits of each hash as one unsigned integer (n,), of the smallest type that fits.
 
-    Small integers sort faster.
+    Small integers sort faster. The keys of hashes in a file are in a file too.
     """
     dtype = np.min_scalar_type((1 << len(bits)) - 1)
-    keys = np.zeros(len(hashes), dtype)
-    for position, bit in enumerate(bits):
-        keys |= ((hashes[:, bit // 8] >> (7 - bit % 8)) & 1).astype(dtype) << dtype.type(position)
-    return keys
+    out = (
+        hashes.beside("keys", dtype)
+        if isinstance(hashes, ArrayFile)
+        else np.empty(len(hashes), dtype)
+    )
+    for start in range(0, len(hashes), PROBES):
+        block = hashes[start : start + PROBES]
+        keys = np.zeros(len(block), dtype)
+        for position, bit in enumerate(bits):
+            value = (block[:, bit // 8] >> (7 - bit % 8)) & 1
+            keys |= value.astype(dtype) << dtype.type(position)
+        out[start : start + len(block)] = keys
+    return out

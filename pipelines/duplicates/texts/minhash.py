@@ -11,17 +11,13 @@ a dog are one template. So the words that only one of two texts has are compared
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 
-from pipelines.duplicates.pair_joins import (
-    Pairs,
-    bounded_slices,
-    collect_pairs,
-    distinct_pairs,
-)
-from pipelines.duplicates.texts.large_buckets import LargeBuckets
+from pipelines.duplicates.pair_joins import Block, Rows, bounded_slices
+from pipelines.duplicates.texts.large_buckets import CANDIDATES, index_texts
 from pipelines.duplicates.texts.shingles import (
     count_shared,
     normalise_texts,
@@ -30,17 +26,38 @@ from pipelines.duplicates.texts.shingles import (
 )
 from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
-from store.arrays import ragged_ranges
+from pipelines.engine.duckdb_scratch import execute, query_value
 
 HASHES = 128
 RECALL = 0.99
 LEAST_SHINGLES = 8  # of a text that is compared
 LARGE_BUCKET = 64  # new texts in a bucket; above it not all pairs are candidates
 _TEXTS, _CHUNK = 4096, 1 << 14  # texts, and shingles, that are hashed at a time
+_SIGNED = 1 << 14  # signatures that are read at a time
 _COMPARED, _VERIFIED = 1 << 14, 1 << 14  # pairs at a time
 _rng = np.random.default_rng(20240229)
 _MULTIPLY = _rng.integers(0, 1 << 32, HASHES, np.uint32) | np.uint32(1)
 _ADD = _rng.integers(0, 1 << 32, HASHES, np.uint32)
+# The texts of a band that share a bucket with another text, at least one of which is new.
+_BUCKETS = (
+    """
+CREATE OR REPLACE TEMP TABLE buckets AS
+SELECT band_{band} AS bucket, count(*) FILTER (row >= {first}) AS new
+FROM bands GROUP BY bucket HAVING count(*) > 1 AND new > 0
+""",
+    """
+CREATE OR REPLACE TEMP TABLE members AS
+SELECT bucket, row, new > {most} AS is_large FROM bands JOIN buckets ON bucket = band_{band}
+""",
+    # A bucket has the number of its band in its lowest bits.
+    """
+INSERT INTO large SELECT (bucket & ~(127::UBIGINT)) | {band}, row FROM members WHERE is_large
+""",
+)
+_SMALL = """
+SELECT x.row AS x, y.row AS y FROM members AS x JOIN members AS y USING (bucket)
+WHERE NOT x.is_large AND NOT y.is_large AND y.row >= {first} AND x.row < y.row
+"""
 
 
 def signatures(texts: Sequence[str]) -> np.ndarray:
@@ -49,29 +66,28 @@ def signatures(texts: Sequence[str]) -> np.ndarray:
     return np.concatenate([np.empty((0, HASHES), np.uint16), *map(_signatures, blocks)])
 
 
-def pairs(
-    signed: np.ndarray,
+def near_blocks(
+    connection: duckdb.DuckDBPyConnection,
+    signed: Rows,
     texts: Callable[[np.ndarray], Sequence[str]],
     threshold: float,
     first: int = 0,
-) -> Pairs:
+) -> Iterator[Block]:
     """Find the pairs of near-duplicate texts.
 
-    Whether a pair is found depends on its two texts alone, not on the other texts.
+    Whether a pair is found depends on its two texts alone, not on the other texts. A pair can come
+    several times.
 
     Args:
+        connection: to a database. Its temporary tables have the buckets of all texts, in which
+            there may be more than memory holds.
         signed: (n, 128) uint16, the signatures.
         texts: reads the texts of some rows.
         threshold: the least Jaccard similarity of the sets of shingles.
         first: pairs of two texts before it are left out.
     """
-    long_enough: np.ndarray = np.any(signed, axis=1)
-
-    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for x, y in _batches(_candidates(signed, long_enough, texts, threshold, first)):
-            yield _verified(x, y, texts, threshold)
-
-    return collect_pairs(blocks(), len(signed))
+    for x, y in _batches(_candidates(connection, signed, texts, threshold, first)):
+        yield _verified(x, y, texts, threshold)
 
 
 def rows_a_band(threshold: float) -> int:
@@ -129,91 +145,69 @@ def _hash_shingles(values: np.ndarray) -> np.ndarray:
 
 
 def _candidates(
-    signed: np.ndarray,
-    long_enough: np.ndarray,
+    connection: duckdb.DuckDBPyConnection,
+    signed: Rows,
     texts: Callable[[np.ndarray], Sequence[str]],
     threshold: float,
     first: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs that share a band and have enough equal minima; each comes once, at its first band."""
+    """Pairs that share a band and have enough equal minima.
+
+    Those that share a small bucket come once, at their first band. Others can come again.
+    """
     rows = rows_a_band(threshold)
-    kept = np.flatnonzero(long_enough)
-    least = least_equal(threshold)
     starts = np.arange(0, HASHES - rows + 1, rows)
-    bands = [_buckets(_band(signed, start, rows)[kept], kept >= first) for start in starts.tolist()]
-    in_large = np.zeros(len(kept), bool)
-    for band in bands:
-        in_large[band.member[band.is_large]] = True
-    index = LargeBuckets(kept[in_large], texts) if in_large.any() else None
-    for number, band in enumerate(bands):
-        for x, y in _pairs_in_buckets(kept, band, first, index):
-            for start in range(0, len(x), _COMPARED):
-                a, b = x[start : start + _COMPARED], y[start : start + _COMPARED]
-                equal = signed[a] == signed[b]
-                enough = equal.sum(axis=1) >= least
-                a, b, equal = a[enough], b[enough], equal[enough]
-                shares = np.logical_and.reduceat(equal[:, : starts[-1] + rows], starts, axis=1)
-                is_first = shares.argmax(axis=1) == number
-                yield a[is_first], b[is_first]
+    least = least_equal(threshold)
+    connection.execute("CREATE OR REPLACE TEMP TABLE large (bucket UBIGINT, row BIGINT)")
+    _load_bands(connection, signed, starts, rows)
+
+    def shared(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The pairs with enough equal minima that share a band, and the first such band."""
+        equal = signed[x] == signed[y]
+        shares = np.logical_and.reduceat(equal[:, : starts[-1] + rows], starts, axis=1)
+        near = (equal.sum(axis=1) >= least) & shares.any(axis=1)
+        return x[near], y[near], shares[near].argmax(axis=1)
+
+    for number in range(len(starts)):
+        settings = {"band": number, "first": first, "most": LARGE_BUCKET}
+        for statement in _BUCKETS:
+            connection.execute(statement.format(**settings))
+        for x, y in _fetched(connection, _SMALL.format(**settings)):
+            x, y, band = shared(x, y)
+            yield x[band == number], y[band == number]
+    if query_value(connection, "SELECT count(*) FROM large"):
+        index_texts(connection, texts)
+        for x, y in _fetched(connection, CANDIDATES.format(first=first)):
+            x, y, _ = shared(x, y)
+            yield x, y
 
 
-@dataclass(frozen=True)
-class _Buckets:
-    """The texts that share a band with another text, bucket by bucket.
+def _load_bands(
+    connection: duckdb.DuckDBPyConnection, signed: Rows, starts: np.ndarray, rows: int
+) -> None:
+    """Make the table `bands`: `row` and a hash of each band, of texts that are long enough."""
+    names = ["row", *(f"band_{number}" for number in range(len(starts)))]
+    columns = pa.schema([(names[0], pa.int64()), *((name, pa.uint64()) for name in names[1:])])
 
-    Attributes:
-        member: (k,) indices of the texts.
-        bucket: (k,) the number of the bucket of each, ascending from 0.
-        is_large: (k,) bool, whether the bucket has more than `LARGE_BUCKET` new texts.
-    """
+    def batches() -> Iterator[pa.RecordBatch]:
+        for begin in range(0, len(signed), _SIGNED):
+            block = signed[begin : begin + _SIGNED]
+            long_enough = np.flatnonzero(block.any(axis=1))
+            block = block[long_enough]
+            keys = (_band(block, start, rows) for start in starts.tolist())
+            arrays = [pa.array(column) for column in (begin + long_enough, *keys)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=columns)
 
-    member: np.ndarray
-    bucket: np.ndarray
-    is_large: np.ndarray
-
-
-def _buckets(keys: np.ndarray, new: np.ndarray) -> _Buckets:
-    """Group texts by the hash of a band; buckets of one text, or without new ones, are left out.
-
-    Args:
-        keys: (n,) uint64, the hash of each text's band.
-        new: (n,) bool.
-    """
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    begins = np.r_[True, ordered[1:] != ordered[:-1]][: len(keys)]
-    bucket = np.cumsum(begins) - 1
-    new_count = np.bincount(bucket, new[order]) if len(bucket) else bucket
-    is_shared = ((np.bincount(bucket) > 1) & (new_count > 0))[bucket] if len(bucket) else begins
-    member, bucket = order[is_shared], bucket[is_shared]
-    bucket = np.unique(bucket, return_inverse=True)[1]
-    is_large = np.bincount(bucket, new[member]) > LARGE_BUCKET if len(bucket) else begins[:0]
-    return _Buckets(member, bucket, is_large[bucket])
+    stream = pa.RecordBatchReader.from_batches(columns, batches())
+    execute(connection, "CREATE OR REPLACE TEMP TABLE bands AS FROM stream", stream=stream)
 
 
-def _pairs_in_buckets(
-    kept: np.ndarray, band: _Buckets, first: int, index: LargeBuckets | None
+def _fetched(
+    connection: duckdb.DuckDBPyConnection, query: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs in one bucket with a new text: all of small buckets, candidates of large ones.
-
-    Args:
-        kept: the rows of the texts that `band.member` indexes.
-        index: of the texts in large buckets.
-    """
-    small = ~band.is_large
-    rows, bucket = kept[band.member[small]], band.bucket[small]
-    size = np.bincount(bucket, minlength=1)
-    begin = (np.cumsum(size) - size)[bucket]
-    new = np.flatnonzero(rows >= first)
-    for block in bounded_slices(size[bucket[new]]):
-        members = new[block]
-        x = rows[ragged_ranges(begin[members], size[bucket[members]])]
-        y = np.repeat(rows[members], size[bucket[members]])
-        yield x[x < y], y[x < y]
-    if index and band.is_large.any():
-        rows, bucket = kept[band.member[band.is_large]], band.bucket[band.is_large]
-        for x, y in index.candidates(rows, bucket, first):
-            yield distinct_pairs(x, y, int(kept[-1]) + 1)
+    """The pairs x, y of a query, streamed."""
+    for batch in connection.sql(query).to_arrow_reader(_COMPARED):
+        yield batch["x"].to_numpy(), batch["y"].to_numpy()
 
 
 def _band(signed: np.ndarray, start: int, rows: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from pipelines.duplicates.images import crops
 from pipelines.duplicates.images.similarity_transforms import find_transform
-from pipelines.duplicates.pair_joins import Pairs
+from pipelines.duplicates.pair_joins import Pairs, collect_pairs
 from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.image_local import FEATURES, KEYPOINT, mirrored, points, score
 from pipelines.stages import run_keys, staleness
@@ -42,7 +42,8 @@ def measure(image: Image.Image, **options: object) -> Measured:
 def near(measured: list[Measured], first: int = 0, order: np.ndarray | None = None) -> Pairs:
     features, views = (np.array(column) for column in zip(*measured, strict=True))
     order = np.arange(len(measured)) if order is None else order
-    return crops.pairs(order, features.__getitem__, views.__getitem__, THRESHOLD, first)
+    blocks = crops.near_blocks(order, features.__getitem__, views.__getitem__, THRESHOLD, first)
+    return collect_pairs(blocks, len(order))
 
 
 def as_list(pairs: Pairs) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from assets.metadata import tables as metadata_tables
 from assets.table_checks import duplicates_sound
 from pipelines.duplicates import contamination
 from pipelines.duplicates.images import copies, hamming
+from pipelines.duplicates.pair_joins import Rows
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.stages.context import StageContext
@@ -144,13 +145,13 @@ def test_a_second_drop_compares_only_what_is_new_with_the_same_result(
     curate(tmp_path)
     shutil.move(withheld, tmp_path / "drops" / "a")
     compared: list[tuple[int, int]] = []
-    real = hamming.pairs
+    real = hamming.within
 
-    def counting(hashes: np.ndarray, radius: int, first: int = 0) -> object:
+    def counting(hashes: Rows, radius: int, first: int = 0) -> object:
         compared.append((len(hashes), first))
         return real(hashes, radius, first)
 
-    monkeypatch.setattr(hamming, "pairs", counting)
+    monkeypatch.setattr(hamming, "within", counting)
     workspace = curate(tmp_path)
     assert duplicate_rows(workspace).equals(duplicate_rows(corpus))  # which got both drops at once
     # New hashes are compared with the one of the evaluation set, and with all hashes.
@@ -175,13 +176,13 @@ def test_an_evaluation_set_is_compared_in_blocks_with_the_same_result(
     for table in ("compared", "near_pairs"):
         again.tables.open(table).delete("true")
     blocks: list[int] = []
-    real = copies.pairs
+    real = copies.near_blocks
 
-    def counting(hashes: np.ndarray, *options: Any) -> object:
-        blocks.append(len(hashes))
-        return real(hashes, *options)
+    def counting(connection: object, hashes: list[np.ndarray], *options: Any) -> object:
+        blocks.append(len(hashes[0]))
+        return real(connection, hashes, *options)
 
-    monkeypatch.setattr(copies, "pairs", counting)
+    monkeypatch.setattr(copies, "near_blocks", counting)
     monkeypatch.setattr(contamination, "_NODES", 3)
     find_duplicates(StageContext(again))
     assert blocks[:4] == [4, 4, 4, 2]  # ten images, each block with the one of the evaluation

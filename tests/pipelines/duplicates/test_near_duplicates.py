@@ -1,6 +1,8 @@
 """Searches for near-duplicates: against naive references, and on planted copies."""
 
 import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from PIL import Image
 
 from pipelines.duplicates import audio, semantic
 from pipelines.duplicates.images import copies, hamming
-from pipelines.duplicates.pair_joins import Pairs, equal_join
+from pipelines.duplicates.pair_joins import Pairs, collect_pairs, equal_join
 from pipelines.duplicates.survivors import NearPairs, elect_survivors, rank_samples
+from pipelines.engine.duckdb_scratch import temporary_database
 from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.audio_fingerprint import Fingerprint
 from pipelines.signals.scorers.image_copies import CROPS, LOOK, score
@@ -41,7 +44,7 @@ def test_no_pair_of_hashes_within_the_radius_is_missed(seed: int, radius: int, f
         bits[row, rng.permutation(256)[: rng.integers(0, radius + 4)]] ^= 1
     hashes = np.packbits(bits, axis=1)
     distance = (bits[:, None] != bits[None]).sum(axis=-1)
-    pairs = hamming.pairs(hashes, radius, first)
+    pairs = collect_pairs(hamming.within(hashes, radius, first), len(hashes))
     assert as_list(pairs) == pairs_of(distance <= radius, first)
     assert np.allclose(pairs.similarity, 1 - distance[pairs.a, pairs.b] / 256)
 
@@ -63,7 +66,9 @@ def test_no_pair_of_vectors_within_the_threshold_is_missed(
     vectors[200:] = vectors[:200] + 0.15 * rng.normal(size=(200, 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = vectors @ vectors.T
-    pairs = set(as_list(semantic.pairs(vectors, threshold, first)))
+    with TemporaryDirectory() as folder:
+        blocks = semantic.near_blocks(vectors, threshold, Path(folder), first)
+        pairs = set(as_list(collect_pairs(blocks, len(vectors))))
     # Matrix products of other shapes differ in the last digits.
     assert set(pairs_of(cosine >= threshold + 1e-5, first)) <= pairs
     assert pairs <= set(pairs_of(cosine >= threshold - 1e-5, first))
@@ -84,7 +89,10 @@ def near_images(
     images: list[tuple[np.ndarray, np.ndarray]], first: int = 0
 ) -> list[tuple[int, int]]:
     hashes, thumbnails = (np.stack(column) for column in zip(*images, strict=True))
-    return as_list(copies.pairs(hashes, lambda indices: thumbnails[indices], 31, first))
+    with temporary_database() as connection:
+        of_crops = list(hashes.transpose(1, 0, 2))
+        blocks = copies.near_blocks(connection, of_crops, thumbnails.__getitem__, 31, first)
+        return as_list(collect_pairs(blocks, len(images)))
 
 
 def test_planted_pictures_are_found() -> None:
@@ -164,6 +172,15 @@ def fingerprint(samples: np.ndarray, encoding: tuple[str, str] | None = None) ->
     return listener.result()["audio_fingerprint"]
 
 
+def near_recordings(fingerprints: list[bytes], first: int = 0) -> list[tuple[int, int]]:
+    def read(indices: np.ndarray) -> list[bytes]:
+        return [fingerprints[i] for i in indices]
+
+    with TemporaryDirectory() as folder:
+        blocks = audio.near_blocks(read, len(fingerprints), 0.75, Path(folder), first)
+        return as_list(collect_pairs(blocks, len(fingerprints)))
+
+
 def test_planted_recordings_are_found() -> None:
     fingerprints: list[bytes] = []
     for number in range(40):
@@ -175,11 +192,11 @@ def test_planted_recordings_are_found() -> None:
             fingerprint(samples * 0.3),
             fingerprint(samples[3200:]),
         ]
-    pairs = as_list(audio.pairs(fingerprints, 0.75))
+    pairs = near_recordings(fingerprints)
     expected = [(a, b) for a in range(0, len(fingerprints), 5) for b in range(a + 1, a + 5)]
     assert len(set(expected) & set(pairs)) / len(expected) >= 0.95
     assert np.mean([a // 5 == b // 5 for a, b in pairs]) >= 0.99
-    new = as_list(audio.pairs(fingerprints, 0.75, 120))
+    new = near_recordings(fingerprints, 120)
     assert new == [p for p in pairs if p[1] >= 120]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.minhash import measure
 from benchmarks.planted_texts import filled, planted, reordered, typo
-from pipelines.duplicates.pair_joins import Pairs
+from pipelines.duplicates.pair_joins import Pairs, Rows, collect_pairs
 from pipelines.duplicates.texts import minhash
 from pipelines.duplicates.texts.shingles import (
     count_shared,
@@ -20,8 +21,17 @@ from pipelines.duplicates.texts.shingles import (
 )
 from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
+from pipelines.engine.duckdb_scratch import temporary_database
 
 seeds = st.integers(0, 2**31)
+
+
+def near(
+    signed: Rows, read: Callable[[np.ndarray], list[str]], threshold: float, first: int = 0
+) -> Pairs:
+    with temporary_database() as connection:
+        blocks = minhash.near_blocks(connection, signed, read, threshold, first)
+        return collect_pairs(blocks, len(signed))
 
 
 def as_list(pairs: Pairs) -> list[tuple[int, int]]:
@@ -45,7 +55,7 @@ def test_case_punctuation_and_unicode_forms_are_ignored() -> None:
     texts = ["A photo\tof Straße & CAFE\u0301!", "a photo of strasse café", "x", "x", ""]
     assert normalise_texts(texts)[0] == normalise_texts(texts)[1]
     signed = minhash.signatures(texts)
-    assert as_list(minhash.pairs(signed, lambda rows: [texts[r] for r in rows], 0.7)) == [(0, 1)]
+    assert as_list(near(signed, lambda rows: [texts[r] for r in rows], 0.7)) == [(0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +73,7 @@ def test_case_punctuation_and_unicode_forms_are_ignored() -> None:
 def test_a_template_with_another_subject_is_not_a_copy(one: str, other: str, copies: bool) -> None:
     text = "high quality stock photo of a {} on a white background isolated for download"
     texts = [text.format(one), text.format(other)]
-    pairs = minhash.pairs(minhash.signatures(texts), lambda rows: [texts[r] for r in rows], 0.7)
+    pairs = near(minhash.signatures(texts), lambda rows: [texts[r] for r in rows], 0.7)
     assert len(pairs) == copies
 
 
@@ -150,9 +160,7 @@ def test_large_buckets_give_the_pairs_of_a_full_comparison(
         """The near-duplicates of the texts in another order, by their indices in `texts`."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(minhash, "LARGE_BUCKET", bucket)
-            pairs = minhash.pairs(
-                signed[order], lambda rows: [texts[r] for r in order[rows]], 0.6, first
-            )
+            pairs = near(signed[order], lambda rows: [texts[r] for r in order[rows]], 0.6, first)
         assert (pairs.b >= first).all()
         sides = np.sort(np.stack([order[pairs.a], order[pairs.b]]), axis=0).T.tolist()
         return {(a, b): s for (a, b), s in zip(sides, pairs.similarity.tolist(), strict=True)}
@@ -173,11 +181,11 @@ def test_planted_texts_are_found_and_templates_are_not() -> None:
     def read(rows: np.ndarray) -> list[str]:
         return [texts[r] for r in rows]
 
-    pairs = minhash.pairs(signed, read, 0.7)
+    pairs = near(signed, read, 0.7)
     recall, precision = measure(set(as_list(pairs)), corpus)
     assert recall >= 0.99
     assert precision >= 0.99
-    new = minhash.pairs(signed, read, 0.7, 2000)
+    new = near(signed, read, 0.7, 2000)
     assert as_list(new) == [p for p in as_list(pairs) if p[1] >= 2000]
 
 
@@ -190,7 +198,6 @@ def test_a_template_has_few_candidates() -> None:
         rows_read.extend(rows.tolist())
         return [texts[r] for r in rows]
 
-    near = minhash.pairs(signed, reader, 0.7)
-    assert len(near) < 100
+    assert len(near(signed, reader, 0.7)) < 100
     # Four million pairs have similar signatures. Each text is read once, and again for few pairs.
     assert len(rows_read) < 5 * len(texts)
