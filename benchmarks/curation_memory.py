@@ -2,10 +2,14 @@
 
     python -m benchmarks.curation_memory                    # 200,000 and 2,000,000 samples
     python -m benchmarks.curation_memory --sizes 200000 --text
+    python -m benchmarks.curation_memory --sizes 50000 --images
 
-Samples have ids and captions, as in `benchmarks.lists`; every hundredth is in a second drop too.
-`--text` also compares captions. Each stage runs in a process of its own. Memory is the peak of the
-process above that after the imports; seconds are those of the processor.
+Samples have ids, as in `benchmarks.lists`; every hundredth is in a second drop too. `--text` gives
+them captions of 12 random words and compares these. `--images` gives them hashes of images, random
+but for one in a hundred, which is a copy of the one before, and compares these.
+
+Each stage runs in a process of its own. Memory is the peak of the process above that after the
+imports; seconds are those of the processor.
 """
 
 import argparse
@@ -15,7 +19,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 
 from benchmarks.lists import add
@@ -26,6 +32,24 @@ from store.workspace import Workspace
 
 _CONFIG = "sources: {{s: {{path: drops}}}}\npolicy: {{text_chars: {{min: 5}}}}\n{duplicates}"
 _STAGES = {"duplicates": find_duplicates, "decisions": decide}
+
+
+def captions(numbers: range) -> dict[str, Any]:
+    words = np.random.default_rng(numbers[0]).integers(0, 10_000, (len(numbers), 12)).astype(str)
+    texts = [" ".join(line) for line in words]
+    return {"text": texts, "text_chars": [len(text) for text in texts]}
+
+
+def images(numbers: range) -> dict[str, Any]:
+    hashes = np.random.default_rng(numbers[0]).integers(0, 256, (len(numbers), 512), np.uint8)
+    hashes[99::100] = hashes[98::100]
+    hashes[99::100, ::64] ^= 1
+    return {
+        "image_copies": [row.tobytes() for row in hashes],
+        "image_look": [bytes(32 * 32 * 3)] * len(numbers),
+        "image_pdq_quality": [100] * len(numbers),
+        "scorers": ["image_copies@1"] * len(numbers),
+    }
 
 
 def run(root: Path, stage: str) -> dict[str, float]:
@@ -43,7 +67,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 2_000_000])
-    parser.add_argument("--text", action="store_true", help="compare captions too")
+    parser.add_argument("--text", action="store_true", help="compare captions")
+    parser.add_argument("--images", action="store_true", help="compare images")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -51,11 +76,15 @@ def main() -> None:
         return
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            duplicates = "duplicates: {text: 0.7, parts: every}\n" if options.text else ""
+            duplicates, more = "", None
+            if options.text:
+                duplicates, more = "duplicates: {text: 0.7, parts: every}\n", captions
+            elif options.images:
+                duplicates, more = "duplicates: {image: 31}\n", images
             Path(folder, "corpus.yaml").write_text(_CONFIG.format(duplicates=duplicates))
             workspace = Workspace.open(folder)
-            add(workspace, 0, size, "a", captions=options.text)
-            add(workspace, 0, size // 100, "b", captions=options.text)
+            add(workspace, 0, size, "a", more)
+            add(workspace, 0, size // 100, "b", more)
             for stage in _STAGES:
                 command = [sys.executable, "-m", "benchmarks.curation_memory"]
                 process = subprocess.run(

@@ -14,8 +14,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import lance
 import numpy as np
@@ -29,6 +30,7 @@ from store.tables import schema
 from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
+Columns: TypeAlias = Callable[[range], dict[str, Any]]  # of each name, values or an array
 DIM, DROP, ENCODER = 8, "all", "null@1"
 _BATCH = 50_000
 _GALLERY = pa.schema([f for f in schema.gallery(DIM) if f.name in
@@ -50,7 +52,7 @@ def _columns(start: int, stop: int) -> dict[str, list[str]]:
 
 
 def add(
-    workspace: Workspace, start: int, stop: int, drop: str = DROP, captions: bool = False
+    workspace: Workspace, start: int, stop: int, drop: str = DROP, more: Columns | None = None
 ) -> None:
     """Add rows of samples, decisions, signals and vectors.
 
@@ -58,18 +60,15 @@ def add(
         workspace: the corpus.
         start, stop: the numbers of the samples, which decide on their ids.
         drop: of the samples.
-        captions: whether they have texts, of 12 random words.
+        more: further columns of samples or signals, by the numbers of the samples.
     """
     for first in range(start, stop, _BATCH):
         columns = _columns(first, min(first + _BATCH, stop))
         count = len(columns["id"])
         keys = [f"{n:09d}" for n in range(first, first + count)]
-        common: dict[str, list] = {"drop": [drop] * count, "source": [drop] * count, "key": keys}
+        common: dict[str, Any] = {"drop": [drop] * count, "source": [drop] * count, "key": keys}
         common |= columns | {"keep": [True] * count, "policy": ["0"] * count}
-        if captions:
-            words = np.random.default_rng(first).integers(0, 10_000, (count, 12)).astype(str)
-            common["text"] = [" ".join(line) for line in words]
-            common["text_chars"] = [len(text) for text in common["text"]]
+        common |= more(range(first, first + count)) if more else {}
         for name, columns_schema in (
             ("samples", schema.SAMPLES),
             ("decisions", schema.DECISIONS),
