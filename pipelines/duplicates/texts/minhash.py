@@ -47,16 +47,26 @@ FROM bands GROUP BY bucket HAVING count(*) > 1 AND new > 0
 """,
     """
 CREATE OR REPLACE TEMP TABLE members AS
-SELECT bucket, row, new > {most} AS is_large FROM bands JOIN buckets ON bucket = band_{band}
+SELECT bucket, row, COLUMNS('sketch_.*'), new > {most} AS is_large
+FROM bands JOIN buckets ON bucket = band_{band}
 """,
     # A bucket has the number of its band in its lowest bits.
     """
 INSERT INTO large SELECT (bucket & ~(127::UBIGINT)) | {band}, row FROM members WHERE is_large
 """,
 )
-_SMALL = """
+_SKETCH = 4  # words of 64 bits: two bits of each minimum
+_CHANGED = "xor(x.sketch_{0}, y.sketch_{0})"
+_LOW_BITS = f"{0x5555555555555555}::UBIGINT"
+_DIFFERENT = " + ".join(
+    f"bit_count(({_CHANGED} | ({_CHANGED} >> 1)) & {_LOW_BITS})".format(word)
+    for word in range(_SKETCH)
+)
+# Minima with different sketches are different. So only pairs that may be near are compared in full.
+_SMALL = f"""
 SELECT x.row AS x, y.row AS y FROM members AS x JOIN members AS y USING (bucket)
-WHERE NOT x.is_large AND NOT y.is_large AND y.row >= {first} AND x.row < y.row
+WHERE NOT x.is_large AND NOT y.is_large AND y.row >= {{first}} AND x.row < y.row
+  AND {_DIFFERENT} <= {HASHES} - {{least}}
 """
 
 
@@ -169,7 +179,7 @@ def _candidates(
         return x[near], y[near], shares[near].argmax(axis=1)
 
     for number in range(len(starts)):
-        settings = {"band": number, "first": first, "most": LARGE_BUCKET}
+        settings = {"band": number, "first": first, "most": LARGE_BUCKET, "least": least}
         for statement in _BUCKETS:
             connection.execute(statement.format(**settings))
         for x, y in _fetched(connection, _SMALL.format(**settings)):
@@ -185,8 +195,12 @@ def _candidates(
 def _load_bands(
     connection: duckdb.DuckDBPyConnection, signed: Rows, starts: np.ndarray, rows: int
 ) -> None:
-    """Make the table `bands`: `row` and a hash of each band, of texts that are long enough."""
+    """Make the table `bands` of the texts that are long enough.
+
+    Its columns are `row`, a hash of each band, and the words of the sketch.
+    """
     names = ["row", *(f"band_{number}" for number in range(len(starts)))]
+    names += [f"sketch_{word}" for word in range(_SKETCH)]
     columns = pa.schema([(names[0], pa.int64()), *((name, pa.uint64()) for name in names[1:])])
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -195,11 +209,18 @@ def _load_bands(
             long_enough = np.flatnonzero(block.any(axis=1))
             block = block[long_enough]
             keys = (_band(block, start, rows) for start in starts.tolist())
-            arrays = [pa.array(column) for column in (begin + long_enough, *keys)]
+            columns_of_block = (begin + long_enough, *keys, *_sketch(block).T)
+            arrays = [pa.array(column) for column in columns_of_block]
             yield pa.RecordBatch.from_arrays(arrays, schema=columns)
 
     stream = pa.RecordBatchReader.from_batches(columns, batches())
     execute(connection, "CREATE OR REPLACE TEMP TABLE bands AS FROM stream", stream=stream)
+
+
+def _sketch(signed: np.ndarray) -> np.ndarray:
+    """Two bits of each minimum of signatures (n, 128), (n, 4) uint64."""
+    bits = (signed[:, :, None] >> np.arange(2, dtype=np.uint16)) & np.uint16(1)
+    return np.packbits(bits.astype(np.uint8).reshape(len(signed), -1), axis=1).view(np.uint64)
 
 
 def _fetched(
