@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipelines.engine.components import label_components
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from store.tables import schema
 from store.workspace import Workspace
@@ -34,29 +35,6 @@ SELECT id, part FROM all_links
 SEMI JOIN (
   SELECT part FROM all_links WHERE part IS NOT NULL GROUP BY part HAVING count(*) > 1
 ) USING (part)
-"""
-_LABELS = "CREATE TABLE labels AS SELECT DISTINCT id, id AS cluster FROM links"
-# Each cluster is hooked to the smallest cluster that it shares a part with. At least half of the
-# clusters that are not finished disappear, so there are few rounds.
-_HOOKS = """
-CREATE OR REPLACE TABLE hooks AS
-WITH of_part AS (
-  SELECT part, min(cluster) AS smallest FROM links JOIN labels USING (id) GROUP BY part
-)
-SELECT cluster, min(smallest) AS target
-FROM links JOIN labels USING (id) JOIN of_part USING (part) GROUP BY cluster
-"""
-# A target may be hooked itself: follow the targets, in steps of doubled length, to their end.
-_FOLLOW = """
-CREATE OR REPLACE TABLE hooks AS
-SELECT h.cluster, t.target FROM hooks h JOIN hooks t ON t.cluster = h.target
-"""
-_UNFINISHED = (
-    "SELECT count(*) FROM hooks h JOIN hooks t ON t.cluster = h.target AND t.target < h.target"
-)
-_RELABEL = """
-CREATE OR REPLACE TABLE labels AS
-SELECT id, target AS cluster FROM labels JOIN hooks USING (cluster)
 """
 _CLUSTERED = """
 CREATE OR REPLACE TABLE kept AS
@@ -135,12 +113,5 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
 def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
     """Add the column `cluster`: the connected components of samples and their parts."""
     connection.execute(_LINKS)
-    connection.execute(_LABELS)
-    while True:
-        connection.execute(_HOOKS)
-        if not query_value(connection, "SELECT count(*) FROM hooks WHERE target <> cluster"):
-            break
-        while query_value(connection, _UNFINISHED):
-            connection.execute(_FOLLOW)
-        connection.execute(_RELABEL)
+    label_components(connection)
     connection.execute(_CLUSTERED)

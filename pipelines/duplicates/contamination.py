@@ -26,12 +26,17 @@ from pipelines.sources.evaluation_files import evaluation_listing_hash
 from store import identity
 from store.config.duplicates import Evaluation
 from store.tables import schema
-from store.tables.lance_tables import Tables
+from store.tables.lance_tables import Tables, quote
 from store.tables.staging import Entry
 from store.workspace import Workspace
 
 VERSION = 2  # of the searches: raise it if the same samples would give other matches
 _TEXTS = 8192
+_LOST = """
+INSERT INTO lost
+SELECT id, min(b), {kind}, arg_min(similarity, b)
+FROM facts JOIN near ON a = {part}_id ANTI JOIN lost USING (id) WHERE {where} GROUP BY id
+"""
 _NODES = 65_536  # that are compared at once: 32 MB of hashes of images
 
 
@@ -40,25 +45,26 @@ def find_contaminated(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     evaluation: Evaluation,
-) -> tuple[dict[str, tuple[str, float]], list[Entry]]:
-    """Find the samples that are near to an evaluation set. Only new samples are compared.
+) -> list[Entry]:
+    """Add the samples that are near to an evaluation set to the table `lost`.
+
+    Only new samples are compared. A sample that the table has already is not added.
 
     Args:
         workspace: the corpus.
-        connection: to a database with the table `facts` (`sample_facts.add_facts`).
+        connection: to a database with the tables `facts` (`sample_facts.add_facts`) and `lost`.
         folder: for scratch files.
         evaluation: an entry of the section `decontaminate` of corpus.yaml.
 
     Returns:
-        By id of a sample: the key of the evaluation's sample, and the similarity. And entries for
-        the ledger, of the evaluation's records that could not be read.
+        Entries for the ledger, of the evaluation's records that could not be read.
 
     Raises:
         SourceError: there is nothing at the evaluation's path.
     """
     evaluation_set = read_evaluation_set(workspace, evaluation)
     settings, name = workspace.config.duplicates, f"{schema.EVALUATION_PREFIX}{evaluation.name}"
-    tables, matches = workspace.tables, dict[str, tuple[str, float]]()
+    tables = workspace.tables
     version = (
         evaluation_listing_hash(workspace, evaluation),
         settings.image,
@@ -70,16 +76,8 @@ def find_contaminated(
         """Add matches of the samples of a condition."""
         key = identity.run_key(name, part, version)
         connection.execute(nodes_of(part, where))
-        near = incremental.near_pairs(
-            tables, connection, folder, f"{name}:{part}", key, find, among=False
-        )
-        connection.register("matched", near)
-        rows = connection.sql(
-            f"SELECT id, b, similarity FROM facts JOIN matched ON a = {part}_id WHERE {where}"
-        ).to_arrow_table()
-        connection.unregister("matched")
-        for row in rows.to_pylist():
-            matches.setdefault(row["id"], (row["b"], row["similarity"]))
+        incremental.near_pairs(tables, connection, folder, f"{name}:{part}", key, find, among=False)
+        connection.execute(_LOST.format(part=part, kind=quote(name), where=where))
 
     if (radius := settings.image) is not None:
 
@@ -104,7 +102,7 @@ def find_contaminated(
         return [_matches(numbers, list(keys.values()), np.ones(len(keys)))]
 
     compare("text", "text_id IS NOT NULL", find_texts)
-    return matches, evaluation_set.entries
+    return evaluation_set.entries
 
 
 def _blocks(nodes: Nodes, column: str) -> Iterator[tuple[int, np.ndarray]]:

@@ -126,8 +126,10 @@ def near_pairs(
     settings: str,
     find: Find,
     among: bool = True,
-) -> pa.Table:
-    """All near pairs of the current nodes; only new nodes are compared.
+) -> None:
+    """Make the table `near` of all near pairs of the current nodes; only new ones are compared.
+
+    Its columns are a, b and similarity.
 
     Args:
         tables: the tables of the corpus.
@@ -138,9 +140,6 @@ def near_pairs(
         settings: a hash of everything that its results depend on beside the nodes.
         find: compares nodes.
         among: whether nodes are compared with each other, so that b is a node too.
-
-    Returns:
-        Columns a, b, similarity.
     """
     current = f"kind = {quote(kind)} AND settings = {quote(settings)}"
     _load(tables, connection, "compared", COMPARED, ["node"], current)
@@ -153,7 +152,7 @@ def near_pairs(
         for table in ("ordered", "old", "compared")
     )
     if count == first == last:
-        return _near(connection)
+        return
     if count > first:
         with TemporaryDirectory(dir=folder) as name, connection.cursor() as cursor:
             _add_found(connection, find(Nodes(cursor, first, count, Path(name))), among)
@@ -166,7 +165,6 @@ def near_pairs(
         constants = f"SELECT {quote(kind)} AS kind, {quote(settings)} AS settings, * FROM ({rows})"
         batches = _stream(connection, constants, columns)
         tables.replace(name, columns, batches, f"kind = {quote(kind)}")
-    return _near(connection)
 
 
 def signatures(tables: Tables, nodes: Nodes, sign: Callable[[np.ndarray], np.ndarray]) -> ArrayFile:
@@ -247,10 +245,6 @@ def _load(
     else:
         stream = dataset.scanner(columns=names, filter=where, batch_size=ROWS).to_reader()
     execute(connection, f"CREATE OR REPLACE TABLE {name} AS FROM stream", stream=stream)
-
-
-def _near(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    return connection.sql("FROM near ORDER BY a, b").to_arrow_table()
 
 
 def _stream(

@@ -48,13 +48,13 @@ class NearParts:
         kind: the name of the kind.
         part: image, audio or text: what is compared.
         where: an SQL condition for the samples in `facts` that are compared.
-        pairs: columns a, b, similarity: near parts, by their ids.
+        pairs: the name of a table with the columns a, b and similarity: near parts, by their ids.
     """
 
     kind: str
     part: str
     where: str
-    pairs: pa.Table
+    pairs: str
 
 
 def find_near(
@@ -69,14 +69,16 @@ def find_near(
     """
     settings, tables = context.config.duplicates, context.tables
     compared = {part: is_compared(part, settings.parts == "first") for part in PARTS}
-    results = []
+    results = list[NearParts]()
 
     def add(
         kind: str, part: str, where: str, of_search: object, find: Find, embedded: str = "true"
     ) -> None:
         connection.execute(nodes_of(part, f"{where} AND {embedded}"))
         key = identity.run_key(kind, VERSION, of_search)
-        pairs = incremental.near_pairs(tables, connection, folder, kind, key, find)
+        incremental.near_pairs(tables, connection, folder, kind, key, find)
+        pairs = f"near_{len(results)}"
+        connection.execute(f"ALTER TABLE near RENAME TO {pairs}")
         results.append(NearParts(kind.partition(":")[0], part, where, pairs))
 
     if (radius := settings.image) is not None:

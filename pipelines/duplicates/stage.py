@@ -12,21 +12,19 @@ contaminated one.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from pipelines.duplicates.contamination import find_contaminated
-from pipelines.duplicates.lost_samples import LOST, lost_to_survivors
+from pipelines.duplicates.lost_samples import LOST, add_lost
 from pipelines.duplicates.near import find_near
 from pipelines.duplicates.sample_facts import add_facts, all_samples
-from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, query_value
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables import schema
 from store.tables.staging import Counts, Entry, begin, publish
-from store.workspace import Workspace
 
 STAGE = "duplicates"
 _NEAR = ("image", "crops", "audio", "text", "semantic")  # settings of kinds of near-duplicates
@@ -65,14 +63,13 @@ def find_duplicates(context: StageContext) -> Counts:
         begin(tables, STAGE, key, schema.DUPLICATES) as run,
         all_samples(workspace, run.scratch) as connection,
     ):
-        lost, entries = LOST.empty_table(), list[Entry]()
+        connection.execute(LOST)
+        entries = list[Entry]()
         if context.config.decontaminate or any(getattr(settings, n) is not None for n in _NEAR):
             add_facts(workspace, connection)
-            lost, entries = _contaminated(workspace, connection, run.scratch)
-            near = find_near(context, connection, run.scratch)
-            ids = lost["id"].combine_chunks()
-            lost = pa.concat_tables([lost, lost_to_survivors(workspace, connection, near, ids)])
-        execute(connection, "CREATE TABLE lost AS FROM stream", stream=lost.to_reader())
+            for evaluation in workspace.config.decontaminate:
+                entries += find_contaminated(workspace, connection, run.scratch, evaluation)
+            add_lost(workspace, connection, find_near(context, connection, run.scratch))
         exact = "true" if settings.exact else "false"
         connection.execute(_ROWS.format(exact=exact, evaluation=schema.EVALUATION_PREFIX))
         total, rejected, distinct = (
@@ -91,26 +88,6 @@ def find_duplicates(context: StageContext) -> Counts:
             write=lambda: tables.replace(STAGE, schema.DUPLICATES, _rows(connection), None),
             output=lambda: key,
         )
-
-
-def _contaminated(
-    workspace: Workspace, connection: duckdb.DuckDBPyConnection, folder: Path
-) -> tuple[pa.Table, list[Entry]]:
-    """Contaminated samples, as `lost_to_survivors`; and entries for unreadable records."""
-    matches: dict[str, tuple[str, str, float]] = {}
-    entries: list[Entry] = []
-    for evaluation in workspace.config.decontaminate:
-        near, unreadable = find_contaminated(workspace, connection, folder, evaluation)
-        entries += unreadable
-        kind = f"{schema.EVALUATION_PREFIX}{evaluation.name}"
-        for sample, (key, similarity) in near.items():
-            matches.setdefault(sample, (key, kind, similarity))
-    columns = zip(*matches.values(), strict=True) if matches else ((), (), ())
-    arrays = [
-        pa.array(values, field.type)
-        for values, field in zip([list(matches), *columns], LOST, strict=True)
-    ]
-    return pa.table(arrays, schema=LOST), entries
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:

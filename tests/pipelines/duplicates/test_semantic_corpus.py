@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from assets.table_checks import duplicates_sound
+from pipelines.duplicates import lost_samples
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.pairs.stage import measure_pairs
 from pipelines.stages.context import StageContext
@@ -81,8 +82,11 @@ def expected(
     return lost
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_samples_are_lost_to_the_survivors_of_loops(tmp_path: Path, exact: bool) -> None:
+@pytest.mark.parametrize(("exact", "batch"), [(True, 50_000), (False, 7)])
+def test_samples_are_lost_to_the_survivors_of_loops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact: bool, batch: int
+) -> None:
+    monkeypatch.setattr(lost_samples, "_BATCH", batch)
     rows = samples(160)
     vectors = random_vectors(rows)
     corpus = deliver(tmp_path / "corpus", rows, vectors)
