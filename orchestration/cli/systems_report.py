@@ -7,32 +7,37 @@ from rich.table import Table
 
 from orchestration.cli.console import console
 
+_COLUMNS = ("", "MRR, test", "gain", "95%", "validation, 95%", "ms", "")
+_WIDTHS = (9, 5, 6, 16, 16, 5, 11)
+
 
 def print_systems(figures: Mapping[str, Any]) -> None:
-    """Print a row for each direction and system, with 95% intervals of the gains."""
+    """Print a table for each direction, with a row for each system."""
     console.print(
-        "Mean reciprocal rank of held-out pairs. A system is adopted for a direction if its gain\n"
-        "over corrected search is surely above 0 on validation pairs. Use it by its option of a\n"
-        "query, such as --expand: nothing is changed by this command.\n"
+        "Mean reciprocal rank of held-out pairs, and gains over corrected search. A system is\n"
+        "adopted for a direction if its interval on validation pairs lies above 0; this interval\n"
+        "holds for all comparisons together. Use a system by its option of a query, such as\n"
+        "--expand: nothing is changed by this command."
     )
-    columns = ("", "", "MRR, test", "gain, validation", "gain, test", "ms a query", "")
-    table = Table(*columns, box=None, pad_edge=False)
     for direction, values in figures.items():
+        console.print(f"\n{direction}, {values['queries']:,} queries", style="bold")
+        table = Table(box=None, pad_edge=False)
+        for name, width in zip(_COLUMNS, _WIDTHS, strict=True):
+            table.add_column(name, min_width=width)
         own = values["corrected"]["mean"]
-        title = f"{direction} ({values['queries']:,})"
-        table.add_row(title, "corrected", f"{own:.3f}", "", "", f"{values['milliseconds']:.1f}", "")
+        table.add_row("corrected", f"{own:.3f}", "", "", "", f"{values['milliseconds']:.0f}", "")
         for name, system in values["systems"].items():
             table.add_row(
-                "",
                 name,
                 f"{system['mrr']:.3f}",
-                _gain(system["validation"]),
-                _gain(system["test"]),
-                f"{system['milliseconds']:.1f}",
+                f"{system['test']['mean']:+.3f}",
+                _interval(system["test"]),
+                _interval(system["validation"]),
+                f"{system['milliseconds']:.0f}",
                 "adopted" if system["adopted"] else "not adopted",
             )
-    console.print(table)
+        console.print(table)
 
 
-def _gain(value: Mapping[str, float]) -> str:
-    return f"{value['mean']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})"
+def _interval(value: Mapping[str, float]) -> str:
+    return f"{value['low']:+.3f} to {value['high']:+.3f}"
