@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,7 +98,10 @@ def create(
     media, options = _media(name, root)
     if drop_by is None:
         drop_by = "source" if _is_one_drop(name, root, media) else "entry"
-    drops = find_drops(name, root, drop_by, **media).values()
+    drops = [
+        replace(drop, name_captions=captions == "names")
+        for drop in find_drops(name, root, drop_by, **media).values()
+    ]
     counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
     path = _quoted(root) if is_remote else _quoted(_path_from(folder, Path(root)))

@@ -36,7 +36,9 @@ def test_init_offers_the_names_of_files_as_captions(tmp_path: Path) -> None:
         caption.rename(caption.with_suffix(".md"))
     assert "names of the files are words, such as 'blue'" in " ".join(init(tmp_path).split())
     (tmp_path / "corpus" / "corpus.yaml").unlink()
-    init(tmp_path, "--captions", "names")
+    output = init(tmp_path, "--captions", "names")
+    assert re.search(r"text\W+3\W+en 100%", output)
+    assert "no image or sound has a caption" not in output
     assert corpus_yaml.load(tmp_path / "corpus").sources["photos"].captions == "names"
 
 
