@@ -83,9 +83,13 @@ def _range(values: list[int] | list[float], unit: str) -> str:
     if not values:
         return ""
     if len(values) == 1:
-        return f"{values[0]:,.3g} {unit}"
-    ends = (f"{v:,.0f}" if v >= 100 else f"{v:.3g}" for v in (min(values), max(values)))
-    return f"{' to '.join(ends)} {unit}, half below {median(values):,.3g}"
+        return f"{_number(values[0])} {unit}"
+    low, high = _number(min(values)), _number(max(values))
+    return f"{low} to {high} {unit}, half below {_number(median(values))}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _languages(survey: "Survey") -> str:

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from PIL import Image
+
 from store.config import corpus_yaml
 from tests.helpers.corpus import deliver
 from tests.orchestration.test_cli import isotrope
@@ -21,6 +23,14 @@ def test_init_shows_what_the_records_are(tmp_path: Path) -> None:
     assert re.search(r"text\W+5\W+en 100%", output)
     assert re.search(r"not usable\W+1\W+image\.", output)
     assert "no image or sound has a caption" not in output
+
+
+def test_init_prints_large_numbers_without_exponents(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for side in (1190, 1250, 2400):
+        Image.new("RGB", (side, side)).save(tmp_path / "photos" / f"{side}.png")
+    output = " ".join(init(tmp_path).replace("│", " ").split())
+    assert "1,190 to 2,400 pixels on the shorter side, half below 1,250" in output
 
 
 def test_init_says_that_captions_are_missing(tmp_path: Path) -> None:
