@@ -86,7 +86,7 @@ from store.workspace import Workspace
     help="Rank the best rows anew by their token vectors too, such as 100 rows.",
 )
 @click.option(
-    "--late-weight", default=0.5, show_default=True, help="The share of --late in the score."
+    "--late-weight", default=0.75, show_default=True, help="The share of --late in the score."
 )
 @click.option("--limit", default=10, show_default=True, help="The most results.")
 @click.option(

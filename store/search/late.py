@@ -38,7 +38,7 @@ from store.tables.tokens import TokenSets, fingerprint, read_column
 
 SCORE, MAX_SIM = "_late", "_max_sim"
 BANK_PARTS, BANK_TOKENS = 512, 1024  # of the query bank that biases are fitted on
-ALPHA, NEAREST = 0.75, 16  # of NNN
+ALPHA, NEAREST = 0.5, 16  # of NNN; chosen as docs/retrieval.md says
 _BLOCK = 256  # items that are scored at once, to bound memory
 
 

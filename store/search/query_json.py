@@ -9,7 +9,7 @@
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
      "hybrid": {"text": null, "weight": 0.5, "words": null}, "route": "direct",
      "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum", "aggregate": "max",
-     "late": {"depth": 100, "weight": 0.5}}
+     "late": {"depth": 100, "weight": 0.75}}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -143,7 +143,7 @@ class LateJson(_Strict):
     """Late interaction of token vectors: the rows that it ranks anew, and its share."""
 
     depth: int = 100
-    weight: _Number = 0.5
+    weight: _Number = 0.75
 
 
 class CorrectJson(_Strict):

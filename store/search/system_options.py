@@ -99,7 +99,7 @@ class SystemOptions(QueryOptions):
         made = Expansion(whole("expand", hops, 1, 3), number("expand", alpha, 0, 0.95))
         return replace(self, expansion=made)
 
-    def late(self, depth: int = 100, weight: float = 0.5) -> Self:
+    def late(self, depth: int = 100, weight: float = 0.75) -> Self:
         """Rank the best rows anew by late interaction: MaxSim of token vectors (`late:`).
 
         The rows get the columns `_late`, which ranks them, and `_max_sim`, which is null for an
