@@ -8,6 +8,7 @@ import numpy as np
 from store.errors import NotFoundError
 from store.metrics.intervals import bootstrap_many
 from store.search.execute import run_query
+from store.search.inputs import id_input, scaled_to_one
 from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.sample_batches import read_samples
@@ -113,6 +114,7 @@ def ranks_of(
     gallery: str,
     system: Callable[[Query], Query] = lambda query: query,
     depth: int = DEPTH,
+    by_id: bool = False,
 ) -> np.ndarray:
     """The rank of each sample's part in a gallery, asked by its vectors of some modalities.
 
@@ -123,6 +125,7 @@ def ranks_of(
         gallery: the modality of the parts.
         system: changes the corrected query.
         depth: the length of the list.
+        by_id: ask by the ids of the parts, for systems that need more than their vectors.
 
     Returns:
         (n,) floats: NaN if a part or vector is missing, infinity if the part is not in the list.
@@ -131,8 +134,11 @@ def ranks_of(
     rows = asked.having(*vectors, gallery)
     rows = rows[~np.isnan(sum(v[rows, 0] for v in vectors.values()))]
     if len(rows):
-        query = Query.of(vectors={m: v[rows] for m, v in vectors.items()}).among(gallery)
-        result = run_query(opened, system(query).select("part_id").limit(depth)).rows
+        query = Query.of(vectors={m: v[rows] for m, v in vectors.items()})
+        if by_id:
+            own_ids = [[id_input(asked.parts[row][m]) for m in vectors] for row in rows]
+            query = Query(tuple(map(scaled_to_one, own_ids)), is_batch=True)
+        result = run_query(opened, system(query.among(gallery)).select("part_id").limit(depth)).rows
         lists: dict[int, list[str]] = {}
         for number, part in zip(
             result["query"].to_pylist(), result["part_id"].to_pylist(), strict=True

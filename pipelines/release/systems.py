@@ -36,6 +36,8 @@ ONE_INPUT: dict[str, System] = {
     "raw": lambda query: query.correct("none"),
     "expand": lambda query: query.expand(),
 }
+# Where the release has token vectors of both modalities. They are those of the stored parts.
+LATE: dict[str, System] = {"late": lambda query: query.late()}
 TWO_INPUTS: dict[str, System] = {
     "raw": lambda query: query.correct("none"),
     "volume": lambda query: query.combine("volume"),
@@ -71,21 +73,32 @@ def compare_systems(
         f"{' + '.join(inputs)}->{gallery}": (inputs, gallery)
         for inputs, gallery in _directions(quiet, asked)
     }
-    comparisons = sum(len(_systems(inputs)) for inputs, _ in directions.values())
+    systems = {name: _systems(quiet, *each) for name, each in directions.items()}
+    comparisons = sum(map(len, systems.values()))
     levels = {"validation": 1 - 0.05 / comparisons, "test": 0.95}
     figures = {}
     for name in steps(list(directions)):
         inputs, gallery = directions[name]
         validation, test = (
-            _measure(quiet, asked[split], {m: vectors[split][m] for m in inputs}, gallery, level)
+            _measure(
+                quiet,
+                asked[split],
+                {m: vectors[split][m] for m in inputs},
+                gallery,
+                systems[name],
+                level,
+            )
             for split, level in levels.items()
         )
-        figures[name] = _direction(validation, test, _systems(inputs))
+        figures[name] = _direction(validation, test, systems[name])
     return figures
 
 
-def _systems(inputs: tuple[str, ...]) -> Mapping[str, System]:
-    return ONE_INPUT if len(inputs) == 1 else TWO_INPUTS
+def _systems(opened: OpenRelease, inputs: tuple[str, ...], gallery: str) -> Mapping[str, System]:
+    if len(inputs) > 1:
+        return TWO_INPUTS
+    has_tokens = all(opened.tokens(m) is not None for m in (*inputs, gallery))
+    return ONE_INPUT | LATE if has_tokens else ONE_INPUT
 
 
 def _directions(
@@ -104,14 +117,15 @@ def _measure(
     asked: Asked,
     vectors: Mapping[str, np.ndarray],
     gallery: str,
+    systems: Mapping[str, System],
     level: float,
 ) -> Figures:
     """Reciprocal ranks, gains and times of corrected search and of each system, on one split."""
-    systems = _systems(tuple(vectors))
     ranks, milliseconds = {}, {}
     for name, system in {"corrected": lambda query: query, **systems}.items():
         started = time.perf_counter()
-        ranks[name] = reciprocal(ranks_of(opened, asked, vectors, gallery, system, DEPTH))
+        found = ranks_of(opened, asked, vectors, gallery, system, DEPTH, by_id=name in LATE)
+        ranks[name] = reciprocal(found)
         queries = int((~np.isnan(ranks[name])).sum())
         milliseconds[name] = 1000 * (time.perf_counter() - started) / queries
     gains = {name: ranks[name] - ranks["corrected"] for name in systems}

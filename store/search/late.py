@@ -81,18 +81,28 @@ def token_inputs(
     values: dict[str, list[Input]] = {}
     for i in sorted((i for i in inputs if i.kind != "id"), key=repr):
         values.setdefault(i.modality, []).append(i)
-    encoded = opened.encode_tokens({m: [i.value for i in own] for m, own in values.items()})
+    encoded = {}
+    if values:  # a client without encoders can give ids
+        encoded = opened.encode_tokens({m: [i.value for i in own] for m, own in values.items()})
     vectors = {
         i: own
         for m, each in values.items()
         for i, own in zip(each, encoded[m].split(), strict=True)
     }
+    parts: dict[str, dict[str, None]] = {}
+    for part in (i for weighted in batch for i in weighted.inputs if i.part):
+        parts.setdefault(part.modality, {})[part.part] = None
+    stored = {
+        part: rows
+        for m, own in parts.items()
+        for part, rows in zip(own, _read(opened, m, list(own)).split(), strict=True)
+    }
     found = []
     for each, weighted in zip(query.inputs, batch, strict=True):
         tokens = [TokenInput(i.modality, i.weight, vectors[i]) for i in each if i in vectors]
-        for part in (i for i in weighted.inputs if i.part):
-            (rows,) = _read(opened, part.modality, [part.part]).split()
-            tokens.append(TokenInput(part.modality, part.weight, rows))
+        tokens += [
+            TokenInput(i.modality, i.weight, stored[i.part]) for i in weighted.inputs if i.part
+        ]
         found.append([each for each in tokens if len(each.vectors)])
     return found
 

@@ -41,6 +41,7 @@ def publish(
     captions: Sequence[str | None] | None = None,
     method: str = "nnn",
     held_out: Mapping[str, Mapping[str, Parts]] | None = None,
+    more: Mapping[str, pa.Table] | None = None,
 ) -> "isotrope.Corpus":
     """Publish galleries of parts, and open the corpus.
 
@@ -53,6 +54,7 @@ def publish(
         captions: of the samples, by number.
         method: of all directions between these modalities.
         held_out: the parts in the splits of pairs, by split and modality.
+        more: further tables of the release.
     """
     tables, versions, directions = Tables(root), {}, {}
     dim = next(iter(parts.values())).vectors.shape[1]
@@ -76,6 +78,9 @@ def publish(
     rows += [_held_out(split, own, dim) for split, own in (held_out or {}).items()]
     tables.replace(name, schema.banks(dim), pa.concat_tables(rows).to_batches(), "false")
     versions[name] = tables.open(name).version
+    for name, extra in (more or {}).items():
+        tables.replace(name, extra.schema, extra.to_batches(), "false")
+        versions[name] = tables.open(name).version
     releases.publish(
         tables,
         space=SPACE,

@@ -166,6 +166,19 @@ def test_inputs_may_be_ids_and_have_weights(corpus: Corpus) -> None:
                 assert row["_max_sim"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_client_without_encoders_can_give_ids(made: MadeRelease) -> None:
+    part = f"text-{5:032x}"
+    opened = Corpus(made.corpus.tables)
+    rows = opened.search(ids=part).among("image").select("part_id").late().to_list()
+    assert rows[0]["_late"] >= rows[1]["_late"]
+    by_part = {row["part_id"]: row["_max_sim"] for row in rows}
+    for each, score in by_part.items():
+        expected = dense_late([(1.0, "text", TOKENS[part])], each, True)
+        assert score is None or score == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(errors.EncoderError, match="no encoders"):
+        opened.search(text="a").late().run()
+
+
 def test_late_interaction_joins_the_other_options(corpus: Corpus) -> None:
     search = corpus.search(text=TEXTS[3]).among("text").late(40)
     rows = search.to_list()

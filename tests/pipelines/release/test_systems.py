@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -11,8 +12,9 @@ import isotrope
 from orchestration.cli.main import main
 from pipelines.release.systems import compare_systems
 from store.errors import NotFoundError
+from store.tables import tokens
 from store.workspace import Workspace
-from tests.helpers.planted_release import Parts, publish, unit_rows
+from tests.helpers.planted_release import Parts, part_id, publish, unit_rows
 
 SAMPLES, BANK, DIM = 240, 100, 64
 SPLITS = {"validation": slice(0, 80), "test": slice(80, 160)}
@@ -51,6 +53,40 @@ def test_products_are_ranked_by_the_product_alone(tmp_path: Path) -> None:
             gain = system["mrr"] - values["corrected"]["mean"]
             assert system["test"]["mean"] == pytest.approx(gain, abs=1e-9)
     assert figures["image + text->audio"]["systems"]["product"]["mrr"] > 0.9
+
+
+def test_late_interaction_is_compared_where_there_are_token_vectors(tmp_path: Path) -> None:
+    """Images have the tokens of their texts among others, and vectors with much noise."""
+    rng = np.random.default_rng(2)
+    signal, common = rng.normal(size=(SAMPLES + BANK, DIM)), rng.normal(size=DIM)
+    made = {m: unit_rows(signal + 2.5 * rng.normal(size=signal.shape)) for m in ("image", "text")}
+    own = rng.normal(size=(SAMPLES, 2, 8)) + 0.3 * common[:8]
+    tables = {}
+    for modality, extra in (("image", 3), ("text", 1)):
+        sets = np.concatenate([own, rng.normal(size=(SAMPLES, extra, 8))], axis=1)
+        tables[f"tokens__planted__{modality}"] = pa.table(
+            [
+                [part_id(modality, n) for n in range(SAMPLES)],
+                [modality] * SAMPLES,
+                [tokens.fingerprint("")] * SAMPLES,
+                tokens.column(
+                    tokens.TokenSets(
+                        unit_rows(sets.reshape(-1, 8)), np.full(SAMPLES, sets.shape[1])
+                    )
+                ),
+            ],
+            schema=tokens.schema(8),
+        )
+    banks = {m: v[SAMPLES:] for m, v in made.items()}
+    held_out = {split: parts_of(made, rows, *made) for split, rows in SPLITS.items()}
+    corpus = publish(
+        tmp_path, parts_of(made, slice(None), *made), banks, held_out=held_out, more=tables
+    )
+    figures = compare_systems(corpus, samples=12)
+    for direction in ("text->image", "image->text"):
+        late = figures[direction]["systems"]["late"]
+        assert late["adopted"]
+        assert late["mrr"] > figures[direction]["corrected"]["mean"] + 0.2
 
 
 def test_raw_ranks_are_those_of_all_scores(tmp_path: Path) -> None:

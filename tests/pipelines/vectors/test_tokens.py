@@ -8,6 +8,7 @@ import pytest
 
 import isotrope
 from assets.corpus_check import check_corpus
+from assets.corpus_repair import repair_corpus
 from embedders.registry import load_encoder
 from pipelines.removal.unreferenced import delete_unreferenced
 from pipelines.stages import staleness
@@ -18,8 +19,9 @@ from store.tables import tokens
 from store.tables.lance_tables import quote
 from store.tables.releases import latest_release
 from store.workspace import Workspace
-from tests.helpers.corpus import deliver
+from tests.helpers.corpus import CONFIG, deliver, write_config
 from tests.helpers.stages import make_stale_stages
+from tests.helpers.towers import save_clip
 
 TABLE, VECTORS = "tokens__colours__text", "vectors__colours"
 
@@ -118,6 +120,48 @@ def test_token_vectors_of_no_sample_are_deleted(copied: Workspace) -> None:
     tables.upsert(TABLE, rows.schema, extra.to_batches(), "part_id")
     assert delete_unreferenced(copied) == {TABLE: 2}
     assert not set(ids) & set(parts(copied, TABLE))
+
+
+def test_a_damaged_table_is_made_again(copied: Workspace) -> None:
+    before = parts(copied, TABLE)
+    for file in Path(copied.tables.uri(TABLE), "data").iterdir():
+        file.unlink()
+    done = repair_corpus(copied, yes=True)
+    assert [each.table for each in done.tables] == [TABLE]
+    assert "vectors" in done.stale
+    make_stale_stages(copied)
+    assert parts(copied, TABLE) == before
+    assert isotrope.connect(copied.root).search(text="red").among("text").late().to_list()
+
+
+@pytest.mark.slow
+def test_patches_and_tokens_of_open_clip_are_compared(tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    spec = f"open_clip:local-dir:{save_clip(clip)}"
+    config = (
+        f"{CONFIG[: CONFIG.index('    image:')]}    image: {spec}\n    text: {spec}\nlate: {{}}\n"
+    )
+    write_config(tmp_path / "corpus", config)
+    deliver(tmp_path / "corpus" / "drops" / "first", 60)
+    workspace = Workspace.open(tmp_path / "corpus")
+    make_stale_stages(workspace)
+    widths = {
+        m: tokens.read_column(workspace.tables.open(f"tokens__colours__{m}").to_table()["tokens"])
+        for m in ("image", "text")
+    }
+    assert {sets.vectors.shape[1] for sets in widths.values()} == {16}
+    assert set(widths["image"].lengths) == {4}
+    corpus = isotrope.connect(tmp_path / "corpus")
+    file = next((tmp_path / "corpus" / "drops" / "first").glob("*.png"))
+    for search in (corpus.search(text="a red square"), corpus.search(image=file)):
+        for level in ("image", "text"):
+            rows = search.among(level).late(30).to_list()
+            assert len(rows) == 10
+            assert all(row["_max_sim"] is not None for row in rows)
+    (own,) = corpus.search(image=file).correct("none").late(60, 1.0).limit(1).to_list()
+    assert own["key"] == file.stem
+    assert own["_max_sim"] == pytest.approx(1, abs=1e-2)
 
 
 def test_a_modality_without_token_vectors_is_named(copied: Workspace) -> None:
