@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.policy import duplicate_index
+from pipelines.policy.column_files import Columns
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.row_rules import policy_hash
 from pipelines.policy.verdicts import Verdicts
@@ -39,7 +40,7 @@ def decide(context: StageContext) -> Counts:
             tables
         )  # computed first, so that it is never newer than the index
         repairs = list(REPAIR_TYPES) if policy.repairs else []
-        evidence = gather_evidence(context.workspace, [policy], ["id", *repairs])
+        evidence = gather_evidence(context.workspace, [policy], ["id", *repairs], run.scratch)
         duplicate_index.write_cache(tables, evidence.duplicates.index, digest)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())
@@ -56,11 +57,12 @@ def decide(context: StageContext) -> Counts:
         )
 
 
-def _rows(samples: pa.Table, verdicts: Verdicts, policy: str) -> Iterator[pa.RecordBatch]:
+def _rows(samples: Columns, verdicts: Verdicts, policy: str) -> Iterator[pa.RecordBatch]:
     """Rows of `decisions`, in the order of `samples`."""
     kept = verdicts.kept
+    names = [n for n in ("drop", "id", *REPAIR_TYPES) if n in samples.column_names]
     for start in range(0, samples.num_rows, _BATCH_ROWS):
-        batch = samples.slice(start, _BATCH_ROWS)
+        batch = pa.table({name: samples[name].slice(start, _BATCH_ROWS) for name in names})
         columns = [
             batch["drop"].cast(pa.string()).combine_chunks(),
             identity.unpack_ids(batch["id"].combine_chunks()),

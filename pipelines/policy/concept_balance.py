@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from pipelines.policy.column_files import Columns
 from pipelines.policy.concepts import Matches, probabilities, rarest, threshold
 from pipelines.policy.draws import drawn_numbers
 from pipelines.policy.verdicts import Verdicts
@@ -11,14 +12,14 @@ from store.config.rules import Concepts
 _MOST_SHOWN = 10  # concepts
 
 
-def balance(concepts: Concepts, matches: Matches, samples: pa.Table, verdicts: Verdicts) -> None:
+def balance(concepts: Concepts, matches: Matches, samples: Columns, verdicts: Verdicts) -> None:
     """Reject samples of frequent concepts, among those kept so far."""
     kept = verdicts.kept
     counts = matches.counts(kept)
     most = threshold(concepts, counts)
     probability = probabilities(matches, counts, most, samples.num_rows)
     has_concept = ~np.isnan(probability)
-    number = drawn_numbers(samples, "concepts", concepts.seed) / 2.0**32
+    number = drawn_numbers(samples["id"].chunks, "concepts", concepts.seed) / 2.0**32
     rows = np.flatnonzero(kept & has_concept & (number >= probability))
     limit = str(most)
     verdicts.reject(

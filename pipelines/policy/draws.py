@@ -1,5 +1,7 @@
 """Random choices that are the same whenever they are made: hashes of a seed and a sample's id."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 
@@ -8,10 +10,11 @@ from store.arrays import splitmix64
 from store.identity import id_words
 
 
-def drawn_numbers(samples: pa.Table, name: str, seed: int) -> np.ndarray:
-    """The number that each sample draws in a step, (n,) uint32, at least 1."""
+def drawn_numbers(ids: Iterable[pa.Array], name: str, seed: int) -> np.ndarray:
+    """The number that each sample draws in a step, by packed ids: (n,) uint32, at least 1."""
     salt = int(identity.run_key(name, seed)[:16], 16)
-    return np.concatenate([draw_numbers(id_words(c), salt) for c in samples["id"].chunks])
+    numbers = [draw_numbers(id_words(chunk), salt) for chunk in ids]
+    return np.concatenate([np.empty(0, np.uint32), *numbers])
 
 
 def draw_numbers(ids: np.ndarray, salt: int) -> np.ndarray:

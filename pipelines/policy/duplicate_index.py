@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
 
+from pipelines.policy.column_files import Columns
 from store import identity
 from store.errors import NotFoundError
 from store.identity import PACKED, id_words, pack_ids
@@ -35,7 +36,7 @@ _INDEX = pa.schema(
 )
 
 
-def build_index(lost: pa.Table, samples: pa.Table) -> pa.Table:
+def build_index(lost: pa.Table, samples: Columns) -> pa.Table:
     """The index: a row for each sample that `duplicates` names.
 
     Args:

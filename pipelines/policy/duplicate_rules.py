@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.policy import duplicate_index
+from pipelines.policy.column_files import Columns
 from pipelines.policy.verdicts import Explain
 from store.tables import schema
 from store.workspace import Workspace
@@ -80,7 +81,7 @@ class DuplicateRules:
 
 
 def duplicate_rules(
-    workspace: Workspace, index: pa.Table | None, samples: pa.Table
+    workspace: Workspace, index: pa.Table | None, samples: Columns
 ) -> DuplicateRules:
     """The rules of the table `duplicates` for `samples`.
 

@@ -7,16 +7,18 @@ sample is the one that is recorded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.policy import duplicate_index
+from pipelines.policy.column_files import Columns
 from pipelines.policy.concepts import Matches, match_captions, read_concepts
 from pipelines.policy.duplicate_rules import DuplicateRules, duplicate_rules
 from pipelines.policy.quotas import Ids, apply_quotas, draws_numbers
 from pipelines.policy.row_rules import RowTest, as_text, pair_signals, row_tests
-from pipelines.policy.signal_columns import packed, take_rows
+from pipelines.policy.signal_columns import in_files, packed, take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store import identity
 from store.config.policy import Policy
@@ -30,14 +32,15 @@ class Evidence:
     """What policies judge samples by. It can be used for several policies.
 
     Attributes:
-        samples: the columns that the policies name, one row a sample.
+        samples: the columns that the policies name, one row a sample; in memory or in files.
         duplicates: the rules of the table `duplicates`.
         ids: the packed ids of given rows.
         matches: of captions with concepts, by the name of their list.
-        broken: a cache of the rows (samples,) bool that break each test: policies share tests.
+        broken: a cache of the rows (samples,) bool that break each test: policies share tests. It
+            is used if the columns are in memory.
     """
 
-    samples: pa.Table
+    samples: Columns
     duplicates: DuplicateRules
     ids: Ids
     matches: dict[str, Matches] = field(default_factory=dict)
@@ -45,13 +48,18 @@ class Evidence:
 
 
 def gather_evidence(
-    workspace: Workspace, policies: Sequence[Policy], columns: Sequence[str] = ()
+    workspace: Workspace,
+    policies: Sequence[Policy],
+    columns: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Evidence:
     """Read the evidence that some policies need.
 
     Args:
         policies: the policies that will be applied.
         columns: further columns to read, as `signal_columns.packed` takes them.
+        folder: for files of the columns, of which there may be more than memory holds; None: they
+            are in memory.
 
     Raises:
         NotFoundError: a policy names signals of pairs, and the space has none yet.
@@ -67,12 +75,14 @@ def gather_evidence(
     if index is None or any(draws_numbers(policy) for policy in policies):
         names.append("id")
     lists = {p.concepts.names: p.concepts for p in policies if p.concepts is not None}
-    samples = packed(workspace, [*names, "text"] if lists else names)
+    names = [*names, "text"] if lists else names
+    samples = in_files(workspace, names, folder) if folder else packed(workspace, names)
     matches = {
         name: match_captions(samples["text"], read_concepts(workspace, concepts))
         for name, concepts in lists.items()
     }
-    samples = samples.drop_columns(["text"]) if lists else samples
+    if lists and isinstance(samples, pa.Table):
+        samples = samples.drop_columns(["text"])
     rules = duplicate_rules(workspace, index, samples)
     return Evidence(samples, rules, _ids(workspace, samples), matches)
 
@@ -82,27 +92,28 @@ def judge(evidence: Evidence, policy: Policy) -> Verdicts:
     samples = evidence.samples
     verdicts = Verdicts(samples.num_rows)
     for test in row_tests(policy):
-        column, broken = samples[test.signal], evidence.broken
-        if test not in broken:
-            broken[test] = test.broken(column)
-        rows = np.flatnonzero(broken[test] & verdicts.kept)
-        verdicts.reject(test.name, rows, _explain(test, column))
+        broken = evidence.broken.get(test)
+        if broken is None:
+            broken = test.broken(samples[test.signal])
+            if isinstance(samples, pa.Table):
+                evidence.broken[test] = broken
+        verdicts.reject(test.name, broken & verdicts.kept, _explain(test, samples))
     for rule, rows, explain in evidence.duplicates.rejected(verdicts.kept):
         verdicts.reject(rule, rows, explain)
     apply_quotas(policy, samples, evidence.ids, verdicts, evidence.matches)
     return verdicts
 
 
-def _ids(workspace: Workspace, samples: pa.Table) -> Ids:
+def _ids(workspace: Workspace, samples: Columns) -> Ids:
     if "id" in samples.column_names:
         return lambda rows: take_rows(samples["id"], rows)
     signals = workspace.tables.open("signals")
     return lambda rows: identity.pack_ids(signals.take(rows, ["id"])["id"].combine_chunks())
 
 
-def _explain(test: RowTest, column: pa.ChunkedArray) -> Explain:
+def _explain(test: RowTest, samples: Columns) -> Explain:
     def explain(rows: np.ndarray) -> tuple[pa.Array, pa.Array]:
-        values = as_text(take_rows(column, rows))
+        values = as_text(take_rows(samples[test.signal], rows))
         return values, pa.array([test.threshold] * len(rows), pa.string())
 
     return explain

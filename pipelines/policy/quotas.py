@@ -13,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.policy.column_files import Columns
 from pipelines.policy.concept_balance import balance
 from pipelines.policy.concepts import Matches
 from pipelines.policy.draws import drawn_numbers
-from pipelines.policy.row_rules import as_text
+from pipelines.policy.ranked_scores import Ranked, ranked_scores
+from pipelines.policy.row_rules import Column, as_text
 from pipelines.policy.signal_columns import take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store.arrays import ragged_ranges
@@ -26,7 +28,9 @@ from store.identity import id_words
 
 Ids: TypeAlias = Callable[[np.ndarray], pa.Array]  # rows (k,) -> their packed ids
 
-_MOST = np.uint32(0xFFFFFFFF)
+_MOST = 0xFFFFFFFF  # of the numbers that are drawn
+_MOST_TIED = 1 << 21  # rows with equal scores that are sorted at a time
+_BLOCK = 1 << 20  # rows that are ranked at a time
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def draws_numbers(policy: Policy) -> bool:
 
 def apply_quotas(
     policy: Policy,
-    samples: pa.Table,
+    samples: Columns,
     ids: Ids,
     verdicts: Verdicts,
     matches: Mapping[str, Matches] | None = None,
@@ -99,68 +103,93 @@ def apply_quotas(
     for step in quota_steps(policy):
         if isinstance(step, Concepts):
             balance(step, (matches or {})[step.names], samples, verdicts)
-            continue
-        rows = np.flatnonzero(verdicts.kept)
-        if step.required is not None:
-            rows = rows[~_is_missing(samples[step.required])[rows]]
-        if not len(rows):
-            continue
-        if step.by is not None:
-            all_groups, names = group_rows(samples[step.by])
-            group = all_groups[rows]
         else:
-            group, names = np.zeros(len(rows), np.int32), [None]
-        if step.signal is not None:
-            score = _scores(samples[step.signal], rows)
-        else:
-            score = drawn_numbers(samples, step.name, step.seed)[rows]
-        # A score of 0 stays 0: it means that there is no value, which is worst either way.
-        score = np.where(score > 0, _MOST - score, score) if step.smallest else score
-        quota = np.bincount(group, minlength=len(names))
-        if step.share is not None:  # rounded: the product's last digits are the float's error
-            quota = np.maximum(np.ceil(np.round(quota * step.share, 6)), 1).astype(np.int64)
-        else:
-            quota = np.full(len(names), step.count)
-        keep, last = best_of_groups(score, group, quota, _identity_order(samples, ids, rows))
-        values = _values_as_text(samples, step, rows, score)
-        verdicts.reject(step.name, rows[~keep], _explain(step, rows, group, last, names, values))
+            _apply(step, samples, ids, verdicts)
+
+
+def _apply(step: QuotaStep, samples: Columns, ids: Ids, verdicts: Verdicts) -> None:
+    """Reject the samples that a step leaves out."""
+    counted = verdicts.kept
+    if step.required is not None:
+        counted &= ~_is_missing(samples[step.required])
+    if not counted.any():
+        return
+    group, names = np.zeros(samples.num_rows, np.int32), list[str | None]([None])
+    if step.by is not None:
+        group, names = group_rows(samples[step.by])
+    quota = np.bincount(group[counted], minlength=len(names))
+    if step.share is not None:  # rounded: the product's last digits are the float's error
+        quota = np.maximum(np.ceil(np.round(quota * step.share, 6)), 1).astype(np.int64)
+    else:
+        quota = np.full(len(names), step.count)
+
+    def blocks() -> Iterator[Ranked]:
+        for start in range(0, samples.num_rows, _BLOCK):
+            rows = start + np.flatnonzero(counted[start : start + _BLOCK])
+            yield rows, group[rows], _scores(samples, step, rows)
+
+    def order(rows: np.ndarray) -> np.ndarray:
+        return _identity_order(samples, ids, rows)
+
+    def by_id(rows: np.ndarray) -> np.ndarray:
+        return _inverted(id_words(ids(rows))[:, 0].astype(np.uint64))
+
+    keep, last = best_of_groups(blocks, group, quota, order, by_id)
+    verdicts.reject(step.name, counted & ~keep, _explain(step, samples, group, last, names))
 
 
 def best_of_groups(
-    score: np.ndarray,
+    blocks: Callable[[], Iterator[Ranked]],
     group: np.ndarray,
     quota: np.ndarray,
     order: Callable[[np.ndarray], np.ndarray],
+    by_id: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the best rows of each group.
 
     Args:
-        score: (n,) uint32, larger is better; n is at least 1.
+        blocks: reads the rows that are ranked.
         group: (n,) the number of each row's group.
         quota: (groups,) how many rows each group keeps, at least 1.
         order: rows (k,) with equal scores -> the permutation that sorts them, the best first.
+        by_id: rows (k,) -> (k,) uint64 scores in the order of their ids, for very many rows with
+            equal scores.
 
     Returns:
         (n,) bool, the rows that are kept; and (groups,) int64, a row with the worst score that is
         kept in each group, -1 in empty groups.
     """
-    # One key for both: groups ascending, and within each the best first.
-    key = group.astype(np.uint64) << np.uint64(32) | (_MOST - score)
-    counts = np.bincount(group, minlength=len(quota))
-    ends, quota = np.cumsum(counts), np.minimum(quota, counts)
-    limit = np.sort(key)[ends - counts + quota - 1]
-    keep = key <= limit[group]
-    surplus = np.bincount(group[keep], minlength=len(quota)) - quota
+    counts = np.zeros(len(quota), np.int64)
+    for _, groups, _ in blocks():
+        counts += np.bincount(groups, minlength=len(quota))
+    quota = np.minimum(quota, counts)
+    limit, place = ranked_scores(blocks, quota - 1)
+    keep, last = np.zeros(len(group), bool), np.full(len(quota), -1, np.int64)
+    equals = np.zeros(len(quota), np.int64)
+    for rows, groups, score in blocks():
+        is_equal = score == limit[groups]
+        last[groups[is_equal]] = rows[is_equal]
+        equals += np.bincount(groups[is_equal], minlength=len(quota))
     # Rows with the score of the limit: in groups that keep too many, the last of them are rejected.
-    equal = np.flatnonzero(key == limit[group])
-    last = np.full(len(quota), -1, np.int64)
-    last[group[equal]] = equal
-    equal = equal[surplus[group[equal]] > 0]
-    equal = equal[order(equal)]
-    equal = equal[np.argsort(group[equal], kind="stable")]
-    size = np.bincount(group[equal], minlength=len(quota))
-    rank = ragged_ranges(0, size)
-    keep[equal[rank >= (size - surplus)[group[equal]]]] = False
+    too_many = equals > place + 1
+
+    def tied() -> Iterator[np.ndarray]:
+        for rows, groups, score in blocks():
+            yield rows[(score == limit[groups]) & too_many[groups]]
+
+    for rows, groups, score in blocks():
+        keep[rows] = (score > limit[groups]) | ((score == limit[groups]) & ~too_many[groups])
+    if equals[too_many].sum() > _MOST_TIED and by_id is not None:
+
+        def tied_by_id() -> Iterator[Ranked]:
+            return ((rows, group[rows], by_id(rows)) for rows in tied())
+
+        return keep | best_of_groups(tied_by_id, group, place + 1, order)[0], last
+    rows = np.concatenate([np.empty(0, np.int64), *tied()])
+    rows = rows[order(rows)]
+    rows = rows[np.argsort(group[rows], kind="stable")]
+    rank = ragged_ranges(0, np.bincount(group[rows], minlength=len(quota)))
+    keep[rows] = rank <= place[group[rows]]
     return keep, last
 
 
@@ -182,73 +211,73 @@ def group_rows(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
     return group, [*names, None]
 
 
-def _scores(column: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
-    """The values of a signal as scores in the same order, (rows,) uint32; 0 for a missing value."""
-    missing = _is_missing(column)[rows]
-    values = pc.fill_null(column, 0).to_numpy()[rows]
-    if values.dtype.itemsize > 4:
-        score = np.unique(values, return_inverse=True)[1].astype(np.uint32) + np.uint32(1)
-    elif values.dtype == np.float32:
+def _scores(samples: Columns, step: QuotaStep, rows: np.ndarray) -> np.ndarray:
+    """What some rows are ranked by, unsigned: larger is better, 0 for a missing value."""
+    if step.signal is None:
+        return (
+            _inverted(_drawn(samples, step, rows)) if step.smallest else _drawn(samples, step, rows)
+        )
+    column = take_rows(samples[step.signal], rows)
+    missing = _is_missing(column)
+    values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    if values.dtype == np.float64 or values.dtype == np.float32:
         # As integers, the bits of positive floats sort as the floats do, those of negative floats
         # the other way. Adding 0 makes 0 of -0.
-        bits = (values + np.float32(0)).view(np.uint32)
-        score = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+        kind = np.uint32 if values.dtype == np.float32 else np.uint64
+        sign = kind(1) << kind(8 * values.itemsize - 1)
+        bits = (values + values.dtype.type(0)).view(kind)
+        score = np.where(bits & sign, ~bits, bits | sign)
+    elif values.dtype.itemsize > 4:
+        score = values.astype(np.int64).view(np.uint64) ^ np.uint64(1 << 63)
     else:
         score = values.astype(np.int32).view(np.uint32) ^ np.uint32(1 << 31)
-    return np.where(missing, np.uint32(0), score)
+    score = _inverted(score) if step.smallest else score
+    return np.where(missing, score.dtype.type(0), score)
 
 
-def _is_missing(column: pa.ChunkedArray) -> np.ndarray:
+def _inverted(score: np.ndarray) -> np.ndarray:
+    return np.iinfo(score.dtype).max - score
+
+
+def _drawn(samples: Columns, step: QuotaStep, rows: np.ndarray) -> np.ndarray:
+    """The numbers that some rows draw."""
+    return drawn_numbers([take_rows(samples["id"], rows)], step.name, step.seed)
+
+
+def _is_missing(column: Column) -> np.ndarray:
     """Which values are null or NaN, (n,) bool."""
     floating = pa.types.is_floating(column.type)
-    return np.asarray(pc.is_null(column, nan_is_null=floating))
+    return np.array(pc.is_null(column, nan_is_null=floating))
 
 
-def _identity_order(
-    samples: pa.Table, ids: Ids, rows: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
-    """The order of equal samples, by id and then by drop; positions are indices into `rows`."""
-
-    def order(positions: np.ndarray) -> np.ndarray:
-        drops = take_rows(samples["drop"], rows[positions])
-        rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
-        high, low = id_words(ids(rows[positions])).T
-        return np.lexsort((rank[drops.indices.to_numpy()], low, high))
-
-    return order
-
-
-def _values_as_text(
-    samples: pa.Table, step: QuotaStep, rows: np.ndarray, score: np.ndarray
-) -> Callable[[np.ndarray], pa.Array]:
-    """Positions in `rows` -> what samples were ranked by, as text: a signal or a drawn number."""
-
-    def values(positions: np.ndarray) -> pa.Array:
-        if step.signal is not None:
-            column = take_rows(samples[step.signal], rows[positions])
-        else:
-            column = pa.array((_MOST - score[positions]) / float(_MOST))
-        return as_text(column)
-
-    return values
+def _identity_order(samples: Columns, ids: Ids, rows: np.ndarray) -> np.ndarray:
+    """The order of equal samples, by id and then by drop."""
+    drops = take_rows(samples["drop"], rows)
+    rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
+    high, low = id_words(ids(rows)).T
+    return np.lexsort((rank[drops.indices.to_numpy()], low, high))
 
 
 def _explain(
     step: QuotaStep,
-    rows: np.ndarray,
+    samples: Columns,
     group: np.ndarray,
     last: np.ndarray,
     names: list[str | None],
-    values: Callable[[np.ndarray], pa.Array],
 ) -> Explain:
     """The value of a rejected sample, and as threshold the worst value that its group keeps."""
+
+    def values(rows: np.ndarray) -> pa.Array:
+        if step.signal is not None:
+            return as_text(take_rows(samples[step.signal], rows))
+        return as_text(pa.array(_drawn(samples, step, rows) / float(_MOST)))
+
     limits = pc.fill_null(values(np.maximum(last, 0)), "none")
     if step.by is not None:
         group_names = pc.fill_null(pa.array(names, pa.string()), f"no {step.by}")
         limits = pc.binary_join_element_wise(limits, group_names, " of ")
 
     def explain(rejected: np.ndarray) -> tuple[pa.Array, pa.Array]:
-        positions = np.searchsorted(rows, rejected)
-        return values(positions), limits.take(pa.array(group[positions]))
+        return values(rejected), limits.take(pa.array(group[rejected]))
 
     return explain

@@ -29,10 +29,10 @@ class Verdicts:
 
         Args:
             rule: the name that is recorded.
-            rows: (k,) samples that are still kept.
+            rows: samples that are still kept: (k,) indices, or (n,) bool.
             explain: gives the reasons for some of these rows; called only when they are needed.
         """
-        if len(rows):
+        if rows.any() if rows.dtype == bool else len(rows):
             self._first[rows] = len(self._rules)
             self._rules.append((rule, explain))
 

@@ -3,6 +3,8 @@
 import math
 import random
 from collections import Counter, defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.policy import duplicate_index
+from pipelines.policy import duplicate_index, quotas, ranked_scores, signal_columns
+from pipelines.policy.column_files import ColumnFiles, Columns
 from pipelines.policy.draws import draw_numbers
 from pipelines.policy.duplicate_rules import DuplicateRules
 from pipelines.policy.judge import Evidence, judge
@@ -113,6 +116,13 @@ def test_the_three_phases_agree_with_the_reference(data: Any) -> None:
     written = data.draw(_policies())
     expected = _reference(samples, duplicates, written)
     assert _judge(samples, duplicates, written) == expected
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        # Columns in files, and blocks of few rows, give the same decisions.
+        patch.setattr(quotas, "_BLOCK", 3)
+        patch.setattr(quotas, "_MOST_TIED", 1)
+        patch.setattr(ranked_scores, "_GROUPS", 2)
+        patch.setattr(signal_columns, "_SPAN", 4)
+        assert _judge(samples, duplicates, written, Path(folder)) == expected
     shuffled, shuffled_duplicates = samples.copy(), duplicates.copy()
     random.Random(data.draw(st.integers(0, 9))).shuffle(shuffled)
     random.Random(1).shuffle(shuffled_duplicates)
@@ -120,10 +130,14 @@ def test_the_three_phases_agree_with_the_reference(data: Any) -> None:
     assert _judge(shuffled, shuffled_duplicates, written) == expected
 
 
-def _judge(samples: list, duplicates: list, written: dict) -> dict[tuple, str | None]:
+def _judge(
+    samples: list, duplicates: list, written: dict, folder: Path | None = None
+) -> dict[tuple, str | None]:
     """The rule of each sample by drop and id, from the pipeline; counts and reasons are checked."""
     policy = Policy.model_validate(written)
-    table = _table(samples)
+    table: Columns = _table(samples)
+    if folder is not None:
+        table = _in_files(_table(samples), folder)
     names = ["drop", "id", "cluster", "kind"]
     lost = pa.Table.from_pylist(duplicates, schema=pa.schema([(n, pa.string()) for n in names]))
     representatives = pa.table(
@@ -143,7 +157,13 @@ def _judge(samples: list, duplicates: list, written: dict) -> dict[tuple, str | 
     return {(s["drop"], s["id"]): rule for s, rule in zip(samples, rules, strict=True)}
 
 
-def _evidence(table: pa.Table, lost: pa.Table, representatives: pa.Table) -> Evidence:
+def _in_files(table: pa.Table, folder: Path) -> ColumnFiles:
+    types = [pa.string() if pa.types.is_dictionary(t) else t for t in table.schema.types]
+    columns = pa.schema(zip(table.column_names, types, strict=True))
+    return ColumnFiles(folder, table.cast(columns).to_batches(max_chunksize=2), columns)
+
+
+def _evidence(table: Columns, lost: pa.Table, representatives: pa.Table) -> Evidence:
     rules = DuplicateRules(
         duplicate_index.build_index(lost, table),
         lambda: lost,
