@@ -123,10 +123,12 @@ def _apply(step: QuotaStep, samples: Columns, ids: Ids, verdicts: Verdicts) -> N
     else:
         quota = np.full(len(names), step.count)
 
+    scores = _scores(samples, step)
+
     def blocks() -> Iterator[Ranked]:
         for start in range(0, samples.num_rows, _BLOCK):
             rows = start + np.flatnonzero(counted[start : start + _BLOCK])
-            yield rows, group[rows], _scores(samples, step, rows)
+            yield rows, group[rows], scores[rows]
 
     def order(rows: np.ndarray) -> np.ndarray:
         return _identity_order(samples, ids, rows)
@@ -162,30 +164,30 @@ def best_of_groups(
     counts = np.zeros(len(quota), np.int64)
     for _, groups, _ in blocks():
         counts += np.bincount(groups, minlength=len(quota))
-    quota = np.minimum(quota, counts)
-    limit, place = ranked_scores(blocks, quota - 1)
+    limit, place = ranked_scores(blocks, np.minimum(quota, counts) - 1)
     keep, last = np.zeros(len(group), bool), np.full(len(quota), -1, np.int64)
-    equals = np.zeros(len(quota), np.int64)
+    equals, tied = np.zeros(len(quota), np.int64), [np.empty(0, np.int64)]
     for rows, groups, score in blocks():
-        is_equal = score == limit[groups]
-        last[groups[is_equal]] = rows[is_equal]
-        equals += np.bincount(groups[is_equal], minlength=len(quota))
+        limits = limit.astype(score.dtype)[groups]
+        keep[rows] = score >= limits
+        is_equal = score == limits
+        rows, groups = rows[is_equal], groups[is_equal]
+        last[groups] = rows
+        equals += np.bincount(groups, minlength=len(quota))
+        tied.append(rows)
     # Rows with the score of the limit: in groups that keep too many, the last of them are rejected.
-    too_many = equals > place + 1
+    rows = np.concatenate(tied)
+    rows = rows[(equals > place + 1)[group[rows]]]
+    if len(rows) > _MOST_TIED and by_id is not None:
+        read = by_id
 
-    def tied() -> Iterator[np.ndarray]:
-        for rows, groups, score in blocks():
-            yield rows[(score == limit[groups]) & too_many[groups]]
+        def by_ids() -> Iterator[Ranked]:
+            for start in range(0, len(rows), _BLOCK):
+                some = rows[start : start + _BLOCK]
+                yield some, group[some], read(some)
 
-    for rows, groups, score in blocks():
-        keep[rows] = (score > limit[groups]) | ((score == limit[groups]) & ~too_many[groups])
-    if equals[too_many].sum() > _MOST_TIED and by_id is not None:
-
-        def tied_by_id() -> Iterator[Ranked]:
-            return ((rows, group[rows], by_id(rows)) for rows in tied())
-
-        return keep | best_of_groups(tied_by_id, group, place + 1, order)[0], last
-    rows = np.concatenate([np.empty(0, np.int64), *tied()])
+        keep[rows] = best_of_groups(by_ids, group, place + 1, order)[0][rows]
+        return keep, last
     rows = rows[order(rows)]
     rows = rows[np.argsort(group[rows], kind="stable")]
     rank = ragged_ranges(0, np.bincount(group[rows], minlength=len(quota)))
@@ -211,15 +213,25 @@ def group_rows(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
     return group, [*names, None]
 
 
-def _scores(samples: Columns, step: QuotaStep, rows: np.ndarray) -> np.ndarray:
-    """What some rows are ranked by, unsigned: larger is better, 0 for a missing value."""
-    if step.signal is None:
-        return (
-            _inverted(_drawn(samples, step, rows)) if step.smallest else _drawn(samples, step, rows)
-        )
-    column = take_rows(samples[step.signal], rows)
+def _scores(samples: Columns, step: QuotaStep) -> np.ndarray:
+    """What samples are ranked by, (n,) unsigned: larger is better, 0 for a missing value."""
+    is_wide = step.signal is not None and samples[step.signal].type.bit_width > 32
+    out = np.empty(samples.num_rows, np.uint64 if is_wide else np.uint32)
+    for start in range(0, len(out), _BLOCK):
+        column = samples[step.signal or "id"].slice(start, _BLOCK)
+        if step.signal is None:
+            score = drawn_numbers(column.chunks, step.name, step.seed)
+            score = _inverted(score) if step.smallest else score
+        else:
+            score = _scores_of_signal(column, step.smallest)
+        out[start : start + len(score)] = score
+    return out
+
+
+def _scores_of_signal(column: pa.ChunkedArray, smallest: bool) -> np.ndarray:
+    """The values of a signal as unsigned integers: larger is better, 0 for a missing value."""
     missing = _is_missing(column)
-    values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    values = pc.fill_null(column, 0).to_numpy()
     if values.dtype == np.float64 or values.dtype == np.float32:
         # As integers, the bits of positive floats sort as the floats do, those of negative floats
         # the other way. Adding 0 makes 0 of -0.
@@ -231,7 +243,7 @@ def _scores(samples: Columns, step: QuotaStep, rows: np.ndarray) -> np.ndarray:
         score = values.astype(np.int64).view(np.uint64) ^ np.uint64(1 << 63)
     else:
         score = values.astype(np.int32).view(np.uint32) ^ np.uint32(1 << 31)
-    score = _inverted(score) if step.smallest else score
+    score = _inverted(score) if smallest else score
     return np.where(missing, score.dtype.type(0), score)
 
 

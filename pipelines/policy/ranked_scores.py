@@ -1,16 +1,19 @@
-"""Select the score at a rank of each group, exactly, without sorting or holding the scores.
+"""Select the score at a rank of each group, exactly, without sorting the scores.
 
-A radix selection: eight bits of the scores at a time, the highest first. Each pass counts the
-scores by their next eight bits, among those that agree with the wanted score in the bits before.
+A radix selection: some bits of the scores at a time, the highest first. Each pass counts the scores
+by their next bits, among those that agree with the wanted score in the bits before.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 
 Ranked: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # (k,) rows, groups, unsigned scores
-_GROUPS = 1 << 14  # that are counted at a time: 32 MB
+_GROUPS = 1 << 14  # that are counted at a time
+_FEW_GROUPS = 64
+_BITS, _BITS_OF_FEW = 8, 16  # that are counted by at a time: at most 32 MB
 
 
 def ranked_scores(
@@ -37,22 +40,26 @@ def _of_groups(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `ranked_scores`, of the groups from the number `first` on."""
     prefix, groups = np.zeros(len(place), np.uint64), len(place)
-    shift = 8 * max((score.itemsize for _, _, score in blocks()), default=0)
+    bits = _BITS_OF_FEW if groups <= _FEW_GROUPS else _BITS
+    shift = 8 * max((score.itemsize for _, _, score in islice(blocks(), 1)), default=0)
+    is_first = True
     while shift:
-        shift -= 8
-        counts = np.zeros(groups * 256, np.int64)
+        shift -= bits
+        counts = np.zeros(groups << bits, np.int64)
         for _, group, score in blocks():
-            group = group - first
-            upper = score.astype(np.uint64) >> np.uint64(shift)
-            counted = (group >= 0) & (group < groups)
-            counted[counted] = upper[counted] >> np.uint64(8) == prefix[group[counted]]
-            digit = (upper[counted] & np.uint64(255)).astype(np.int64)
-            counts += np.bincount(
-                group[counted].astype(np.int64) * 256 + digit, minlength=len(counts)
-            )
-        descending = counts.reshape(groups, 256)[:, ::-1]
+            if first or group.max(initial=0) >= groups:
+                inside = (group >= first) & (group < first + groups)
+                group, score = group[inside] - first, score[inside]
+            upper = score >> score.dtype.type(shift)
+            if not is_first:
+                agrees = upper >> upper.dtype.type(bits) == prefix.astype(upper.dtype)[group]
+                group, upper = group[agrees], upper[agrees]
+            digit = (upper & upper.dtype.type((1 << bits) - 1)).astype(np.int64)
+            counts += np.bincount((group.astype(np.int64) << bits) + digit, minlength=len(counts))
+        descending = counts.reshape(groups, 1 << bits)[:, ::-1]
         ends = np.cumsum(descending, axis=1)
         column = (ends > place[:, None]).argmax(axis=1)[:, None]
         place = place - np.take_along_axis(ends - descending, column, 1)[:, 0]
-        prefix = prefix << np.uint64(8) | (255 - column[:, 0]).astype(np.uint64)
+        digits = ((1 << bits) - 1 - column[:, 0]).astype(np.uint64)
+        prefix, is_first = prefix << np.uint64(bits) | digits, False
     return prefix, place
