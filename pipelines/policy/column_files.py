@@ -4,7 +4,7 @@ Each column is an Arrow file, which is mapped while the column is used: its page
 of the operating system, and a slice reads its own pages only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from store.tables import schema
 
+_ROWS = 1 << 18
 Columns: TypeAlias = "pa.Table | ColumnFiles"
 
 
@@ -46,10 +47,10 @@ class ColumnFiles:
         types = {f.name: pa.int32() if f.name in self._values else f.type for f in columns}
         folder.mkdir(parents=True, exist_ok=True)
         writers = {n: pa.ipc.new_file(self._path(n), pa.schema([(n, t)])) for n, t in types.items()}
-        for batch in batches:
-            self.num_rows += batch.num_rows
+        for block in _buffered(batches):
+            self.num_rows += block.num_rows
             for name, writer in writers.items():
-                column = self._encoded(name, batch[name])
+                column = self._encoded(name, block[name].combine_chunks())
                 writer.write_batch(pa.record_batch([column], [name]))
         for writer in writers.values():
             writer.close()
@@ -61,7 +62,10 @@ class ColumnFiles:
         if name not in self._values:
             return column
         names = pa.array(list(self._values[name]), pa.string())
-        chunks = [pa.DictionaryArray.from_arrays(chunk, names) for chunk in column.chunks]
+        # Without a check of the numbers, which would read the whole file.
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk, names, safe=False) for chunk in column.chunks
+        ]
         return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
 
     def _path(self, name: str) -> Path:
@@ -74,3 +78,16 @@ class ColumnFiles:
         numbers, encoded = self._values[name], column.dictionary_encode()
         of_batch = [numbers.setdefault(v, len(numbers)) for v in encoded.dictionary.to_pylist()]
         return pa.array(np.array(of_batch, np.int32)).take(encoded.indices)
+
+
+def _buffered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows in blocks of 262,144 or more: files of few blocks are opened fast."""
+    held, rows = list[pa.RecordBatch](), 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        if rows >= _ROWS:
+            yield pa.Table.from_batches(held)
+            held, rows = [], 0
+    if held:
+        yield pa.Table.from_batches(held)

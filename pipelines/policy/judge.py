@@ -26,6 +26,8 @@ from store.errors import NotFoundError
 from store.tables.names import pairs_table
 from store.workspace import Workspace
 
+_BLOCK = 1 << 20  # rows that are tested at a time
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -94,7 +96,10 @@ def judge(evidence: Evidence, policy: Policy) -> Verdicts:
     for test in row_tests(policy):
         broken = evidence.broken.get(test)
         if broken is None:
-            broken = test.broken(samples[test.signal])
+            broken = np.empty(samples.num_rows, bool)
+            for start in range(0, len(broken), _BLOCK):
+                column = samples[test.signal].slice(start, _BLOCK)
+                broken[start : start + _BLOCK] = test.broken(column)
             if isinstance(samples, pa.Table):
                 evidence.broken[test] = broken
         verdicts.reject(test.name, broken & verdicts.kept, _explain(test, samples))

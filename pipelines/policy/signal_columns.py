@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.duckdb_scratch import database, execute, load_table
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, load_table
 from pipelines.policy.column_files import ColumnFiles
 from store.corrections.kernels.threads import thread_count
 from store.identity import PACKED, pack_ids, unpack_ids
@@ -67,7 +67,7 @@ def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
 
 
 def in_files(workspace: Workspace, columns: Sequence[str], folder: Path) -> ColumnFiles:
-    """As `packed`, with the columns in files, in batches of 65,536 rows. `id` is always read.
+    """As `packed`, with the columns in files, in blocks of rows. `id` is always read.
 
     Args:
         folder: of the files, and of a database that joins columns of several tables.
@@ -100,7 +100,7 @@ def in_files(workspace: Workspace, columns: Sequence[str], folder: Path) -> Colu
         selected = ", ".join(f'"{n}"' for n in names)
         tables = " ".join(f'LEFT JOIN {name} USING ("drop", id)' for name in joined)
         rows = connection.sql(f"SELECT {selected} FROM numbered {tables} ORDER BY number")
-        batches = rows.to_arrow_reader(_BATCH_ROWS)
+        batches = rows.to_arrow_reader(ROWS)
         return ColumnFiles(folder / "columns", packed_batches(batches), kept, plain)
 
 
@@ -139,7 +139,8 @@ def _batches(tables: Tables, columns: list[str]) -> Iterator[pa.RecordBatch]:
     absent = {f.name for f in missing("signals", dataset.schema, schema.SIGNALS, columns)}
     present = [column for column in columns if column not in absent]
     with damage.detected(dataset.uri, dataset.version):
-        for batch in dataset.scanner(columns=present, batch_size=_BATCH_ROWS).to_batches():
+        scanner = dataset.scanner(columns=present, batch_size=ROWS, fragment_readahead=1)
+        for batch in scanner.to_batches():
             yield with_nulls(batch, schema.SIGNALS, columns)
 
 
