@@ -5,11 +5,13 @@ seconds. The phases of a policy are described in `pipelines.policy.judge`.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.decisions.columns_in_files import in_files
 from pipelines.policy import duplicate_index
 from pipelines.policy.column_files import Columns
 from pipelines.policy.judge import gather_evidence, judge
@@ -40,7 +42,8 @@ def decide(context: StageContext) -> Counts:
             tables
         )  # computed first, so that it is never newer than the index
         repairs = list(REPAIR_TYPES) if policy.repairs else []
-        evidence = gather_evidence(context.workspace, [policy], ["id", *repairs], run.scratch)
+        read = partial(in_files, context.workspace, run.scratch)
+        evidence = gather_evidence(context.workspace, [policy], ["id", *repairs], read)
         duplicate_index.write_cache(tables, evidence.duplicates.index, digest)
         verdicts = judge(evidence, policy)
         kept = int(verdicts.kept.sum())

@@ -5,9 +5,8 @@ among the samples that pass, and quotas among those that are left. The first rul
 sample is the one that is recorded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from pipelines.policy.concepts import Matches, match_captions, read_concepts
 from pipelines.policy.duplicate_rules import DuplicateRules, duplicate_rules
 from pipelines.policy.quotas import Ids, apply_quotas, draws_numbers
 from pipelines.policy.row_rules import RowTest, as_text, pair_signals, row_tests
-from pipelines.policy.signal_columns import in_files, packed, take_rows
+from pipelines.policy.signal_columns import packed, take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store import identity
 from store.config.policy import Policy
@@ -53,15 +52,14 @@ def gather_evidence(
     workspace: Workspace,
     policies: Sequence[Policy],
     columns: Sequence[str] = (),
-    folder: Path | None = None,
+    read: Callable[[list[str]], Columns] | None = None,
 ) -> Evidence:
     """Read the evidence that some policies need.
 
     Args:
         policies: the policies that will be applied.
         columns: further columns to read, as `signal_columns.packed` takes them.
-        folder: for files of the columns, of which there may be more than memory holds; None: they
-            are in memory.
+        read: reads columns in place of `signal_columns.packed`, which has them in memory.
 
     Raises:
         NotFoundError: a policy names signals of pairs, and the space has none yet.
@@ -78,7 +76,7 @@ def gather_evidence(
         names.append("id")
     lists = {p.concepts.names: p.concepts for p in policies if p.concepts is not None}
     names = [*names, "text"] if lists else names
-    samples = in_files(workspace, names, folder) if folder else packed(workspace, names)
+    samples = read(names) if read else packed(workspace, names)
     matches = {
         name: match_captions(samples["text"], read_concepts(workspace, concepts))
         for name, concepts in lists.items()

@@ -4,26 +4,21 @@ Made for tens of millions of rows: fragments are read in parallel, ids are packe
 and strings are dictionary-encoded.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 
-import duckdb
 import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, load_table
-from pipelines.policy.column_files import ColumnFiles
 from store.corrections.kernels.threads import thread_count
-from store.identity import PACKED, pack_ids, unpack_ids
+from store.identity import pack_ids, unpack_ids
 from store.tables import damage, schema
 from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import Tables
 from store.tables.names import pairs_table
-from store.tables.signals import REPAIR_TYPES
 from store.workspace import Workspace
 
 _KEY = ("drop", "id")
@@ -54,7 +49,7 @@ def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
     """
     names = [c for c in dict.fromkeys(columns) if c != "drop"]
     own = [c for c in names if c in schema.SIGNALS.names]
-    joined = _joined_columns(workspace, names)
+    joined = joined_columns(workspace, names)
     keys = _KEY if joined or "id" in names else ("drop",)
     own = list(dict.fromkeys([*keys, *own]))
     table = _scan(workspace.tables, "signals", schema.SIGNALS, own)
@@ -66,42 +61,17 @@ def packed(workspace: Workspace, columns: Sequence[str]) -> pa.Table:
     return table.select(["drop", *names])
 
 
-def in_files(workspace: Workspace, columns: Sequence[str], folder: Path) -> ColumnFiles:
-    """As `packed`, with the columns in files, in blocks of rows. `id` is always read.
-
-    Args:
-        folder: of the files, and of a database that joins columns of several tables.
-    """
-    names = list(dict.fromkeys([*_KEY, *columns]))
-    own = [c for c in names if c in schema.SIGNALS.names]
-    joined = _joined_columns(workspace, names)
-    fields = {f.name: f for other in (schema.SAMPLES, schema.PAIRS) for f in other}
-    kept = pa.schema(
-        [
-            pa.field("id", PACKED) if n == "id" else fields.get(n) or schema.SIGNALS.field(n)
-            for n in names
-        ]
-    )
-    plain = [n for n in names if n in REPAIR_TYPES or n == "text"]
-
-    def packed_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            ids = pack_ids(batch["id"])
-            arrays = [ids if n == "id" else batch[n].cast(kept.field(n).type) for n in names]
-            yield pa.RecordBatch.from_arrays(arrays, schema=kept)
-
-    own_batches = _batches(workspace.tables, own)
-    if not joined:
-        return ColumnFiles(folder / "columns", packed_batches(own_batches), kept, plain)
-    with database(folder) as connection:
-        _load_numbered(connection, own_batches, own)
-        for name, (columns_schema, theirs) in joined.items():
-            load_table(connection, workspace, name, columns_schema, [*_KEY, *theirs])
-        selected = ", ".join(f'"{n}"' for n in names)
-        tables = " ".join(f'LEFT JOIN {name} USING ("drop", id)' for name in joined)
-        rows = connection.sql(f"SELECT {selected} FROM numbered {tables} ORDER BY number")
-        batches = rows.to_arrow_reader(ROWS)
-        return ColumnFiles(folder / "columns", packed_batches(batches), kept, plain)
+def joined_columns(
+    workspace: Workspace, names: Sequence[str]
+) -> dict[str, tuple[pa.Schema, list[str]]]:
+    """The tables other than `signals` that have some of the columns: their schemas, and these."""
+    others = {pairs_table(workspace.config.space): schema.PAIRS, "samples": schema.SAMPLES}
+    names = [c for c in names if c not in schema.SIGNALS.names]
+    return {
+        table: (columns_schema, theirs)
+        for table, columns_schema in others.items()
+        if (theirs := [c for c in names if c in columns_schema.names])
+    }
 
 
 def take_rows(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
@@ -116,49 +86,6 @@ def take_rows(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
     cuts = np.flatnonzero(np.diff(rows[order] // _SPAN)) + 1
     parts = [take_rows(column, part) for part in np.split(rows[order], cuts)]
     return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
-
-
-def _joined_columns(
-    workspace: Workspace, names: Sequence[str]
-) -> dict[str, tuple[pa.Schema, list[str]]]:
-    """The tables other than `signals` that have some of the columns: their schemas, and these."""
-    others = {pairs_table(workspace.config.space): schema.PAIRS, "samples": schema.SAMPLES}
-    names = [c for c in names if c not in schema.SIGNALS.names]
-    return {
-        table: (columns_schema, theirs)
-        for table, columns_schema in others.items()
-        if (theirs := [c for c in names if c in columns_schema.names])
-    }
-
-
-def _batches(tables: Tables, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Columns of `signals`, streamed; nulls for lacking columns, no rows without the table."""
-    dataset = tables.open_or_none("signals")
-    if dataset is None:
-        return
-    absent = {f.name for f in missing("signals", dataset.schema, schema.SIGNALS, columns)}
-    present = [column for column in columns if column not in absent]
-    with damage.detected(dataset.uri, dataset.version):
-        scanner = dataset.scanner(columns=present, batch_size=ROWS, fragment_readahead=1)
-        for batch in scanner.to_batches():
-            yield with_nulls(batch, schema.SIGNALS, columns)
-
-
-def _load_numbered(
-    connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch], columns: list[str]
-) -> None:
-    """Make the table `numbered`: rows in their order, with a `number`."""
-    fields = pa.schema([("number", pa.int64()), *(schema.SIGNALS.field(c) for c in columns)])
-
-    def numbered() -> Iterator[pa.RecordBatch]:
-        start = 0
-        for batch in batches:
-            numbers = pa.array(np.arange(start, start + batch.num_rows))
-            start += batch.num_rows
-            yield pa.RecordBatch.from_arrays([numbers, *batch.columns], schema=fields)
-
-    stream = pa.RecordBatchReader.from_batches(fields, numbered())
-    execute(connection, "CREATE TABLE numbered AS FROM stream", stream=stream)
 
 
 def _scan(tables: Tables, name: str, columns_schema: pa.Schema, columns: list[str]) -> pa.Table:

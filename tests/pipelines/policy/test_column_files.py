@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.decisions import columns_in_files
+from pipelines.decisions.columns_in_files import in_files
 from pipelines.pairs.stage import measure_pairs
 from pipelines.policy import signal_columns
 from pipelines.policy.column_files import ColumnFiles
 from pipelines.policy.ranked_scores import ranked_scores
-from pipelines.policy.signal_columns import in_files, packed, take_rows
+from pipelines.policy.signal_columns import packed, take_rows
 from pipelines.stages.context import StageContext
 from store.tables import schema
 from tests.helpers.paired_corpus import deliver, random_vectors, samples
@@ -20,7 +22,7 @@ from tests.helpers.paired_corpus import deliver, random_vectors, samples
 def test_columns_in_files_are_those_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, joined: list[str]
 ) -> None:
-    monkeypatch.setattr(signal_columns, "_BATCH_ROWS", 16)
+    monkeypatch.setattr(columns_in_files, "ROWS", 16)
     rows = samples(60)
     corpus = deliver(tmp_path / "corpus", rows, random_vectors(rows))
     measure_pairs(StageContext(corpus))
@@ -33,7 +35,7 @@ def test_columns_in_files_are_those_in_memory(
     batch = pa.RecordBatch.from_pylist(signals, schema=schema.SIGNALS)
     corpus.tables.replace("signals", schema.SIGNALS, [batch], None)
     names = ["id", "text_chars", "text_language", *joined]
-    expected, files = packed(corpus, names), in_files(corpus, names, tmp_path / "scratch")
+    expected, files = packed(corpus, names), in_files(corpus, tmp_path / "scratch", names)
     assert files.num_rows == expected.num_rows == len(rows)
     for name in ["drop", *names]:
         kind = pa.string() if pa.types.is_dictionary(expected[name].type) else expected[name].type
