@@ -152,10 +152,6 @@ _EXAMPLES = {
         "summary": "Ranked anew by the graph of near items",
         "value": {"inputs": [{"text": "a cat"}], "expand": {"hops": 1, "alpha": 0.8}},
     },
-    "late": {
-        "summary": "Ranked anew by token vectors",
-        "value": {"inputs": [{"text": "a cat"}], "among": "text", "late": {"depth": 100}},
-    },
     "mixed": {
         "summary": "A text and, less, a negative text",
         "value": {"inputs": [{"text": "a cat"}, {"text": "a drawing", "weight": -0.3}]},
