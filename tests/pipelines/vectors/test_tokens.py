@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import isotrope
 from assets.corpus_check import check_corpus
 from assets.corpus_repair import repair_corpus
 from embedders.registry import load_encoder
+from pipelines.estimate.estimate import measured
 from pipelines.removal.unreferenced import delete_unreferenced
 from pipelines.stages import staleness
 from pipelines.takedown import takedown
@@ -20,6 +22,7 @@ from store.tables.lance_tables import quote
 from store.tables.releases import latest_release
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
+from tests.helpers.served import served
 from tests.helpers.stages import make_stale_stages
 from tests.helpers.towers import save_clip
 
@@ -85,6 +88,27 @@ def test_a_release_has_them_and_search_ranks_by_them(late: Workspace) -> None:
     with pytest.raises(errors.InputError, match="release 1 has no token vectors"):
         search.release(1).late().run()
     assert [f for f in check_corpus(late, deep=True) if not f.passed] == []
+
+
+def test_a_server_and_an_estimate_know_token_vectors(late: Workspace) -> None:
+    def found(corpus: Any) -> tuple[list[str], list[float]]:
+        search = corpus.search(text=["a red square", "number 9"]).among("text").late(50, 0.5)
+        rows = search.select("part_id").limit(5).to_list()
+        return [row["part_id"] for row in rows], [row["_late"] for row in rows]
+
+    local = found(isotrope.connect(late.root))
+    with served(late.root) as server:
+        remote = found(isotrope.connect(server.url))
+    assert remote[0] == local[0]
+    assert remote[1] == pytest.approx(local[1], abs=1e-4)
+    sizes = [
+        sum(file.stat().st_size for file in Path(late.tables.uri(name), "data").iterdir())
+        for name in (TABLE, VECTORS)
+    ]
+    rate = measured(late, "vectors")
+    assert rate is not None
+    rows = late.tables.open(VECTORS).count_rows()
+    assert rate.bytes * rows == pytest.approx(sum(sizes), rel=0.02)
 
 
 @pytest.mark.slow
