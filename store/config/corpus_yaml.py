@@ -26,6 +26,7 @@ from store.config.yaml_errors import explain
 from store.config.yaml_loader import MAX_CHARACTERS, load_yaml, too_long
 from store.errors import ConfigError, NotFoundError
 from store.tables.schema import MODALITIES
+from store.tables.tokens import OPTION
 
 FILE = "corpus.yaml"
 Owner = Annotated[str, Field(pattern=r"^(team:[\w.-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")]
@@ -104,6 +105,16 @@ class CorpusConfig(Section):
                 f"space {self.space!r} is not among spaces: {', '.join(self.spaces) or 'none'}"
             )
         self.policy.check_space(self.space, self.spaces[self.space])
+        return self
+
+    @model_validator(mode="after")
+    def _spaces_have_vectors(self) -> "CorpusConfig":
+        for name, space in (self.spaces | self.query_spaces).items():
+            if OPTION in space:
+                raise ValueError(
+                    f"spaces.{name}.{OPTION}: token vectors are made with `late: {{}}`, beside the"
+                    " spaces; leave this key out"
+                )
         return self
 
     @model_validator(mode="after")

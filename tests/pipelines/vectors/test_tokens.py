@@ -197,3 +197,7 @@ def test_a_modality_without_token_vectors_is_named(copied: Workspace) -> None:
     file.write_text(file.read_text().replace("[image]", "[video]"))
     with pytest.raises(errors.ConfigError, match=r"late\.modalities"):
         Workspace.open(copied.root)
+    wrong = CONFIG.replace("  colours:\n", "  colours:\n    tokens: 64\n")
+    file.write_text(wrong)
+    with pytest.raises(errors.ConfigError, match=r"spaces\.colours\.tokens.*late:"):
+        Workspace.open(copied.root)
