@@ -1,1 +1,1 @@
-"""Apply a policy to the signals of samples: columns in memory, nothing is written."""
+"""Apply a policy to the signals of samples, in memory or in files; no table is written."""
