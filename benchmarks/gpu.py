@@ -1,7 +1,8 @@
 """Measure the actor pool on a GPU: image towers of open_clip in bfloat16, on JPEGs from Lance.
 
     python benchmarks/gpu.py                    # one GPU; about ten minutes
-    python benchmarks/gpu.py --tiny --samples 64      # a small model on CPUs, to test the script
+    python benchmarks/gpu.py --price 2.5              # dollars per million images, at this price
+    python benchmarks/gpu.py --tiny --samples 1024    # a small model on CPUs, to test the script
 
 Weights are random, because speed does not depend on them. The plain loop calls the same encoder on
 decoded pixels, in batches of --batch; the pool also reads, decodes and stores. Two actors on one
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--tiny", action="store_true", help="a small model on CPUs")
+    parser.add_argument("--price", type=float, help="of an hour of the machine, in dollars")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     import torch
@@ -121,8 +123,15 @@ def main() -> None:
                 reference = f"{published:,}" if published else ""
                 ratio = f"{pool_rate / loop_rate:.2f}"
                 busy = f"{share:.0f}%" if gpu else ""
-                rows.append([model, str(actors), f"{pool_rate:,.0f}", ratio, busy, reference])
-    header = ["model", "actors", "images/s", "relative to the loop", "GPU busy", "published"]
+                cost = (
+                    f"{options.price / 3600 * 1e6 / pool_rate:.2f}"
+                    if options.price and pool_rate
+                    else ""
+                )
+                rows.append([model, str(actors), f"{pool_rate:,.0f}", ratio, busy, cost, reference])
+    dollars = "dollars per million images"
+    header = ["model", "actors", "images/s", "relative to the loop", "GPU busy", dollars]
+    header.append("published")
     report.table(f"JPEGs of {SIDE} pixels, on {device}", header, rows)
     if options.write:
         options.write.write_text("\n".join(report.lines) + "\n", encoding="utf-8")
