@@ -32,21 +32,11 @@ _SHORTEST = 0.03  # of a run: the share of a stage that gets its name in the pic
 
 
 def run(root: Path) -> None:
-    """Run all stages, and print the name of each stage when it begins."""
-    from embedders.pool.ray_cluster import cluster
-    from pipelines.stages import staleness
-    from pipelines.stages.context import StageContext
+    """Make all tables, and print the name of each stage when it begins."""
+    from orchestration.runner import run_missing
     from store.workspace import Workspace
-    from tests.helpers.stages import build
 
-    workspace = Workspace.open(root)
-    with cluster():
-        for drop in [*staleness.drops(workspace).values(), None]:
-            done: set[str] = set()
-            while stages := [s for s in staleness.stale(workspace, drop) if s not in done]:
-                print(stages[0], flush=True)
-                build(stages[0], StageContext(workspace, drop))
-                done.add(stages[0])
+    run_missing(Workspace.open(root), on_step=lambda stage, drop: print(stage, flush=True))
 
 
 def kind_of(pid: int, driver: int) -> str:

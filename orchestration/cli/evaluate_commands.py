@@ -1,6 +1,5 @@
 """Commands that measure retrieval: evaluate, drift."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +69,7 @@ def evaluate(
             name: {**figures, "tried": release.directions[name].tried}
             for name, figures in evaluation.items()
         }
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         tables.print_evaluation(release, evaluation)
     if pictures:
@@ -90,7 +89,7 @@ def _evaluate_stress(folder: str, as_json: bool, samples: int | None) -> None:
     with Console(stderr=True).status("loading the encoders, and asking queries under stress"):
         figures = stress(isotrope.open_corpus(folder), samples or SAMPLES)
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        print_json(figures)
     else:
         print_stress(figures)
 
@@ -107,7 +106,7 @@ def _evaluate_systems(folder: str, as_json: bool, samples: int | None) -> None:
 
     figures = compare_systems(isotrope.open_corpus(folder), samples or SAMPLES, steps)
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        print_json(figures)
     else:
         print_systems(figures)
 

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,10 +97,7 @@ def create(
     media, options = _media(name, root)
     if drop_by is None:
         drop_by = "source" if _is_one_drop(name, root, media) else "entry"
-    drops = [
-        replace(drop, name_captions=captions == "names")
-        for drop in find_drops(name, root, drop_by, **media).values()
-    ]
+    drops = find_drops(name, root, drop_by, name_captions=captions == "names", **media).values()
     counts = {drop: sum(count_records(unit) for unit in list_units(drop)) for drop in drops}
     policy = _RULES if preset is None else f"  preset: {json.dumps(preset)}"
     path = _quoted(root) if is_remote else _quoted(_path_from(folder, Path(root)))

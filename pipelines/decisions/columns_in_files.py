@@ -7,13 +7,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, load_table
+from pipelines.engine.duckdb_scratch import ROWS, database, execute, load_table, stream_columns
 from pipelines.policy.column_files import ColumnFiles
 from pipelines.policy.signal_columns import joined_columns
 from store.identity import PACKED, pack_ids
-from store.tables import damage, schema
-from store.tables.columns import missing, with_nulls
-from store.tables.lance_tables import Tables
+from store.tables import schema
 from store.tables.signals import REPAIR_TYPES
 from store.workspace import Workspace
 
@@ -46,7 +44,9 @@ def in_files(workspace: Workspace, folder: Path, columns: Sequence[str]) -> Colu
             arrays = [ids if n == "id" else batch[n].cast(kept.field(n).type) for n in names]
             yield pa.RecordBatch.from_arrays(arrays, schema=kept)
 
-    own_batches = _batches(workspace.tables, own)
+    own_batches = stream_columns(
+        workspace.tables, "signals", schema.SIGNALS, own, fragment_readahead=1
+    )
     if not joined:
         return ColumnFiles(folder / "columns", packed_batches(own_batches), kept, plain)
     with database(folder) as connection:
@@ -60,21 +60,8 @@ def in_files(workspace: Workspace, folder: Path, columns: Sequence[str]) -> Colu
         return ColumnFiles(folder / "columns", packed_batches(batches), kept, plain)
 
 
-def _batches(tables: Tables, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Columns of `signals`, streamed; nulls for lacking columns, no rows without the table."""
-    dataset = tables.open_or_none("signals")
-    if dataset is None:
-        return
-    absent = {f.name for f in missing("signals", dataset.schema, schema.SIGNALS, columns)}
-    present = [column for column in columns if column not in absent]
-    with damage.detected(dataset.uri, dataset.version):
-        scanner = dataset.scanner(columns=present, batch_size=ROWS, fragment_readahead=1)
-        for batch in scanner.to_batches():
-            yield with_nulls(batch, schema.SIGNALS, columns)
-
-
 def _load_numbered(
-    connection: duckdb.DuckDBPyConnection, batches: Iterator[pa.RecordBatch], columns: list[str]
+    connection: duckdb.DuckDBPyConnection, batches: Iterable[pa.RecordBatch], columns: list[str]
 ) -> None:
     """Make the table `numbered`: rows in their order, with a `number`."""
     fields = pa.schema([("number", pa.int64()), *(schema.SIGNALS.field(c) for c in columns)])

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from store.errors import DamagedTableError
 from store.tables.columns import missing, with_nulls
-from store.tables.lance_tables import quote
+from store.tables.lance_tables import Tables, quote
 from store.workspace import Workspace
 
 ROWS = 8192  # of a batch that is streamed in or out
@@ -70,29 +70,41 @@ def load_table(
 ) -> None:
     """Copy columns of a Lance table into a table of the database with the same name.
 
-    The copy has no rows if the corpus has no such table yet. Columns that the table lacks, because
-    it was written before they were added, are null.
-
     Args:
         schema: of the Lance table; gives the types of the columns where it does not exist.
         drop: copy the rows of this drop; None: all rows.
     """
-    tables = workspace.tables
-    dataset = tables.open_or_none(table)
-    fields = pa.schema([schema.field(c) for c in columns])
-    if dataset is not None:
-        absent = {field.name for field in missing(table, dataset.schema, schema, columns)}
-        present = [c for c in columns if c not in absent]
-        where = None if drop is None else f"drop = {quote(drop)}"
-        scanner = dataset.scanner(columns=present, filter=where, batch_size=ROWS)
-        if absent:
-            batches = (with_nulls(batch, schema, columns) for batch in scanner.to_batches())
-            stream = pa.RecordBatchReader.from_batches(fields, batches)
-        else:
-            stream = scanner.to_reader()
-    else:
-        stream = fields.empty_table().to_reader()
+    where = None if drop is None else f"drop = {quote(drop)}"
+    stream = stream_columns(workspace.tables, table, schema, columns, filter=where)
     execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream)
+
+
+def stream_columns(
+    tables: Tables, name: str, schema: pa.Schema, columns: Sequence[str], **scanner_options: Any
+) -> pa.RecordBatchReader:
+    """Stream columns of a Lance table.
+
+    There are no rows if the corpus has no such table yet. Columns that the table lacks, because it
+    was written before they were added, are null.
+
+    Args:
+        tables: of the corpus.
+        name: of the table.
+        schema: of the table; gives the types of the columns where it does not exist.
+        columns: to read, in this order.
+        scanner_options: of `LanceDataset.scanner`.
+    """
+    dataset = tables.open_or_none(name)
+    fields = pa.schema([schema.field(c) for c in columns])
+    if dataset is None:
+        return fields.empty_table().to_reader()
+    absent = {field.name for field in missing(name, dataset.schema, schema, columns)}
+    present = [c for c in columns if c not in absent]
+    scanner = dataset.scanner(columns=present, batch_size=ROWS, **scanner_options)
+    if not absent:
+        return scanner.to_reader()
+    batches = (with_nulls(batch, schema, columns) for batch in scanner.to_batches())
+    return pa.RecordBatchReader.from_batches(fields, batches)
 
 
 def execute(

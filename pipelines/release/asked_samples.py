@@ -134,10 +134,11 @@ def ranks_of(
     rows = asked.having(*vectors, gallery)
     rows = rows[~np.isnan(sum(v[rows, 0] for v in vectors.values()))]
     if len(rows):
-        query = Query.of(vectors={m: v[rows] for m, v in vectors.items()})
         if by_id:
             own_ids = [[id_input(asked.parts[row][m]) for m in vectors] for row in rows]
             query = Query(tuple(map(scaled_to_one, own_ids)), is_batch=True)
+        else:
+            query = Query.of(vectors={m: v[rows] for m, v in vectors.items()})
         result = run_query(opened, system(query.among(gallery)).select("part_id").limit(depth)).rows
         lists: dict[int, list[str]] = {}
         for number, part in zip(

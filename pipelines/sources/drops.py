@@ -62,6 +62,7 @@ def find_drops(
     only: str | None = None,
     documents: Documents | None = None,
     videos: Videos | None = None,
+    name_captions: bool = False,
 ) -> dict[str, Drop]:
     """The drops that a source delivers, by name.
 
@@ -83,6 +84,7 @@ def find_drops(
         only: the name of a drop. Others are left out, and their folders are not listed.
         documents: how PDF files are read; None does not read them.
         videos: how videos are read; None does not read them.
+        name_captions: the names of loose files are captions where there are no others.
 
     Raises:
         SourceError: the source does not exist or cannot be listed, two drops would have the same
@@ -105,7 +107,7 @@ def find_drops(
     for drop_name, folder, entries in parts:
         listed = None if entries == _WHOLE_ROOT else tuple(listing[e] for e in entries)
         drop = Drop(_drop_name(drop_name), folder, entries, columns, name, listed=listed)
-        drops.append(replace(drop, documents=documents, videos=videos))
+        drops.append(replace(drop, documents=documents, videos=videos, name_captions=name_captions))
     drops = [d for d in drops if only in (None, d.name) and _holds_data(d)]
     if not drops and only is None:
         raise SourceError(f"source {name!r}: {path} holds no data; {EXPECTED}")

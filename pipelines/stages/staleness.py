@@ -35,6 +35,7 @@ def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
             *(name, path, source.drop_by, source.columns, only),
             documents=source.documents,
             videos=source.videos,
+            name_captions=source.captions == "names",
         )
         for drop in found.values():
             if drop.name in delivered:
@@ -42,7 +43,7 @@ def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
                     f"two sources deliver a drop called {drop.name!r}:"
                     f" {delivered[drop.name].root} and {drop.root}; rename one"
                 )
-            delivered[drop.name] = replace(drop, name_captions=source.captions == "names")
+            delivered[drop.name] = drop
     return dict(sorted(delivered.items()))
 
 
