@@ -23,14 +23,20 @@ test-slow: $(READY)
 	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 # Prints the figures of docs/curation.md. FEATURES: files of paired features, beside the stamps.
+# PHOTOGRAPHS: folders of JPEGs, which are edited.
 bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/align_mismatches.py $(FEATURES) --stamps demo
+	$(BIN)/python benchmarks/coresets.py $(FEATURES) --stamps demo
+	$(BIN)/python benchmarks/coresets.py $(FEATURES) --stamps demo --swapped 0.2 --planted 0
 	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \
 	  $(wildcard /usr/share/wordnet/index.noun)
 	$(BIN)/python -m benchmarks.picture_copies demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.cascade demo
+	$(BIN)/python benchmarks/offensive.py
+	$(if $(PHOTOGRAPHS),$(BIN)/python -m benchmarks.edits $(PHOTOGRAPHS))
 
 # 200 faults on whole runs: takes an hour. FAULTS=20 SEED=7 for fewer, or for the same ones again.
 FAULTS ?= 200

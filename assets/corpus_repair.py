@@ -28,10 +28,13 @@ _COMPARISONS = ("compared", "near_pairs")
 _STAGE_OF = {
     "features": "vectors",
     "tokens": "vectors",
+    "moment_vectors": "vectors",
+    "moments": "gallery",
     "directions": "gallery",
     "indexes": "index",
 }
 _STAGE_OF |= {"releases": "release", "tallies": "release", "pair_draws": "pairs"}
+_STAGE_OF |= {"concepts": "decisions"}
 _STAGE_OF |= dict.fromkeys((*_COMPARISONS, "minhashes"), "duplicates")
 
 

@@ -65,9 +65,10 @@ def linear(noise: float) -> Model:
     """A model whose vectors are turned ones with noise, of a length of `noise`."""
 
     def encode(rows: np.ndarray, seed: int) -> np.ndarray:
-        turn = np.linalg.qr(np.random.default_rng(1).normal(size=(WIDTH, rows.shape[1])))[0].T
-        added = np.random.default_rng((seed, len(rows))).normal(size=(len(rows), WIDTH))
-        return unit(rows @ turn + noise * added / np.sqrt(WIDTH))
+        width = max(WIDTH, rows.shape[1])  # fewer numbers would lose some of the old ones
+        turn = np.linalg.qr(np.random.default_rng(1).normal(size=(width, rows.shape[1])))[0].T
+        added = np.random.default_rng((seed, len(rows))).normal(size=(len(rows), width))
+        return unit(rows @ turn + noise * added / np.sqrt(width))
 
     return encode
 

@@ -9,7 +9,8 @@ them captions of 12 random words and compares these. `--images` gives them hashe
 but for one in a hundred, which is a copy of the one before, and compares these.
 
 Each stage runs in a process of its own. Memory is the peak of the process above that after the
-imports; seconds are those of the processor.
+imports, with what it has mapped of Ray's object store, and without; seconds are those of the
+processor. With many captions or images the searches are Ray tasks, whose processes are not counted.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from pipelines.stages.context import StageContext
 from store.workspace import Workspace
 
 _CONFIG = "sources: {{s: {{path: drops}}}}\npolicy: {{text_chars: {{min: 5}}}}\n{duplicates}"
+_SAMPLED = 0.02  # seconds between samples of memory
 _STAGES = {"duplicates": find_duplicates, "decisions": decide}
 
 
@@ -55,11 +58,27 @@ def images(numbers: range) -> dict[str, Any]:
 def run(root: Path, stage: str) -> dict[str, float]:
     """What a stage takes."""
     before, start = psutil.Process().memory_info().rss, time.process_time()
+    own, done = [0], Event()
+
+    def sample() -> None:
+        while not done.wait(_SAMPLED):
+            memory = psutil.Process().memory_info()
+            own[0] = max(own[0], memory.rss - memory.shared)
+
+    shared_before = psutil.Process().memory_info().shared
+    thread = Thread(target=sample)
+    thread.start()
     _STAGES[stage](StageContext(Workspace.open(root)))
+    done.set()
+    thread.join()
     # Not that of `resource`, which counts the memory of the process that started this one.
     (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in s)
     peak = int(line.split()[1]) * 1024
-    return {"MB": (peak - before) / 1e6, "s": time.process_time() - start}
+    return {
+        "MB": (peak - before) / 1e6,
+        "own MB": (own[0] - (before - shared_before)) / 1e6,
+        "s": time.process_time() - start,
+    }
 
 
 def main() -> None:
@@ -94,7 +113,8 @@ def main() -> None:
                     text=True,
                 )
                 costs = json.loads(process.stdout.splitlines()[-1])
-                print(f"{size:,} {stage}: {costs['MB']:,.0f} MB, {costs['s']:,.1f} s", flush=True)
+                figures = f"{costs['MB']:,.0f} MB, without shared ones {costs['own MB']:,.0f} MB"
+                print(f"{size:,} {stage}: {figures}, {costs['s']:,.1f} s", flush=True)
 
 
 if __name__ == "__main__":

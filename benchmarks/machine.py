@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from store.cores import thread_count
 from store.corrections.kernels.bank_scan import BANK_TILE
-from store.corrections.kernels.threads import SPAN_ROWS, one_blas_thread, thread_count
+from store.corrections.kernels.threads import SPAN_ROWS, one_blas_thread
 
 
 def unit_rows(rows: int, dims: int, seed: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.planted_texts import Planted, planted
 from pipelines.duplicates.pair_joins import collect_pairs
-from pipelines.duplicates.texts import minhash
+from pipelines.duplicates.texts import minhash, near_texts
 from pipelines.engine.duckdb_scratch import temporary_database
 
 
@@ -56,7 +56,7 @@ def measure(pairs: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
 def isotrope_pairs(texts: list[str]) -> set[tuple[int, int]]:
     signatures = minhash.signatures(texts)
     with temporary_database() as connection:
-        blocks = minhash.near_blocks(
+        blocks = near_texts.near_blocks(
             connection, signatures, lambda rows: [texts[r] for r in rows], 0.7
         )
         pairs = collect_pairs(blocks, len(texts))

@@ -91,22 +91,29 @@ def combine() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
 
 
 def aggregate() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
-    """Samples of an image and a recording: a text is about one of them, or about both."""
-    rng, count = np.random.default_rng(0), 300
+    """Samples of an image and a recording: a text is about one of them, or about both, or the
+    recording says nothing. Weights are learned from the pairs of the last 100 samples."""
+    rng, count = np.random.default_rng(0), 400
     total = count + BANK
     shared, own = rng.normal(size=(total, DIM)), rng.normal(size=(2, total, DIM))
     is_first = rng.random((total, 1)) < 0.5
+    held_out = slice(300, count)
     settings = {
         "the answer is in one part": (*own, np.where(is_first, own[0], own[1])),
         "the answer is in both parts": (shared, shared, shared),
+        "the answer is in the image": (own[0], own[1], own[0]),
     }
     measured = {}
     for name, triple in settings.items():
         noisy = [unit_rows(rows + 1.8 * rng.normal(size=rows.shape)) for rows in triple]
         vectors = dict(zip(("image", "audio", "text"), noisy, strict=True))
         parts = {m: Parts(np.arange(count), vectors[m][:count]) for m in ("image", "audio")}
+        pairs = {m: Parts(np.arange(count)[held_out], v[held_out]) for m, v in vectors.items()}
         corpus = publish(
-            Path(tempfile.mkdtemp()), parts, {m: v[count:] for m, v in vectors.items()}
+            Path(tempfile.mkdtemp()),
+            parts,
+            {m: v[count:] for m, v in vectors.items()},
+            held_out={"validation": pairs},
         )
 
         def run(
@@ -127,6 +134,7 @@ def aggregate() -> dict[str, dict[str, Callable[[], np.ndarray]]]:
             "corrected": lambda run=run: run("auto", "max"),
             "raw, softmax": lambda run=run: run("none", "softmax"),
             "corrected, softmax": lambda run=run: run("auto", "softmax"),
+            "corrected, learned": lambda run=run: run("auto", "learned"),
         }
     return measured
 

@@ -99,7 +99,7 @@ def overhead(report: Report, folder: Path, samples: int, repeats: int) -> None:
     rows = []
     for spec, side, count in (("local:image", 256, samples), ("local:text", 0, 8 * samples)):
         modality = spec.partition(":")[2]
-        workspace = make_corpus(folder / modality, {modality: spec}, count, side)
+        workspace = make_corpus(folder / modality, {modality: spec}, count, side, "num_cpus: 1")
         encoder, parts = load_encoder(spec), parts_of(workspace, modality)
         inputs = [encoder.prepare(raw) for raw in parts.values()]
         ratios, rates = [], []

@@ -144,7 +144,7 @@ def combine(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
 
 
 def aggregate(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
-    """Samples by the maximum and by the soft maximum of their parts."""
+    """Samples by the maximum, the soft maximum and the learned weights of their parts."""
     texts = Labelled(corpus, "text")
     texts.queries = texts.queries[:100]
     samples: dict[str, str] = {}
@@ -172,6 +172,8 @@ def aggregate(corpus: "isotrope.Corpus", features: Path) -> Iterator[str]:
             "corrected": lambda: precisions("auto", "max"),
             "raw, softmax": lambda: precisions("none", "softmax"),
             "corrected, softmax": lambda: precisions("auto", "softmax"),
+            "raw, learned": lambda: precisions("none", "learned"),
+            "corrected, learned": lambda: precisions("auto", "learned"),
         },
     )
     for name, measured in planted_retrieval.aggregate().items():

@@ -29,6 +29,7 @@ from assets.metadata.usage import measured
 from embedders.pool.ray_cluster import cluster
 from pipelines.engine.beam import run_on_beam
 from pipelines.engine.ray_tasks import run_on_ray
+from pipelines.policy.cascade import plan_of
 from pipelines.signals.decoded_image import measure_image
 from pipelines.signals.incremental import EarlierSignals
 from pipelines.signals.registry import DEFAULT_SCORERS
@@ -106,7 +107,8 @@ def pipeline(
     samples = workspace.tables.open("samples")
     drop_filter, earlier = "drop = 'a'", EarlierSignals(workspace.tables, "a")
     run = StageRun(workspace.tables, "signals", "a", name, schema.SIGNALS).open()
-    plan = _Plan(workspace, run, samples.version, 0, drop_filter, scorer_versions(workspace))
+    versions = scorer_versions(workspace)
+    plan = _Plan(workspace, run, samples.version, 0, versions, plan_of(workspace.config.policy))
     with measured() as usage:
         units = list(list_units(samples, drop_filter, earlier))
         work = partial(UnitWork, plan)

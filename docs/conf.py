@@ -78,6 +78,7 @@ _CONTENTS = """
 docs/demo
 docs/first_hour
 docs/corpus
+docs/alignment
 docs/commands
 docs/python
 docs/architecture

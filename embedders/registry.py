@@ -6,6 +6,8 @@ which gets the options as strings. If its model serves several modalities, `moda
 the options. The options `projection` and `bridge`, files of projections, are taken by every scheme
 (see `embedders.projection`). A bridge is applied last: it brings vectors of a space into an older
 one. With the option `tokens=64`, an encoder gives packed token vectors (see `embedders.tokens`).
+With `moments`, it gives packed vectors of windows or tiles (see `embedders.moments`). With
+`layer=4`, its vectors are the output of its fourth layer (see `embedders.layers`).
 
 Other packages add schemes with the entry-point group `isotrope.encoders`:
 
@@ -22,10 +24,13 @@ from importlib.metadata import entry_points
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from embedders import layers
 from embedders.encoder import Encoder
+from embedders.moments import MomentEncoder
 from embedders.projection import BRIDGE, ProjectedEncoder
 from embedders.tokens import TokenEncoder
 from store.errors import EncoderError, InputError
+from store.tables import moments
 from store.tables.tokens import MOST, OPTION
 
 ENTRY_POINTS = "isotrope.encoders"
@@ -55,6 +60,11 @@ class EncoderSpec:
     def with_options(self, **options: str) -> "EncoderSpec":
         """The same spec with these options added or replaced."""
         return EncoderSpec(self.scheme, self.name, {**self.options, **options})
+
+    def without(self, option: str) -> "EncoderSpec":
+        """The same spec without an option."""
+        options = {name: value for name, value in self.options.items() if name != option}
+        return EncoderSpec(self.scheme, self.name, options)
 
 
 def parse_spec(text: object) -> EncoderSpec:
@@ -104,7 +114,10 @@ def load_encoder(spec: str) -> Encoder:
     options = {**parsed.options}
     if OPTION in options:
         return _token_encoder(parsed)
+    if (cut := options.get(moments.OPTION)) is not None:
+        return MomentEncoder(load_encoder(str(parsed.without(moments.OPTION))), cut)
     projection, bridge = options.pop("projection", None), options.pop("bridge", None)
+    layer = options.pop(layers.OPTION, None)
     names = _option_names(make)
     if names is not None and (unknown := sorted(set(options) - names)):
         allowed = ", ".join(sorted(names - {"modality"})) or "none"
@@ -120,6 +133,8 @@ def load_encoder(spec: str) -> Encoder:
             f"{spec!r} made a {type(encoder).__name__}, which is not an Encoder: an encoder has"
             f" {', '.join(_ENCODER_MEMBERS)}"
         )
+    if layer is not None:
+        encoder = layers.LayerEncoder(encoder, layer)
     if projection is not None:
         encoder = ProjectedEncoder(encoder, projection)
     return encoder if bridge is None else ProjectedEncoder(encoder, bridge, BRIDGE)
@@ -127,10 +142,9 @@ def load_encoder(spec: str) -> Encoder:
 
 def _token_encoder(spec: EncoderSpec) -> TokenEncoder:
     """The encoder of the token vectors of another one, whose model is loaded once for both."""
-    options = {**spec.options}
-    if (most := options.pop(OPTION)) != str(MOST):
+    if (most := spec.options[OPTION]) != str(MOST):
         raise EncoderError(f"{str(spec)!r}: {OPTION}={most}; allowed: {MOST}")
-    return TokenEncoder(load_encoder(str(EncoderSpec(spec.scheme, spec.name, options))))
+    return TokenEncoder(load_encoder(str(spec.without(OPTION))))
 
 
 def _factory(spec: EncoderSpec) -> Callable[..., Any]:

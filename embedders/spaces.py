@@ -19,6 +19,7 @@ import numpy as np
 
 from embedders.encoder import Encoder
 from embedders.registry import load_encoder, parse_spec, spec_for_modality
+from store.config.only_for import OPTION as ONLY_FOR
 from store.errors import EncoderError, InputError, RecordError
 from store.tables.projections import FILES
 from store.tables.schema import MODALITIES
@@ -30,12 +31,15 @@ _TOWER_KEYS = (
     "encoder",
     "aligned_by",
     "projection",
+    "method",
     "head",
     "structure",
     "dim",
     "mismatch",
 )
-_SETTINGS = {"head": "kind", "structure": "structure", "dim": "dim"}  # by key of a tower
+METHODS = ("auto", "contrastive", "ridge", "cca")  # of alignment; `auto` is one of the others
+# By key of a tower.
+_SETTINGS = {"method": "method", "head": "kind", "structure": "structure", "dim": "dim"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Alignment:
     Attributes:
         encoder: the spec of its bare encoder.
         by: the modalities that it is aligned by.
-        settings: options of `embedders.alignment.settings.Settings`.
+        settings: options of `embedders.alignment.settings.Settings`; `method` may be `auto`.
         mismatch: weigh pairs by the probability that they belong together.
     """
 
@@ -120,6 +124,7 @@ def open_space(name: str, config: Mapping[str, Any], root: str = "") -> Space:
     settings = dict(config)
     queries, preset = settings.pop("queries", None), settings.pop("preset", None)
     tokens = settings.pop(OPTION, None)
+    settings.pop(ONLY_FOR, None)  # says which samples are embedded, and nothing of the towers
     if preset is not None and preset not in PRESETS:
         raise EncoderError(f"space {name!r}: no preset {preset!r}; allowed: {', '.join(PRESETS)}")
     towers: dict[str, str] = {}
@@ -236,6 +241,8 @@ def _parse_alignment(modality: str, tower: Mapping[str, Any]) -> Alignment:
     by = tower.get("aligned_by")
     if not by or "encoder" not in tower:
         raise EncoderError("a tower that is a mapping needs both encoder: and aligned_by:")
+    if (method := tower.get("method", METHODS[0])) not in METHODS:
+        raise EncoderError(f"method: {method!r}; allowed: {', '.join(METHODS)}")
     return Alignment(
         encoder=spec_for_modality(tower["encoder"], modality),
         by=(by,) if isinstance(by, str) else tuple(by),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from store.errors import NotFoundError
 from store.tables import releases, schema
+from store.tables.cascade_notes import parse_notes, reason_of, seconds_of
 from store.tables.lance_tables import Tables, one_of, quote
 
 _SAMPLE = ["drop", "id", "source", "key", "image_id", "text_id", "audio_id"]
@@ -53,6 +54,10 @@ def trace_record(tables: Tables, name: str) -> list[Event]:
         return events
     keys = {(s["drop"], s["id"]): s["key"] for s in samples}
     of_samples = one_of("id", [s["id"] for s in samples])
+    noted = ["drop", "id", "cascade"]
+    for row in tables.scan("signals", schema.SIGNALS, noted, of_samples).to_pylist():
+        if (key := keys.get((row["drop"], row["id"]))) is not None:
+            events += [Event(row["drop"], key, "signals", *why) for why in _unmeasured(row)]
     for row in tables.scan("decisions", schema.DECISIONS, where=of_samples).to_pylist():
         if (key := keys.get((row["drop"], row["id"]))) is not None:
             outcome = "kept" if row["keep"] else "rejected"
@@ -62,6 +67,13 @@ def trace_record(tables: Tables, name: str) -> list[Event]:
         if (key := keys.get((row["drop"], row["id"]))) is not None:
             events.append(Event(row["drop"], key, "duplicates", row["kind"], _role(row)))
     return events + _search_events(tables, samples)
+
+
+def _unmeasured(row: dict) -> list[tuple[str, str]]:
+    """Outcome and reason for each scorer of the cascade that did not measure a sample."""
+    notes = parse_notes(row["cascade"])
+    skipped = {name: note for name, note in notes.items() if seconds_of(note) is None}
+    return [("unmeasured", f"{name}: {reason_of(note)}") for name, note in skipped.items()]
 
 
 def _kept_as(row: dict) -> str:

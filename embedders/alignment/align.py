@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from embedders.alignment.settings import Settings
+from embedders.alignment.groups import components, hold_out
+from embedders.alignment.settings import CLOSED_FORMS, Settings
 from embedders.projection import Projection
-from store.arrays import connected_components
 from store.corrections import fit
 from store.corrections.evaluate import evaluate
 from store.errors import InputError
@@ -31,7 +31,8 @@ class AlignmentResult:
         y: the projection of y; None if the space of y was kept.
         figures: `pairs`, `validation_pairs` and `best_epoch`; and for each direction (`x->y` and
             `y->x`; with several anchors `x->y0`, `y0->x`, `x->y1`, ...) the retrieval figures on
-            the validation pairs.
+            the validation pairs. A head in closed form is solved without these pairs for the
+            figures, and with all pairs for the result.
         history: for each epoch its number, loss and validation MRR.
     """
 
@@ -71,6 +72,7 @@ def align(
         InputError: arguments do not fit together, are not finite, or leave no group for training
             or for validation.
     """
+    from embedders.alignment.linear_start import fit_closed_form
     from embedders.alignment.training import train
 
     options = Settings(**settings)
@@ -83,28 +85,60 @@ def align(
         )
     if two_sided and (len(anchors) > 1 or np.isnan(anchors[0]).any()):
         raise InputError("two-sided alignment takes one y, without missing rows")
+    if two_sided and options.method == "ridge":
+        raise InputError("method='ridge' maps x into the space of y: two-sided, use 'cca'")
     labels = components(groups, len(x))
     trust = _check_weights(weights, len(x))
     held_out = hold_out(labels, options.validation, options.seed)
-    heads, history, best_epoch = train(x, anchors, labels, trust, held_out, two_sided, options)
+    history: list[dict[str, float]] = []
+    best_epoch = 0
+    if options.method in CLOSED_FORMS:
+        judged, heads = (
+            fit_closed_form(
+                x[pairs],
+                [a[pairs] for a in anchors],
+                labels[pairs],
+                trust[pairs],
+                two_sided,
+                options,
+            )
+            for pairs in (~held_out, np.ones(len(x), bool))
+        )
+    else:
+        heads, history, best_epoch = train(x, anchors, labels, trust, held_out, two_sided, options)
+        judged = heads
     figures: dict[str, Any] = {
         "pairs": int((~held_out).sum()),
         "validation_pairs": int(held_out.sum()),
         "best_epoch": best_epoch,
     }
-    projected = heads[0](x[held_out])
+    sides = [anchor[held_out] for anchor in anchors]
+    figures |= held_out_figures(judged, x[held_out], sides, labels[held_out])
+    return AlignmentResult(heads[0], heads[1] if two_sided else None, figures, history)
+
+
+def held_out_figures(
+    heads: Sequence[Projection], x: np.ndarray, anchors: Sequence[np.ndarray], labels: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """The retrieval figures of pairs that the heads were not learned from, by direction.
+
+    Args:
+        heads: of x and, two-sided, of y.
+        x: (n, d_x) features.
+        anchors: (n, d_y) each; a row of NaN is missing.
+        labels: (n,) of groups.
+    """
+    projected = heads[0](x)
+    figures: dict[str, dict[str, float]] = {}
     for number, anchor in enumerate(anchors):
         name = "y" if len(anchors) == 1 else f"y{number}"
-        targets = anchor[held_out]
-        present = np.isfinite(targets).all(axis=1)
+        present = np.isfinite(anchor).all(axis=1)
         if not present.any():
             continue
-        targets = (heads[1] if two_sided else _as_unit)(targets[present])
-        forward, backward = retrieval_figures(
-            projected[present], targets, labels[held_out][present]
-        )
+        targets = (heads[1] if len(heads) == 2 else _as_unit)(anchor[present])
+        forward, backward = retrieval_figures(projected[present], targets, labels[present])
         figures |= {f"x->{name}": forward, f"{name}->x": backward}
-    return AlignmentResult(heads[0], heads[1] if two_sided else None, figures, history)
+    return figures
 
 
 def retrieval_figures(
@@ -135,63 +169,6 @@ def retrieval_figures(
         {name: float(forward[name]) for name in FIGURES},
         {name: float(backward[name]) for name in FIGURES},
     )
-
-
-def components(groups: np.ndarray | Sequence[np.ndarray] | None, pairs: int) -> np.ndarray:
-    """Label the connected components of pairs that share values.
-
-    Args:
-        groups: (n,) integers, or several such arrays; None puts every pair in its own component.
-        pairs: n.
-
-    Returns:
-        (n,) int64, equal for pairs that share a value in any of `groups`, directly or through
-        other pairs.
-
-    Raises:
-        InputError: an array is not (n,) integers.
-    """
-    if groups is None:
-        return np.arange(pairs)
-    columns = [groups] if isinstance(groups, np.ndarray) else list(groups)
-    values, nodes = [np.empty(0, np.int64)], pairs  # a node a pair, then a node a distinct value
-    for column in map(np.asarray, columns):
-        if column.shape != (pairs,) or column.dtype.kind not in "iu":
-            raise InputError(
-                f"groups must be integers, one for each of {pairs} pairs,"
-                f" not {column.shape} of {column.dtype}"
-            )
-        distinct, inverse = np.unique(column, return_inverse=True)
-        values.append(nodes + inverse)
-        nodes += len(distinct)
-    pair = np.tile(np.arange(pairs), len(columns))
-    return connected_components(pair, np.concatenate(values), nodes)[:pairs]
-
-
-def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Draw whole groups at random that have about `share` of the pairs together.
-
-    Args:
-        groups: (n,) labels.
-        share: 0 to 1.
-        seed: of the draw.
-
-    Returns:
-        (n,) bool, True for pairs of the drawn groups.
-
-    Raises:
-        InputError: all pairs, or none, would be held out.
-    """
-    names, counts = np.unique(groups, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    cumulative = np.cumsum(counts[order])
-    drawn = names[order[cumulative <= max(share * len(groups), 1)]]
-    held_out = np.isin(groups, drawn)
-    if held_out.all() or not held_out.any():
-        raise InputError(
-            f"{len(names)} groups of pairs are too few to hold out {share:g} of the pairs"
-        )
-    return held_out
 
 
 def _check_features(rows: Any) -> np.ndarray:

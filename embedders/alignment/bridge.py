@@ -1,4 +1,4 @@
-"""Bridges: linear maps from the vectors of a new encoder into the space of an older one.
+"""Bridges: maps from the vectors of a new encoder into the space of an older one.
 
 After Jang and Lim 2024, "Towards Cross-modal Backward-compatible Representation Learning for
 Vision-Language Models" (XBT): the stored vectors are kept, and only queries are encoded by the new
@@ -13,10 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedders.projection import Projection
+from embedders.projection import Projection, gelu
 from store.errors import InputError
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+CURVED_PENALTIES = (1e-3, 1e-2, 1e-1)
+CURVED_UNITS = 1024
+CURVED_SCALE = 2.0  # the standard deviation of what enters a unit
 LEAST_ROWS = 50
 _NO_VARIANCE = 1e-6  # singular values below this share of the largest one are noise
 
@@ -121,6 +124,36 @@ def bridge_maps(groups: list[Rows]) -> Iterator[tuple[str, Projection]]:
     yield "orthogonal", _projection(orthogonal_map(products))
     for penalty in PENALTIES:
         yield f"ridge {penalty:g}", _projection(ridge_map(products, penalty))
+
+
+def curved_maps(groups: list[Rows]) -> Iterator[tuple[str, Projection]]:
+    """Maps with one layer of random units beside the linear map, also in closed form.
+
+    Ridge regression from [x, s gelu(xH + h)] to the old rows, with H and h drawn once and not
+    learned, and s so that both halves vary alike (random features: Rahimi and Recht 2007).
+
+    Raises:
+        InputError: see `Products.of`.
+    """
+    Products.of(groups)  # checks the rows
+    rng, dim = np.random.default_rng(0), groups[0].new.shape[1]
+    hidden = CURVED_SCALE * rng.normal(size=(dim, CURVED_UNITS)).astype(np.float32)
+    shift = CURVED_SCALE * rng.normal(size=CURVED_UNITS).astype(np.float32)
+    share = np.float32(1 / (CURVED_SCALE * np.sqrt(CURVED_UNITS)))
+
+    def features(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([rows, share * gelu(rows @ hidden + shift)], axis=1)
+
+    products = Products.of([Rows(features(group.new), group.old) for group in groups])
+    for penalty in CURVED_PENALTIES:
+        weight = ridge_map(products, penalty)
+        tensors = {
+            **_projection(weight[:dim]).tensors,
+            "hidden_weight": hidden,
+            "hidden_bias": shift,
+            "out_weight": share * weight[dim:],
+        }
+        yield f"random units, ridge {penalty:g}", Projection(tensors)
 
 
 def mean_cosines(bridge: Projection, rows: Rows) -> float:

@@ -17,10 +17,11 @@ from embedders.projection import Projection
 from store.errors import InputError
 
 # Of standardised features, whose variance is 1.
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 # Added to each component's variance, as a share of the mean variance. Without it, a direction
 # with almost no variance would be scaled up to noise.
 _VARIANCE_FLOOR = 1e-2
+_NO_VARIANCE = 1e-10  # as a share of the largest: rounding errors of float64
 
 
 def whitened_projection(
@@ -92,13 +93,28 @@ def ridge_solutions(
     Yields:
         Weights (d_y, d_x) and offsets (d_y,).
     """
+    kind = x.dtype
+    x, y, weights = x.double(), y.double(), weights.double()
     share = (weights / weights.sum())[:, None]
-    gram, y_mean = x.T @ (share * x), (share * y).sum(0)
-    cross = x.T @ (share * (y - y_mean))
-    values, vectors = torch.linalg.eigh(gram)
-    rotated = vectors.T @ cross
+    y_mean = (share * y).sum(0)
+    # With fewer pairs than features, the solution lies in the span of the pairs.
+    variance, axes = _principal_axes(x * (share * len(x)).sqrt())
+    for solution in ridge_by_penalty(variance, axes, x.T @ (share * (y - y_mean))):
+        yield solution.T.to(kind), y_mean.to(kind)
+
+
+def ridge_by_penalty(
+    variance: torch.Tensor, axes: torch.Tensor, cross: torch.Tensor
+) -> Iterator[torch.Tensor]:
+    """(V + penalty I)^-1 C for each of `PENALTIES`, (d_x, d_y).
+
+    Args:
+        variance, axes: (r,) and (d_x, r), of V, the mean of x'x.
+        cross: C (d_x, d_y), the mean of x'y.
+    """
+    rotated = axes.T @ cross
     for penalty in PENALTIES:
-        yield (vectors @ (rotated / (values[:, None] + penalty))).T, y_mean
+        yield axes @ (rotated / (variance[:, None] + penalty))
 
 
 def cca_solutions(
@@ -116,18 +132,58 @@ def cca_solutions(
         Weights (k, d_x) of x and (k, d_y) of y, k at most `dim`. Each component is scaled by the
         square root of its correlation.
     """
+    kind = x.dtype
+    x, y, weights = x.double(), y.double(), weights.double()  # in float32 the SVD can fail
     share = (weights / weights.sum())[:, None]
-    cross = x.T @ (share * y)
     # Each side alone is as reliable in a mismatched pair as in a matching one.
-    grams = [torch.linalg.eigh(rows.T @ rows / len(rows)) for rows in (x, y)]
+    solutions = cca_by_penalty(_principal_axes(x), _principal_axes(y), x.T @ (share * y), dim)
+    for of_x, of_y in solutions:
+        yield of_x.T.to(kind), of_y.T.to(kind)
+
+
+def cca_by_penalty(
+    x: tuple[torch.Tensor, torch.Tensor],
+    y: tuple[torch.Tensor, torch.Tensor],
+    cross: torch.Tensor,
+    dim: int,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Canonical directions of x (d_x, k) and y (d_y, k) for each of `PENALTIES`.
+
+    Args:
+        x, y: variance (r,) and axes (d, r) of the mean of x'x, and of y'y.
+        cross: (d_x, d_y), the mean of x'y.
+        dim: the largest k.
+    """
+    (x_variance, x_axes), (y_variance, y_axes) = x, y
+    rotated = x_axes.T @ cross @ y_axes
     for penalty in PENALTIES:
-        left, right = (
-            vectors * (values + penalty).rsqrt() @ vectors.T for values, vectors in grams
-        )
-        u, s, vh = torch.linalg.svd(left @ cross @ right, full_matrices=False)
+        left, right = (x_variance + penalty).rsqrt(), (y_variance + penalty).rsqrt()
+        u, s, vh = torch.linalg.svd(left[:, None] * rotated * right, full_matrices=False)
         k = min(dim, len(s))
-        root = s[:k].sqrt()[:, None]
-        yield root * (left @ u[:, :k]).T, root * (right @ vh[:k].T).T
+        root = s[:k].sqrt()
+        of_x, of_y = x_axes @ (left[:, None] * u[:, :k]), y_axes @ (right[:, None] * vh[:k].T)
+        yield of_x * root, of_y * root
+
+
+def principal_axes_of(second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The eigenvalues (r,) and axes (d, r) of a mean of squares (d, d), without its null space."""
+    return _present(*torch.linalg.eigh(second))
+
+
+def _principal_axes(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean squares (r,) of n rows along their principal axes (d, r), r at most n and d."""
+    count, width = rows.shape
+    if count >= width:
+        variance, axes = torch.linalg.eigh(rows.T @ rows / count)
+    else:  # the smaller matrix has the same eigenvalues
+        variance, left = torch.linalg.eigh(rows @ rows.T / count)
+        axes = rows.T @ left / (variance.clamp_min(0) * count).sqrt().clamp_min(1e-300)
+    return _present(variance, axes)
+
+
+def _present(variance: torch.Tensor, axes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    present = variance > variance.max() * _NO_VARIANCE
+    return variance[present], axes[:, present]
 
 
 def _shares(weights: np.ndarray | None, rows: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from store.errors import InputError
 
 KINDS = ("linear", "mlp")
+CLOSED_FORMS = ("ridge", "cca")
 LOSSES = ("softmax", "sigmoid")
 
 
@@ -13,8 +14,12 @@ class Settings:
     """How heads are learned.
 
     Attributes:
+        method: `contrastive`: a head in closed form is trained further; `ridge` regression into a
+            space that is kept; or `cca`, regularised canonical correlation. The last two are
+            linear, and use only `dim`, `validation` and `seed` of the other settings.
         kind: `linear`, or `mlp` (one hidden layer beside the linear map).
-        dim: of the shared space, if both sides are projected; otherwise it is that of y.
+        dim: of the shared space, if both sides are projected; otherwise it is that of y, and `cca`
+            maps on so many components in between.
         loss: `softmax` (InfoNCE) or `sigmoid` (SigLIP).
         structure: weight of the regulariser that keeps neighbourhoods; 0 leaves it out.
         levels: how many levels of neighbourhoods (neighbours, neighbours of neighbours, ...) the
@@ -26,6 +31,9 @@ class Settings:
             step.
         learning_rate: the highest of AdamW; it falls to zero along a cosine.
         weight_decay: of AdamW.
+        keep: when a head that was learned before is trained further (`embedders.alignment.grow`),
+            the weight of the squared distance of its parameters from where they were (L2-SP, Li,
+            Grandvalet and Davoine 2018), in place of `weight_decay`.
         batch: pairs in each step.
         epochs: the largest number of epochs.
         patience: training ends after this many epochs without a better validation. The best epoch
@@ -37,6 +45,7 @@ class Settings:
         InputError: a value is not allowed.
     """
 
+    method: str = "contrastive"
     kind: str = "linear"
     dim: int = 256
     loss: str = "softmax"
@@ -48,6 +57,7 @@ class Settings:
     noise: float = 0.0
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    keep: float = 1e-3
     batch: int = 1024
     epochs: int = 200
     patience: int = 20
@@ -55,7 +65,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("kind", self.kind, KINDS), ("loss", self.loss, LOSSES)):
+        for name, value, allowed in (
+            ("method", self.method, ("contrastive", *CLOSED_FORMS)),
+            ("kind", self.kind, KINDS),
+            ("loss", self.loss, LOSSES),
+        ):
             if value not in allowed:
                 raise InputError(f"{name}={value!r}; allowed: {', '.join(allowed)}")
         for name in ("dim", "levels", "width", "batch", "epochs", "patience"):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from embedders.encoder import fingerprint, unit_rows
-from embedders.encoders import device, open_clip_tokens
+from embedders.encoders import device, open_clip_layers, open_clip_tokens
 from embedders.encoders.open_clip_source import Source, model_config, parse_source, weights_file
 from embedders.encoders.weights import check_tensors_only
 from embedders.media.image import load_rgb
@@ -86,6 +86,10 @@ class _Tower:
     def token_dim(self) -> int:
         return self.dim
 
+    @cached_property
+    def layer_dims(self) -> tuple[int, ...]:
+        return open_clip_layers.layer_dims(model_config(self.source)["model_cfg"], self.modality)
+
     def _run(self, method: str, batch: np.ndarray) -> np.ndarray:
         import torch
 
@@ -93,12 +97,12 @@ class _Tower:
             inputs = self._model_input(device.to_device(batch))
             return unit_rows(device.to_numpy(getattr(self._model, method)(inputs)))
 
-    def _run_tokens(self, tokens_of: Any, batch: np.ndarray) -> list[np.ndarray]:
+    def _run_inner(self, outputs_of: Any, batch: np.ndarray) -> list[np.ndarray]:
         import torch
 
         with torch.inference_mode():
             inputs = self._model_input(device.to_device(batch))
-            return [device.to_numpy(each) for each in tokens_of(self._model, inputs)]
+            return [device.to_numpy(each) for each in outputs_of(self._model, inputs)]
 
     def _model_input(self, batch: Any) -> Any:
         return batch
@@ -158,7 +162,11 @@ class ClipImage(_Tower):
 
     def encode_tokens(self, batch: list[np.ndarray]) -> list[np.ndarray]:
         """The projected output at each patch, in the order of the grid."""
-        return self._run_tokens(open_clip_tokens.of_patches, np.stack(batch))
+        return self._run_inner(open_clip_tokens.of_patches, np.stack(batch))
+
+    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """The mean over patches after each block."""
+        return self._run_inner(open_clip_layers.of_images, np.stack(batch))
 
     def _model_input(self, batch: Any) -> Any:
         from open_clip import get_input_dtype
@@ -188,7 +196,11 @@ class ClipText(_Tower):
 
     def encode_tokens(self, batch: list[np.ndarray]) -> list[np.ndarray]:
         """The projected output at each token between the start and the end of the text."""
-        return self._run_tokens(open_clip_tokens.of_text, np.stack(batch))
+        return self._run_inner(open_clip_tokens.of_text, np.stack(batch))
+
+    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """The mean over the tokens of each text after each block."""
+        return self._run_inner(open_clip_layers.of_texts, np.stack(batch))
 
 
 @cache

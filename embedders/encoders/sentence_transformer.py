@@ -19,6 +19,7 @@ from embedders.media.text import load_text
 from store.errors import EncoderError
 
 _MODULES = "modules.json"
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def make(name: str, precision: str | None = None) -> "SentenceText":
@@ -59,6 +60,19 @@ class SentenceText:
         return widths[-1] if widths else self._model.get_sentence_embedding_dimension()
 
     @cached_property
+    def layer_dims(self) -> tuple[int, ...]:
+        """The width of each layer of the transformer, which is the first module.
+
+        Raises:
+            EncoderError: the first module is no transformer.
+        """
+        first = (_read_json(self.folder / _MODULES) or [{}])[0]
+        config = _read_json(self.folder / first.get("path", "") / "config.json")
+        if "hidden_size" not in config or "num_hidden_layers" not in config:
+            raise EncoderError(f"sentence_transformers:{self.folder} offers no layers")
+        return (config["hidden_size"],) * config["num_hidden_layers"]
+
+    @cached_property
     def _model(self) -> Any:
         try:
             from sentence_transformers import SentenceTransformer
@@ -88,6 +102,18 @@ class SentenceText:
                 batch, batch_size=len(batch), convert_to_numpy=True, show_progress_bar=False
             )
         return unit_rows(vectors)
+
+    def encode_layers(self, batch: list[str]) -> list[np.ndarray]:
+        """The mean over the tokens of each text after each layer."""
+        import torch
+
+        with torch.inference_mode(), device.autocast(self.precision):
+            inputs = self._model.preprocess(batch)
+            inputs = {n: each.to(device.device()) for n, each in inputs.items() if n in _INPUTS}
+            states = self._model[0].auto_model(**inputs, output_hidden_states=True).hidden_states
+            mask = inputs["attention_mask"][..., None]
+            means = [(state * mask).sum(1) / mask.sum(1) for state in states[1:]]
+            return [device.to_numpy(each) for each in means]
 
 
 def _read_json(path: Path) -> Any:

@@ -6,6 +6,7 @@
 Option: `precision` (fp32, bf16, fp16).
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,23 @@ class TimmImage:
         return self._skeleton.num_features
 
     @cached_property
+    def layer_dims(self) -> list[int]:
+        """The channels of what timm calls intermediates: blocks of transformers, or stages.
+
+        Raises:
+            EncoderError: the model has none.
+        """
+        import torch
+
+        pixels = torch.empty(1, *self._data_config["input_size"], device="meta")
+        return [block.shape[1] for block in self._blocks(self._skeleton, pixels)]
+
+    def _blocks(self, model: Any, pixels: Any) -> list[Any]:
+        if not hasattr(model, "forward_intermediates"):
+            raise EncoderError(f"timm:{self.model} offers no layers")
+        return model.forward_intermediates(pixels, intermediates_only=True, output_fmt="NCHW")
+
+    @cached_property
     def _data_config(self) -> dict[str, Any]:
         from timm.data import resolve_model_data_config
 
@@ -124,6 +142,17 @@ class TimmImage:
         return self._transform(load_rgb(raw, side_before_crop))
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
+        return unit_rows(self._run(batch, lambda model, pixels: [model(pixels)])[0])
+
+    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+        """The mean over positions after each block or stage."""
+        return self._run(
+            batch, lambda model, pixels: [b.mean((2, 3)) for b in self._blocks(model, pixels)]
+        )
+
+    def _run(
+        self, batch: list[np.ndarray], outputs_of: Callable[[Any, Any], list[Any]]
+    ) -> list[np.ndarray]:
         import torch
 
         with torch.inference_mode(), device.autocast(self.precision):
@@ -131,4 +160,4 @@ class TimmImage:
             pixels = device.normalise_pixels(
                 planes, self._data_config["mean"], self._data_config["std"]
             )
-            return unit_rows(device.to_numpy(self._model(pixels)))
+            return [device.to_numpy(each) for each in outputs_of(self._model, pixels)]

@@ -18,6 +18,8 @@ from embedders.local.text import LocalText
 from embedders.media.image import load_rgb
 
 SIZES = {0: 224, 2: 260}  # side of the images in pixels, by size of EfficientNet-Lite
+# Channels of the four depths of each.
+DEPTH_DIMS = {0: (40, 112, 320, 1280), 2: (48, 120, 352, 1280)}
 # The share of the square that the image is fitted into. Drawings reach to their own edges.
 _MARGIN = 0.9
 _CLASSES = 50
@@ -48,6 +50,7 @@ class LocalImage:
     version = "2"
     modality = "image"
     dim = DIM
+    layer_dims = tuple(map(sum, zip(*DEPTH_DIMS.values(), strict=True)))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -90,6 +93,16 @@ class LocalImage:
         logits = np.mean([output.logits for output in outputs], axis=0)
         meaning = unit_rows(_class_probabilities(logits) @ self._class_vectors)
         return ImageFeatures(meaning, np.concatenate([o.features for o in outputs], axis=1))
+
+    def encode_layers(self, batch: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+        """The features of four depths, of both networks side by side."""
+        visual, widths = self.features(batch).visual, list(DEPTH_DIMS.values())
+        ends = np.cumsum([sum(dims) for dims in widths])[:-1]
+        networks = [
+            np.split(rows, np.cumsum(dims)[:-1], axis=1)
+            for rows, dims in zip(np.split(visual, ends, axis=1), widths, strict=True)
+        ]
+        return [np.concatenate(depth, axis=1) for depth in zip(*networks, strict=True)]
 
     def encode(self, batch: list[tuple[np.ndarray, ...]]) -> np.ndarray:
         features = self.features(batch)

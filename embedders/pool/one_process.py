@@ -24,6 +24,7 @@ from embedders.pool.worker import (
     prepare,
 )
 from embedders.registry import load_encoder
+from store.cores import core_count
 
 if TYPE_CHECKING:
     from embedders.pool.pool import Pool  # imports Ray
@@ -53,7 +54,7 @@ class EncodingProcess:
         return None if self._process is None else self._process.pid
 
     def encode(
-        self, spec: str, batch_size: int | None, num_cpus: float, parts: list[tuple[str, Any]]
+        self, spec: str, batch_size: int | None, threads: int, parts: list[tuple[str, Any]]
     ) -> Encoded | None:
         """Encode parts. The number of threads is that of the first call.
 
@@ -63,9 +64,9 @@ class EncodingProcess:
         Raises:
             Exception: whatever the encoder raises.
         """
-        connection = self._connection or self._start(num_cpus)
+        connection = self._connection or self._start(threads)
         try:
-            connection.send((spec, batch_size, num_cpus, parts))
+            connection.send((spec, batch_size, threads, parts))
             reply = connection.recv()
         except (EOFError, ConnectionError):
             self._end()
@@ -74,12 +75,11 @@ class EncodingProcess:
             raise reply
         return reply
 
-    def _start(self, num_cpus: float) -> Connection:
+    def _start(self, threads: int) -> Connection:
         own, other = Pipe()
-        threads = str(max(1, int(num_cpus)))
         self._process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND.format(other.fileno())],
-            env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": threads},
+            env={**os.environ, "PYTHONPATH": python_path(), "OMP_NUM_THREADS": str(threads)},
             pass_fds=[other.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -103,7 +103,7 @@ class OneProcess:
     Args:
         spec: the encoder's spec (see `embedders.registry`).
         pool: makes the pool that takes over if the process dies.
-        num_cpus: the number of threads of the process.
+        num_cpus: the number of threads of the process. None: as many as it may use CPUs.
         batch_size: the largest cost of a forward pass; see `embedders.pool.pool.Pool`.
         process: is shared with other encoders. None: one that ends with the block.
     """
@@ -113,11 +113,12 @@ class OneProcess:
         spec: str,
         pool: "Callable[[], Pool]",
         *,
-        num_cpus: float = 1,
+        num_cpus: float | None = None,
         batch_size: int | None = None,
         process: EncodingProcess | None = None,
     ):
-        self._settings = spec, batch_size, num_cpus
+        threads = core_count() if num_cpus is None else max(1, int(num_cpus))
+        self._settings = spec, batch_size, threads
         self._pool = pool
         self._process = process or EncodingProcess()
         self._is_shared = process is not None
@@ -156,7 +157,7 @@ def serve(descriptor: int) -> None:
     connection, actor, encoder = Connection(descriptor), None, None
     while True:
         try:
-            spec, batch_size, num_cpus, parts = connection.recv()
+            spec, batch_size, threads, parts = connection.recv()
         except EOFError:
             return
         reply: Encoded | Exception
@@ -164,7 +165,7 @@ def serve(descriptor: int) -> None:
             if spec != encoder:
                 actor = None
                 load_encoder.cache_clear()  # frees the memory of the last encoder
-                actor, encoder = EncoderActor(spec, batch_size, num_cpus, 0), spec
+                actor, encoder = EncoderActor(spec, batch_size, threads, 0), spec
             assert actor is not None
             prepared, summary = prepare(spec, lambda parts=parts: parts)  # type: ignore[misc]
             failed = failures_only(summary.failed, actor.dim())

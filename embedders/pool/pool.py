@@ -12,7 +12,7 @@ from typing import Any
 
 from embedders.pool.actors import Actors
 from embedders.pool.ray_cluster import cluster, object_store_bytes
-from embedders.pool.resources import Resources, require_room
+from embedders.pool.resources import Resources, node_resources, require_room
 from embedders.pool.scheduler import Scheduler
 from embedders.pool.worker import ReadUnit, UnitResult
 
@@ -22,9 +22,9 @@ class Pool:
 
     Args:
         spec: the encoder's spec (see `embedders.registry`).
-        actors: the number of actors; each reserves `num_cpus` and `num_gpus`, and runs `num_cpus`
-            threads.
-        num_cpus: CPUs of one actor.
+        actors: the number of actors; each reserves `num_cpus` and `num_gpus`.
+        num_cpus: CPUs of one actor, and its threads. None: one, but without GPUs on a cluster of
+            one machine as many threads as it has CPUs for each actor.
         num_gpus: a share of one GPU (0.25: four actors on each), or a whole number of GPUs. Two
             actors on one GPU overlap the copying of one with the computation of the other.
         batch_size: the largest cost of a forward pass, in ordinary inputs (see
@@ -45,7 +45,7 @@ class Pool:
         spec: str,
         *,
         actors: int = 1,
-        num_cpus: float = 1,
+        num_cpus: float | None = None,
         num_gpus: float = 0,
         batch_size: int | None = None,
         address: str | None = None,
@@ -54,9 +54,10 @@ class Pool:
         wait_seconds: float = 0,
     ):
         self.size = actors
-        self.each = Resources(num_cpus, num_gpus, accelerator_type, memory)
+        self.each = Resources(num_cpus or 1, num_gpus, accelerator_type, memory)
         self.wait_seconds = wait_seconds
         self.actors = Actors(spec, self.each, batch_size)
+        self._own_threads = num_cpus is None and not num_gpus
         self._cluster = cluster(address)
 
     def __enter__(self) -> "Pool":
@@ -64,9 +65,11 @@ class Pool:
         try:
             # As many as there are CPUs, those of the actors included: once enough is prepared, no
             # task runs, so it takes the CPU only of an actor that waits for it or for a GPU.
-            self.prepare_tasks = max(1, int(require_room(self.size, self.each, self.wait_seconds)))
+            cpus = int(require_room(self.size, self.each, self.wait_seconds))
+            self.prepare_tasks = max(1, cpus)
             self.prepared_bytes = object_store_bytes() // 4
-            self.actors.start(self.size)
+            is_own = self._own_threads and len(node_resources()) == 1
+            self.actors.start(self.size, cpus // self.size if is_own else int(self.each.num_cpus))
         except BaseException:
             self.__exit__()
             raise

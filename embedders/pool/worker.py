@@ -11,6 +11,7 @@ import numpy as np
 
 from embedders.encoder import cost_of
 from embedders.registry import load_encoder
+from store.cores import core_count
 from store.errors import EncoderError, RecordError
 from store.isolate import isolate_failures
 
@@ -134,14 +135,14 @@ class EncoderActor:
         batch_size: the budget of a forward pass, in ordinary inputs (see
             `embedders.encoder.Encoder`): the number of inputs times the cost of the largest one.
             None starts at 32, and on a GPU doubles it until memory runs out.
-        num_cpus: the number of threads that torch uses.
+        threads: that torch uses, at most as many as this process may use CPUs.
         num_gpus: 0 hides any GPU from the process.
     """
 
-    def __init__(self, spec: str, batch_size: int | None, num_cpus: float, num_gpus: float):
+    def __init__(self, spec: str, batch_size: int | None, threads: int, num_gpus: float):
         if not num_gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        threads = max(1, int(num_cpus))
+        threads = min(threads, core_count())
         os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(threads)

@@ -1,5 +1,6 @@
 """Commands that make tables: init, run, align."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ from rich.markup import escape
 from orchestration.cli import tables
 from orchestration.cli.console import console, print_json, print_next
 from orchestration.cli.options import AS_JSON, CORPUS, LOG_FORMAT, example
+from store.errors import InputError
 from store.tables.stages import FUNNEL
 from store.workspace import Workspace
 
@@ -124,14 +126,37 @@ def materialise(
 @CORPUS
 @click.option("--modality", "modalities", multiple=True, help="Only this modality's projection.")
 @click.option("--space", help="The space. Default: the main one, `space:` of corpus.yaml.")
+@click.option(
+    "--method",
+    help="auto (cross-validation chooses), contrastive, ridge or cca. Default: `method:` of the"
+    " tower, or auto if it names no head.",
+)
+@click.option("--grow", is_flag=True, help="Learn further from new drops, and compare on the old.")
+@click.option("--force", is_flag=True, help="With --grow: adopt a head that loses on old drops.")
 @AS_JSON
-def align(folder: str, modalities: tuple[str, ...], space: str | None, as_json: bool) -> None:
+def align(
+    folder: str,
+    modalities: tuple[str, ...],
+    space: str | None,
+    method: str | None,
+    grow: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Learn the projections of the aligned towers of a space.
 
-    They are learned from the pairs that the corpus keeps.
+    They are learned from the pairs that the corpus keeps, or, with --grow, further from those of
+    new drops.
     """
+    from orchestration.cli.alignment_report import print_alignment, print_growth
     from orchestration.runner import run_missing
     from pipelines.vectors.align import align_space
+    from pipelines.vectors.grow import grow_space
+
+    if grow and method is not None:
+        raise InputError("--grow goes on with the method by which the head was learned")
+    if force and not grow:
+        raise InputError("--force is for --grow: without it, every head is adopted")
 
     workspace = Workspace.open(folder)
     progress = Console(stderr=True) if as_json else console
@@ -140,10 +165,19 @@ def align(folder: str, modalities: tuple[str, ...], space: str | None, as_json: 
         progress.print(f"  {escape(message)}")
 
     run_missing(workspace, select=FUNNEL, on_step=lambda stage, drop: print_progress(stage))
-    learned = align_space(workspace.of_space(space), modalities or None, print_progress)
+    if grow:
+        steps = grow_space(workspace.of_space(space), modalities or None, print_progress, force)
+        if as_json:
+            print_json([asdict(step) for step in steps])
+        else:
+            print_growth(steps)
+        if not all(step.adopted for step in steps):
+            raise click.exceptions.Exit(1)
+        return
+    learned = align_space(workspace.of_space(space), modalities or None, print_progress, method)
     if as_json:
         print_json({each.modality: each.figures for each in learned})
         return
-    tables.print_alignment(learned)
+    print_alignment(learned)
     console.print("`isotrope run` projects the vectors that are stored already")
     print_next("run", folder=folder)

@@ -31,7 +31,7 @@ spaces:
   local: {{preset: local}}
 
 engine:
-  ray: {{actors: 1, num_cpus: 1, num_gpus: 0}}   # of `isotrope run`: processes with a model each
+  ray: {{actors: 1, num_gpus: 0}}   # of `isotrope run`: processes with a model, on all cores
 """
 
 

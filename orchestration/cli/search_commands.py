@@ -37,7 +37,7 @@ from store.workspace import Workspace
     "--among",
     default="image",
     show_default=True,
-    help="What to find: image, text, audio, any or sample.",
+    help="What to find: image, text, audio, any, sample, or auto (the gallery that fits best).",
 )
 @click.option(
     "--correct",
@@ -68,7 +68,7 @@ from store.workspace import Workspace
     "--aggregate",
     default="max",
     show_default=True,
-    help="How the scores of a sample's parts are joined: max or softmax.",
+    help="How the scores of a sample's parts are joined: max, softmax or learned.",
 )
 @click.option(
     "--expand",
@@ -87,6 +87,11 @@ from store.workspace import Workspace
 )
 @click.option(
     "--late-weight", default=0.75, show_default=True, help="The share of --late in the score."
+)
+@click.option(
+    "--moments",
+    is_flag=True,
+    help="Search windows of recordings and tiles of images, and show where they are.",
 )
 @click.option("--limit", default=10, show_default=True, help="The most results.")
 @click.option(
@@ -119,6 +124,7 @@ def search(
     alpha: float,
     late: int | None,
     late_weight: float,
+    moments: bool,
     limit: int,
     query_file: BinaryIO | None,
     explain: int,
@@ -145,6 +151,7 @@ def search(
             .route(route)
             .combine(combine)
             .aggregate(aggregate)
+            .moments(moments)
         )
         query = query.where(where) if where else query
         query = query if expand is None else query.expand(expand, alpha)

@@ -21,12 +21,12 @@ from pipelines.reports.measures import (
 from store.tables.stages import EVERY_DROP
 
 if TYPE_CHECKING:  # slow to import, and each command needs few of them
+    from pipelines.policy.cascade_cost import CascadeCost
     from pipelines.policy.whatif import Comparison
     from pipelines.sources.drops import Drop
     from store.lineage import Event
     from store.tables.drift import Drift
     from store.tables.lance_tables import Tables
-    from store.tables.projections import LearnedProjection
     from store.tables.releases import Release
 
 _MOST_LOST = 5
@@ -119,31 +119,6 @@ def print_gains(release: "Release") -> None:
             table.add_row(name if side == "raw" else "", label, *values)
     console.print(table)
     console.print("all measures, intervals and languages: isotrope evaluate", style="dim")
-
-
-def print_alignment(learned: Sequence["LearnedProjection"]) -> None:
-    """Print how well projections retrieve the pairs held out from training, and chance."""
-    table = Table("projection", "direction", "pairs", "held out", "R@1", "R@10", "R@10 by chance")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for projection in learned:
-        held_out = projection.figures["validation_pairs"]
-        pairs = projection.figures["pairs"]
-        for direction, figures in projection.figures.items():
-            if "->" in direction and projection.modality in direction.split("->"):
-                recalls = (f"{figures[name]:.3f}" for name in ("r@1", "r@10"))
-                counts = f"{pairs:,}", f"{held_out:,}"
-                chance = f"{10 / held_out:.3f}"
-                table.add_row(projection.modality, direction, *counts, *recalls, chance)
-    console.print(table)
-    for projection in learned:
-        wrong = projection.figures.get("mismatched_pairs")
-        if wrong is not None:
-            total = projection.figures["pairs"] + projection.figures["validation_pairs"]
-            console.print(
-                f"{projection.modality}: {wrong:,.0f} of {total:,} pairs are probably mismatched,"
-                " and weigh little"
-            )
 
 
 def print_evaluation(release: "Release", evaluation: Mapping[str, Any]) -> None:
@@ -278,7 +253,33 @@ def print_comparison(comparison: "Comparison") -> None:
         for name, (total, today, then) in comparison.concepts.items():
             table.add_row(escape(name), f"{total:,}", *_change(today, then))
         console.print(table)
+    if comparison.figures:
+        table = _comparison_table("figures")
+        for name, (before, after) in comparison.figures.items():
+            change = None if before is None or after is None else after - before
+            table.add_row(escape(name), plain(before), plain(after), plain(change, "+.3f"))
+        console.print(table)
+    if comparison.cascade:
+        console.print(_cascade_table(comparison.cascade))
     console.print(f"{comparison.total:,} samples in all; nothing was changed", style="dim")
+
+
+def _cascade_table(costs: "dict[str, CascadeCost]") -> Table:
+    """What the scorers of a cascade measure, skip, save and lose."""
+    heads = ("of", "measured", "to measure", "a rule decides", "predicted", "saved", "loss")
+    table = Table("cascade", *heads, "lost", "kept wrongly")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, cost in costs.items():
+        counts = (cost.samples, cost.measured, cost.to_measure, cost.by_rule)
+        table.add_row(
+            escape(name),
+            *(f"{count:,}" for count in (*counts, cost.kept + cost.rejected)),
+            "" if cost.saved is None else f"{cost.saved:,.1f} s",
+            "" if cost.loss is None else f"{cost.loss:g}",
+            *(f"{wrong:,} of {of:,}" if of else "" for wrong, of in (cost.lost, cost.kept_wrongly)),
+        )
+    return table
 
 
 def _comparison_table(*heads: str) -> Table:

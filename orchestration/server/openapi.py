@@ -41,8 +41,9 @@ class SearchAnswer(BaseModel):
     is what share of the best ten the index finds, as measured for the release. A row has
     `id`, `modality`, `_score`, `_raw_score`, `_bias`, `rank` and the selected columns. A search of
     "any" adds `_calibrated`, one of "sample" also `part_id`, a hybrid search `_fused` and
-    `_text_score`, an expanded one `_expanded`, soft maxima `_aggregated`, late
-    interaction `_late` and `_max_sim`. Bytes are in base64.
+    `_text_score`, an expanded one `_expanded`, aggregated samples `_aggregated`, late
+    interaction `_late` and `_max_sim`, one of moments `_start` and `_end`, or `_box`. Bytes are in
+    base64.
     """
 
     release: int

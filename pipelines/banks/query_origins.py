@@ -167,7 +167,7 @@ def _assign_splits(
 
 
 @dataclass(frozen=True)
-class _Load:
+class LoadQueries:
     """Loads a unit of queries (part id, text or file) in a CPU task of the pool."""
 
     queries: tuple[tuple[str, str | Path], ...]
@@ -192,7 +192,7 @@ def _encode(
     units = []
     for start in range(0, len(queries), _UNIT_QUERIES):
         members = queries[start : start + _UNIT_QUERIES]
-        load = _Load(tuple((row.part_id, row.query.raw or "") for row in members))
+        load = LoadQueries(tuple((row.part_id, row.query.raw or "") for row in members))
         members_key = identity.run_key([row.part_id for row in members])
         units.append((f"{modality}-{members_key[:16]}", load))
 

@@ -1,19 +1,21 @@
 """Choose the bridge of one modality: from texts alone first, and with pairs if they surely gain.
 
 Of the maps of texts alone, the one with the largest mean cosine of held-out texts is taken; this
-needs no pairs. It also maps images and recordings. With pairs, further maps are learned: from the
-modality's own parts, from those of all modalities, and from parts to the stored vectors of their
-partners. The best of them by mean reciprocal rank of validation pairs takes the place of the first
-only if the 95% interval of its gain lies above zero.
+needs no pairs. It also maps images and recordings. With pairs, further maps are learned, linear
+ones and such with a layer of random units: from texts, from the modality's own parts, from those of
+all modalities, and from parts to the stored vectors of their partners. The best of them by mean
+reciprocal rank of validation pairs takes the place of the first only if the 95% interval of its
+gain lies above zero.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from embedders.alignment.bridge import Rows, bridge_maps, mean_cosines
+from embedders.alignment.bridge import Rows, bridge_maps, curved_maps, mean_cosines
 from embedders.projection import Projection
 from pipelines.banks.labelled_queries import Gallery, labelled_queries
 from pipelines.bridge.known_parts import KnownParts
@@ -95,7 +97,9 @@ def choose_bridge(
     baseline = reciprocal_ranks(first.projection)
     tried = [(baseline, first)]
     for source, groups in _sources(modality, known, banks):
-        for name, bridge in bridge_maps(groups):
+        # The linear maps of texts have been compared already.
+        linear = [] if source == TEXTS else bridge_maps(groups)
+        for name, bridge in chain(linear, curved_maps(groups)):
             made = ChosenBridge(bridge, f"{source}, {name}", sum(map(len, groups)), "")
             tried.append((reciprocal_ranks(bridge), made))
     tried.sort(key=lambda each: -float(each[0].mean()))
@@ -117,10 +121,12 @@ def choose_bridge(
 def _sources(
     modality: str, known: Mapping[str, Mapping[str, KnownParts]], banks: Banks
 ) -> Iterator[tuple[str, list[Rows]]]:
-    """What maps are learned from with pairs: a name, and groups of rows that count equally."""
+    """What maps are learned from: a name, and groups of rows that count equally."""
     bank = {m: parts["bank"] for m, parts in known.items() if len(parts["bank"].new)}
     if modality not in bank:
         return
+    if "text" in bank:
+        yield TEXTS, [bank["text"].rows]
     own = bank[modality].rows
     if modality != "text":
         yield f"own {modality}", [own]

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from embedders.alignment.bridge import Rows
 from embedders.spaces import Space
+from pipelines.engine.encode_texts import encode_texts
 from pipelines.engine.part_vectors import query_vectors
-from pipelines.vectors.encode_texts import encode_texts
 from store.errors import InputError
 from store.tables.banks import PAIR_SPLITS, Bank, Banks
 from store.workspace import Workspace

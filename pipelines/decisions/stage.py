@@ -1,7 +1,7 @@
 """Decide which samples are kept, by the policy of corpus.yaml and over all drops.
 
-It reads signals and the table `duplicates`, and runs no model, so a changed threshold costs
-seconds. The phases of a policy are described in `pipelines.policy.judge`.
+It reads signals and the table `duplicates`, and runs no model but for new names of concepts, so a
+changed threshold costs seconds. The phases of a policy are described in `pipelines.policy.judge`.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pipelines.decisions.columns_in_files import in_files
 from pipelines.policy import duplicate_index
 from pipelines.policy.column_files import Columns
+from pipelines.policy.concept_vectors import encode_concepts
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.row_rules import policy_hash
 from pipelines.policy.verdicts import Verdicts
@@ -41,6 +42,8 @@ def decide(context: StageContext) -> Counts:
         digest = duplicate_index.tables_digest(
             tables
         )  # computed first, so that it is never newer than the index
+        if policy.concepts is not None and policy.concepts.by_vectors:
+            encode_concepts(context.workspace, policy.concepts)
         repairs = list(REPAIR_TYPES) if policy.repairs else []
         read = partial(in_files, context.workspace, run.scratch)
         evidence = gather_evidence(context.workspace, [policy], ["id", *repairs], read)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.duplicates.pair_joins import Rows
+from pipelines.duplicates.pair_joins import LocalRows, Rows
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
 from pipelines.signals.scorers.image_local import FEATURES
 from store.tables.lance_tables import Tables
@@ -79,7 +79,7 @@ class Recordings:
 
 
 def hashes_of_crops(
-    tables: Tables, out: Sequence[Rows], blocks: Iterable[tuple[np.ndarray, np.ndarray]]
+    tables: Tables, out: Sequence[LocalRows], blocks: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     """Read the signal `image_copies`; no value of it may be null.
 

@@ -15,11 +15,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines.duplicates.contents import binary_matrix, read_column
 from pipelines.engine.array_files import ArrayFile
 from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
 from store.tables.lance_tables import Tables, quote
-from store.tables.table_version import TableVersion
 
 _TEXT = {name: pa.field(name, pa.string(), nullable=False) for name in ("kind", "settings", "node")}
 # a and b are nodes, which are part ids; in a comparison with an evaluation set b is a sample's key.
@@ -33,9 +31,6 @@ NEAR_PAIRS = pa.schema(
     ]
 )
 COMPARED = pa.schema(list(_TEXT.values()))
-MINHASHES = pa.schema([_TEXT["node"], pa.field("signature", pa.binary(256), nullable=False)])
-_HASHES = 128
-_SIGNED = 65_536  # texts that are signed at a time
 # Nodes that were compared come first; both in the order of their names.
 _ORDERED = """
 CREATE OR REPLACE TABLE ordered AS
@@ -165,58 +160,6 @@ def near_pairs(
         constants = f"SELECT {quote(kind)} AS kind, {quote(settings)} AS settings, * FROM ({rows})"
         batches = _stream(connection, constants, columns)
         tables.replace(name, columns, batches, f"kind = {quote(kind)}")
-
-
-def signatures(tables: Tables, nodes: Nodes, sign: Callable[[np.ndarray], np.ndarray]) -> ArrayFile:
-    """The MinHash signatures of texts, stored in the table `minhashes`; only new ones are computed.
-
-    Stored signatures of other texts are deleted.
-
-    Args:
-        tables: the tables of the corpus.
-        nodes: the texts.
-        sign: numbers (k,) of nodes -> their signatures (k, 128) uint16.
-
-    Returns:
-        (n, 128) uint16.
-    """
-    connection = nodes.connection
-    out = nodes.file("signatures", _HASHES, np.uint16)
-    dataset = tables.open_or_none("minhashes")
-    stored = (
-        MINHASHES.empty_table().select(["node"]).append_column("row", pa.array([], pa.uint64()))
-    )
-    stream = stored.to_reader()
-    if dataset is not None:
-        columns = {"node": "node", "row": "_rowid"}
-        stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
-    execute(connection, "CREATE OR REPLACE TABLE signed AS FROM stream", stream=stream)
-    if dataset is not None:
-        version = TableVersion(tables, "minhashes", dataset.version)
-        blocks = nodes.in_order("signed.row", "JOIN signed USING (node)")
-        for positions, column in read_column(version, blocks, "signature"):
-            out[positions] = binary_matrix(column, np.uint16)
-    unsigned = "FROM ordered ANTI JOIN signed USING (node)"
-    names = f"SELECT position, node {unsigned} ORDER BY position"
-    for batch in connection.sql(names).to_arrow_reader(_SIGNED):
-        new = batch["position"].to_numpy()
-        out[new] = sign(new)
-    gone = "SELECT node FROM signed ANTI JOIN ordered USING (node)"
-
-    def added() -> Iterator[pa.RecordBatch]:
-        for batch in connection.sql(names).to_arrow_reader(ROWS):
-            buffers = [None, pa.py_buffer(out[batch["position"].to_numpy()])]
-            kind = MINHASHES.field("signature").type
-            column = pa.FixedSizeBinaryArray.from_buffers(kind, batch.num_rows, buffers)
-            yield pa.RecordBatch.from_arrays([batch["node"], column], schema=MINHASHES)
-
-    changed = (
-        query_value(connection, f"SELECT count(*) {rows}") for rows in (unsigned, f"FROM ({gone})")
-    )
-    if any(changed):
-        removed = connection.sql(gone).to_arrow_table().to_batches()
-        tables.upsert("minhashes", MINHASHES, added(), "node", removed=removed)
-    return out
 
 
 def _add_found(

@@ -1,19 +1,23 @@
 """Find the near-duplicates of every kind that corpus.yaml turns on, as pairs of nodes.
 
 A node is what is compared: a distinct image, recording or text (for `semantic`, its vector), named
-by its part id. The searches run on the driver, in numpy and DuckDB, in blocks of bounded size. If
-there are new nodes, the hashes, fingerprints, signatures or vectors of all are read into scratch
-files (`pipelines.engine.array_files`).
+by its part id. If there are new nodes, the hashes, fingerprints, signatures or vectors of all are
+read into scratch files (`pipelines.engine.array_files`). Each search is a list of tasks, which
+compare blocks of bounded size. They run as Ray tasks if there are many new nodes, else in this
+process; those of `crops` always run here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import ray
 
+from embedders.pool.ray_cluster import cluster
 from pipelines.duplicates import audio, incremental, semantic
 from pipelines.duplicates.contents import (
     Images,
@@ -27,8 +31,10 @@ from pipelines.duplicates.images import copies, crops
 from pipelines.duplicates.incremental import Find, Nodes
 from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.sample_facts import PARTS, is_compared
-from pipelines.duplicates.texts import minhash
+from pipelines.duplicates.texts import near_texts
+from pipelines.duplicates.texts.stored_signatures import stored_signatures
 from pipelines.engine.duckdb_scratch import ROWS, execute
+from pipelines.engine.shared_rows import share
 from pipelines.signals.scorers.image_copies import CROPS
 from pipelines.stages.context import StageContext
 from store import identity
@@ -38,6 +44,10 @@ from store.tables.names import vectors_table
 from store.tables.table_version import TableVersion
 
 VERSION = 3  # of the searches: raise it if the same samples would give other pairs
+# Processor seconds that a search takes for each new node, roughly.
+_SECONDS = {"image": 6e-4, "audio": 2e-3, "text": 6e-5, "semantic": 5e-4}
+_WORTH = 20.0  # seconds of searches that are worth starting Ray for
+_WORTH_CONNECTED = 4.0  # the same, if this process is connected to Ray already
 
 
 @dataclass(frozen=True)
@@ -67,9 +77,24 @@ def find_near(
         connection: to a database with the table `facts` (`sample_facts.add_facts`).
         folder: for scratch files.
     """
+    with ExitStack() as stack:
+        return _find_near(context, connection, folder, stack)
+
+
+def _find_near(
+    context: StageContext, connection: duckdb.DuckDBPyConnection, folder: Path, stack: ExitStack
+) -> list[NearParts]:
     settings, tables = context.config.duplicates, context.tables
     compared = {part: is_compared(part, settings.parts == "first") for part in PARTS}
     results = list[NearParts]()
+
+    def use_ray(kind: str, nodes: Nodes) -> bool:
+        """Whether the tasks of a search run on Ray, which is then connected until all ended."""
+        worth = _WORTH_CONNECTED if ray.is_initialized() else _WORTH
+        if (nodes.count - nodes.first) * _SECONDS[kind] <= worth:
+            return False
+        stack.enter_context(cluster(context.config.engine.ray.address))
+        return True
 
     def add(
         kind: str, part: str, where: str, of_search: object, find: Find, embedded: str = "true"
@@ -84,11 +109,12 @@ def find_near(
     if (radius := settings.image) is not None:
 
         def find_images(nodes: Nodes) -> Iterator[pa.Table]:
-            images = Images(tables, nodes.rows("measured"))
+            on_ray = use_ray("image", nodes)
+            images = Images(tables, share(nodes.rows("measured"), on_ray))
             hashes = [nodes.file(f"hashes-{n}", 32, np.uint8) for n in range(CROPS)]
             hashes_of_crops(tables, hashes, nodes.in_order("measured"))
             blocks = copies.near_blocks(
-                nodes.connection, hashes, images.thumbnails, radius, nodes.first
+                nodes.connection, hashes, images.thumbnails, radius, nodes.first, on_ray=on_ray
             )
             return map(as_table, blocks)
 
@@ -105,8 +131,11 @@ def find_near(
     if (least_equal := settings.audio) is not None:
 
         def find_audio(nodes: Nodes) -> Iterator[pa.Table]:
-            read = Recordings(tables, nodes.rows("measured"))
-            blocks = audio.near_blocks(read, nodes.count, least_equal, nodes.folder, nodes.first)
+            on_ray = use_ray("audio", nodes)
+            read = Recordings(tables, share(nodes.rows("measured"), on_ray))
+            blocks = audio.near_blocks(
+                read, nodes.count, least_equal, nodes.folder, nodes.first, on_ray=on_ray
+            )
             return map(as_table, blocks)
 
         where = f"{compared['audio']} AND has_fingerprint"
@@ -114,11 +143,12 @@ def find_near(
     if (jaccard := settings.text) is not None:
 
         def find_texts(nodes: Nodes) -> Iterator[pa.Table]:
-            texts = Texts(tables, nodes.rows("row"))
-            signed = incremental.signatures(
-                tables, nodes, lambda new: minhash.signatures(texts(new))
+            on_ray = use_ray("text", nodes)
+            texts = Texts(tables, share(nodes.rows("row"), on_ray))
+            signed = stored_signatures(tables, nodes, texts, on_ray=on_ray)
+            blocks = near_texts.near_blocks(
+                nodes.connection, signed, texts, jaccard, nodes.first, on_ray=on_ray
             )
-            blocks = minhash.near_blocks(nodes.connection, signed, texts, jaccard, nodes.first)
             return map(as_table, blocks)
 
         add("text", "text", compared["text"], jaccard, find_texts)
@@ -126,7 +156,7 @@ def find_near(
         for part in sorted(context.space.towers):
             embedded = f"{part}_id IN (SELECT part_id FROM embedded)"
             _load_embedded(context, connection, part)
-            find = _find_semantic(context, settings.semantic)
+            find = _find_semantic(context, settings.semantic, use_ray)
             of_search = settings.semantic, context.space.name, context.fingerprints[part]
             add(f"semantic:{part}", part, compared[part], of_search, find, embedded)
     return results
@@ -162,7 +192,9 @@ def _load_embedded(context: StageContext, connection: duckdb.DuckDBPyConnection,
     execute(connection, query, vectors=vectors.to_reader())
 
 
-def _find_semantic(context: StageContext, threshold: float) -> Find:
+def _find_semantic(
+    context: StageContext, threshold: float, use_ray: Callable[[str, Nodes], bool]
+) -> Find:
     tables, name = context.tables, vectors_table(context.space.name)
 
     def find(nodes: Nodes) -> Iterator[pa.Table]:
@@ -172,6 +204,8 @@ def _find_semantic(context: StageContext, threshold: float) -> Find:
         blocks = nodes.in_order("vector_row", "JOIN embedded ON part_id = node")
         for positions, column in read_column(table, blocks, "vector"):
             vectors[positions] = as_matrix(column)
-        return map(as_table, semantic.near_blocks(vectors, threshold, nodes.folder, nodes.first))
+        on_ray = use_ray("semantic", nodes)
+        near = semantic.near_blocks(vectors, threshold, nodes.folder, nodes.first, on_ray=on_ray)
+        return map(as_table, near)
 
     return find

@@ -6,19 +6,22 @@ index of the first new row, and pairs of two rows before it are left out.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from pipelines.engine.array_files import ArrayFile
+from pipelines.engine.shared_rows import SharedRows
 from store.arrays import equal_range, ragged_ranges
 
 BLOCK_PAIRS = 1 << 21  # candidate pairs of a block: about 100 MB with what is computed from them
 PROBES = 1 << 18  # that are looked up at a time
 _BUFFERED = 1 << 16
-Rows: TypeAlias = np.ndarray | ArrayFile  # read by slices and by indices
+LocalRows: TypeAlias = np.ndarray | ArrayFile  # read and written by slices and by indices
+Rows: TypeAlias = LocalRows | SharedRows  # read by slices and by indices
 # (k,) rows, (k,) other rows and (k,) float32 similarities: pairs of near rows.
 Block: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+Columns = TypeVar("Columns", bound=tuple[np.ndarray, ...])
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,18 @@ def sorted_join(
         yield rows, np.repeat(matched[block], count[block])
 
 
-def buffered(blocks: Iterable[tuple[np.ndarray, ...]]) -> Iterator[tuple[np.ndarray, ...]]:
+def buffered(blocks: Iterable[Columns]) -> Iterator[Columns]:
     """The same rows in fewer blocks, of at least 65,536 rows but for the last one."""
-    held, count = list[tuple[np.ndarray, ...]](), 0
+    held, count = list[Columns](), 0
     for block in blocks:
         if len(block[0]):
             held.append(block)
             count += len(block[0])
         if count >= _BUFFERED:
-            yield tuple(map(np.concatenate, zip(*held, strict=True)))
+            yield _concatenated(held)
             held, count = [], 0
     if held:
-        yield tuple(map(np.concatenate, zip(*held, strict=True)))
+        yield _concatenated(held)
 
 
 def collect_pairs(blocks: Iterable[Block], rows: int) -> Pairs:
@@ -128,3 +131,7 @@ def bounded_slices(count: np.ndarray) -> Iterator[slice]:
         stop = max(start + 1, int(np.searchsorted(ends, most, "right")))
         yield slice(start, stop)
         start = stop
+
+
+def _concatenated(blocks: list[Columns]) -> Columns:
+    return cast(Columns, tuple(map(np.concatenate, zip(*blocks, strict=True))))

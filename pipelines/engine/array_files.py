@@ -74,9 +74,5 @@ class ArrayFile:
             block = order[start : start + _MAPPED_ROWS]
             self._mapped("r+")[rows[block]] = values[block]
 
-    def beside(self, suffix: str, dtype: type | np.dtype) -> "ArrayFile":
-        """Make a file beside this one, with a value for each row."""
-        return ArrayFile(Path(f"{self._path}.{suffix}"), self.shape[:1], dtype)
-
     def _mapped(self, mode: str) -> np.memmap:
         return np.memmap(self._path, self.dtype, mode, shape=self.shape)  # type: ignore[call-overload]

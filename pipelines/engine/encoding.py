@@ -82,14 +82,17 @@ def vector_rows(
     _check_unit_length(ids, vectors)  # in the encoder's own precision
     is_half = pa.types.is_float16(stored.value_type)
     copied = np.array(vectors, np.float16 if is_half else np.float32)
-    count = len(ids)
     arrays = [
-        pa.array(ids, pa.string()),
-        pa.array([encoder.modality] * count, pa.string()),
-        pa.array([encoder.fingerprint] * count, pa.string()),
+        *part_columns(ids, encoder),
         pa.FixedSizeListArray.from_arrays(pa.array(copied.reshape(-1)), stored.list_size),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=columns)
+
+
+def part_columns(ids: list[str], encoder: Encoder) -> list[pa.Array]:
+    """The columns `part_id`, `modality` and `encoder` of parts that an encoder has encoded."""
+    constants = (encoder.modality, encoder.fingerprint)
+    return [pa.array(each, pa.string()) for each in (ids, *([c] * len(ids) for c in constants))]
 
 
 def _check_unit_length(ids: list[str], vectors: np.ndarray) -> None:

@@ -104,21 +104,53 @@ def encoded_vectors(
     """
     tables, encoder = workspace.tables, load_encoder(spec)
     name, columns = features_table(space, modality), schema.vectors(encoder.dim)
-    wanted, pending = pa.array(parts, pa.string()), []
+    wanted = pa.array(parts, pa.string())
     known = stored_vectors(tables, name, encoder.fingerprint, encoder.dim, wanted)
     missing = set(wanted.filter(pa.array(np.isnan(known[:, 0]))).to_pylist())
-    failed: Failures = []
-    units = _units(tables, modality, missing) if missing else []
+    if not missing:
+        return known, []
+    failed = encode_missing(workspace, name, columns, modality, spec, missing)
+    return stored_vectors(tables, name, encoder.fingerprint, encoder.dim, wanted), failed
+
+
+def encode_missing(
+    workspace: Workspace,
+    table: str,
+    columns: pa.Schema,
+    modality: str,
+    spec: str,
+    missing: set[str],
+) -> Failures:
+    """Encode parts and add their vectors to a table.
+
+    Args:
+        workspace: the corpus.
+        table: of vectors, by name.
+        columns: its schema.
+        modality: of the parts.
+        spec: the encoder.
+        missing: ids of parts that the table has no vector of. Those that no sample has are left
+            out.
+
+    Returns:
+        The parts that failed.
+
+    Raises:
+        EncoderError, InvariantError: as `encoded_vectors`.
+    """
+    tables, encoder = workspace.tables, load_encoder(spec)
+    failed, pending = Failures(), []
+    units = _units(tables, modality, missing)
     if not units:
-        return known, failed
+        return failed
     with encoding_processes(spec, len(missing), workspace.config.engine.ray, None) as processes:
         for number, result in enumerate(processes.map(iter(units)), 1):
             failed += result.failed
             pending.append(vector_rows(result.ids, result.vectors, encoder, columns))
             if sum(batch.num_rows for batch in pending) >= _ROWS_AT_ONCE or number == len(units):
-                tables.upsert(name, columns, pending, "part_id", other_width=True)
+                tables.upsert(table, columns, pending, "part_id", other_width=True)
                 pending = []
-    return stored_vectors(tables, name, encoder.fingerprint, encoder.dim, wanted), failed
+    return failed
 
 
 def _units(tables: Tables, modality: str, parts: set[str]) -> list[tuple[str, LoadParts]]:

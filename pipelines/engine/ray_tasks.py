@@ -17,11 +17,13 @@ from pipelines.engine import crash_markers
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Ray, Tasks
+from store.corrections.kernels.threads import one_blas_thread
 from store.errors import CrashError, IsotropeError
 from store.tables.staging import StageRun
 
 _DEATHS = (WorkerCrashedError, OutOfMemoryError)
 _TASKS_PER_CORE = 2  # submitted at a time, so that no core waits for the driver
+_AHEAD = 8  # results of a task that its caller has not read
 
 
 def run_on_ray(
@@ -139,6 +141,48 @@ def _ordered(replies: Iterable[Any]) -> Iterator[Any]:
             yield ray.get(waiting.pop(0))
     while waiting:
         yield ray.get(waiting.pop(0))
+
+
+def streams_in_order(
+    function: Callable[[Any, Any], Iterable[Any]],
+    shared: Any,
+    arguments: Iterable[Any],
+    *,
+    on_ray: bool,
+) -> Iterator[Any]:
+    """What `function(shared, argument)` yields for each argument, in order.
+
+    On Ray a task waits when its caller is `_AHEAD` results behind, so neither holds all of them. A
+    task whose process dies is done again.
+
+    Args:
+        function: picklable; yields the same results each time.
+        shared: is sent to the cluster once.
+        arguments: read only so far ahead as keeps the cluster busy.
+        on_ray: this process is connected to Ray, and the tasks run there; else in this process.
+    """
+    if not on_ray:
+        for argument in arguments:
+            yield from function(shared, argument)
+        return
+    reference = ray.put((function, shared))
+    ahead = {"_generator_backpressure_num_objects": _AHEAD}
+    task = _stream.options(num_returns="streaming", **ahead)
+    waiting, max_running = list[Any](), _max_running()
+    for argument in arguments:
+        waiting.append(task.remote(reference, argument))
+        if len(waiting) >= max_running:
+            yield from map(ray.get, waiting.pop(0))
+    while waiting:
+        yield from map(ray.get, waiting.pop(0))
+
+
+@ray.remote
+def _stream(shared: tuple[Callable[[Any, Any], Iterable[Any]], Any], argument: Any) -> Iterator:
+    function, of_all = shared
+    limit_retained_memory()
+    with one_blas_thread():
+        yield from function(of_all, argument)
 
 
 def _max_running() -> int:

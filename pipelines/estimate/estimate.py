@@ -17,7 +17,14 @@ from pipelines.stages.snapshot import Snapshot
 from store.config.engine import Prices
 from store.tables import schema
 from store.tables.lance_tables import Tables, quote
-from store.tables.names import gallery_table, pairs_table, tokens_table, vectors_table
+from store.tables.names import (
+    gallery_table,
+    moment_vectors_table,
+    moments_table,
+    pairs_table,
+    tokens_table,
+    vectors_table,
+)
 from store.tables.stages import BY_DROP, GLOBAL, STAGES
 from store.tables.staging import stage_record
 from store.workspace import Workspace
@@ -158,9 +165,10 @@ def measured(workspace: Workspace, stage: str) -> Rate | None:
         return None
     tables = list(_tables(workspace, stage))
     rows_stored = sum(_count(workspace.tables, name) for name in tables)
-    if stage == "vectors":  # some of the parts that have a vector also have token vectors
-        space = workspace.config.space
-        tables += [tokens_table(space, modality) for modality in schema.MODALITIES]
+    # Some of the parts that have a vector also have token vectors or moments.
+    more = {"vectors": (tokens_table, moment_vectors_table), "gallery": (moments_table,)}
+    for name_of in more.get(stage, ()):
+        tables += [name_of(workspace.config.space, modality) for modality in schema.MODALITIES]
     size = sum(_size(workspace.tables, name) for name in tables) / max(rows_stored, 1)
     return Rate(seconds / records, kept / records, size, records)
 

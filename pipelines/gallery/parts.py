@@ -20,7 +20,7 @@ from store.tables.table_version import TableVersion
 
 # The first sample of a part is that of the smallest number; `drops` starts with its drop.
 _PARTS = """
-CREATE TABLE parts_{m} AS
+CREATE TABLE parts_{t} AS
 WITH grouped AS (
   SELECT {m}_id AS part_id, min(number) AS number, list(id ORDER BY number) AS sample_ids,
     list_sort(list_distinct(list("drop"))) AS drops
@@ -31,21 +31,21 @@ SELECT part_id, number, kept.id, kept."drop", kept.cluster, kept.key, kept.row A
 FROM grouped JOIN kept USING (number) JOIN vectors USING (part_id)
 """
 _COMPARED = """
-CREATE TABLE compared_{m} AS
+CREATE TABLE compared_{t} AS
 SELECT parts.*, last.row AS last_row,
   coalesce({reuse} AND last.cluster = parts.cluster AND unfitted.cluster IS NULL, false) AS same,
   coalesce(
     same AND last.id = parts.id AND last.sample_ids = parts.sample_ids AND last.drops = parts.drops
     AND unchanged."drop" IS NOT NULL, false
   ) AS is_unchanged
-FROM parts_{m} parts
+FROM parts_{t} parts
 LEFT JOIN last USING (part_id)
 LEFT JOIN unfitted ON unfitted.cluster = parts.cluster
 LEFT JOIN unchanged ON unchanged."drop" = parts."drop"
 """
 _REMOVED = """
-CREATE TABLE removed_{m} AS
-SELECT part_id FROM last ANTI JOIN parts_{m} USING (part_id)
+CREATE TABLE removed_{t} AS
+SELECT part_id FROM last ANTI JOIN parts_{t} USING (part_id)
 """
 _LAST = ["part_id", "id", "cluster", "sample_ids", "drops"]
 _LAST_SCHEMA = pa.schema(
@@ -78,6 +78,7 @@ class GalleryParts:
         vectors: the space's table of vectors.
         modality: of the parts.
         fingerprint: of the encoder whose vectors count.
+        name: of their tables in the database of `samples`. Default: the modality.
 
     Attributes:
         count: the number of these parts.
@@ -85,23 +86,30 @@ class GalleryParts:
     """
 
     def __init__(
-        self, samples: KeptSamples, vectors: TableVersion, modality: str, fingerprint: str
+        self,
+        samples: KeptSamples,
+        vectors: TableVersion,
+        modality: str,
+        fingerprint: str,
+        name: str = "",
     ):
         self.samples = samples
         self.vectors = vectors
         self.modality = modality
+        self._name = name or modality
         embedded = vectors.open().scanner(
             columns={"part_id": "part_id", "row": "_rowid"},
             filter=f"modality = {quote(modality)} AND encoder = {quote(fingerprint)}",
             batch_size=ROWS,
         )
-        samples.execute(_PARTS.format(m=modality), vectors=embedded.to_reader())
-        self.count = samples.value(f"SELECT count(*) FROM parts_{modality}")
+        parts = _PARTS.format(m=modality, t=self._name)
+        samples.execute(parts, vectors=embedded.to_reader())
+        self.count = samples.value(f"SELECT count(*) FROM parts_{self._name}")
         self.kept = samples.value(f"SELECT count(DISTINCT {modality}_id) FROM kept")
 
     def vector_rows(self) -> Iterator[VectorRows]:
         """All parts, a tile at a time, in the order of their part ids."""
-        query = f"SELECT vector_row, cluster FROM parts_{self.modality} ORDER BY part_id"
+        query = f"SELECT vector_row, cluster FROM parts_{self._name} ORDER BY part_id"
         for batch in self.samples.batches(query, TILE):
             yield self._rows(pa.Table.from_batches([batch]))
 
@@ -111,7 +119,7 @@ class GalleryParts:
         Returns:
             The rows of their vectors, and the columns part_id and cluster; both sorted by part id.
         """
-        m, samples = self.modality, self.samples
+        m, samples = self._name, self.samples
         chosen = pa.table({"cluster": clusters.cast(pa.string())})
         samples.execute(
             f"CREATE OR REPLACE TABLE others AS"
@@ -139,6 +147,7 @@ class GalleryParts:
         last: lance.LanceDataset | None,
         changed_clusters: set[str] | None,
         unchanged_drops: set[str],
+        where: str | None = None,
     ) -> Comparison:
         """Compare the parts with the rows of the last gallery.
 
@@ -148,24 +157,26 @@ class GalleryParts:
                 value is valid.
             unchanged_drops: drops whose samples, signals and repaired captions are those of the
                 last gallery.
+            where: an SQL condition on the rows of the last gallery that are compared; of each part
+                one at most.
         """
-        m, samples = self.modality, self.samples
+        t, samples = self._name, self.samples
         stream = _LAST_SCHEMA.empty_table().to_reader()
         if last is not None:
             columns = {c: c for c in _LAST} | {"row": "_rowid"}
-            stream = last.scanner(columns=columns, batch_size=ROWS).to_reader()
+            stream = last.scanner(columns=columns, filter=where, batch_size=ROWS).to_reader()
         samples.execute("CREATE OR REPLACE TABLE last AS FROM stream", stream=stream)
         clusters = pa.table({"cluster": pa.array(sorted(changed_clusters or ()), pa.string())})
         drops = pa.table({"drop": pa.array(sorted(unchanged_drops), pa.string())})
         samples.execute(
-            _COMPARED.format(m=m, reuse="false" if changed_clusters is None else "true"),
+            _COMPARED.format(t=t, reuse="false" if changed_clusters is None else "true"),
             unfitted=clusters.to_reader(),
             unchanged=drops.to_reader(),
         )
-        samples.execute(_REMOVED.format(m=m))
+        samples.execute(_REMOVED.format(t=t))
         counts = (
             samples.value(f"SELECT count(*) FROM {table}")
-            for table in (f"compared_{m} WHERE NOT is_unchanged", f"removed_{m}", "last")
+            for table in (f"compared_{t} WHERE NOT is_unchanged", f"removed_{t}", "last")
         )
         return Comparison(*counts)
 
@@ -184,7 +195,7 @@ class GalleryParts:
             vector_row, signal_row and last_row (null for a part that is new); and `same` (bool:
             the fitted values of the last gallery are valid).
         """
-        m, samples = self.modality, self.samples
+        m, samples = self._name, self.samples
         where = "NOT is_unchanged" if only_changed else "true"
         drops = samples.table(f'SELECT DISTINCT "drop" FROM compared_{m} WHERE {where}')
         if not drops.num_rows:
@@ -206,7 +217,7 @@ class GalleryParts:
 
     def removed(self) -> Iterator[pa.RecordBatch]:
         """The part ids of rows of the last gallery that are no longer parts."""
-        yield from self.samples.batches(f"FROM removed_{self.modality}")
+        yield from self.samples.batches(f"FROM removed_{self._name}")
 
     def _rows(self, table: pa.Table) -> VectorRows:
         return VectorRows(

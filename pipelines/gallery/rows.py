@@ -122,18 +122,24 @@ def _tile(shared: tuple[GallerySpec, Inputs], parts: pa.Table) -> pa.Table:
     row_of_part[np.argsort(~same, kind="stable")] = np.arange(len(same))
     fitted = pa.concat_tables(blocks).take(pa.array(row_of_part))
     columns = {name: fitted[name] for name in fitted.schema.names}
-    columns |= {name: parts[name] for name in parts.schema.names}
-    captions = _take(inputs.samples, parts["sample_row"], ["text"])["text"]
-    columns["caption"] = pc.coalesce(parts["repair_text"].cast(captions.type), captions)
-    columns |= dict.fromkeys(schema.SIGNAL_TYPES, pa.nulls(parts.num_rows))
-    if inputs.signal_columns:
-        signals = _take(inputs.signals, parts["signal_row"], inputs.signal_columns)
-        columns |= {name: signals[name] for name in inputs.signal_columns}
+    columns |= described(parts, inputs)
     columns["thumbnail"] = pa.nulls(parts.num_rows, pa.binary())
     if spec.modality == "image":
         columns["thumbnail"] = _thumbnails(parts, inputs.samples, last)
     names = spec.schema.names
     return pa.table([columns[n] for n in names], names=names).cast(spec.schema)
+
+
+def described(parts: pa.Table, inputs: Inputs) -> dict[str, pa.ChunkedArray]:
+    """The columns of parts that are not fitted: those of a tile, captions and signals."""
+    columns = {name: parts[name] for name in parts.schema.names}
+    captions = _take(inputs.samples, parts["sample_row"], ["text"])["text"]
+    columns["caption"] = pc.coalesce(parts["repair_text"].cast(captions.type), captions)
+    columns |= dict.fromkeys(schema.SIGNAL_TYPES, pa.chunked_array([pa.nulls(parts.num_rows)]))
+    if inputs.signal_columns:
+        signals = _take(inputs.signals, parts["signal_row"], inputs.signal_columns)
+        columns |= {name: signals[name] for name in inputs.signal_columns}
+    return columns
 
 
 def _take(table: TableVersion, rows: pa.ChunkedArray, columns: list[str]) -> pa.Table:
@@ -143,8 +149,12 @@ def _take(table: TableVersion, rows: pa.ChunkedArray, columns: list[str]) -> pa.
 def fit_rows(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Table:
     """The fitted columns of parts, from their vectors."""
     rows = take_rows(source, parts["vector_row"].to_pylist(), ["vector"])
-    vectors = as_matrix(rows["vector"])
     clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
+    return fit_vectors(as_matrix(rows["vector"]), clusters, spec)
+
+
+def fit_vectors(vectors: np.ndarray, clusters: np.ndarray, spec: GallerySpec) -> pa.Table:
+    """The fitted columns of unit vectors (n, d) and their clusters (n,)."""
     applied = fit.apply_fits(spec.fits, vectors, clusters)
     bias = {m: np.asarray(a.bias, np.float32) for m, a in applied.items()}
     unmoved = {m: b for m, b in bias.items() if m not in spec.moved}

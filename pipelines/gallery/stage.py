@@ -7,6 +7,7 @@ One gallery a modality, one row a part of a kept sample. A build takes three ste
    choice is kept until the banks or the settings change.
 3. `_write_gallery`: compile the corrections into rows, and publish them. Rows of the last gallery
    that would come out the same are neither made nor written again. Few rows are made without Ray.
+   Moments of parts are compiled beside them (`pipelines.gallery.moments`).
 """
 
 from collections.abc import Callable, Iterable
@@ -29,6 +30,7 @@ from pipelines.gallery.fitted_directions import (
     read_fitted,
     write_fitted,
 )
+from pipelines.gallery.moments import write_moments
 from pipelines.gallery.parts import GalleryParts, drop_outputs
 from pipelines.gallery.reuse import changed_clusters
 from pipelines.gallery.rows import TILE, GallerySpec, Inputs, gallery_rows
@@ -168,6 +170,7 @@ def _write_gallery(
         tables.upsert(name, spec.schema, rows, "part_id", removed=parts.removed())
     else:
         tables.replace(name, spec.schema, rows, None)
+    write_moments(context, parts.samples, spec, inputs, changed, unchanged, use_ray)
 
 
 def _inputs(tables: Tables, vectors: TableVersion, last: TableVersion | None) -> Inputs:
@@ -239,7 +242,8 @@ def _dim(vectors: TableVersion) -> int:
 
 def _count_failed(tables: Tables, samples: KeptSamples, modalities: Iterable[str]) -> int:
     """The number of parts of kept samples that no encoder could embed, by the ledger."""
-    entries = tables.scan("ledger", schema.LEDGER, ["id"], one_of("stage", ["vectors"]))
+    where = "stage = 'vectors' AND outcome != 'unmeasured'"
+    entries = tables.scan("ledger", schema.LEDGER, ["id"], where)
     samples.execute(
         "CREATE TABLE failed AS SELECT DISTINCT id FROM entries", entries=entries.to_reader()
     )

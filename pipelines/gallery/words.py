@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.decisions.kept_samples import KeptSamples
+from pipelines.engine.encode_texts import encode_texts
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
-from pipelines.vectors.encode_texts import encode_texts
 from store.corrections.select import choose_method
 from store.search.caption_words import words_of
 from store.tables.banks import MIN_BANK_SIZE, Banks

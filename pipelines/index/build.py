@@ -49,6 +49,7 @@ def index_gallery(
     banks: Banks,
     settings: Index,
     last: GalleryIndex | None = None,
+    texts: bool = True,
 ) -> GalleryIndex:
     """Index a gallery and choose how its index is probed.
 
@@ -61,6 +62,7 @@ def index_gallery(
         settings: of corpus.yaml.
         last: the index of the gallery before it changed. If the gallery has hardly changed, the
             index is extended where that is possible, and settings are kept.
+        texts: index captions too.
 
     Returns:
         The index with a setting for each direction, raw and corrected, that reaches the bound.
@@ -68,7 +70,8 @@ def index_gallery(
     with tables.lock(name):
         table = tables.open(name)
         rows = table.count_rows()
-        _index_texts(table)
+        if texts:
+            _index_texts(table)
         kind = settings.type_for(rows)
         if kind == FLAT or rows < 2:
             return GalleryIndex(rows=rows, bound=settings.recall)

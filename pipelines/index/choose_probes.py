@@ -3,13 +3,13 @@
 A setting is chosen on one half of the queries and measured on the other half. The first half must
 exceed the bound a little, so that other queries reach it as a rule. The number of probes is doubled
 until they do, with many rows ranked anew and with few. Then as few rows are ranked anew as reach
-it, the probes are narrowed by bisection, and the fastest of these settings is taken. If it misses
+it, the fastest of these settings is taken, and its probes are narrowed by bisection. If it misses
 the bound on the other half, wider ones are measured. The settings of a gallery that has hardly
 changed are kept if they still reach the bound on some of the queries.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -28,7 +28,7 @@ _FIRST_PROBES = 8
 _FAST_PROBES = 64  # fewer take hardly less time
 _MOST_REFINED = 8_000  # rows that are ranked anew
 _USUAL_REFINE = 8
-_CANDIDATES = 3  # numbers of rows ranked anew whose probes are narrowed
+_CANDIDATES = 3  # numbers of rows ranked anew that are compared by time
 _BISECTIONS = 2  # to within an eighth of the probes
 _MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
@@ -74,19 +74,18 @@ def choose_probe(
 
     # As few probes as possible may need many rows ranked anew, which takes longer than more probes.
     usual = [refine for refine in refines if refine <= _USUAL_REFINE]
-    wides = {_first(tried, gallery.index.partitions, usual[-1], aim)}
-    if wides != {_FIRST_PROBES}:
-        wides.add(_first(tried, gallery.index.partitions, refines[-1], aim))
+    widths = list(_widths(gallery.index.partitions))
+    wide = _first(tried, widths, usual[-1], aim)
+    narrower = [width for width in widths if not wide or width < wide]
     candidates: list[Probe] = []
-    for wide in sorted(wides - {0}):
-        reaching = (p for refine in refines if (p := tried(wide, refine)).recall >= aim)
-        if wide > _FAST_PROBES:  # more rows ranked anew allow for fewer probes
-            candidates += [_narrowed(tried, p, aim) for p in islice(reaching, _CANDIDATES)]
-        else:
-            candidates += islice(reaching, 1)
+    for width in filter(None, (_first(tried, narrower, refines[-1], aim), wide)):
+        reaching = (p for refine in refines if (p := tried(width, refine)).recall >= aim)
+        candidates += islice(reaching, _CANDIDATES if width > _FAST_PROBES else 1)
     if not candidates:
         return None
     fast = min(candidates, key=lambda probe: probe.milliseconds)
+    if fast.nprobes > _FAST_PROBES:
+        fast = _narrowed(tried, fast, aim)
     for wider in _wider(fast, gallery.index.partitions):
         probe = measure(gallery, column, *measured, wider, bound)
         if probe.recall >= bound:
@@ -161,9 +160,11 @@ def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) ->
     return 1000 * median(seconds)
 
 
-def _first(tried: Callable[[int, int], Probe], partitions: int, refine: int, aim: float) -> int:
-    """The fewest probes, doubled from the first, that reach the aim. 0: none do."""
-    return next((n for n in _widths(partitions) if tried(n, refine).recall >= aim), 0)
+def _first(
+    tried: Callable[[int, int], Probe], widths: Iterable[int], refine: int, aim: float
+) -> int:
+    """The first number of probes that reaches the aim. 0: none does."""
+    return next((width for width in widths if tried(width, refine).recall >= aim), 0)
 
 
 def _narrowed(tried: Callable[[int, int], Probe], probe: Probe, bound: float) -> Probe:

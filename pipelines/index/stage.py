@@ -1,4 +1,4 @@
-"""Index the galleries: one vector index for each column that search reads, full text, ids.
+"""Index galleries and moments: a vector index for each column that search reads, full text, ids.
 
 An index gets a segment for the rows that are new, or is built anew. Until then, rows that are not
 in an index are scanned beside it. How it is probed is kept where it still reaches the bound.
@@ -9,8 +9,14 @@ from pipelines.index.build import index_gallery
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.tables.banks import Banks
-from store.tables.indexes import SCHEMA, GalleryIndex, read_indexes, write_indexes
-from store.tables.names import bank_table, gallery_table
+from store.tables.indexes import (
+    SCHEMA,
+    GalleryIndex,
+    moments_index,
+    read_indexes,
+    write_indexes,
+)
+from store.tables.names import bank_table, gallery_table, moments_table
 from store.tables.staging import Counts, begin, publish
 
 STAGE = "index"
@@ -32,14 +38,21 @@ def index_galleries(context: StageContext) -> Counts:
         directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
         last = {} if context.forced else read_indexes(tables, space.name)
         indexes: dict[str, GalleryIndex] = {}
-        for modality in sorted(space.towers):
+        settings = context.config.index
+
+        def index(entry: str, name: str, modality: str, texts: bool = True) -> None:
             searching = {n: d for n, d in directions.items() if d.gallery == modality}
-            name = gallery_table(space.name, modality)
-            settings = context.config.index
-            indexes[modality] = index_gallery(
-                tables, name, modality, searching, banks, settings, last.get(modality)
+            indexes[entry] = index_gallery(
+                tables, name, modality, searching, banks, settings, last.get(entry), texts
             )
-        rows = sum(index.rows for index in indexes.values())
+
+        for modality in sorted(space.towers):
+            index(modality, gallery_table(space.name, modality), modality)
+        rows = sum(each.rows for each in indexes.values())
+        for modality in context.config.moments.options if context.config.moments else ():
+            name = moments_table(space.name, modality)
+            if tables.exists(name):
+                index(moments_index(modality), name, modality, texts=False)
         return publish(
             tables,
             run,

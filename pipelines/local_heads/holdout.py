@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from embedders.alignment.align import components
+from embedders.alignment.groups import components
 from embedders.media.image import load_rgb
 
 _GRID = 16

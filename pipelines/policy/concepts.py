@@ -1,4 +1,4 @@
-"""Balance samples over concepts: names in captions, such as the nouns of a language.
+"""Balance samples over concepts, such as the nouns of a language, that captions name.
 
 MetaCLIP (Xu et al. 2023, "Demystifying CLIP Data"): a caption matches a concept if it contains its
 name as whole words. Of a concept with more than t samples, each is drawn with the probability
@@ -9,6 +9,7 @@ keep all of them, and frequent ones keep about t or more.
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from store.config.rules import IMAGENET, Concepts
 from store.errors import InputError
 from store.workspace import Workspace
 
+Matching: TypeAlias = tuple[Any, ...]  # `Concepts.matching`
 _MOST_WORDS = 5  # of a name; longer names are left out
 _MOST_BYTES = 64 << 20  # of a file of names
 _SPACE = pa.scalar(" ", pa.large_string())
@@ -77,6 +79,13 @@ class Matches:
     def counts(self, kept: np.ndarray) -> np.ndarray:
         """The number of kept samples (n,) bool of each concept, (k,) int64."""
         return np.bincount(self.concepts[kept[self.samples]], minlength=len(self.names))
+
+
+def union(first: Matches, second: Matches) -> Matches:
+    """The matches of either, of the same names."""
+    count = max(len(first.names), 1)
+    both = (each.samples * count + each.concepts for each in (first, second))
+    return Matches(first.names, *np.divmod(np.union1d(*both), count))
 
 
 def match_captions(captions: pa.ChunkedArray, names: pa.Array) -> Matches:

@@ -7,20 +7,26 @@ sample is the one that is recorded.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.policy import duplicate_index
 from pipelines.policy.column_files import Columns
-from pipelines.policy.concepts import Matches, match_captions, read_concepts
+from pipelines.policy.concept_vectors import match_vectors
+from pipelines.policy.concepts import Matches, Matching, match_captions, read_concepts, union
+from pipelines.policy.coreset import ReadVectors
 from pipelines.policy.duplicate_rules import DuplicateRules, duplicate_rules
-from pipelines.policy.quotas import Ids, apply_quotas, draws_numbers
+from pipelines.policy.identity_order import Ids
+from pipelines.policy.quotas import apply_quotas, reads_ids
 from pipelines.policy.row_rules import RowTest, as_text, pair_signals, row_tests
+from pipelines.policy.sample_vectors import check_vectors, read_vectors
 from pipelines.policy.signal_columns import packed, take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store import identity
 from store.config.policy import Policy
+from store.config.rules import Concepts
 from store.errors import NotFoundError
 from store.tables.names import pairs_table
 from store.workspace import Workspace
@@ -36,7 +42,8 @@ class Evidence:
         samples: the columns that the policies name, one row a sample; in memory or in files.
         duplicates: the rules of the table `duplicates`.
         ids: the packed ids of given rows.
-        matches: of captions with concepts, by the name of their list.
+        matches: of samples with concepts, by `Concepts.matching`.
+        vectors: reads the vectors of samples, if a policy has a coreset.
         broken: a cache of the rows (samples,) bool that break each test: policies share tests. It
             is used if the columns are in memory.
     """
@@ -44,7 +51,8 @@ class Evidence:
     samples: Columns
     duplicates: DuplicateRules
     ids: Ids
-    matches: dict[str, Matches] = field(default_factory=dict)
+    matches: dict[Matching, Matches] = field(default_factory=dict)
+    vectors: ReadVectors | None = None
     broken: dict[RowTest, np.ndarray] = field(default_factory=dict)
 
 
@@ -62,7 +70,8 @@ def gather_evidence(
         read: reads columns in place of `signal_columns.packed`, which has them in memory.
 
     Raises:
-        NotFoundError: a policy names signals of pairs, and the space has none yet.
+        NotFoundError: a policy names signals of pairs, or compares vectors, and the space has none
+            yet.
     """
     names = [*columns, *(name for policy in policies for name in policy.columns())]
     pairs = pair_signals(names)
@@ -72,19 +81,33 @@ def gather_evidence(
             f" {workspace.config.space!r} yet; `isotrope run` measures them"
         )
     index = duplicate_index.read_cache(workspace.tables)
-    if index is None or any(draws_numbers(policy) for policy in policies):
+    if index is None or any(reads_ids(policy) for policy in policies):
         names.append("id")
-    lists = {p.concepts.names: p.concepts for p in policies if p.concepts is not None}
+    if any(policy.compares_vectors for policy in policies):
+        check_vectors(workspace)
+    lists = {p.concepts.matching: p.concepts for p in policies if p.concepts is not None}
     names = [*names, "text"] if lists else names
     samples = read(names) if read else packed(workspace, names)
+    ids = _ids(workspace, samples)
     matches = {
-        name: match_captions(samples["text"], read_concepts(workspace, concepts))
-        for name, concepts in lists.items()
+        matching: _matches(workspace, concepts, samples, ids)
+        for matching, concepts in lists.items()
     }
     if lists and isinstance(samples, pa.Table):
         samples = samples.drop_columns(["text"])
     rules = duplicate_rules(workspace, index, samples)
-    return Evidence(samples, rules, _ids(workspace, samples), matches)
+    return Evidence(samples, rules, ids, matches, partial(read_vectors, workspace))
+
+
+def _matches(workspace: Workspace, concepts: Concepts, samples: Columns, ids: Ids) -> Matches:
+    """The concepts that samples have, by their captions, by vectors, or by both."""
+    names = read_concepts(workspace, concepts)
+    if concepts.match == "names":
+        return match_captions(samples["text"], names)
+    matches = match_vectors(workspace, concepts, names, samples, ids)
+    if concepts.match == "both":
+        return union(match_captions(samples["text"], names), matches)
+    return matches
 
 
 def judge(evidence: Evidence, policy: Policy) -> Verdicts:
@@ -103,7 +126,7 @@ def judge(evidence: Evidence, policy: Policy) -> Verdicts:
         verdicts.reject(test.name, broken & verdicts.kept, _explain(test, samples))
     for rule, rows, explain in evidence.duplicates.rejected(verdicts.kept):
         verdicts.reject(rule, rows, explain)
-    apply_quotas(policy, samples, evidence.ids, verdicts, evidence.matches)
+    apply_quotas(policy, samples, evidence.ids, verdicts, evidence.matches, evidence.vectors)
     return verdicts
 
 

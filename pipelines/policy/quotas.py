@@ -7,7 +7,6 @@ by id and then by drop. So the result depends neither on the order of rows nor o
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,18 +14,18 @@ import pyarrow.compute as pc
 
 from pipelines.policy.column_files import Columns
 from pipelines.policy.concept_balance import balance
-from pipelines.policy.concepts import Matches
+from pipelines.policy.concepts import Matches, Matching
+from pipelines.policy.coreset import ReadVectors, keep_coreset
 from pipelines.policy.draws import drawn_numbers
+from pipelines.policy.identity_order import Ids, identity_order
 from pipelines.policy.ranked_scores import Ranked, ranked_scores
 from pipelines.policy.row_rules import Column, as_text
 from pipelines.policy.signal_columns import take_rows
 from pipelines.policy.verdicts import Explain, Verdicts
 from store.arrays import ragged_ranges
 from store.config.policy import ROW_OPERATORS, Cap, Policy, Rule
-from store.config.rules import Concepts
+from store.config.rules import Concepts, Coreset
 from store.identity import id_words
-
-Ids: TypeAlias = Callable[[np.ndarray], pa.Array]  # rows (k,) -> their packed ids
 
 _MOST = 0xFFFFFFFF  # of the numbers that are drawn
 _MOST_TIED = 1 << 21  # rows with equal scores that are sorted at a time
@@ -58,9 +57,9 @@ class QuotaStep:
     seed: int = 0
 
 
-def quota_steps(policy: Policy) -> Iterator[QuotaStep | Concepts]:
-    """The steps of a policy, in its order: from `keep_top` and `keep_bottom`, caps, `concepts` and
-    `sample`."""
+def quota_steps(policy: Policy) -> Iterator[QuotaStep | Concepts | Coreset]:
+    """The steps of a policy, in its order: from `keep_top` and `keep_bottom`, caps, `concepts`,
+    `coreset` and `sample`."""
     for name, item in policy.ordered():
         if isinstance(item, Rule):
             for operator, share in item.limits():
@@ -71,17 +70,18 @@ def quota_steps(policy: Policy) -> Iterator[QuotaStep | Concepts]:
             by, signal = item.by, item.largest or item.smallest
             smallest = item.largest is None
             yield QuotaStep(f"caps.{by}", signal, smallest, by, by, count=item.most, seed=item.seed)
-        elif isinstance(item, Concepts):
+        elif isinstance(item, Concepts | Coreset):
             yield item
         else:
             name = "sample.share" if item.share is not None else "sample.count"
             yield QuotaStep(name, None, True, item.by, None, item.share, item.count, item.seed)
 
 
-def draws_numbers(policy: Policy) -> bool:
-    """Whether a step of the policy ranks samples by numbers that they draw."""
+def reads_ids(policy: Policy) -> bool:
+    """Whether a step of the policy needs the ids of all samples: it draws numbers from them, or
+    looks for vectors by them."""
     steps = quota_steps(policy)
-    return any(isinstance(step, Concepts) or step.signal is None for step in steps)
+    return any(isinstance(step, Concepts | Coreset) or step.signal is None for step in steps)
 
 
 def apply_quotas(
@@ -89,20 +89,25 @@ def apply_quotas(
     samples: Columns,
     ids: Ids,
     verdicts: Verdicts,
-    matches: Mapping[str, Matches] | None = None,
+    matches: Mapping[Matching, Matches] | None = None,
+    vectors: ReadVectors | None = None,
 ) -> None:
     """Reject the samples that the policy's steps leave out, among those kept so far.
 
     Args:
         samples: `drop` and the policy's columns, as `signal_columns.packed` gives them; with `id`
-            if a step draws numbers.
+            if a step needs them (`reads_ids`).
         ids: the packed ids of given rows.
         verdicts: the decisions so far; changed in place.
-        matches: with concepts, by the name of their list.
+        matches: with concepts, by `Concepts.matching`.
+        vectors: with a coreset, reads the vectors of samples.
     """
     for step in quota_steps(policy):
         if isinstance(step, Concepts):
-            balance(step, (matches or {})[step.names], samples, verdicts)
+            balance(step, (matches or {})[step.matching], samples, verdicts)
+        elif isinstance(step, Coreset):
+            assert vectors is not None
+            keep_coreset(step, samples, ids, verdicts, vectors)
         else:
             _apply(step, samples, ids, verdicts)
 
@@ -131,7 +136,7 @@ def _apply(step: QuotaStep, samples: Columns, ids: Ids, verdicts: Verdicts) -> N
             yield rows, group[rows], scores[rows]
 
     def order(rows: np.ndarray) -> np.ndarray:
-        return _identity_order(samples, ids, rows)
+        return identity_order(samples, ids, rows)
 
     def by_id(rows: np.ndarray) -> np.ndarray:
         return _inverted(id_words(ids(rows))[:, 0].astype(np.uint64))
@@ -260,14 +265,6 @@ def _is_missing(column: Column) -> np.ndarray:
     """Which values are null or NaN, (n,) bool."""
     floating = pa.types.is_floating(column.type)
     return np.array(pc.is_null(column, nan_is_null=floating))
-
-
-def _identity_order(samples: Columns, ids: Ids, rows: np.ndarray) -> np.ndarray:
-    """The order of equal samples, by id and then by drop."""
-    drops = take_rows(samples["drop"], rows)
-    rank = np.argsort(np.argsort(drops.dictionary.to_pylist()))
-    high, low = id_words(ids(rows)).T
-    return np.lexsort((rank[drops.indices.to_numpy()], low, high))
 
 
 def _explain(

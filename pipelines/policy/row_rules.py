@@ -17,8 +17,11 @@ import pyarrow.compute as pc
 from store import identity
 from store.config.policy import ROW_OPERATORS, Policy
 from store.tables import schema
+from store.tables.cascade_notes import REJECT
+from store.tables.signals import optional_scorers
 
 Column: TypeAlias = pa.Array | pa.ChunkedArray
+PREDICTED = "predicted"
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class RowTest:
 
     Attributes:
         signal: the column.
-        operator: `min`, `max`, `in`, `not_in` or `null`.
-        limit: what the value is compared with.
+        operator: `min`, `max`, `in`, `not_in` or `null`; or `predicted`, of the column `cascade`.
+        limit: what the value is compared with; of `predicted`, the scorer whose rules are predicted
+            to reject the sample.
     """
 
     signal: str
@@ -37,7 +41,9 @@ class RowTest:
 
     @property
     def name(self) -> str:
-        """The name of the rule, such as `image_min_side.min`."""
+        """The name of the rule, such as `image_min_side.min` or `image_nsfw.predicted`."""
+        if self.operator == PREDICTED:
+            return f"{self.limit}.{PREDICTED}"
         return f"{self.signal}.{self.operator}"
 
     @property
@@ -57,14 +63,27 @@ class RowTest:
             breaks = pc.invert(_is_among(column, self.limit))
         elif self.operator == "not_in":
             breaks = _is_among(column, self.limit)
+        elif self.operator == PREDICTED:
+            breaks = pc.match_substring_regex(_plain(column), rf"\b{self.limit}={REJECT}\b")
         else:
             breaks = pc.is_null(column, nan_is_null=pa.types.is_floating(column.type))
         return np.asarray(pc.fill_null(breaks, False))
 
 
 def prefilter(policy: Policy) -> list[RowTest]:
-    """The tests of signals, which run before any model. Samples that break one get no vectors."""
-    return _tests(policy, schema.SIGNAL_TYPES)
+    """The tests of signals, which run before any model. Samples that break one get no vectors.
+
+    Those of a cascade come last, in its order, so that a sample is rejected by the rule for which
+    the cascade did not measure it; then those of its predictions.
+    """
+    tests, cascade = _tests(policy, schema.SIGNAL_TYPES), policy.cascade
+    if cascade is None:
+        return tests
+    columns = optional_scorers()
+    late = [name for scorer in cascade.scorers for name in columns[scorer]]
+    tests.sort(key=lambda test: late.index(test.signal) + 1 if test.signal in late else 0)
+    predicted = cascade.scorers if cascade.loss is not None else ()
+    return [*tests, *(RowTest("cascade", PREDICTED, scorer) for scorer in predicted)]
 
 
 def row_tests(policy: Policy) -> list[RowTest]:
@@ -110,6 +129,11 @@ def _tests(policy: Policy, signals: Mapping[str, pa.DataType]) -> list[RowTest]:
         for op, v in rule.limits()
         if op in ROW_OPERATORS
     ]
+
+
+def _plain(column: Column) -> Column:
+    """A column of strings that may be dictionary-encoded, as strings."""
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
 
 
 def _is_among(column: Column, values: tuple[str, ...]) -> Column:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from store.corrections.kernels.threads import thread_count
+from store.cores import thread_count
 from store.identity import pack_ids, unpack_ids
 from store.tables import damage, schema
 from store.tables.columns import missing, with_nulls
@@ -134,8 +134,8 @@ def _matching_rows(rows: pa.Table, other: pa.Table) -> pa.Array:
     """
     if all(rows[c].equals(other[c]) for c in _KEY):
         return pa.array(np.arange(rows.num_rows))
-    match, other_by_drop = np.full(rows.num_rows, -1, np.int64), _rows_by_drop(other)
-    for drop, drop_rows in _rows_by_drop(rows).items():
+    match, other_by_drop = np.full(rows.num_rows, -1, np.int64), rows_by_drop(other)
+    for drop, drop_rows in rows_by_drop(rows).items():
         if drop in other_by_drop:
             other_ids = _slice_or_take(other["id"], other_by_drop[drop]).combine_chunks()
             ids = _slice_or_take(rows["id"], drop_rows)
@@ -144,7 +144,7 @@ def _matching_rows(rows: pa.Table, other: pa.Table) -> pa.Array:
     return pa.array(match, mask=match < 0)
 
 
-def _rows_by_drop(table: pa.Table) -> dict[str, np.ndarray]:
+def rows_by_drop(table: pa.Table) -> dict[str, np.ndarray]:
     """The rows of each drop, ascending."""
     drops = table["drop"].combine_chunks()
     codes = drops.indices.to_numpy()

@@ -13,11 +13,16 @@ _BLOCK = 1 << 16  # rows that are counted at a time, so that they fit into the p
 
 
 class Verdicts:
-    """Decisions on n samples. All are kept until they are rejected."""
+    """Decisions on n samples. All are kept until they are rejected.
+
+    Attributes:
+        figures: measures of steps, by name, such as how well a coreset represents what it is from.
+    """
 
     def __init__(self, rows: int):
         self._first = np.full(rows, _KEPT, np.int16)  # index in _rules of the first that rejected
         self._rules: list[tuple[str, Explain]] = []
+        self.figures: dict[str, float] = {}
 
     @property
     def kept(self) -> np.ndarray:

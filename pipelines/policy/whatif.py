@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from pipelines.policy.cascade_cost import CascadeCost, cascade_costs
 from pipelines.policy.concept_balance import head_and_tail
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.policy.quotas import group_rows
@@ -35,6 +36,9 @@ class Comparison:
             samples without a value in the column.
         concepts: matches of all samples, and of those that each policy keeps, by concept; if a
             policy has `concepts`, the head, the tail and the most frequent ones.
+        figures: measures of steps under each policy, None without the step. With a coreset, for
+            each modality how similar on average a sample is to the kept one that represents it.
+        cascade: what the scorers of the changed policy's cascade cost, save and lose.
     """
 
     total: int
@@ -44,6 +48,8 @@ class Comparison:
     by: str
     groups: dict[str | None, tuple[int, int, int]]
     concepts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    figures: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    cascade: dict[str, CascadeCost] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         """The numbers in a notebook."""
@@ -80,7 +86,7 @@ def compare_policies(
     evidence = gather_evidence(workspace, [current, changed], [by])
     group, names = group_rows(evidence.samples[by])
     counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
-    kept, repaired, rejected, rows = [], [], [], []
+    kept, repaired, rejected, rows, figures = [], [], [], [], []
     for policy in (current, changed):
         verdicts = judge(evidence, policy)
         counts.append(verdicts.kept_by(group, len(names)))
@@ -88,6 +94,7 @@ def compare_policies(
         repaired.append(_count_repaired(evidence.samples, verdicts) if policy.repairs else 0)
         rejected.append(verdicts.counts())
         rows.append(verdicts.kept)
+        figures.append(verdicts.figures)
     before, after = rejected
     step = changed.concepts or current.concepts
     by_group = zip(names, *(c.tolist() for c in counts), strict=True)
@@ -98,7 +105,12 @@ def compare_policies(
         {rule: (before.get(rule, 0), after.get(rule, 0)) for rule in sorted({*before, *after})},
         by,
         {name: (n, first, second) for name, n, first, second in by_group if n},
-        head_and_tail(step, evidence.matches[step.names], (rows[0], rows[1])) if step else {},
+        head_and_tail(step, evidence.matches[step.matching], (rows[0], rows[1])) if step else {},
+        {
+            name: (figures[0].get(name), figures[1].get(name))
+            for name in sorted({*figures[0], *figures[1]})
+        },
+        cascade_costs(workspace, changed),
     )
 
 
@@ -167,6 +179,7 @@ def _parsed(config: CorpusConfig, written: Mapping[str, Any]) -> Policy:
         "space": config.space,
         "spaces": {config.space: towers},
         "pairs": config.pairs.model_dump(),
+        "signals": config.signals.model_dump(mode="json", by_alias=True),
         "policy": dict(written),
     }
     try:

@@ -15,6 +15,7 @@ from store.search.sample_batches import read_samples
 from store.tables.schema import MODALITIES
 
 DEPTH = 1_000
+SAMPLE = "sample"  # the level of samples in the place of a gallery
 Values = list[Any]
 
 
@@ -35,6 +36,11 @@ class Asked(NamedTuple):
     def modalities(self) -> list[str]:
         """The modalities that any sample has a part of."""
         return [m for m in MODALITIES if any(m in parts for parts in self.parts)]
+
+    def take(self, rows: np.ndarray) -> "Asked":
+        """The samples with these numbers."""
+        ids, parts = ([values[n] for n in rows] for values in (self.ids, self.parts))
+        return Asked(ids, self.clusters[rows], parts)
 
     def having(self, *modalities: str) -> np.ndarray:
         """The numbers of the samples that have parts of all these modalities."""
@@ -118,11 +124,13 @@ def ranks_of(
 ) -> np.ndarray:
     """The rank of each sample's part in a gallery, asked by its vectors of some modalities.
 
+    In the place of a gallery, the level "sample" gives the ranks of the samples.
+
     Args:
         opened: the release.
         asked: the n samples.
         vectors: (n, d) by modality.
-        gallery: the modality of the parts.
+        gallery: the modality of the parts, or "sample".
         system: changes the corrected query.
         depth: the length of the list.
         by_id: ask by the ids of the parts, for systems that need more than their vectors.
@@ -131,7 +139,8 @@ def ranks_of(
         (n,) floats: NaN if a part or vector is missing, infinity if the part is not in the list.
     """
     ranks = np.full(len(asked.parts), np.nan)
-    rows = asked.having(*vectors, gallery)
+    is_sample = gallery == SAMPLE
+    rows = asked.having(*vectors) if is_sample else asked.having(*vectors, gallery)
     rows = rows[~np.isnan(sum(v[rows, 0] for v in vectors.values()))]
     if len(rows):
         if by_id:
@@ -139,14 +148,18 @@ def ranks_of(
             query = Query(tuple(map(scaled_to_one, own_ids)), is_batch=True)
         else:
             query = Query.of(vectors={m: v[rows] for m, v in vectors.items()})
-        result = run_query(opened, system(query.among(gallery)).select("part_id").limit(depth)).rows
+        searched = system(query.among(gallery)).select("part_id").limit(depth)
+        result = run_query(opened, searched).rows
         lists: dict[int, list[str]] = {}
         for number, part in zip(
-            result["query"].to_pylist(), result["part_id"].to_pylist(), strict=True
+            result["query"].to_pylist(),
+            result["id" if is_sample else "part_id"].to_pylist(),
+            strict=True,
         ):
             lists.setdefault(number, []).append(part)
         for number, row in enumerate(rows):
-            listed, own = lists.get(number, []), asked.parts[row][gallery]
+            listed = lists.get(number, [])
+            own = asked.ids[row] if is_sample else asked.parts[row][gallery]
             ranks[row] = listed.index(own) + 1 if own in listed else np.inf
     return ranks
 

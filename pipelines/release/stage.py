@@ -10,6 +10,8 @@ from pipelines.release.evaluate import evaluate_directions, harmed_directions
 from pipelines.release.item_words import measure_words
 from pipelines.release.languages import TranslatedQueries, read_translated
 from pipelines.release.last_tallies import LastTallies
+from pipelines.release.part_weights import learn_part_weights
+from pipelines.release.query_tokens import add_query_tokens
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store import identity
@@ -17,7 +19,13 @@ from store.tables import releases, schema
 from store.tables.banks import Banks, check_encoders, describe_banks
 from store.tables.direction import Direction
 from store.tables.indexes import read_indexes
-from store.tables.names import bank_table, directions_table, gallery_table, tokens_table
+from store.tables.names import (
+    bank_table,
+    directions_table,
+    gallery_table,
+    moments_table,
+    tokens_table,
+)
 from store.tables.releases import Release
 from store.tables.row_difference import content
 from store.tables.stages import STAGES
@@ -47,7 +55,11 @@ def make_release(context: StageContext) -> Release:
         bank_name = bank_table(space.name)
         names = [*gallery_names.values(), bank_name, directions_table(space.name), "decisions"]
         if context.config.late is not None:
+            add_query_tokens(context, Banks(tables.open(bank_name)))
             names += filter(tables.exists, (tokens_table(space.name, m) for m in gallery_names))
+        if context.config.moments is not None:
+            moments = (moments_table(space.name, m) for m in context.config.moments.options)
+            names += filter(tables.exists, moments)
         versions = {name: tables.version(name) for name in names}
         galleries = {m: TableVersion(tables, n, versions[n]) for m, n in gallery_names.items()}
         bank_dataset = tables.open(bank_name, version=versions[bank_name])
@@ -90,6 +102,9 @@ def make_release(context: StageContext) -> Release:
         for name, number in _kept_choices(before, directions).items():
             if name in figures:
                 figures[name]["choice_kept_from"] = number
+        indexes = read_indexes(tables, space.name)
+        opened = {m: gallery.open() for m, gallery in galleries.items()}
+        part_weights = learn_part_weights(opened, banks, directions, indexes)
         published: list[Release] = []
 
         def write() -> None:
@@ -105,7 +120,8 @@ def make_release(context: StageContext) -> Release:
                     directions=directions,
                     evaluation=figures,
                     policy=policy_hash(workspace.config.policy),
-                    indexes=read_indexes(tables, space.name),
+                    indexes=indexes,
+                    part_weights=part_weights,
                 )
             )
             last.write()

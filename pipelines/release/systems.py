@@ -6,8 +6,10 @@ validation split. It is a 95% interval for all comparisons of a release together
 of twenty useless systems one would gain by chance. Pairs of the test split, which decide nothing,
 show what a system is worth.
 
-Pairs cannot judge systems in which a sample's own part answers its own query: captions (`hybrid`),
-samples as a level (`aggregate`), and searches within a modality (`route`).
+Samples as a level (`aggregate`) are asked for by the id of a part, which then does not answer
+itself. Learned weights are judged on the validation pairs that they were not fitted on. Pairs
+cannot judge systems in which a sample's own part answers its own query: captions (`hybrid`), and
+searches within a modality (`route`).
 """
 
 import time
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.release.asked_samples import (
+    SAMPLE,
     Asked,
     draw_asked,
     intervals,
@@ -25,6 +28,7 @@ from pipelines.release.asked_samples import (
     reciprocal,
     stored_vectors,
 )
+from pipelines.release.part_weights import is_fitted_on
 from store.search.opened import OpenRelease
 from store.search.query import Query
 
@@ -38,6 +42,14 @@ ONE_INPUT: dict[str, System] = {
 }
 # Where the release has token vectors of both modalities. They are those of the stored parts.
 LATE: dict[str, System] = {"late": lambda query: query.late()}
+# Where the release has moments of the gallery.
+MOMENTS: dict[str, System] = {"moments": lambda query: query.moments()}
+# Of samples. Where the release has learned weights for the modality, they are compared too.
+SAMPLES_BY_PARTS: dict[str, System] = {
+    "raw": lambda query: query.correct("none"),
+    "softmax": lambda query: query.aggregate("softmax"),
+}
+LEARNED: dict[str, System] = {"learned": lambda query: query.aggregate("learned")}
 TWO_INPUTS: dict[str, System] = {
     "raw": lambda query: query.correct("none"),
     "volume": lambda query: query.combine("volume"),
@@ -79,26 +91,38 @@ def compare_systems(
     figures = {}
     for name in steps(list(directions)):
         inputs, gallery = directions[name]
+        asking = {split: _asking(split, own, gallery) for split, own in asked.items()}
         validation, test = (
             _measure(
                 quiet,
-                asked[split],
-                {m: vectors[split][m] for m in inputs},
+                asked[split].take(rows),
+                {m: vectors[split][m][rows] for m in inputs},
                 gallery,
                 systems[name],
-                level,
+                levels[split],
             )
-            for split, level in levels.items()
+            for split, rows in asking.items()
         )
         figures[name] = _direction(validation, test, systems[name])
     return figures
 
 
+def _asking(split: str, asked: Asked, gallery: str) -> np.ndarray:
+    """The numbers of the samples of a split that ask in a gallery, or for samples."""
+    if gallery != SAMPLE or split == "test":
+        return np.arange(len(asked.ids))
+    return np.flatnonzero([not is_fitted_on(cluster) for cluster in asked.clusters])
+
+
 def _systems(opened: OpenRelease, inputs: tuple[str, ...], gallery: str) -> Mapping[str, System]:
+    if gallery == SAMPLE:
+        learned = opened.release.part_weights or {}
+        return SAMPLES_BY_PARTS | (LEARNED if inputs[0] in learned else {})
+    moments = {} if opened.open_moments(gallery) is None else MOMENTS
     if len(inputs) > 1:
-        return TWO_INPUTS
+        return TWO_INPUTS | moments
     has_tokens = all(opened.tokens(m) is not None for m in (*inputs, gallery))
-    return ONE_INPUT | LATE if has_tokens else ONE_INPUT
+    return ONE_INPUT | (LATE if has_tokens else {}) | moments
 
 
 def _directions(
@@ -110,6 +134,11 @@ def _directions(
         for inputs in (*combinations(others, 1), *combinations(others, 2)):
             if all(len(own.having(*inputs, gallery)) for own in asked.values()):
                 yield inputs, gallery
+    several = opened.release.modalities if len(opened.release.modalities) > 1 else []
+    for modality in several:
+        asking = (own.take(_asking(s, own, SAMPLE)).having(modality) for s, own in asked.items())
+        if all(map(len, asking)):
+            yield (modality,), SAMPLE
 
 
 def _measure(
@@ -124,7 +153,9 @@ def _measure(
     ranks, milliseconds = {}, {}
     for name, system in {"corrected": lambda query: query, **systems}.items():
         started = time.perf_counter()
-        found = ranks_of(opened, asked, vectors, gallery, system, DEPTH, by_id=name in LATE)
+        found = ranks_of(
+            opened, asked, vectors, gallery, system, DEPTH, by_id=name in LATE or gallery == SAMPLE
+        )
         ranks[name] = reciprocal(found)
         queries = int((~np.isnan(ranks[name])).sum())
         milliseconds[name] = 1000 * (time.perf_counter() - started) / queries

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedders.spaces import Space
-from pipelines.vectors.encode_texts import encode_texts
+from pipelines.engine.encode_texts import encode_texts
 from store import identity
 from store.tables import schema
 from store.tables.lance_tables import Tables

@@ -8,10 +8,16 @@ import pyarrow as pa
 
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from store.tables.lance_tables import Tables
-from store.tables.names import features_table, tokens_table, vectors_table
+from store.tables.names import (
+    features_table,
+    moment_vectors_table,
+    tokens_table,
+    vectors_table,
+)
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 
+_BY_MODALITY = (features_table, tokens_table, moment_vectors_table)
 _PARTS = f"""
 CREATE TABLE parts AS
 SELECT DISTINCT part_id
@@ -21,7 +27,7 @@ WHERE part_id IS NOT NULL
 
 
 def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
-    """Delete the vectors, features and token vectors of parts that are in no row of `samples`.
+    """Delete the rows of vectors of all kinds whose parts are in no row of `samples`.
 
     It may run beside stages. Samples are published before their parts are embedded, so a part of
     a drop that is being embedded is referenced. If samples are published meanwhile, nothing is
@@ -36,7 +42,7 @@ def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
         for space in (*workspace.config.spaces, *workspace.config.query_spaces)
         for name in (
             vectors_table(space),
-            *(each(space, m) for each in (features_table, tokens_table) for m in MODALITIES),
+            *(each(space, m) for each in _BY_MODALITY for m in MODALITIES),
         )
     }
     deleted = {}

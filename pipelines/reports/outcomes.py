@@ -27,7 +27,7 @@ STEPS = {
     "contamination": "are not near an evaluation sample",
     "selection": "are selected: best shares, caps, random draws",
 }
-_TESTS = ("min", "max", "in", "not_in", "null")
+_TESTS = ("min", "max", "in", "not_in", "null", "predicted")
 _ERROR_CHARS = 300
 _LEDGER_COLUMNS = [name for name in schema.LEDGER.names if name != "source"]
 _DECISION_COLUMNS = [name for name in schema.DECISIONS.names if name != "policy"]

@@ -5,14 +5,13 @@ from typing import Any
 
 from PIL import Image
 
-from embedders.media.image import load_rgb, open_image
+from embedders.media.image import UNLIMITED, load_rgb, open_image
 from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from store.errors import RecordError
 
 # Pixels are measured at this size. Sharpness and hashes of an image and of a smaller copy are
 # comparable only at one size, and a JPEG is decoded faster to a small size.
 SHORT_SIDE, LONG_SIDE = 256, 1024
-_UNLIMITED = 1 << 62  # pixels
 
 
 def decode_reduced(data: bytes) -> DecodedImage:
@@ -23,14 +22,14 @@ def decode_reduced(data: bytes) -> DecodedImage:
     Raises:
         RecordError: as `embedders.media.image.open_image`.
     """
-    _, image = open_image(data, max_pixels=_UNLIMITED)
+    _, image = open_image(data, max_pixels=UNLIMITED)
     animated = bool(getattr(image, "is_animated", False))
-    rgb = load_rgb(image, SHORT_SIDE, max_pixels=_UNLIMITED)
+    rgb = load_rgb(image, SHORT_SIDE, max_pixels=UNLIMITED)
     scale = min(1.0, SHORT_SIDE / min(rgb.size), LONG_SIDE / max(rgb.size))
     if scale < 1:
         size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
         rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return DecodedImage(rgb, animated)
+    return DecodedImage(rgb, animated, data)
 
 
 def measure_image(

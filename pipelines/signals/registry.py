@@ -11,6 +11,7 @@ from pipelines.signals.scorers import (
     audio_loudness,
     audio_speech,
     image_copies,
+    image_edits,
     image_hash,
     image_local,
     image_nsfw,
@@ -21,6 +22,7 @@ from pipelines.signals.scorers import (
     text_flagged,
     text_language,
     text_length,
+    text_offensive,
     text_repetition,
 )
 from pipelines.signals.scorers.image_classifier import classifier
@@ -52,6 +54,8 @@ def check_packages(config: CorpusConfig) -> None:
     """Raises EncoderError if corpus.yaml turns on a scorer whose package is not installed."""
     if config.signals.nsfw is True:
         image_nsfw.packaged_model()
+    if config.signals.offensive:
+        text_offensive.packaged_model()
     if config.duplicates.crops is not None:
         image_local.detector()
 
@@ -66,7 +70,9 @@ def active(config: CorpusConfig, root: Path) -> tuple[Scorer, ...]:
     signals, needed = config.signals, config.fingerprint_scorers()
     return (
         *(s for s in DEFAULT_SCORERS if s.name in needed or not SCORERS[s.name].is_fingerprint),
+        *((image_edits.EDITS,) if signals.edits else ()),
         *((image_nsfw.nsfw(signals.nsfw_model(root)),) if signals.nsfw else ()),
+        *((text_offensive.OFFENSIVE,) if signals.offensive else ()),
         *((audio_speech.SPEECH,) if signals.speech else ()),
         *(classifier(n, c, c.path(root)) for n, c in signals.classifiers().items()),
     )

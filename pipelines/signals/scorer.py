@@ -42,12 +42,14 @@ class DecodedImage:
     """A decoded image, reduced to the size at which pixels are measured.
 
     Attributes:
+        data: the encoded file.
         rgb: the image, upright, 8 bits per channel.
         animated: whether the file has more frames than this first one.
         luma: uint8 (height, width), ITU-R BT.601.
     """
 
-    def __init__(self, rgb: Image.Image, animated: bool):
+    def __init__(self, rgb: Image.Image, animated: bool, data: bytes = b""):
+        self.data = data
         self.rgb = rgb
         self.animated = animated
         self.luma = np.asarray(rgb.convert("L"))

@@ -1,10 +1,11 @@
 """Makes the table `signals`: measures a drop's samples, in units, by the scorers that are missing.
 
-Columns that a scorer of the same version has measured before are copied.
+Columns that a scorer of the same version has measured before are copied. With a `cascade` of the
+policy, a random sample of the drop comes first, which its predictors are fitted on.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import lance
@@ -15,6 +16,8 @@ import pyarrow.compute as pc
 from pipelines.engine.crash_markers import CrashMarkers
 from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
+from pipelines.policy.cascade import Plan, plan_of
+from pipelines.signals.cascade import fit_staged, measure_late, sample_end
 from pipelines.signals.incremental import (
     EarlierSignals,
     Versions,
@@ -31,6 +34,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from pipelines.stages.scorer_versions import scorer_versions
 from store.tables import schema
+from store.tables.cascade_notes import format_notes, seconds_of
 from store.tables.lance_tables import quote
 from store.tables.staging import Counts, Entry, StageRun, UnitOutcome, begin, publish
 from store.tables.table_version import TableVersion
@@ -50,18 +54,22 @@ class Unit:
     Attributes:
         fragment: its id.
         first, last: row addresses, both included.
+        where: SQL that selects the rows among these.
         earlier_rows: int64 (rows,), the row ids of these samples' earlier rows in `signals`; -1
             where there is none.
+        sampled: whether they are of the random sample of a cascade.
     """
 
     fragment: int
     first: int
     last: int
+    where: str
     earlier_rows: np.ndarray
+    sampled: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.first}-{self.last}"
+        return f"{'sample-' if self.sampled else ''}{self.first}-{self.last}"
 
 
 def measure(context: StageContext) -> Counts:
@@ -83,10 +91,18 @@ def measure(context: StageContext) -> Counts:
     with begin(tables, STAGE, key, schema.SIGNALS, drop) as run:
         samples = tables.open("samples")
         earlier = EarlierSignals(tables, drop)
-        units = list(list_units(samples, drop_filter, earlier))
-        plan = _Plan(workspace, run, samples.version, earlier.version, drop_filter, versions)
+        cascade, settings, end = plan_of(config.policy), config.policy.cascade, ""
+        if settings is not None and any(step.predicted for step in cascade.steps):
+            end = sample_end(samples, drop_filter, settings.sample)
+        units = list(list_units(samples, drop_filter, earlier, end))
+        plan = _Plan(workspace, run, samples.version, earlier.version, versions, cascade)
         resumed = len(run.done())
         with show_progress(run, len(units)):
+            if end:
+                first = [unit for unit in units if unit.sampled]
+                if not {unit.name for unit in first} <= set(run.done()):
+                    run_units(config.engine, run, first, partial(UnitWork, plan), _name)
+                plan = replace(plan, cascade=fit_staged(config.policy, run, end))
             run_units(config.engine, run, units, partial(UnitWork, plan), _name)
         entries = {*run.entries(), *valid_entries(tables, drop, versions)}
         counts = run.counts()
@@ -104,17 +120,27 @@ def measure(context: StageContext) -> Counts:
 
 
 def list_units(
-    samples: lance.LanceDataset, drop_filter: str, earlier: EarlierSignals
+    samples: lance.LanceDataset, drop_filter: str, earlier: EarlierSignals, end: str = ""
 ) -> Iterator[Unit]:
     """A drop's rows in units of at most 64 MB of media and 4,096 rows.
 
     Args:
         drop_filter: SQL that selects the drop.
+        end: samples whose ids are at most this are in units of their own, which come first.
     """
+    if end:
+        yield from _units_where(samples, f"{drop_filter} AND id <= {quote(end)}", earlier, True)
+        drop_filter = f"{drop_filter} AND id > {quote(end)}"
+    yield from _units_where(samples, drop_filter, earlier, False)
+
+
+def _units_where(
+    samples: lance.LanceDataset, where: str, earlier: EarlierSignals, sampled: bool
+) -> Iterator[Unit]:
     columns = ["id", "image_bytes", "audio_bytes"]
     for fragment in samples.get_fragments():
         batches = fragment.to_batches(
-            columns=columns, filter=drop_filter, with_row_address=True, batch_size=_SCAN_ROWS
+            columns=columns, filter=where, with_row_address=True, batch_size=_SCAN_ROWS
         )
         for batch in batches:
             sizes = [pc.fill_null(batch[c], 0).to_numpy() for c in columns[1:]]
@@ -122,7 +148,8 @@ def list_units(
             addresses = batch["_rowaddr"].to_numpy()
             for start, stop in cut(sum(sizes)):
                 first, last = int(addresses[start]), int(addresses[stop - 1])
-                yield Unit(fragment.fragment_id, first, last, earlier_rows[start:stop])
+                rows = earlier_rows[start:stop]
+                yield Unit(fragment.fragment_id, first, last, where, rows, sampled)
 
 
 def cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -150,8 +177,8 @@ class _Plan:
     run: StageRun
     samples_version: int
     signals_version: int
-    drop_filter: str
     versions: Versions  # of the scorers that the corpus uses
+    cascade: Plan
 
 
 class UnitWork:
@@ -192,6 +219,8 @@ class UnitWork:
         """
         valid = valid_versions(parse_versions(scorers), self.plan.versions)
         missing = [s for s in self.scorers if s.name not in valid]
+        steps = {step.scorer for step in self.plan.cascade.steps}
+        late = {s.name: s for s in missing if s.name in steps}
         copied = columns_of(valid)
         columns = {"drop", "id", "source", "key"}.union(*(s.reads for s in missing))
         start = 0
@@ -203,13 +232,20 @@ class UnitWork:
             batch = batch.filter(pa.array(mask))
             if not batch.num_rows:
                 continue
-            done = score_skipping_crashes(batch, missing, markers)
+            done = score_skipping_crashes(
+                batch, [s for s in missing if s.name not in late], markers
+            )
+            notes: list[dict[str, str]] = [{}] * batch.num_rows
             if copied:
-                earlier = self._read_signals(earlier_rows, copied)
+                earlier = self._read_signals(earlier_rows, [*copied, "cascade"])
                 done.columns |= {n: earlier[n] for n in earlier.schema.names}
+            if steps:
+                before = done.columns.get("cascade", pa.nulls(batch.num_rows)).to_pylist()
+                cascade, sampled = self.plan.cascade, self.unit.sampled
+                notes = measure_late(cascade, sampled, late, batch, done, before, markers)
             self.rows += batch.num_rows
             self.entries += self._failures(batch, done)
-            yield self._signal_rows(batch, done, valid)
+            yield self._signal_rows(batch, done, {**valid, **self.plan.versions}, notes)
 
     def _read_samples(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         samples = self.tables.open("samples", self.plan.samples_version)
@@ -217,7 +253,7 @@ class UnitWork:
         fragment = samples.get_fragment(self.unit.fragment)
         yield from fragment.to_batches(
             columns=columns,
-            filter=f"{self.plan.drop_filter} AND {span}",
+            filter=f"{self.unit.where} AND {span}",
             batch_size=_BATCH_ROWS,
             batch_readahead=1,
         )
@@ -226,13 +262,22 @@ class UnitWork:
         table = TableVersion(self.tables, STAGE, self.plan.signals_version)
         return read_rows(table, row_ids, columns)
 
-    def _signal_rows(self, batch: pa.RecordBatch, done: Scored, valid: Versions) -> pa.RecordBatch:
-        scorers = format_versions({**valid, **self.plan.versions})
+    def _signal_rows(
+        self, batch: pa.RecordBatch, done: Scored, versions: Versions, notes: list[dict[str, str]]
+    ) -> pa.RecordBatch:
+        skipped = [
+            frozenset(n for n, note in row.items() if seconds_of(note) is None) for row in notes
+        ]
+        texts = {
+            names: format_versions({n: v for n, v in versions.items() if n not in names})
+            for names in set(skipped)
+        }
         columns = {
             "drop": batch["drop"],
             "id": batch["id"],
             **done.columns,
-            "scorers": pa.array([scorers] * batch.num_rows, pa.string()),
+            "scorers": pa.array([texts[names] for names in skipped], pa.string()),
+            "cascade": pa.array([format_notes(row) for row in notes], pa.string()),
         }
         nulls = pa.nulls(batch.num_rows)
         arrays = [columns.get(f.name, nulls).cast(f.type) for f in schema.SIGNALS]

@@ -9,6 +9,7 @@ NotFoundError if an input has not been made yet. Light to import: it runs before
 from collections.abc import Callable
 from typing import Any
 
+from pipelines.policy.cascade import predictable
 from pipelines.policy.concepts import concepts_file
 from pipelines.policy.row_rules import (
     hash_of_tests,
@@ -18,6 +19,7 @@ from pipelines.policy.row_rules import (
     row_tests,
 )
 from pipelines.sources.drops import listing_hash
+from pipelines.stages.chosen_key import chosen_key
 from pipelines.stages.config_files import pair_head, queries_file
 from pipelines.stages.context import StageContext
 from pipelines.stages.scorer_versions import scorer_versions
@@ -29,7 +31,7 @@ from store.tables.signals import SCORERS
 from store.tables.stages import EVERY_DROP, STAGES
 from store.workspace import Workspace
 
-# Scorers of fingerprints from when these were measured without being needed.
+# Scorers from when fingerprints were measured without being needed.
 _ONCE_ALWAYS_MEASURED = "image_copies", "audio_fingerprint"
 
 
@@ -54,13 +56,14 @@ def signals(context: StageContext) -> str:
     """The run key of `signals`."""
     drop = context.drop_name
     output = _output(context, "samples", drop)
-    used = scorer_versions(context.workspace)
+    used, policy = scorer_versions(context.workspace), context.config.policy
     # The key names these scorers of fingerprints, so that corpora stay up to date that were made
     # when fingerprints were always measured, and then the ones that are needed.
     once = {n: str(s.version) for n, s in SCORERS.items() if n in _ONCE_ALWAYS_MEASURED}
     unused = {name: version for name, version in once.items() if name not in used}
-    needed = context.config.fingerprint_scorers()
-    settings = [needed] if needed else []
+    settings: list[Any] = [needed] if (needed := context.config.fingerprint_scorers()) else []
+    if (cascade := policy.cascade) is not None:
+        settings += [cascade.model_dump(), hash_of_tests(prefilter(policy)), predictable(policy)]
     return _key("signals", schema.key_text(schema.SIGNALS), drop, output, used | unused, *settings)
 
 
@@ -70,12 +73,12 @@ def vectors(context: StageContext) -> str:
     Raises:
         NotAlignedError: a tower has no projection yet.
     """
-    output, late = vectors_output(context), context.config.late
-    return output if late is None else _key("vectors", output, late.model_dump())
+    output, more = vectors_output(context), _optional(context, "late", "moments")
+    return _key("vectors", output, *more) if more else output
 
 
 def vectors_output(context: StageContext) -> str:
-    """The output of `vectors`. Token vectors are not in it: only releases have them.
+    """The output of `vectors`, without token vectors and moments, whose sections are in later keys.
 
     Raises:
         NotAlignedError: a tower has no projection yet.
@@ -89,8 +92,9 @@ def vectors_output(context: StageContext) -> str:
         hash_of_tests(prefilter(context.config.policy)),
         context.space.name,
         context.fingerprints,
-        # Corpora stay up to date that were made before this setting.
+        # Corpora stay up to date that were made before these settings.
         *([] if context.config.vectors == "float32" else [context.config.vectors]),
+        *chosen_key(context),
     )
 
 
@@ -147,6 +151,8 @@ def decisions(context: StageContext) -> str:
         policy_hash(context.config.policy),
         _output(context, "pairs") if names_pairs(context.workspace, "decisions") else None,
         *_concepts(context.workspace),
+        # Corpora stay up to date whose policy compares no vectors.
+        *([_outputs(context, "vectors")] if context.config.policy.compares_vectors else []),
     )
 
 
@@ -168,6 +174,7 @@ def gallery(context: StageContext) -> str:
         _output(context, "decisions"),
         _outputs(context, "vectors"),
         fit_settings(context),
+        *_optional(context, "moments"),
     )
 
 
@@ -179,11 +186,9 @@ def index(context: StageContext) -> str:
 def release(context: StageContext) -> str:
     """The run key of `release`."""
     # Corpora stay up to date that have no bridge.
-    bridged = [context.query_fingerprints] if context.space.bridged else []
-    # And that have no token vectors.
-    late = [] if (section := context.config.late) is None else [section.model_dump()]
-    inputs = _output(context, "gallery"), _output(context, "index")
-    return _key("release", *inputs, *bridged, *late)
+    more = [context.query_fingerprints] if context.space.bridged else []
+    more += _optional(context, "late")
+    return _key("release", _output(context, "gallery"), _output(context, "index"), *more)
 
 
 KEYS: dict[str, Callable[[StageContext], str]] = {
@@ -259,14 +264,7 @@ def bank_settings(context: StageContext) -> str:
 
 
 # Settings that change the output of `banks`, which is hashed, or that do not change a fit.
-_NOT_IN_FIT = {
-    "query_bank",
-    "queries",
-    "bank_rows",
-    "bank_share",
-    "test_share",
-    "drift_bound",
-}
+_NOT_IN_FIT = {"query_bank", "queries", "bank_rows", "bank_share", "test_share", "drift_bound"}
 
 
 def fit_settings(context: StageContext) -> str:
@@ -276,9 +274,14 @@ def fit_settings(context: StageContext) -> str:
         _output(context, "banks"),
         context.fingerprints,
         context.config.corrections.model_dump(exclude=_NOT_IN_FIT),
-        # Corpora stay up to date that were made before this section.
-        *([] if (words := context.config.words) is None else [words.model_dump()]),
+        *_optional(context, "words"),
     )
+
+
+def _optional(context: StageContext, *names: str) -> list[dict[str, Any]]:
+    """Those of some sections that corpus.yaml has. Without one, keys are as before it existed."""
+    sections = (getattr(context.config, name) for name in names)
+    return [section.model_dump() for section in sections if section is not None]
 
 
 def _key(stage: str, *inputs: Any) -> str:

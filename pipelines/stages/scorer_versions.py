@@ -20,8 +20,8 @@ def scorer_versions(workspace: Workspace) -> dict[str, str]:
         for name, scorer in SCORERS.items()
         if name in needed or not (scorer.optional or scorer.is_fingerprint)
     }
-    for name, is_on in (("image_nsfw", config.nsfw), ("audio_speech", config.speech)):
-        if is_on:
+    for name in config.switched_on():
+        if name in SCORERS:
             versions[name] = str(SCORERS[name].version)
     if (model := config.nsfw_model(workspace.root)) is not None:
         content = identity.file_digest(workspace.file("signals.nsfw", str(model))).hex()

@@ -18,7 +18,7 @@ from store.tables.words import WORDS
 _BY_SAMPLE = ("samples", "signals")
 _WITH_REPAIRS = ("pairs", "decisions")
 _WITH_VECTORS = ("vectors", "features")
-_BY_PART = (*_WITH_VECTORS, "tokens")
+_BY_PART = (*_WITH_VECTORS, "tokens", "moment_vectors")
 _OF_SAMPLES_AND_PARTS = ("banks", "pair_draws")
 _BY_NODE = ("compared", "near_pairs", "minhashes")
 _RECORD = ("drop", "source", "key")
@@ -50,7 +50,7 @@ def rule_of(tables: Tables, plan: Plan, name: str) -> Rule | None:
         return Rule((*_RECORD, "id", "value", "error"), lambda b: _is_named(b, plan), _cleared)
     if kind == "words":
         return _with_values({"word": plan.words})
-    if is_gallery(name):
+    if is_gallery(name) or kind == "moments":
         return _of_gallery(tables, plan)
     return None
 

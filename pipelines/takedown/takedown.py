@@ -1,7 +1,7 @@
 """Removes samples and parts from every table, kept release, cache and page of a corpus.
 
 1. Select (`selection`), and write the plan (`plan`): no stage starts from now on.
-2. Wait until running stages have ended. Delete all staging and caches.
+2. Wait until running stages have ended. Delete all staging, caches and sums of projections.
 3. Write the data files again that hold a row of the selection, for all versions that are kept, and
    move the tags of releases (`store.tables.purge`). Searches go on.
 4. Delete old versions and files of no version. Delete pages, and shards of exports (`exports`).
@@ -20,7 +20,7 @@ from pipelines.takedown import exports, item_words, records, rules
 from pipelines.takedown.plan import Plan, read_plan, write_plan
 from pipelines.takedown.receipt import Receipt, write_receipt
 from pipelines.takedown.selection import Selection, select
-from store.tables import checksums, maintain, purge, releases, staging, takedowns
+from store.tables import checksums, maintain, projections, purge, releases, staging, takedowns
 from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 
@@ -67,6 +67,7 @@ def resume(workspace: Workspace, wait: float = WAIT_SECONDS) -> Receipt | None:
             stack.enter_context(tables.lock(f"run-{folder}", timeout=wait))
         tables.files.delete_folder(staging.ROOT)
         tables.files.delete([duplicate_index.FILE])
+        projections.delete_sums(tables)
         if not plan.newest:
             newest = {name: tables.version(name) for name in tables.names()}
             vectors = rules.vector_hashes(tables, plan)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from embedders.alignment.align import align, components
+from embedders.alignment.align import align
+from embedders.alignment.groups import components, folds
 from pipelines.pairs.mismatch import fit_mixture
 from pipelines.pairs.signals import compare, union
 from store.corrections.kernels.masks import IdIndex
@@ -46,12 +47,10 @@ def pair_weights(
         InputError: as `align` does, for the pairs of all folds but one.
     """
     labels = components(groups, len(x))
-    names = np.unique(labels)
-    fold_of = np.random.default_rng(seed).permutation(len(names)) % _FOLDS
-    fold = fold_of[np.searchsorted(names, labels)]
+    held = folds(labels, _FOLDS, seed)
     weights = np.ones(len(x), np.float32)
     for _ in range(_ROUNDS):
-        own, of_random = _judge(x, y, labels, fold, weights, two_sided, seed, settings)
+        own, of_random = _judge(x, y, labels, held, weights, two_sided, seed, settings)
         mixture = fit_mixture(own, of_random)
         if mixture is None:
             return np.ones(len(x), np.float32)
@@ -63,7 +62,7 @@ def _judge(
     x: np.ndarray,
     y: Sequence[np.ndarray],
     labels: np.ndarray,
-    fold: np.ndarray,
+    held: Sequence[np.ndarray],
     weights: np.ndarray,
     two_sided: bool,
     seed: int,
@@ -72,8 +71,8 @@ def _judge(
     """Corrected similarities of all pairs, (n,), NaN without an anchor; and of random partners."""
     own = np.full(len(x), np.nan, np.float32)
     of_random = [own[:0]]
-    for number in range(_FOLDS):
-        judged, others = np.flatnonzero(fold == number), fold != number
+    for fold in held:
+        judged, others = np.flatnonzero(fold), ~fold
         learned = align(
             x[others],
             [side[others] for side in y],

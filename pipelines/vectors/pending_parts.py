@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
 from pipelines.policy.row_rules import passes, prefilter
+from pipelines.vectors.chosen_samples import load_chosen
 from store.tables.columns import differ_in_width
 from store.tables.lance_tables import Tables, quote
 from store.tables.staging import StageRun
@@ -26,7 +27,7 @@ _PASSED = pa.schema([pa.field("id", pa.string()), pa.field("chars", pa.int32())]
 _PARTS = """
 CREATE TABLE parts AS
 SELECT part_id, row, source, key, coalesce(bytes, chars, 0) AS bytes
-FROM samples JOIN passed USING (id)
+FROM samples JOIN passed USING (id) {chosen}
 QUALIFY row_number() OVER (PARTITION BY part_id ORDER BY source, key) = 1
 """
 _KEPT = """
@@ -41,7 +42,9 @@ _COUNTED = ("FROM parts", "FROM kept", _LEFT)
 
 @dataclass(frozen=True)
 class PendingParts:
-    """The parts of a drop that pass the prefilter; a part that several samples share counts once.
+    """The parts of a drop that pass the prefilter and, in a space with `only_for`, were chosen.
+
+    A part that several samples share counts once.
 
     Attributes:
         total: the number of these parts.
@@ -100,7 +103,9 @@ def pending_parts(
     tables = workspace.tables
     with database(run.scratch) as connection:
         samples, passed = _samples(tables, drop, modality), _passed(workspace, drop)
-        execute(connection, _PARTS, samples=samples, passed=passed)
+        chosen = load_chosen(connection, workspace, drop)
+        parts = _PARTS.format(chosen=chosen)
+        execute(connection, parts, samples=samples, passed=passed)
         execute(connection, "CREATE TABLE failed AS FROM entries", entries=_failed(run))
         embedded = _embedded(tables, table, run.schema, encoder)
         execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))

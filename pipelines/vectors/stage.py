@@ -1,7 +1,10 @@
 """Makes the table `vectors__{space}`: a vector for each part that passes the prefilter.
 
-With `late:` of corpus.yaml, parts also get token vectors (`pipelines.vectors.tokens`).
+With `late:` of corpus.yaml, parts also get token vectors (`pipelines.vectors.tokens`), and with
+`moments:` vectors of their windows or tiles (`pipelines.vectors.moments`).
 """
+
+from itertools import chain
 
 from embedders.encoder import Encoder
 from embedders.pool.one_process import EncodingProcess
@@ -10,6 +13,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from pipelines.vectors.encode_parts import encode_parts
 from pipelines.vectors.features import project
+from pipelines.vectors.moments import extract_moments
 from pipelines.vectors.tokens import extract_tokens
 from store.errors import InvariantError
 from store.tables import schema
@@ -50,8 +54,13 @@ def embed(context: StageContext) -> Counts:
             else encode_parts(workspace, run, drop, name, spec, m, process)
             for m, spec in towers.items()
         ]
+        unmeasured = []
         if (late := context.config.late) is not None:
-            extract_tokens(workspace, drop, space, late, process)
+            unmeasured += extract_tokens(workspace, drop, space, late, process)
+        if (moments := context.config.moments) is not None:
+            unmeasured += extract_moments(workspace, drop, space, moments, process)
+        without = {entry.id for entry in run.entries()} if unmeasured else set()
+        more = (entry for entry in unmeasured if entry.id not in without)
         counts = Counts(
             input=sum(total for total, _ in filled),
             kept=sum(kept for _, kept in filled),
@@ -61,7 +70,7 @@ def embed(context: StageContext) -> Counts:
             tables,
             run,
             counts=counts,
-            entries=run.entries(),
+            entries=chain(run.entries(), more),
             write=lambda: tables.upsert(
                 name, columns, run.batches(rows=4096), "part_id", other_width=True
             ),

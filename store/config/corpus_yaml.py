@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from store.config import only_for
 from store.config.corrections import Corrections, QueryLog
 from store.config.duplicates import Duplicates, Evaluation
 from store.config.engine import Engine
@@ -15,6 +16,7 @@ from store.config.index import Index
 from store.config.late import Late
 from store.config.limits import Limits
 from store.config.links import Links
+from store.config.moments import Moments
 from store.config.policy import DEFAULT_POLICY, Policy
 from store.config.section import Section
 from store.config.server import Server
@@ -67,6 +69,7 @@ class CorpusConfig(Section):
     corrections: Corrections = Corrections()
     words: Words | None = None
     late: Late | None = None
+    moments: Moments | None = None
     index: Index = Index()
     query_log: QueryLog | None = None
     engine: Engine = Engine()
@@ -118,6 +121,20 @@ class CorpusConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _other_spaces_are_limited(self) -> "CorpusConfig":
+        for name, space in (self.spaces | self.query_spaces).items():
+            if only_for.OPTION in space and (name == self.space or name in self.query_spaces):
+                raise ValueError(
+                    f"spaces.{name}.{only_for.OPTION}: only a space beside the main one can be"
+                    " limited to samples that the main one has chosen"
+                )
+            try:
+                self.only_for(name)
+            except ValueError as error:
+                raise ValueError(f"spaces.{name}.{error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _queries_name_spaces(self) -> "CorpusConfig":
         if both := sorted(self.spaces.keys() & self.query_spaces.keys()):
             raise ValueError(f"{both[0]!r} is both in spaces and in query_spaces; keep one of them")
@@ -153,6 +170,17 @@ class CorpusConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _scorers_of_the_cascade_are_on(self) -> "CorpusConfig":
+        cascade, on = self.policy.cascade, self.signals.switched_on()
+        for name in cascade.scorers if cascade is not None else ():
+            if name not in on:
+                raise ValueError(
+                    f"policy.cascade: {name} is not switched on under `signals:`;"
+                    f" on: {', '.join(on) or 'none'}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _log_is_enabled(self) -> "CorpusConfig":
         if "log" in self.corrections.query_bank and self.query_log is None:
             raise ValueError(
@@ -160,6 +188,11 @@ class CorpusConfig(Section):
                 " keeps the vectors of queries for 30 days"
             )
         return self
+
+    def only_for(self, space: str) -> Literal["kept"] | Policy | None:
+        """Which samples a space embeds; see `store.config.only_for.parse_only_for`."""
+        entry = self.spaces.get(space, {})
+        return only_for.parse_only_for(entry, self.space, self.spaces[self.space])
 
     @property
     def other_spaces(self) -> list[str]:

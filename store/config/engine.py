@@ -25,7 +25,8 @@ class Ray(Section):
     Attributes:
         address: of a Ray cluster. Null starts a local Ray, unless RAY_ADDRESS is set.
         actors: how many actors encode parts.
-        num_cpus: CPUs of each actor.
+        num_cpus: CPUs of each actor, and its threads. Null: one. Without GPUs on a single machine,
+            an actor then runs as many threads as the machine has CPUs for each actor.
         num_gpus: GPUs of each actor.
         batch_size: how many inputs of ordinary size an encoder processes at once. Null: the
             encoder's default.
@@ -37,7 +38,7 @@ class Ray(Section):
 
     address: str | None = None
     actors: PositiveInt = 1
-    num_cpus: Annotated[float, Field(gt=0)] = 1
+    num_cpus: Annotated[float, Field(gt=0)] | None = None
     num_gpus: Annotated[float, Field(ge=0)] = 0
     batch_size: PositiveInt | None = None
     accelerator_type: str | None = None

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from store.config import presets
-from store.config.rules import Cap, Concepts, Rule, Sample
+from store.config.cascade import Cascade
+from store.config.rules import Cap, Concepts, Coreset, Rule, Sample
 from store.config.section import Names, Section, as_tuple
 from store.html_table import html_table
 from store.tables import schema
@@ -28,7 +29,7 @@ _CLUSTERS = tuple(n for n in schema.PAIR_TYPES if n.endswith("_cluster"))
 
 
 class Policy(Section):
-    """Rules by signal, caps, concepts and a sample. They are applied in the order of corpus.yaml.
+    """Rules by signal, caps, concepts, a coreset and a sample, applied in the order of corpus.yaml.
 
     Rules of presets come first, in the order of the presets. The rules in corpus.yaml are laid over
     them, test by test. `signal: null` removes the rule of a preset.
@@ -40,7 +41,9 @@ class Policy(Section):
     preset: Names = ()
     caps: tuple[Cap, ...] = ()
     concepts: Concepts | None = None
+    coreset: Coreset | None = None
     sample: Sample | None = None
+    cascade: Cascade | None = None
     _order: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="wrap")
@@ -85,23 +88,32 @@ class Policy(Section):
         rule = self.rules.get("text_repair")
         return rule is not None and rule.min is not None
 
-    def ordered(self) -> Iterator[tuple[str, Rule | Cap | Concepts | Sample]]:
+    @property
+    def compares_vectors(self) -> bool:
+        """Whether a step reads the vectors of samples."""
+        by_vectors = self.concepts is not None and self.concepts.by_vectors
+        return by_vectors or self.coreset is not None
+
+    def ordered(self) -> Iterator[tuple[str, Rule | Cap | Concepts | Coreset | Sample]]:
         """All steps with their names, in order. The name of a rule is its signal."""
         for name in self._order:
             if name == "caps":
                 yield from ((name, cap) for cap in self.caps)
             elif name == "concepts" and self.concepts is not None:
                 yield name, self.concepts
+            elif name == "coreset" and self.coreset is not None:
+                yield name, self.coreset
             elif name == "sample" and self.sample is not None:
                 yield name, self.sample
             elif name in self.rules:
                 yield name, self.rules[name]
 
     def columns(self) -> list[str]:
-        """The signals that the policy reads, and the columns by which it groups samples (which may
-        be `drop` and `source`)."""
+        """The signals that the policy reads, the columns by which it groups samples (which may be
+        `drop` and `source`), and `cascade` if it rejects samples by predictions."""
         keys = ("by", "largest", "smallest")
         named = [getattr(step, key, None) for _, step in self.ordered() for key in keys]
+        named += ["cascade"] if self.cascade is not None and self.cascade.loss is not None else []
         return list(dict.fromkeys([*self.rules, *(name for name in named if name)]))
 
     def written(self) -> dict[str, Any]:
@@ -164,7 +176,7 @@ def _lay_over(section: dict[str, Any], upper: Mapping[str, Any]) -> None:
         elif (
             isinstance(lower, Mapping)
             and isinstance(value, Mapping)
-            and name not in ("concepts", "sample")
+            and name not in ("concepts", "coreset", "sample", "cascade")
         ):
             section[name] = {**lower, **value}
         else:

@@ -1,11 +1,12 @@
-"""The steps of a policy: rules by signal, caps and a random sample."""
+"""The steps of a policy: rules by signal, caps, concepts, a coreset and a random sample."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from store.config.section import Names, PositiveInt, Section
+from store.tables.schema import MODALITIES
 
 IMAGENET = "imagenet"
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -126,19 +127,58 @@ class Sample(Section):
         return self
 
 
+def _known(modalities: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [m for m in modalities if m not in MODALITIES]:
+        raise ValueError(f"no modality {unknown[0]!r}; allowed: {', '.join(MODALITIES)}")
+    return modalities
+
+
+Modalities = Annotated[Names, AfterValidator(_known)]
+
+
+class Coreset(Section):
+    """The samples that represent the others best, of what passed the earlier steps.
+
+    Attributes:
+        share: keep this share.
+        count: keep this number.
+        method: `facility_location` keeps samples to which the others are most similar on average;
+            `k_center` keeps samples so that no other is far from all of them.
+        modalities: whose vectors are compared, each by itself; none: all of the corpus's space.
+    """
+
+    share: Share | None = None
+    count: PositiveInt | None = None
+    method: Literal["facility_location", "k_center"] = "facility_location"
+    modalities: Modalities = ()
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "Coreset":
+        if (self.share is None) == (self.count is None):
+            raise ValueError("a coreset needs share or count, and not both")
+        return self
+
+
 class Concepts(Section):
-    """Balance over concepts that captions name: rare ones keep all their samples.
+    """Balance over concepts that samples have: rare ones keep all their samples.
 
     Attributes:
         names: `imagenet` for the names of ImageNet's classes, or a file with one name a line, or
             WordNet's `index.noun`. Relative paths start at the corpus's folder.
+        match: a sample has the concepts that its caption names, those nearest to it by `vectors`,
+            or `both`.
+        nearest: by vectors, how many concepts each part of a sample has.
+        modalities: by vectors, of which parts; none: all of the corpus's space.
         most: about how many samples of each concept are kept.
         tail: choose `most` so that the concepts with fewer samples have this share of all matches.
-        unmatched: whether samples whose caption names no concept are kept.
+        unmatched: whether samples without a concept are kept.
         seed: of the random choice.
     """
 
     names: Annotated[str, Field(min_length=1)]
+    match: Literal["names", "vectors", "both"] = "names"
+    nearest: Annotated[int, Field(ge=1, le=20)] = 1
+    modalities: Modalities = ()
     most: PositiveInt | None = None
     tail: Annotated[float, Field(gt=0, lt=1)] | None = None
     unmatched: Literal["keep", "reject"] = "keep"
@@ -149,3 +189,14 @@ class Concepts(Section):
         if (self.most is None) == (self.tail is None):
             raise ValueError("concepts need most or tail, and not both")
         return self
+
+    @property
+    def matching(self) -> tuple[Any, ...]:
+        """What the matches depend on, beside the samples."""
+        settings = (self.nearest, self.modalities) if self.by_vectors else ()
+        return self.names, self.match, *settings
+
+    @property
+    def by_vectors(self) -> bool:
+        """Whether samples are matched by vectors, alone or too."""
+        return self.match != "names"

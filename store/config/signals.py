@@ -47,19 +47,23 @@ class Classifier(Section):
 
 
 class Signals(Section):
-    """Optional signals that models compute. Each takes longer than all other signals together.
+    """Optional signals, most of which models compute. Each takes longer than all others together.
 
     Attributes:
+        edits: `image_double_jpeg`, `image_splice` and `image_resampled`, without a model.
         nsfw: `image_nsfw`: true for the model of the package nudenet (AGPL-3.0, the extra
             `nsfw-agpl`), or the path of an ONNX file of the same signature; a relative path starts
             at the corpus's folder.
+        offensive: `text_offensive`, by the package alt-profanity-check (the extra `offensive`).
         speech: `audio_speech`, by Silero.
         aesthetic: a classifier for `image_aesthetic`.
         watermark: a classifier for `image_watermark`.
         other: a classifier for `image_class`. The key in corpus.yaml is `class`.
     """
 
+    edits: bool = False
     nsfw: bool | Annotated[str, Field(min_length=1)] = False
+    offensive: bool = False
     speech: bool = False
     aesthetic: Classifier | None = None
     watermark: Classifier | None = None
@@ -70,6 +74,16 @@ class Signals(Section):
         if isinstance(self.nsfw, bool):
             return None
         return (root / Path(self.nsfw).expanduser()).resolve()
+
+    def switched_on(self) -> list[str]:
+        """The names of the optional scorers that run; a classifier's is that of its signal."""
+        scorers = {
+            "image_edits": self.edits,
+            "image_nsfw": self.nsfw,
+            "text_offensive": self.offensive,
+            "audio_speech": self.speech,
+        }
+        return [*(name for name, is_on in scorers.items() if is_on), *self.classifiers()]
 
     def classifiers(self) -> dict[str, Classifier]:
         """The configured classifiers by the name of their signal."""

@@ -10,25 +10,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from store.arrow import as_matrix
-from store.errors import DamagedTableError, InputError, NotFoundError, QueryTimeoutError
+from store.errors import DamagedTableError, NotFoundError, QueryTimeoutError
 from store.search.aggregate import SCORE as AGGREGATED
-from store.search.aggregate import aggregate
+from store.search.aggregate import aggregate, check_aggregate, learned_weights
 from store.search.cards import Card, Item, read_cards
 from store.search.encode import EncodedQuery, encode_queries
 from store.search.expand import SCORE as EXPANDED
 from store.search.expand import expand
 from store.search.explain import explain
+from store.search.explain_systems import with_systems
 from store.search.explanation import Explanation
 from store.search.gallery_search import SCORES, GalleryRows, search_together
 from store.search.hybrid import SCORE, TEXT_SCORE, rank_by_both, window
 from store.search.late import MAX_SIM, TokenInput, rerank_late, token_inputs
 from store.search.late import SCORE as LATE
+from store.search.moments import check_moments
 from store.search.opened import OpenRelease
 from store.search.query import Query
+from store.search.query_options import AUTO
 from store.search.ranked import Ranked, gallery_searches, rank_by_vectors
 from store.search.rerank import collapse, first_of_each, spread
 from store.search.result import Result
+from store.search.router import routed_batch
 from store.search.vector_layout import unfold
+from store.tables.moments import SPAN_COLUMNS
 
 _GROWTH = 4  # of the list that near-duplicates are taken out of, or a diverse list is taken from
 _MOST_RERANKED = 2_000  # rows
@@ -59,12 +64,13 @@ def run_query(opened: OpenRelease, query: Query) -> Result:
 def _run(opened: OpenRelease, query: Query) -> Result:
     opened = opened.at(query.number)
     searched = opened.searched(query.gallery)
+    check_moments(opened, query)
     try:
-        batch, answers = _answers(opened, query)
+        batch, queries, answers = _answers(opened, query)
     except (DamagedTableError, NotFoundError):
         if not opened.reopen_if_moved():
             raise
-        batch, answers = _answers(opened, query)
+        batch, queries, answers = _answers(opened, query)
     rows = pa.concat_tables([answer.rows for answer in answers], promote_options="permissive")
     owners = np.repeat(np.arange(len(answers)), [answer.rows.num_rows for answer in answers])
     parts = rows["part_id"].to_pylist()
@@ -75,15 +81,20 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     more = [EXPANDED] if query.expansion else []
     more += [AGGREGATED] if query.aggregation != "max" else []
     more += [LATE, MAX_SIM] if query.interaction else []
+    more += [c for c in SPAN_COLUMNS if c in rows.schema.names and c not in columns]
     rows = rows.select([*SCORES, *calibrated, *fused, *more, *columns])
     if query.is_batch:
         rows = rows.add_column(0, "query", pa.array(owners.astype(np.int32)))
 
     def explain_row(row: int) -> Explanation:
         hit = rows.slice(row, 1).to_pylist()[0]
-        own = batch if query.compound else [batch[owners[row]]]
-        (search,) = gallery_searches(opened, replace(query, gallery=hit["modality"]), own)
-        return explain(opened, search, parts[row], hit)
+        number = owners[row]
+        own = batch if query.compound else [batch[number]]
+        of_one = replace(queries[number], gallery=hit["modality"])
+        (search,) = gallery_searches(opened, of_one, own)
+        explanation = explain(opened, search, parts[row], hit)
+        one = query if query.compound else replace(query, inputs=(query.inputs[number],))
+        return with_systems(opened, one, own, explanation, parts[row], hit)
 
     def cards(count: int) -> list[Card]:
         shown = zip(rows["modality"].to_pylist()[:count], parts[:count], strict=True)
@@ -95,8 +106,10 @@ def _run(opened: OpenRelease, query: Query) -> Result:
     return Result(rows, complete, notes, recall, explain_row, cards)
 
 
-def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery], list[GalleryRows]]:
-    """The encoded queries of a batch, and the rows of each."""
+def _answers(
+    opened: OpenRelease, query: Query
+) -> tuple[Sequence[EncodedQuery], list[Query], list[GalleryRows]]:
+    """The encoded queries of a batch, each of them at its gallery, and the rows of each."""
     groups = [query.inputs] if query.compound else [(inputs,) for inputs in query.inputs]
     words = [query.full_text.words(g) if query.full_text else None for g in groups]
     batch = encode_queries(opened, query.inputs)
@@ -104,12 +117,15 @@ def _answers(opened: OpenRelease, query: Query) -> tuple[Sequence[EncodedQuery],
     tokens: Sequence[list[TokenInput]] = [[] for _ in groups]
     if query.interaction is not None:
         tokens = token_inputs(opened, query, batch)
-    planned = [_Planned(opened, query, *each) for each in zip(parts, words, tokens, strict=True)]
-    if len(planned) > 1:
+    queries, notes = routed_batch(opened, query, parts)
+    each_of = zip(queries, parts, words, tokens, notes, strict=True)
+    planned = [_Planned(opened, *each) for each in each_of]
+    if len(planned) > 1 and query.gallery != AUTO:
         count = max(_depth(query, each.count) for each in planned)
         for searches in zip(*(each.searches for each in planned), strict=True):
             search_together(searches, window(count) if _has_window(query) else count)
-    return batch, [_answer(opened, query, each) for each in planned]
+    answers = [_answer(opened, *each) for each in zip(queries, planned, strict=True)]
+    return batch, queries, answers
 
 
 class _Planned:
@@ -118,8 +134,10 @@ class _Planned:
     Attributes:
         searches: one for each gallery.
         own_parts: of the query, which are left out of the result.
+        inputs: of the query, or of all parts of a compound one.
         words: that captions are searched for, if it is hybrid.
         tokens: of the inputs, for late interaction.
+        notes: on how its gallery was chosen.
         wanted: how many rows are needed before they are cut.
         count: how many rows are fetched first.
     """
@@ -131,11 +149,14 @@ class _Planned:
         parts: Sequence[EncodedQuery],
         words: str | None,
         tokens: Sequence[TokenInput],
+        notes: tuple[str, ...],
     ):
         self.searches = gallery_searches(opened, query, parts)
         self.own_parts = frozenset().union(*(part.own_parts for part in parts))
+        self.inputs = [each for part in parts for each in part.inputs]
         self.words = words
         self.tokens = tokens
+        self.notes = notes
         self.wanted = first_count(query)
         self.count = self.wanted + len(self.own_parts)
 
@@ -163,13 +184,10 @@ def _in_order(opened: OpenRelease, query: Query, planned: _Planned, count: int) 
     # A sample has at most one part in each gallery: the best rows of each have the best samples.
     most = count * (len(planned.searches) if query.gallery == "sample" else 1)
     if query.aggregation != "max":
-        if query.gallery != "sample" or query.full_text or query.expansion:
-            raise InputError(
-                f'aggregate("{query.aggregation}") joins scores of vectors at the level "sample":'
-                " leave out hybrid() and expand()"
-            )
+        check_aggregate(query)
+        weights = learned_weights(opened, query, planned.inputs)
         listed = _listed(query, planned, window(most), window(most))
-        return aggregate(planned.searches, listed, planned.own_parts, count)
+        return aggregate(planned.searches, listed, planned.own_parts, count, weights)
     if query.expansion is None:
         return _listed(query, planned, count, most)
     listed = _listed(query, planned, window(most), window(most))
@@ -202,7 +220,7 @@ def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows
         if count >= _MOST_RERANKED:
             break
         count = min(_GROWTH * count, _MOST_RERANKED)
-    complete, notes = ranked.found.complete, ranked.found.notes
+    complete, notes = ranked.found.complete, (*planned.notes, *ranked.found.notes)
     if query.relevance is not None:
         score = rows[ranked.score].to_numpy()
         scaled = (score - score.min(initial=0)) / (np.ptp(score) or 1) if len(score) else score

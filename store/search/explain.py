@@ -14,7 +14,8 @@ from store.search.gallery_search import GallerySearch
 from store.search.opened import OpenRelease
 from store.search.vector_layout import query_vector, unfold
 from store.tables.indexes import probe_name
-from store.tables.lance_tables import one_of, quote
+from store.tables.lance_tables import one_of
+from store.tables.moments import span_text
 from store.tables.words import WORDS
 
 NEIGHBOURS = 5
@@ -33,10 +34,10 @@ def explain(
         hit: the item's row in the result.
     """
     modality, dim = search.gallery.modality, opened.release.dim
-    row = search.gallery.table.to_table(filter=f"part_id = {quote(part_id)}")
+    row = search.row(part_id, hit)
     vector = unfold(as_matrix(row["vector"]), dim)[0]
     parts = tuple(
-        replace(_part(opened, row, given, modality, search.where), query=number)
+        replace(_part(opened, row, given, search), query=number)
         for number, member in enumerate(search.members)
         for given in member.inputs
     )
@@ -45,7 +46,7 @@ def explain(
         raw_rank = _rank_of_compound(search, part_id)
         scores = tuple(float(member.calibrated(member.scores(row))[0]) for member in search.members)
     else:
-        raw_rank = _raw_rank(opened, search.members[0].inputs, search.where, modality, part_id)
+        raw_rank = _raw_rank(search, part_id)
         scores = ()
     return Explanation(
         row["key"][0].as_py(),
@@ -61,6 +62,7 @@ def explain(
         {m: _nearest_queries(opened, m, vector) for m in modalities},
         scores,
         _words(row),
+        span_text(hit),
     )
 
 
@@ -70,20 +72,14 @@ def _words(row: pa.Table) -> tuple[Word, ...]:
     return tuple(Word(each["word"], each["weight"]) for each in given or ())
 
 
-def _part(
-    opened: OpenRelease,
-    row: pa.Table,
-    given: WeightedInput,
-    modality: str,
-    condition: str | None,
-) -> Part:
+def _part(opened: OpenRelease, row: pa.Table, given: WeightedInput, search: GallerySearch) -> Part:
     """The contribution of one input to the score of a gallery row."""
-    m, dim = given.modality, opened.release.dim
+    m, dim, modality = given.modality, opened.release.dim, search.gallery.modality
     direction = opened.release.directions[f"{m}->{modality}"]
     raw = float(unfold(as_matrix(row["vector"]), dim)[0] @ given.vector)
     moved = unfold(as_matrix(row[vector_column(m, {m: direction})]), dim)[0]
     bias = row[f"bias_{m}"][0].as_py() if direction.method != "none" else 0.0
-    if not bias_applies(opened.open_gallery(modality), given, direction, condition).applies:
+    if not bias_applies(search.gallery, given, direction, search.where).applies:
         bias = 0.0
     bias += raw - float(moved @ given.vector)
     count = row[f"occurrence_{m}"][0].as_py()
@@ -95,22 +91,17 @@ def _part(
     return Part(m, given.weight, direction.method, direction.reason, raw, bias, count, mean, hub)
 
 
-def _raw_rank(
-    opened: OpenRelease,
-    inputs: list[WeightedInput],
-    condition: str | None,
-    modality: str,
-    part_id: str,
-) -> int | None:
-    gallery = opened.open_gallery(modality)
+def _raw_rank(search: GallerySearch, part_id: str) -> int | None:
+    """The rank of a part by raw scores; of several rows of a part, the best one counts."""
     query = ColumnQuery(
-        "vector", query_vector(combine(inputs), {}, {}), 0.0
+        "vector", query_vector(combine(search.inputs), {}, {}), 0.0
     )  # a rank is exact: scan
     count = 100
     while count <= MAX_RANK:
-        rows = gallery.fetch(query, count, ["part_id"], condition).rows["part_id"].to_pylist()
+        found = search.gallery.fetch(query, count, ["part_id"], search.where)
+        rows = found.rows["part_id"].to_pylist()
         if part_id in rows:
-            return rows.index(part_id) + 1
+            return list(dict.fromkeys(rows)).index(part_id) + 1
         if len(rows) < count:
             return None
         count *= 10

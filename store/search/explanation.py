@@ -66,6 +66,57 @@ class Word:
 
 
 @dataclass(frozen=True)
+class CountedPart:
+    """What a part adds to its sample's score by learned weights (`store.tables.part_weights`).
+
+    Attributes:
+        modality: of the part.
+        score: calibrated.
+        weight: of the modality.
+        offset: the score that counts as a missing part.
+        adds: weight * (score - offset); of the best part also its score by its own weight.
+    """
+
+    modality: str
+    score: float
+    weight: float
+    offset: float
+    adds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.modality} part: {self.score:.4f} calibrated, weight {self.weight:.3f} above"
+            f" {self.offset:.3f}, adds {self.adds:+.4f}"
+        )
+
+
+@dataclass(frozen=True)
+class TokenMatch:
+    """The token of an item that a token of a query matched, by late interaction.
+
+    Attributes:
+        modality: of the query's input.
+        query: the number of its token, from 0, in the order of the text or of the patches. Of an
+            input with more than 64 tokens, neighbours count as one.
+        item: the number of the item's token, likewise.
+        cosine: of the two.
+        bias: of the item's token, which is subtracted.
+    """
+
+    modality: str
+    query: int
+    item: int
+    cosine: float
+    bias: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.modality} token {self.query}: token {self.item} of the item,"
+            f" {self.cosine:.3f} - {self.bias:.3f} bias = {self.cosine - self.bias:.3f}"
+        )
+
+
+@dataclass(frozen=True)
 class Explanation:
     """One hit explained.
 
@@ -85,6 +136,11 @@ class Explanation:
         queries: the nearest queries of the bank, by modality of the inputs.
         scores: the calibrated score by each query of a compound query. Empty for others.
         words: that the item was given by the section `words:` of corpus.yaml, best first.
+        span: of the moment that was found, in words. Empty if no moments were searched.
+        counted: what each part of the sample adds by learned weights, the best part first. Empty
+            for other searches.
+        tokens: what each token of the query matched by late interaction. Empty for other searches,
+            and for an item without token vectors.
     """
 
     key: str
@@ -100,6 +156,9 @@ class Explanation:
     queries: dict[str, tuple[Neighbour, ...]]
     scores: tuple[float, ...] = ()
     words: tuple[Word, ...] = ()
+    span: str = ""
+    counted: tuple[CountedPart, ...] = ()
+    tokens: tuple[TokenMatch, ...] = ()
 
     def show(self) -> None:
         """Print the explanation."""
@@ -110,8 +169,14 @@ class Explanation:
         console = Console()
         console.print(f"[bold]{escape(self.key)}[/bold] {escape((self.caption or '').strip())}")
         console.print(self._ranks())
+        if self.span:
+            console.print(f"moment: {self.span}")
         for number, score in enumerate(self.scores):
             console.print(f"by query {number}: {score:.4f} calibrated")
+        for counted in self.counted:
+            console.print(str(counted))
+        for match in self.tokens:
+            console.print(str(match), style="dim")
         for part in self.parts:
             of = f" of query {part.query}" if self.scores else ""
             text = f"{part.modality}{of}: {part.method}; {part.hubness()}"
@@ -127,6 +192,10 @@ class Explanation:
         """The explanation as a table in a notebook."""
         rows: list[tuple[str, str, float | None]]
         rows = [(f"{p.modality} query", f"{p.method}; {p.hubness()}", p.bias) for p in self.parts]
+        if self.span:
+            rows.append(("moment", self.span, None))
+        rows += [("part of the sample", str(each), None) for each in self.counted]
+        rows += [("token of the query", str(each), None) for each in self.tokens]
         if self.words:
             rows.append(("words of the item", self._words(), None))
         rows += [(f"nearest {kind}", text, cosine) for kind, text, cosine in self._nearest()]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from store.search.opened import OpenRelease
 from store.search.query import Query
 from store.search.rescoring import rescore_candidates
 from store.tables.direction import Direction
+from store.tables.lance_tables import quote
 
 SCORES = ("id", "modality", "_score", "_raw_score", "_bias", "rank")
 
@@ -65,9 +67,9 @@ class GallerySearch:
         self._query = query
         self._found: tuple[int, GalleryRows] | None = None
         self.inputs = list(inputs)
-        self.gallery: OpenGallery = opened.open_gallery(modality)
+        self.gallery = self._open(opened, modality)
         selected = (c for c in query.columns if c not in SCORES)
-        self.columns = list(dict.fromkeys(["id", "part_id", *selected]))
+        self.columns = list(dict.fromkeys([*self.own_columns, *selected]))
         self.gallery.check_columns(self.columns)
         if query.duplicate is not None or query.relevance is not None:
             self.columns.append("vector")
@@ -81,6 +83,28 @@ class GallerySearch:
 
             self.where = compile_condition(query.condition, self.gallery.filter_columns)
 
+    def _open(self, opened: OpenRelease, modality: str) -> OpenGallery:
+        """The table that is searched."""
+        return opened.open_gallery(modality)
+
+    @property
+    def own_columns(self) -> list[str]:
+        """The columns that are returned whatever the query selects."""
+        return ["id", "part_id"]
+
+    def first_fetch(self, count: int) -> int:
+        """How many rows are fetched at first for a list of `count`."""
+        return count
+
+    def row(self, part_id: str, hit: dict[str, Any]) -> pa.Table:
+        """The row of the table that a hit is, with all columns.
+
+        Args:
+            part_id: of the hit.
+            hit: its row in the result.
+        """
+        return self.gallery.table.to_table(filter=f"part_id = {quote(part_id)}")
+
     @property
     def members(self) -> "list[GallerySearch]":
         """The searches of the parts of a compound query; this search alone if it is none."""
@@ -89,7 +113,7 @@ class GallerySearch:
     def raw(self) -> "GallerySearch":
         """The same search without corrections."""
         query = replace(self._query, method="none", params=())
-        return GallerySearch(self._opened, query, self.inputs, self.gallery.modality)
+        return type(self)(self._opened, query, self.inputs, self.gallery.modality)
 
     def best(self, count: int) -> GalleryRows:
         """The `count` best rows.
@@ -218,6 +242,11 @@ class GallerySearch:
         zero = sum(weight * d.zero for weight, d in scales)
         return zero, sum(abs(weight) * d.unit for weight, d in scales) or 1.0
 
+    def scale_of(self, modality: str) -> tuple[float, float]:
+        """`scale` of one input of a modality with the weight 1."""
+        direction = self._directions[modality]
+        return (direction.zero, direction.unit) if direction else (0.0, 1.0)
+
     def with_modality(self, rows: pa.Table) -> pa.Table:
         """Rows with the modality of their parts."""
         modality = pa.array([self.gallery.modality] * rows.num_rows, pa.string())
@@ -243,6 +272,7 @@ def search_together(searches: Sequence[GallerySearch], count: int) -> None:
         return
     directions = {m: d for search in searches for m, d in search._compiled.items()}
     batch = [search.inputs for search in searches]
+    count = first.first_fetch(count)
     found = search_many(first.gallery, batch, directions, first.columns, first.where, count)
     for search, ranked in zip(searches, found, strict=True):
         rows = search._named(ranked.rows)

@@ -95,7 +95,7 @@ def token_inputs(
     stored = {
         part: rows
         for m, own in parts.items()
-        for part, rows in zip(own, _read(opened, m, list(own)).split(), strict=True)
+        for part, rows in zip(own, read_tokens(opened, m, list(own)).split(), strict=True)
     }
     found = []
     for each, weighted in zip(query.inputs, batch, strict=True):
@@ -124,12 +124,12 @@ def rerank_late(
     assert query.interaction is not None
     rows, blocks = ranked.found.rows, []
     biases_of = {
-        m: None if query.method == "none" else _correction(opened, m, query.gallery)
+        m: None if query.method == "none" else token_correction(opened, m, query.gallery)
         for m in {i.modality for i in inputs}
     }
     for start in range(0, rows.num_rows, _BLOCK):
         block = rows.slice(start, _BLOCK)
-        items = _read(opened, query.gallery, block["part_id"].to_pylist())
+        items = read_tokens(opened, query.gallery, block["part_id"].to_pylist())
         clusters = block["cluster"].to_numpy(zero_copy_only=False).astype(str)
         blocks.append(_score(items, np.repeat(clusters, items.lengths), inputs, biases_of))
     late = np.concatenate(blocks or [np.zeros(0, np.float32)])
@@ -172,26 +172,35 @@ def _score(
         if not len(items.vectors):
             continue
         if i.modality not in biases:
-            fitted = biases_of[i.modality]
-            biases[i.modality] = (
-                None if fitted is None else fitted.apply(items.vectors, clusters)[0].bias
-            )
+            biases[i.modality] = token_biases(biases_of[i.modality], items.vectors, clusters)
         total += np.float32(i.weight) * max_sim(i.vectors, items, biases[i.modality])
     return total
 
 
-def _correction(opened: OpenRelease, query: str, gallery: str) -> Prepared | None:
-    """NNN on tokens of the query bank. Fitted once for an open release. None: there is no bank."""
+def token_correction(opened: OpenRelease, query: str, gallery: str) -> Prepared | None:
+    """NNN on tokens of the query bank: of queries, if these have token vectors, else of the corpus.
+
+    Fitted once for an open release. None: there is no bank.
+    """
     key = query, gallery
     if key not in opened.token_corrections:
         opened.token_corrections[key] = _fit(opened, query, gallery)
     return opened.token_corrections[key]
 
 
+def token_biases(
+    fitted: Prepared | None, vectors: np.ndarray, clusters: np.ndarray
+) -> np.ndarray | None:
+    """The biases (t,) of token vectors (t, d) of items in clusters (t,); None: there are none."""
+    return None if fitted is None else fitted.apply(vectors, clusters)[0].bias
+
+
 def _fit(opened: OpenRelease, query: str, gallery: str) -> Prepared | None:
     if opened.tokens(query) is None:
         return None
     queries, query_clusters = _bank_tokens(opened, query, opened.banks.queries(query))
+    if len(queries) < MIN_BANK_SIZE:  # such as queries of the log, which are vectors alone
+        queries, query_clusters = _bank_tokens(opened, query, opened.banks.items(query))
     items, item_clusters = _bank_tokens(opened, gallery, opened.banks.items(gallery))
     comparable = queries.shape[1] == items.shape[1]
     if not comparable or min(len(queries), len(items)) < MIN_BANK_SIZE:
@@ -209,7 +218,7 @@ def _fit(opened: OpenRelease, query: str, gallery: str) -> Prepared | None:
 
 def _bank_tokens(opened: OpenRelease, modality: str, bank: Bank) -> tuple[np.ndarray, np.ndarray]:
     """A random sample of the token vectors of a bank, (b, d), and their clusters (b,)."""
-    sets = _read(opened, modality, bank.parts[:BANK_PARTS].tolist())  # ids are hashes: a draw
+    sets = read_tokens(opened, modality, bank.parts[:BANK_PARTS].tolist())  # ids are hashes: a draw
     clusters = np.repeat(bank.clusters[:BANK_PARTS], sets.lengths)
     chosen = np.random.default_rng(0).permutation(len(clusters))[:BANK_TOKENS]
     return sets.vectors[chosen], clusters[chosen]
@@ -224,7 +233,7 @@ def _table(opened: OpenRelease, modality: str) -> lance.LanceDataset:
     return table
 
 
-def _read(opened: OpenRelease, modality: str, parts: Sequence[str]) -> TokenSets:
+def read_tokens(opened: OpenRelease, modality: str, parts: Sequence[str]) -> TokenSets:
     """The token vectors of parts, in their order; none for a part that has none of the release's
     encoder."""
     table = _table(opened, modality)

@@ -9,6 +9,8 @@ Some tokens are hubs, as some items are: near to every token of every query. The
 of a correction that is fitted on tokens of bank queries (`store.corrections`).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from store.tables.tokens import TokenSets
@@ -34,6 +36,34 @@ def max_sim(query: np.ndarray, items: TokenSets, biases: np.ndarray | None = Non
         starts = (np.cumsum(items.lengths) - items.lengths)[present]
         scores[present] = np.maximum.reduceat(each, starts, axis=0).mean(axis=1)
     return scores
+
+
+class Matches(NamedTuple):
+    """The best token of an item for each token of a query.
+
+    Attributes:
+        tokens: (m,) numbers of the item's tokens, from 0.
+        cosines: (m,).
+        biases: (m,) of the item's tokens.
+    """
+
+    tokens: np.ndarray
+    cosines: np.ndarray
+    biases: np.ndarray
+
+
+def matches(query: np.ndarray, item: np.ndarray, biases: np.ndarray | None = None) -> Matches:
+    """The tokens of an item that `max_sim` takes: of the mean of cosines less biases.
+
+    Args:
+        query: unit rows (m, d).
+        item: unit rows (t, d), t > 0.
+        biases: (t,). None: zeros.
+    """
+    own = np.zeros(len(item), np.float32) if biases is None else biases
+    cosines = query @ item.T
+    best = np.argmax(cosines - own, axis=1)
+    return Matches(best, cosines[np.arange(len(query)), best], own[best])
 
 
 def mixed(scores: np.ndarray, late: np.ndarray, weight: float) -> np.ndarray:

@@ -15,9 +15,9 @@ from store.search.open_gallery import OpenGallery
 from store.search.query_log import QueryLog
 from store.tables import damage, releases
 from store.tables.banks import Banks
-from store.tables.indexes import GalleryIndex
+from store.tables.indexes import GalleryIndex, moments_index
 from store.tables.lance_tables import Tables
-from store.tables.names import bank_table, tokens_table
+from store.tables.names import bank_table, moments_table, tokens_table
 from store.tables.releases import Release
 from store.tables.schema import MODALITIES
 from store.tables.tokens import TokenSets, fingerprint, token_space, unpack
@@ -65,10 +65,13 @@ class OpenRelease:
         self._query_log = query_log
         self._galleries: dict[str, OpenGallery] = {}
         self._tokens: dict[str, lance.LanceDataset] = {}
+        self._moments: dict[str, OpenGallery] = {}
         self._others: OrderedDict[int, OpenRelease] = OrderedDict()
         self._occurrence: dict[tuple[str, str], tuple[float, float]] = {}
         self.prepared: dict[Any, Prepared] = {}  # corrections, by direction, method and parameters
         self.token_corrections: dict[tuple[str, str], Prepared | None] = {}  # by both modalities
+        # Mean and deviation of the bank's best scores, by the table and its queries (see `router`).
+        self.best_scores: dict[tuple[str, str, bool, bool], tuple[float, float] | None] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tables.root!r}, release {self.release.number})"
@@ -174,6 +177,17 @@ class OpenRelease:
             self._tokens[name] = self.tables.open(name, self.release.tag)
         return self._tokens[name]
 
+    def open_moments(self, modality: str) -> OpenGallery | None:
+        """The moments of a modality, with their index; None if the release has none."""
+        name = moments_table(self.release.space, modality)
+        if name not in self.release.versions:
+            return None
+        if name not in self._moments:
+            table = self.tables.open(name, self.release.tag)
+            index = self.release.indexes.get(moments_index(modality), GalleryIndex())
+            self._moments[name] = OpenGallery(table, modality, index)
+        return self._moments[name]
+
     def encode(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
         """Encode inputs in the release's space, those of one modality in one batch.
 
@@ -248,7 +262,9 @@ class OpenRelease:
         self.__dict__.pop("banks", None)
         self._galleries.clear()
         self._tokens.clear()
+        self._moments.clear()
         self._others.clear()
         self.prepared.clear()
         self.token_corrections.clear()
+        self.best_scores.clear()
         self._occurrence.clear()

@@ -9,10 +9,13 @@ from store.search.encode import EncodedQuery, encode_queries
 from store.search.execute import first_count
 from store.search.gallery_search import GallerySearch
 from store.search.inputs import Inputs
+from store.search.moments import check_moments, gallery_search_of
 from store.search.opened import OpenRelease
 from store.search.plan import Plan, PlannedCorrection, PlannedGallery, PlannedSearch
 from store.search.query import Query
+from store.search.query_options import AUTO
 from store.search.rescoring import candidate_count
+from store.search.router import check_route
 from store.search.threshold import FIRST_ROWS
 from store.tables.indexes import FLAT
 
@@ -31,6 +34,8 @@ def plan_query(opened: OpenRelease, query: Query) -> Plan:
     """
     opened = opened.at(query.number)
     searched = opened.searched(query.gallery)
+    check_moments(opened, query)
+    check_route(query)
     parts = query.inputs if query.compound else query.inputs[:1]
     encoded = [_placeholders(opened, inputs) for inputs in parts]
     count = first_count(query) + sum(len(part.own_parts) for part in encoded)
@@ -60,11 +65,13 @@ def _unsearched(
     inputs = part.inputs
     if query.path == "cross":
         inputs = crossed_modalities(opened, inputs, modality)
-    return GallerySearch(opened, query, inputs, modality)
+    return gallery_search_of(opened, query, inputs, modality)
 
 
 def _finds_out(query: Query) -> bool:
     """Whether only the search itself finds out if its rows are proven to be the best."""
+    if query.gallery == AUTO:
+        return True
     return bool(query.full_text or query.combination != "sum" or query.aggregation != "max")
 
 
@@ -81,7 +88,7 @@ def _gallery(
     opened: OpenRelease, search: GallerySearch, query: Query, count: int
 ) -> PlannedGallery:
     gallery, inputs, compiled = search.gallery, search.inputs, search.compiled_directions
-    candidates = 0
+    count, candidates = search.first_fetch(count), 0
     if compiled is None:
         if query.compound or query.full_text:
             search.check_compiled()
@@ -153,6 +160,8 @@ def _steps(query: Query, galleries: int) -> list[str]:
     steps = []
     if query.path == "cross":
         steps.append("before: inputs of a gallery's own modality become those of another one")
+    if query.in_moments:
+        steps.append("moments are searched where a gallery has some: a part is its best moment")
     if query.combination != "sum":
         steps.append(f"the scores of several inputs are combined by their {query.combination}")
     if query.compound is not None:
@@ -162,6 +171,8 @@ def _steps(query: Query, galleries: int) -> list[str]:
         )
     if query.full_text is not None:
         steps.append("captions are searched too, and the lists are fused by reciprocal ranks")
+    elif query.gallery == AUTO:
+        steps.append("of these galleries and their moments, the one with the largest gap is taken")
     elif galleries > 1:
         steps.append("the lists are merged by calibrated scores")
     if query.expansion is not None:
@@ -175,7 +186,8 @@ def _steps(query: Query, galleries: int) -> list[str]:
     if query.gallery == "sample":
         steps.append("each sample keeps its best part")
     if query.aggregation != "max":
-        steps.append("samples are ranked by the soft maximum of the scores of all their parts")
+        how = "the soft maximum" if query.aggregation == "softmax" else "learned weights"
+        steps.append(f"samples are ranked by {how} of the scores of all their parts")
     if query.floor is not None:
         steps.append(f"rows with a score below {query.floor:g} are left out")
     if query.duplicate is not None:

@@ -114,6 +114,7 @@ _WORDS: dict[str, Callable[[Query, Any], Query]] = {
     "route": Query.route,
     "combine": Query.combine,
     "aggregate": Query.aggregate,
+    "moments": Query.moments,
     "expand": lambda query, given: query.expand(given.hops, given.alpha),
     "late": lambda query, given: query.late(given.depth, given.weight),
     "hybrid": lambda query, given: query.hybrid(given.text, given.weight, given.words),

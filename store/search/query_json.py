@@ -9,7 +9,7 @@
      "min_score": null, "timeout": null, "release": null, "dedup": null, "diverse": null,
      "hybrid": {"text": null, "weight": 0.5, "words": null}, "route": "direct",
      "expand": {"hops": 1, "alpha": 0.5}, "combine": "sum", "aggregate": "max",
-     "late": {"depth": 100, "weight": 0.75}}
+     "late": {"depth": 100, "weight": 0.75}, "moments": false}
 
 A batch has `queries`, a list of such lists, in the place of `inputs`. A compound query has both
 `queries` and `compound`, a tree of their numbers: {"all": [0, {"any": [1, 2]}, {"none": [3]}]}.
@@ -82,6 +82,7 @@ OPTIONS = {
     "route": "path",
     "combine": "combination",
     "aggregate": "aggregation",
+    "moments": "in_moments",
 }
 
 
@@ -180,6 +181,7 @@ class QueryJson(_Strict):
     combine: str = "sum"
     aggregate: str = "max"
     late: LateJson | None = None
+    moments: bool = False
     compound: dict[str, list[Any]] | None = Field(
         None,
         description=(

@@ -15,7 +15,8 @@ from store.search.numbers import number, whole
 from store.search.query_json import COLUMNS, MAX_COLUMNS
 from store.tables.schema import MODALITIES
 
-LEVELS = (*MODALITIES, "any", "sample")
+AUTO = "auto"
+LEVELS = (*MODALITIES, "any", "sample", AUTO)
 MAX_ROWS = 10_000
 MAX_SECONDS = 3600.0
 _LIKED, _UNLIKED = 0.75, 0.25  # weights of Rocchio's feedback, beside a query of weight 1
@@ -29,7 +30,7 @@ class QueryOptions:
     Attributes:
         inputs: the inputs of each query of a batch. The positive weights of a query sum to one.
         is_batch: whether lists of inputs were given.
-        gallery: the modality to search, "any" or "sample".
+        gallery: the modality to search, "any", "sample" or "auto".
         method: of the correction: "auto", "none" or a recipe's name.
         params: names and values of the method's parameters.
         condition: an SQL condition on the gallery's columns.
@@ -72,6 +73,9 @@ class QueryOptions:
         "sample" merges in the same way and returns each sample once, by its best part. The columns
         `modality` and `part_id` name this part. A part that several samples share counts for the
         sample that the column `id` names.
+
+        "auto" searches one gallery, or its moments: that in which the query's best score is
+        farthest above those of unrelated queries. See `store.search.router`.
 
         Raises:
             InputError: the modality does not exist. That the release has no gallery for it is

@@ -21,7 +21,8 @@ def query_text(query: Any) -> str:
     for name, attribute in OPTIONS.items():
         value = getattr(query, attribute)
         word = "range" if name == "min_score" else name
-        if isinstance(value, int | float) and (value or word == "range"):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (value or word == "range"):
             words.append(f"{word}({value:g})")
     words += [f"route({query.path})"] if query.path != "direct" else []
     words += [f"combine({query.combination})"] if query.combination != "sum" else []
@@ -30,6 +31,7 @@ def query_text(query: Any) -> str:
         words.append(f"expand({query.expansion.hops}, {query.expansion.alpha:g})")
     if query.interaction is not None:
         words.append(f"late({query.interaction.depth}, {query.interaction.weight:g})")
+    words += ["moments()"] if query.in_moments else []
     if query.full_text is not None:
         text = "" if query.full_text.text is None else f"{query.full_text.text[:80]!r}, "
         given = query.full_text.item_words

@@ -11,6 +11,7 @@ from store.search.compound_search import CompoundSearch
 from store.search.cross_route import cross
 from store.search.encode import EncodedQuery
 from store.search.gallery_search import GalleryRows, GallerySearch
+from store.search.moments import gallery_search_of
 from store.search.opened import OpenRelease
 from store.search.query import Query
 
@@ -48,7 +49,7 @@ def gallery_search(
     """The search of one gallery by one query, which is not compound, on its route."""
     if query.path == "cross":
         inputs = cross(opened, inputs, modality)
-    return GallerySearch(opened, query, inputs, modality)
+    return gallery_search_of(opened, query, inputs, modality)
 
 
 def rank_by_vectors(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from store.search.opened import OpenRelease
-from store.tables import indexes
+from store.tables import indexes, part_weights
 from store.tables.direction import Direction
 from store.tables.releases import Release
 
@@ -18,6 +18,8 @@ def describe(release: Release) -> dict[str, Any]:
     described = {**vars(release), "created_at": release.created_at.isoformat()}
     described["directions"] = {name: dict(vars(d)) for name, d in release.directions.items()}
     described["indexes"] = indexes.describe(release.indexes)
+    described["with_moments"] = release.with_moments
+    described["part_weights"] = part_weights.describe(release.part_weights)
     del described["space_config"]
     return described
 
@@ -27,7 +29,9 @@ def from_description(described: Mapping[str, Any]) -> Release:
     directions = {n: Direction(**d) for n, d in described["directions"].items()}
     created = datetime.fromisoformat(described["created_at"])
     values = {**described, "created_at": created, "directions": directions, "space_config": {}}
+    values.pop("with_moments", None)  # follows from the versions
     values["indexes"] = indexes.from_description(described.get("indexes", {}))
+    values["part_weights"] = part_weights.from_description(described.get("part_weights"))
     return Release(**values)
 
 

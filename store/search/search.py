@@ -77,6 +77,7 @@ class Search(Query):
             The columns id, modality, _score, _raw_score, _bias, rank, then the selected columns.
             A search of "any" also has _calibrated, one of "sample" also part_id, a hybrid search
             _fused and _text_score, an expanded one _expanded, late interaction _late and _max_sim.
+            A search of moments has _start and _end, or _box, or both, which may be null.
             A batch has the column `query` first: the number of the query in the batch, from 0.
         """
         return self.run().rows

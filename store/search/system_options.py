@@ -8,7 +8,7 @@ from store.search.numbers import number, whole
 from store.search.query_options import MAX_ROWS, QueryOptions
 
 ROUTES = ("direct", "cross")
-AGGREGATIONS = ("max", "softmax")
+AGGREGATIONS = ("max", "softmax", "learned")
 COMBINATIONS = ("sum", "volume", "product")
 
 
@@ -35,10 +35,11 @@ class SystemOptions(QueryOptions):
     Attributes:
         path: how inputs search the gallery of their own modality: "direct", or "cross" for the
             route through another modality.
-        aggregation: how the scores of a sample's parts are joined: "max" or "softmax".
+        aggregation: how the scores of a sample's parts are joined: "max", "softmax" or "learned".
         combination: how the scores of several inputs are combined: "sum", "volume" or "product".
         expansion: how the list is expanded along the graph of near items.
         interaction: how the list is ranked anew by token vectors.
+        in_moments: whether moments of parts are searched.
     """
 
     path: str = "direct"
@@ -46,6 +47,7 @@ class SystemOptions(QueryOptions):
     combination: str = "sum"
     aggregation: str = "max"
     interaction: Interaction | None = None
+    in_moments: bool = False
 
     def route(self, name: str) -> Self:
         """Choose how an input searches the gallery of its own modality.
@@ -75,8 +77,9 @@ class SystemOptions(QueryOptions):
     def aggregate(self, name: str) -> Self:
         """Choose how `among("sample")` joins the scores of a sample's parts.
 
-        "max" takes the best part, "softmax" counts the others too, and gives the column
-        `_aggregated`, which ranks the rows. See `store.search.aggregate`.
+        "max" takes the best part. "softmax" counts the others too, and "learned" by weights for
+        each modality that the release has learned from pairs; both give the column `_aggregated`,
+        which ranks the rows. See `store.search.aggregate`.
 
         Raises:
             InputError: there is no such aggregation.
@@ -114,6 +117,20 @@ class SystemOptions(QueryOptions):
         """
         made = Interaction(whole("late", depth, 1, MAX_ROWS), number("late", weight, 0, 1))
         return replace(self, interaction=made)
+
+    def moments(self, on: bool = True) -> Self:
+        """Search windows of recordings and tiles of images (`moments:`) in the place of parts.
+
+        Each part is listed once, by its best moment. The rows get its span: `_start` and `_end` in
+        seconds, or `_box`, a list of left, top, right and bottom as shares of width and height.
+        Galleries without moments are searched as they are. See `store.search.moments`.
+
+        Raises:
+            InputError: `on` is neither true nor false.
+        """
+        if on not in (True, False):
+            raise InputError(f"moments({str(on)[:80]!r}): allowed are true and false")
+        return replace(self, in_moments=bool(on))
 
 
 def _one_of(word: str, value: Any, allowed: tuple[str, ...]) -> str:

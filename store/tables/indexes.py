@@ -89,13 +89,18 @@ class GalleryIndex:
         )
 
 
+def moments_index(modality: str) -> str:
+    """The name of the index of the moments of a modality; that of a gallery is its modality."""
+    return f"{modality} moments"
+
+
 def probe_name(query: str, gallery: str, corrected: bool) -> str:
     """The name of a direction and kind of score, such as "text->image corrected"."""
     return f"{query}->{gallery} {'corrected' if corrected else 'raw'}"
 
 
 def describe(indexes: Mapping[str, GalleryIndex]) -> dict[str, Any]:
-    """The indexes of a release as JSON values, by modality of the gallery."""
+    """The indexes of a release as JSON values, by name: see `moments_index`."""
     return {modality: asdict(index) for modality, index in indexes.items()}
 
 
@@ -112,7 +117,7 @@ def write_indexes(tables: Tables, space: str, indexes: Mapping[str, GalleryIndex
 
 
 def read_indexes(tables: Tables, space: str) -> dict[str, GalleryIndex]:
-    """The indexes of the stored galleries, by modality."""
+    """The indexes of the stored galleries and moments, by name: see `moments_index`."""
     rows = tables.scan(indexes_table(space), SCHEMA).to_pylist()
     return {row["gallery"]: _index(json.loads(row["detail"])) for row in rows}
 

@@ -46,6 +46,16 @@ def tokens_table(space: str, modality: str) -> str:
     return f"tokens__{space}__{modality}"
 
 
+def moment_vectors_table(space: str, modality: str) -> str:
+    """The vectors of the moments of parts of a modality (`store.tables.moments`)."""
+    return f"moment_vectors__{space}__{modality}"
+
+
+def moments_table(space: str, modality: str) -> str:
+    """The moments of one modality that search reads (`store.tables.moments`)."""
+    return f"moments__{space}__{modality}"
+
+
 def indexes_table(space: str) -> str:
     """How the stored galleries are indexed."""
     return f"indexes__{space}"
@@ -54,6 +64,11 @@ def indexes_table(space: str) -> str:
 def gallery_table(space: str, modality: str) -> str:
     """The items of one modality that search reads."""
     return f"gallery__{space}__{modality}"
+
+
+def concepts_table(space: str) -> str:
+    """The vectors of the concepts that the policy matches by vectors."""
+    return f"concepts__{space}"
 
 
 def translations_table(space: str) -> str:
@@ -88,4 +103,5 @@ def is_gallery(name: str) -> bool:
 
 def has_unique_parts(name: str) -> bool:
     """Whether a table has one row for each `part_id`: vectors, features, tokens, galleries."""
-    return is_gallery(name) or name.startswith(("vectors__", "features__", "tokens__"))
+    others = ("vectors__", "features__", "tokens__", "moment_vectors__")
+    return is_gallery(name) or name.startswith(others)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from store.errors import ConservationError, RecordError
 
+_MOST_WHOLE = 1e15
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -62,4 +64,8 @@ class UnitOutcome:
 
 
 def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:g}"
+    """A number as a string: whole ones with all of their digits, up to 15."""
+    if value is None:
+        return None
+    is_whole = float(value).is_integer() and abs(value) < _MOST_WHOLE
+    return f"{value:.0f}" if is_whole else f"{value:g}"

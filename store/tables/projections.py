@@ -18,6 +18,7 @@ from store.tables.lance_tables import Tables, quote
 
 TABLE = "projections"
 FILES = ("projection", "bridge")  # the keys of a tower that name files
+_FOLDER, _SUMS = "projections", ".sums.safetensors"
 _COLUMNS = ("space", "modality", "encoder", "anchors", "file", "figures")
 SCHEMA = pa.schema(
     [
@@ -53,7 +54,18 @@ class LearnedProjection:
 
 def projection_file(space: str, modality: str, fingerprint: str) -> str:
     """The name of a projection's file, for `LearnedProjection.file`."""
-    return f"projections/{space}-{modality}-{fingerprint}.safetensors"
+    return f"{_FOLDER}/{space}-{modality}-{fingerprint}.safetensors"
+
+
+def sums_file(projection: str) -> str:
+    """The file of the sums over pairs that a projection was solved from, for its own file."""
+    return f"{projection.removesuffix('.safetensors')}{_SUMS}"
+
+
+def delete_sums(tables: Tables) -> None:
+    """Delete the sums of all projections. Samples that were removed cannot be taken out of them."""
+    found = [file.path for file in tables.files.list(_FOLDER) if file.path.endswith(_SUMS)]
+    tables.files.delete(found)
 
 
 def local_folder(tables: Tables, space_config: Mapping[str, Any]) -> str:

@@ -15,12 +15,14 @@ import pyarrow as pa
 from store.errors import NotFoundError
 from store.html_table import html_table
 from store.tables import indexes as index_settings
+from store.tables import part_weights as part_settings
 from store.tables import schema
 from store.tables.banks import describe_banks
 from store.tables.direction import Direction
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
-from store.tables.names import bank_table, gallery_table
+from store.tables.names import bank_table, gallery_table, moments_table
+from store.tables.part_weights import PartWeights
 
 TABLE = "releases"
 KEEP = 5
@@ -43,7 +45,9 @@ class Release:
         directions: by name.
         evaluation: figures on test pairs, by direction.
         policy: the hash of the policy.
-        indexes: how the galleries are indexed, by modality.
+        indexes: how the galleries are indexed, by modality, and moments (`moments_index`).
+        part_weights: how samples are scored by all their parts, by modality of the queries. None
+            if the release was made before there were such weights.
     """
 
     number: int
@@ -58,6 +62,7 @@ class Release:
     evaluation: dict[str, Any]
     policy: str
     indexes: dict[str, GalleryIndex] = field(default_factory=dict)
+    part_weights: dict[str, PartWeights] | None = None
 
     @property
     def query_fingerprints(self) -> dict[str, str]:
@@ -79,6 +84,11 @@ class Release:
     def modalities(self) -> list[str]:
         """The modalities that have a gallery."""
         return [m for m in schema.MODALITIES if self.gallery(m) in self.versions]
+
+    @property
+    def with_moments(self) -> list[str]:
+        """The modalities whose moments can be searched."""
+        return [m for m in self.modalities if moments_table(self.space, m) in self.versions]
 
     def _repr_html_(self) -> str:
         """The corrections in a notebook, with the mean reciprocal ranks of the test pairs."""
@@ -104,6 +114,7 @@ def publish(
     evaluation: Mapping[str, Any],
     policy: str,
     indexes: Mapping[str, GalleryIndex] | None = None,
+    part_weights: Mapping[str, PartWeights] | None = None,
 ) -> Release:
     """Tag the table versions, then add the release to the table.
 
@@ -125,6 +136,7 @@ def publish(
             evaluation=dict(evaluation),
             policy=policy,
             indexes=dict(indexes or {}),
+            part_weights=None if part_weights is None else dict(part_weights),
         )
         for name, version in release.versions.items():
             dataset = tables.open(name)
@@ -256,6 +268,7 @@ def _row(release: Release) -> dict[str, Any]:
         "evaluation": json.dumps(release.evaluation),
         "policy": release.policy,
         "indexes": json.dumps(index_settings.describe(release.indexes)),
+        "part_weights": json.dumps(part_settings.describe(release.part_weights)),
     }
 
 
@@ -273,4 +286,5 @@ def _release(row: dict[str, Any]) -> Release:
         evaluation=json.loads(row["evaluation"]),
         policy=row["policy"],
         indexes=index_settings.from_description(json.loads(row["indexes"] or "{}")),
+        part_weights=part_settings.from_description(json.loads(row["part_weights"] or "null")),
     )

@@ -44,8 +44,7 @@ SAMPLES = pa.schema(
 )
 PAIRS = pa.schema(
     [
-        _text("drop"),
-        _text("id"),
+        *map(_text, ("drop", "id")),
         *(pa.field(n, t) for n, t in (PAIR_TYPES | REPAIR_TYPES).items()),
     ]
 )
@@ -54,17 +53,16 @@ PAIRS = pa.schema(
 # Columns that may be null and that tables of format 1 got later.
 _ADDED = {
     *(n for n in PAIR_TYPES if n.endswith(("_mismatch", "_repair", "_hubness"))),
-    *REPAIR_TYPES,
-    *SCORERS["image_local"].names,
+    *(*REPAIR_TYPES, "cascade"),
+    *(n for s in ("image_local", "image_edits", "text_offensive") for n in SCORERS[s].names),
 }
 
-# `scorers` lists the scorers that measured the row, as `name@version name@version`.
+# `scorers`: what measured the row, as `name@version name@version`; `cascade`: `cascade_notes`.
 SIGNALS = pa.schema(
     [
-        _text("drop"),
-        _text("id"),
+        *map(_text, ("drop", "id")),
         *(pa.field(n, t) for n, t in (SIGNAL_TYPES | FINGERPRINT_TYPES).items()),
-        pa.field("scorers", pa.string()),
+        *(pa.field(name, pa.string()) for name in ("scorers", "cascade")),
     ]
 )
 
@@ -145,6 +143,7 @@ RELEASES = pa.schema(
         _text("evaluation"),
         _text("policy"),
         pa.field("indexes", pa.string()),  # null: made before galleries were indexed
+        pa.field("part_weights", pa.string()),  # null: made before there were such weights
     ]
 )
 

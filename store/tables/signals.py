@@ -89,6 +89,15 @@ SCORERS = {
             "image_view": pa.binary(VIEW * VIEW * 3),
         },
     ),
+    "image_edits": ScorerColumns(
+        version=1,
+        columns={
+            "image_double_jpeg": pa.float32(),
+            "image_splice": pa.float32(),
+            "image_resampled": pa.float32(),
+        },
+        optional=True,
+    ),
     "image_nsfw": ScorerColumns(
         version=1,
         columns={"image_nsfw": pa.float32()},
@@ -140,6 +149,11 @@ SCORERS = {
         version=1,
         columns={"text_flagged_words": pa.int32()},
     ),
+    "text_offensive": ScorerColumns(
+        version=1,
+        columns={"text_offensive": pa.float32()},
+        optional=True,
+    ),
     "text_boilerplate": ScorerColumns(
         version=1,
         columns={"text_boilerplate": pa.string()},
@@ -181,6 +195,18 @@ SCORERS = {
         fingerprints={"audio_fingerprint": pa.binary()},
     ),
 }
+
+
+def optional_scorers() -> dict[str, tuple[str, ...]]:
+    """The columns of each optional scorer; each classifier is one, named after its column."""
+    columns: dict[str, tuple[str, ...]] = {}
+    for name, scorer in SCORERS.items():
+        if name == "image_classifier":
+            columns |= {column: (column,) for column in scorer.columns}
+        elif scorer.optional:
+            columns[name] = scorer.names
+    return columns
+
 
 SIGNAL_TYPES: dict[str, pa.DataType] = {
     name: kind for scorer in SCORERS.values() for name, kind in scorer.columns.items()

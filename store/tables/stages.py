@@ -83,7 +83,7 @@ STAGES = {
             by_space=True,
         ),
         Stage("index", False, ("banks", "gallery"), 2, "parts", by_space=True),
-        Stage("release", False, ("banks", "gallery", "index"), 2, "parts", by_space=True),
+        Stage("release", False, ("banks", "gallery", "index"), 3, "parts", by_space=True),
     )
 }
 BY_DROP = tuple(stage.name for stage in STAGES.values() if stage.by_drop)

@@ -9,11 +9,13 @@ from embedders.alignment.bridge import (
     Products,
     Rows,
     bridge_maps,
+    curved_maps,
     mean_cosines,
     orthogonal_map,
     ridge_map,
 )
 from embedders.encoder import unit_rows
+from embedders.projection import gelu
 from store.errors import InputError
 
 
@@ -98,3 +100,29 @@ def test_too_few_rows_and_other_widths_are_refused():
         list(bridge_maps([pairs(rng, 60, 8, 8), pairs(rng, 60, 9, 8)]))
     with pytest.raises(InputError, match="too few"):
         list(bridge_maps([pairs(rng, 60, 8, 8), pairs(rng, 0, 8, 8)]))
+
+
+def test_a_curved_map_is_the_ridge_regression_of_its_units():
+    """The dense fit of [x, s gelu(xH + h)] with the tensors' own H and h."""
+    rng = np.random.default_rng(3)
+    rows = pairs(rng, 80, 6, 5)
+    for name, bridge in curved_maps([rows]):
+        t = bridge.tensors
+        hidden = gelu(rows.new @ t["hidden_weight"] + t["hidden_bias"])
+        scale = 1 / (2 * np.sqrt(hidden.shape[1]))
+        x = np.concatenate([rows.new, scale * hidden], axis=1).astype(np.float64) / np.sqrt(80)
+        penalty = float(name.rpartition(" ")[2]) * np.square(x).sum() / x.shape[1]
+        dense = x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(80), rows.old / np.sqrt(80))
+        np.testing.assert_allclose(t["weight"], dense[:6], atol=1e-3)
+        np.testing.assert_allclose(t["out_weight"], scale * dense[6:], atol=1e-3)
+
+
+def test_a_curved_map_undoes_what_no_linear_map_can():
+    rng = np.random.default_rng(4)
+    new = unit_rows(rng.normal(size=(1200, 6)))
+    old = unit_rows(np.abs(new) - np.abs(new).mean(0))
+    learned, held_out = Rows(new[:900], old[:900]), Rows(new[900:], old[900:])
+    linear = max(mean_cosines(bridge, held_out) for _, bridge in bridge_maps([learned]))
+    curved = max(mean_cosines(bridge, held_out) for _, bridge in curved_maps([learned]))
+    assert curved > 0.8
+    assert linear < 0.4

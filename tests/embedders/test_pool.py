@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from embedders.pool.pool import Pool
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.resources import Resources
 from embedders.registry import load_encoder
+from store.cores import core_count
 from store.errors import EncoderError
 from tests.helpers.encoders import DIM
 
@@ -76,9 +78,18 @@ def test_vectors_equal_those_of_the_encoder_without_a_pool(local_ray):
     assert_equal_to_encoder(vectors)
 
 
+@pytest.mark.slow
 def test_an_actor_may_take_every_cpu(local_ray):
     vectors, _ = embed("Hashing", [(), ("a", "b")], num_cpus=os.cpu_count())
     assert set(vectors) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("actors", "num_cpus"), [(1, None), (1, 1)])
+def test_actors_without_a_gpu_use_all_cores_unless_a_number_is_set(local_ray, actors, num_cpus):
+    vectors, _ = embed("Threads", [("a",)], actors=actors, num_cpus=num_cpus)
+    cores = min(int(ray.cluster_resources()["CPU"]), core_count())
+    expected = max(1, cores // actors) if num_cpus is None else num_cpus
+    assert vectors["a"].tolist() == [expected] * DIM
 
 
 def test_a_bad_part_fails_alone(local_ray):
@@ -94,6 +105,7 @@ def test_a_bad_part_fails_alone(local_ray):
     assert_equal_to_encoder(vectors)
 
 
+@pytest.mark.slow
 def test_a_part_that_kills_its_actor_fails_alone(local_ray):
     vectors, failed = embed("Poisoned", [("a", "b", "kill", "unreadable"), ("c",)])
     assert set(vectors) == {"a", "b", "c"}

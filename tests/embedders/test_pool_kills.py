@@ -139,14 +139,14 @@ def assert_survives(undisturbed: Path, folder: Path, victim: str, seed: int) -> 
 
 @pytest.mark.parametrize(
     "victim",
-    ["actor", "worker", *(pytest.param(v, marks=pytest.mark.slow) for v in ("process", "driver"))],
+    ["worker", *(pytest.param(v, marks=pytest.mark.slow) for v in ("actor", "process", "driver"))],
 )
 def test_one_kill(undisturbed: Path, tmp_path: Path, victim: str) -> None:
     assert_survives(undisturbed, tmp_path, victim, seed=0)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_twenty_kills(undisturbed: Path, tmp_path: Path) -> None:
-    for seed in range(1, 21):
+@pytest.mark.timeout(900)
+def test_nine_kills(undisturbed: Path, tmp_path: Path) -> None:
+    for seed in range(1, 10):
         assert_survives(undisturbed, tmp_path, ("actor", "worker", "driver")[seed % 3], seed)

@@ -45,6 +45,7 @@ assert before == {name: os.environ.get(name) for name in before}
 """
 
 
+@pytest.mark.slow
 def test_a_local_cluster_listens_on_loopback_and_wants_its_own_token() -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment["RAY_AUTH_MODE"] = "disabled"  # counts for clusters that are joined

@@ -78,7 +78,9 @@ class ColourText:
     token_dim = 8
 
     def encode_tokens(self, batch: list[str]) -> list[np.ndarray]:
-        """A vector for each word."""
+        """A vector for each word; texts with the word "unreadable" have none."""
+        if any("unreadable" in text for text in batch):
+            raise ValueError("unreadable")
         words = [[zlib.crc32(word.encode()) for word in text.split()] for text in batch]
         return [
             np.array([np.random.default_rng(w).normal(size=8) for w in own], np.float32)

@@ -65,9 +65,16 @@ class Deployment:
         return done["addDynamicPartition"]["__typename"]
 
     def terminate(self, run: str) -> None:
-        """Press the page's button that cancels a run."""
-        done = self.query(_TERMINATE, run=run)["terminateRun"]
-        assert done["__typename"] == "TerminateRunSuccess", done
+        """Press the page's button that cancels a run; Dagster refuses it while the run starts."""
+
+        def pressed() -> bool:
+            done = self.query(_TERMINATE, run=run)["terminateRun"]
+            if done["__typename"] == "TerminateRunSuccess":
+                return True
+            assert done.get("message", "").endswith(_IS_STARTING), done
+            return False
+
+        wait_until(pressed, 120)
 
     def status(self, run: str) -> str:
         """The status of a run, such as STARTED."""
@@ -237,6 +244,7 @@ _ADD_DROP = """mutation($location: String!, $drop: String!) {
     {repositoryName: "__repository__", repositoryLocationName: $location}) {__typename}}"""
 _TERMINATE = """mutation($run: String!) {terminateRun(runId: $run) {__typename
   ...on TerminateRunFailure {message} ...on PythonError {message}}}"""
+_IS_STARTING = "could not be terminated due to having status STARTING."
 _UNFINISHED = """{runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED]}) {
   ...on Runs {results {runId}}}}"""
 _STATUS = "query($run: ID!) {runOrError(runId: $run) {...on Run {status}}}"

@@ -52,6 +52,15 @@ class Poisoned(Hashing):
         return vectors
 
 
+class Threads(Hashing):
+    """Encodes a text as the number of threads that torch uses."""
+
+    def encode(self, batch: list[str]) -> np.ndarray:
+        import torch
+
+        return np.full((len(batch), DIM), torch.get_num_threads(), np.float32)
+
+
 class Slow(Hashing):
     """Takes 0.4 s for a batch. Writes its process id to the file that the text names after @."""
 

@@ -18,6 +18,7 @@ from store.tables.banks import Banks
 from store.tables.direction import Direction
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
+from store.tables.part_weights import PartWeights
 from tests.helpers.release_tables import bank_rows, write_gallery
 
 DIM, SPACE = 16, "made"
@@ -87,6 +88,7 @@ def make_release(
     item_words: bool | None = None,
     more: Mapping[str, pa.Table] | None = None,
     fingerprints: Mapping[str, str] | None = None,
+    part_weights: Mapping[str, PartWeights] | None = None,
 ) -> MadeRelease:
     """Publish galleries of images and texts. Sample n has an image, and a text if n % 3.
 
@@ -98,6 +100,7 @@ def make_release(
         item_words: whether the release adopted words of images. None: they have none.
         more: further tables of the release.
         fingerprints: of its encoders.
+        part_weights: learned weights of parts.
     """
     rng, tables = np.random.default_rng(5), Tables(root)
     captions = [
@@ -154,6 +157,7 @@ def make_release(
         evaluation={},
         policy="",
         indexes=indexes or {m: GalleryIndex() for m in galleries},
+        part_weights=part_weights,
     )
     return MadeRelease(isotrope.open_corpus(root), galleries, directions)
 

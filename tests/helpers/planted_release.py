@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 import isotrope
+from pipelines.release.part_weights import learn_part_weights
 from store.arrow import vector_column
 from store.corrections import fit
 from store.search.vector_layout import fold
 from store.tables import releases, schema
+from store.tables.banks import Banks
 from store.tables.direction import Direction
 from store.tables.indexes import GalleryIndex
 from store.tables.lance_tables import Tables
@@ -53,7 +55,8 @@ def publish(
         keys: of the samples, by number. Default: the number.
         captions: of the samples, by number.
         method: of all directions between these modalities.
-        held_out: the parts in the splits of pairs, by split and modality.
+        held_out: the parts in the splits of pairs, by split and modality. With them, weights of
+            parts are learned.
         more: further tables of the release.
     """
     tables, versions, directions = Tables(root), {}, {}
@@ -78,6 +81,10 @@ def publish(
     rows += [_held_out(split, own, dim) for split, own in (held_out or {}).items()]
     tables.replace(name, schema.banks(dim), pa.concat_tables(rows).to_batches(), "false")
     versions[name] = tables.open(name).version
+    part_weights = None
+    if held_out:
+        opened = {m: tables.open(f"gallery__{SPACE}__{m}") for m in parts}
+        part_weights = learn_part_weights(opened, Banks(pa.concat_tables(rows)), directions, {})
     for name, extra in (more or {}).items():
         tables.replace(name, extra.schema, extra.to_batches(), "false")
         versions[name] = tables.open(name).version
@@ -93,6 +100,7 @@ def publish(
         evaluation={},
         policy="",
         indexes={m: GalleryIndex() for m in parts},
+        part_weights=part_weights,
     )
     return isotrope.open_corpus(root)
 

@@ -67,9 +67,9 @@ class Nodes:
         wait_until(lambda: not self.run("-c", script).wait(), 300)
         return node
 
-    def worker(self) -> subprocess.Popen:
-        """Start a node of two CPUs; it joins the cluster within seconds."""
-        return self._start(f"--address={self.address}", "--num-cpus=2")
+    def worker(self, cpus: int = 2) -> subprocess.Popen:
+        """Start a node of so many CPUs; it joins the cluster within seconds."""
+        return self._start(f"--address={self.address}", f"--num-cpus={cpus}")
 
     def wait_for_cpus(self, count: int) -> None:
         """Wait until nodes with so many CPUs have joined."""

@@ -88,7 +88,8 @@ class TrioAudio(_Trio):
 
     def prepare(self, raw: Any) -> int:
         data = raw if isinstance(raw, bytes) else Path(raw).read_bytes()
-        return int(soundfile.read(io.BytesIO(data), dtype="int16")[0][0])
+        first = soundfile.read(io.BytesIO(data), frames=1)[0][0]  # of 16-bit values or of floats
+        return round(first * 2**15)
 
 
 def deliver(folder: Path, numbers: range) -> None:

@@ -28,8 +28,9 @@ def test_help_lists_every_command_with_one_line() -> None:
     assert names[:3] == ["init", "run", "status"]  # in the order of a corpus's life
     assert set(names) == {
         "align", "backup", "bridge", "check", "dagster", "demo", "dev", "drift", "drop", "estimate",
-        "evaluate", "export", "init", "maintain", "mcp", "open", "policy", "repair", "report",
-        "restore", "run", "search", "serve", "status", "suggest", "takedown", "whatif", "why",
+        "evaluate", "export", "init", "layers", "maintain", "mcp", "migrate", "open", "policy",
+        "repair", "report", "restore", "run", "search", "serve", "status", "suggest", "takedown",
+        "whatif", "why",
     }  # fmt: skip
     for line in commands:
         assert line.endswith("."), line

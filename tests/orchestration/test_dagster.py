@@ -238,6 +238,7 @@ def test_unknown_drops_and_stages_are_refused(untouched):
         run_missing(untouched, select="sample")
 
 
+@pytest.mark.slow
 def test_the_run_after_a_kill_resumes_and_marks_the_killed_run_as_failed(untouched):
     script = f"""
 import os, signal

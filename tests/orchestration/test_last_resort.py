@@ -216,7 +216,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("left", [0, 100, 500])
+@pytest.mark.parametrize("left", [0, 100, pytest.param(500, marks=pytest.mark.slow)])
 def test_a_disk_that_is_really_full(small_disk: Path, left: int) -> None:
     """Dagster's databases need the first 300 KB, the tables the rest."""
     write_config(small_disk)
@@ -233,6 +233,7 @@ def test_a_disk_that_is_really_full(small_disk: Path, left: int) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_ray_that_cannot_be_reached(corpus: Path) -> None:
     deliver(corpus / "drops" / "first", 3)
     begin_time = time.monotonic()

@@ -15,6 +15,7 @@ from store.search import late
 from store.search.corpus import Corpus
 from store.search.query import Query
 from store.tables import tokens
+from store.tables.banks import Banks
 from store.tables.tokens import TokenSets
 from tests.helpers import dense
 from tests.helpers.made_release import DIM, SPACE, MadeRelease, make_release, unit
@@ -203,9 +204,9 @@ def test_late_interaction_joins_the_other_options(corpus: Corpus) -> None:
 
 
 def test_a_bank_that_shares_a_cluster_is_masked(corpus: Corpus) -> None:
-    fitted = late._correction(corpus, "text", "text")
+    fitted = late.token_correction(corpus, "text", "text")
     assert fitted is not None
-    assert fitted is late._correction(corpus, "text", "text")
+    assert fitted is late.token_correction(corpus, "text", "text")
     part = next(n for n in range(BANK) if len(TOKENS.get(f"text-b{n}", [])) > 1)
     own = TOKENS[f"text-b{part}"]
     other, masked = (
@@ -252,3 +253,52 @@ def test_queries_that_cannot_be_compared_are_refused(
 
     with pytest.raises(errors.InputError, match="5 dimensions, those of the items 12"):
         made.corpus.reopened(encode_narrow).search(text="a").among("text").late().run()
+
+
+def test_explain_says_which_tokens_matched(corpus: Corpus) -> None:
+    for method in ("auto", "none"):
+        search = corpus.search(text=TEXTS[3]).among("text").correct(method).select("part_id")
+        for hit in search.late(40).limit(8).run():
+            explanation = hit.explain()
+            own, query = TOKENS.get(hit["part_id"], []), tokens_of_text(TEXTS[3])
+            assert len(explanation.tokens) == (len(query) if len(own) else 0)
+            for match in explanation.tokens:
+                scores = query[match.query] @ own.T
+                assert match.cosine == pytest.approx(scores[match.item], abs=1e-4)
+                assert method == "auto" or match.bias == 0
+                assert str(match) in explanation._repr_html_()
+            if len(own):
+                total = np.mean([match.cosine - match.bias for match in explanation.tokens])
+                assert total == pytest.approx(hit["_max_sim"], abs=1e-4)
+                assert [match.query for match in explanation.tokens] == list(range(len(query)))
+    batch = corpus.search(text=TEXTS).among("text").late(40).limit(2).run()
+    lengths = [len(tokens_of_text(TEXTS[n])) for n in batch.rows["query"].to_pylist()]
+    for n, length in enumerate(lengths):
+        assert len(batch.explain(n).tokens) in (0, length)
+    assert corpus.search(text=TEXTS[0]).limit(1).run().explain(0).tokens == ()
+
+
+def test_without_tokens_of_queries_the_corpus_is_the_bank(
+    made: MadeRelease, corpus: Corpus
+) -> None:
+    """As where queries of the log are the bank, which are vectors alone."""
+    expected = late.token_correction(corpus, "text", "text")
+    other = made.corpus.reopened(encode)
+    rows = other.banks.table
+    column = rows.schema.get_field_index("split")
+    of_text = np.array(rows["modality"].to_pylist()) == "text"
+    parts = pa.array([f"logged-{n}" for n in range(int(of_text.sum()))])
+    logged = rows.filter(pa.array(of_text))
+    logged = logged.set_column(column, rows.field("split"), pa.array(["queries"] * len(parts)))
+    part = rows.schema.get_field_index("part_id")
+    logged = logged.set_column(part, rows.field("part_id"), parts)
+    other.__dict__["banks"] = Banks(pa.concat_tables([rows, logged.cast(rows.schema)]))
+    assert other.banks.query_split("text") == "queries"
+    fitted = late.token_correction(other, "text", "text")
+    assert fitted is not None
+    assert expected is not None
+    own = next(v for v in BY_PART[1].values() if len(v))
+    clusters = np.array(["x"] * len(own))
+    np.testing.assert_allclose(
+        fitted.apply(own, clusters)[0].bias, expected.apply(own, clusters)[0].bias, atol=1e-6
+    )

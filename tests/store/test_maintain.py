@@ -51,6 +51,7 @@ def put(tables: Tables, drop: str, ids: list[int]) -> None:
     tables.replace("rows", ROWS, rows(drop, ids), f"drop = '{drop}'")
 
 
+@pytest.mark.slow
 def test_two_hundred_small_drops_are_compacted(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     for number in range(200):
@@ -117,6 +118,7 @@ def _search(root: str, stop) -> None:
         assert len(table) == len(table.group_by(["drop", "id"]).aggregate([]))
 
 
+@pytest.mark.slow
 def test_maintenance_beside_writers_and_readers(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     for drop in ("still", "a", "b"):

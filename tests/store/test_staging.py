@@ -192,3 +192,13 @@ def test_three_hundred_units_of_several_workers_take_linear_space(tables: Tables
     assert len(staged_units.read(tables.files, f"{run.folder}/units")) == 300
     assert len(list(run.entries())) == 300
     assert run.tallies().to_pydict() == {"input": [2] * 300, "broken": [1] * 300}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(231_424_000, "231424000"), (0.12345678, "0.123457"), (-3.0, "-3"), (1e300, "1e+300")],
+)
+def test_the_ledger_has_whole_numbers_with_all_digits(value: float, expected: str) -> None:
+    error = RecordError("image.pixels", "too many", value=value, threshold=100_000_000)
+    entry = Entry.of("s", "k", error)
+    assert (entry.value, entry.threshold, entry.outcome) == (expected, "100000000", "rejected")

@@ -105,6 +105,7 @@ mutations = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=4_000)
 @given(mutations)
 @example([])

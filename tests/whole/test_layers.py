@@ -26,8 +26,9 @@ WITH_CODE = {
     "store/metrics/__init__.py",
 }
 TABLE_PREFIXES = (
-    *("banks__", "directions__", "drift__", "features__"),
-    *("gallery__", "pair_draws__", "pairs__", "query_log__", "tallies__", "tokens__"),
+    *("banks__", "concepts__", "directions__", "drift__", "features__"),
+    *("gallery__", "moment_vectors__", "moments__", "pair_draws__", "pairs__", "query_log__"),
+    *("tallies__", "tokens__"),
     *("translations__", "vectors__", "words__"),
 )
 

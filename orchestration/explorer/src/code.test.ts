@@ -17,6 +17,12 @@ test("a simple query in the words of the client", () => {
   );
 });
 
+test("moments are a call without arguments", () => {
+  const query = { inputs: [{ text: "a" }], among: "audio" as const, moments: true };
+  expect(asPython(query, server)).toContain('search(text="a").among("audio").moments()\n');
+  expect(asPython({ ...query, moments: false }, server)).not.toContain("moments");
+});
+
 test("several inputs are the same JSON", () => {
   const query = { inputs: [{ text: "a" }, { id: "3f", weight: -0.5 }] };
   const code = asPython(query, server);

@@ -2,7 +2,7 @@
 
 import { type Input, inputKind, type Query } from "./query";
 
-const CHAINED = ["among", "correct", "where", "limit"] as const;
+const CHAINED = ["among", "moments", "correct", "where", "limit"] as const;
 const LONGEST = 200; // characters of a file in base64 before a placeholder stands for it
 
 /** The query in the words of the Python client. */
@@ -30,7 +30,8 @@ export function asPython(query: Query, server: string): string {
   let search = `hits = corpus.search(${argument})`;
   for (const name of CHAINED) {
     const value = options[name];
-    if (value !== undefined) {
+    if (name === "moments" && value === true) search += ".moments()";
+    else if (value !== undefined && value !== false) {
       search += `.${name}(${typeof value === "number" ? value : quote(String(value))})`;
     }
   }

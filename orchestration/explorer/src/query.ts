@@ -2,7 +2,7 @@
 
 export type Modality = "image" | "text" | "audio";
 export const MODALITIES: readonly Modality[] = ["image", "text", "audio"];
-export const LEVELS = ["image", "text", "audio", "any", "sample"] as const;
+export const LEVELS = ["image", "text", "audio", "any", "sample", "auto"] as const;
 export type Level = (typeof LEVELS)[number];
 
 /** Exactly one of text, image, audio (files in base64), vector and id. */
@@ -22,6 +22,8 @@ export interface Query {
   correct?: string;
   where?: string;
   limit?: number;
+  /** Whether each part is ranked by its best window or tile. */
+  moments?: boolean;
   [other: string]: unknown;
 }
 
@@ -36,6 +38,11 @@ export interface Row {
   _calibrated?: number;
   key: string;
   caption: string | null;
+  /** The best window of a recording, in seconds, if moments were searched. */
+  _start?: number | null;
+  _end?: number | null;
+  /** The best tile of an image: left, top, right and bottom as shares of width and height. */
+  _box?: number[] | null;
 }
 
 export interface Answer {

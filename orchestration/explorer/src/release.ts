@@ -3,7 +3,7 @@
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { Column } from "./filter";
-import type { Modality } from "./query";
+import { isModality, type Level, type Modality } from "./query";
 import { getJson } from "./server";
 
 export interface Direction {
@@ -19,6 +19,8 @@ export interface Release {
   space: string;
   dim: number;
   directions: Record<string, Direction>;
+  /** The galleries of which windows or tiles can be searched. */
+  with_moments: Modality[];
   /** The columns that a condition can name, by gallery. */
   columns: Partial<Record<Modality, Column[]>>;
 }
@@ -40,6 +42,13 @@ export function useRelease(): Release {
 
 export function galleries(release: Release): Modality[] {
   return Object.keys(release.columns) as Modality[];
+}
+
+/** Whether a search at this level can rank by moments. `auto` decides that itself. */
+export function canSearchMoments(release: Release, level: Level): boolean {
+  const known = release.with_moments;
+  if (isModality(level)) return known.includes(level);
+  return level !== "auto" && known.length > 0;
 }
 
 /** The columns of all galleries, each once. */

@@ -14,6 +14,8 @@ import pyarrow as pa
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.pair_joins import Block, Rows, buffered
 from pipelines.engine.duckdb_scratch import execute
+from pipelines.engine.ray_tasks import streams_in_order
+from pipelines.engine.shared_rows import share
 from pipelines.signals.scorers.image_copies import CROPS, INTERVALS, LOOK, reduction
 
 # The largest difference of copies, of 255, over means of 3 x 3 pixels. Copies with the same size,
@@ -22,7 +24,7 @@ from pipelines.signals.scorers.image_copies import CROPS, INTERVALS, LOOK, reduc
 _SAME, _GREYED, _CHANGED = 20.0, 16.0, 40.0
 _SAME_GAIN, _SAME_OFFSET = 0.05, 6.0  # a change of brightness smaller than this is none
 _SIDE = 24
-_PAIRS = 1024  # pairs that are compared at a time
+_PAIRS, _VERIFIED = 1024, 8192  # pairs that are compared at a time, and by a task
 GREY = 1.5  # mean distance of the channels from grey, of 255, below which there is no colour
 _DARK, _LIGHT = 7, 248  # grey values beyond these may be clipped, and say nothing of brightness
 GAINS = 0.5, 2.0  # of a plausible change of brightness
@@ -50,16 +52,19 @@ def near_blocks(
     thumbnails: Thumbnails,
     radius: int,
     first: int = 0,
+    *,
+    on_ray: bool = False,
 ) -> Iterator[Block]:
     """Find the pairs of images of which one is a copy of the other, or of a crop of it.
 
     Args:
         connection: to a database, for a temporary table of candidates.
         hashes: of each crop (n, 32) uint8, as in the signal `image_copies`; the whole image first.
-        thumbnails: reads the signal `image_look` of some images.
+        thumbnails: reads the signal `image_look` of some images; picklable if tasks run on Ray.
         radius: the largest distance of hashes of the whole image, in bits; for those of crops
             three quarters of it, since these are hashed exactly.
         first: pairs of two images before it are left out.
+        on_ray: compare by Ray tasks; else in this process.
 
     Returns:
         Blocks of pairs with the similarity 1 - distance / 256 of the nearest hashes. A pair comes
@@ -67,28 +72,51 @@ def near_blocks(
     """
     connection.execute(_CANDIDATES)
     number = 0
-    for columns in buffered(_candidates(hashes, radius, first)):
+    arrays = [share(array, on_ray) for array in hashes]
+    tasks = _comparisons(len(arrays[0]), radius, first)
+    for columns in streams_in_order(_candidates, arrays, tasks, on_ray=on_ray):
         numbers = number + np.arange(len(columns[0]))
         number += len(numbers)
         block = pa.table([numbers, *columns], ["number", "x", "y", "similarity", "crop"])
         execute(connection, "INSERT INTO candidates FROM stream", stream=block.to_reader())
-    for batch in connection.sql(_NEAREST).to_arrow_reader(_PAIRS):
-        x, y, similarity, crop = (column.to_numpy() for column in batch.columns)
-        same = are_copies(thumbnails(x), crop, thumbnails(y))
-        yield x[same], y[same], similarity[same]
+    nearest = connection.sql(_NEAREST).to_arrow_reader(_VERIFIED)
+    yield from streams_in_order(_copies, thumbnails, nearest, on_ray=on_ray)
+
+
+def _comparisons(rows: int, radius: int, first: int) -> Iterator[tuple[int, hamming.Listing]]:
+    """The comparisons of hashes of the whole images with each other and with those of crops."""
+    for listing in hamming.within(rows, radius, first):
+        yield radius, listing
+    radius = radius * 3 // 4
+    for crop in range(1, CROPS):
+        for listing in hamming.between(rows, radius, first, 0, crop):
+            yield radius, listing
 
 
 def _candidates(
-    hashes: Sequence[Rows], radius: int, first: int
+    hashes: Sequence[Rows], comparison: tuple[int, hamming.Listing]
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Images x and y, how near a crop of x is to y, and the number of the crop."""
-    for y, x, similarity in hamming.within(hashes[0], radius, first):
-        yield x, y, similarity, np.zeros(len(x), np.int64)
-    for number in range(1, CROPS):
-        for y, x, similarity in hamming.between(hashes[0], hashes[number], radius * 3 // 4, first):
+    radius, task = comparison
+    crop = max(task.listed, task.others)
+
+    def blocks() -> Iterator[tuple[np.ndarray, ...]]:
+        for one, other, similarity in hamming.look_up(hashes, radius, task):
+            x, y = (other, one) if task.listed == 0 else (one, other)
             differ = x != y
-            crops = np.full(differ.sum(), number)
+            crops = np.full(differ.sum(), crop)
             yield x[differ], y[differ], similarity[differ], crops
+
+    return buffered(blocks())
+
+
+def _copies(thumbnails: Thumbnails, candidates: pa.RecordBatch) -> Iterator[Block]:
+    """The candidates of which both thumbnails show the same image."""
+    for start in range(0, candidates.num_rows, _PAIRS):
+        batch = candidates.slice(start, _PAIRS)
+        x, y, similarity, crop = (column.to_numpy() for column in batch.columns)
+        same = are_copies(thumbnails(x), crop, thumbnails(y))
+        yield x[same], y[same], similarity[same]
 
 
 def are_copies(whole: np.ndarray, crop: np.ndarray, copy: np.ndarray) -> np.ndarray:

@@ -6,88 +6,114 @@ within distance r is within t in at least one band. So each new hash is listed i
 its value and under all values with up to t bits flipped. Every hash looks up its own value there,
 and the distance of the matches is measured on all bits.
 
-Memory is bounded: the hashes can be in a file (`pipelines.engine.array_files`). The number of bands
-is the one with the least estimated work. The number of candidates grows with the square of the
-rows, divided by 2^width of a band.
+The work is divided by bands and by blocks of the listed hashes: `within` and `between` make the
+tasks, `look_up` does one of them. Memory is bounded: the hashes can be in a file or in Ray's object
+store. The number of bands is the one with the least estimated work. The number of candidates grows
+with the square of the rows, divided by 2^width of a band.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import combinations
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 
 from pipelines.duplicates.pair_joins import PROBES, Block, Rows, sorted_join
-from pipelines.engine.array_files import ArrayFile
 
 BITS = 256
 _ENTRIES = 1 << 22  # of the table of a band
 _COMPARED = 1 << 17  # pairs at a time
+_UNPACKED = 1 << 13  # hashes whose bits are read at a time
 
 
-def within(hashes: Rows, radius: int, first: int = 0) -> Iterator[Block]:
-    """Find the pairs of hashes within `radius` bits.
+class Listing(NamedTuple):
+    """A task: some hashes are listed by a band, and others look theirs up.
+
+    Attributes:
+        listed, others: the numbers of two arrays of hashes; equal to compare rows of one.
+        bits: of the band, int64 numbers from 0 to 255.
+        flips: how many of them may differ.
+        start, stop: the rows that are listed.
+        until: rows of `others` before it are looked up.
+    """
+
+    listed: int
+    others: int
+    bits: np.ndarray
+    flips: int
+    start: int
+    stop: int
+    until: int
+
+
+def within(rows: int, radius: int, first: int = 0, array: int = 0) -> Iterator[Listing]:
+    """The tasks that find the pairs of hashes of one array within `radius` bits.
 
     Args:
-        hashes: (n, 32) uint8, distinct or not.
+        rows: of the array.
         radius: in bits; PDQ's authors use 31 for the same image.
         first: pairs of two rows before it are left out.
-
-    Returns:
-        Blocks of a row, an earlier one and 1 - distance / 256, (k,) each. A pair may come several
-        times.
+        array: the number of the array.
     """
-    for y, x, similarity in _near(hashes, hashes, radius, first):
-        once = x < y
-        yield y[once], x[once], similarity[once]
+    for listing in _listings(array, array, rows, radius, first):
+        yield listing._replace(until=listing.stop)
 
 
-def between(hashes: Rows, others: Rows, radius: int, first: int = 0) -> Iterator[Block]:
-    """Find the pairs between two arrays of hashes within `radius` bits.
+def between(
+    rows: int, radius: int, first: int = 0, array: int = 0, other: int = 1
+) -> Iterator[Listing]:
+    """The tasks that find the pairs between two arrays of hashes within `radius` bits.
 
     Args:
-        hashes, others: (n, 32) uint8 each.
+        rows: of each array.
         radius: in bits.
         first: pairs of two rows before it are left out.
-
-    Returns:
-        Blocks of rows of `hashes`, rows of `others` and 1 - distance / 256, (k,) each. A pair may
-        come several times, and a row may be paired with itself.
+        array, other: the numbers of the arrays.
     """
-    yield from _near(hashes, others, radius, first, len(hashes))
-    for y, x, similarity in _near(others, hashes, radius, first, first):
-        yield x, y, similarity
+    yield from _listings(array, other, rows, radius, first)
+    if first:
+        for listing in _listings(other, array, rows, radius, first):
+            yield listing._replace(until=first)
 
 
-def _near(
-    new: Rows, others: Rows, radius: int, first: int, stop: int | None = None
-) -> Iterator[Block]:
-    """Rows of `new` and of `others` that are within the radius, and their similarity.
+def look_up(arrays: Sequence[Rows], radius: int, task: Listing) -> Iterator[Block]:
+    """Find pairs of near hashes.
 
     Args:
-        first: rows of `new` before it are not listed.
-        stop: rows of `others` from it on are not looked up. None if both are the same array: pairs
-            whose row of `others` is the later one may then be left out.
+        arrays: of hashes, (n, 32) uint8 each.
+        radius: in bits.
+        task: what is compared.
+
+    Yields:
+        Blocks of rows of the array `task.listed`, rows of `task.others` and 1 - distance / 256,
+        (k,) each. Rows of one array come once, the later row first. A pair may come several times.
     """
-    for bits, flips in bands(radius, len(new)):
-        keys = _keys(new, bits)
-        probes = keys if others is new else _keys(others, bits)
-        masks = _masks(len(bits), flips).astype(keys.dtype)
-        step = max(1, _ENTRIES // len(masks))
-        for start in range(first, len(new), step):
-            block = new[start : start + step]
-            table = (keys[start : start + step][:, None] ^ masks).ravel()
-            order = np.argsort(table)
-            ordered = table[order]
-            last = min(start + step, len(new)) if stop is None else stop
-            for begin in range(0, last, PROBES):
-                end = min(begin + PROBES, last)
-                other = others[begin:end]
-                for entry, y in sorted_join(order, ordered, probes[begin:end]):
-                    x = entry // len(masks)
-                    near, similarity = _verified(block, other, x, y, radius)
-                    yield start + x[near], begin + y[near], similarity
+    listed, others = arrays[task.listed], arrays[task.others]
+    block = listed[task.start : task.stop]
+    masks = _masks(len(task.bits), task.flips)
+    keys = _keys(block, task.bits)
+    table = (keys[:, None] ^ masks.astype(keys.dtype)).ravel()
+    order = np.argsort(table)
+    ordered = table[order]
+    for begin in range(0, task.until, PROBES):
+        other = others[begin : min(begin + PROBES, task.until)]
+        for entry, y in sorted_join(order, ordered, _keys(other, task.bits)):
+            x = entry // len(masks)
+            if task.listed == task.others:
+                once = begin + y < task.start + x
+                x, y = x[once], y[once]
+            near, similarity = _verified(block, other, x, y, radius)
+            yield task.start + x[near], begin + y[near], similarity
+
+
+def _listings(listed: int, others: int, rows: int, radius: int, first: int) -> Iterator[Listing]:
+    for bits, flips in bands(radius, rows):
+        step = max(1, _ENTRIES // _count_masks(len(bits), flips))
+        for start in range(first, rows, step):
+            stop = min(start + step, rows)
+            yield Listing(listed, others, bits, flips, start, stop, rows)
 
 
 def _verified(
@@ -138,22 +164,17 @@ def _masks(width: int, flips: int) -> np.ndarray:
     return np.array([sum(1 << bit for bit in c) for c in chosen], np.uint64)
 
 
-def _keys(hashes: Rows, bits: np.ndarray) -> Rows:
+def _keys(hashes: np.ndarray, bits: np.ndarray) -> np.ndarray:
     """The given bits of each hash as one unsigned integer (n,), of the smallest type that fits.
 
-    Small integers sort faster. The keys of hashes in a file are in a file too.
+    Small integers sort faster.
     """
-    dtype = np.min_scalar_type((1 << len(bits)) - 1)
-    out = (
-        hashes.beside("keys", dtype)
-        if isinstance(hashes, ArrayFile)
-        else np.empty(len(hashes), dtype)
-    )
-    for start in range(0, len(hashes), PROBES):
-        block = hashes[start : start + PROBES]
-        keys = np.zeros(len(block), dtype)
-        for position, bit in enumerate(bits):
-            value = (block[:, bit // 8] >> (7 - bit % 8)) & 1
-            keys |= value.astype(dtype) << dtype.type(position)
-        out[start : start + len(block)] = keys
+    dtype = np.min_scalar_type((1 << len(bits)) - 1).newbyteorder("<")
+    out = np.empty(len(hashes), dtype)
+    for start in range(0, len(hashes), _UNPACKED):
+        chosen = np.unpackbits(hashes[start : start + _UNPACKED], axis=1)[:, bits]
+        value = np.zeros((len(chosen), dtype.itemsize), np.uint8)
+        packed = np.packbits(chosen, axis=1, bitorder="little")
+        value[:, : packed.shape[1]] = packed
+        out[start : start + len(chosen)] = value.view(dtype)[:, 0]
     return out

@@ -20,6 +20,7 @@ import pyarrow as pa
 from pipelines.duplicates.texts.shingles import normalise_texts
 from pipelines.duplicates.texts.spelling import letters_used, spellings, split_words
 from pipelines.engine.duckdb_scratch import execute
+from pipelines.engine.ray_tasks import streams_in_order
 
 _TEXTS = 1 << 13  # texts that are read at a time
 _TABLES = {
@@ -71,7 +72,10 @@ WHERE x.words <= y.words AND x.row <> y.row AND greatest(x.row, y.row) >= {first
 
 
 def index_texts(
-    connection: duckdb.DuckDBPyConnection, texts: Callable[[np.ndarray], Sequence[str]]
+    connection: duckdb.DuckDBPyConnection,
+    texts: Callable[[np.ndarray], Sequence[str]],
+    *,
+    on_ray: bool = False,
 ) -> None:
     """Make the tables `queries` and `held`, which `CANDIDATES` joins.
 
@@ -79,12 +83,13 @@ def index_texts(
         connection: to a database with the table `large`: `bucket` and `row` of texts in buckets
             that are too large for all pairs.
         texts: reads the texts of some rows; each has at least one word.
+        on_ray: split texts into words by Ray tasks; else in this process.
     """
     for name, columns in _TABLES.items():
         types = ", ".join(f"{c} {'UBIGINT' if c != 'row' else 'BIGINT'}" for c in columns)
         connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({types})")
-    for rows in _indexed_rows(connection):
-        for name, arrays in _read(rows, texts(rows)).items():
+    for columns in streams_in_order(_read, texts, _indexed_rows(connection), on_ray=on_ray):
+        for name, arrays in columns.items():
             batch = pa.table(list(arrays), _TABLES[name])
             execute(connection, f"INSERT INTO {name} FROM stream", stream=batch.to_reader())
     for statement in _INDEX:
@@ -100,14 +105,16 @@ def _indexed_rows(connection: duckdb.DuckDBPyConnection) -> Iterator[np.ndarray]
         yield batch["row"].to_numpy()
 
 
-def _read(rows: np.ndarray, texts: Sequence[str]) -> dict[str, tuple[np.ndarray, ...]]:
+def _read(
+    texts: Callable[[np.ndarray], Sequence[str]], rows: np.ndarray
+) -> Iterator[dict[str, tuple[np.ndarray, ...]]]:
     """The columns of `_TABLES` for some texts."""
-    words = split_words(normalise_texts(texts))
+    words = split_words(normalise_texts(texts(rows)))
     text, letter = letters_used(words)
     _, once = np.unique(words.values, return_index=True)
     spelled = spellings(words, once)
     count = np.diff(words.starts)
-    return {
+    yield {
         "words": (np.repeat(rows, count), words.values),
         "spelled": (words.values[once][spelled.owner], spelled.keys),
         "letters": (rows, count.astype(np.uint64), words.content),

@@ -101,6 +101,31 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class StageRun:
+    """The newest run of a stage.
+
+    Attributes:
+        stage: such as signals.
+        drop: that it made; None: it made all drops together.
+        published_at: its end, ISO 8601.
+        seconds: that it took.
+        input: records, or parts, that went in.
+        kept: of them.
+        rejected: of them.
+        failed: of them.
+    """
+
+    stage: str
+    drop: str | None
+    published_at: str
+    seconds: float
+    input: int
+    kept: int
+    rejected: int
+    failed: int
+
+
+@dataclass(frozen=True)
 class Overview:
     """The curation of a corpus.
 
@@ -109,6 +134,7 @@ class Overview:
         rejected: samples that they reject.
         policy: the policy of corpus.yaml as YAML, with its presets written out.
         problems: errors first, then by the number of records.
+        runs: of stages, those with failures first, then the newest; not all if there are many.
         histograms: of the numeric signals that have values.
         bars: of the text signals that have values.
     """
@@ -117,6 +143,7 @@ class Overview:
     rejected: int
     policy: str
     problems: list[Problem]
+    runs: list[StageRun]
     histograms: list[Histogram]
     bars: list[Bars]
 

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from pipelines.engine.duckdb_scratch import execute, load_table, query_rows, temporary_database
 from pipelines.reports.curation.answers import Bar, Bars, Example, Histogram
@@ -37,7 +38,10 @@ def charts(
         decided: (rule, threshold) pairs of its decisions.
     """
     measured = columns(workspace)
-    total, _ = tally(workspace, measured, {})
+    rules = workspace.config.policy.rules
+    # What the policy keeps can then be counted from the bins.
+    cuts = {name: _cuts(rule.min, rule.max) for name, rule in rules.items()}
+    total, _ = tally(workspace, measured, {}, cuts=cuts)
     limited = limits(decided, workspace, [column.name for column in measured])
     varying = [
         column
@@ -45,7 +49,6 @@ def charts(
         if isinstance(numbers := total.get(column.name), Numbers) and numbers.low < numbers.high
     ]
     ends = _kept_ends(workspace, varying)
-    rules = workspace.config.policy.rules
     histograms, bars = [], []
     for column in measured:
         name, tallied = column.name, total.get(column.name)
@@ -64,6 +67,12 @@ def charts(
             )
             histograms.append(made)
     return histograms, bars
+
+
+def _cuts(least: float | None, most: float | None) -> list[float]:
+    """Where bins begin, so that the values from `least` to `most` fill whole bins."""
+    after = None if most is None else np.nextafter(most, np.inf)
+    return [cut for cut in (least, after) if cut is not None]
 
 
 def _bars(column: Column, words: Words, limited: Sequence[Limit]) -> Bars:

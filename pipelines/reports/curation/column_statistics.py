@@ -6,6 +6,7 @@ The table is read twice, in batches: first for ranges and extremes, then for the
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -175,6 +176,7 @@ def tally(
     measured: Iterable[Column],
     limits: Mapping[str, Sequence[Limit]],
     drop: str | None = None,
+    cuts: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> tuple[ByColumn, dict[str, ByColumn]]:
     """Statistics of columns over all drops, and by drop. All drops share the bins of a column.
 
@@ -183,6 +185,7 @@ def tally(
         measured: the columns.
         limits: the policy's limits by column.
         drop: restricts them to this drop.
+        cuts: values at which a bin begins, by column.
     """
     by_drop: dict[str, ByColumn] = {}
     total: ByColumn = {}
@@ -199,7 +202,7 @@ def tally(
                 if column.name in by_drop[name]:
                     joined.join(by_drop[name][column.name])  # type: ignore[arg-type]
             parts = (d[column.name] for d in by_drop.values() if column.name in d)
-            _set_bins(joined, parts, column)
+            _set_bins(joined, parts, column, cuts.get(column.name, ()))
         for name, batch in rows(workspace.tables, table, names, drop):
             for column_name in names:
                 by_drop[name][column_name].count(batch[column_name])
@@ -212,10 +215,11 @@ def _new(column: Column) -> Tally:
     return Words() if column.is_text else Numbers()
 
 
-def _set_bins(total: Tally, parts: Iterable[Tally], column: Column) -> None:
+def _set_bins(total: Tally, parts: Iterable[Tally], column: Column, cuts: Sequence[float]) -> None:
     if isinstance(total, Numbers) and total.valid:
         mean = total.sum / total.valid
         edges = bins(total.low, total.high, total.positive, mean, column.is_whole)
+        edges = np.union1d(edges, [cut for cut in cuts if edges[0] < cut < edges[-1]])
         for statistics in (total, *parts):
             if isinstance(statistics, Numbers):
                 statistics.edges = edges

@@ -10,6 +10,7 @@ import yaml
 from pipelines.policy.whatif import changed_policy, compare_policies
 from pipelines.reports.curation.answers import Alternative, Overview, Problem, RuleChange
 from pipelines.reports.curation.charts import charts
+from pipelines.reports.curation.runs import stage_runs
 from pipelines.reports.outcomes import read_outcomes, total_by_rule, with_keys
 from store.config.policy import SPACE_DEPENDENT, Policy
 from store.errors import ConfigError, InputError
@@ -61,6 +62,7 @@ def _read_overview(workspace: Workspace) -> Overview:
         sum(decided),
         _yaml(workspace.config.policy),
         problems,
+        stage_runs(workspace),
         *charts(workspace, outcomes.thresholds),
     )
 

@@ -6,7 +6,6 @@ cores that the other threads use. With one thread per core, which multiplies and
 product, nothing waits.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from store.cores import thread_count
 from store.corrections.kernels.arrays import Array, is_torch
 
 Span = tuple[int, int]  # (start, stop)
@@ -53,17 +53,6 @@ def for_each_span(work: Callable[[Span], None], rows: int, x: Array) -> None:
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(work, jobs):
                 pass
-
-
-def thread_count() -> int:
-    """Number of threads to use: OMP_NUM_THREADS, which Ray sets for its actors, or all cores that
-    this process may use."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    if limit.isdigit() and int(limit):
-        return int(limit)
-    if hasattr(os, "sched_getaffinity"):  # Linux: a container or `taskset` may allow fewer cores
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @cache

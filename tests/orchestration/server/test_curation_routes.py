@@ -29,6 +29,18 @@ def test_the_curation_is_that_of_the_tables(server: Served, stored: Workspace) -
     assert yaml.safe_load(answer["policy"])["policy"] == stored.config.policy.written()
     first = answer["problems"][0]
     assert (first["outcome"], first["rule"], first["key"]) == ("failed", "image.broken", "broken")
+    runs, stages = answer["runs"], stored.tables.scan("stages", schema.STAGES).to_pylist()
+    assert len(runs) == min(len(stages), 40)
+    assert [bool(run["failed"]) for run in runs] == sorted(
+        (bool(run["failed"]) for run in runs), reverse=True
+    )
+    by_name = {(row["stage"], row["drop"]): row for row in stages}
+    for run in runs:
+        row = by_name[run["stage"], run["drop"] or "*"]
+        assert [run[n] for n in ("input", "kept", "rejected", "failed")] == [
+            row[n] for n in ("input", "kept", "rejected", "failed")
+        ]
+        assert run["published_at"] == row["published_at"].isoformat(timespec="seconds")
     signals = stored.tables.scan("signals", schema.SIGNALS)
     histograms = {each["name"]: each for each in answer["histograms"]}
     assert {"image_width", "text_chars"} <= set(histograms)

@@ -249,6 +249,8 @@ def test_limits_are_moved_and_nothing_is_written(page: Page, corpus_folder: Path
     with served(corpus_folder) as running:
         page.goto(f"{running.url}/explorer/#/curation")
         expect(page.get_by_role("row", name="failed samples image.broken")).to_be_visible()
+        expect(page.get_by_role("heading", name="Runs")).to_be_visible()
+        expect(page.get_by_role("row", name="release all")).to_be_visible()
         policy = page.get_by_role("region", name="Another policy")
         expect(policy.get_by_role("status").first).to_contain_text("samples would be kept")
         page.get_by_label("exact max of text_chars").fill("21")

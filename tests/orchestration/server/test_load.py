@@ -93,6 +93,7 @@ def test_a_query_may_ask_for_a_shorter_time(corpus_folder: Path, monkeypatch) ->
         assert len(corpus.search(text="x").timeout(20).to_list()) == 10
 
 
+@pytest.mark.slow
 def test_twice_the_load_is_refused_and_memory_stays(corpus_folder: Path) -> None:
     settings = Server(threads=2, queue=6)
     statuses: list[int] = []

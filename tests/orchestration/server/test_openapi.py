@@ -8,6 +8,7 @@ from tests.helpers.fuzz import call_all
 from tests.helpers.served import Served
 
 
+@pytest.mark.slow
 def test_no_request_makes_the_server_fail(server: Served) -> None:
     statuses = call_all(server.url, 16)
     assert sum(statuses.values()) > 200

@@ -160,6 +160,7 @@ def test_banks_that_come_out_the_same_leave_later_stages_up_to_date(copied: Path
         draw_banks(StageContext(workspace, forced=True))
 
 
+@pytest.mark.slow
 def test_a_file_of_json_lines(copied: Path) -> None:
     (copied / "pictures").mkdir()
     (copied / "pictures" / "red.png").write_bytes(picture((250, 0, 0), 4_000))

@@ -145,6 +145,7 @@ def test_a_stored_newer_space_is_the_reference(tmp_path, released):
     assert 0.8 < figures["retained"]["new"]["corrected r@1"]["mean"] < 1.2
 
 
+@pytest.mark.slow
 def test_further_texts_are_learned_from(tmp_path, released):
     root = tmp_path / "corpus"
     shutil.copytree(released, root)
@@ -158,6 +159,7 @@ def test_further_texts_are_learned_from(tmp_path, released):
     assert f"{before + 400} rows" in result.output.replace(",", "")
 
 
+@pytest.mark.slow
 def test_a_part_that_the_newer_encoder_cannot_encode_costs_no_other(tmp_path, ray_cluster):
     write_config(tmp_path, CONFIG + QUERY_SPACE)
     deliver(tmp_path / "drops" / "first", 200)

@@ -8,10 +8,11 @@ import pytest
 from pipelines.duplicates import audio, pair_joins, semantic
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.pair_joins import Pairs, collect_pairs
-from pipelines.duplicates.texts import large_buckets, minhash
+from pipelines.duplicates.texts import buckets, large_buckets, minhash, near_texts
 from pipelines.engine.array_files import ArrayFile
 from pipelines.engine.duckdb_scratch import database
 from pipelines.signals.scorers.audio_fingerprint import similarity
+from tests.helpers.near_hashes import near_hashes
 from tests.pipelines.duplicates.test_near_texts import near_pairs_by_loop
 
 
@@ -39,18 +40,22 @@ def test_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> 
         bits[row, rng.permutation(256)[: rng.integers(0, 40)]] ^= 1
     distance = (bits[:, None] != bits[None]).sum(axis=-1)
     hashes = in_file(np.packbits(bits, axis=1), tmp_path / "hashes")
+
     expected = {
         (a, b): 1 - float(distance[a, b]) / 256
         for b in range(first, 100)
         for a in range(b)
         if distance[a, b] <= 31
     }
-    assert as_dict(collect_pairs(hamming.within(hashes, 31, first), 100)) == expected
-    assert len(expected) > 20
     others = in_file(np.packbits(bits[::-1], axis=1), tmp_path / "others")
+    assert (
+        as_dict(collect_pairs(near_hashes([hashes], 31, hamming.within(100, 31, first)), 100))
+        == expected
+    )
+    assert len(expected) > 20
     between = {
         (int(x), int(y))
-        for a, b, _ in hamming.between(hashes, others, 31, first)
+        for a, b, _ in near_hashes([hashes, others], 31, hamming.between(100, 31, first))
         for x, y in zip(a, b, strict=True)
     }
     near = {(int(x), 99 - int(y)) for x, y in np.argwhere(distance <= 31)}
@@ -60,7 +65,7 @@ def test_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> 
 @pytest.mark.parametrize("first", [0, 40])
 def test_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     monkeypatch.setattr(audio, "PROBES", 17)
-    monkeypatch.setattr(audio, "_ENTRIES", 5000)
+    monkeypatch.setattr(audio, "_STEP", 50)
     monkeypatch.setattr(audio, "_READ", 7)
     monkeypatch.setattr(audio, "_COMPARED", 3)
     rng = np.random.default_rng(0)
@@ -111,9 +116,12 @@ def test_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) ->
 @pytest.mark.parametrize("first", [0, 90])
 def test_texts_of_one_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     """All texts share their bands: one bucket has all of them."""
-    monkeypatch.setattr(minhash, "LARGE_BUCKET", 8)
-    monkeypatch.setattr(minhash, "_SIGNED", 16)
-    monkeypatch.setattr(minhash, "_COMPARED", 64)
+    monkeypatch.setattr(buckets, "LARGE_BUCKET", 8)
+    monkeypatch.setattr(buckets, "_READ", 16)
+    monkeypatch.setattr(buckets, "_COMPARED", 64)
+    monkeypatch.setattr(buckets, "HELD", 20)
+    monkeypatch.setattr(near_texts, "_FETCHED", 64)
+    monkeypatch.setattr(near_texts, "_VERIFIED", 32)
     monkeypatch.setattr(large_buckets, "_TEXTS", 16)
     rng = np.random.default_rng(0)
     template = "high quality stock photo of a {} on a white background isolated for download {}"
@@ -125,7 +133,7 @@ def test_texts_of_one_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         return [texts[r] for r in rows]
 
     with database(tmp_path) as connection:
-        blocks = minhash.near_blocks(connection, signed, read, 0.7, first)
+        blocks = near_texts.near_blocks(connection, signed, read, 0.7, first)
         pairs = as_dict(collect_pairs(blocks, len(texts)))
     expected = {p: s for p, s in near_pairs_by_loop(texts, 0.7).items() if p[1] >= first}
     assert pairs == expected

@@ -15,7 +15,6 @@ from assets.metadata import tables as metadata_tables
 from assets.table_checks import duplicates_sound
 from pipelines.duplicates import contamination
 from pipelines.duplicates.images import copies, hamming
-from pipelines.duplicates.pair_joins import Rows
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.policy.judge import gather_evidence, judge
 from pipelines.stages.context import StageContext
@@ -147,9 +146,9 @@ def test_a_second_drop_compares_only_what_is_new_with_the_same_result(
     compared: list[tuple[int, int]] = []
     real = hamming.within
 
-    def counting(hashes: Rows, radius: int, first: int = 0) -> object:
-        compared.append((len(hashes), first))
-        return real(hashes, radius, first)
+    def counting(rows: int, radius: int, first: int = 0) -> object:
+        compared.append((rows, first))
+        return real(rows, radius, first)
 
     monkeypatch.setattr(hamming, "within", counting)
     workspace = curate(tmp_path)
@@ -178,9 +177,11 @@ def test_an_evaluation_set_is_compared_in_blocks_with_the_same_result(
     blocks: list[int] = []
     real = copies.near_blocks
 
-    def counting(connection: object, hashes: list[np.ndarray], *options: Any) -> object:
+    def counting(
+        connection: object, hashes: list[np.ndarray], *options: Any, **more: Any
+    ) -> object:
         blocks.append(len(hashes[0]))
-        return real(connection, hashes, *options)
+        return real(connection, hashes, *options, **more)
 
     monkeypatch.setattr(copies, "near_blocks", counting)
     monkeypatch.setattr(contamination, "_NODES", 3)

@@ -19,6 +19,7 @@ from pipelines.engine.duckdb_scratch import temporary_database
 from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.audio_fingerprint import Fingerprint
 from pipelines.signals.scorers.image_copies import CROPS, LOOK, score
+from tests.helpers.near_hashes import near_hashes
 from tests.pipelines.duplicates.test_duplicates import scene
 
 seeds = st.integers(0, 2**31)
@@ -44,7 +45,8 @@ def test_no_pair_of_hashes_within_the_radius_is_missed(seed: int, radius: int, f
         bits[row, rng.permutation(256)[: rng.integers(0, radius + 4)]] ^= 1
     hashes = np.packbits(bits, axis=1)
     distance = (bits[:, None] != bits[None]).sum(axis=-1)
-    pairs = collect_pairs(hamming.within(hashes, radius, first), len(hashes))
+    tasks = hamming.within(len(hashes), radius, first)
+    pairs = collect_pairs(near_hashes([hashes], radius, tasks), len(hashes))
     assert as_list(pairs) == pairs_of(distance <= radius, first)
     assert np.allclose(pairs.similarity, 1 - distance[pairs.a, pairs.b] / 256)
 
@@ -142,7 +144,8 @@ def test_no_pair_between_two_lists_of_hashes_is_missed(seed: int, radius: int, f
     distance = (bits[0][:, None] != bits[1][None]).sum(axis=-1)
     expected = {(int(x), int(y)) for x, y in zip(*np.nonzero(distance <= radius), strict=True)}
     pairs = set()
-    for x, y, similarity in hamming.between(one, other, radius, first):
+    tasks = hamming.between(len(one), radius, first)
+    for x, y, similarity in near_hashes([one, other], radius, tasks):
         assert np.allclose(similarity, 1 - distance[x, y] / 256)
         pairs |= set(zip(x.tolist(), y.tolist(), strict=True))
     assert pairs == {pair for pair in expected if max(pair) >= first}

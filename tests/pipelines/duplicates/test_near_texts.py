@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.minhash import measure
 from benchmarks.planted_texts import filled, planted, reordered, typo
 from pipelines.duplicates.pair_joins import Pairs, Rows, collect_pairs
-from pipelines.duplicates.texts import minhash
+from pipelines.duplicates.texts import buckets, minhash, near_texts
 from pipelines.duplicates.texts.shingles import (
     count_shared,
     normalise_texts,
@@ -30,7 +30,7 @@ def near(
     signed: Rows, read: Callable[[np.ndarray], list[str]], threshold: float, first: int = 0
 ) -> Pairs:
     with temporary_database() as connection:
-        blocks = minhash.near_blocks(connection, signed, read, threshold, first)
+        blocks = near_texts.near_blocks(connection, signed, read, threshold, first)
         return collect_pairs(blocks, len(signed))
 
 
@@ -159,7 +159,7 @@ def test_large_buckets_give_the_pairs_of_a_full_comparison(
     def near_pairs(order: np.ndarray, bucket: int, first: int = 0) -> dict[tuple[int, int], float]:
         """The near-duplicates of the texts in another order, by their indices in `texts`."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(minhash, "LARGE_BUCKET", bucket)
+            patch.setattr(buckets, "LARGE_BUCKET", bucket)
             pairs = near(signed[order], lambda rows: [texts[r] for r in order[rows]], 0.6, first)
         assert (pairs.b >= first).all()
         sides = np.sort(np.stack([order[pairs.a], order[pairs.b]]), axis=0).T.tolist()

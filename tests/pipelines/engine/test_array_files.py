@@ -37,6 +37,4 @@ def test_blocks_are_written_one_after_the_other(tmp_path: Path) -> None:
     file = ArrayFile.of(tmp_path / "values", iter(blocks), np.int32)
     assert file[:].tolist() == [0, 1, 2, 0, 1, 2, 3, 4]
     assert file.dtype == np.int32
-    beside = file.beside("keys", np.uint8)
-    assert beside[:].tolist() == [0] * 8
     assert len(ArrayFile.of(tmp_path / "none", [], np.int32)) == 0

@@ -83,12 +83,14 @@ def test_frequent_concepts_are_cut_and_rare_ones_kept(corpus: Workspace) -> None
     changed = with_policy(corpus, most=6)
     evidence = gather_evidence(changed, [changed.config.policy], ["id"])
     verdicts = judge(evidence, changed.config.policy)
+    concepts = changed.config.policy.concepts
+    assert concepts is not None
     counts = {
         name: (int(before), int(after))
         for name, before, after in zip(
-            evidence.matches["names.txt"].names.to_pylist(),
-            evidence.matches["names.txt"].counts(np.ones(len(verdicts.kept), bool)),
-            evidence.matches["names.txt"].counts(verdicts.kept),
+            evidence.matches[concepts.matching].names.to_pylist(),
+            evidence.matches[concepts.matching].counts(np.ones(len(verdicts.kept), bool)),
+            evidence.matches[concepts.matching].counts(verdicts.kept),
             strict=True,
         )
     }

@@ -145,6 +145,7 @@ def execute(opened: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInP
     return job.execute_in_process(instance=opened, tags=request.tags)
 
 
+@pytest.mark.slow
 def test_drift_requests_a_refit_and_a_refit_ends_it(workspace: Workspace) -> None:
     tables = workspace.tables
     before = releases.latest_release(tables)

@@ -11,10 +11,14 @@ from click.testing import CliRunner
 import isotrope
 from orchestration.cli.main import main
 from pipelines.release.systems import compare_systems
+from store.arrow import vector_column
 from store.errors import NotFoundError
-from store.tables import tokens
+from store.search.vector_layout import fold
+from store.tables import moments, schema, tokens
+from store.tables.lance_tables import Tables
 from store.workspace import Workspace
 from tests.helpers.planted_release import Parts, part_id, publish, unit_rows
+from tests.helpers.release_tables import write_gallery
 
 SAMPLES, BANK, DIM = 240, 100, 64
 SPLITS = {"validation": slice(0, 80), "test": slice(80, 160)}
@@ -87,6 +91,41 @@ def test_late_interaction_is_compared_where_there_are_token_vectors(tmp_path: Pa
         late = figures[direction]["systems"]["late"]
         assert late["adopted"]
         assert late["mrr"] > figures[direction]["corrected"]["mean"] + 0.2
+
+
+@pytest.mark.slow
+def test_moments_are_compared_where_the_gallery_has_them(tmp_path: Path) -> None:
+    """Images have one tile that is like their texts, and vectors with much noise."""
+    rng = np.random.default_rng(3)
+    signal = rng.normal(size=(SAMPLES + BANK, DIM))
+    made = {m: unit_rows(signal + 2.5 * rng.normal(size=signal.shape)) for m in ("image", "text")}
+    others = unit_rows(rng.normal(size=(SAMPLES, DIM)))
+    tiles = np.stack([others, made["text"][:SAMPLES]], axis=1).reshape(-1, DIM)
+    owners = np.repeat(np.arange(SAMPLES), 2)
+    ids = [f"{n:032x}" for n in owners]
+    columns = {
+        "part_id": [part_id("image", n) for n in owners],
+        **dict.fromkeys(("id", "cluster", "key"), ids),
+        "vector": vector_column(fold(tiles, {}, {})),
+        **{f"bias_{m}": np.zeros(len(ids), np.float32) for m in schema.MODALITIES},
+        **{f"hub_{m}": np.zeros(len(ids), bool) for m in schema.MODALITIES},
+        "sample_ids": [[each] for each in ids],
+        "drops": [["d"]] * len(ids),
+        "moment": np.arange(len(ids)) % 2,
+        "encoder": [""] * len(ids),
+        "_box": [[0.0, 0.0, 1.0, 1.0]] * len(ids),
+    }
+    name, scratch = "moments__planted__image", Tables(tmp_path / "scratch")
+    write_gallery(scratch, name, moments.served_schema("image", DIM), columns, len(ids))
+    banks = {m: v[SAMPLES:] for m, v in made.items()}
+    held_out = {split: parts_of(made, rows, *made) for split, rows in SPLITS.items()}
+    parts, more = parts_of(made, slice(None), *made), {name: scratch.open(name).to_table()}
+    corpus = publish(tmp_path / "corpus", parts, banks, held_out=held_out, more=more)
+    figures = compare_systems(corpus, samples=12)
+    assert "moments" not in figures["image->text"]["systems"]
+    system = figures["text->image"]["systems"]["moments"]
+    assert system["adopted"]
+    assert system["mrr"] == 1
 
 
 def test_raw_ranks_are_those_of_all_scores(tmp_path: Path) -> None:

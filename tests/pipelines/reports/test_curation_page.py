@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestration.cli.main import main
 from pipelines.decisions.stage import decide
 from pipelines.reports.curation.bins import bins
+from pipelines.reports.curation.charts import charts
 from pipelines.reports.curation.column_statistics import MOST, Ends, Numbers, tally
 from pipelines.reports.curation.columns import columns
 from pipelines.reports.curation.data import read_page_data
@@ -354,6 +355,23 @@ def test_histograms_equal_numpys_over_several_drops(tmp_path):
     for name, one in by_drop.items():
         mine = whole[int(name[1:]) :: 3]
         assert np.array_equal(one["text_words"].counts, np.histogram(mine, words.edges)[0])
+
+
+def test_bins_are_cut_at_the_limits_of_the_policy(tmp_path):
+    limits = "policy: {image_min_side: {min: 32}, text_words: {min: 3, max: 40}}\n"
+    workspace = plant(tmp_path, limits)
+    values = [*np.random.default_rng(0).integers(1, 4000, 999).tolist(), 32]
+    rows = [
+        {"drop": "d", "id": f"{n:032x}", "image_min_side": side, "text_words": side // 50}
+        for n, side in enumerate(values)
+    ]
+    put(workspace, "signals", schema.SIGNALS, rows)
+    drawn = {h.name: h for h in charts(workspace, [])[0]}
+    for name, least, most in (("image_min_side", 32, 4000), ("text_words", 3, 40)):
+        edges = np.array(drawn[name].edges)
+        measured = np.array([row[name] for row in rows])
+        counts = np.array(drawn[name].counts)[(edges[:-1] >= least) & (edges[:-1] <= most)]
+        assert counts.sum() == ((measured >= least) & (measured <= most)).sum()
 
 
 numbers = st.floats(-(2.0**99), 2.0**99, width=32)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.signals import registry
 from pipelines.signals.scorer import BatchScorer
-from pipelines.signals.scorers import audio_speech, image_nsfw
+from pipelines.signals.scorers import audio_speech, image_edits, image_nsfw, text_offensive
 from pipelines.signals.scoring import score
 from pipelines.stages.scorer_versions import scorer_versions
 from store.config.signals import Classifier, Signals
@@ -26,12 +26,14 @@ def test_scorers_give_the_columns_that_are_declared() -> None:
     assert [s.name for s in registry.DEFAULT_SCORERS] == names
     given_columns = [c for s in registry.DEFAULT_SCORERS for c in s.gives]
     optional = {"image_nsfw", "audio_speech", "image_aesthetic", "image_watermark", "image_class"}
+    optional |= {*image_edits.EDITS.gives, *text_offensive.OFFENSIVE.gives}
     assert len(given_columns) == len(set(given_columns))
     declared_columns = schema.SIGNAL_TYPES.keys() | schema.FINGERPRINT_TYPES.keys()
     assert set(given_columns) == declared_columns - optional
     for scorer in registry.DEFAULT_SCORERS:
         assert set(scorer.reads) <= set(schema.SAMPLES.names)
-    for scorer in (*registry.DEFAULT_SCORERS, image_nsfw.nsfw(None), audio_speech.SPEECH):
+    others = image_edits.EDITS, image_nsfw.nsfw(None), audio_speech.SPEECH
+    for scorer in (*registry.DEFAULT_SCORERS, *others, text_offensive.OFFENSIVE):
         assert scorer.gives == signals.SCORERS[scorer.name].names
     model = Classifier(model="onnx:model.onnx")
     configured = Signals.model_validate({"aesthetic": model, "watermark": model, "class": model})
@@ -44,7 +46,10 @@ def test_the_schema_of_signals_is_the_one_in_stored_run_keys() -> None:
 
 
 def test_classifiers_are_versioned_by_their_weights(tmp_path: Path) -> None:
-    configure(tmp_path, CONFIG + "signals: {nsfw: true, watermark: {model: 'onnx:mark.onnx'}}\n")
+    configure(
+        tmp_path,
+        CONFIG + "signals: {edits: true, nsfw: true, watermark: {model: 'onnx:mark.onnx'}}\n",
+    )
     workspace = Workspace.open(tmp_path)
     with pytest.raises(NotFoundError, match=r"signals\.image_watermark\.model"):
         scorer_versions(workspace)

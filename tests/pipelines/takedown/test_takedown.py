@@ -18,11 +18,12 @@ from pipelines.stages.context import StageContext
 from pipelines.takedown import takedown
 from pipelines.takedown.gallery_rows import without_samples
 from pipelines.takedown.selection import Selection
+from pipelines.vectors.pair_sums_file import load_sums
 from store import identity
 from store.arrow import as_matrix
 from store.errors import BusyError, InputError, NotFoundError
 from store.search.corpus import Corpus
-from store.tables import purge, releases, schema, takedowns
+from store.tables import projections, purge, releases, schema, takedowns
 from store.tables.lance_tables import Tables
 from store.tables.staging import begin, stage_record
 from store.workspace import Workspace
@@ -119,6 +120,16 @@ def test_vectors_of_translations_go_with_their_sample(corpus: Workspace) -> None
     after = corpus.tables.open(f"translations__{SPACE}").to_table()["id"].to_pylist()
     assert after == [sample for sample in before if sample != before[0]]
     assert after
+
+
+def test_sums_over_pairs_go_and_heads_stay(corpus: Workspace) -> None:
+    files, head = corpus.tables.files, projections.projection_file(SPACE, "text", "0")
+    for path in (head, projections.sums_file(head)):
+        files.write(path, b"content")
+    takedown.take_down(corpus, Selection(ids=frozenset([sample(corpus)["id"]])))
+    assert files.exists(head)
+    with pytest.raises(InputError, match=r"after a takedown: .* `isotrope align`"):
+        load_sums(files, head)
 
 
 def test_a_pair_that_others_are_measured_against_goes_from_the_draw(corpus: Workspace) -> None:

@@ -99,6 +99,8 @@ def aligned(tmp_path_factory, ray_cluster, log) -> Workspace:
     result = CliRunner().invoke(main, ["align", "--corpus", str(root)])
     assert result.exit_code == 0, result.output
     assert "image->text" in result.output
+    assert "used: the simplest within one error of the best" in " ".join(result.output.split())
+    assert "twice the pairs would give about +" in result.output
     workspace = Workspace.open(root)
     make_stale_stages(workspace)
     return workspace
@@ -161,6 +163,7 @@ def test_another_projection_runs_no_model(aligned, log):
     assert share_found(older) > 0.9  # the projection of the older release still exists
 
 
+@pytest.mark.slow
 def test_dagster_aligns_too(aligned):
     before = aligned.tables.open("projections").count_rows()
     assert jobs.align.execute_in_process(resources={"corpus": aligned}).success
@@ -190,6 +193,10 @@ def test_two_towers_aligned_by_each_other(tmp_path, ray_cluster, log):
         ({"image": {"encoder": "local:image", "aligned_by": "image"}}, "aligned_by 'image'"),
         ({"image": {"encoder": "local:image"}}, "needs both encoder: and aligned_by:"),
         ({"image": {"encoder": "local:image", "aligned_by": "text", "size": 3}}, "key 'size'"),
+        (
+            {"image": {"encoder": "local:image", "aligned_by": "text", "method": ["ridge"]}},
+            "method: .* allowed: auto, contrastive, ridge, cca",
+        ),
     ],
 )
 def test_invalid_alignments_are_refused(towers, message):
@@ -214,6 +221,8 @@ def test_towers_are_learned_after_the_towers_they_are_aligned_by():
 def test_too_few_pairs_and_no_tower_to_align_are_errors(squares, tmp_path, ray_cluster, log):
     with pytest.raises(InputError, match="has no tower to align"):
         align_space(squares)
+    with pytest.raises(InputError, match="method 'best'; allowed: auto, contrastive, ridge, cca"):
+        align_space(squares, method="best")
     write_config(tmp_path, config(log))
     deliver(tmp_path / "drops" / "first", 20)
     result = CliRunner().invoke(main, ["align", "--corpus", str(tmp_path)])
@@ -221,6 +230,7 @@ def test_too_few_pairs_and_no_tower_to_align_are_errors(squares, tmp_path, ray_c
     assert "20 pairs of image with text are too few" in result.output
 
 
+@pytest.mark.slow
 def test_pairs_are_weighed_by_the_probability_that_they_match(aligned, log, tmp_path):
     root = tmp_path / "weighed"
     shutil.copytree(aligned.root, root)

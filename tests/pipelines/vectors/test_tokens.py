@@ -14,16 +14,18 @@ from embedders.registry import load_encoder
 from pipelines.estimate.estimate import measured
 from pipelines.removal.unreferenced import delete_unreferenced
 from pipelines.stages import staleness
+from pipelines.stages.context import StageContext
 from pipelines.takedown import takedown
 from pipelines.takedown.selection import Selection
 from store import errors
+from store.search.late import read_tokens
 from store.tables import tokens
 from store.tables.lance_tables import quote
 from store.tables.releases import latest_release
 from store.workspace import Workspace
 from tests.helpers.corpus import CONFIG, deliver, write_config
 from tests.helpers.served import served
-from tests.helpers.stages import make_stale_stages
+from tests.helpers.stages import build, make_stale_stages
 from tests.helpers.towers import save_clip
 
 TABLE, VECTORS = "tokens__colours__text", "vectors__colours"
@@ -90,6 +92,35 @@ def test_a_release_has_them_and_search_ranks_by_them(late: Workspace) -> None:
     assert [f for f in check_corpus(late, deep=True) if not f.passed] == []
 
 
+@pytest.mark.slow
+def test_queries_of_a_file_have_the_token_vectors_that_biases_are_fitted_on(
+    copied: Workspace,
+) -> None:
+    queries = [f"a red square number {n}" for n in range(9000, 9040)]
+    (copied.root / "queries.txt").write_text("\n".join(queries) + "\n")
+    with (copied.root / "corpus.yaml").open("a") as file:
+        file.write("corrections: {query_bank: file, queries: queries.txt}\n")
+    workspace = Workspace.open(copied.root)
+    before = parts(workspace, TABLE)
+    make_stale_stages(workspace)
+    opened = isotrope.open_corpus(workspace.root)
+    bank = opened.banks.queries("text").parts.tolist()
+    assert len(bank) == len(queries)
+    assert sorted([*before, *bank]) == parts(workspace, TABLE)
+    assert opened.release.versions[TABLE] == workspace.tables.version(TABLE)
+    stored = read_tokens(opened, "text", bank)
+    assert (stored.lengths == 5).all()
+    (first,) = load_encoder("python:tests.helpers.corpus:ColourText").encode_tokens(queries[:1])
+    first = first / np.linalg.norm(first, axis=1, keepdims=True)
+    cosines = [np.einsum("td,td->t", own, first).min() for own in stored.split()]
+    assert max(cosines) > 0.9995
+    notes = opened.search(ids=before[0]).among("text").late(20).run().notes
+    assert any("corrected MaxSim" in note for note in notes)
+    version = workspace.tables.version(TABLE)
+    build("release", StageContext(workspace))
+    assert workspace.tables.version(TABLE) == version  # by difference
+
+
 def test_a_server_and_an_estimate_know_token_vectors(late: Workspace) -> None:
     def found(corpus: Any) -> tuple[list[str], list[float]]:
         search = corpus.search(text=["a red square", "number 9"]).among("text").late(50, 0.5)
@@ -109,6 +140,24 @@ def test_a_server_and_an_estimate_know_token_vectors(late: Workspace) -> None:
     assert rate is not None
     rows = late.tables.open(VECTORS).count_rows()
     assert rate.bytes * rows == pytest.approx(sum(sizes), rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_caption_without_token_vectors_is_in_the_ledger(copied: Workspace) -> None:
+    folder = copied.root / "drops" / "third"
+    deliver(folder, 3, first=700)
+    (first, *_) = sorted(folder.glob("*.txt"))
+    first.write_text("an unreadable red square")
+    make_stale_stages(copied)
+    (part,) = set(parts(copied, VECTORS)) - set(parts(copied, TABLE))
+    ledger = copied.tables.open("ledger").to_table(filter=f"id = {quote(part)}").to_pylist()
+    assert [(row["stage"], row["rule"], row["outcome"]) for row in ledger] == [
+        ("vectors", "tokens.encoder.error", "unmeasured")
+    ]
+    assert part in copied.tables.open("gallery__colours__text").to_table(["part_id"])[
+        "part_id"
+    ].to_pylist()  # fmt: skip
+    assert [f for f in check_corpus(copied) if not f.passed] == []
 
 
 @pytest.mark.slow

@@ -40,11 +40,24 @@ export interface Bars {
   more: number;
 }
 
+/** The newest run of a stage; without a drop it made all drops together. */
+export interface StageRun {
+  stage: string;
+  drop: string | null;
+  published_at: string;
+  seconds: number;
+  input: number;
+  kept: number;
+  rejected: number;
+  failed: number;
+}
+
 export interface Overview {
   kept: number;
   rejected: number;
   policy: string;
   problems: Problem[];
+  runs: StageRun[];
   histograms: Histogram[];
   bars: Bars[];
 }

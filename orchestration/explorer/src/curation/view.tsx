@@ -9,6 +9,7 @@ import { getJson } from "../server";
 import { SignalBars } from "./bars";
 import { SignalHistogram } from "./histogram";
 import { type Alternative, type Changes, type Histogram, limitsOf, type Overview } from "./policy";
+import { Runs } from "./runs";
 import { type Problem, readChanges, withLimit, writeChanges } from "./policy";
 
 const PAUSE = 150; // milliseconds that a handle rests before the server is asked
@@ -29,7 +30,7 @@ export function CurationView({ params }: { params: URLSearchParams }) {
       </>
     );
   }
-  const { kept, rejected, policy, problems, histograms, bars } = loaded.value;
+  const { kept, rejected, policy, problems, runs, histograms, bars } = loaded.value;
   const total = kept + rejected;
   return (
     <>
@@ -62,6 +63,7 @@ export function CurationView({ params }: { params: URLSearchParams }) {
           <SignalBars key={each.name} bars={each} />
         ))}
       </div>
+      <Runs runs={runs} />
     </>
   );
 }

@@ -1,6 +1,7 @@
 /** The raw and the corrected ranking side by side. */
 
 import { Caption } from "../caption";
+import { type Moment, momentInWords, tileOf, windowOf } from "../moment";
 import { type Comparison, inWords, type Moved } from "../movement";
 import { Recording, Thumbnail } from "../picture";
 import type { Answer, Input, Query, Row } from "../query";
@@ -70,6 +71,7 @@ function List({ title, name, items, depth, rankings, onInput }: ListProps) {
                 <Score row={item.row} name={name} />
               </p>
               <Caption text={item.row.caption} />
+              <MomentText row={item.row} />
               <p class="row">
                 <a href={address("sample", item.row.id)}>
                   <bdi>{item.row.key}</bdi>
@@ -93,10 +95,19 @@ function List({ title, name, items, depth, rankings, onInput }: ListProps) {
   );
 }
 
-/** The thumbnail or the recording of a row. A caption is shown in any case. */
-export function Media({ row }: { row: Pick<Row, "modality" | "part_id" | "key"> }) {
-  if (row.modality === "image") return <Thumbnail partId={row.part_id} label={row.key} />;
-  if (row.modality === "audio") return <Recording path={`/audio/${row.part_id}`} />;
+function MomentText({ row }: { row: Moment }) {
+  const words = momentInWords(row);
+  return words ? <p class="hint">{words}</p> : null;
+}
+
+/** The thumbnail or the recording of a row, with its moment. A caption is shown in any case. */
+export function Media({ row }: { row: Pick<Row, "modality" | "part_id" | "key"> & Moment }) {
+  if (row.modality === "image") {
+    return <Thumbnail partId={row.part_id} label={row.key} tile={tileOf(row)} />;
+  }
+  if (row.modality === "audio") {
+    return <Recording path={`/audio/${row.part_id}`} window={windowOf(row)} />;
+  }
   return <div class="thumbnail text">text</div>;
 }
 

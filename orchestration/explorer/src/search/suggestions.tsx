@@ -17,7 +17,7 @@ interface Props {
 
 export function Suggestions({ query, onQuery }: Props) {
   const hasText = changedText(query, "") !== null;
-  const usable = hasText && isModality(query.among ?? "image");
+  const usable = hasText && isModality(query.among ?? "image") && !query.moments;
   const loaded = useLoaded(usable ? JSON.stringify(query) : null, (signal) =>
     postJson<Suggestion[]>("/suggest", query, signal),
   );

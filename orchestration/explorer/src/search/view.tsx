@@ -5,7 +5,7 @@ import { Problem, Status, useLoaded } from "../loading";
 import { compare } from "../movement";
 import { type Answer, bothRankings, fromLink, type Level, LEVELS, type Query } from "../query";
 import { toLink, withInput } from "../query";
-import { filterColumns, galleries, useRelease } from "../release";
+import { canSearchMoments, filterColumns, galleries, useRelease } from "../release";
 import { address } from "../route";
 import { postJson } from "../server";
 import { Filters } from "./filters";
@@ -81,12 +81,14 @@ interface FormProps {
 
 function QueryForm({ draft, onChange, onSubmit }: FormProps) {
   const release = useRelease();
-  const present = new Set<string>([...galleries(release), "any", "sample"]);
+  const present = new Set<string>([...galleries(release), "any", "sample", "auto"]);
+  const hasMoments = canSearchMoments(release, draft.among ?? "image");
   const set = (change: Partial<Query>) => onChange({ ...draft, ...change });
   const submit = (event: Event) => {
     event.preventDefault();
     const inputs = draft.inputs.filter((each) => each.text === undefined || each.text.trim());
-    if (inputs.length) onSubmit({ ...draft, inputs });
+    const moments = (hasMoments && draft.moments) || undefined;
+    if (inputs.length) onSubmit({ ...draft, inputs, moments });
   };
   return (
     <form class="query" onSubmit={submit}>
@@ -103,6 +105,16 @@ function QueryForm({ draft, onChange, onSubmit }: FormProps) {
             ))}
           </select>
         </label>
+        {hasMoments && (
+          <label title="Each recording or picture is ranked by its best window or tile">
+            <input
+              type="checkbox"
+              checked={draft.moments ?? false}
+              onChange={(event) => set({ moments: event.currentTarget.checked })}
+            />
+            Best moments
+          </label>
+        )}
         <label>
           Results
           <input

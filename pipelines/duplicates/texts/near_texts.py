@@ -1,0 +1,140 @@
+"""Find near-duplicate texts by banded MinHash, verified by the exact Jaccard similarity.
+
+Texts with similar sets may still say different things: "a photo of a red cat ..." and the same of
+a dog are one template. So the words that only one of two texts has are compared too
+(`same_template`).
+
+Candidates of each range of hashes are found and verified by one task. Those in large buckets are
+found by joins of DuckDB and verified by tasks.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pipelines.duplicates.pair_joins import Block, Rows, bounded_slices, buffered
+from pipelines.duplicates.texts.buckets import Listed, Range, candidates, ranges, share_a_band
+from pipelines.duplicates.texts.large_buckets import CANDIDATES, index_texts
+from pipelines.duplicates.texts.shingles import (
+    count_shared,
+    normalise_texts,
+    shingle,
+    shingle_sets,
+)
+from pipelines.duplicates.texts.spelling import split_words
+from pipelines.duplicates.texts.templates import same_template
+from pipelines.engine.duckdb_scratch import execute, query_value
+from pipelines.engine.ray_tasks import streams_in_order
+from pipelines.engine.shared_rows import share
+
+_FETCHED, _VERIFIED = 1 << 14, 1 << 14  # pairs at a time
+Texts: TypeAlias = Callable[[np.ndarray], Sequence[str]]  # reads the texts of some rows
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What each task reads."""
+
+    signed: Rows
+    texts: Texts
+    threshold: float
+    first: int
+
+
+def near_blocks(
+    connection: duckdb.DuckDBPyConnection,
+    signed: Rows,
+    texts: Texts,
+    threshold: float,
+    first: int = 0,
+    *,
+    on_ray: bool = False,
+) -> Iterator[Block]:
+    """Find the pairs of near-duplicate texts.
+
+    Whether a pair is found depends on its two texts alone, not on the other texts. A pair can come
+    several times.
+
+    Args:
+        connection: to a database. Its temporary tables have the texts of large buckets, of which
+            there may be more than memory holds.
+        signed: (n, 128) uint16, the signatures (`minhash.signatures`).
+        texts: reads the texts of some rows; picklable if the tasks run on Ray.
+        threshold: the least Jaccard similarity of the sets of shingles.
+        first: pairs of two texts before it are left out.
+        on_ray: run the tasks on Ray; else in this process.
+    """
+    search = _Search(share(signed, on_ray), texts, threshold, first)
+    connection.execute("CREATE OR REPLACE TEMP TABLE large (bucket UBIGINT, row BIGINT)")
+    tasks = ranges(threshold, len(signed) - first)
+    for found in streams_in_order(_near_in_range, search, tasks, on_ray=on_ray):
+        if isinstance(found, Listed):
+            rows = pa.table([found.bucket, found.row], ["bucket", "row"])
+            execute(connection, "INSERT INTO large FROM stream", stream=rows.to_reader())
+        else:
+            yield found
+    if query_value(connection, "SELECT count(*) FROM large"):
+        index_texts(connection, texts, on_ray=on_ray)
+        listed = buffered(_fetched(connection, CANDIDATES.format(first=first)))
+        yield from streams_in_order(_near_candidates, search, listed, on_ray=on_ray)
+
+
+def _near_in_range(search: _Search, of: Range) -> Iterator[Block | Listed]:
+    """The near pairs of a range, and the texts in its large buckets."""
+    x = y = np.empty(0, np.int64)
+    for found in candidates(search.signed, search.threshold, search.first, of):
+        if isinstance(found, Listed):
+            if len(found.row):
+                yield found
+            continue
+        x, y = np.r_[x, found[0]], np.r_[y, found[1]]
+        while len(x) >= _VERIFIED:
+            yield _verified(search, x[:_VERIFIED], y[:_VERIFIED])
+            x, y = x[_VERIFIED:], y[_VERIFIED:]
+    yield _verified(search, x, y)
+
+
+def _near_candidates(search: _Search, pairs: tuple[np.ndarray, np.ndarray]) -> Iterator[Block]:
+    x, y, _ = share_a_band(search.signed, *pairs, search.threshold)
+    for start in range(0, len(x), _VERIFIED):
+        block = slice(start, start + _VERIFIED)
+        yield _verified(search, x[block], y[block])
+
+
+def _fetched(
+    connection: duckdb.DuckDBPyConnection, query: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs x, y of a query, streamed."""
+    for batch in connection.sql(query).to_arrow_reader(_FETCHED):
+        yield batch["x"].to_numpy(), batch["y"].to_numpy()
+
+
+def _verified(search: _Search, x: np.ndarray, y: np.ndarray) -> Block:
+    """The pairs of rows that are near-duplicates, and their Jaccard similarity, float32."""
+    rows, index = np.unique(np.r_[x, y], return_inverse=True)
+    normalised = np.array(normalise_texts(search.texts(rows)), object)
+    lengths = np.array([len(t) for t in normalised], np.int64)
+    a, b = index[: len(x)], index[len(x) :]
+    similarity = np.full(len(x), -1, np.float32)
+    for block in bounded_slices(lengths[a] + lengths[b]):
+        block_texts, one, other = _distinct_texts(normalised, a[block], b[block])
+        is_copy = ~same_template(split_words(block_texts), one, other)
+        copies = np.arange(len(x))[block][is_copy]
+        copy_texts, one, other = _distinct_texts(normalised, a[copies], b[copies])
+        sets = shingle_sets(shingle(copy_texts))
+        sizes, shared = np.diff(sets.starts), count_shared(sets, one, other)
+        similarity[copies] = shared / np.maximum(sizes[one] + sizes[other] - shared, 1)
+    near = similarity >= search.threshold
+    return x[near], y[near], similarity[near]
+
+
+def _distinct_texts(
+    normalised: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The texts of pairs (k,), each once, and the indices of the pairs' sides in them."""
+    distinct, index = np.unique(np.r_[a, b], return_inverse=True)
+    return normalised[distinct].tolist(), index[: len(a)], index[len(a) :]
