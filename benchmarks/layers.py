@@ -32,7 +32,7 @@ def layers_of_stamps(corpus: Path) -> tuple[dict[str, np.ndarray], dict[str, np.
     sides = []
     for encoder, column in ((LocalImage(), "image"), (LocalText(), "text")):
         outputs = [
-            encoder.encode_layers([encoder.prepare(row[column]) for row in rows[n : n + BATCH]])
+            encoder.encode_layers([encoder.prepare(row[column]) for row in rows[n : n + BATCH]])[0]
             for n in range(0, len(rows), BATCH)
         ]
         layers = [unit(np.concatenate(each)) for each in zip(*outputs, strict=True)]

@@ -28,8 +28,11 @@ class HasLayers(Encoder, Protocol):
     @property
     def layer_dims(self) -> Sequence[int]: ...
 
-    def encode_layers(self, batch: list[Any]) -> list[np.ndarray]:
-        """The layers of prepared inputs: for each, float32 (n, its dimensions), of any length.
+    def encode_layers(self, batch: list[Any]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The layers of prepared inputs, and their vectors, by one run of the model.
+
+        Returns:
+            For each layer, float32 (n, its dimensions), of any length; and what `encode` returns.
 
         Raises:
             EncoderError: the model is of a kind whose layers cannot be had.
@@ -91,4 +94,5 @@ class LayerEncoder:
         return cost_of(self.encoder, prepared)
 
     def encode(self, batch: list[Any]) -> np.ndarray:
-        return unit_rows(self.encoder.encode_layers(batch)[self.number - 1])
+        layers, _ = self.encoder.encode_layers(batch)
+        return unit_rows(layers[self.number - 1])

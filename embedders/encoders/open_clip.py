@@ -104,6 +104,10 @@ class _Tower:
             inputs = self._model_input(device.to_device(batch))
             return [device.to_numpy(each) for each in outputs_of(self._model, inputs)]
 
+    def _run_layers(self, of: Any, batch: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        *layers, vectors = self._run_inner(of, batch)
+        return layers, unit_rows(vectors)
+
     def _model_input(self, batch: Any) -> Any:
         return batch
 
@@ -164,9 +168,9 @@ class ClipImage(_Tower):
         """The projected output at each patch, in the order of the grid."""
         return self._run_inner(open_clip_tokens.of_patches, np.stack(batch))
 
-    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
-        """The mean over patches after each block."""
-        return self._run_inner(open_clip_layers.of_images, np.stack(batch))
+    def encode_layers(self, batch: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The mean over patches after each block, and the vectors."""
+        return self._run_layers(open_clip_layers.of_images, np.stack(batch))
 
     def _model_input(self, batch: Any) -> Any:
         from open_clip import get_input_dtype
@@ -198,9 +202,9 @@ class ClipText(_Tower):
         """The projected output at each token between the start and the end of the text."""
         return self._run_inner(open_clip_tokens.of_text, np.stack(batch))
 
-    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
-        """The mean over the tokens of each text after each block."""
-        return self._run_inner(open_clip_layers.of_texts, np.stack(batch))
+    def encode_layers(self, batch: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The mean over the tokens of each text after each block, and the vectors."""
+        return self._run_layers(open_clip_layers.of_texts, np.stack(batch))
 
 
 @cache

@@ -1,4 +1,7 @@
-"""Layers of open_clip's transformers: the mean over patches, or over the tokens of a text."""
+"""Layers of open_clip's transformers: the mean over patches, or over the tokens of a text.
+
+The vectors come with them, by the same run of the model.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,20 +31,20 @@ def layer_dims(config: Mapping[str, Any], modality: str) -> tuple[int, ...]:
 
 
 def of_images(model: Any, pixels: Any) -> list[Any]:
-    """The mean over patches after each block: for each block a tensor (n, width).
+    """The mean over patches after each block, a tensor (n, width) each; last the vectors (n, d).
 
     Args:
         model: of open_clip.
         pixels: a normalised batch.
     """
-    output = model.forward_intermediates(
-        image=pixels, intermediates_only=True, image_output_fmt="NLC"
-    )
-    return [block.mean(dim=1) for block in output["image_intermediates"]]
+    output = model.forward_intermediates(image=pixels, image_output_fmt="NLC")
+    means = [block.mean(dim=1) for block in output["image_intermediates"]]
+    return [*means, output["image_features"]]
 
 
 def of_texts(model: Any, ids: Any) -> list[Any]:
-    """The mean over tokens, without start and padding, after each block: tensors (n, width).
+    """The mean over tokens, without start and padding, after each block: a tensor (n, width) each;
+    last the vectors (n, d).
 
     Args:
         model: of open_clip.
@@ -49,9 +52,10 @@ def of_texts(model: Any, ids: Any) -> list[Any]:
     """
     import torch
 
-    output = model.forward_intermediates(text=ids, intermediates_only=True)
+    output = model.forward_intermediates(text=ids)
     places = torch.arange(ids.shape[1], device=ids.device)
     # The end has the largest id in CLIP's vocabulary.
     own = (places > 0) & (places <= ids.argmax(dim=-1, keepdim=True))
     share = own / own.sum(dim=1, keepdim=True)
-    return [(block * share[..., None]).sum(dim=1) for block in output["text_intermediates"]]
+    means = [(block * share[..., None]).sum(dim=1) for block in output["text_intermediates"]]
+    return [*means, output["text_features"]]

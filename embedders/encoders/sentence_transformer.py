@@ -7,6 +7,8 @@ Option: `precision` (fp32, bf16, fp16). It needs the package sentence-transforme
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from embedders.media.text import load_text
 from store.errors import EncoderError
 
 _MODULES = "modules.json"
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def make(name: str, precision: str | None = None) -> "SentenceText":
@@ -103,17 +104,36 @@ class SentenceText:
             )
         return unit_rows(vectors)
 
-    def encode_layers(self, batch: list[str]) -> list[np.ndarray]:
-        """The mean over the tokens of each text after each layer."""
+    def encode_layers(self, batch: list[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The mean over the tokens of each text after each layer, and the vectors."""
         import torch
 
-        with torch.inference_mode(), device.autocast(self.precision):
-            inputs = self._model.preprocess(batch)
-            inputs = {n: each.to(device.device()) for n, each in inputs.items() if n in _INPUTS}
-            states = self._model[0].auto_model(**inputs, output_hidden_states=True).hidden_states
+        model = self._model
+        prompt = model.prompts.get(model.default_prompt_name or "")
+        with torch.inference_mode(), device.autocast(self.precision), _hidden_states(model):
+            inputs = model.preprocess(batch, prompt=prompt)
+            inputs = {
+                name: each.to(device.device()) if isinstance(each, torch.Tensor) else each
+                for name, each in inputs.items()
+            }
             mask = inputs["attention_mask"][..., None]
-            means = [(state * mask).sum(1) / mask.sum(1) for state in states[1:]]
-            return [device.to_numpy(each) for each in means]
+            outputs = model(inputs)
+            means = [
+                (state * mask).sum(1) / mask.sum(1) for state in outputs["all_layer_embeddings"][1:]
+            ]
+            layers = [device.to_numpy(each) for each in means]
+            return layers, unit_rows(device.to_numpy(outputs["sentence_embedding"]))
+
+
+@contextmanager
+def _hidden_states(model: Any) -> Iterator[None]:
+    """Let the model return the outputs of all of its layers."""
+    config = model[0].auto_model.config
+    before, config.output_hidden_states = config.output_hidden_states, True
+    try:
+        yield
+    finally:
+        config.output_hidden_states = before
 
 
 def _read_json(path: Path) -> Any:

@@ -95,12 +95,15 @@ class TimmImage:
         import torch
 
         pixels = torch.empty(1, *self._data_config["input_size"], device="meta")
-        return [block.shape[1] for block in self._blocks(self._skeleton, pixels)]
+        *blocks, _ = self._blocks_and_output(self._skeleton, pixels)
+        return [block.shape[1] for block in blocks]
 
-    def _blocks(self, model: Any, pixels: Any) -> list[Any]:
+    def _blocks_and_output(self, model: Any, pixels: Any) -> list[Any]:
+        """Positions after each block (n, channels, height, width), and the output (n, dim)."""
         if not hasattr(model, "forward_intermediates"):
             raise EncoderError(f"timm:{self.model} offers no layers")
-        return model.forward_intermediates(pixels, intermediates_only=True, output_fmt="NCHW")
+        last, blocks = model.forward_intermediates(pixels, output_fmt="NCHW")
+        return [*blocks, model.forward_head(last)]
 
     @cached_property
     def _data_config(self) -> dict[str, Any]:
@@ -144,11 +147,15 @@ class TimmImage:
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
         return unit_rows(self._run(batch, lambda model, pixels: [model(pixels)])[0])
 
-    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
-        """The mean over positions after each block or stage."""
-        return self._run(
-            batch, lambda model, pixels: [b.mean((2, 3)) for b in self._blocks(model, pixels)]
-        )
+    def encode_layers(self, batch: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The mean over positions after each block or stage, and the vectors."""
+
+        def pooled(model: Any, pixels: Any) -> list[Any]:
+            *blocks, output = self._blocks_and_output(model, pixels)
+            return [*(block.mean((2, 3)) for block in blocks), output]
+
+        *layers, vectors = self._run(batch, pooled)
+        return layers, unit_rows(vectors)
 
     def _run(
         self, batch: list[np.ndarray], outputs_of: Callable[[Any, Any], list[Any]]

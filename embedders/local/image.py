@@ -94,19 +94,26 @@ class LocalImage:
         meaning = unit_rows(_class_probabilities(logits) @ self._class_vectors)
         return ImageFeatures(meaning, np.concatenate([o.features for o in outputs], axis=1))
 
-    def encode_layers(self, batch: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-        """The features of four depths, of both networks side by side."""
-        visual, widths = self.features(batch).visual, list(DEPTH_DIMS.values())
+    def encode_layers(
+        self, batch: list[tuple[np.ndarray, ...]]
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The features of four depths, of both networks side by side, and the vectors."""
+        features = self.features(batch)
+        visual, widths = features.visual, list(DEPTH_DIMS.values())
         ends = np.cumsum([sum(dims) for dims in widths])[:-1]
         networks = [
             np.split(rows, np.cumsum(dims)[:-1], axis=1)
             for rows, dims in zip(np.split(visual, ends, axis=1), widths, strict=True)
         ]
-        return [np.concatenate(depth, axis=1) for depth in zip(*networks, strict=True)]
+        depths = [np.concatenate(depth, axis=1) for depth in zip(*networks, strict=True)]
+        return depths, _vectors(features)
 
     def encode(self, batch: list[tuple[np.ndarray, ...]]) -> np.ndarray:
-        features = self.features(batch)
-        return join_parts(features.meaning, head("image")(features.visual))
+        return _vectors(self.features(batch))
+
+
+def _vectors(features: ImageFeatures) -> np.ndarray:
+    return join_parts(features.meaning, head("image")(features.visual))
 
 
 def _fit_square(image: Image.Image, side: int) -> np.ndarray:

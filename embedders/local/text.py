@@ -63,10 +63,14 @@ class LocalText:
         """MiniLM's last layer at the tokens of each text. The head knows only whole texts."""
         return self._model.encode_tokens(batch)
 
-    def encode_layers(self, batch: list[str]) -> list[np.ndarray]:
-        """The mean over the tokens after each of MiniLM's layers."""
-        return self._model.encode_layers(batch)
+    def encode_layers(self, batch: list[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The mean over the tokens after each of MiniLM's layers, and the vectors."""
+        layers = self._model.encode_layers(batch)
+        return layers, _vectors(unit_rows(layers[-1]))
 
     def encode(self, batch: list[str]) -> np.ndarray:
-        meaning = self.features(batch)
-        return join_parts(meaning, head("text")(meaning))
+        return _vectors(self.features(batch))
+
+
+def _vectors(meaning: np.ndarray) -> np.ndarray:
+    return join_parts(meaning, head("text")(meaning))

@@ -20,6 +20,7 @@ from pipelines.policy.cascade import (
     of_sample,
     plan_of,
 )
+from pipelines.signals.decoded_image import KeptImages
 from pipelines.signals.scorer import Scorer
 from pipelines.signals.scoring import Scored, score_skipping_crashes
 from store.config.policy import Policy
@@ -58,6 +59,7 @@ def measure_late(
     done: Scored,
     earlier: Sequence[str | None],
     markers: CrashMarkers,
+    kept: KeptImages | None,
 ) -> list[dict[str, str]]:
     """Measure the samples of a batch that the scorers of a cascade need.
 
@@ -68,7 +70,7 @@ def measure_late(
         batch: rows of `samples`.
         done: the columns of the other scorers, which get those of the cascade.
         earlier: the column `cascade` of the samples' earlier rows; null without one.
-        markers: see `score_skipping_crashes`.
+        markers, kept: see `score_skipping_crashes`.
 
     Returns:
         What the column `cascade` says of each sample, by scorer.
@@ -89,7 +91,7 @@ def measure_late(
         positions = np.flatnonzero(needed)
         if len(positions):
             started = time.process_time()
-            part = score_skipping_crashes(batch.filter(pa.array(needed)), [scorer], markers)
+            part = score_skipping_crashes(batch.filter(pa.array(needed)), [scorer], markers, kept)
             own = np.flatnonzero(needed & np.asarray(columns[step.part].is_valid()))
             seconds = (time.process_time() - started) / max(1, len(own))
             for row in own.tolist():

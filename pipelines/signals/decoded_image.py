@@ -1,6 +1,6 @@
-"""Decodes an image once for all scorers that measure pixels."""
+"""Decodes an image once for all scorers that measure pixels, also for those of a cascade."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
@@ -32,13 +32,29 @@ def decode_reduced(data: bytes) -> DecodedImage:
     return DecodedImage(rgb, animated, data)
 
 
+class KeptImages:
+    """The decoded images of some samples, for scorers that run after others: at most 1 MB each."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, DecodedImage] = {}
+
+    def decode(self, image_id: str, data: bytes) -> DecodedImage:
+        """Decode an image as `decode_reduced` does, unless it was decoded before."""
+        if image_id not in self._images:
+            self._images[image_id] = decode_reduced(data)
+        return self._images[image_id]
+
+
 def measure_image(
-    data: bytes, scorers: Sequence[ImageScorer]
+    data: bytes,
+    scorers: Sequence[ImageScorer],
+    decode: Callable[[bytes], DecodedImage] = decode_reduced,
 ) -> tuple[Values, dict[str, Exception]]:
     """Measure one image.
 
     Args:
         data: the encoded file.
+        decode: `decode_reduced`, or what keeps its results.
 
     Returns:
         The values by column, and the exceptions by the name of the scorer that failed. If the
@@ -47,7 +63,7 @@ def measure_image(
     values: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
     try:
-        image = decode_reduced(data)
+        image = decode(data)
     except RecordError as error:
         return {}, {scorer.name: error for scorer in scorers}
     for scorer in scorers:

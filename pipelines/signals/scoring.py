@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ import pyarrow as pa
 
 from pipelines.engine.crash_markers import CrashMarkers
 from pipelines.signals.decoded_audio import measure_audio
-from pipelines.signals.decoded_image import measure_image
+from pipelines.signals.decoded_image import KeptImages, decode_reduced, measure_image
 from pipelines.signals.scorer import AudioScorer, BatchScorer, ImageScorer, Scorer, Values
 from store.errors import EncoderError, RecordError
 from store.isolate import isolate_failures
 from store.tables import schema
 
 _TYPES = {f.name: f.type for f in schema.SIGNALS}
+_Measured = tuple[Values, dict[str, Exception]]  # values by column; failures by scorer
 _MAX_ERROR = 300  # characters of a message in the ledger
 
 
@@ -32,13 +34,16 @@ class Scored:
     failed: list[tuple[int, str, RecordError]] = field(default_factory=list)
 
 
-def score(batch: pa.RecordBatch, scorers: Sequence[Scorer]) -> Scored:
+def score(
+    batch: pa.RecordBatch, scorers: Sequence[Scorer], kept: KeptImages | None = None
+) -> Scored:
     """Run scorers on a batch.
 
     If a scorer raises for a row, its columns are null in that row.
 
     Args:
         batch: rows of `samples`, with the columns that the scorers read.
+        kept: images that were decoded before; images that are decoded now are added to it.
 
     Raises:
         EncoderError: the model of a scorer does not work at all.
@@ -50,14 +55,22 @@ def score(batch: pa.RecordBatch, scorers: Sequence[Scorer]) -> Scored:
     image_scorers = [s for s in scorers if isinstance(s, ImageScorer)]
     audio_scorers = [s for s in scorers if isinstance(s, AudioScorer)]
     if image_scorers:
-        _by_parts("image", batch, image_scorers, measure_image, done)
+
+        def of_image(image_id: str, data: bytes) -> _Measured:
+            decode = partial(kept.decode, image_id) if kept else decode_reduced
+            return measure_image(data, image_scorers, decode)
+
+        _by_parts("image", batch, image_scorers, of_image, done)
     if audio_scorers:
-        _by_parts("audio", batch, audio_scorers, measure_audio, done)
+        _by_parts("audio", batch, audio_scorers, lambda _, b: measure_audio(b, audio_scorers), done)
     return done
 
 
 def score_skipping_crashes(
-    batch: pa.RecordBatch, scorers: Sequence[Scorer], markers: CrashMarkers
+    batch: pa.RecordBatch,
+    scorers: Sequence[Scorer],
+    markers: CrashMarkers,
+    kept: KeptImages | None = None,
 ) -> Scored:
     """Run scorers on a batch, and skip the rows at which processes have died.
 
@@ -70,12 +83,12 @@ def score_skipping_crashes(
     """
     if not markers.deaths:
         markers.at("a batch")
-        return score(batch, scorers)
+        return score(batch, scorers, kept)
     done = Scored()
     for scorer in scorers:
         pieces: list[dict[str, pa.Array]] = []
         for row in range(batch.num_rows):
-            piece = _one_row(batch.slice(row, 1), scorer, markers)
+            piece = _one_row(batch.slice(row, 1), scorer, markers, kept)
             pieces.append(piece.columns)
             done.failed += [(row, name, error) for _, name, error in piece.failed]
         for name in scorer.gives:
@@ -83,11 +96,13 @@ def score_skipping_crashes(
     return done
 
 
-def _one_row(row: pa.RecordBatch, scorer: Scorer, markers: CrashMarkers) -> Scored:
+def _one_row(
+    row: pa.RecordBatch, scorer: Scorer, markers: CrashMarkers, kept: KeptImages | None
+) -> Scored:
     record = f"{scorer.name} {row['id'][0].as_py()}"
     if not markers.is_deadly(record):
         markers.at(record)
-        return score(row, [scorer])
+        return score(row, [scorer], kept)
     message = "crashed: the process of the scorer died repeatedly at this sample"
     error = RecordError(f"signals.{scorer.name}", message)
     return Scored({n: pa.nulls(1, _TYPES[n]) for n in scorer.gives}, [(0, scorer.name, error)])
@@ -114,7 +129,7 @@ def _by_parts(
     part: str,
     batch: pa.RecordBatch,
     scorers: Sequence[Any],
-    measure: Callable[[bytes, Any], tuple[Values, dict[str, Exception]]],
+    measure: Callable[[str, bytes], _Measured],
     done: Scored,
 ) -> None:
     """Run the scorers of one modality. A part that several rows share is measured once."""
@@ -122,7 +137,8 @@ def _by_parts(
     codes = batch[f"{part}_id"].dictionary_encode().indices.fill_null(-1).to_numpy()
     for code in range(codes.max(initial=-1) + 1):
         rows = np.flatnonzero(codes == code).tolist()
-        measured, failures = measure(batch[part][rows[0]].as_py(), scorers)
+        part_id, data = (batch[name][rows[0]].as_py() for name in (f"{part}_id", part))
+        measured, failures = measure(part_id, data)
         for error in failures.values():
             if isinstance(error, EncoderError):
                 raise error

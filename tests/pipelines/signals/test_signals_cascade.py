@@ -1,5 +1,6 @@
 """The stage `signals` with a cascade: what is not needed is not measured."""
 
+import hashlib
 import io
 from collections import Counter
 from pathlib import Path
@@ -13,8 +14,9 @@ from PIL import Image
 from orchestration.cli import tables as printed
 from pipelines.policy.whatif import compare_policies
 from pipelines.samples.stage import ingest
-from pipelines.signals import registry, stage
-from pipelines.signals.scorer import ImageScorer, Scorer
+from pipelines.signals import decoded_image, registry, scoring, stage
+from pipelines.signals.decoded_image import decode_reduced
+from pipelines.signals.scorer import DecodedImage, ImageScorer, Scorer
 from pipelines.signals.stage import measure
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
@@ -111,6 +113,23 @@ def test_a_sample_that_a_cheap_rule_rejects_is_measured_when_the_policy_needs_it
     assert {row["cascade"] for row in everything.values()} == {None}
     assert all("image_edits@1" in row["scorers"] for row in everything.values())
     assert staleness.stale(looser, "a")[0] == "signals"
+
+
+def test_an_image_is_decoded_once_for_all_steps_of_a_cascade(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = Counter[str]()
+
+    def counting(data: bytes) -> DecodedImage:
+        decoded[hashlib.sha256(data).hexdigest()] += 1
+        return decode_reduced(data)
+
+    monkeypatch.setattr(decoded_image, "decode_reduced", counting)
+    monkeypatch.setattr(scoring, "decode_reduced", counting)
+    measured(corpus, EXACT)
+    assert CALLS["image_edits"] == 140
+    assert len(decoded) == 160
+    assert set(decoded.values()) == {1}
 
 
 def test_a_scorer_of_texts_can_be_in_a_cascade(corpus: Path) -> None:

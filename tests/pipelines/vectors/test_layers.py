@@ -28,12 +28,13 @@ class LayeredImage(ColourImage):
     fingerprint = "layered-image@1"
     layer_dims = (4, DIM, 6)
 
-    def encode_layers(self, batch: list[np.ndarray]) -> list[np.ndarray]:
+    def encode_layers(self, batch: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
         rows = super().encode(batch)
-        return [noise(len(batch), 4), rows, noise(len(batch), 6)]
+        vectors = unit_rows(noise(len(batch), DIM))
+        return [noise(len(batch), 4), rows, noise(len(batch), 6)], vectors
 
     def encode(self, batch: list[np.ndarray]) -> np.ndarray:
-        return unit_rows(noise(len(batch), DIM))
+        raise AssertionError("the model ran a second time")
 
 
 class LayeredText(ColourText):
@@ -48,11 +49,12 @@ class LayeredText(ColourText):
             raise RecordError("text.test", "refused")
         return raw
 
-    def encode_layers(self, batch: list[str]) -> list[np.ndarray]:
-        return [super().encode(batch), noise(len(batch), 5)]
+    def encode_layers(self, batch: list[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        layers = [super().encode(batch), noise(len(batch), 5)]
+        return layers, unit_rows(noise(len(batch), DIM))
 
     def encode(self, batch: list[str]) -> np.ndarray:
-        return unit_rows(noise(len(batch), DIM))
+        raise AssertionError("the model ran a second time")
 
 
 def with_towers(root: Path, image: str, text: str) -> Workspace:
