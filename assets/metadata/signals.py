@@ -73,12 +73,12 @@ def excluded(corpus: Workspace) -> dict[str, dg.MarkdownMetadataValue]:
         load_table(connection, corpus, "samples", schema.SAMPLES, ["drop", "id", "source"])
         names = [n for n in GROUPS if n in schema.SIGNAL_TYPES]
         load_table(connection, corpus, "signals", schema.SIGNALS, ["drop", "id", *names])
-        found = counts(connection, GROUPS)
+        exclusions = counts(connection, GROUPS)
     metadata = {}
     for by in GROUPS:
         rows = [
             (g.name, g.samples, g.kept, g.share, g.ratio, "far below" if g.below else "", g.rule)
-            for g in groups(found, by)[:MOST]
+            for g in groups(exclusions, by)[:MOST]
         ]
         if rows:
             heads = (by, "samples", "kept", "share kept", "to overall", "", "main rule")

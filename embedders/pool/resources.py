@@ -111,11 +111,11 @@ def _wait(has_room: Callable[[], bool], count: int, each: Resources, seconds: fl
 
     bundle = {"CPU": each.num_cpus, "GPU": each.num_gpus, "memory": each.memory or 0}
     request_resources(bundles=[{k: v for k, v in bundle.items() if v}] * count)
-    start, said = time.monotonic(), -_SAY_SECONDS
+    start, last_message = time.monotonic(), -_SAY_SECONDS
     try:
         while not has_room() and (waited := time.monotonic() - start) < seconds:
-            if waited - said >= _SAY_SECONDS:
-                said = waited
+            if waited - last_message >= _SAY_SECONDS:
+                last_message = waited
                 print(
                     f"waiting for {count} times {each}: {waited:.0f} of {seconds:.0f} seconds",
                     file=sys.stderr,

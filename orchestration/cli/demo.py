@@ -84,8 +84,8 @@ def _queries(workspace: Workspace, corpus: Corpus) -> list[tuple[str, Hits, byte
 def _subject(workspace: Workspace, corpus: Corpus) -> tuple[str, bytes, bytes] | None:
     """(key, image, thumbnail) of an image of the corpus to search with."""
     gallery = corpus.gallery_dataset("image")
-    found = gallery.to_table(columns=["key", "id", "part_id", "thumbnail"])
-    rows = {row["key"]: row for row in found.to_pylist() if row["thumbnail"]}
+    cards = gallery.to_table(columns=["key", "id", "part_id", "thumbnail"])
+    rows = {row["key"]: row for row in cards.to_pylist() if row["thumbnail"]}
     if not rows:
         return None
     key = next((k for k in SUBJECTS if k in rows), min(rows))

@@ -55,13 +55,13 @@ def init(
     from store.config.limits import Limits
 
     counts = create(folder, source, preset, drop_by, captions)
-    found = survey(counts, Limits())
+    source_survey = survey(counts, Limits())
     if as_json:
         drops = {drop.name: count for drop, count in counts.items()}
-        print_json({"corpus": str(folder), "drops": drops, "survey": vars(found)})
+        print_json({"corpus": str(folder), "drops": drops, "survey": vars(source_survey)})
         return
     tables.print_delivered(counts)
-    print_survey(found, counts)
+    print_survey(source_survey, counts)
     console.print(f"written: {folder}/corpus.yaml", soft_wrap=True, markup=False)
     print_next("run", folder=str(folder))
 

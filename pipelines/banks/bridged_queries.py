@@ -41,13 +41,13 @@ def bridged_queries(
     added, origin = [rows.schema.empty_table()], OriginQueries("bridge")
     for modality, name in named_queries(context.workspace).items():
         splits = [split for split in PAIR_SPLITS if split != "bank" or modality in in_bank]
-        is_asked = pc.and_(
+        is_query = pc.and_(
             pc.equal(rows["modality"], modality),
             pc.is_in(rows["split"], value_set=pa.array(splits)),
         )
-        asked = rows.filter(is_asked)
+        queries = rows.filter(is_query)
         new, _ = query_space(context.workspace, name)
-        parts = asked["part_id"].to_pylist()
+        parts = queries["part_id"].to_pylist()
         vectors, failed = query_vectors(context.workspace, new, modality, parts)
         present = np.isfinite(vectors).all(axis=1)
         origin.input += len(set(parts))
@@ -59,7 +59,7 @@ def bridged_queries(
             )
         bridge = load_encoder(context.space.bridged[modality])
         moved = bridge.projection(vectors[present])  # type: ignore[attr-defined]
-        added.append(as_queries(asked.filter(pa.array(present)), bridge.fingerprint, moved))
+        added.append(as_queries(queries.filter(pa.array(present)), bridge.fingerprint, moved))
     return pa.concat_tables(added), origin
 
 

@@ -90,7 +90,7 @@ def labelled_queries(
         gallery_modality: modality of the gallery.
         gallery: its items.
     """
-    vectors, clusters, parts = banks.asked(split, query)
+    vectors, clusters, parts = banks.pair_queries(split, query)
     own_rows = np.full(len(parts), -1)
     if query != gallery_modality:
         pairs = banks.pairs(split, query, gallery_modality)

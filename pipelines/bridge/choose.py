@@ -81,11 +81,11 @@ def choose_bridge(
         known: parts by modality and split.
         banks: of the old space, with the vectors of items.
     """
-    asked = known[modality]["validation"]
+    validation_parts = known[modality]["validation"]
     judged = [
         pairs
         for g in _others(banks, modality)
-        if len(pairs := _Judged.of(banks, modality, g, asked))
+        if len(pairs := _Judged.of(banks, modality, g, validation_parts))
     ]
     if not judged:
         return first
@@ -158,7 +158,7 @@ class _Judged:
     items: np.ndarray
 
     @classmethod
-    def of(cls, banks: Banks, query: str, gallery: str, asked: KnownParts) -> "_Judged":
+    def of(cls, banks: Banks, query: str, gallery: str, validation_parts: KnownParts) -> "_Judged":
         """The validation queries that have a vector in the new space and an answer."""
         banked, held = (banks.part(split, gallery) for split in ("bank", "validation"))
         parts, first = np.unique(np.concatenate([banked.parts, held.parts]), return_index=True)
@@ -166,12 +166,12 @@ class _Judged:
         clusters = np.concatenate([banked.clusters, held.clusters])[first]
         items = Gallery(vectors, clusters, parts)
         labelled = labelled_queries(banks, "validation", query, gallery, items).with_answers()
-        row_of = {part: row for row, part in enumerate(asked.bank.parts.tolist())}
+        row_of = {part: row for row, part in enumerate(validation_parts.bank.parts.tolist())}
         usable = [n for n, part in enumerate(labelled.parts.tolist()) if part in row_of]
         usable = usable[:_MOST_QUERIES]
         rows = [row_of[labelled.parts[n]] for n in usable]
         answers = [labelled.answers[n] for n in usable]
-        return cls(asked.new[rows], answers, labelled.clusters[usable], vectors)
+        return cls(validation_parts.new[rows], answers, labelled.clusters[usable], vectors)
 
     def __len__(self) -> int:
         return len(self.answers)

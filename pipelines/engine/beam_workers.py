@@ -87,15 +87,15 @@ def run_watched(run: Callable[[], None]) -> None:
 
 def _workers() -> set[psutil.Process]:
     """The worker processes that this process started."""
-    found = set()
+    processes = set()
     for process in psutil.Process().children(recursive=True):
         try:
             # Beam's shell has the command in one word; the worker has it as a word of its own.
             if _WORKER in process.cmdline():
-                found.add(process)
+                processes.add(process)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 def _is_alive(process: psutil.Process) -> bool:

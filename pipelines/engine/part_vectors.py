@@ -160,8 +160,8 @@ def _units(tables: Tables, modality: str, parts: set[str]) -> list[tuple[str, Lo
     row_of: dict[str, int] = {}
     wanted = pa.array(sorted(parts), pa.string())
     for batch in samples.open().to_batches(columns=[column], with_row_id=True):
-        found = batch.filter(pc.is_in(batch[column], value_set=wanted))
-        row_of |= dict(zip(found[column].to_pylist(), found["_rowid"].to_pylist(), strict=True))
+        matches = batch.filter(pc.is_in(batch[column], value_set=wanted))
+        row_of |= dict(zip(matches[column].to_pylist(), matches["_rowid"].to_pylist(), strict=True))
     ids = sorted(row_of)
     members = (ids[n : n + UNIT_PARTS[modality]] for n in range(0, len(ids), UNIT_PARTS[modality]))
     return [

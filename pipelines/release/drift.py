@@ -122,7 +122,7 @@ def _new_parts(tables: Tables, release: Release, modality: str) -> np.ndarray:
 def _own_queries(banks: Banks, modality: str) -> np.ndarray:
     """Queries like those of the release's bank that no correction was fitted on, (n, d)."""
     reference = banks.part("reference", modality)[0]
-    return reference if len(reference) >= LEAST else banks.asked("test", modality)[0]
+    return reference if len(reference) >= LEAST else banks.pair_queries("test", modality)[0]
 
 
 def _no_verdict(common: dict[str, Any], fresh: int, own: int) -> Drift:

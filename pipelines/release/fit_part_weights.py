@@ -47,8 +47,8 @@ def fit_part_weights(scores: np.ndarray) -> FittedWeights:
 
     count = features.shape[2]
     start = np.eye(count)[0]  # the best part alone
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * count).x
-    best, low, high = found[0], found[1::2], found[2::2]
+    solution = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * count).x
+    best, low, high = solution[0], solution[1::2], solution[2::2]
     weights = low + high
     total = best + weights.sum()
     if total <= 0:  # no part tells the right sample from others

@@ -35,7 +35,7 @@ _MATCHES = 20_000
 _SPLITS = ("validation", "test")
 
 
-class _Asked(NamedTuple):
+class _QueryRanks(NamedTuple):
     """Reciprocal ranks (m,) of queries by both systems, and the cluster of each query."""
 
     vectors: np.ndarray
@@ -80,15 +80,17 @@ def measure_words(
         if direction is None or WORDS not in gallery.schema.names or modality == "text":
             continue
         captions = {split: _captions(galleries["text"], banks, split) for split in _SPLITS}
-        asked = {
-            split: _ask(OpenGallery(gallery, modality), banks, direction, split, captions[split])
+        query_ranks = {
+            split: _rank_items(
+                OpenGallery(gallery, modality), banks, direction, split, captions[split]
+            )
             for split in _SPLITS
         }
-        adopted, reason = _decide(asked["validation"])
+        adopted, reason = _decide(query_ranks["validation"])
         measured[direction.name] = {
             "adopted": adopted,
             "reason": reason,
-            **{split: each.figures() for split, each in asked.items()},
+            **{split: each.figures() for split, each in query_ranks.items()},
             "recall": _recall(gallery, banks, modality, words, captions["test"]),
             "vocabulary": len(words.words),
             "count": words.per_item,
@@ -96,16 +98,16 @@ def measure_words(
     return measured
 
 
-def _decide(asked: _Asked) -> tuple[bool, str]:
+def _decide(query_ranks: _QueryRanks) -> tuple[bool, str]:
     """Whether words are certainly better than vectors alone, and the reason in words."""
-    if len(asked.fused) < LEAST_PAIRS:
-        return False, f"not adopted: {len(asked.fused)} pairs are fewer than {LEAST_PAIRS}"
-    gain = asked.figures()["gain"]
+    if len(query_ranks.fused) < LEAST_PAIRS:
+        return False, f"not adopted: {len(query_ranks.fused)} pairs are fewer than {LEAST_PAIRS}"
+    gain = query_ranks.figures()["gain"]
     figures = (
         f"{gain['mean']:+.4f} in mean reciprocal rank on held-out pairs, 95% interval"
-        f" {gain['low']:+.4f} to {gain['high']:+.4f}, {len(asked.fused)} pairs"
+        f" {gain['low']:+.4f} to {gain['high']:+.4f}, {len(query_ranks.fused)} pairs"
     )
-    if lower_end(asked.fused - asked.vectors, asked.clusters) > 0:
+    if lower_end(query_ranks.fused - query_ranks.vectors, query_ranks.clusters) > 0:
         return True, f"adopted: {figures}"
     return False, f"not adopted, because the gain is not certain: {figures}"
 
@@ -117,11 +119,11 @@ def _captions(texts: lance.LanceDataset, banks: Banks, split: str) -> dict[str, 
     return dict(zip(rows["part_id"].to_pylist(), rows["caption"].to_pylist(), strict=True))
 
 
-def _ask(
+def _rank_items(
     gallery: OpenGallery, banks: Banks, direction: Direction, split: str, captions: dict[str, str]
-) -> _Asked:
-    """Ask captions of a split for their items."""
-    texts = banks.asked(split, "text")
+) -> _QueryRanks:
+    """Rank the items of captions of a split, by vectors alone and with words."""
+    texts = banks.pair_queries(split, "text")
     pairs = banks.pairs(split, "text", gallery.modality)
     chosen = [n for n, part in enumerate(texts.parts) if pairs.get(part) and captions.get(part)]
     chosen = chosen[:_QUERIES]
@@ -132,15 +134,15 @@ def _ask(
         gallery, batch, compiled, ["part_id"], None, _WINDOW + min(len(in_bank), _MOST_IN_BANK)
     )
     alone, both = np.zeros(len(chosen)), np.zeros(len(chosen))
-    for row, (number, found) in enumerate(zip(chosen, listed, strict=True)):
+    for row, (number, ranked) in enumerate(zip(chosen, listed, strict=True)):
         part = texts.parts[number]
-        by_vectors = _scores(found.rows, in_bank)[:_WINDOW]
+        by_vectors = _scores(ranked.rows, in_bank)[:_WINDOW]
         query = " ".join(sorted(words_of(captions[part]))[:MAX_WORDS])
         matches = gallery.match_text(query, _MATCHES, None, WORDS_TEXT) if query else None
         by_words = [] if matches is None else _scores(matches, in_bank)
         alone[row] = _reciprocal_rank([by_vectors], pairs[part])
         both[row] = _reciprocal_rank([by_vectors, by_words], pairs[part])
-    return _Asked(alone, both, texts.clusters[chosen])
+    return _QueryRanks(alone, both, texts.clusters[chosen])
 
 
 def _scores(rows: Any, left_out: set[str]) -> list[tuple[str, float]]:

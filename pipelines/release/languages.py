@@ -45,7 +45,7 @@ def read_translated(tables: Tables, banks: Banks, space: Space) -> TranslatedQue
     """
     if "text" not in space.towers:
         return {}
-    vectors, _, parts = banks.asked("test", "text")
+    vectors, _, parts = banks.pair_queries("test", "text")
     captions = _captions(tables, banks)
     texts = [p for p in parts.tolist() if p in captions][:MOST_TEXTS]
     if not texts:

@@ -42,7 +42,7 @@ def is_fitted_on(cluster: str) -> bool:
     return uniform_number(f"{cluster} part weights", 0) < 0.5
 
 
-class _Asked(NamedTuple):
+class _Queries(NamedTuple):
     """The queries: unit vectors (q, d), clusters (q,) and ids (q,) of the right samples."""
 
     vectors: np.ndarray
@@ -68,13 +68,13 @@ def learn_part_weights(
     learned = {}
     for query in MODALITIES:
         others = {m: g for m, g in opened.items() if m != query and f"{query}->{m}" in directions}
-        asked = _asked(banks, query)
-        if not others or len(asked.samples) < LEAST_PAIRS:
+        queries = _queries(banks, query)
+        if not others or len(queries.samples) < LEAST_PAIRS:
             continue
-        scores = _scores(others, asked, query, directions)
+        scores = _scores(others, queries, query, directions)
         is_answered = ~np.isnan(scores[:, 0]).all(axis=1)
         if is_answered.sum() >= LEAST_PAIRS:
-            clusters = asked.clusters[is_answered]
+            clusters = queries.clusters[is_answered]
             has_own = query in galleries
             learned[query] = _weights(query, list(others), scores[is_answered], clusters, has_own)
     return learned
@@ -110,9 +110,9 @@ def _weights(
     return PartWeights(fitted.best, weights, offsets, len(scores), f"learned: {figures}")
 
 
-def _asked(banks: Banks, query: str) -> _Asked:
+def _queries(banks: Banks, query: str) -> _Queries:
     """The validation parts of a modality that the weights are fitted on."""
-    bank = banks.asked(SPLIT, query)
+    bank = banks.pair_queries(SPLIT, query)
     rows = banks.select(["part_id", "sample_id"], split=SPLIT, modality=query).to_pylist()
     sample_of = {row["part_id"]: row["sample_id"] for row in rows}
     chosen = [
@@ -121,18 +121,18 @@ def _asked(banks: Banks, query: str) -> _Asked:
         if part in sample_of and is_fitted_on(cluster)
     ][:_QUERIES]
     samples = np.array([sample_of[bank.parts[n]] for n in chosen], dtype=str)
-    return _Asked(bank.vectors[chosen], bank.clusters[chosen], samples)
+    return _Queries(bank.vectors[chosen], bank.clusters[chosen], samples)
 
 
 def _scores(
     galleries: Mapping[str, OpenGallery],
-    asked: _Asked,
+    queries: _Queries,
     query: str,
     directions: Mapping[str, Direction],
 ) -> np.ndarray:
     """The calibrated scores (q, c, p) of candidates, the right one first; NaN where there is no
     part, no candidate, or one of the query's own cluster."""
-    batch = [[WeightedInput(query, vector, 1.0)] for vector in asked.vectors]
+    batch = [[WeightedInput(query, vector, 1.0)] for vector in queries.vectors]
     own = {modality: directions[f"{query}->{modality}"] for modality in galleries}
     compiled = {m: {query: d} if d.method != "none" else {} for m, d in own.items()}
     listed: list[set[str]] = [set() for _ in batch]
@@ -142,7 +142,7 @@ def _scores(
             ids |= set(ranked.rows["id"].to_pylist())
     candidates = [
         np.array([right, *sorted(ids - {right})], dtype=str)
-        for right, ids in zip(asked.samples.tolist(), listed, strict=True)
+        for right, ids in zip(queries.samples.tolist(), listed, strict=True)
     ]
     samples = np.unique(np.concatenate(candidates))
     numbers = np.full((len(candidates), max(map(len, candidates))), len(samples))
@@ -155,8 +155,8 @@ def _scores(
         clusters = np.array(rows["cluster"].to_pylist(), dtype=str)
         zero, unit = own[modality].zero, own[modality].unit
         for number, plan in enumerate(plan_columns(gallery, batch, compiled[modality], None)):
-            is_mate = clusters == asked.clusters[number]
-            is_mate &= samples[owners] != asked.samples[number]
+            is_mate = clusters == queries.clusters[number]
+            is_mate &= samples[owners] != queries.samples[number]
             by_sample = np.full(len(samples) + 1, np.nan)  # the last one: no candidate
             by_sample[owners] = np.where(is_mate, np.nan, (plan.scores(rows) - zero) / unit)
             scores[number, :, place] = by_sample[numbers[number]]

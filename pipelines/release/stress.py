@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from pipelines.release import damaged_inputs as damaged
-from pipelines.release.asked_samples import (
+from pipelines.release.query_samples import (
     DEPTH,
-    Asked,
+    QuerySamples,
     Values,
-    draw_asked,
+    draw_query_samples,
     encode,
     intervals,
     ranks_of,
@@ -57,20 +57,20 @@ def stress(opened: OpenRelease, samples: int = SAMPLES) -> Figures:
         EncoderError: the release's encoders cannot be loaded.
     """
     quiet = OpenRelease(opened.tables, opened.encoders, number=opened.release.number)
-    asked = draw_asked(quiet, samples, "test")
-    inputs = read_inputs(quiet, asked)
+    drawn = draw_query_samples(quiet, samples, "test")
+    inputs = read_inputs(quiet, drawn)
     rng = np.random.default_rng(0)
     vectors = {m: encode(quiet, m, values) for m, values in inputs.items()}
     directions = [(a, b) for a in vectors for b in quiet.release.modalities if a != b]
     ranks = {
-        pair: ranks_of(quiet, asked, {pair[0]: vectors[pair[0]]}, pair[1]) for pair in directions
+        pair: ranks_of(quiet, drawn, {pair[0]: vectors[pair[0]]}, pair[1]) for pair in directions
     }
     return {
-        "samples": len(asked.ids),
-        "composition": _compositions(quiet, asked, inputs, vectors, rng),
-        "damage": _damage(quiet, asked, inputs, ranks, rng),
-        "consistency": _consistency(quiet, asked, vectors, ranks),
-        "imbalance": _imbalance(asked, ranks),
+        "samples": len(drawn.ids),
+        "composition": _compositions(quiet, drawn, inputs, vectors, rng),
+        "damage": _damage(quiet, drawn, inputs, ranks, rng),
+        "consistency": _consistency(quiet, drawn, vectors, ranks),
+        "imbalance": _imbalance(drawn, ranks),
     }
 
 
@@ -118,21 +118,21 @@ def _with_foreign_word(text: str, words: list[str], rng: np.random.Generator) ->
 
 def _compositions(
     opened: OpenRelease,
-    asked: Asked,
+    drawn: QuerySamples,
     inputs: Mapping[str, Values],
     vectors: Mapping[str, np.ndarray],
     rng: np.random.Generator,
 ) -> Figures:
     figures = {}
     for modality in vectors:
-        rows = asked.having("text", modality)
+        rows = drawn.having("text", modality)
         if modality != "text" and len(rows):
             texts = [inputs["text"][n] for n in rows]
             figures[f"text and {modality}"] = composition(
                 lambda values: encode(opened, "text", values),
                 texts,
                 vectors[modality][rows],
-                asked.clusters[rows],
+                drawn.clusters[rows],
                 rng,
             )
     return figures
@@ -140,7 +140,7 @@ def _compositions(
 
 def _damage(
     opened: OpenRelease,
-    asked: Asked,
+    drawn: QuerySamples,
     inputs: Mapping[str, Values],
     ranks: Mapping[tuple[str, str], np.ndarray],
     rng: np.random.Generator,
@@ -168,16 +168,16 @@ def _damage(
             )
             for (query, gallery), whole in ranks.items():
                 if query == modality and not np.isnan(whole).all():
-                    ranked = ranks_of(opened, asked, {modality: vectors}, gallery)
+                    ranked = ranks_of(opened, drawn, {modality: vectors}, gallery)
                     of = figures.setdefault(f"{query}->{gallery}", {})
                     before, after = reciprocal(whole), reciprocal(ranked)
-                    of |= intervals({"whole": before, name: after - before}, asked)
+                    of |= intervals({"whole": before, name: after - before}, drawn)
     return figures
 
 
 def _consistency(
     opened: OpenRelease,
-    asked: Asked,
+    drawn: QuerySamples,
     vectors: Mapping[str, np.ndarray],
     ranks: Mapping[tuple[str, str], np.ndarray],
 ) -> Figures:
@@ -185,26 +185,26 @@ def _consistency(
     figures = {}
     for gallery in opened.release.modalities:
         others = [m for m in vectors if m != gallery]
-        if len(others) < 2 or not len(asked.having(*others, gallery)):
+        if len(others) < 2 or not len(drawn.having(*others, gallery)):
             continue
         first, second = (ranks[m, gallery] for m in others)
-        both = ranks_of(opened, asked, {m: vectors[m] for m in others}, gallery)
+        both = ranks_of(opened, drawn, {m: vectors[m] for m in others}, gallery)
         by = {others[0]: first, others[1]: second, " + ".join(others): both}
-        is_asked = ~np.isnan(both)
-        values = {name: np.where(is_asked, reciprocal(own), np.nan) for name, own in by.items()}
+        is_drawn = ~np.isnan(both)
+        values = {name: np.where(is_drawn, reciprocal(own), np.nan) for name, own in by.items()}
         values["disparity"] = values[others[0]] - values[others[1]]
         ends = np.minimum([first, second], DEPTH + 1)
         values["rank variance"] = np.var(np.log2(ends), axis=0)
-        figures[gallery] = {"samples": int(is_asked.sum()), **intervals(values, asked)}
+        figures[gallery] = {"samples": int(is_drawn.sum()), **intervals(values, drawn)}
     return figures
 
 
-def _imbalance(asked: Asked, ranks: Mapping[tuple[str, str], np.ndarray]) -> Figures:
+def _imbalance(drawn: QuerySamples, ranks: Mapping[tuple[str, str], np.ndarray]) -> Figures:
     """The reciprocal ranks of each direction less those of the reverse direction."""
     figures: Figures = {}
     present = dict.fromkeys(modality for modality, _ in ranks)
     for a, b in combinations(present, 2):
-        if (a, b) in ranks and (b, a) in ranks and len(asked.having(a, b)):
+        if (a, b) in ranks and (b, a) in ranks and len(drawn.having(a, b)):
             difference = reciprocal(ranks[a, b]) - reciprocal(ranks[b, a])
-            figures |= intervals({f"{a}->{b} less {b}->{a}": difference}, asked)
+            figures |= intervals({f"{a}->{b} less {b}->{a}": difference}, drawn)
     return figures

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.release.asked_samples import (
+from pipelines.release.part_weights import is_fitted_on
+from pipelines.release.query_samples import (
     SAMPLE,
-    Asked,
-    draw_asked,
+    QuerySamples,
+    draw_query_samples,
     intervals,
     ranks_of,
     reciprocal,
     stored_vectors,
 )
-from pipelines.release.part_weights import is_fitted_on
 from store.search.opened import OpenRelease
 from store.search.query import Query
 
@@ -79,11 +79,11 @@ def compare_systems(
         NotFoundError: the release has no validation or test samples.
     """
     quiet = OpenRelease(opened.tables, opened.encoders, number=opened.release.number)
-    asked = {split: draw_asked(quiet, samples, split) for split in ("validation", "test")}
-    vectors = {split: stored_vectors(quiet, own, split) for split, own in asked.items()}
+    drawn = {split: draw_query_samples(quiet, samples, split) for split in ("validation", "test")}
+    vectors = {split: stored_vectors(quiet, own, split) for split, own in drawn.items()}
     directions = {
         f"{' + '.join(inputs)}->{gallery}": (inputs, gallery)
-        for inputs, gallery in _directions(quiet, asked)
+        for inputs, gallery in _directions(quiet, drawn)
     }
     systems = {name: _systems(quiet, *each) for name, each in directions.items()}
     comparisons = sum(map(len, systems.values()))
@@ -91,27 +91,27 @@ def compare_systems(
     figures = {}
     for name in steps(list(directions)):
         inputs, gallery = directions[name]
-        asking = {split: _asking(split, own, gallery) for split, own in asked.items()}
+        query_rows = {split: _query_rows(split, own, gallery) for split, own in drawn.items()}
         validation, test = (
             _measure(
                 quiet,
-                asked[split].take(rows),
+                drawn[split].take(rows),
                 {m: vectors[split][m][rows] for m in inputs},
                 gallery,
                 systems[name],
                 levels[split],
             )
-            for split, rows in asking.items()
+            for split, rows in query_rows.items()
         )
         figures[name] = _direction(validation, test, systems[name])
     return figures
 
 
-def _asking(split: str, asked: Asked, gallery: str) -> np.ndarray:
+def _query_rows(split: str, drawn: QuerySamples, gallery: str) -> np.ndarray:
     """The numbers of the samples of a split that ask in a gallery, or for samples."""
     if gallery != SAMPLE or split == "test":
-        return np.arange(len(asked.ids))
-    return np.flatnonzero([not is_fitted_on(cluster) for cluster in asked.clusters])
+        return np.arange(len(drawn.ids))
+    return np.flatnonzero([not is_fitted_on(cluster) for cluster in drawn.clusters])
 
 
 def _systems(opened: OpenRelease, inputs: tuple[str, ...], gallery: str) -> Mapping[str, System]:
@@ -126,24 +126,26 @@ def _systems(opened: OpenRelease, inputs: tuple[str, ...], gallery: str) -> Mapp
 
 
 def _directions(
-    opened: OpenRelease, asked: Mapping[str, Asked]
+    opened: OpenRelease, drawn: Mapping[str, QuerySamples]
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Inputs and gallery of each direction that both splits have samples of."""
     for gallery in opened.release.modalities:
-        others = [m for m in asked["test"].modalities if m != gallery]
+        others = [m for m in drawn["test"].modalities if m != gallery]
         for inputs in (*combinations(others, 1), *combinations(others, 2)):
-            if all(len(own.having(*inputs, gallery)) for own in asked.values()):
+            if all(len(own.having(*inputs, gallery)) for own in drawn.values()):
                 yield inputs, gallery
     several = opened.release.modalities if len(opened.release.modalities) > 1 else []
     for modality in several:
-        asking = (own.take(_asking(s, own, SAMPLE)).having(modality) for s, own in asked.items())
-        if all(map(len, asking)):
+        query_rows = (
+            own.take(_query_rows(s, own, SAMPLE)).having(modality) for s, own in drawn.items()
+        )
+        if all(map(len, query_rows)):
             yield (modality,), SAMPLE
 
 
 def _measure(
     opened: OpenRelease,
-    asked: Asked,
+    drawn: QuerySamples,
     vectors: Mapping[str, np.ndarray],
     gallery: str,
     systems: Mapping[str, System],
@@ -153,17 +155,17 @@ def _measure(
     ranks, milliseconds = {}, {}
     for name, system in {"corrected": lambda query: query, **systems}.items():
         started = time.perf_counter()
-        found = ranks_of(
-            opened, asked, vectors, gallery, system, DEPTH, by_id=name in LATE or gallery == SAMPLE
+        own_ranks = ranks_of(
+            opened, drawn, vectors, gallery, system, DEPTH, by_id=name in LATE or gallery == SAMPLE
         )
-        ranks[name] = reciprocal(found)
+        ranks[name] = reciprocal(own_ranks)
         queries = int((~np.isnan(ranks[name])).sum())
         milliseconds[name] = 1000 * (time.perf_counter() - started) / queries
     gains = {name: ranks[name] - ranks["corrected"] for name in systems}
     return {
         "queries": queries,
-        "mrr": intervals(ranks, asked),
-        "gain": intervals(gains, asked, level),
+        "mrr": intervals(ranks, drawn),
+        "gain": intervals(gains, drawn, level),
         "milliseconds": milliseconds,
     }
 

@@ -198,8 +198,8 @@ def _ticks(edges: np.ndarray, letters: float) -> list[tuple[float, str]]:
         powers = range(math.ceil(math.log10(edges[edges > 0][0])), math.floor(math.log10(high)) + 1)
         values = [*([0.0] if low == 0 else []), *(10.0**power for power in powers)]
     else:
-        found = MaxNLocator(_TICKS, steps=[1, 2, 5, 10]).tick_values(low, high)
-        values = [float(value) for value in found if low <= value <= high]
+        positions = MaxNLocator(_TICKS, steps=[1, 2, 5, 10]).tick_values(low, high)
+        values = [float(value) for value in positions if low <= value <= high]
     ticks: list[tuple[float, str]] = []
     end = -np.inf
     for value in values:

@@ -134,16 +134,16 @@ class Outcomes:
 
     def by_drop(self) -> dict[str, list[StageCounts]]:
         """Counts of each drop in the order of the data, with its share of the decisions last."""
-        found: dict[str, list[StageCounts]] = {}
+        listed: dict[str, list[StageCounts]] = {}
         for counts in self.stages:
             if counts.drop != EVERY_DROP:
-                found.setdefault(counts.drop, []).append(counts)
-        for drop, rows in found.items():
+                listed.setdefault(counts.drop, []).append(counts)
+        for drop, rows in listed.items():
             kept, rejected = self.kept.get(drop, 0), self._rejected(drop)
             if kept or rejected:
                 total = kept + rejected
                 rows.append(StageCounts("decisions", drop, total, kept, rejected, 0, 0.0, None))
-        return dict(sorted(found.items()))
+        return dict(sorted(listed.items()))
 
     def totals(self) -> dict[str, StageCounts]:
         """Counts of each stage over all drops, in the order of the data."""
@@ -244,12 +244,12 @@ def with_keys(tables: Tables, totals: Sequence[RuleTotal]) -> list[RuleTotal]:
     columns = ["drop", "id", "key"]
     rows = tables.scan("samples", schema.SAMPLES, columns, one_of("id", ids)).to_pylist()
     keys = {(row["drop"], row["id"]): row["key"] for row in rows}
-    found = []
+    listed = []
     for total in totals:
         example = total.example
         key = example.key or keys.get((example.drop, example.id), example.id)
-        found.append(replace(total, example=example._replace(key=key)))
-    return found
+        listed.append(replace(total, example=example._replace(key=key)))
+    return listed
 
 
 def funnel(outcomes: Outcomes) -> list[FunnelStep]:

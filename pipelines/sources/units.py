@@ -54,10 +54,10 @@ def list_units(drop: Drop) -> list[Unit]:
         media -= set(pdfs)
         units += document_units(drop, pdfs)
     if drop.videos is not None:
-        found = [p for p in paths if is_video(p)]
-        sides = beside(found, media)
-        media -= {*found, *sides}
-        units += video_units(drop, found, sides)
+        video_paths = [p for p in paths if is_video(p)]
+        sides = beside(video_paths, media)
+        media -= {*video_paths, *sides}
+        units += video_units(drop, video_paths, sides)
     manifests: list[Unit] = []
     samples = _sample_files(tars, tables, media)
     for path in tables:

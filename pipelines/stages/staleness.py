@@ -31,13 +31,13 @@ def drops(workspace: Workspace, only: str | None = None) -> dict[str, Drop]:
     delivered: dict[str, Drop] = {}
     for name, source in workspace.config.sources.items():
         path = workspace.source_path(source)
-        found = find_drops(
+        source_drops = find_drops(
             *(name, path, source.drop_by, source.columns, only),
             documents=source.documents,
             videos=source.videos,
             name_captions=source.captions == "names",
         )
-        for drop in found.values():
+        for drop in source_drops.values():
             if drop.name in delivered:
                 raise SourceError(
                     f"two sources deliver a drop called {drop.name!r}:"

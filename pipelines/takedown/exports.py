@@ -94,8 +94,8 @@ def _shard_holds(files: Files, name: str, ids: frozenset[str]) -> bool:
                 path = Path(files.root, name)
             else:
                 files.download(name, path)
-            found = _ids_of_parquet(path) if name.endswith(".parquet") else _ids_of_tar(path)
-            return any(each in ids for each in found)
+            exported = _ids_of_parquet(path) if name.endswith(".parquet") else _ids_of_tar(path)
+            return any(each in ids for each in exported)
         except (NotFoundError, OSError, ValueError, tarfile.TarError, KeyError, TypeError):
             return True
 

@@ -97,7 +97,7 @@ def aggregate(
     Raises:
         InputError: the query's correction is not compiled into the release.
     """
-    listed = ranked.found.rows
+    listed = ranked.answer.rows
     rows = _parts(searches, pc.unique(listed["id"]).to_pylist(), own_parts)
     codes = rows["id"].combine_chunks().dictionary_encode().indices.to_numpy()
     scores = _joined(rows, codes, weights)
@@ -109,10 +109,10 @@ def aggregate(
         lowest = float(listed["_calibrated"].to_numpy().min())
         bound = lowest if weights is None else weights.bound(lowest)
         is_proven = rows.num_rows == count and rows[SCORE][-1].as_py() >= bound
-    complete = ranked.found.complete and is_proven
-    notes = ranked.found.notes if weights is None else (*ranked.found.notes, weights.reason)
-    found = replace(ranked.found, rows=rows, complete=complete, notes=notes)
-    return Ranked(found, SCORE, ranked.is_all)
+    complete = ranked.answer.complete and is_proven
+    notes = ranked.answer.notes if weights is None else (*ranked.answer.notes, weights.reason)
+    answer = replace(ranked.answer, rows=rows, complete=complete, notes=notes)
+    return Ranked(answer, SCORE, ranked.is_all)
 
 
 def counted_parts(
@@ -173,8 +173,8 @@ def _parts(
 ) -> pa.Table:
     """The scored parts of samples that satisfy the query's condition, best first, without its own
     parts."""
-    found = [_parts_in(search, samples) for search in searches]
-    rows = without(pa.concat_tables(found, promote_options="permissive"), own_parts)
+    answer = [_parts_in(search, samples) for search in searches]
+    rows = without(pa.concat_tables(answer, promote_options="permissive"), own_parts)
     return rows.take(pc.sort_indices(rows, [("_calibrated", "descending")]))
 
 

@@ -56,10 +56,10 @@ def search_combined(
     vectors = np.stack([i.vector for i in inputs])
     if combination == "product":
         query = ColumnQuery("vector", query_vector(product_vector(vectors), {}, {}), 0.0)
-        found = gallery.fetch(query, limit, columns, where)
-        score = found.rows["_column_score"].to_numpy()
-        best = rank_rows(found.rows, score, score, columns, limit)
-        return RankedRows(best, found.exact, found.rows.num_rows, found.recall)
+        fetched = gallery.fetch(query, limit, columns, where)
+        score = fetched.rows["_column_score"].to_numpy()
+        best = rank_rows(fetched.rows, score, score, columns, limit)
+        return RankedRows(best, fetched.exact, fetched.rows.num_rows, fetched.recall)
     each = plan_columns(gallery, [[WeightedInput(i.modality, i.vector, 1.0)] for i in inputs],
                         directions, where)  # fmt: skip
     searched = [query.column for plan in each for query in plan.queries]

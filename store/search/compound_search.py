@@ -57,7 +57,7 @@ class CompoundSearch(GallerySearch):
         self.check_compiled()
         plans = [part.plan for part in self._parts]
         queries, bound = self._by_means(plans) or self._by_parts(plans)
-        found = search_columns(
+        fetched = search_columns(
             self.gallery,
             queries,
             lambda rows: self._scores(rows, plans),
@@ -67,8 +67,8 @@ class CompoundSearch(GallerySearch):
             self.where,
             count,
         )
-        exact = found.complete and all(plan.exact for plan in plans)
-        return GalleryRows(self._ranked(found.rows, plans, count), exact, (), found.recall)
+        exact = fetched.complete and all(plan.exact for plan in plans)
+        return GalleryRows(self._ranked(fetched.rows, plans, count), exact, (), fetched.recall)
 
     def _by_means(self, plans: Sequence[ColumnPlan]) -> tuple[list[ColumnQuery], Bound] | None:
         """A search for each clause, by the mean of its parts' scores, and the highest score of a

@@ -97,12 +97,12 @@ def search_many(
             continue
         joined = list(dict.fromkeys([*columns, "vector"]))
         scored = [query.column for query in plan.queries]
-        found = search_columns(
+        rows_fetched = search_columns(
             gallery, plan.queries, plan.scores, scored, sum, joined, where, limit
         )
-        best = _scored(found.rows, plan, inputs, columns, limit)
-        complete = found.complete and plan.exact
-        ranked.append(RankedRows(best, complete, found.rows.num_rows, found.recall))
+        best = _scored(rows_fetched.rows, plan, inputs, columns, limit)
+        complete = rows_fetched.complete and plan.exact
+        ranked.append(RankedRows(best, complete, rows_fetched.rows.num_rows, rows_fetched.recall))
     return ranked
 
 

@@ -97,7 +97,7 @@ def _nearest(
     """The best items of the other modality, and their corrected scores."""
     direction = opened.release.directions.get(f"{given.modality}->{bridge}")
     compiled = {given.modality: direction} if direction and direction.method != "none" else {}
-    found = search_corrected(
+    answer = search_corrected(
         opened.open_gallery(bridge),
         [replace(given, weight=1.0)],
         compiled,
@@ -105,5 +105,5 @@ def _nearest(
         None,
         NEAREST,
     )
-    rows = found.rows
+    rows = answer.rows
     return unfold(as_matrix(rows["vector"]), opened.release.dim), rows["_score"].to_numpy()

@@ -207,7 +207,7 @@ def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows
     last, wanted, count = query.start + query.count, planned.wanted, planned.count
     while True:
         ranked = _ranked(opened, query, planned, count)
-        rows, is_all = ranked.found.rows, ranked.is_all
+        rows, is_all = ranked.answer.rows, ranked.is_all
         if query.floor is not None:
             is_all = is_all or bool(rows.num_rows and rows[ranked.score][-1].as_py() < query.floor)
             rows = rows.filter(pc.greater_equal(rows[ranked.score], query.floor))
@@ -220,7 +220,7 @@ def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows
         if count >= _MOST_RERANKED:
             break
         count = min(_GROWTH * count, _MOST_RERANKED)
-    complete, notes = ranked.found.complete, (*planned.notes, *ranked.found.notes)
+    complete, notes = ranked.answer.complete, (*planned.notes, *ranked.answer.notes)
     if query.relevance is not None:
         score = rows[ranked.score].to_numpy()
         scaled = (score - score.min(initial=0)) / (np.ptp(score) or 1) if len(score) else score
@@ -229,7 +229,7 @@ def _answer(opened: OpenRelease, query: Query, planned: _Planned) -> GalleryRows
         rows, complete = rows.take(pa.array(order)), False
     rows = rows.slice(query.start, query.count)
     rank = pa.array(np.arange(rows.num_rows, dtype=np.int32) + query.start + 1)
-    return GalleryRows(rows.append_column("rank", rank), complete, notes, ranked.found.recall)
+    return GalleryRows(rows.append_column("rank", rank), complete, notes, ranked.answer.recall)
 
 
 def first_count(query: Query) -> int:

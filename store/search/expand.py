@@ -80,7 +80,7 @@ def expand(
     assert query.expansion is not None
     for search in searches:
         search.check_compiled()
-    listed, graph = ranked.found.rows, _Graph()
+    listed, graph = ranked.answer.rows, _Graph()
     seeds = zip(listed["modality"].to_pylist(), listed["part_id"].to_pylist(), strict=True)
     for seed in seeds:
         graph.add(seed)
@@ -116,8 +116,8 @@ def expand(
     rows = rows.append_column(SCORE, pa.array(score)).take(pa.array(order))
     rows = without(rows, own_parts).slice(0, count)
     note = f"expand: a graph of {len(graph.nodes):,} parts was ranked"
-    notes = (*ranked.found.notes, note)
-    return Ranked(replace(ranked.found, rows=rows, complete=False, notes=notes), SCORE, False)
+    notes = (*ranked.answer.notes, note)
+    return Ranked(replace(ranked.answer, rows=rows, complete=False, notes=notes), SCORE, False)
 
 
 def _follow(

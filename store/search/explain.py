@@ -98,8 +98,8 @@ def _raw_rank(search: GallerySearch, part_id: str) -> int | None:
     )  # a rank is exact: scan
     count = 100
     while count <= MAX_RANK:
-        found = search.gallery.fetch(query, count, ["part_id"], search.where)
-        rows = found.rows["part_id"].to_pylist()
+        fetched = search.gallery.fetch(query, count, ["part_id"], search.where)
+        rows = fetched.rows["part_id"].to_pylist()
         if part_id in rows:
             return list(dict.fromkeys(rows)).index(part_id) + 1
         if len(rows) < count:

@@ -273,8 +273,8 @@ def search_together(searches: Sequence[GallerySearch], count: int) -> None:
     directions = {m: d for search in searches for m, d in search._compiled.items()}
     batch = [search.inputs for search in searches]
     count = first.first_fetch(count)
-    found = search_many(first.gallery, batch, directions, first.columns, first.where, count)
-    for search, ranked in zip(searches, found, strict=True):
+    lists = search_many(first.gallery, batch, directions, first.columns, first.where, count)
+    for search, ranked in zip(searches, lists, strict=True):
         rows = search._named(ranked.rows)
         search._found = count, GalleryRows(rows, ranked.complete, (), ranked.recall)
 

@@ -82,7 +82,7 @@ def rank_by_both(
     vectors = rank_by_vectors(searches, own_parts, listed_rows, listed_rows)
     weight = full_text.weight
     matches = _matches(searches, own_parts, words, full_text)
-    listed = vectors.found.rows
+    listed = vectors.answer.rows
     known = set(listed["part_id"].to_pylist())
     others = np.array([n for n, part in enumerate(matches.parts) if part not in known], np.int64)
     needed = others
@@ -109,12 +109,14 @@ def rank_by_both(
     scores = pa.array(scores, mask=np.isnan(scores))
     rows = rows.append_column(SCORE, pa.array(fused)).append_column(TEXT_SCORE, scores)
     order = np.lexsort((-rows[vectors.score].to_numpy(), -fused))[:count]
-    notes = vectors.found.notes
+    notes = vectors.answer.notes
     if matches.is_cut:
         notes += (f"hybrid: more than {_MOST_MATCHES:,} captions match; the best were ranked",)
-    complete = vectors.found.complete and not matches.is_cut and not is_tied
-    found = replace(vectors.found, rows=rows.take(pa.array(order)), complete=complete, notes=notes)
-    return Ranked(found, SCORE, vectors.is_all)
+    complete = vectors.answer.complete and not matches.is_cut and not is_tied
+    answer = replace(
+        vectors.answer, rows=rows.take(pa.array(order)), complete=complete, notes=notes
+    )
+    return Ranked(answer, SCORE, vectors.is_all)
 
 
 def _matches(

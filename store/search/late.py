@@ -97,14 +97,14 @@ def token_inputs(
         for m, own in parts.items()
         for part, rows in zip(own, read_tokens(opened, m, list(own)).split(), strict=True)
     }
-    found = []
+    answer = []
     for each, weighted in zip(query.inputs, batch, strict=True):
         tokens = [TokenInput(i.modality, i.weight, vectors[i]) for i in each if i in vectors]
         tokens += [
             TokenInput(i.modality, i.weight, stored[i.part]) for i in weighted.inputs if i.part
         ]
-        found.append([each for each in tokens if len(each.vectors)])
-    return found
+        answer.append([each for each in tokens if len(each.vectors)])
+    return answer
 
 
 def rerank_late(
@@ -122,7 +122,7 @@ def rerank_late(
         InputError: the token vectors of an input and of the items differ in width.
     """
     assert query.interaction is not None
-    rows, blocks = ranked.found.rows, []
+    rows, blocks = ranked.answer.rows, []
     biases_of = {
         m: None if query.method == "none" else token_correction(opened, m, query.gallery)
         for m in {i.modality for i in inputs}
@@ -140,9 +140,9 @@ def rerank_late(
     rows = rows.take(pa.array(np.lexsort((-own, -score))))
     kind = "corrected" if any(biases_of.values()) else "raw"
     note = f"late: the best {len(late):,} rows were ranked anew by {kind} MaxSim of tokens"
-    notes = (*ranked.found.notes, note)
+    notes = (*ranked.answer.notes, note)
     return Ranked(
-        replace(ranked.found, rows=rows, complete=False, notes=notes), SCORE, ranked.is_all
+        replace(ranked.answer, rows=rows, complete=False, notes=notes), SCORE, ranked.is_all
     )
 
 

@@ -28,7 +28,7 @@ def token_matches(
         ["cluster"], f"part_id = {quote(part_id)}"
     )
     clusters = np.repeat(rows["cluster"].to_numpy(zero_copy_only=False).astype(str), len(item))
-    found = []
+    listed = []
     for given in inputs if len(item) else ():
         fitted = None
         if query.method != "none":
@@ -37,5 +37,5 @@ def token_matches(
         best = matches(given.vectors, item, biases)
         for number, (token, cosine, bias) in enumerate(zip(*best, strict=True)):
             match = TokenMatch(given.modality, number, int(token), float(cosine), float(bias))
-            found.append(match)
-    return tuple(found)
+            listed.append(match)
+    return tuple(listed)

@@ -86,10 +86,10 @@ class MomentSearch(GallerySearch):
         """
         fetched = self.first_fetch(count)
         while True:
-            found = super().best(fetched)
-            rows = found.rows.take(pa.array(first_of_each(found.rows["part_id"])))
-            if rows.num_rows >= count or found.rows.num_rows < fetched:
-                return replace(found, rows=rows.slice(0, count))
+            answer = super().best(fetched)
+            rows = answer.rows.take(pa.array(first_of_each(answer.rows["part_id"])))
+            if rows.num_rows >= count or answer.rows.num_rows < fetched:
+                return replace(answer, rows=rows.slice(0, count))
             fetched *= _GROWTH
 
     def row(self, part_id: str, hit: dict[str, Any]) -> pa.Table:

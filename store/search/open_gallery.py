@@ -127,8 +127,8 @@ class OpenGallery:
             answers |= {n: self.fetch(queries[n], count, columns, where) for n in alone}
         else:
             with ThreadPoolExecutor(min(len(alone), os.cpu_count() or 1)) as threads:
-                found = threads.map(lambda n: self.fetch(queries[n], count, columns, where), alone)
-                answers |= dict(zip(alone, found, strict=True))
+                made = threads.map(lambda n: self.fetch(queries[n], count, columns, where), alone)
+                answers |= dict(zip(alone, made, strict=True))
         return [answers[number] for number in range(len(queries))]
 
     def _scan(
@@ -152,9 +152,9 @@ class OpenGallery:
         for query, end, length in zip(queries, ends, best.lengths, strict=True):
             own = slice(end - length, end)
             score = best.scores[own] + np.float32(query.offset)
-            found = rows.take(pa.array(position[own]))
+            own_rows = rows.take(pa.array(position[own]))
             fetched.append(
-                Fetched(found.append_column("_column_score", pa.array(score)), True, 1.0)
+                Fetched(own_rows.append_column("_column_score", pa.array(score)), True, 1.0)
             )
         return fetched
 

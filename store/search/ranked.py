@@ -19,7 +19,7 @@ from store.search.query import Query
 class Ranked(NamedTuple):
     """Rows over all galleries, the column that ranks them, and whether there are no more."""
 
-    found: GalleryRows
+    answer: GalleryRows
     score: str
     is_all: bool
 

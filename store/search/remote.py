@@ -149,9 +149,9 @@ class RemoteCorpus(Searchable[Search]):
         ids = one_of("id", rows["id"].to_pylist())
         gallery = query.gallery if query.gallery in MODALITIES else "any"
         alone = Query(query.inputs[:1], gallery=gallery, number=query.number)
-        found = alone.correct("none").where(ids).select("part_id", *CARD_COLUMNS)
+        card_query = alone.correct("none").where(ids).select("part_id", *CARD_COLUMNS)
         cards = {}
-        for row in self.run(found.limit(len(MODALITIES) * rows.num_rows)).rows.to_pylist():
+        for row in self.run(card_query.limit(len(MODALITIES) * rows.num_rows)).rows.to_pylist():
             card = Card(row["key"], row["caption"], row["thumbnail"])
             if row["modality"] == "audio":
                 card = card._replace(recording=self._recording(row["part_id"]))

@@ -60,9 +60,9 @@ def routed(opened: OpenRelease, query: Query, part: EncodedQuery) -> tuple[Query
     Raises:
         InputError: the correction is not compiled into the release.
     """
-    found = routes(opened, query, part)
-    best = found[0]
-    note = f"auto: by gaps {', '.join(map(str, found))}"
+    candidates = routes(opened, query, part)
+    best = candidates[0]
+    note = f"auto: by gaps {', '.join(map(str, candidates))}"
     return replace(query, gallery=best.modality, in_moments=best.in_moments), note
 
 
@@ -77,7 +77,7 @@ def check_route(query: Query) -> None:
 
 def routes(opened: OpenRelease, query: Query, part: EncodedQuery) -> list[Route]:
     """The tables that a query can search, by falling gap. Those without any row come last."""
-    found = []
+    candidates = []
     for modality in opened.release.modalities:
         for in_moments in (False, True):
             if in_moments and (opened.open_moments(modality) is None or conflict(query)):
@@ -86,13 +86,13 @@ def routes(opened: OpenRelease, query: Query, part: EncodedQuery) -> list[Route]
             search = gallery_search(opened, own, part.inputs, modality)
             search.check_compiled()
             count = 1 + len(part.own_parts)
-            rows = rank_by_vectors([search], part.own_parts, count, count).found.rows
+            rows = rank_by_vectors([search], part.own_parts, count, count).answer.rows
             gap = -np.inf
             if rows.num_rows:
                 mean, deviation = _scale(opened, search, in_moments)
                 gap = (rows["_score"][0].as_py() - mean) / deviation
-            found.append(Route(modality, in_moments, float(gap)))
-    return sorted(found, key=lambda route: -route.gap)
+            candidates.append(Route(modality, in_moments, float(gap)))
+    return sorted(candidates, key=lambda route: -route.gap)
 
 
 def _scale(opened: OpenRelease, search: GallerySearch, in_moments: bool) -> tuple[float, float]:

@@ -76,7 +76,7 @@ class Banks:
         """
         return self.part(self.query_split(modality), modality)
 
-    def asked(self, split: str, modality: str) -> Bank:
+    def pair_queries(self, split: str, modality: str) -> Bank:
         """The parts of a split of pairs as queries.
 
         Their vectors are those of the queries' own encoder, if the space has a bridge; parts that

@@ -153,8 +153,8 @@ class Files:
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly in a folder, sorted."""
         with typed(prefix):
-            found = obstore.list_with_delimiter(self._store, self._key(prefix))
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+            listing = obstore.list_with_delimiter(self._store, self._key(prefix))
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in listing["common_prefixes"])
 
     def list(self, prefix: str = "") -> Iterator[File]:
         """The files in a folder and in its subfolders.

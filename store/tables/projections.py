@@ -64,8 +64,8 @@ def sums_file(projection: str) -> str:
 
 def delete_sums(tables: Tables) -> None:
     """Delete the sums of all projections. Samples that were removed cannot be taken out of them."""
-    found = [file.path for file in tables.files.list(_FOLDER) if file.path.endswith(_SUMS)]
-    tables.files.delete(found)
+    paths = [file.path for file in tables.files.list(_FOLDER) if file.path.endswith(_SUMS)]
+    tables.files.delete(paths)
 
 
 def local_folder(tables: Tables, space_config: Mapping[str, Any]) -> str:

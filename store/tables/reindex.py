@@ -37,8 +37,8 @@ def copy_indexes(tables: Tables, name: str, source: lance.LanceDataset) -> int:
 
 def vector_indexes(table: lance.LanceDataset) -> dict[str, Any]:
     """Lance's descriptions of the vector indexes of a table, by column."""
-    found = (i for i in table.describe_indices() if i.type_url.endswith(_VECTOR))
-    return {index.field_names[0]: index for index in found}
+    indices = (i for i in table.describe_indices() if i.type_url.endswith(_VECTOR))
+    return {index.field_names[0]: index for index in indices}
 
 
 def index_statistics(table: lance.LanceDataset, name: str) -> dict[str, Any]:

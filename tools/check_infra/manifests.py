@@ -149,5 +149,5 @@ def _selector_problems(objects: list[Object], where: str) -> Iterator[str]:
                 yield f"{title}: there is no such Deployment"
         elif each["kind"] in ("Service", "PodDisruptionBudget"):
             wanted = spec["selector"].get("matchLabels", spec["selector"])
-            if not any(wanted.items() <= found.items() for found in labels):
+            if not any(wanted.items() <= own.items() for own in labels):
                 yield f"{title}: selects no pod"

@@ -99,13 +99,13 @@ def clusters(connection: duckdb.DuckDBPyConnection, drop: str | None) -> list[Cl
     query = _CLUSTERS.format(
         of_drop=_condition(drop), members=_MEMBERS, least=_LEAST, largest=_LARGEST
     )
-    found = []
+    listed = []
     for row in query_rows(connection, query):
         drop_of = row["representative"]
         representative = (drop_of, row["cluster"]) if drop_of is not None else None
         shown = [(m["similarity"], (m["drop"], m["id"])) for m in row["shown"]]
-        found.append(Cluster(row["kind"], row["cluster"], representative, row["lost"], shown))
-    return found
+        listed.append(Cluster(row["kind"], row["cluster"], representative, row["lost"], shown))
+    return listed
 
 
 def _condition(drop: str | None) -> str:

@@ -92,23 +92,23 @@ def counts(connection: duckdb.DuckDBPyConnection, by: Sequence[str]) -> list[Cou
         "CASE WHEN keep THEN NULL ELSE coalesce(rule, '') END AS rule FROM decisions "
         "LEFT JOIN samples USING (drop, id) LEFT JOIN signals USING (drop, id)"
     )
-    found = []
+    exclusions = []
     for name in by:
         query = f"SELECT drop, by_{name} AS name, rule, count(*) AS n FROM grouped GROUP BY ALL"
         rows = query_rows(connection, query)
-        found += [Count(r["drop"], name, r["name"], r["rule"], r["n"]) for r in rows]
-    return found
+        exclusions += [Count(r["drop"], name, r["name"], r["rule"], r["n"]) for r in rows]
+    return exclusions
 
 
-def groups(found: Iterable[Count], by: str) -> list[Group]:
+def groups(exclusions: Iterable[Count], by: str) -> list[Group]:
     """The groups of one column: marked groups first, then the largest; none if there is one only.
 
     Args:
-        found: counts of any columns.
+        exclusions: counts of any columns.
         by: the column.
     """
     rules: dict[str | None, Counter[str | None]] = {}
-    for count in found:
+    for count in exclusions:
         if count.by == by:
             rules.setdefault(count.group, Counter())[count.rule] += count.samples
     total, kept = sum(r.total() for r in rules.values()), sum(r[None] for r in rules.values())

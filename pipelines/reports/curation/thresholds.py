@@ -73,21 +73,21 @@ def limits(
         workspace: the corpus. Its policy gives the limits of rules that rejected nothing.
         names: the columns.
     """
-    found: dict[str, dict[str, set[str]]] = {}
+    by_column: dict[str, dict[str, set[str]]] = {}
     for rule, threshold in decided:
         column, _, operator = rule.rpartition(".")
         if column in names and threshold is not None:
-            found.setdefault(column, {}).setdefault(operator, set()).add(threshold)
+            by_column.setdefault(column, {}).setdefault(operator, set()).add(threshold)
     for column, test in workspace.config.policy.rules.items():
         for operator, value in test.limits():
             if column in names and (threshold := _threshold(operator, value)) is not None:
-                found.setdefault(column, {}).setdefault(operator, {threshold})
+                by_column.setdefault(column, {}).setdefault(operator, {threshold})
     return {
         column: sorted(
             (Limit(o, t) for o, thresholds in tests.items() for t in _selected(thresholds)),
             key=_order,
         )
-        for column, tests in found.items()
+        for column, tests in by_column.items()
     }
 
 

@@ -27,8 +27,10 @@ def score(batch: pa.RecordBatch) -> Columns:
     vectorizer, model = packaged_model()
     texts = batch["text"].to_pylist()
     present = [text for text in texts if text is not None]
-    found = iter(model.predict_proba(vectorizer.transform(present))[:, 1] if present else ())
-    values = [None if text is None else float(next(found)) for text in texts]
+    probabilities = iter(
+        model.predict_proba(vectorizer.transform(present))[:, 1] if present else ()
+    )
+    values = [None if text is None else float(next(probabilities)) for text in texts]
     return {"text_offensive": pa.array(values, pa.float32())}
 
 

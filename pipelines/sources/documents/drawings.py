@@ -37,15 +37,15 @@ def drawings(paths: Sequence[Box], width: float, height: float) -> list[Box]:
         for row in down:
             covered[row] |= mask
     drawing_of = _components(covered, columns)
-    found: dict[int, tuple[Box, int]] = {}
+    boxes: dict[int, tuple[Box, int]] = {}
     for path in paths:
         across, down = cells(path)
         number = drawing_of[down.start, across.start]
-        box, count = found.get(number, (path, 0))
-        found[number] = box.union(path), count + 1
+        box, count = boxes.get(number, (path, 0))
+        boxes[number] = box.union(path), count + 1
     return [
         box
-        for box, count in found.values()
+        for box, count in boxes.values()
         if count >= _FEWEST_PATHS and box.shorter_side >= _SMALLEST
     ]
 

@@ -67,7 +67,7 @@ def figures(captions: Sequence[Box], pictures: Sequence[Box]) -> list[Box | None
         for p in pictures
         if p.shorter_side >= SMALLEST and not any(p.overlaps(c) for c in captions)
     ]
-    found: list[Box | None] = [None] * len(captions)
+    boxes: list[Box | None] = [None] * len(captions)
     parts: list[tuple[int, Box]] = []
     for picture in left:
         distance, index = min(
@@ -78,15 +78,15 @@ def figures(captions: Sequence[Box], pictures: Sequence[Box]) -> list[Box | None
             parts.append((index, picture))
     waiting = [p for p in left if p not in {picture for _, picture in parts}]
     for index, part in parts:  # grows while it is read: parts can have parts
-        box = found[index]
+        box = boxes[index]
         merged = part if box is None else box.union(part)
         if any(merged.overlaps(caption) for caption in captions):
             continue
-        found[index] = merged
+        boxes[index] = merged
         near = [w for w in waiting if _are_parts(part, w)]
         parts += [(index, w) for w in near]
         waiting = [w for w in waiting if w not in near]
-    return found
+    return boxes
 
 
 def with_labels(figure: Box, labels: Sequence[Box], captions: Sequence[Box]) -> Box:

@@ -85,9 +85,9 @@ def _listed(
     fields: dict[str, Any] = {"spans": sorted(spans), "is_over": is_over}
     fields["title"] = str(container.metadata.get("title", ""))
     promised = _promised_seconds(container, stream)
-    found = last - clock.start
-    if not is_over and (errors or promised - found > max(_SLACK, request["every"])):
-        fields["lost"] = max(spans) + 1, f"it ends at {found:.1f} of {promised:.1f} seconds{why}"
+    seconds = last - clock.start
+    if not is_over and (errors or promised - seconds > max(_SLACK, request["every"])):
+        fields["lost"] = max(spans) + 1, f"it ends at {seconds:.1f} of {promised:.1f} seconds{why}"
     return fields, []
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import isotrope
 from pipelines.release import damaged_inputs as damaged
-from pipelines.release.asked_samples import reciprocal
+from pipelines.release.query_samples import reciprocal
 from pipelines.release.stress import CHANCE, composition, stress
 from store.errors import EncoderError
 from store.workspace import Workspace

@@ -19,7 +19,7 @@ SAMPLE = "sample"  # the level of samples in the place of a gallery
 Values = list[Any]
 
 
-class Asked(NamedTuple):
+class QuerySamples(NamedTuple):
     """The held-out samples that queries are made of.
 
     Attributes:
@@ -37,10 +37,10 @@ class Asked(NamedTuple):
         """The modalities that any sample has a part of."""
         return [m for m in MODALITIES if any(m in parts for parts in self.parts)]
 
-    def take(self, rows: np.ndarray) -> "Asked":
+    def take(self, rows: np.ndarray) -> "QuerySamples":
         """The samples with these numbers."""
         ids, parts = ([values[n] for n in rows] for values in (self.ids, self.parts))
-        return Asked(ids, self.clusters[rows], parts)
+        return QuerySamples(ids, self.clusters[rows], parts)
 
     def having(self, *modalities: str) -> np.ndarray:
         """The numbers of the samples that have parts of all these modalities."""
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
         )
 
 
-def draw_asked(opened: OpenRelease, most: int, split: str) -> Asked:
+def draw_query_samples(opened: OpenRelease, most: int, split: str) -> QuerySamples:
     """Draw held-out samples with two parts or more, at random with a fixed seed.
 
     Args:
@@ -71,33 +71,33 @@ def draw_asked(opened: OpenRelease, most: int, split: str) -> Asked:
     if not ids:
         number = opened.release.number
         raise NotFoundError(f"release {number} has no {split} samples of two parts")
-    return Asked(ids, np.array([clusters[i] for i in ids]), [parts[i] for i in ids])
+    return QuerySamples(ids, np.array([clusters[i] for i in ids]), [parts[i] for i in ids])
 
 
-def read_inputs(opened: OpenRelease, asked: Asked) -> dict[str, Values]:
+def read_inputs(opened: OpenRelease, drawn: QuerySamples) -> dict[str, Values]:
     """By modality, the n texts or files of the samples, None where a sample has no such part."""
-    inputs: dict[str, Values] = {m: [] for m in asked.modalities}
-    parts = dict(zip(asked.ids, asked.parts, strict=True))
-    for batch in read_samples(opened, asked.ids):
+    inputs: dict[str, Values] = {m: [] for m in drawn.modalities}
+    parts = dict(zip(drawn.ids, drawn.parts, strict=True))
+    for batch in read_samples(opened, drawn.ids):
         for row in batch.select(["id", *inputs]).to_pylist():
             for modality, values in inputs.items():
                 values.append(row[modality] if modality in parts[row["id"]] else None)
     return inputs
 
 
-def stored_vectors(opened: OpenRelease, asked: Asked, split: str) -> dict[str, np.ndarray]:
+def stored_vectors(opened: OpenRelease, drawn: QuerySamples, split: str) -> dict[str, np.ndarray]:
     """By modality, the vectors (n, d) of the samples' parts as queries; NaN where one is missing.
 
     Args:
         opened: the release.
-        asked: n samples of the split.
+        drawn: n samples of the split.
         split: of the banks.
     """
     vectors = {}
-    for modality in asked.modalities:
-        bank = opened.banks.asked(split, modality)
+    for modality in drawn.modalities:
+        bank = opened.banks.pair_queries(split, modality)
         rows = {part: row for row, part in enumerate(bank.parts.tolist())}
-        own = np.array([rows.get(parts.get(modality, ""), -1) for parts in asked.parts])
+        own = np.array([rows.get(parts.get(modality, ""), -1) for parts in drawn.parts])
         out = np.full((len(own), opened.release.dim), np.nan, np.float32)
         out[own >= 0] = bank.vectors[own[own >= 0]]
         vectors[modality] = out
@@ -115,20 +115,20 @@ def encode(opened: OpenRelease, modality: str, values: Sequence[Any]) -> np.ndar
 
 def ranks_of(
     opened: OpenRelease,
-    asked: Asked,
+    drawn: QuerySamples,
     vectors: Mapping[str, np.ndarray],
     gallery: str,
     system: Callable[[Query], Query] = lambda query: query,
     depth: int = DEPTH,
     by_id: bool = False,
 ) -> np.ndarray:
-    """The rank of each sample's part in a gallery, asked by its vectors of some modalities.
+    """The rank of each sample's part in a gallery, by its vectors of some modalities.
 
     In the place of a gallery, the level "sample" gives the ranks of the samples.
 
     Args:
         opened: the release.
-        asked: the n samples.
+        drawn: the n samples.
         vectors: (n, d) by modality.
         gallery: the modality of the parts, or "sample".
         system: changes the corrected query.
@@ -138,13 +138,13 @@ def ranks_of(
     Returns:
         (n,) floats: NaN if a part or vector is missing, infinity if the part is not in the list.
     """
-    ranks = np.full(len(asked.parts), np.nan)
+    ranks = np.full(len(drawn.parts), np.nan)
     is_sample = gallery == SAMPLE
-    rows = asked.having(*vectors) if is_sample else asked.having(*vectors, gallery)
+    rows = drawn.having(*vectors) if is_sample else drawn.having(*vectors, gallery)
     rows = rows[~np.isnan(sum(v[rows, 0] for v in vectors.values()))]
     if len(rows):
         if by_id:
-            own_ids = [[id_input(asked.parts[row][m]) for m in vectors] for row in rows]
+            own_ids = [[id_input(drawn.parts[row][m]) for m in vectors] for row in rows]
             query = Query(tuple(map(scaled_to_one, own_ids)), is_batch=True)
         else:
             query = Query.of(vectors={m: v[rows] for m, v in vectors.items()})
@@ -159,7 +159,7 @@ def ranks_of(
             lists.setdefault(number, []).append(part)
         for number, row in enumerate(rows):
             listed = lists.get(number, [])
-            own = asked.ids[row] if is_sample else asked.parts[row][gallery]
+            own = drawn.ids[row] if is_sample else drawn.parts[row][gallery]
             ranks[row] = listed.index(own) + 1 if own in listed else np.inf
     return ranks
 
@@ -170,8 +170,8 @@ def reciprocal(ranks: np.ndarray) -> np.ndarray:
 
 
 def intervals(
-    values: Mapping[str, np.ndarray], asked: Asked, level: float = 0.95
+    values: Mapping[str, np.ndarray], drawn: QuerySamples, level: float = 0.95
 ) -> dict[str, Any]:
     """`mean`, `low` and `high` of measures (n,) of the samples, by name, over clusters."""
-    made = bootstrap_many(values, groups=asked.clusters, level=level)
+    made = bootstrap_many(values, groups=drawn.clusters, level=level)
     return {name: interval._asdict() for name, interval in made.items()}
