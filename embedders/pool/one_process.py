@@ -1,12 +1,14 @@
 """Encode few parts in one other process, without Ray, whose processes take seconds to start.
 
 The process is not this one, because an encoder can crash its process. If that happens, a pool
-encodes the units that are left: it finds the parts that crash an encoder.
+encodes the units that are left: it finds the parts that crash an encoder. It also takes over if
+the encoder needs longer than a pool needs to start.
 """
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from multiprocessing import Pipe
@@ -29,6 +31,7 @@ from store.cores import core_count
 if TYPE_CHECKING:
     from embedders.pool.pool import Pool  # imports Ray
 
+ALONE_SECONDS = 10.0  # of encoding, after which a pool takes over
 _COMMAND = "from embedders.pool.one_process import serve; serve({})"
 
 
@@ -102,7 +105,7 @@ class OneProcess:
 
     Args:
         spec: the encoder's spec (see `embedders.registry`).
-        pool: makes the pool that takes over if the process dies.
+        pool: makes the pool that takes over if the process dies, or after `ALONE_SECONDS`.
         num_cpus: the number of threads of the process. None: as many as it may use CPUs.
         batch_size: the largest cost of a forward pass; see `embedders.pool.pool.Pool`.
         process: is shared with other encoders. None: one that ends with the block.
@@ -141,14 +144,18 @@ class OneProcess:
             EncoderError: the encoder itself does not work.
             Exception: whatever `read` raises.
         """
-        remaining = iter(units)
+        remaining, seconds = iter(units), 0.0
         for name, read in remaining:
             parts = read()
-            reply = self._process.encode(*self._settings, parts)
-            if reply is None:  # the process died
+            started = time.monotonic()
+            reply = None
+            if seconds <= ALONE_SECONDS:
+                reply = self._process.encode(*self._settings, parts)
+            if reply is None:  # it takes long, or the process died
                 with self._pool() as pool:
                     yield from pool.map(chain([(name, read)], remaining))
                 return
+            seconds += time.monotonic() - started
             yield UnitResult(name, *reply)
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # The largest unit: large enough that its overhead is small, small enough that it is soon redone.
 UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
-# The most parts that one process embeds, divided by the number of actors: the pool takes 4 s of
-# processor more to start, and overlaps reading with encoding.
-ONE_PROCESS_PARTS = 512
+# The most parts that one process starts to embed, divided by the number of actors. It hands over to
+# the pool what is left after some seconds: the pool takes 4 s of processor more to start.
+ONE_PROCESS_PARTS = 4096
 
 
 def encoding_processes(

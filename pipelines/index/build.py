@@ -20,7 +20,7 @@ from store.tables.banks import Banks
 from store.tables.direction import Direction
 from store.tables.indexes import DEEPEST, FLAT, GalleryIndex, Probe, probe_name
 from store.tables.lance_tables import Tables
-from store.tables.reindex import unindexed_rows
+from store.tables.reindex import unindexed_rows, vector_indexes
 from store.tables.words import WORDS_TEXT
 
 # That probes are chosen and measured on, for each direction; half of them for results of 100 rows
@@ -29,6 +29,7 @@ QUERIES = 256
 DEPTHS = (10, 100, DEEPEST)
 _SCANS = 5
 _SIMILAR = 0.1  # growth of a gallery within which settings that miss the bound are not tried again
+_UNMEASURED = 0.05  # rows that came or left since settings were measured, up to which they are kept
 _KEPT = 4  # settings that may be kept are measured on so many times fewer queries
 _SUB_VECTOR = 8  # dimensions that a code of IVF_PQ stands for
 _TEXT_INDEXES = ("caption", WORDS_TEXT)
@@ -78,9 +79,10 @@ def index_gallery(
         partitions = settings.partitions_for(kind, rows)
         columns = {vector_column(d.query, {d.query: d}) for d in directions.values()} | {"vector"}
         known = last if last is not None and _is_similar(last, kind, rows, settings) else None
-        started = time.monotonic()
+        started, changed = time.monotonic(), rows  # built anew: all rows changed
         if known and all(can_extend(table, column, kind) for column in columns):
             partitions = known.partitions
+            changed = known.changed + _changed_rows(table, sorted(columns), known.rows)
             for column in sorted(columns):
                 extend(tables.open(name), column)
         else:
@@ -92,8 +94,24 @@ def index_gallery(
     table = tables.open(name)
     size = sum(d.total_size_bytes or 0 for d in table.describe_indices())
     index = GalleryIndex(kind, rows, partitions, size, seconds, settings.recall)
+    if known and changed <= _UNMEASURED * rows and _names(directions) <= known.probes.keys():
+        kept = {name: getattr(known, name) for name in ("probes", "notes", "flat_milliseconds")}
+        return replace(index, changed=changed, **kept)
     gallery = OpenGallery(table, modality, index)
     return _with_probes(gallery, directions, banks, known or GalleryIndex())
+
+
+def _changed_rows(table: lance.LanceDataset, columns: list[str], before: int) -> int:
+    """How many rows came to or left a gallery since its indexes were extended.
+
+    Args:
+        table: the gallery.
+        columns: with an index.
+        before: the number of rows then.
+    """
+    indexes = vector_indexes(table)
+    came = max(unindexed_rows(table, indexes[column].name) for column in columns)
+    return came + max(0, before + came - table.count_rows())
 
 
 def _is_similar(last: GalleryIndex, kind: str, rows: int, settings: Index) -> bool:
@@ -124,6 +142,16 @@ def _index_texts(table: lance.LanceDataset) -> None:
     """Index captions and the words of items for full-text search, if there are any."""
     for column in _TEXT_INDEXES:
         _index_scalars(table, column, "INVERTED")
+
+
+def _names(directions: Mapping[str, Direction]) -> set[str]:
+    """The names of the settings that directions need."""
+    return {
+        probe_name(each.query, each.gallery, corrected)
+        for each in directions.values()
+        for corrected in (False, True)
+        if not corrected or each.method != "none"
+    }
 
 
 def _with_probes(

@@ -52,6 +52,7 @@ class GalleryIndex:
         probes: by direction and kind of score (such as "text->image corrected"), in the order of
             `depth`. Where a depth is missing, the bound was not reached, and search scans.
         notes: remarks, such as that a bound was not reached.
+        changed: rows that came or left since `probes` were measured.
     """
 
     type: str = FLAT
@@ -63,6 +64,7 @@ class GalleryIndex:
     flat_milliseconds: float = 0.0
     probes: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    changed: int = 0
 
     def probe(self, names: Iterable[str], count: int) -> Probe | None:
         """The setting for a search of `count` rows.

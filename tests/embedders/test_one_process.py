@@ -92,3 +92,22 @@ def test_a_pool_encodes_what_is_left_when_the_process_dies(ray_cluster: None) ->
         os.kill(process._process.pid or 0, signal.SIGKILL)
         ids += [part for result in results for part in result.ids]
     assert sorted(ids) == ["a", "b", "c"]
+
+
+def test_a_pool_encodes_what_is_left_when_it_takes_long(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedders.pool.one_process.ALONE_SECONDS", 0.0)
+    entered = []
+
+    class Counted(Pool):
+        def __enter__(self) -> Pool:
+            entered.append(self)
+            return super().__enter__()
+
+    with one_process("Hashing", Counted) as process:
+        results = encode(process, ["a"], ["b"], ["c"])
+        assert next(results).ids == ["a"]
+        assert not entered
+        assert sorted(part for result in results for part in result.ids) == ["b", "c"]
+    assert len(entered) == 1

@@ -10,7 +10,6 @@ times the storage, which is not worth it for finding duplicates.
 from fractions import Fraction
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from pipelines.signals.scorer import AudioScorer, Values
 from store.tables.signals import SCORERS
@@ -41,6 +40,9 @@ class Fingerprint:
     def result(self) -> Values:
         """`audio_fingerprint`: little-endian uint32, 21.5 per second; null if the recording is
         shorter than 1.1 s, silent, or sampled at less than 4.4 kHz."""
+        # Imported here: corpora without recordings need not wait a second for it.
+        from scipy.signal import resample_poly
+
         mono = np.concatenate(self.blocks) if self.blocks else np.empty(0, np.float32)
         if not len(mono) or np.abs(mono).max() < _SILENCE:
             return {"audio_fingerprint": None}

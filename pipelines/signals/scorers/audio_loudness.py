@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.signal import sosfilt
 
 from pipelines.signals.scorer import AudioScorer, Values
 from store.tables.signals import SCORERS
@@ -27,6 +26,9 @@ class Loudness:
         self.energies: list[np.ndarray] = []
 
     def add(self, block: np.ndarray) -> None:
+        # Imported here: corpora without recordings need not wait a second for it.
+        from scipy.signal import sosfilt
+
         if not self.usable:
             return
         filtered, self.state = sosfilt(self.filter, block, axis=0, zi=self.state)

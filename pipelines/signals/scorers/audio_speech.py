@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from pipelines.signals.scorer import AudioScorer, Values
 from pipelines.signals.scorers.onnx_models import open_session, package_file
@@ -50,6 +49,9 @@ class Speech:
         return {"audio_speech": self.speech_windows / self.windows if self.windows else None}
 
     def _detect(self, mono: np.ndarray) -> None:
+        # Imported here: corpora without recordings need not wait a second for it.
+        from scipy.signal import resample_poly
+
         resampled = resample_poly(mono, self.ratio.numerator, self.ratio.denominator)
         self.samples = np.concatenate([self.samples, resampled.astype(np.float32)])
         while len(self.samples) >= _CONTEXT + _WINDOW:

@@ -257,6 +257,30 @@ def test_new_rows_are_found_at_once(tmp_path, fitted, directions, banks, measure
     assert all(p.recall >= again.bound for probes in again.probes.values() for p in probes)
 
 
+def test_settings_are_measured_again_once_a_twentieth_has_changed(
+    tmp_path, fitted, directions, banks, measured
+) -> None:
+    """Rows that came and left add up over several changes."""
+    tables, settings = Tables(tmp_path), Index(type="ivf_rq", partitions=24)
+    write_gallery(tables, fitted, directions, slice(0, ROWS - 100))
+    index = first = index_gallery(tables, NAME, "image", directions, banks, settings)
+    at_first = len(measured)
+    write_gallery(tables, fitted, directions, slice(ROWS - 100, ROWS - 50))
+    tables.open(NAME).delete("image_width < 40")
+    is_deleted = NUMBERS < 40
+    left = int(is_deleted[: ROWS - 100].sum())
+    came = 50 - int(is_deleted[ROWS - 100 : ROWS - 50].sum())
+    index = index_gallery(tables, NAME, "image", directions, banks, settings, index)
+    assert (len(measured), index.changed) == (at_first, came + left)
+    assert (index.probes, index.notes) == (first.probes, first.notes)
+    assert index.rows == tables.open(NAME).count_rows()
+    write_gallery(tables, fitted, directions, slice(ROWS - 50, None))
+    tables.open(NAME).delete("image_width < 100")
+    index = index_gallery(tables, NAME, "image", directions, banks, settings, index)
+    assert len(measured) > at_first
+    assert index.changed == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "segments"),
     [
