@@ -9,7 +9,7 @@ import lance
 import numpy as np
 
 from pipelines.index.choose_probes import choose_probe, keep_probes, scan_milliseconds
-from pipelines.index.exact_scores import best_scores
+from pipelines.index.exact_scores import best_rows
 from pipelines.index.extend import can_extend, extend
 from store.arrow import as_matrix
 from store.config.index import Index
@@ -215,12 +215,12 @@ def _chosen(
     last: tuple[Probe, ...] | None,
 ) -> list[Probe | None]:
     """A setting for each depth. One that the last gallery had none for is not tried again."""
-    best = best_scores(gallery.table, column, queries, max(depths, default=0))
+    best = best_rows(gallery.table, column, queries, max(depths, default=0))
     before = {probe.depth: probe for probe in last or ()}
     tried: list[Probe | None] = []
     for number, depth in enumerate(depths):
         most = max(2, len(queries) >> number)
-        some = queries[:most], best[:most]
+        some = queries[:most], best.some(slice(most))
         bound, known = gallery.index.bound, before.get(depth)
         is_tried = last is None or known is not None
         tried.append(

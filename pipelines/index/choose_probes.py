@@ -2,23 +2,24 @@
 
 A setting is chosen on one half of the queries and measured on the other half. The first half must
 exceed the bound a little, so that other queries reach it as a rule. The number of probes is doubled
-until they do, with many rows ranked anew and with few. Then as few rows are ranked anew as reach
-it, the fastest of these settings is taken, and its probes are narrowed by bisection. If it misses
-the bound on the other half, wider ones are measured. The settings of a gallery that has hardly
-changed are kept if they still reach the bound on some of the queries.
+until they do, with many rows ranked anew and with few (`pipelines.index.candidates`: one search
+tells the recall for all numbers of rows). Then as few rows are ranked anew as reach it, the fastest
+of these settings is taken, and its probes are narrowed by bisection. If it misses the bound on the
+other half, wider ones are measured. The settings of a gallery that has hardly changed are kept if
+they still reach the bound on some of the queries.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import islice
 from math import ceil
 from statistics import median
 
 import numpy as np
 
-from pipelines.index.exact_scores import best_scores
+from pipelines.index.candidates import Candidates
+from pipelines.index.exact_scores import BestRows, best_rows
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import OpenGallery
 from store.tables.indexes import GalleryIndex, Probe
@@ -29,6 +30,7 @@ _FAST_PROBES = 64  # fewer take hardly less time
 _MOST_REFINED = 8_000  # rows that are ranked anew
 _USUAL_REFINE = 8
 _CANDIDATES = 3  # numbers of rows ranked anew that are compared by time
+_TIMED = 16  # queries that they are timed on
 _BISECTIONS = 2  # to within an eighth of the probes
 _MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
@@ -39,7 +41,7 @@ def choose_probe(
     gallery: OpenGallery,
     column: str,
     queries: np.ndarray,
-    best: np.ndarray,
+    best: BestRows,
     depth: int,
     bound: float,
     last: Probe | None = None,
@@ -50,7 +52,7 @@ def choose_probe(
         gallery: with its index.
         column: that is searched.
         queries: (m, width), at least 2.
-        best: (m, k) the exact best scores, descending.
+        best: the exact best rows of each query.
         depth: recall@depth is measured.
         bound: the smallest recall.
         last: the setting before the gallery changed.
@@ -59,33 +61,44 @@ def choose_probe(
         The setting with its recall and time. None: no setting reaches the bound.
     """
     half = len(queries) // 2
-    chosen = queries[:half], best[:half, :depth]
-    measured = queries[half:], best[half:, :depth]
+    measured = queries[half:], best.scores[half:, :depth]
     if last is not None:
         probe = measure(gallery, column, *measured, last, bound)
         if probe.recall >= bound:
             return probe
     aim = bound + _MARGIN * (1 - bound)
     refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED]
+    chosen = Candidates(gallery, column, queries[:half], best.some(slice(half)), depth, refines)
 
     @cache
-    def tried(nprobes: int, refine: int) -> Probe:
-        return measure(gallery, column, *chosen, Probe(depth, nprobes, refine, 0, 0), aim)
+    def reaching(nprobes: int) -> list[int]:
+        """The numbers of rows ranked anew that reach the aim."""
+        return [r for r, recall in chosen.recalls(nprobes, aim).items() if recall >= aim]
 
     # As few probes as possible may need many rows ranked anew, which takes longer than more probes.
-    usual = [refine for refine in refines if refine <= _USUAL_REFINE]
-    widths = list(_widths(gallery.index.partitions))
-    wide = _first(tried, widths, usual[-1], aim)
-    narrower = [width for width in widths if not wide or width < wide]
-    candidates: list[Probe] = []
-    for width in filter(None, (_first(tried, narrower, refines[-1], aim), wide)):
-        reaching = (p for refine in refines if (p := tried(width, refine)).recall >= aim)
-        candidates += islice(reaching, _CANDIDATES if width > _FAST_PROBES else 1)
-    if not candidates:
+    few = min(refines[-1], _USUAL_REFINE)
+    tried: dict[int, list[int]] = {}
+    for width in _widths(gallery.index.partitions):
+        if enough := reaching(width):
+            tried[width] = enough
+            if enough[0] <= few:
+                break
+    settings = [
+        Probe(depth, width, refine, 0, 0)
+        for width in dict.fromkeys((min(tried), max(tried)) if tried else ())
+        for refine in tried[width][: _CANDIDATES if width > _FAST_PROBES else 1]
+    ]
+    if not settings:
         return None
-    fast = min(candidates, key=lambda probe: probe.milliseconds)
+    fast = settings[0]
+    if len(settings) > 1:
+        some = queries[:_TIMED], best.scores[:_TIMED, :depth]
+        fast = min(
+            (measure(gallery, column, *some, setting) for setting in settings),
+            key=lambda probe: probe.milliseconds,
+        )
     if fast.nprobes > _FAST_PROBES:
-        fast = _narrowed(tried, fast, aim)
+        fast = _narrowed(reaching, fast)
     for wider in _wider(fast, gallery.index.partitions):
         probe = measure(gallery, column, *measured, wider, bound)
         if probe.recall >= bound:
@@ -108,7 +121,7 @@ def keep_probes(
     """
     if not last:
         return []
-    best = best_scores(gallery.table, column, queries, max(probe.depth for probe in last))
+    best = best_rows(gallery.table, column, queries, max(probe.depth for probe in last)).scores
     kept = []
     for number, probe in enumerate(last):
         most = max(2, len(queries) >> number)
@@ -160,24 +173,16 @@ def scan_milliseconds(gallery: OpenGallery, column: str, queries: np.ndarray) ->
     return 1000 * median(seconds)
 
 
-def _first(
-    tried: Callable[[int, int], Probe], widths: Iterable[int], refine: int, aim: float
-) -> int:
-    """The first number of probes that reaches the aim. 0: none does."""
-    return next((width for width in widths if tried(width, refine).recall >= aim), 0)
-
-
-def _narrowed(tried: Callable[[int, int], Probe], probe: Probe, bound: float) -> Probe:
-    """The setting with as few probes as reach the bound. Half of them may not."""
+def _narrowed(reaching: Callable[[int], list[int]], probe: Probe) -> Probe:
+    """The setting with as few probes as reach the aim. Half of them may not."""
     low, high = probe.nprobes // 2, probe.nprobes
     for _ in range(_BISECTIONS):
         middle = (low + high) // 2
-        narrower = tried(middle, probe.refine)
-        if narrower.recall >= bound:
-            probe, high = narrower, middle
+        if probe.refine in reaching(middle):
+            high = middle
         else:
             low = middle
-    return probe
+    return replace(probe, nprobes=high)
 
 
 def _wider(probe: Probe, partitions: int) -> Iterator[Probe]:

@@ -8,7 +8,7 @@ better on pairs that they were not fitted on. Pairs of the validation split are 
 cluster: the others are left for the comparison of systems (`pipelines.release.systems`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import lance
@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from pipelines.release.fit_part_weights import FOLDS, fit_part_weights, held_out_ranks
 from store.arrays import lookup
+from store.arrow import as_matrix
 from store.corrections.crossfit import assign_folds
 from store.corrections.decision import lower_end
 from store.corrections.select import LEAST_PAIRS
 from store.identity import uniform_number
-from store.search.column_plan import WeightedInput, plan_columns
+from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
 from store.search.corrected_search import search_many
 from store.search.open_gallery import OpenGallery
 from store.tables.banks import Banks
@@ -34,6 +35,7 @@ from store.tables.schema import MODALITIES
 SPLIT = "validation"
 _QUERIES = 256  # of a modality
 _CANDIDATES = 32  # of each gallery
+_SCANNED = 200_000  # rows of a gallery: a scan for all queries together costs less than an index
 
 
 def is_fitted_on(cluster: str) -> bool:
@@ -64,7 +66,12 @@ def learn_part_weights(
         directions: by name.
         indexes: of the galleries, by modality.
     """
-    opened = {m: OpenGallery(g, m, indexes.get(m, GalleryIndex())) for m, g in galleries.items()}
+    opened = {
+        m: OpenGallery(
+            g, m, indexes[m] if m in indexes and g.count_rows() > _SCANNED else GalleryIndex()
+        )
+        for m, g in galleries.items()
+    }
     learned = {}
     for query in MODALITIES:
         others = {m: g for m, g in opened.items() if m != query and f"{query}->{m}" in directions}
@@ -154,13 +161,27 @@ def _scores(
         owners = lookup(samples, np.array(rows["id"].to_pylist(), dtype=str))
         clusters = np.array(rows["cluster"].to_pylist(), dtype=str)
         zero, unit = own[modality].zero, own[modality].unit
-        for number, plan in enumerate(plan_columns(gallery, batch, compiled[modality], None)):
+        plans = plan_columns(gallery, batch, compiled[modality], None)
+        for number, total in enumerate(_totals(plans, rows)):
             is_mate = clusters == queries.clusters[number]
             is_mate &= samples[owners] != queries.samples[number]
             by_sample = np.full(len(samples) + 1, np.nan)  # the last one: no candidate
-            by_sample[owners] = np.where(is_mate, np.nan, (plan.scores(rows) - zero) / unit)
+            by_sample[owners] = np.where(is_mate, np.nan, (total - zero) / unit)
             scores[number, :, place] = by_sample[numbers[number]]
     return scores
+
+
+def _totals(plans: Sequence[ColumnPlan], rows: pa.Table) -> np.ndarray:
+    """The scores (q, n) of n rows by the plans of q queries; each column is multiplied once."""
+    totals = np.zeros((len(plans), rows.num_rows), np.float32)
+    searches = [(number, query) for number, plan in enumerate(plans) for query in plan.queries]
+    for column in {query.column for _, query in searches}:
+        own = [(number, query) for number, query in searches if query.column == column]
+        vectors = np.stack([query.vector for _, query in own])
+        offsets = np.array([query.offset for _, query in own], np.float32)
+        products = vectors @ as_matrix(rows[column]).T + offsets[:, None]
+        np.add.at(totals, [number for number, _ in own], products)
+    return totals
 
 
 def _read(gallery: OpenGallery, samples: np.ndarray, moved: list[str]) -> pa.Table:

@@ -179,7 +179,10 @@ def read_known(
             pc.is_in(unseen["part_id"], value_set=parts),
         )
         labelled = pa.concat_arrays([labelled, unseen["part_id"].filter(is_labelled)])
-        candidates = pa.concat_arrays([smallest, unseen["part_id"]])
+        candidates = unseen["part_id"]
+        if len(smallest) == SAMPLE:  # most items are larger than all of these
+            candidates = candidates.filter(pc.less(candidates, smallest[-1]))
+        candidates = pa.concat_arrays([smallest, candidates])
         smallest = candidates.take(pc.array_sort_indices(candidates).slice(0, SAMPLE))
     gallery, correction = read_compiled(
         dataset, direction, dim, pc.unique(pa.concat_arrays([labelled, smallest]))

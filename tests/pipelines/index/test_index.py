@@ -12,18 +12,20 @@ from hypothesis import strategies as st
 
 from pipelines.index import build
 from pipelines.index.build import index_gallery
+from pipelines.index.candidates import Candidates
 from pipelines.index.choose_probes import measure
-from store.arrow import vector_column
+from pipelines.index.exact_scores import best_rows
+from store.arrow import as_matrix, vector_column
 from store.config.index import Index
 from store.corrections import Correction, fit
 from store.search.column_plan import WeightedInput
 from store.search.corrected_search import search_corrected
 from store.search.open_gallery import OpenGallery
-from store.search.vector_layout import BIAS_SCALE, fold
+from store.search.vector_layout import BIAS_SCALE, fold, query_vector
 from store.tables import schema
 from store.tables.banks import Banks
 from store.tables.direction import Direction
-from store.tables.indexes import GalleryIndex, describe, from_description
+from store.tables.indexes import GalleryIndex, Probe, describe, from_description
 from store.tables.lance_tables import Tables
 from store.tables.reindex import vector_indexes
 
@@ -159,6 +161,34 @@ def test_the_stated_recall_is_reached(galleries, fitted, directions, kind: str) 
                 shares.append(len({*result.rows["id"].to_pylist()} & {str(n) for n in best}) / 10)
             assert np.mean(shares) >= 0.97, (m, bool(active))  # the bound is 0.99 on the bank
             assert used == len(QUERIES) or gallery.index.notes
+
+
+@pytest.mark.parametrize("kind", ["ivf_rq", "ivf_hnsw_sq", "ivf_pq"])
+def test_one_search_tells_the_recall_for_all_numbers_of_rows_ranked_anew(galleries, kind) -> None:
+    gallery, refines = galleries[kind], [1, 2, 4, 16]
+    queries = np.stack([query_vector(query, {}, {}) for query in QUERIES])
+    best = best_rows(gallery.table, "vector", queries, 10)
+    recalls = Candidates(gallery, "vector", queries, best, 10, refines).recalls(4)
+    for refine, recall in recalls.items():
+        probe = Probe(10, 4, refine, 0, 0)
+        measured = measure(gallery, "vector", queries, best.scores[:, :10], probe).recall
+        assert recall == pytest.approx(measured, abs=0.01), refine
+    least = Candidates(gallery, "vector", queries, best, 10, refines).recalls(1, aim=1.0)
+    assert max(least.values()) < 1
+
+
+def test_the_best_rows_are_those_of_a_scan(tmp_path, fitted, directions) -> None:
+    tables = Tables(tmp_path)
+    write_gallery(tables, fitted, directions)
+    width = tables.open(NAME).schema.field("vector").type.list_size
+    best = best_rows(tables.open(NAME), "vector", np.ones((2, width), np.float32), 10)
+    assert best.scores.shape == best.ids.shape == (2, 10 + 64)
+    assert (np.diff(best.scores, axis=1) <= 0).all()
+    rows = tables.open(NAME).to_table(columns=["vector"], with_row_id=True)
+    score_of = dict(
+        zip(rows["_rowid"].to_pylist(), as_matrix(rows["vector"]).sum(axis=1), strict=True)
+    )
+    np.testing.assert_allclose([score_of[i] for i in best.ids[0].tolist()], best.scores[0], 1e-4)
 
 
 def test_all_rows_are_scanned_once(galleries, directions, monkeypatch) -> None:
