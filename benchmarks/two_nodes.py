@@ -9,8 +9,9 @@ without CPUs, and nodes of one CPU, each with its own object store, on this mach
 table shows the median seconds of the whole stage by the clock, the median of the ratios of
 neighbouring runs, and whether both gave the same pairs. For that the machine needs two idle cores.
 
-The last columns depend less on what else the machine does: processor seconds of the driver and of
-the busiest node's workers, their start included, which is what a run takes on idle machines.
+The other columns depend less on what else the machine does: processor seconds of the driver and of
+the busiest node's workers, their start included, which is what a run takes on idle machines. The
+bound is Amdahl's: all seconds, by those of a run in which two nodes halve all but the driver's.
 """
 
 import argparse
@@ -114,6 +115,7 @@ def main() -> None:
         return
     names = ["near-copies of", "pairs", "same pairs", "s, one node", "s, two nodes", "ratio"]
     names += ["driver, processor s", "node, of one", "busiest of two", "ratio of processor s"]
+    names += ["driver's share", "bound"]
     print(f"| {' | '.join(names)} |\n{'|---' * len(names)}|", flush=True)
     for kind, (setting, columns) in _KINDS.items():
         if not (size := getattr(options, kind)):
@@ -131,6 +133,8 @@ def main() -> None:
         )
         seconds = [*map(statistics.median, (one, two)), ratio, driver, node, busiest]
         seconds.append((driver + node) / (driver + busiest))
+        every = driver + node
+        seconds += [driver / every, every / (driver + node / 2)]
         cells = [f"{size:,} {kind}", f"{results[0][0]['pairs']:,}", "yes" if same else "no"]
         cells += [f"{value:,.2f}" if value < 10 else f"{value:,.0f}" for value in seconds]
         print(f"| {' | '.join(cells)} |", flush=True)

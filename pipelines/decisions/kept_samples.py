@@ -106,12 +106,16 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
     with database(folder) as connection:
         streams = {"samples": samples.to_reader(), "decided": decided.to_reader()}
         execute(connection, _KEPT, **streams)
-        _cluster(connection)
+        cluster_samples(connection)
         yield KeptSamples(connection)
 
 
-def _cluster(connection: duckdb.DuckDBPyConnection) -> None:
-    """Add the column `cluster`: the connected components of samples and their parts."""
+def cluster_samples(connection: duckdb.DuckDBPyConnection) -> None:
+    """Add the column `cluster` to the table `kept`: the components of samples and their parts.
+
+    Args:
+        connection: to a database whose table `kept` has `id` and the ids of parts.
+    """
     connection.execute(_LINKS)
     label_components(connection)
     connection.execute(_CLUSTERED)

@@ -1,7 +1,9 @@
 """Scratch databases of DuckDB: joins, groups and orders of more rows than memory holds.
 
-Rows are streamed from Lance into a database file, queried there, and streamed out in batches. The
-file and what DuckDB spills are local and temporary: no table of the corpus is stored here.
+Rows are streamed from Lance into a database, queried there, and streamed out in batches. The
+database is in memory up to a limit, and spills the rest, tables too, to a file that is local and
+temporary: no table of the corpus is stored here. (A database file costs more than twice the
+processor time, since DuckDB compresses what it writes there.)
 """
 
 import shutil
@@ -27,7 +29,7 @@ _THREADS = 2
 
 @contextmanager
 def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an empty database in a file in `folder`, where it also spills.
+    """Open an empty database that spills to `folder`.
 
     The files are removed at the end. Files that a killed run left there are removed first.
 
@@ -43,7 +45,7 @@ def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyCon
         "temp_directory": str(path / "spilled"),
         "threads": _THREADS,
     }
-    with duckdb.connect(path / "rows.duckdb", config=config) as connection:
+    with duckdb.connect(config=config) as connection:
         connection.execute("SET enable_progress_bar = false")
         yield connection
     # Ignores errors: publishing a stage removes its staging, and this folder with it.

@@ -126,6 +126,47 @@ def results_in_order(
     yield from _ordered(task.remote(reference, argument) for argument in arguments)
 
 
+def kept_in_order(
+    function: Callable[[Any, Any], tuple[Any, Any]],
+    shared: Any,
+    arguments: Iterable[Any],
+    *,
+    on_ray: bool,
+) -> Iterator[tuple[Any, Any]]:
+    """What `function(shared, argument)` returns for each argument, in order: two values.
+
+    On Ray the second one stays in the object store, and its reference is given. A task whose
+    process dies is done again.
+
+    Args:
+        function: picklable; returns the same second value each time.
+        shared: is sent to the cluster once.
+        arguments: read only so far ahead as keeps the cluster busy.
+        on_ray: this process is connected to Ray, and the tasks run there; else in this process.
+    """
+    if not on_ray:
+        yield from (function(shared, argument) for argument in arguments)
+        return
+    reference, waiting, max_running = ray.put((function, shared)), list[Any](), _max_running()
+    for argument in arguments:
+        waiting.append(_kept.remote(reference, argument))
+        if len(waiting) >= max_running:
+            result, kept = waiting.pop(0)
+            yield ray.get(result), kept
+    for result, kept in waiting:
+        yield ray.get(result), kept
+
+
+@ray.remote(num_returns=2)
+def _kept(
+    shared: tuple[Callable[[Any, Any], tuple[Any, Any]], Any], argument: Any
+) -> tuple[Any, Any]:
+    function, of_all = shared
+    limit_retained_memory()
+    with one_blas_thread():
+        return function(of_all, argument)
+
+
 def _ordered(replies: Iterable[Any]) -> Iterator[Any]:
     """The results of Ray tasks, in the order in which the tasks were submitted.
 

@@ -5,6 +5,8 @@ store in blocks. Ray sends a block to each node that reads it, once, and moves b
 the store is full.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import ray
 
@@ -28,6 +30,21 @@ class SharedRows:
         self._step = max(1, _BLOCK_BYTES // max(width, 1))
         starts = range(0, len(rows), self._step)
         self._blocks = [ray.put(rows[start : start + self._step]) for start in starts]
+
+    @classmethod
+    def of_blocks(
+        cls, blocks: Sequence[ray.ObjectRef], step: int, shape: tuple[int, ...], dtype: type
+    ) -> "SharedRows":
+        """Rows that tasks have put there.
+
+        Args:
+            blocks: references of (step, ...) rows each; the last one may have fewer.
+            step: rows of a block.
+            shape, dtype: of all rows.
+        """
+        rows = cls(np.empty((0, *shape[1:]), dtype))
+        rows.shape, rows._step, rows._blocks = shape, step, list(blocks)
+        return rows
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -45,6 +45,7 @@ def exchange(
     batches: Iterable[pa.RecordBatch],
     delete: Delete,
     publication: Publication,
+    written: Iterable[lance.FragmentMetadata] = (),
 ) -> int:
     """Add rows and delete others in one commit.
 
@@ -57,6 +58,7 @@ def exchange(
         batches: the rows to add.
         delete: called after `batches` is exhausted, and again after each conflict.
         publication: makes the commit.
+        written: further rows to add, whose files exist.
 
     Returns:
         The new version, or the current one if nothing changed.
@@ -66,7 +68,7 @@ def exchange(
             same rows came first. Nothing was committed.
     """
     reader = pa.RecordBatchReader.from_batches(schema, batches)
-    added = list(lance.fragment.write_fragments(reader, dataset, schema=schema))
+    added = [*written, *lance.fragment.write_fragments(reader, dataset, schema=schema)]
     for attempt in range(1, ATTEMPTS + 1):
         with damage.detected(dataset.uri, dataset.version):
             removed, updated = delete(dataset, added)

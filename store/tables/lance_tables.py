@@ -182,6 +182,7 @@ class Tables:
         batches: Iterable[pa.RecordBatch],
         where: str | None,
         other_width: bool = False,
+        written: Iterable[lance.FragmentMetadata] = (),
     ) -> int:
         """Remove rows and add others, in one commit. The table is created if it does not exist.
 
@@ -193,6 +194,7 @@ class Tables:
             batches: the rows to add.
             where: an SQL condition on the rows to remove. None: remove all rows.
             other_width: if the table has vectors of another width, remove all rows.
+            written: more rows to add, by `TableVersion.write_rows`; not if all rows are removed.
 
         Returns:
             The new version of the table, or the current one if nothing changed.
@@ -207,7 +209,8 @@ class Tables:
                 return commits.overwrite(dataset, schema, batches, self._publication(ALL_ROWS))
             dataset = self._prepared(dataset, name, schema)
             delete = commits.delete_where(where)
-            return commits.exchange(dataset, schema, batches, delete, self._publication(where))
+            publication = self._publication(where)
+            return commits.exchange(dataset, schema, batches, delete, publication, written)
 
     def delete(self, name: str, schema: pa.Schema, where: str) -> None:
         """Remove rows in one commit. If there are none, nothing is locked or written.

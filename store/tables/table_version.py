@@ -1,6 +1,6 @@
-"""Versions of tables, from which workers read rows by their row ids."""
+"""Versions of tables: workers read rows from them by their row ids, and write rows to add."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import lance
@@ -21,6 +21,13 @@ class TableVersion:
     def open(self) -> lance.LanceDataset:
         """Open it. See `Tables.open`."""
         return self.tables.open(self.name, self.version)
+
+    def write_rows(
+        self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    ) -> list[lance.FragmentMetadata]:
+        """Write the files of rows to add. They are no rows of the table until `Tables.replace`."""
+        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        return list(lance.fragment.write_fragments(reader, self.open(), schema=schema))
 
 
 def take_rows(

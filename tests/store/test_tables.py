@@ -14,6 +14,7 @@ from store.tables import schema, staging
 from store.tables.lance_tables import Tables, quote
 from store.tables.maintain import compact
 from store.tables.staging import Counts, Entry, UnitOutcome, begin, publish, stage_record
+from store.tables.table_version import TableVersion
 
 ROWS = pa.schema([pa.field("drop", pa.string(), False), pa.field("id", pa.int64(), False)])
 
@@ -72,6 +73,15 @@ def _replace(tables: Tables, drop: str, first: int, barrier) -> None:
         tables.replace(
             "rows", ROWS, rows(drop, list(range(first, first + 50))), f"drop = {quote(drop)}"
         )
+
+
+def test_rows_of_files_that_a_task_wrote_come_with_the_commit(tables: Tables) -> None:
+    version = TableVersion(tables, "rows", tables.replace("rows", ROWS, rows("a", [0, 1]), None))
+    worker = pickle.loads(pickle.dumps(version))
+    written = worker.write_rows(ROWS, rows("b", [2, 3]))
+    assert content(tables) == {"a": [0, 1]}
+    tables.replace("rows", ROWS, rows("c", [4]), "drop = 'a'", written=written)
+    assert content(tables) == {"b": [2, 3], "c": [4]}
 
 
 def test_concurrent_writers(tables: Tables) -> None:

@@ -1,19 +1,26 @@
-"""Keep the MinHash signatures of texts in the table `minhashes`: only new texts are signed."""
+"""Keep the MinHash signatures of texts in the table `minhashes`: only new texts are signed.
+
+Texts are signed by tasks, which write the new signatures to the files of the table. On Ray all
+signatures stay in the object store, and the driver only commits.
+"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import duckdb
+import lance
 import numpy as np
 import pyarrow as pa
 
-from pipelines.duplicates.contents import Texts, binary_matrix, read_column
+from pipelines.duplicates.contents import Texts, binary_matrix
 from pipelines.duplicates.incremental import Nodes
+from pipelines.duplicates.pair_joins import Rows
 from pipelines.duplicates.texts.minhash import HASHES, signatures
-from pipelines.engine.array_files import ArrayFile
 from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
-from pipelines.engine.ray_tasks import streams_in_order
+from pipelines.engine.ray_tasks import kept_in_order
+from pipelines.engine.shared_rows import SharedRows
 from store.tables.lance_tables import Tables
-from store.tables.table_version import TableVersion
+from store.tables.table_version import TableVersion, take_rows
 
 MINHASHES = pa.schema(
     [
@@ -21,17 +28,32 @@ MINHASHES = pa.schema(
         pa.field("signature", pa.binary(2 * HASHES), nullable=False),
     ]
 )
-_SIGNED = 1 << 14  # texts of a task
-# Texts of a commit: Lance holds what it writes in a commit. A run that dies loses one commit.
-_COMMITTED = 1 << 18
-_UNSIGNED = """
-CREATE OR REPLACE TABLE unsigned AS
-SELECT position, node, row_number() OVER (ORDER BY position) - 1 AS number
-FROM ordered ANTI JOIN signed USING (node) ORDER BY number
+# Texts of a task. Each task writes a file, so that many texts are signed by larger tasks.
+_SIGNED, _SIGNED_OF_MANY, _MANY = 1 << 14, 1 << 16, 1 << 20
+_COMMITTED = 1 << 18  # texts of a commit: a run that dies loses one commit
+_ROWS = """
+SELECT node, coalesce(signed.row::BIGINT, -1) AS row
+FROM ordered LEFT JOIN signed USING (node) ORDER BY position
 """
 
 
-def stored_signatures(tables: Tables, nodes: Nodes, texts: Texts, *, on_ray: bool) -> ArrayFile:
+class _Block(NamedTuple):
+    """A task: the texts from `start` on, and the row id of each one's signature; -1 without one."""
+
+    start: int
+    nodes: pa.Array
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Signing:
+    """What each task reads."""
+
+    texts: Texts
+    stored: TableVersion
+
+
+def stored_signatures(tables: Tables, nodes: Nodes, texts: Texts, *, on_ray: bool) -> Rows:
     """The signatures of texts. Those of new ones are computed and stored.
 
     Stored signatures of texts that are not among the nodes are deleted.
@@ -46,53 +68,81 @@ def stored_signatures(tables: Tables, nodes: Nodes, texts: Texts, *, on_ray: boo
         (n, 128) uint16.
     """
     connection = nodes.connection
-    out = nodes.file("signatures", HASHES, np.uint16)
-    _read_stored(tables, nodes, out)
-    connection.execute(_UNSIGNED)
-    for start in range(0, query_value(connection, "SELECT count(*) FROM unsigned"), _COMMITTED):
-        rows = _signed_rows(connection, texts, out, start, on_ray)
-        tables.replace("minhashes", MINHASHES, rows, "false")
+    stored = _list_stored(tables, nodes)
+    step = _SIGNED_OF_MANY if nodes.count - nodes.first > _MANY else _SIGNED
+    written, rows, blocks = list[lance.FragmentMetadata](), 0, list[np.ndarray]()
+    out = None if on_ray else nodes.file("signatures", HASHES, np.uint16)
+    with connection.cursor() as cursor:
+        batches = cursor.sql(_ROWS).to_arrow_reader(step)
+        tasks = _blocks(batches, step)
+        signing = _Signing(texts, stored)
+        for fragments, block in kept_in_order(_sign, signing, tasks, on_ray=on_ray):
+            if out is None:
+                blocks.append(block)
+            else:
+                out[rows : rows + len(block)] = block
+                rows += len(block)
+            written += fragments
+            if sum(fragment.num_rows for fragment in written) >= _COMMITTED:
+                _commit(tables, written)
+                written = []
+    _commit(tables, written)
     gone = "FROM signed ANTI JOIN ordered USING (node)"
     if query_value(connection, f"SELECT count(*) {gone}"):
         removed = connection.sql(f"SELECT node {gone}").to_arrow_reader(ROWS)
         tables.upsert("minhashes", MINHASHES, [], "node", removed=removed)
+    if out is None:
+        return SharedRows.of_blocks(blocks, step, (nodes.count, HASHES), np.uint16)
     return out
 
 
-def _read_stored(tables: Tables, nodes: Nodes, out: ArrayFile) -> None:
-    """Read the stored signatures, and make the table `signed` of their nodes."""
-    dataset = tables.open_or_none("minhashes")
-    if dataset is None:
-        nodes.connection.execute("CREATE OR REPLACE TABLE signed (node VARCHAR, row UBIGINT)")
-        return
+def _list_stored(tables: Tables, nodes: Nodes) -> TableVersion:
+    """Make the table `signed` of the stored signatures, `node` and `row`. Returns their version."""
+    version = tables.replace("minhashes", MINHASHES, [], "false")  # creates the table
+    stored = TableVersion(tables, "minhashes", version)
     columns = {"node": "node", "row": "_rowid"}
-    stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
+    stream = stored.open().scanner(columns=columns, batch_size=ROWS).to_reader()
     execute(nodes.connection, "CREATE OR REPLACE TABLE signed AS FROM stream", stream=stream)
-    version = TableVersion(tables, "minhashes", dataset.version)
-    blocks = nodes.in_order("signed.row", "JOIN signed USING (node)")
-    for positions, column in read_column(version, blocks, "signature"):
-        out[positions] = binary_matrix(column, np.uint16)
+    return stored
 
 
-def _signed_rows(
-    connection: duckdb.DuckDBPyConnection,
-    texts: Texts,
-    out: ArrayFile,
-    start: int,
-    on_ray: bool,
-) -> Iterator[pa.RecordBatch]:
-    """Sign the texts of a commit, from the unsigned one `start` on; they are written to `out`."""
-    query = f"FROM unsigned WHERE number >= {start} AND number < {start + _COMMITTED}"
-    with connection.cursor() as cursor:
-        names_of = cursor.sql(f"SELECT position, node {query} ORDER BY number")
-        batches = names_of.to_arrow_reader(_SIGNED)
-        for names, signed in streams_in_order(_sign, texts, batches, on_ray=on_ray):
-            out[names["position"].to_numpy()] = signed
-            column = pa.FixedSizeBinaryArray.from_buffers(
-                MINHASHES.field("signature").type, len(signed), [None, pa.py_buffer(signed)]
-            )
-            yield pa.RecordBatch.from_arrays([names["node"], column], schema=MINHASHES)
+def _blocks(batches: pa.RecordBatchReader, step: int) -> Iterator[_Block]:
+    """Rows of `_ROWS` in blocks of `step`: DuckDB's batches are smaller."""
+    start, held = 0, list[pa.RecordBatch]()
+    for batch in batches:
+        held.append(batch)
+        table = pa.Table.from_batches(held)
+        while len(table) >= step:
+            yield _block(start, table.slice(0, step))
+            start, table = start + step, table.slice(step)
+        held = table.to_batches()
+    if held:
+        yield _block(start, pa.Table.from_batches(held))
 
 
-def _sign(texts: Texts, names: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    yield names, signatures(texts(names["position"].to_numpy()))
+def _block(start: int, rows: pa.Table) -> _Block:
+    return _Block(start, rows["node"].combine_chunks(), rows["row"].to_numpy())
+
+
+def _sign(signing: _Signing, block: _Block) -> tuple[list[lance.FragmentMetadata], np.ndarray]:
+    """The files of the new signatures of a block, and all of its signatures, (k, 128) uint16."""
+    out = np.empty((len(block.rows), HASHES), np.uint16)
+    is_new = block.rows < 0
+    if not is_new.all():
+        rows = block.rows[~is_new].tolist()
+        column = take_rows(signing.stored, rows, ["signature"])["signature"].combine_chunks()
+        out[~is_new] = binary_matrix(column, np.uint16)
+    if not is_new.any():
+        return [], out
+    signed = out[is_new] = signatures(signing.texts(block.start + np.flatnonzero(is_new)))
+    column = pa.FixedSizeBinaryArray.from_buffers(
+        MINHASHES.field("signature").type, len(signed), [None, pa.py_buffer(signed)]
+    )
+    nodes = block.nodes.filter(pa.array(is_new))
+    batch = pa.RecordBatch.from_arrays([nodes, column], schema=MINHASHES)
+    return signing.stored.write_rows(MINHASHES, [batch]), out
+
+
+def _commit(tables: Tables, written: list[lance.FragmentMetadata]) -> None:
+    if written:
+        tables.replace("minhashes", MINHASHES, [], "false", written=written)

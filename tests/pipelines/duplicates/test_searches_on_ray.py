@@ -17,6 +17,7 @@ from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.duplicates.texts import minhash, near_texts
 from pipelines.engine.duckdb_scratch import database
+from pipelines.engine.ray_tasks import kept_in_order
 from pipelines.engine.shared_rows import SharedRows
 from pipelines.stages.context import StageContext
 from store.workspace import Workspace
@@ -164,6 +165,27 @@ def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path) -> None:
     assert as_sets(near_pairs(read_or_die, True)) == expected
     assert killed.exists()
     assert len(expected) > 50
+
+
+def test_values_that_stay_in_the_store_are_those_of_tasks_that_were_done_again(
+    tmp_path: Path,
+) -> None:
+    killed = tmp_path / "killed"
+
+    def numbered(step: int, start: int) -> tuple[int, np.ndarray]:
+        if start == 6 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return start, np.arange(start, min(start + step, 20))
+
+    tasks = list(kept_in_order(numbered, 3, range(0, 20, 3), on_ray=True))
+    assert killed.exists()
+    assert [start for start, _ in tasks] == list(range(0, 20, 3))
+    rows = SharedRows.of_blocks([block for _, block in tasks], 3, (20,), np.int64)
+    assert rows[:].tolist() == list(range(20))
+    assert rows[np.array([19, 0, 7, 7])].tolist() == [19, 0, 7, 7]
+    in_process = list(kept_in_order(numbered, 3, range(0, 20, 3), on_ray=False))
+    assert np.concatenate([block for _, block in in_process]).tolist() == list(range(20))
 
 
 def test_shared_rows_are_read_as_those_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
