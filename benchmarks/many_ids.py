@@ -31,6 +31,7 @@ from pipelines.decisions.kept_samples import cluster_samples
 from pipelines.engine.duckdb_scratch import database, query_value
 from pipelines.policy.column_files import ColumnFiles
 from pipelines.policy.quotas import apply_quotas
+from pipelines.policy.signal_columns import take_rows
 from pipelines.policy.verdicts import Verdicts
 from store.config.policy import Policy
 
@@ -72,7 +73,7 @@ def selection(count: int, folder: Path) -> dict[str, float]:
     memory = psutil.Process().memory_info().rss
     with measured() as usage:
         verdicts = Verdicts(count)
-        apply_quotas(policy, samples, lambda rows: samples["id"].take(rows), verdicts)
+        apply_quotas(policy, samples, lambda rows: take_rows(samples["id"], rows), verdicts)
         kept = int(verdicts.kept.sum())
     peak = (usage.peak_bytes - memory) / 1e6
     return {"s": usage.processor_seconds, "MB": peak, "kept": kept}

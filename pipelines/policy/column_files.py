@@ -5,16 +5,19 @@ of the operating system, and a slice reads its own pages only.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.engine.array_files import ArrayFile
 from store.tables import schema
 
 _ROWS = 1 << 18
 Columns: TypeAlias = "pa.Table | ColumnFiles"
+Values: TypeAlias = np.ndarray | ArrayFile  # read and written by slices and by indices
 
 
 class ColumnFiles:
@@ -41,6 +44,7 @@ class ColumnFiles:
             plain: the names of string columns that are not.
         """
         self._folder, self.column_names, self.num_rows = folder, columns.names, 0
+        self._scratch = count()
         self._values: dict[str, dict[str, int]] = {
             f.name: {} for f in columns if schema.is_text(f.type) and f.name not in set(plain)
         }
@@ -68,6 +72,11 @@ class ColumnFiles:
         ]
         return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
 
+    def scratch(self, dtype: type) -> ArrayFile:
+        """A file with a number for each row, (n,), which are zero until they are written."""
+        path = self._folder / f"{next(self._scratch)}.values"
+        return ArrayFile(path, (self.num_rows,), dtype)
+
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.arrow"
 
@@ -78,6 +87,13 @@ class ColumnFiles:
         numbers, encoded = self._values[name], column.dictionary_encode()
         of_batch = [numbers.setdefault(v, len(numbers)) for v in encoded.dictionary.to_pylist()]
         return pa.array(np.array(of_batch, np.int32)).take(encoded.indices)
+
+
+def value_of_each(samples: Columns, dtype: type) -> Values:
+    """A number for each sample, zero until it is written; in a file, if the columns are."""
+    if isinstance(samples, ColumnFiles):
+        return samples.scratch(dtype)
+    return np.zeros(samples.num_rows, dtype)
 
 
 def _buffered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

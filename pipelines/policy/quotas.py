@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.policy.column_files import Columns
+from pipelines.policy.column_files import Columns, Values, value_of_each
 from pipelines.policy.concept_balance import balance
 from pipelines.policy.concepts import Matches, Matching
 from pipelines.policy.coreset import ReadVectors, keep_coreset
 from pipelines.policy.draws import drawn_numbers
+from pipelines.policy.groups import group_rows
 from pipelines.policy.identity_order import Ids, identity_order
 from pipelines.policy.ranked_scores import Ranked, ranked_scores
 from pipelines.policy.row_rules import Column, as_text
@@ -119,10 +120,13 @@ def _apply(step: QuotaStep, samples: Columns, ids: Ids, verdicts: Verdicts) -> N
         counted &= ~_is_missing(samples[step.required])
     if not counted.any():
         return
-    group, names = np.zeros(samples.num_rows, np.int32), list[str | None]([None])
+    group, names = value_of_each(samples, np.int32), list[str | None]([None])
     if step.by is not None:
-        group, names = group_rows(samples[step.by])
-    quota = np.bincount(group[counted], minlength=len(names))
+        names = group_rows(samples[step.by], group)
+    quota = np.zeros(len(names), np.int64)
+    for start in range(0, samples.num_rows, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        quota += np.bincount(group[block][counted[block]], minlength=len(names))
     if step.share is not None:  # rounded: the product's last digits are the float's error
         quota = np.maximum(np.ceil(np.round(quota * step.share, 6)), 1).astype(np.int64)
     else:
@@ -132,8 +136,9 @@ def _apply(step: QuotaStep, samples: Columns, ids: Ids, verdicts: Verdicts) -> N
 
     def blocks() -> Iterator[Ranked]:
         for start in range(0, samples.num_rows, _BLOCK):
-            rows = start + np.flatnonzero(counted[start : start + _BLOCK])
-            yield rows, group[rows], scores[rows]
+            block = slice(start, start + _BLOCK)
+            inside = np.flatnonzero(counted[block])
+            yield start + inside, group[block][inside], scores[block][inside]
 
     def order(rows: np.ndarray) -> np.ndarray:
         return identity_order(samples, ids, rows)
@@ -147,7 +152,7 @@ def _apply(step: QuotaStep, samples: Columns, ids: Ids, verdicts: Verdicts) -> N
 
 def best_of_groups(
     blocks: Callable[[], Iterator[Ranked]],
-    group: np.ndarray,
+    group: Values,
     quota: np.ndarray,
     order: Callable[[np.ndarray], np.ndarray],
     by_id: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -200,28 +205,10 @@ def best_of_groups(
     return keep, last
 
 
-def group_rows(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str | None]]:
-    """Number the distinct values of a column.
-
-    Returns:
-        (n,) int32, the number of each row's value; and the values by number, as strings. The last
-        value is None, for null.
-    """
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    encoded = column.unify_dictionaries()
-    names = encoded.chunk(0).dictionary.cast(pa.string()).to_pylist() if encoded.num_chunks else []
-    group, start = np.empty(len(encoded), np.int32), 0
-    for chunk in encoded.chunks:
-        group[start : start + len(chunk)] = pc.fill_null(chunk.indices, len(names))
-        start += len(chunk)
-    return group, [*names, None]
-
-
-def _scores(samples: Columns, step: QuotaStep) -> np.ndarray:
+def _scores(samples: Columns, step: QuotaStep) -> Values:
     """What samples are ranked by, (n,) unsigned: larger is better, 0 for a missing value."""
     is_wide = step.signal is not None and samples[step.signal].type.bit_width > 32
-    out = np.empty(samples.num_rows, np.uint64 if is_wide else np.uint32)
+    out = value_of_each(samples, np.uint64 if is_wide else np.uint32)
     for start in range(0, len(out), _BLOCK):
         column = samples[step.signal or "id"].slice(start, _BLOCK)
         if step.signal is None:
@@ -270,7 +257,7 @@ def _is_missing(column: Column) -> np.ndarray:
 def _explain(
     step: QuotaStep,
     samples: Columns,
-    group: np.ndarray,
+    group: Values,
     last: np.ndarray,
     names: list[str | None],
 ) -> Explain:

@@ -11,8 +11,8 @@ import yaml
 
 from pipelines.policy.cascade_cost import CascadeCost, cascade_costs
 from pipelines.policy.concept_balance import head_and_tail
+from pipelines.policy.groups import group_rows
 from pipelines.policy.judge import gather_evidence, judge
-from pipelines.policy.quotas import group_rows
 from pipelines.policy.verdicts import Verdicts
 from store.config.corpus_yaml import CorpusConfig, parse
 from store.config.policy import Policy
@@ -84,7 +84,8 @@ def compare_policies(
             f"--by {by}: samples cannot be grouped by it; allowed: {', '.join(Policy.groups())}"
         )
     evidence = gather_evidence(workspace, [current, changed], [by])
-    group, names = group_rows(evidence.samples[by])
+    group = np.zeros(evidence.samples.num_rows, np.int32)
+    names = group_rows(evidence.samples[by], group)
     counts = [Verdicts(len(group)).kept_by(group, len(names))]  # all samples
     kept, repaired, rejected, rows, figures = [], [], [], [], []
     for policy in (current, changed):

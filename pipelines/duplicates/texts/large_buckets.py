@@ -8,10 +8,17 @@ filled in with. The choice of the word affects the number of candidates, not whi
 
 A text looks up `queries`: its rarest word and the words spelled like it, and its letters, as they
 are and less one of them. It is listed under what it `holds`: those of its words that some text
-looks up, and its letters. Both are tables of DuckDB, so there may be more texts than memory holds.
+looks up, and its letters.
+
+A task takes some buckets, with 131,072 texts or so, and joins both in a database of its own, so
+there may be more texts than memory holds. Buckets of one template in several bands have the same
+first text, and go to the same task, so that texts are split into words once. A bucket with more
+texts goes to several tasks, each of which looks up a part of its texts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -19,10 +26,23 @@ import pyarrow as pa
 
 from pipelines.duplicates.texts.shingles import normalise_texts
 from pipelines.duplicates.texts.spelling import letters_used, spellings, split_words
-from pipelines.engine.duckdb_scratch import execute
-from pipelines.engine.ray_tasks import streams_in_order
+from pipelines.engine.duckdb_scratch import ROWS, execute, temporary_database
 
 _TEXTS = 1 << 13  # texts that are read at a time
+_LISTED = 1 << 17  # texts that are listed in the buckets of a task
+_FETCHED = 1 << 14  # candidates at a time
+_MEMORY = "256MB"  # of the database of a task
+# The buckets in the order of their first texts, cut into tasks. A bucket is in one task: in that of
+# the number of texts before it.
+_ASSIGNED = """
+CREATE OR REPLACE TEMP TABLE assigned AS
+WITH sized AS (SELECT bucket, min(row) AS first, count(*) AS texts FROM large GROUP BY bucket)
+SELECT bucket, (sum(texts) OVER (ORDER BY first, bucket) - texts)::BIGINT // {listed} AS task
+FROM sized
+"""
+_TASKS = """
+SELECT task, bucket, row FROM large JOIN assigned USING (bucket) ORDER BY task, bucket, row
+"""
 _TABLES = {
     "words": ("row", "word"),  # a row for each word of each text
     "spelled": ("word", "key"),  # the keys of a word's spellings
@@ -63,58 +83,99 @@ UNION ALL SELECT row, words, true, content FROM letters
 """,
 )
 # All words of the text with fewer words are looked for in the other one.
-CANDIDATES = """
+_CANDIDATES = """
 SELECT DISTINCT least(x.row, y.row) AS x, greatest(x.row, y.row) AS y
 FROM (SELECT * FROM large JOIN queries USING (row)) AS x
 JOIN (SELECT * FROM large JOIN held USING (row)) AS y USING (bucket, is_content, value)
 WHERE x.words <= y.words AND x.row <> y.row AND greatest(x.row, y.row) >= {first}
+  AND x.row % {parts} = {part}
 """
 
 
-def index_texts(
-    connection: duckdb.DuckDBPyConnection,
-    texts: Callable[[np.ndarray], Sequence[str]],
-    *,
-    on_ray: bool = False,
-) -> None:
-    """Make the tables `queries` and `held`, which `CANDIDATES` joins.
+class Buckets(NamedTuple):
+    """A task: texts in large buckets, of which those with `row % parts == part` look others up.
+
+    Attributes:
+        bucket: (k,) uint64.
+        row: (k,) int64.
+    """
+
+    bucket: np.ndarray
+    row: np.ndarray
+    part: int = 0
+    parts: int = 1
+
+
+def bucket_tasks(connection: duckdb.DuckDBPyConnection) -> Iterator[Buckets]:
+    """Divide the texts in large buckets into tasks.
 
     Args:
         connection: to a database with the table `large`: `bucket` and `row` of texts in buckets
             that are too large for all pairs.
-        texts: reads the texts of some rows; each has at least one word.
-        on_ray: split texts into words by Ray tasks; else in this process.
     """
-    for name, columns in _TABLES.items():
-        types = ", ".join(f"{c} {'UBIGINT' if c != 'row' else 'BIGINT'}" for c in columns)
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({types})")
-    for columns in streams_in_order(_read, texts, _indexed_rows(connection), on_ray=on_ray):
-        for name, arrays in columns.items():
-            batch = pa.table(list(arrays), _TABLES[name])
-            execute(connection, f"INSERT INTO {name} FROM stream", stream=batch.to_reader())
-    for statement in _INDEX:
-        connection.execute(statement)
+    connection.execute(_ASSIGNED.format(listed=_LISTED))
+    held, current = list[pa.RecordBatch](), -1
+    for batch in connection.sql(_TASKS).to_arrow_reader(ROWS):
+        task = batch["task"].to_numpy()
+        begins = [0, *(np.flatnonzero(np.diff(task)) + 1).tolist()]
+        for begin, end in pairwise([*begins, len(task)]):
+            if held and task[begin] != current:
+                yield from _divided(held)
+                held = []
+            current = task[begin]
+            held.append(batch.slice(begin, end - begin))
+    if held:
+        yield from _divided(held)
 
 
-def _indexed_rows(connection: duckdb.DuckDBPyConnection) -> Iterator[np.ndarray]:
-    """The texts in large buckets, each once, in blocks."""
-    cursor = connection.cursor()
-    connection.execute("CREATE OR REPLACE TABLE indexed AS SELECT DISTINCT row FROM large")
-    reader = cursor.sql("FROM indexed ORDER BY row").to_arrow_reader(_TEXTS)
-    for batch in reader:
-        yield batch["row"].to_numpy()
+def _divided(batches: list[pa.RecordBatch]) -> Iterator[Buckets]:
+    rows = pa.Table.from_batches(batches)
+    parts = max(1, len(rows) // (2 * _LISTED))
+    for part in range(parts):
+        yield Buckets(rows["bucket"].to_numpy(), rows["row"].to_numpy(), part, parts)
+
+
+def candidates(
+    texts: Callable[[np.ndarray], Sequence[str]], first: int, of: Buckets
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of a task that can be copies, each once, the smaller row first.
+
+    Args:
+        texts: reads the texts of some rows; each has at least one word.
+        first: pairs of two texts before it are left out.
+        of: the task.
+
+    Yields:
+        (k,) rows and (k,) other rows.
+    """
+    with temporary_database(_MEMORY) as connection:
+        listed = pa.table([of.bucket, of.row], ["bucket", "row"])
+        execute(connection, "CREATE TABLE large AS FROM stream", stream=listed.to_reader())
+        for name, columns in _TABLES.items():
+            types = ", ".join(f"{c} {'UBIGINT' if c != 'row' else 'BIGINT'}" for c in columns)
+            connection.execute(f"CREATE TABLE {name} ({types})")
+        rows = np.unique(of.row)
+        for start in range(0, len(rows), _TEXTS):
+            for name, arrays in _read(texts, rows[start : start + _TEXTS]).items():
+                batch = pa.table(list(arrays), _TABLES[name])
+                execute(connection, f"INSERT INTO {name} FROM stream", stream=batch.to_reader())
+        for statement in _INDEX:
+            connection.execute(statement)
+        query = _CANDIDATES.format(first=first, part=of.part, parts=of.parts)
+        for found in connection.sql(query).to_arrow_reader(_FETCHED):
+            yield found["x"].to_numpy(), found["y"].to_numpy()
 
 
 def _read(
     texts: Callable[[np.ndarray], Sequence[str]], rows: np.ndarray
-) -> Iterator[dict[str, tuple[np.ndarray, ...]]]:
+) -> dict[str, tuple[np.ndarray, ...]]:
     """The columns of `_TABLES` for some texts."""
     words = split_words(normalise_texts(texts(rows)))
     text, letter = letters_used(words)
     _, once = np.unique(words.values, return_index=True)
     spelled = spellings(words, once)
     count = np.diff(words.starts)
-    yield {
+    return {
         "words": (np.repeat(rows, count), words.values),
         "spelled": (words.values[once][spelled.owner], spelled.keys),
         "letters": (rows, count.astype(np.uint64), words.content),

@@ -4,8 +4,8 @@ Texts with similar sets may still say different things: "a photo of a red cat ..
 a dog are one template. So the words that only one of two texts has are compared too
 (`same_template`).
 
-Candidates of each range of hashes are found and verified by one task. Those in large buckets are
-found by joins of DuckDB and verified by tasks.
+Candidates of each range of hashes are found and verified by one task. Texts in large buckets are
+only listed there; further tasks find and verify candidates among them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.duplicates.pair_joins import Block, Rows, bounded_slices, buffered
+from pipelines.duplicates.texts import large_buckets
 from pipelines.duplicates.texts.buckets import Listed, Range, candidates, ranges, share_a_band
-from pipelines.duplicates.texts.large_buckets import CANDIDATES, index_texts
 from pipelines.duplicates.texts.shingles import (
     count_shared,
     normalise_texts,
@@ -27,11 +27,12 @@ from pipelines.duplicates.texts.shingles import (
 )
 from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
-from pipelines.engine.duckdb_scratch import execute, query_value
+from pipelines.engine.duckdb_scratch import execute
 from pipelines.engine.ray_tasks import streams_in_order
 from pipelines.engine.shared_rows import share
 
-_FETCHED, _VERIFIED = 1 << 14, 1 << 14  # pairs at a time
+_VERIFIED = 1 << 14  # pairs at a time
+_INSERTED = 1 << 20  # texts in large buckets at a time
 Texts: TypeAlias = Callable[[np.ndarray], Sequence[str]]  # reads the texts of some rows
 
 
@@ -60,7 +61,7 @@ def near_blocks(
     several times.
 
     Args:
-        connection: to a database. Its temporary tables have the texts of large buckets, of which
+        connection: to a database. A temporary table lists the texts in large buckets, of which
             there may be more than memory holds.
         signed: (n, 128) uint16, the signatures (`minhash.signatures`).
         texts: reads the texts of some rows; picklable if the tasks run on Ray.
@@ -71,16 +72,26 @@ def near_blocks(
     search = _Search(share(signed, on_ray), texts, threshold, first)
     connection.execute("CREATE OR REPLACE TEMP TABLE large (bucket UBIGINT, row BIGINT)")
     tasks = ranges(threshold, len(signed) - first)
+    listed, size = list[Listed](), 0
     for found in streams_in_order(_near_in_range, search, tasks, on_ray=on_ray):
-        if isinstance(found, Listed):
-            rows = pa.table([found.bucket, found.row], ["bucket", "row"])
-            execute(connection, "INSERT INTO large FROM stream", stream=rows.to_reader())
-        else:
+        if not isinstance(found, Listed):
             yield found
-    if query_value(connection, "SELECT count(*) FROM large"):
-        index_texts(connection, texts, on_ray=on_ray)
-        listed = buffered(_fetched(connection, CANDIDATES.format(first=first)))
-        yield from streams_in_order(_near_candidates, search, listed, on_ray=on_ray)
+            continue
+        listed.append(found)
+        size += len(found.row)
+        if size >= _INSERTED:
+            _insert(connection, listed)
+            listed, size = [], 0
+    _insert(connection, listed)
+    buckets = large_buckets.bucket_tasks(connection)
+    yield from streams_in_order(_near_in_buckets, search, buckets, on_ray=on_ray)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, listed: list[Listed]) -> None:
+    batches = [pa.record_batch([each.bucket, each.row], ["bucket", "row"]) for each in listed]
+    if batches:
+        rows = pa.Table.from_batches(batches)
+        execute(connection, "INSERT INTO large FROM stream", stream=rows.to_reader())
 
 
 def _near_in_range(search: _Search, of: Range) -> Iterator[Block | Listed]:
@@ -98,19 +109,13 @@ def _near_in_range(search: _Search, of: Range) -> Iterator[Block | Listed]:
     yield _verified(search, x, y)
 
 
-def _near_candidates(search: _Search, pairs: tuple[np.ndarray, np.ndarray]) -> Iterator[Block]:
-    x, y, _ = share_a_band(search.signed, *pairs, search.threshold)
-    for start in range(0, len(x), _VERIFIED):
-        block = slice(start, start + _VERIFIED)
-        yield _verified(search, x[block], y[block])
-
-
-def _fetched(
-    connection: duckdb.DuckDBPyConnection, query: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs x, y of a query, streamed."""
-    for batch in connection.sql(query).to_arrow_reader(_FETCHED):
-        yield batch["x"].to_numpy(), batch["y"].to_numpy()
+def _near_in_buckets(search: _Search, of: large_buckets.Buckets) -> Iterator[Block]:
+    """The near pairs in some large buckets."""
+    for pairs in buffered(large_buckets.candidates(search.texts, search.first, of)):
+        x, y, _ = share_a_band(search.signed, *pairs, search.threshold)
+        for start in range(0, len(x), _VERIFIED):
+            block = slice(start, start + _VERIFIED)
+            yield _verified(search, x[block], y[block])
 
 
 def _verified(search: _Search, x: np.ndarray, y: np.ndarray) -> Block:

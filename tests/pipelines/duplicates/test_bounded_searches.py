@@ -113,14 +113,19 @@ def test_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) ->
     assert len(expected) > 50
 
 
+@pytest.mark.parametrize("listed", [20, 1000])
 @pytest.mark.parametrize("first", [0, 90])
-def test_texts_of_one_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    """All texts share their bands: one bucket has all of them."""
+def test_texts_of_one_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, listed: int
+) -> None:
+    """All texts share their bands: one bucket has all of them, and is divided into tasks."""
     monkeypatch.setattr(buckets, "LARGE_BUCKET", 8)
     monkeypatch.setattr(buckets, "_READ", 16)
     monkeypatch.setattr(buckets, "_COMPARED", 64)
     monkeypatch.setattr(buckets, "HELD", 20)
-    monkeypatch.setattr(near_texts, "_FETCHED", 64)
+    monkeypatch.setattr(near_texts, "_INSERTED", 50)
+    monkeypatch.setattr(large_buckets, "_FETCHED", 64)
+    monkeypatch.setattr(large_buckets, "_LISTED", listed)
     monkeypatch.setattr(near_texts, "_VERIFIED", 32)
     monkeypatch.setattr(large_buckets, "_TEXTS", 16)
     rng = np.random.default_rng(0)
