@@ -8,7 +8,7 @@ import pyarrow as pa
 from store.tables import damage
 from store.tables.columns import check_nulls, missing, same_columns, unknown
 from store.tables.formats import with_format
-from store.tables.publication import ATTEMPTS, ConflictError, Publication, wait
+from store.tables.publication import ATTEMPTS, NO_ROWS, ConflictError, Publication, wait
 
 # Deletes rows of a version of the table from its fragments, without a commit. It gets the fragments
 # that will be added. Returns the ids of the fragments that have no rows left, and the metadata of
@@ -125,7 +125,8 @@ def delete_where(where: str) -> Delete:
 
     def delete(dataset: lance.LanceDataset, added: Added) -> tuple[list[int], Added]:
         removed, updated = [], []
-        for fragment in dataset.get_fragments():
+        # A table can have a million fragments, and most commits only add rows.
+        for fragment in dataset.get_fragments() if where != NO_ROWS else ():
             remaining = fragment.delete(where)
             if remaining is None:  # no row of the fragment is left
                 removed.append(fragment.fragment_id)
