@@ -1,4 +1,4 @@
-"""Runs the units of a stage on Beam or on Ray, as corpus.yaml says."""
+"""Runs the units of a stage in this process, on Beam or on Ray, as corpus.yaml says."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from store.config.engine import Engine
 from store.errors import ConfigError
 from store.tables.staging import StageRun
 
-_MIN_UNITS_FOR_RAY = 4  # Ray takes three seconds to start
+_MIN_UNITS_FOR_RAY = 4  # Ray takes three seconds to start, and Beam two to be imported
 
 
 def run_units(
@@ -25,8 +25,8 @@ def run_units(
     The names of units may depend on where the rows are in another table. If that table was made
     again with the same rows between two attempts, the run key is the same and the names are not.
 
-    `engine.signals: auto` takes Beam for few units. If an earlier attempt crashed, it takes Ray,
-    which outlives the death of a worker.
+    `engine.signals: auto` does few units in this process. If an earlier attempt crashed, it takes
+    Ray, which outlives the death of a worker.
 
     Args:
         run: the stage's staging.
@@ -45,7 +45,11 @@ def run_units(
     if not todo:
         return
     few = len(todo) < _MIN_UNITS_FOR_RAY and not crash_markers.have_crashes(run)
-    if engine.signals == "beam" or (engine.signals == "auto" and few):
+    if engine.signals == "auto" and few and engine.beam.is_default:
+        for unit in todo:
+            rows = work(unit)
+            run.append(name(unit), rows, rows.outcome)
+    elif engine.signals == "beam" or (engine.signals == "auto" and few):
         from pipelines.engine import beam  # Ray's workers do not need to import Beam
 
         beam.run_on_beam(engine.beam, run, todo, work, name)

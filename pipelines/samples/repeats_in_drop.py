@@ -1,16 +1,14 @@
 """Finds samples that a drop holds more than once. Of equal samples the first survives.
 
-The order is by source, then by key.
+The order is by source, then by key. DuckDB groups the samples in a file; Beam does it if it is
+configured, since its workers may be elsewhere (its local runner would hold all of them in memory).
 """
 
-from collections.abc import Iterable, Iterator
-
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.beam import ReadLance, collect_table
+from pipelines.engine.duckdb_scratch import database, execute
 from store.config.engine import Beam
 from store.tables.staging import Entry, StageRun
 
@@ -22,10 +20,19 @@ _REPEATS = pa.schema(
         ("same_location", pa.bool_()),
     ]
 )
+_FIND = """
+SELECT id, source, key, survivor, location = survivor_location AS same_location FROM (
+  SELECT id, source, key, [source, key] AS location, first_value([source, key]) OVER w
+    AS survivor_location, first_value(source || '/' || key) OVER w AS survivor,
+    row_number() OVER w AS number
+  FROM staged SEMI JOIN (SELECT id FROM staged GROUP BY id HAVING count(*) > 1) USING (id)
+  WINDOW w AS (PARTITION BY id ORDER BY source, key)
+) WHERE number > 1 ORDER BY id, source, key
+"""
 
 
 class Repeats:
-    """The staged samples of a drop that repeat another one (found by Beam, grouped by content id).
+    """The staged samples of a drop that repeat another one (grouped by content id).
 
     `entries` is a ledger entry for each repeat, which names the survivor. A repeat may even have
     the same source and key as the survivor, for example two equal lines of a manifest. Then the
@@ -63,23 +70,11 @@ def _locations(rows: pa.RecordBatch | pa.Table) -> pa.Array:
 
 
 def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
-    def repeats(group: tuple[str, Iterable[tuple[str, str]]]) -> Iterator[dict]:
-        sample, locations = group
-        first, *others = sorted(locations)
-        for location in others:
-            row = dict(zip(_LOCATION, (sample, *location), strict=True))
-            yield row | {"survivor": "/".join(first), "same_location": location == first}
+    if not engine.is_default:
+        from pipelines.samples.repeats_on_beam import find_repeats  # imports Beam
 
-    return collect_table(
-        engine,
-        run.tables.files,
-        f"{run.folder}/repeats",
-        _REPEATS,
-        lambda p: (
-            p
-            | "Staged" >> ReadLance(run.commit_rows(), list(_LOCATION))
-            | "ById" >> beam.Map(lambda r: (r["id"], (r["source"], r["key"])))
-            | "Group" >> beam.GroupByKey()
-            | "Repeats" >> beam.FlatMap(repeats)
-        ),
-    )
+        return find_repeats(engine, run, _LOCATION, _REPEATS)
+    with database(run.scratch) as connection:
+        staged = run.scan(list(_LOCATION))
+        execute(connection, "CREATE TABLE staged AS FROM stream", stream=staged)
+        return connection.sql(_FIND).to_arrow_table().cast(_REPEATS)

@@ -17,6 +17,7 @@ from pipelines.engine.progress import show_progress
 from pipelines.engine.units import run_units
 from pipelines.samples.digest import SampleDigest
 from pipelines.samples.error_budget import Budget, broken
+from pipelines.samples.repeats_in_drop import Repeats
 from pipelines.samples.sample_row import sample_row
 from pipelines.sources.manifest_rows import as_record_error
 from pipelines.sources.read import count_records, read_unit
@@ -48,9 +49,6 @@ def ingest(context: StageContext) -> Counts:
             was read stays staged and is not read again with a larger budget.
         ConservationError: records were lost. Nothing was published.
     """
-    # Imported here because it imports Beam, which Ray's workers do not need.
-    from pipelines.samples.repeats_in_drop import Repeats
-
     tables, config = context.tables, context.config
     key, drop = run_keys.samples(context), context.delivery
     with begin(tables, STAGE, key, schema.SAMPLES, drop.name) as run:

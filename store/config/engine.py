@@ -57,6 +57,11 @@ class Beam(Section):
     runner: str = "FnApiRunner"
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is configured: then small work needs no pipeline."""
+        return self == Beam()
+
 
 class Prices(Section):
     """Prices in any currency, for `isotrope estimate` and the cost of each materialisation.
