@@ -15,8 +15,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
 
-import ray
-
 from embedders.pool.ray_cluster import cluster
 from embedders.pool.resources import Resources, require_room
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
@@ -48,8 +46,8 @@ from store.tables.table_version import TableVersion
 from store.tables.words import ItemWords, write_words
 
 STAGE = "gallery"
-# Rows that are made in this process: a start of Ray takes as long; likewise a task, once it runs.
-_FEW, _FEW_CONNECTED = TILE, 128
+# Rows that are made in this process: to start Ray, or two of its workers, takes as long.
+_FEW = TILE
 
 
 def build_gallery(context: StageContext) -> Counts:
@@ -107,8 +105,7 @@ def build_gallery(context: StageContext) -> Counts:
 
 def _use_ray(stack: ExitStack, settings: Ray, rows: int) -> bool:
     """Whether work on so many rows is done on Ray; it is then connected until the stack closes."""
-    few = _FEW_CONNECTED if ray.is_initialized() else _FEW
-    if rows <= few and not settings.num_gpus:
+    if rows <= _FEW and not settings.num_gpus:
         return False
     stack.enter_context(cluster(settings.address))
     require_room(1, Resources(num_gpus=settings.num_gpus), settings.wait_seconds)
