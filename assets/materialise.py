@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from assets.metadata.markdown import summary
 from assets.metadata.usage import measured
@@ -64,7 +65,7 @@ def stage_asset(
     @dg.asset(
         key=name_in_space(name, space),
         description=description,
-        deps=[name_in_space(each, space) for each in stage.inputs],
+        deps=_inputs(stage, space),
         partitions_def=DROPS if stage.by_drop else None,
         group_name=_group(stage, space),
         tags={STAGE: name, MADE: OF_DROP if stage.by_drop else OF_CORPUS},
@@ -78,6 +79,13 @@ def stage_asset(
         return _materialise(context, corpus.of_space(space), stage, resolve_name(build), show)
 
     return table
+
+
+def _inputs(stage: Stage, space: str | None) -> list[str]:
+    """The assets that come first. Decisions come before the pairs of other spaces than the main
+    one: with `only_for`, they choose what has vectors."""
+    inputs = [name_in_space(each, space) for each in stage.inputs]
+    return [*inputs, "decisions"] if stage.name == "pairs" and space is not None else inputs
 
 
 def _group(stage: Stage, space: str | None) -> str:
@@ -117,6 +125,8 @@ def _materialise(
     context = StageContext(corpus, drop, _is_forced(run, stage.name))
     try:
         with measured() as usage:
+            if ALIVE not in run.run.tags:  # the command line makes them in order
+                _embed_chosen(run, context, stage)
             written = _make(context, stage, build)
     except Exception as error:
         # The command line reports an error at once.
@@ -139,6 +149,30 @@ def _materialise(
         metadata={**shown, "up_to_date": written is None, **summary(done), **used},
         data_version=dg.DataVersion(done["output"]),
     )
+
+
+def _embed_chosen(run: dg.AssetExecutionContext, context: StageContext, stage: Stage) -> None:
+    """Make the vectors that a space with `only_for` lacks since the decisions chose more samples.
+
+    A run of a drop makes its vectors before the decisions see the drop.
+    """
+    corpus, vectors = context.workspace, STAGES["vectors"]
+    main = corpus.main
+    if main is None or stage.by_drop or vectors.name not in stage.reads:
+        return
+    if main.config.only_for(corpus.config.space) is None:
+        return
+    name, snapshot = context.name_of(vectors.name), Snapshot(corpus)
+    for drop in staleness.drops_with_samples(corpus):
+        of_drop = StageContext(corpus, drop, snapshot=snapshot)
+        if _make(of_drop, vectors, resolve_name("pipelines.vectors.stage:embed")) is None:
+            continue
+        if done := stage_record(corpus.tables, name, drop):
+            run.log.info(f"{name} of {drop}: {done['kept']} of {done['input']} parts have vectors")
+            tags = {DATA_VERSION_TAG: done["output"]}
+            run.log_event(
+                dg.AssetMaterialization(name, metadata=summary(done), partition=drop, tags=tags)
+            )
 
 
 def _make(

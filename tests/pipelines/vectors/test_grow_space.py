@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from embedders.alignment.grow import Comparison
+from embedders.corpus_space import corpus_space
 from orchestration.cli.main import main
 from pipelines.vectors import grow as growing
 from pipelines.vectors.grow import grow_space
@@ -60,6 +61,29 @@ def test_a_projection_grows_with_a_new_drop(
     assert (before.plain.weight, after.plain.weight) == (240, 440)
     assert np.abs(after.plain.mean - before.plain.mean).max() > 0
     assert grow_space(workspace) == []  # nothing is new
+
+    deliver(tmp_path / "drops" / "third", 60, first=2000)
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "grow", lambda *a, **k: _with_old(real(*a, **k), losing))
+        refused = CliRunner().invoke(main, ["align", "--grow", "--corpus", str(tmp_path)])
+        assert refused.exit_code == 1
+        assert len(rows(workspace)) == 2
+        output = run(tmp_path, "--grow", "--force")
+    assert "learned from 1 new drops" in output
+    assert "not adopted" not in output
+    *_, grown, forced = rows(workspace)
+    assert forced["figures"]["drops"] == ["first", "second", "third"]
+    assert load_sums(workspace.tables.files, forced["file"]).all.plain.weight == 500
+    current = corpus_space(workspace).towers["image"]
+    assert forced["file"] in current
+    assert grown["file"] not in current
+
+
+def test_force_without_grow_is_refused(tmp_path: Path) -> None:
+    write_config(tmp_path, config(tmp_path / "log"))
+    result = CliRunner().invoke(main, ["align", "--force", "--corpus", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "--force is for --grow" in result.output
 
 
 def _with_old(grown, old: Comparison):
