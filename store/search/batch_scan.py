@@ -14,7 +14,7 @@ from store.arrays import ragged_ranges
 from store.arrow import as_matrix
 
 _TILE = 8_192  # rows
-_QUERIES = 64  # in one pass
+_QUERIES = 256  # in one pass
 
 
 class Best(NamedTuple):
@@ -61,7 +61,12 @@ def _one_pass(
     scanner = table.scanner(columns=[column], filter=where, with_row_id=True, batch_size=_TILE)
     for tile in scanner.to_batches():
         products = queries @ as_matrix(tile[column]).T
-        query, row = np.nonzero(products > bounds[:, None])
+        is_better = products > bounds[:, None]
+        if np.isneginf(bounds).any() and products.shape[1] > count:
+            # Else all rows of the first tile would be sorted. Of equal scores, all stay for now.
+            least = np.partition(products, -count, axis=1)[:, -count]
+            is_better &= products >= least[:, None]
+        query, row = np.nonzero(is_better)
         if not len(query):
             continue
         owners = np.concatenate([owners, query])
