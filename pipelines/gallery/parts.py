@@ -18,17 +18,25 @@ from pipelines.gallery.fit import TILE, VectorRows
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.table_version import TableVersion
 
-# The first sample of a part is that of the smallest number; `drops` starts with its drop.
+# The first sample of a part is that of the smallest number; `drops` starts with its drop. Lists are
+# made for parts of several samples only: DuckDB holds the lists of all groups in memory.
+_FIRST = """
+CREATE OR REPLACE TEMP TABLE first_{t} AS
+SELECT {m}_id AS part_id, min(number) AS number, count(*) AS samples
+FROM kept WHERE {m}_id IS NOT NULL GROUP BY {m}_id
+"""
 _PARTS = """
 CREATE TABLE parts_{t} AS
-WITH grouped AS (
-  SELECT {m}_id AS part_id, min(number) AS number, list(id ORDER BY number) AS sample_ids,
+WITH several AS (
+  SELECT part_id, list(id ORDER BY kept.number) AS sample_ids,
     list_sort(list_distinct(list("drop"))) AS drops
-  FROM kept WHERE {m}_id IS NOT NULL GROUP BY {m}_id
+  FROM kept JOIN first_{t} ON part_id = {m}_id WHERE samples > 1 GROUP BY part_id
 )
 SELECT part_id, number, kept.id, kept."drop", kept.cluster, kept.key, kept.row AS sample_row,
-  kept.repair_text, vectors.row AS vector_row, sample_ids, drops
-FROM grouped JOIN kept USING (number) JOIN vectors USING (part_id)
+  kept.repair_text, vectors.row AS vector_row, coalesce(sample_ids, [kept.id]) AS sample_ids,
+  coalesce(drops, [kept."drop"]) AS drops
+FROM first_{t} JOIN kept USING (number) JOIN vectors USING (part_id)
+LEFT JOIN several USING (part_id)
 """
 _COMPARED = """
 CREATE TABLE compared_{t} AS
@@ -103,7 +111,9 @@ class GalleryParts:
             batch_size=ROWS,
         )
         parts = _PARTS.format(m=modality, t=self._name)
+        samples.execute(_FIRST.format(m=modality, t=self._name))
         samples.execute(parts, vectors=embedded.to_reader())
+        samples.execute(f"DROP TABLE first_{self._name}")
         self.count = samples.value(f"SELECT count(*) FROM parts_{self._name}")
         self.kept = samples.value(f"SELECT count(DISTINCT {modality}_id) FROM kept")
 

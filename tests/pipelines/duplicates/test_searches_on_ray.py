@@ -143,8 +143,12 @@ def test_recordings(tmp_path: Path, first: int) -> None:
     assert len(found[0]) >= 10
 
 
-def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_one_template", [False, True])
+def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path, of_one_template: bool) -> None:
     texts = planted(2000, seed=2).texts
+    if of_one_template:  # most are in large buckets
+        texts = filled(500, np.random.default_rng(0))
+        texts += [text.upper() for text in texts[:100]]
     signed = minhash.signatures(texts)
     killed = tmp_path / "killed"
 
