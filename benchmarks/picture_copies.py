@@ -55,6 +55,7 @@ KINDS: dict[str, Callable[[np.random.Generator, Picture], Picture]] = {
         f"{share}% off both sides": lambda rng, p, share=share: crop(rng, p, share / 100)
         for share in (5, 10, 20, 30)
     },
+    "30% of the area": lambda rng, p: crop(rng, p, 1 - 0.7**0.5),
     "turned by a right angle": lambda rng, p: p.transpose(Image.Transpose(int(rng.integers(2, 5)))),
     "turned by any angle": lambda rng, p: turn(rng, p, True),
     "turned, corners cut off": lambda rng, p: turn(rng, p, False),

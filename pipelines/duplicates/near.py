@@ -39,6 +39,7 @@ from pipelines.signals.scorers.image_copies import CROPS
 from pipelines.stages.context import StageContext
 from store import identity
 from store.arrow import as_matrix
+from store.config.duplicates import CROPS_VERSION
 from store.tables.lance_tables import quote
 from store.tables.names import vectors_table
 from store.tables.table_version import TableVersion
@@ -127,7 +128,7 @@ def _find_near(
             blocks = crops.near_blocks(order, images.features, images.views, same, nodes.first)
             return map(as_table, blocks)
 
-        add("crops", "image", compared["image"], same, find_crops)
+        add("crops", "image", compared["image"], (same, CROPS_VERSION), find_crops)
     if (least_equal := settings.audio) is not None:
 
         def find_audio(nodes: Nodes) -> Iterator[pa.Table]:

@@ -133,10 +133,7 @@ def duplicates(context: StageContext) -> str:
         _outputs(context, "vectors") if config.duplicates.semantic is not None else [],
         hash_of_tests(row_tests(config.policy)),
         _output(context, "pairs") if names_pairs(context.workspace, "duplicates") else None,
-        # Corpora stay up to date that were made before the search for crops.
-        config.duplicates.model_dump(
-            exclude={"crops"} if config.duplicates.crops is None else None
-        ),
+        config.duplicates.key(),
         evaluation_sets,
     )
 

@@ -1,10 +1,12 @@
 """The `duplicates:` and `decontaminate:` sections of corpus.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from store.config.section import Section
+
+CROPS_VERSION = 2  # of the search for crops; raised when it would find other pairs
 
 
 class Duplicates(Section):
@@ -38,6 +40,12 @@ class Duplicates(Section):
     text: Annotated[float, Field(ge=0.5, le=1)] | None = None
     semantic: Annotated[float, Field(gt=0, le=1)] | None = None
     parts: Literal["first", "every"] = "first"
+
+    def key(self) -> dict[str, Any]:
+        """What results depend on. Corpora made before the search for crops stay up to date."""
+        if self.crops is None:
+            return self.model_dump(exclude={"crops"})
+        return {**self.model_dump(), "crops_version": CROPS_VERSION}
 
 
 class Evaluation(Section):

@@ -46,22 +46,22 @@ def similarity(one: View, other: View, transform: Transform) -> float:
         0 to 1; 0 if they overlap by less than 0.4 of both, or if less than 0.8 of the detail of
         both is there: any two images agree in a piece of white paper.
     """
-    u, v = _places(one, other, transform)
+    u, v = places(one, other, transform)
     overlap = (u >= -0.5) & (u <= VIEW - 0.5) & (v >= -0.5) & (v <= VIEW - 0.5)
     # The area of `other` as a share of that of `one`.
     area = other.width * other.height / (one.width * one.height * abs(transform.p) ** 2)
-    inside = _eroded(overlap)
+    inside = eroded(overlap)
     if overlap.mean() * max(1.0, area) < _LEAST_OVERLAP or inside.sum() < _LEAST_PIXELS:
         return 0.0
     a, b = one.pixels.astype(np.float32), other.pixels.astype(np.float32)
-    sampled, weight = _sampled(a, u, v), 1.0
-    grey_a, grey_b = sampled @ LUMA, b @ LUMA
-    both = np.stack([sampled[inside], b[inside]]), np.stack([grey_a[inside], grey_b[inside]])
+    as_b, weight = sampled(a, u, v), 1.0
+    grey_a, grey_b = as_b @ LUMA, b @ LUMA
+    both = np.stack([as_b[inside], b[inside]]), np.stack([grey_a[inside], grey_b[inside]])
     if len(set(colour(*both) >= GREY)) == 2:
         a, b = (np.repeat((x @ LUMA)[..., None], 3, axis=-1) for x in (a, b))
-        sampled, weight = _sampled(a, u, v), _GREYED
+        as_b, weight = sampled(a, u, v), _GREYED
     (low_a, high_a), (low_b, high_b) = _extremes(a), _extremes(b)
-    low, high = _sampled(low_a, u, v), _sampled(high_a, u, v)
+    low, high = sampled(low_a, u, v), sampled(high_a, u, v)
     detail_a = area * (high - low)[inside].sum() / max((high_a - low_a).sum(), 1)
     detail_b = (high_b - low_b)[inside].sum() / max((high_b - low_b).sum(), 1)
     if max(detail_a, detail_b) < _LEAST_DETAIL:
@@ -72,21 +72,21 @@ def similarity(one: View, other: View, transform: Transform) -> float:
     changes = [(1.0, 0.0), (gain, offset)] if GAINS[0] <= gain <= GAINS[1] else [(1.0, 0.0)]
     worst = 255.0
     for gain, offset in changes:
-        lowest, highest, as_b = (np.clip(gain * x + offset, 0, 255) for x in (low, high, sampled))
+        lowest, highest, fitted = (np.clip(gain * x + offset, 0, 255) for x in (low, high, as_b))
         beyond = np.maximum(np.maximum(b - highest, lowest - b), 0)
-        beyond = np.maximum(beyond, np.maximum(as_b - high_b, low_b - as_b))
+        beyond = np.maximum(beyond, np.maximum(fitted - high_b, low_b - fitted))
         worst = min(worst, float(smooth((beyond * inside[..., None])[None]).max()))
     return max(0.0, 1 - weight * worst / 255)
 
 
-def _places(one: View, other: View, t: Transform) -> tuple[np.ndarray, np.ndarray]:
+def places(one: View, other: View, t: Transform) -> tuple[np.ndarray, np.ndarray]:
     """Where the pixels of `other` are in `one`: column and row of its view, (64, 64) each."""
     centre = (np.arange(VIEW) + 0.5) / VIEW
     z = (centre * other.width + 1j * centre[:, None] * other.height - t.q) / t.p
     return z.real / one.width * VIEW - 0.5, z.imag / one.height * VIEW - 0.5
 
 
-def _sampled(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def sampled(image: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Bilinear samples of an image (y, x, c) at columns u and rows v."""
     u, v = (np.clip(x, 0, VIEW - 1.001) for x in (u, v))
     column, row = u.astype(np.int64), v.astype(np.int64)
@@ -105,7 +105,7 @@ def _extremes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return near.min(axis=0), near.max(axis=0)
 
 
-def _eroded(mask: np.ndarray) -> np.ndarray:
+def eroded(mask: np.ndarray) -> np.ndarray:
     """A mask (y, x) without the pixels at its border; the border of the image is none."""
     return _neighbours(mask).min(axis=0)
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from pipelines.duplicates.images import crops
-from pipelines.duplicates.images.similarity_transforms import find_transform
+from pipelines.duplicates.images.aligned_views import View, similarity
+from pipelines.duplicates.images.registration import register
+from pipelines.duplicates.images.similarity_transforms import Transform, find_transform
 from pipelines.duplicates.pair_joins import Pairs, collect_pairs
 from pipelines.signals.decoded_image import decode_reduced
 from pipelines.signals.scorers.image_local import FEATURES, KEYPOINT, mirrored, points, score
@@ -173,6 +175,32 @@ def test_a_transform_is_found_among_false_matches(
     assert abs(found.p - p) < 0.02 * scale
     assert np.abs(found.p * z + found.q - (p * z + q)).max() < 3
     assert found.agreeing >= count - false
+
+
+@pytest.mark.parametrize(("share", "turn"), [(0.0, 0.0), (0.3, 0.0), (0.0, 35.0)])
+def test_registration_mends_a_transform_that_is_slightly_off(share: float, turn: float) -> None:
+    image = scene(7, 200)
+    side = round(200 * (1 - share))
+    turned = image.rotate(turn, Image.Resampling.BICUBIC, fillcolor="white")
+    part = turned.crop((200 - side, 200 - side, 200, 200))
+    (_, whole_view), (record, view) = measure(image), measure(part)
+    p = complex(np.exp(-1j * np.deg2rad(turn))) * (record["width"] / side)
+    corner = (200 - side) * (1 + 1j)
+    exact = Transform(p, p * -(100 + 100j) + (100 + 100j - corner) * (record["width"] / side), 9, 1)
+    one, other = View(whole_view, 200, 200), View(view, int(record["width"]), int(record["height"]))
+    best = similarity(one, other, exact)
+    # As much as keypoints are off: 2 pixels, 2 degrees, 3%.
+    moved = exact._replace(p=exact.p * 1.03 * np.exp(0.035j), q=exact.q + 2 - 2j)
+    assert similarity(one, other, moved) < THRESHOLD < best
+    assert similarity(one, other, register(one, other, moved)) > best - 0.05
+
+
+def test_registration_of_what_does_not_overlap_changes_nothing() -> None:
+    flat = View(np.full((VIEW, VIEW, 3), 200, np.uint8), 100, 100)
+    apart = Transform(1 + 0j, 500 + 0j, 3, 1.0)
+    assert register(flat, flat, apart) is apart
+    together = register(flat, flat, Transform(1 + 0j, 0j, 3, 1.0))
+    assert np.isfinite([together.p, together.q]).all()
 
 
 def test_features_of_a_mirrored_image_are_the_mirrored_features() -> None:
