@@ -12,7 +12,8 @@ from pipelines.duplicates.images.copies import LUMA
 from pipelines.duplicates.images.similarity_transforms import Transform
 from store.tables.signals import VIEW
 
-_STEPS = 8
+_STEPS = 5
+_RIDGE = 1e-4  # of columns of length 1: where the images are flat, nothing moves
 _LEAST_PIXELS = 64  # where the images overlap
 _USUAL = 30.0  # of 255: differences beyond this, and beyond twice the median, count less
 
@@ -46,10 +47,12 @@ def register(one: View, other: View, transform: Transform) -> Transform:
         jacobian = np.stack(columns, axis=1)
         difference = target[inside] - value
         usual = 2 * np.median(np.abs(difference)) + _USUAL
-        weight = 1 / np.maximum(1, np.abs(difference) / usual)
+        weight = 1 / np.maximum(1, np.abs(difference) / usual) ** 2
         scale = np.linalg.norm(jacobian, axis=0) + 1e-9
-        step = np.linalg.lstsq(jacobian / scale * weight[:, None], difference * weight, rcond=1e-4)
-        a, b, c, d, *_ = (step[0] / scale).tolist()
+        scaled = jacobian / scale
+        normal = (scaled * weight[:, None]).T @ scaled + _RIDGE * np.eye(len(columns))
+        step = np.linalg.solve(normal, scaled.T @ (weight * difference))
+        a, b, c, d, *_ = (step / scale).tolist()
         turn = 1 / current.p + complex(c, d)
         shift = -current.q / current.p + complex(a, b) - complex(c, d) * mean
         if not turn or not np.isfinite(turn):
