@@ -84,7 +84,8 @@ def build_gallery(context: StageContext) -> Counts:
             forget_fitted(tables, space.name)
             if words is not None:
                 write_words(tables, space.name, words)
-            compiled = Compiled(fitted, last, words)
+            banks = Banks(tables.open(bank_table(space.name)).to_table())
+            compiled = Compiled(fitted, last, words, banks)
             for modality in modalities:
                 _write_gallery(context, modality, parts[modality], vectors, compiled, use_ray)
             write_fitted(tables, space.name, fitted.values())
@@ -119,11 +120,13 @@ class Compiled(NamedTuple):
         fitted: the directions of all galleries, by name.
         last: the directions that the stored galleries were compiled with.
         words: what gives words to items; None: they get none.
+        banks: of the space; all galleries share what is read from them.
     """
 
     fitted: dict[str, FittedDirection]
     last: dict[str, FittedDirection]
     words: ItemWords | None
+    banks: Banks
 
 
 def _write_gallery(
@@ -145,7 +148,7 @@ def _write_gallery(
     tables, space = context.tables, context.space
     fitted, last = compiled.fitted, compiled.last
     name = gallery_table(space.name, modality)
-    banks = Banks(tables.open(bank_table(space.name)).to_table())
+    banks = compiled.banks
     last_gallery = tables.open_or_none(name)
     changed = changed_clusters(tables, space.name, modality, fitted, last, banks)
     spec = gallery_spec(modality, vectors, fitted, banks, compiled.words)

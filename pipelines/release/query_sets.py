@@ -152,6 +152,14 @@ def bank_clusters(banks: Banks, direction: Direction) -> np.ndarray:
     )
 
 
+def smallest_parts(smallest: pa.Array, parts: pa.Array, count: int) -> pa.Array:
+    """The `count` smallest of some part ids and of the smallest ones before, ascending."""
+    if len(smallest) == count:  # most parts are larger than all of these
+        parts = parts.filter(pc.less(parts, smallest[-1]))
+    candidates = pa.concat_arrays([smallest, parts])
+    return candidates.take(pc.array_sort_indices(candidates).slice(0, count))
+
+
 def read_known(
     dataset: lance.LanceDataset, banks: Banks, direction: Direction, dim: int
 ) -> KnownItems:
@@ -179,11 +187,7 @@ def read_known(
             pc.is_in(unseen["part_id"], value_set=parts),
         )
         labelled = pa.concat_arrays([labelled, unseen["part_id"].filter(is_labelled)])
-        candidates = unseen["part_id"]
-        if len(smallest) == SAMPLE:  # most items are larger than all of these
-            candidates = candidates.filter(pc.less(candidates, smallest[-1]))
-        candidates = pa.concat_arrays([smallest, candidates])
-        smallest = candidates.take(pc.array_sort_indices(candidates).slice(0, SAMPLE))
+        smallest = smallest_parts(smallest, unseen["part_id"], SAMPLE)
     gallery, correction = read_compiled(
         dataset, direction, dim, pc.unique(pa.concat_arrays([labelled, smallest]))
     )
