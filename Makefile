@@ -7,6 +7,9 @@ INFRA := .venv/infra
 AUDIT := .cache/audit
 UV_VERSION := 0.13.8
 
+# Processes of Ray and Dagster import the same packages again and again: without cached bytecode each compiles them.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Runs a command, and prints what it printed only where it failed.
 silent = @echo "$(1)"; output=$$($(1) 2>&1) || { echo "$$output"; exit 1; }
 
