@@ -144,7 +144,9 @@ def listing_hash(drop: Drop) -> str:
         SourceError: the drop cannot be listed.
     """
     digest, fs = hashlib.sha256(), file_system(drop.root)
-    for path in sorted(p for p, is_folder, _ in _walk(drop, fs) if not is_folder):
+    for path, is_folder, _ in _walk(drop, fs):
+        if is_folder:
+            continue
         info = _info(drop, fs, path)
         digest.update(os.fsencode(path))
         digest.update(f"\0{info.size}\0{info.stamp}\n".encode())
@@ -213,7 +215,10 @@ def _holds_data(drop: Drop) -> bool:
 
 
 def _walk(drop: Drop, fs: FileSystem) -> Iterator[tuple[str, bool, bool]]:
-    """Each file and folder of a drop as (path, is a folder, is a link). Links are not followed."""
+    """Each file and folder of a drop as (path, is a folder, is a link). Links are not followed.
+
+    The paths of files are in ascending order, and only one folder of each level is in memory.
+    """
     if drop.entries == _WHOLE_ROOT:
         pending = [("", FolderEntry("", is_folder=True))]
     else:
@@ -222,12 +227,24 @@ def _walk(drop: Drop, fs: FileSystem) -> Iterator[tuple[str, bool, bool]]:
             listed = tuple(_entries(drop.name, fs, drop.root, ""))
         top = {e.name: e for e in listed}
         pending = [(n, top.get(n, FolderEntry(n, is_folder=False))) for n in drop.entries]
+        pending.sort(key=_order, reverse=True)
     while pending:
         path, entry = pending.pop()
-        is_folder = entry.is_folder and not entry.is_link
+        is_folder = _is_entered(entry)
         yield path, is_folder, entry.is_link
         if is_folder:
-            pending += [(join(path, e.name), e) for e in _entries(drop.name, fs, drop.root, path)]
+            inner = [(join(path, e.name), e) for e in _entries(drop.name, fs, drop.root, path)]
+            pending += sorted(inner, key=_order, reverse=True)
+
+
+def _is_entered(entry: FolderEntry) -> bool:
+    return entry.is_folder and not entry.is_link
+
+
+def _order(item: tuple[str, FolderEntry]) -> str:
+    """Sorts a folder among files as the paths of its files do: a-b is before a/b."""
+    path, entry = item
+    return path + "/" if _is_entered(entry) else path
 
 
 def _entries(owner: str, fs: FileSystem, root: str, folder: str) -> list[FolderEntry]:

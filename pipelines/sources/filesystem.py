@@ -165,7 +165,7 @@ class _Remote:
                 f"{url}: {error}; use a protocol that fsspec supports, such as s3:// or gs://"
             ) from error
         self.base = base.rstrip("/")
-        self._listed: dict[str, dict[str, Any]] = {}  # fsspec's details of listed entries, by path
+        self._listed: dict[str, FileInfo] = {}  # of listed files, until `info` is called for them
         self.fs.invalidate_cache()  # fsspec caches listings between calls; files may have changed
 
     def is_folder(self) -> bool:
@@ -188,19 +188,19 @@ class _Remote:
             if entry["name"].rstrip("/") == full or not name or name.startswith("."):
                 continue
             entries[name] = FolderEntry(name, entry["type"] == "directory")
-            self._listed[join(folder, name)] = entry
+            if entry["type"] != "directory" and entry.get("size") is not None:
+                self._listed[join(folder, name)] = _info_of(entry)
+        # fsspec would keep some 1 kB of every listed object, and no folder is listed twice.
+        self.fs.invalidate_cache(full)
         return [entries[name] for name in sorted(entries)]
 
     def info(self, path: str) -> FileInfo:
-        details = self._listed.get(path)
-        if details is None or details.get("size") is None:
-            try:
-                details = self.fs.info(join(self.base, path))
-            except Exception as error:
-                raise OSError(error_text(error)) from error
-        stamp = next((details[k] for k in _STAMP_KEYS if details.get(k)), "")
-        time = next((details[k] for k in _TIME_KEYS if details.get(k)), 0.0)
-        return FileInfo(details.get("size") or 0, str(stamp or time))
+        if (listed := self._listed.pop(path, None)) is not None:
+            return listed
+        try:
+            return _info_of(self.fs.info(join(self.base, path)))
+        except Exception as error:
+            raise OSError(error_text(error)) from error
 
     def open(self, path: str) -> BinaryIO:
         full = join(self.base, path)
@@ -217,6 +217,13 @@ class _Remote:
 # Keys of fsspec's file details; each file system has some of them.
 _STAMP_KEYS = ("ETag", "etag", "md5Hash", "generation", "mtime")
 _TIME_KEYS = ("LastModified", "last_modified", "updated", "mtime", "created")
+
+
+def _info_of(details: dict[str, Any]) -> FileInfo:
+    """Size and stamp of a file from fsspec's details."""
+    stamp = next((details[k] for k in _STAMP_KEYS if details.get(k)), "")
+    time = next((details[k] for k in _TIME_KEYS if details.get(k)), 0.0)
+    return FileInfo(details.get("size") or 0, str(stamp or time))
 
 
 class _RemoteFile(io.BufferedIOBase):

@@ -1,8 +1,12 @@
 """The drops of a source, their units, and loose files."""
 
+import hashlib
 import os
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.sources.drops import find_drops, listing_hash
 from pipelines.sources.units import list_units
@@ -159,3 +163,31 @@ def test_the_listing_hash_depends_on_files_and_times_but_not_on_the_root(tmp_pat
     assert listing_hash(one) == listing_hash(two)
     os.utime(second / "d" / "a.png", ns=(10**18, 10**18 + 1))
     assert listing_hash(one) != listing_hash(two)
+
+
+NAMES = st.text("a-/.!é", min_size=1, max_size=6).filter(
+    lambda path: all(part and part[0] != "." for part in path.split("/"))
+)
+
+
+@given(st.sets(NAMES, min_size=1, max_size=12), st.booleans())
+def test_the_listing_hash_is_that_of_the_sorted_paths(paths, of_source):
+    """The folders are listed one after another, and no list of all paths is made."""
+    with TemporaryDirectory() as root:
+        for path in sorted(paths, key=len, reverse=True):
+            file = os.path.join(root, path)
+            if not os.path.exists(file):
+                os.makedirs(os.path.dirname(file), exist_ok=True)
+                with open(file + ".png", "wb") as stream:
+                    stream.write(path.encode())
+                os.utime(file + ".png", ns=(10**18, 10**18))
+        drops = find_drops("s", root, "source" if of_source else "entry").values()
+        for drop in drops:
+            folders = os.walk(drop.root)
+            files = [os.path.join(at, name) for at, _, names in folders for name in names]
+            relative = {os.path.relpath(file, drop.root): os.path.getsize(file) for file in files}
+            digest = hashlib.sha256()
+            for path in sorted(relative):
+                if drop.entries == ("",) or path.partition("/")[0] in drop.entries:
+                    digest.update(f"{path}\0{relative[path]}\0{10**18}\n".encode())
+            assert listing_hash(drop) == digest.hexdigest()
