@@ -8,6 +8,7 @@ import pyarrow as pa
 from lance.fragment import FragmentMetadata, write_fragments
 
 from pipelines.export.shard_rows import ShardJob, read_shard
+from store.tables.row_reader import row_reader
 from store.tables.store_options import lance_options
 
 NAME = "samples.lance"
@@ -20,7 +21,7 @@ def write(job: ShardJob, number: int) -> list[str]:
         for rows, _ in read_shard(job, number):
             yield from rows.to_batches()
 
-    reader = pa.RecordBatchReader.from_batches(job.schema, batches())
+    reader = row_reader(job.schema, batches())
     fragments = write_fragments(
         reader, _uri(job), job.schema, storage_options=_storage_options(job)
     )

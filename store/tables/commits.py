@@ -9,6 +9,7 @@ from store.tables import damage
 from store.tables.columns import check_nulls, missing, same_columns, unknown
 from store.tables.formats import with_format
 from store.tables.publication import ATTEMPTS, NO_ROWS, ConflictError, Publication, wait
+from store.tables.row_reader import row_reader
 
 # Deletes rows of a version of the table from its fragments, without a commit. It gets the fragments
 # that will be added. Returns the ids of the fragments that have no rows left, and the metadata of
@@ -67,7 +68,7 @@ def exchange(
         BusyError: there were too many conflicts, a lock was lost, or another publication of the
             same rows came first. Nothing was committed.
     """
-    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    reader = row_reader(schema, batches)
     added = [*written, *lance.fragment.write_fragments(reader, dataset, schema=schema)]
     for attempt in range(1, ATTEMPTS + 1):
         with damage.detected(dataset.uri, dataset.version):
@@ -107,7 +108,7 @@ def overwrite(
     columns = pa.schema([*schema, *kept])
     if same_columns(dataset.schema, columns):
         return exchange(dataset, schema, batches, _all_fragments, publication)
-    reader = pa.RecordBatchReader.from_batches(schema, batches)
+    reader = row_reader(schema, batches)
     added = lance.fragment.write_fragments(reader, dataset, schema=schema, mode="overwrite")
     operation = lance.LanceOperation.Overwrite(with_format(columns), list(added))
     try:

@@ -21,6 +21,7 @@ from lance.schema import LanceSchema
 from store.tables import damage
 from store.tables.lance_tables import SMALL_READAHEAD, Tables
 from store.tables.reindex import copy_indexes
+from store.tables.row_reader import row_reader
 from store.tables.written_files import check_written
 
 _ROWS = 256  # in a batch of rows that are written again
@@ -183,7 +184,7 @@ class _Rewriter:
             first = next(batches, None)
             self._written[key] = []
             if first is not None:
-                reader = pa.RecordBatchReader.from_batches(dataset.schema, chain([first], batches))
+                reader = row_reader(dataset.schema, chain([first], batches))
                 self._written[key] = list(
                     lance.fragment.write_fragments(
                         reader,

@@ -29,6 +29,7 @@ from store.tables import schema, staged_units, takedowns
 from store.tables.files import File, Files
 from store.tables.lance_tables import SMALL_READAHEAD, Tables
 from store.tables.outcomes import Counts, Entry, UnitOutcome
+from store.tables.row_reader import row_reader
 from store.tables.stage_records import forget_records, of_stage
 from store.tables.stages import EVERY_DROP
 from store.tables.table_version import TableVersion
@@ -133,7 +134,7 @@ class StageRun:
             batches: its rows, which are streamed.
             outcome: called when `batches` is exhausted.
         """
-        reader = pa.RecordBatchReader.from_batches(self.schema, batches)
+        reader = row_reader(self.schema, batches)
         fragments = lance.fragment.write_fragments(
             reader,
             self.rows_uri,

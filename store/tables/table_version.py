@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from store.tables.damage import detected
 from store.tables.lance_tables import Tables
+from store.tables.row_reader import row_reader
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TableVersion:
         self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     ) -> list[lance.FragmentMetadata]:
         """Write the files of rows to add. They are no rows of the table until `Tables.replace`."""
-        reader = pa.RecordBatchReader.from_batches(schema, batches)
+        reader = row_reader(schema, batches)
         return list(lance.fragment.write_fragments(reader, self.open(), schema=schema))
 
 
