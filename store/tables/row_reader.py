@@ -5,7 +5,7 @@ factorisation of a matrix on several cores (half a megabyte for each level of `g
 correction that is fitted while its rows are written would end the process without an error.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -16,9 +16,11 @@ def row_reader(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.Recor
 
     Args:
         schema: of all batches.
-        batches: made one at a time, when Lance wants the next one.
+        batches: made one at a time, when Lance wants the next one. A list needs no thread, so it
+            can be written while the interpreter ends.
     """
-    return pa.RecordBatchReader.from_batches(schema, _on_a_thread(batches))
+    made = batches if isinstance(batches, Sequence) else _on_a_thread(batches)
+    return pa.RecordBatchReader.from_batches(schema, made)
 
 
 def _on_a_thread(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
