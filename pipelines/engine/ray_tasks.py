@@ -123,7 +123,7 @@ def results_in_order(
         yield from (function(shared, argument) for argument in arguments)
         return
     reference, task = ray.put(shared), ray.remote(function).options(num_gpus=num_gpus)
-    yield from _ordered(task.remote(reference, argument) for argument in arguments)
+    yield from map(ray.get, _in_order(task.remote(reference, each) for each in arguments))
 
 
 def kept_in_order(
@@ -147,13 +147,8 @@ def kept_in_order(
     if not on_ray:
         yield from (function(shared, argument) for argument in arguments)
         return
-    reference, waiting, max_running = ray.put((function, shared)), list[Any](), _max_running()
-    for argument in arguments:
-        waiting.append(_kept.remote(reference, argument))
-        if len(waiting) >= max_running:
-            result, kept = waiting.pop(0)
-            yield ray.get(result), kept
-    for result, kept in waiting:
+    reference = ray.put((function, shared))
+    for result, kept in _in_order(_kept.remote(reference, each) for each in arguments):
         yield ray.get(result), kept
 
 
@@ -167,21 +162,21 @@ def _kept(
         return function(of_all, argument)
 
 
-def _ordered(replies: Iterable[Any]) -> Iterator[Any]:
-    """The results of Ray tasks, in the order in which the tasks were submitted.
+def _in_order(replies: Iterable[Any]) -> Iterator[Any]:
+    """The replies of Ray tasks, in the order in which the tasks were submitted.
 
     Args:
-        replies: object references, from an iterator that submits a task for each. It is read only
-            so far ahead as keeps the cluster busy.
+        replies: what `remote` returns, from an iterator that submits a task for each. It is read
+            only so far ahead as keeps the cluster busy.
     """
     max_running = _max_running()
     waiting: list[Any] = []
     for reply in replies:
         waiting.append(reply)
         if len(waiting) >= max_running:
-            yield ray.get(waiting.pop(0))
+            yield waiting.pop(0)
     while waiting:
-        yield ray.get(waiting.pop(0))
+        yield waiting.pop(0)
 
 
 def streams_in_order(
@@ -209,13 +204,8 @@ def streams_in_order(
     reference = ray.put((function, shared))
     ahead = {"_generator_backpressure_num_objects": _AHEAD}
     task = _stream.options(num_returns="streaming", **ahead)
-    waiting, max_running = list[Any](), _max_running()
-    for argument in arguments:
-        waiting.append(task.remote(reference, argument))
-        if len(waiting) >= max_running:
-            yield from map(ray.get, waiting.pop(0))
-    while waiting:
-        yield from map(ray.get, waiting.pop(0))
+    for stream in _in_order(task.remote(reference, each) for each in arguments):
+        yield from map(ray.get, stream)
 
 
 @ray.remote
