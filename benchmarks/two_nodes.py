@@ -37,6 +37,7 @@ from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
 
 _CONFIG = "sources: {{s: {{path: drops}}}}\nduplicates: {{{kind}, parts: every}}\n"
 _KINDS = {"captions": ("text: 0.7", captions), "images": ("image: 31", images)}
+_OBJECT_STORE = 2_000_000_000  # bytes of a node: signatures of 2,000,000 captions fit
 _STORED = ("duplicates", "near_pairs", "compared", "minhashes")
 
 
@@ -88,7 +89,7 @@ def measure(root: Path, repeats: int) -> list[list[dict[str, float | str]]]:
     """The results on one node and on two, in turns."""
     results = []
     for _ in range(repeats):
-        with ray_nodes() as nodes:
+        with ray_nodes(object_store=_OBJECT_STORE) as nodes:
             turn = []
             nodes.worker(1)
             nodes.wait_for_cpus(1)

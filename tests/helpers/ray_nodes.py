@@ -21,11 +21,13 @@ class Nodes:
     Attributes:
         port: of the head.
         dashboard: the port of the head's dashboard, which takes jobs. None: it has none.
+        object_store: the bytes of a node's object store.
         processes: those that were started.
     """
 
     port: int
     dashboard: int | None = None
+    object_store: int = 300_000_000
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -44,7 +46,7 @@ class Nodes:
 
     def _start(self, *options: str) -> subprocess.Popen:
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
-        memory = "--object-store-memory=300000000"
+        memory = f"--object-store-memory={self.object_store}"
         # Ray gives up if a node needs more than 30 seconds to start, so a slow machine tries again.
         node = subprocess.Popen(
             ["sh", "-c", 'until "$@"; do sleep 1; done', "sh", *ray, memory, *options],
@@ -111,9 +113,9 @@ def kill(node: subprocess.Popen) -> None:
 
 
 @contextmanager
-def ray_nodes(dashboard: bool = False) -> Iterator[Nodes]:
+def ray_nodes(dashboard: bool = False, object_store: int = Nodes.object_store) -> Iterator[Nodes]:
     """A cluster with a head. Its nodes end with the `with` block."""
-    nodes = Nodes(free_port(), free_port() if dashboard else None)
+    nodes = Nodes(free_port(), free_port() if dashboard else None, object_store)
     try:
         nodes.head()
         yield nodes
