@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from embedders.alignment.align import align, held_out_figures
-from embedders.alignment.groups import components, folds
+from embedders.alignment.groups import components, draw_groups, folds
 from embedders.alignment.settings import Settings
 
 STRUCTURE = 10.0  # the weight of the regulariser that is tried, as in the paper
@@ -161,7 +161,7 @@ def learning_curve(
         own_sizes, own_recalls = [], []
         for size in steps:
             training = ~fold
-            training[training] = _some(labels[~fold], size, seed)
+            training[training] = draw_groups(labels[~fold], size, seed)
             figures = _held_out(x, y, labels, trust, training, fold, two_sided, settings)
             own_sizes.append(int(training.sum()))
             own_recalls.append(_mean(figures, MEASURE))
@@ -234,17 +234,6 @@ def _held_out(
     return held_out_figures(heads, x[fold], [side[fold] for side in y], labels[fold])
 
 
-def _some(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Random groups with at most `most` pairs together: (n,) bool. Fewer are part of more."""
-    if len(labels) <= most:
-        return np.ones(len(labels), bool)
-    names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    fits = np.zeros(len(names), bool)
-    fits[order[np.cumsum(counts[order]) <= most]] = True
-    return fits[inverse]
-
-
 def _mean(figures: Mapping[str, Mapping[str, float]], name: str) -> float:
     return float(np.mean([each[name] for each in figures.values()])) if figures else 0.0
 
@@ -259,5 +248,5 @@ def _drawn(
     """At most `_MOST_PAIRS` pairs with their groups and weights."""
     labels = components(groups, len(x))
     trust = np.ones(len(x), np.float32) if weights is None else np.asarray(weights, np.float32)
-    few = _some(labels, _MOST_PAIRS, seed)
+    few = draw_groups(labels, _MOST_PAIRS, seed)
     return x[few], [side[few] for side in y], labels[few], trust[few]

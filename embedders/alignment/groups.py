@@ -39,6 +39,24 @@ def components(groups: np.ndarray | Sequence[np.ndarray] | None, pairs: int) -> 
     return connected_components(pair, np.concatenate(values), nodes)[:pairs]
 
 
+def draw_groups(groups: np.ndarray, most: float, seed: int) -> np.ndarray:
+    """Draw whole groups at random with at most `most` pairs together. Fewer are part of more.
+
+    Args:
+        groups: (n,) labels.
+        most: a number of pairs.
+        seed: of the draw.
+
+    Returns:
+        (n,) bool, True for pairs of the drawn groups; True for all if `most` is at least n.
+    """
+    names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    drawn = np.zeros(len(names), bool)
+    drawn[order[np.cumsum(counts[order]) <= most]] = True
+    return drawn[inverse]
+
+
 def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Draw whole groups at random that have about `share` of the pairs together.
 
@@ -53,15 +71,10 @@ def hold_out(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     Raises:
         InputError: all pairs, or none, would be held out.
     """
-    names, counts = np.unique(groups, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    cumulative = np.cumsum(counts[order])
-    drawn = names[order[cumulative <= max(share * len(groups), 1)]]
-    held_out = np.isin(groups, drawn)
+    held_out = draw_groups(groups, max(share * len(groups), 1), seed)
     if held_out.all() or not held_out.any():
-        raise InputError(
-            f"{len(names)} groups of pairs are too few to hold out {share:g} of the pairs"
-        )
+        count = len(np.unique(groups))
+        raise InputError(f"{count} groups of pairs are too few to hold out {share:g} of the pairs")
     return held_out
 
 

@@ -28,7 +28,7 @@ export function Results({ rankings, onInput }: Props) {
       <p class="status" role="status">
         {corrected.length === 0
           ? "No item satisfies the query."
-          : `${fresh} of the ${corrected.length} corrected results are not among the raw ones.`}
+          : newResults(fresh, corrected.length)}
       </p>
       <Notes answer={rankings.corrected} />
       <div class="both">
@@ -37,6 +37,11 @@ export function Results({ rankings, onInput }: Props) {
       </div>
     </section>
   );
+}
+
+function newResults(fresh: number, all: number) {
+  const verb = fresh === 1 ? "is" : "are";
+  return `${fresh} of the ${all} corrected results ${verb} not among the raw ones.`;
 }
 
 function Notes({ answer }: { answer: Answer }) {

@@ -64,7 +64,7 @@ function Details({ query, row }: { query: Query; row: number }) {
 }
 
 function hubness(part: Part): string {
-  if (part.occurrence === null) return "There is no bank of queries to count hubs in.";
+  if (part.occurrence === null) return "Top tens of bank queries were not counted for it.";
   const kind = part.hub ? "it is a hub" : "it is no hub";
   const mean = part.mean_occurrence?.toFixed(2);
   return `In ${part.occurrence} raw top tens of the bank, where the mean is ${mean}: ${kind}.`;
