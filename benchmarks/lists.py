@@ -26,6 +26,7 @@ import pyarrow as pa
 from assets.metadata.usage import measured
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.gallery.parts import Comparison, GalleryParts
+from store.config.engine import DuckDB
 from store.tables import schema
 from store.tables.table_version import TableVersion
 from store.workspace import Workspace
@@ -115,17 +116,18 @@ def _cast(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from pa.Table.from_batches([batch]).cast(_GALLERY).to_batches()
 
 
-def measure(root: Path, samples: int) -> dict[str, float]:
-    (root / "corpus.yaml").write_text("sources: {s: {path: drops}}\n")
+def measure(root: Path, samples: int, memory: int) -> dict[str, float]:
+    engine = f"engine: {{duckdb: {{memory: {memory}}}}}"
+    (root / "corpus.yaml").write_text(f"sources: {{s: {{path: drops}}}}\n{engine}\n")
     workspace = Workspace.open(root)
     add(workspace, 0, samples)
     results = {}
     for name, write in (("all", True), ("+1%", False)):
-        memory = psutil.Process().memory_info().rss
+        before = psutil.Process().memory_info().rss
         with measured() as usage:
             comparisons = lists(workspace, root / "scratch", write)
         results[f"{name}, s"] = usage.processor_seconds
-        results[f"{name}, MB"] = (usage.peak_bytes - memory) / 1e6
+        results[f"{name}, MB"] = (usage.peak_bytes - before) / 1e6
         results[f"{name}, rows"] = sum(c.changed for c in comparisons.values())
         if write:
             add(workspace, samples, samples + samples // 100)
@@ -137,14 +139,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[200_000, 2_000_000])
+    memory = DuckDB().memory
+    parser.add_argument("--memory", type=int, default=memory, help="bytes that DuckDB takes")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(Path(options.one[1]), int(options.one[0]))))
+        size, path = options.one
+        print(json.dumps(measure(Path(path), int(size), options.memory)))
         return
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "benchmarks.lists", "--one", str(size), folder]
+            command += ["--memory", str(options.memory)]
             process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         results = json.loads(process.stdout.splitlines()[-1])
         print(f"{size:,}: " + "; ".join(f"{name} {value:,.1f}" for name, value in results.items()))

@@ -49,7 +49,7 @@ def in_files(workspace: Workspace, folder: Path, columns: Sequence[str]) -> Colu
     )
     if not joined:
         return ColumnFiles(folder / "columns", packed_batches(own_batches), kept, plain)
-    with database(folder) as connection:
+    with database(folder, workspace.config.engine.duckdb) as connection:
         _load_numbered(connection, own_batches, own)
         for name, (columns_schema, theirs) in joined.items():
             load_table(connection, workspace, name, columns_schema, [*_KEY, *theirs])

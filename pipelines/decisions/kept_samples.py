@@ -103,7 +103,7 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
         for c in ("drop", "id", "repair_text_id", "repair_text")
     }
     decided = decisions.scanner(columns=stored, filter="keep", batch_size=ROWS)
-    with database(folder) as connection:
+    with database(folder, workspace.config.engine.duckdb) as connection:
         streams = {"samples": samples.to_reader(), "decided": decided.to_reader()}
         execute(connection, _KEPT, **streams)
         cluster_samples(connection)

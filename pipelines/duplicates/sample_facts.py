@@ -46,7 +46,7 @@ def all_samples(workspace: Workspace, folder: Path) -> Iterator[duckdb.DuckDBPyC
     """
     columns = {n: n for n in _IDS} | {"row": "_rowid"}
     stream = workspace.tables.open("samples").scanner(columns=columns, batch_size=ROWS)
-    with database(folder) as connection:
+    with database(folder, workspace.config.engine.duckdb) as connection:
         execute(connection, "CREATE TABLE samples AS FROM stream", stream=stream.to_reader())
         connection.execute(_COPIED)
         yield connection

@@ -14,34 +14,34 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from store.config.engine import DuckDB
 from store.errors import DamagedTableError
 from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import Tables, quote
 from store.workspace import Workspace
 
 ROWS = 8192  # of a batch that is streamed in or out
-_MEMORY = "256MB"  # of a stage, which streams
-_SCRATCH_MEMORY = "1GB"  # of a report, whose queries group and sort
-_THREADS = 2
+_DEFAULT = DuckDB()
+_REPORT = DuckDB(memory=1_000_000_000)  # its queries group and sort
 
 
 @contextmanager
-def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
+def database(folder: Path, settings: DuckDB = _DEFAULT) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an empty database in a file in `folder`, where it also spills.
 
     The files are removed at the end. Files that a killed run left there are removed first.
 
     Args:
         folder: any folder; the database takes its subfolder `duckdb`.
-        memory: DuckDB's memory limit.
+        settings: of DuckDB, `engine.duckdb` of corpus.yaml.
     """
     path = folder / "duckdb"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     config: dict[str, Any] = {
-        "memory_limit": memory,
+        "memory_limit": f"{settings.memory}B",
         "temp_directory": str(path / "spilled"),
-        "threads": _THREADS,
+        "threads": settings.threads,
     }
     with duckdb.connect(path / "rows.duckdb", config=config) as connection:
         connection.execute("SET enable_progress_bar = false")
@@ -54,15 +54,15 @@ def database(folder: Path, memory: str = _MEMORY) -> Iterator[duckdb.DuckDBPyCon
 
 
 @contextmanager
-def temporary_database(memory: str = _SCRATCH_MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
+def temporary_database(settings: DuckDB = _REPORT) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an empty database in a temporary folder, which is removed at the end.
 
     Args:
-        memory: DuckDB's memory limit.
+        settings: of DuckDB.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        database(Path(folder), memory) as connection,
+        database(Path(folder), settings) as connection,
     ):
         yield connection
 

@@ -15,6 +15,7 @@ import pyarrow.feather as feather
 from pipelines.engine.duckdb_scratch import ROWS, database, execute
 from pipelines.export.target_folder import STATE
 from store import identity
+from store.config.engine import DuckDB
 from store.tables.files import Files
 from store.tables.lance_tables import Tables
 from store.tables.names import kind_of
@@ -45,6 +46,7 @@ def write_shard_lists(
     versions: dict[str, int],
     target: Files,
     scratch: Path,
+    duckdb: DuckDB,
     exported: str = "keep",
     *,
     max_samples: int,
@@ -61,12 +63,13 @@ def write_shard_lists(
             exported.
         target: where the lists are written, so that all workers can read them.
         scratch: a local folder for DuckDB's file.
+        duckdb: settings of that database.
         exported: the condition that decisions of exported samples satisfy.
         max_samples: the largest number of samples in a shard.
         max_bytes: the largest number of bytes in a shard.
     """
     sizes = []
-    kept = _kept_samples(tables, versions, scratch, exported)
+    kept = _kept_samples(tables, versions, scratch, exported, duckdb)
     for number, shard in enumerate(_split(kept, max_samples, max_bytes)):
         named = shard.append_column("name", pa.array(_names(shard), pa.string()))
         columns = ["row", "bytes", "signals_row", "pairs_row", *REPAIR_TYPES, "name"]
@@ -87,7 +90,7 @@ def _path(number: int) -> str:
 
 
 def _kept_samples(
-    tables: Tables, versions: dict[str, int], scratch: Path, exported: str
+    tables: Tables, versions: dict[str, int], scratch: Path, exported: str, duckdb: DuckDB
 ) -> Iterator[pa.Table]:
     """Every kept sample in order, in tables of at most 8,192 rows."""
     sizes = ("image_bytes", "audio_bytes", "octet_length(text)", "octet_length(meta)")
@@ -102,7 +105,7 @@ def _kept_samples(
     }
     measured = {kind: n for n in versions if (kind := kind_of(n)) in ("signals", "pairs")}
     queries |= dict.fromkeys(measured.values(), (columns, None))
-    with database(scratch) as connection:
+    with database(scratch, duckdb) as connection:
         for name, (selected, where) in queries.items():
             scanner = tables.open(name, versions[name]).scanner(
                 columns=selected, filter=where, batch_size=ROWS

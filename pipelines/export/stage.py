@@ -118,6 +118,7 @@ def export(
             versions,
             files,
             run.scratch,
+            workspace.config.engine.duckdb,
             exported,
             max_samples=options.shard_samples,
             max_bytes=options.shard_bytes,

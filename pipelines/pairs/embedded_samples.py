@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from embedders.spaces import Space
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
-from store.tables.lance_tables import Tables, quote
+from store.tables.lance_tables import quote
 from store.tables.names import vectors_table
 from store.tables.schema import MODALITIES
+from store.workspace import Workspace
 
 _JOIN = f"""
 CREATE TABLE joined AS
@@ -214,16 +215,19 @@ class EmbeddedSamples:
 
 @contextmanager
 def embedded_samples(
-    tables: Tables, space: Space, version: int, folder: Path
+    workspace: Workspace, space: Space, version: int, folder: Path
 ) -> Iterator[EmbeddedSamples]:
     """Join the samples of all drops with their vectors.
 
     Vectors of other encoders than the current ones of the space are left out.
 
     Args:
+        workspace: the corpus.
+        space: one of its spaces.
         version: of the space's table of vectors.
         folder: where the database file is made.
     """
+    tables = workspace.tables
     vectors = tables.open(vectors_table(space.name), version).scanner(
         columns={"part_id": "part_id", "row": "_rowid"},
         filter=_current_encoders(space),
@@ -231,7 +235,7 @@ def embedded_samples(
     )
     columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))}
     samples = tables.open("samples").scanner(columns=columns | {"row": "_rowid"}, batch_size=ROWS)
-    with database(folder) as connection:
+    with database(folder, workspace.config.engine.duckdb) as connection:
         execute(connection, "CREATE TABLE embedded AS FROM vectors", vectors=vectors.to_reader())
         execute(connection, _JOIN, samples=samples.to_reader())
         yield EmbeddedSamples(connection)

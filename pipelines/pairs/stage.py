@@ -58,7 +58,7 @@ def measure_pairs(context: StageContext) -> Counts:
     columns = pair_draws(table.dim)
     with (
         begin(tables, stage, key, schema.PAIRS) as run,
-        embedded_samples(tables, space, table.vectors.version, run.scratch) as samples,
+        embedded_samples(context.workspace, space, table.vectors.version, run.scratch) as samples,
     ):
         draw_key, drawn = run_keys.pair_settings(context), None
         if not context.forced and stage_record(tables, stage) is not None:

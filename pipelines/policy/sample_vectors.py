@@ -88,7 +88,7 @@ def read_vectors(
     columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in names))}
     stored = workspace.tables.open("samples").scanner(columns=columns, batch_size=ROWS)
     vectors: dict[str, ArrayFile] = {}
-    with database(folder) as connection:
+    with database(folder, workspace.config.engine.duckdb) as connection:
         execute(connection, "CREATE TABLE wanted AS FROM stream", stream=_numbered(samples))
         count = query_value(connection, "SELECT count(*) FROM wanted")
         parts = ", ".join(f"{m}_id" for m in names)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
-from store.tables.lance_tables import Tables
 from store.tables.names import (
     features_table,
     moment_vectors_table,
@@ -47,17 +46,18 @@ def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
     }
     deleted = {}
     for name in sorted(names):
-        if tables.exists(name) and (count := _delete(tables, name)):
+        if tables.exists(name) and (count := _delete(workspace, name)):
             deleted[name] = count
     return deleted
 
 
-def _delete(tables: Tables, name: str) -> int:
+def _delete(workspace: Workspace, name: str) -> int:
+    tables, settings = workspace.tables, workspace.config.engine.duckdb
     vectors = tables.open(name)
     samples = tables.open("samples")
     parts = samples.scanner(columns=[f"{m}_id" for m in MODALITIES], batch_size=ROWS)
     stored = vectors.scanner(columns=["part_id"], batch_size=ROWS)
-    with tempfile.TemporaryDirectory() as folder, database(Path(folder)) as connection:
+    with tempfile.TemporaryDirectory() as folder, database(Path(folder), settings) as connection:
         execute(connection, _PARTS, samples=parts.to_reader())
         execute(
             connection,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.engine.duckdb_scratch import database, execute
-from store.config.engine import Beam
+from store.config.engine import Engine
 from store.tables.staging import Entry, StageRun
 
 _LOCATION = ("id", "source", "key")
@@ -39,7 +39,7 @@ class Repeats:
     first row that comes survives.
     """
 
-    def __init__(self, engine: Beam, run: StageRun):
+    def __init__(self, engine: Engine, run: StageRun):
         repeats = _find_repeats(engine, run)
         self.entries = [
             Entry(r["source"], r["key"], "duplicate.in_drop", id=r["id"], value=r["survivor"])
@@ -69,12 +69,12 @@ def _locations(rows: pa.RecordBatch | pa.Table) -> pa.Array:
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def _find_repeats(engine: Beam, run: StageRun) -> pa.Table:
-    if not engine.is_default:
+def _find_repeats(engine: Engine, run: StageRun) -> pa.Table:
+    if not engine.beam.is_default:
         from pipelines.samples.repeats_on_beam import find_repeats  # imports Beam
 
-        return find_repeats(engine, run, _LOCATION, _REPEATS)
-    with database(run.scratch) as connection:
+        return find_repeats(engine.beam, run, _LOCATION, _REPEATS)
+    with database(run.scratch, engine.duckdb) as connection:
         staged = run.scan(list(_LOCATION))
         execute(connection, "CREATE TABLE staged AS FROM stream", stream=staged)
         return connection.sql(_FIND).to_arrow_table().cast(_REPEATS)

@@ -73,7 +73,7 @@ def ingest(context: StageContext) -> Counts:
                 budget.check_early(run)  # Beam turns its workers' BudgetError into plain text
                 raise
         budget.check_complete(run)
-        repeats = Repeats(config.engine.beam, run)
+        repeats = Repeats(config.engine, run)
         staged = run.counts()
         counts = Counts(
             input=budget.total,

@@ -101,7 +101,7 @@ def pending_parts(
         encoder: the fingerprint. Vectors of another encoder do not count.
     """
     tables = workspace.tables
-    with database(run.scratch) as connection:
+    with database(run.scratch, workspace.config.engine.duckdb) as connection:
         samples, passed = _samples(tables, drop, modality), _passed(workspace, drop)
         chosen = load_chosen(connection, workspace, drop)
         parts = _PARTS.format(chosen=chosen)

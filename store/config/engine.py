@@ -63,6 +63,18 @@ class Beam(Section):
         return self == Beam()
 
 
+class DuckDB(Section):
+    """DuckDB, which lists, joins and orders rows of tables in the process that makes a stage.
+
+    Attributes:
+        memory: bytes. What does not fit is spilled to `scratch`.
+        threads: of each database.
+    """
+
+    memory: PositiveInt = 256_000_000
+    threads: PositiveInt = 2
+
+
 class Prices(Section):
     """Prices in any currency, for `isotrope estimate` and the cost of each materialisation.
 
@@ -95,6 +107,7 @@ class Engine(Section):
     Attributes:
         ray: its settings.
         beam: its settings.
+        duckdb: its settings.
         scratch: a local folder for temporary files, such as ~/scratch. Null: beside the tables, or
             for tables in an object store, the system's folder for temporary files.
         signals: the engine that reads samples and measures signals. Ray tasks use every core and
@@ -111,6 +124,7 @@ class Engine(Section):
 
     ray: Ray = Ray()
     beam: Beam = Beam()
+    duckdb: DuckDB = DuckDB()
     scratch: str | None = None
     signals: Literal["auto", "beam", "ray"] = "auto"
     executor: Literal["in_process", "multiprocess", "k8s"] = "in_process"

@@ -27,11 +27,11 @@ import pyarrow as pa
 from pipelines.duplicates.texts.shingles import normalise_texts
 from pipelines.duplicates.texts.spelling import letters_used, spellings, split_words
 from pipelines.engine.duckdb_scratch import ROWS, execute, temporary_database
+from store.config.engine import DuckDB
 
 _TEXTS = 1 << 13  # texts that are read at a time
 _LISTED = 1 << 17  # texts that are listed in the buckets of a task
 _FETCHED = 1 << 14  # candidates at a time
-_MEMORY = "256MB"  # of the database of a task
 # The buckets in the order of their first texts, cut into tasks. A bucket is in one task: in that of
 # the number of texts before it.
 _ASSIGNED = """
@@ -148,7 +148,7 @@ def candidates(
     Yields:
         (k,) rows and (k,) other rows.
     """
-    with temporary_database(_MEMORY) as connection:
+    with temporary_database(DuckDB()) as connection:
         listed = pa.table([of.bucket, of.row], ["bucket", "row"])
         execute(connection, "CREATE TABLE large AS FROM stream", stream=listed.to_reader())
         for name, columns in _TABLES.items():

@@ -10,7 +10,7 @@ import pyarrow as pa
 from benchmarks.growth import configure, write_drop
 from pipelines.samples.repeats_in_drop import _LOCATION, _REPEATS, Repeats, _find_repeats
 from pipelines.samples.repeats_on_beam import find_repeats
-from store.config.engine import Beam
+from store.config.engine import Beam, Engine
 from store.tables.lance_tables import Tables
 from store.tables.staging import StageRun, UnitOutcome, begin
 
@@ -33,7 +33,7 @@ def test_duckdb_and_beam_find_the_same_repeats(tmp_path: Path) -> None:
     ]
     with begin(Tables(tmp_path), "samples", "k" * 16, SCHEMA, "d") as run:
         stage(run, rows)
-        by_duckdb = _find_repeats(Beam(), run).to_pylist()
+        by_duckdb = _find_repeats(Engine(), run).to_pylist()
         by_beam = find_repeats(Beam(), run, _LOCATION, _REPEATS).to_pylist()
 
         def order(row: dict) -> tuple:
@@ -41,7 +41,7 @@ def test_duckdb_and_beam_find_the_same_repeats(tmp_path: Path) -> None:
 
         assert by_duckdb == sorted(by_beam, key=order)
         assert {row["same_location"] for row in by_duckdb} == {True, False}
-        repeats = Repeats(Beam(), run)
+        repeats = Repeats(Engine(), run)
         kept = pa.concat_tables(
             pa.Table.from_batches([repeats.without(batch)]) for batch in run.batches()
         )
