@@ -5,7 +5,9 @@ correction is chosen anew, and so are the floors by which k-occurrence is counte
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow.compute as pc
 
 from pipelines.banks.labelled_queries import Gallery
@@ -24,13 +26,25 @@ from store.tables.names import bank_table
 MOST_ITEMS = 10_000  # gallery rows that a choice is made on, beside those of the validation pairs
 
 
+class Fitted(NamedTuple):
+    """The fitted directions of all galleries.
+
+    Attributes:
+        directions: by name.
+        nearest: of directions that were fitted anew, `nearest` of their counted queries, by name.
+    """
+
+    directions: dict[str, FittedDirection]
+    nearest: dict[str, np.ndarray | None]
+
+
 def fit_directions(
     context: StageContext,
     parts: dict[str, GalleryParts],
     outputs: dict[str, str],
     use_ray: Callable[[int], bool],
-) -> dict[str, FittedDirection]:
-    """The fitted directions of all galleries, by name; those of the last galleries if still valid.
+) -> Fitted:
+    """Fit the directions of all galleries. Those of the last galleries are kept if still valid.
 
     Args:
         parts: the parts of each gallery, by modality.
@@ -46,15 +60,13 @@ def fit_directions(
     last = read_fitted(tables, space.name)
     names = [f"{query}->{gallery}" for query in parts for gallery in parts]
     if all(name in last and last[name].fit_key == fit_key for name in names):
-        return {
-            name: last[name]._replace(banks_version=dataset.version, drops=outputs)
-            for name in names
-        }
+        kept = (last[n]._replace(banks_version=dataset.version, drops=outputs) for n in names)
+        return Fitted(dict(zip(names, kept, strict=True)), {})
     banks = Banks(dataset.to_table())
     check_encoders(banks, context.fingerprints, context.query_fingerprints)
     on_ray = use_ray(sum(part.count for part in parts.values()))
     corrections = _choose_all(banks, parts, context.config.corrections, on_ray)
-    fitted = {}
+    fitted, nearest = {}, {}
     for gallery, gallery_rows in parts.items():
         queries = {
             query: k_occurrence.counted_queries(banks.queries(query), query == gallery)
@@ -64,11 +76,13 @@ def fit_directions(
         with_floors = k_occurrence.with_floors(gallery_rows.vector_rows(), queries, on_ray=on_ray)
         for query in parts:
             name = f"{query}->{gallery}"
-            floor = with_floors[query].floor if query in with_floors else None
+            counted = with_floors.get(query)
+            floor = None if counted is None else counted.floor
+            nearest[name] = None if counted is None else counted.nearest
             fitted[name] = FittedDirection(
                 corrections[name], fit_key, dataset.version, floor, outputs
             )
-    return fitted
+    return Fitted(fitted, nearest)
 
 
 def _choose_all(

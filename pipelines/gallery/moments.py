@@ -88,7 +88,7 @@ def _tile(shared: tuple[GallerySpec, Inputs, str], parts: pa.Table) -> pa.Table:
     clusters = of_parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
     # The stored float16 rows are of unit length up to rounding.
     unit = own.vectors / np.linalg.norm(own.vectors, axis=1, keepdims=True)
-    fitted = fit_vectors(unit, clusters, spec)
+    fitted = fit_vectors(unit, clusters, of_parts["vector_row"].to_numpy(), spec)
     columns = {n: of_parts[n] for n in of_parts.schema.names}
     columns |= {n: fitted[n] for n in fitted.schema.names}
     columns["moment"] = pa.array((np.arange(len(part_of)) - starts[part_of]).astype(np.int32))

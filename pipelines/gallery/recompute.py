@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from pipelines.gallery.directions import Fitted
 from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.gallery.rows import fit_rows
 from pipelines.gallery.stage import gallery_spec
@@ -35,7 +36,7 @@ def differing_rows(tables: Tables, space: str, modality: str, most: int) -> tupl
         return 0, []
     vectors = TableVersion(tables, vectors_table(space), tables.version(vectors_table(space)))
     banks = Banks(tables.open(bank_table(space)).to_table())
-    spec = replace(gallery_spec(modality, vectors, fitted, banks), queries={})
+    spec = replace(gallery_spec(modality, vectors, Fitted(fitted, {}), banks), queries={})
     names = [n for n in spec.fitted_schema.names if n.startswith(("vector", "bias"))]
     chosen = np.random.default_rng().choice(count, min(count, most), replace=False)
     stored = gallery.take(np.sort(chosen).tolist(), columns=["part_id", "cluster", *names])

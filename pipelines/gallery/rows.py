@@ -150,11 +150,13 @@ def fit_rows(parts: pa.Table, spec: GallerySpec, source: TableVersion) -> pa.Tab
     """The fitted columns of parts, from their vectors."""
     rows = take_rows(source, parts["vector_row"].to_pylist(), ["vector"])
     clusters = parts["cluster"].to_numpy(zero_copy_only=False).astype(str)
-    return fit_vectors(as_matrix(rows["vector"]), clusters, spec)
+    return fit_vectors(as_matrix(rows["vector"]), clusters, parts["vector_row"].to_numpy(), spec)
 
 
-def fit_vectors(vectors: np.ndarray, clusters: np.ndarray, spec: GallerySpec) -> pa.Table:
-    """The fitted columns of unit vectors (n, d) and their clusters (n,)."""
+def fit_vectors(
+    vectors: np.ndarray, clusters: np.ndarray, vector_rows: np.ndarray, spec: GallerySpec
+) -> pa.Table:
+    """The fitted columns of unit vectors (n, d), their clusters (n,) and row ids (n,) uint64."""
     applied = fit.apply_fits(spec.fits, vectors, clusters)
     bias = {m: np.asarray(a.bias, np.float32) for m, a in applied.items()}
     unmoved = {m: b for m, b in bias.items() if m not in spec.moved}
@@ -169,7 +171,7 @@ def fit_vectors(vectors: np.ndarray, clusters: np.ndarray, spec: GallerySpec) ->
         columns[f"hub_{m}"] = pa.array(zeros > 0 if flag is None else np.asarray(flag))
         columns[f"occurrence_{m}"] = pa.nulls(len(vectors), pa.int32())
         if m in spec.queries:
-            counts = k_occurrence.count_occurrence(vectors, clusters, spec.queries[m])
+            counts = k_occurrence.count_occurrence(vectors, clusters, vector_rows, spec.queries[m])
             columns[f"occurrence_{m}"] = pa.array(counts)
     if spec.words is not None:
         columns |= spec.words.columns(spec.modality, vectors)
@@ -187,9 +189,10 @@ def _thumbnails(parts: pa.Table, samples: TableVersion, last: TableVersion | Non
         reused = dict(zip(old, stored.to_pylist(), strict=True))
     new = [row for row, old_row in zip(sample_rows, last_rows, strict=True) if old_row is None]
     made: dict[int, bytes | None] = {}
+    source = samples.open()
     for start in range(0, len(new), _IMAGES):
         rows = new[start : start + _IMAGES]
-        images = take_rows(samples, rows, ["image"])["image"]
+        images = take_rows(source, rows, ["image"])["image"]
         for row, image in zip(rows, images.to_pylist(), strict=True):
             try:
                 made[row] = thumbnail(image)

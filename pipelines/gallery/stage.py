@@ -20,7 +20,7 @@ from embedders.pool.resources import Resources, require_room
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
 from pipelines.gallery import k_occurrence
 from pipelines.gallery.choose_correction import fit_spec
-from pipelines.gallery.directions import fit_directions
+from pipelines.gallery.directions import Fitted, fit_directions
 from pipelines.gallery.fit import FitPlan
 from pipelines.gallery.fitted_directions import (
     FittedDirection,
@@ -88,7 +88,7 @@ def build_gallery(context: StageContext) -> Counts:
             compiled = Compiled(fitted, last, words, banks)
             for modality in modalities:
                 _write_gallery(context, modality, parts[modality], vectors, compiled, use_ray)
-            write_fitted(tables, space.name, fitted.values())
+            write_fitted(tables, space.name, fitted.directions.values())
 
         return publish(
             tables,
@@ -117,13 +117,13 @@ class Compiled(NamedTuple):
     """What is compiled into the galleries.
 
     Attributes:
-        fitted: the directions of all galleries, by name.
+        fitted: the directions of all galleries.
         last: the directions that the stored galleries were compiled with.
         words: what gives words to items; None: they get none.
         banks: of the space; all galleries share what is read from them.
     """
 
-    fitted: dict[str, FittedDirection]
+    fitted: Fitted
     last: dict[str, FittedDirection]
     words: ItemWords | None
     banks: Banks
@@ -146,12 +146,12 @@ def _write_gallery(
         use_ray: whether work on so many rows is done on Ray, which is then connected.
     """
     tables, space = context.tables, context.space
-    fitted, last = compiled.fitted, compiled.last
+    fitted, last = compiled.fitted.directions, compiled.last
     name = gallery_table(space.name, modality)
     banks = compiled.banks
     last_gallery = tables.open_or_none(name)
     changed = changed_clusters(tables, space.name, modality, fitted, last, banks)
-    spec = gallery_spec(modality, vectors, fitted, banks, compiled.words)
+    spec = gallery_spec(modality, vectors, compiled.fitted, banks, compiled.words)
     unchanged: set[str] = set()
     if (
         last
@@ -208,12 +208,13 @@ def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
 def gallery_spec(
     modality: str,
     vectors: TableVersion,
-    fitted: dict[str, FittedDirection],
+    fitted: Fitted,
     banks: Banks,
     words: ItemWords | None = None,
 ) -> GallerySpec:
     """What is compiled into the gallery of a modality."""
-    by_query = {f.direction.query: f for f in fitted.values() if f.direction.gallery == modality}
+    own = (f for f in fitted.directions.values() if f.direction.gallery == modality)
+    by_query = {f.direction.query: f for f in own}
     fits = {
         query: fit_spec(banks, f.direction)
         for query, f in by_query.items()
@@ -221,7 +222,7 @@ def gallery_spec(
     }
     queries = {
         query: k_occurrence.counted_queries(banks.queries(query), query == modality)._replace(
-            floor=f.floor
+            floor=f.floor, nearest=fitted.nearest.get(f.direction.name)
         )
         for query, f in by_query.items()
         if f.floor is not None
