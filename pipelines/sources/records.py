@@ -123,7 +123,9 @@ def printable(name: str | bytes) -> str:
     """
     if isinstance(name, bytes):
         name = name.decode("utf-8", "surrogateescape")
-    shown = "".join(c if c.isprintable() and c != "\\" else _escape(c) for c in name)
+    shown = name
+    if "\\" in name or not name.isprintable():
+        shown = "".join(c if c.isprintable() and c != "\\" else _escape(c) for c in name)
     if len(shown) <= KEY_LENGTH:
         return shown
     digest = hashlib.sha256(shown.encode()).hexdigest()[:16]

