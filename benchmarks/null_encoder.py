@@ -2,8 +2,8 @@
 
 The first two pixels of an image, and the last word of a text, hold the number of the sample. The
 vector is that of the number: a topic, a part of the sample and noise of the modality, of equal
-variance. Models are excepted, so vectors are cheap: the part of the sample and the noise are sums of
-rows of random tables, chosen by the digits of a permutation of the number. Vectors of different
+variance. Models are excepted, so vectors are cheap: the part of the sample and the noise are sums
+of rows of random tables, chosen by the digits of a permutation of the number. Vectors of different
 numbers below 10^9 differ; in one sample of 300, the part of another one shares a row with it.
 """
 
@@ -51,7 +51,7 @@ class NullEncoder:
 
 
 def _tables(seed: list[int]) -> np.ndarray:
-    """Random rows by place and digit, (3, 1021, DIM); sums of one for each place have variance 1."""
+    """Random rows by place and digit, (3, 1021, DIM); a sum of one a place has variance 1."""
     shape = _DIGITS, _BASE, DIM
     return np.random.default_rng(seed).standard_normal(shape, np.float32) / np.sqrt(_DIGITS)
 

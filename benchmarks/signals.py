@@ -34,7 +34,8 @@ from pipelines.signals.decoded_image import measure_image
 from pipelines.signals.incremental import EarlierSignals
 from pipelines.signals.registry import DEFAULT_SCORERS
 from pipelines.signals.scorer import ImageScorer
-from pipelines.signals.stage import UnitWork, _name, _Plan, list_units
+from pipelines.signals.stage import UnitWork, _name, _Plan
+from pipelines.signals.units import list_units
 from pipelines.stages.scorer_versions import scorer_versions
 from store import identity
 from store.config.engine import Beam, Ray

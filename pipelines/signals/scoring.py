@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.engine.crash_markers import CrashMarkers
@@ -134,11 +133,12 @@ def _by_parts(
 ) -> None:
     """Run the scorers of one modality. A part that several rows share is measured once."""
     values: list[Values] = [{}] * batch.num_rows
-    codes = batch[f"{part}_id"].dictionary_encode().indices.fill_null(-1).to_numpy()
-    for code in range(codes.max(initial=-1) + 1):
-        rows = np.flatnonzero(codes == code).tolist()
-        part_id, data = (batch[name][rows[0]].as_py() for name in (f"{part}_id", part))
-        measured, failures = measure(part_id, data)
+    rows_of: dict[str, list[int]] = {}
+    for row, part_id in enumerate(batch[f"{part}_id"].to_pylist()):
+        if part_id is not None:
+            rows_of.setdefault(part_id, []).append(row)
+    for part_id, rows in rows_of.items():
+        measured, failures = measure(part_id, batch[part][rows[0]].as_py())
         for error in failures.values():
             if isinstance(error, EncoderError):
                 raise error

@@ -6,12 +6,10 @@ policy, a random sample of the drop comes first, which its predictors are fitted
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
-import lance
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.engine.crash_markers import CrashMarkers
 from pipelines.engine.progress import show_progress
@@ -31,6 +29,7 @@ from pipelines.signals.incremental import (
 )
 from pipelines.signals.registry import active, check_packages
 from pipelines.signals.scoring import Scored, score_skipping_crashes
+from pipelines.signals.units import Unit, list_units
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from pipelines.stages.scorer_versions import scorer_versions
@@ -43,35 +42,8 @@ from store.workspace import Workspace
 
 STAGE = "signals"
 
-_UNIT_ROWS, _UNIT_BYTES = 4096, 64 << 20
 _BATCH_ROWS = 256  # of a unit that are measured at a time
 _CASCADE_ROWS = 64  # with a cascade, which keeps their decoded images
-_SCAN_ROWS = 65_536  # without media, when units are listed
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Neighbouring rows of a drop in one fragment of `samples`.
-
-    Attributes:
-        fragment: its id.
-        first, last: row addresses, both included.
-        where: SQL that selects the rows among these.
-        earlier_rows: int64 (rows,), the row ids of these samples' earlier rows in `signals`; -1
-            where there is none.
-        sampled: whether they are of the random sample of a cascade.
-    """
-
-    fragment: int
-    first: int
-    last: int
-    where: str
-    earlier_rows: np.ndarray
-    sampled: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{'sample-' if self.sampled else ''}{self.first}-{self.last}"
 
 
 def measure(context: StageContext) -> Counts:
@@ -113,62 +85,10 @@ def measure(context: StageContext) -> Counts:
             run,
             counts=Counts(input=samples.count_rows(drop_filter), kept=counts.kept),
             entries=sorted(entries, key=lambda e: (e.source, e.key, e.rule)),
-            write=lambda: tables.replace(
-                STAGE, schema.SIGNALS, run.batches(rows=4096), drop_filter
-            ),
+            write=lambda: tables.replace(STAGE, schema.SIGNALS, run.batches(), drop_filter),
             output=lambda: key,
             resumed=resumed,
         )
-
-
-def list_units(
-    samples: lance.LanceDataset, drop_filter: str, earlier: EarlierSignals, end: str = ""
-) -> Iterator[Unit]:
-    """A drop's rows in units of at most 64 MB of media and 4,096 rows.
-
-    Args:
-        drop_filter: SQL that selects the drop.
-        end: samples whose ids are at most this are in units of their own, which come first.
-    """
-    if end:
-        yield from _units_where(samples, f"{drop_filter} AND id <= {quote(end)}", earlier, True)
-        drop_filter = f"{drop_filter} AND id > {quote(end)}"
-    yield from _units_where(samples, drop_filter, earlier, False)
-
-
-def _units_where(
-    samples: lance.LanceDataset, where: str, earlier: EarlierSignals, sampled: bool
-) -> Iterator[Unit]:
-    columns = ["id", "image_bytes", "audio_bytes"]
-    for fragment in samples.get_fragments():
-        batches = fragment.to_batches(
-            columns=columns, filter=where, with_row_address=True, batch_size=_SCAN_ROWS
-        )
-        for batch in batches:
-            sizes = [pc.fill_null(batch[c], 0).to_numpy() for c in columns[1:]]
-            earlier_rows = earlier.row_ids(batch["id"])
-            addresses = batch["_rowaddr"].to_numpy()
-            for start, stop in cut(sum(sizes)):
-                first, last = int(addresses[start]), int(addresses[stop - 1])
-                rows = earlier_rows[start:stop]
-                yield Unit(fragment.fragment_id, first, last, where, rows, sampled)
-
-
-def cut(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cut rows into spans of at most 64 MB and 4,096 rows; a larger row gets a span of its own.
-
-    Args:
-        sizes: bytes of each row, int (n,).
-
-    Returns:
-        (start, stop) of each span, in order; together they cover all rows.
-    """
-    start, ends = 0, np.cumsum(sizes)
-    while start < len(sizes):
-        full = int(np.searchsorted(ends, (ends[start - 1] if start else 0) + _UNIT_BYTES, "right"))
-        stop = min(max(full, start + 1), start + _UNIT_ROWS)
-        yield start, stop
-        start = stop
 
 
 @dataclass(frozen=True)
@@ -282,8 +202,10 @@ class UnitWork:
             "scorers": pa.array([texts[names] for names in skipped], pa.string()),
             "cascade": pa.array([format_notes(row) for row in notes], pa.string()),
         }
-        nulls = pa.nulls(batch.num_rows)
-        arrays = [columns.get(f.name, nulls).cast(f.type) for f in schema.SIGNALS]
+        arrays = [
+            columns[f.name].cast(f.type) if f.name in columns else _nulls(f.type, batch.num_rows)
+            for f in schema.SIGNALS
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=schema.SIGNALS)
 
     def _failures(self, batch: pa.RecordBatch, done: Scored) -> Iterator[Entry]:
@@ -291,6 +213,17 @@ class UnitWork:
             source, key, sample = (batch[c][row].as_py() for c in ("source", "key", "id"))
             version = self.plan.versions[name]
             yield Entry(source, key, error.rule, "unmeasured", sample, version, error=error.error)
+
+
+def _nulls(of_type: pa.DataType, rows: int) -> pa.Array:
+    """A column of nulls for at most `_BATCH_ROWS` rows."""
+    return _most_nulls(of_type)[:rows]
+
+
+@cache
+def _most_nulls(of_type: pa.DataType) -> pa.Array:
+    # Nulls of a fingerprint take as many bytes as fingerprints, up to 12 KB a row: made once.
+    return pa.nulls(_BATCH_ROWS, of_type)
 
 
 def _name(unit: Unit) -> str:

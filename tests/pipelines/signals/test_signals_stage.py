@@ -16,7 +16,8 @@ from pipelines.engine import ray_tasks
 from pipelines.samples.stage import ingest
 from pipelines.signals import incremental, registry, stage
 from pipelines.signals.scorer import BatchScorer, ImageScorer, Scorer
-from pipelines.signals.stage import cut, measure
+from pipelines.signals.stage import measure
+from pipelines.signals.units import cut
 from pipelines.stages import staleness
 from pipelines.stages.context import StageContext
 from pipelines.stages.scorer_versions import scorer_versions
