@@ -26,7 +26,7 @@ test-slow: $(READY)
 	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 # Prints the figures of docs/curation.md. FEATURES: files of paired features, beside the stamps.
-# PHOTOGRAPHS: folders of JPEGs, which are edited.
+# PHOTOGRAPHS: files and folders of photographs, as docs/duplicates.md lists them.
 bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
@@ -39,6 +39,7 @@ bench-curation: $(READY)
 	$(BIN)/python -m benchmarks.picture_copies demo
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.cascade demo
 	$(BIN)/python benchmarks/offensive.py
+	$(if $(PHOTOGRAPHS),$(BIN)/python -m benchmarks.picture_copies $(PHOTOGRAPHS) --copied 150)
 	$(if $(PHOTOGRAPHS),$(BIN)/python -m benchmarks.edits $(PHOTOGRAPHS))
 
 # 200 faults on whole runs: takes an hour. FAULTS=20 SEED=7 for fewer, or for the same ones again.

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from store.config.section import Section
 
-CROPS_VERSION = 2  # of the search for crops; raised when it would find other pairs
+CROPS_VERSION = 3  # of the search for crops; raised when it would find other pairs
 
 
 class Duplicates(Section):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pipelines.duplicates.images.aligned_views import View, similarity
+from pipelines.duplicates.images.aligned_views import View, coarser_last, similarity
 from pipelines.duplicates.images.feature_votes import FeatureIndex
 from pipelines.duplicates.images.registration import register
 from pipelines.duplicates.images.similarity_transforms import Transform, find_transform
@@ -100,6 +100,7 @@ def _similarities(
 
 def _similarity(one: View, other: View, transform: Transform, threshold: float) -> float:
     """The similarity of two images, after registration if it is below the threshold."""
+    one, other, transform = coarser_last(one, other, transform)
     value = similarity(one, other, transform)
     if not _REGISTERED <= value < threshold:
         return value

@@ -34,6 +34,10 @@ class Transform(NamedTuple):
     agreeing: int
     share: float
 
+    def inverse(self) -> "Transform":
+        """The transform from the other image."""
+        return self._replace(p=1 / self.p, q=-self.q / self.p)
+
 
 def find_transform(one: np.ndarray, other: np.ndarray) -> Transform | None:
     """The transform from one image to another with the most agreeing keypoints.

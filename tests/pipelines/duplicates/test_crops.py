@@ -90,6 +90,34 @@ def test_planted_copies_are_found_and_no_others(measured: list[Measured]) -> Non
     assert (pairs.similarity >= THRESHOLD - 1e-6).all()
 
 
+def photograph(number: int) -> Image.Image:
+    """An image of 300 x 200 pixels with detail of all sizes everywhere."""
+    rng = np.random.default_rng(number)
+    total = np.zeros((200, 300, 3))
+    for side in (4, 12, 36, 100):
+        pixels = Image.fromarray(rng.integers(0, 256, (side, side * 3 // 2, 3), dtype=np.uint8))
+        total += np.asarray(pixels.resize((300, 200), Image.Resampling.BICUBIC)) / 4
+    return Image.fromarray((total / 2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("angle", [45, 90])
+def test_a_photograph_turned_in_its_frame_is_found(angle: int) -> None:
+    image = photograph(angle)
+    turned = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor="white")
+    measured = [measure(image), measure(turned), measure(photograph(angle + 1))]
+    assert as_list(near(measured)) == [(0, 1)]
+
+
+def test_pixels_at_the_border_are_not_compared() -> None:
+    pixels = np.asarray(photograph(0).resize((VIEW, VIEW), Image.Resampling.BOX))
+    framed = pixels.copy()
+    framed[0] = 255
+    one, other = View(pixels, 300, 200), View(framed, 300, 200)
+    assert similarity(one, other, Transform(1, 0, 3, 1.0)) >= THRESHOLD
+    framed[1:3] = 255
+    assert similarity(one, other, Transform(1, 0, 3, 1.0)) < THRESHOLD
+
+
 def test_the_pairs_do_not_depend_on_which_image_is_new(measured: list[Measured]) -> None:
     pairs = near(measured)
     half = 2 * COPIES
