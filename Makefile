@@ -31,7 +31,7 @@ bench-curation: $(READY)
 	test -d demo || $(BIN)/isotrope demo demo
 	$(BIN)/python benchmarks/mismatch.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/repair.py $(FEATURES) --stamps demo
-	$(BIN)/python benchmarks/align_mismatches.py $(FEATURES) --stamps demo
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/align_mismatches.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/coresets.py $(FEATURES) --stamps demo
 	$(BIN)/python benchmarks/coresets.py $(FEATURES) --stamps demo --swapped 0.2 --planted 0
 	$(BIN)/python benchmarks/concepts.py demo --most 2 --names imagenet \

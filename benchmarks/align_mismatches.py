@@ -52,12 +52,14 @@ def main() -> None:
                 weights = pair_weights(
                     train.queries, [train.gallery], groups=train.clusters, kind=options.kind
                 )
+                equal = recall(train, test, options.kind, None)
                 right = train.take(np.flatnonzero(~is_wrong))
+                without = recall(right, test, options.kind, None) if is_wrong.any() else equal
                 rows.append(
                     [
-                        recall(train, test, options.kind, None),
+                        equal,
                         recall(train, test, options.kind, weights),
-                        recall(right, test, options.kind, None),
+                        without,
                         weights[is_wrong].mean() if is_wrong.any() else np.nan,
                         weights[~is_wrong].mean(),
                     ]
