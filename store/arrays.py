@@ -40,6 +40,14 @@ def members(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return ragged_ranges(starts[groups], lengths[groups])
 
 
+def count_true(mask: np.ndarray) -> np.ndarray:
+    """The number of True values in each row of `mask` (n, w) bool, as (n,) uint32.
+
+    As the sum of the rows, in a fifth of the time: bytes are added, instead of 64-bit integers.
+    """
+    return np.add.reduce(mask.view(np.uint8), axis=1, dtype=np.uint32)
+
+
 def equal_range(ordered: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find each key's equals in a sorted array.
 

@@ -1,6 +1,8 @@
 """Queries with known answers: pairs that were set aside, with their rows in a gallery."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -34,10 +36,12 @@ class Gallery:
         """The items where `mask` (n,) is True."""
         return Gallery(self.vectors[mask], self.clusters[mask], self.parts[mask])
 
-    def rows(self, parts: set[str]) -> list[int]:
-        """The rows of parts, ascending; parts that are not in the gallery are left out."""
-        index = lookup(self.parts, np.array(sorted(parts), dtype=str))
-        return index[index >= 0].tolist()
+    def rows(self, parts: Iterable[Collection[str]]) -> list[list[int]]:
+        """The rows of each set of parts, ascending; parts that the gallery lacks are left out."""
+        names = [sorted(each) for each in parts]
+        of_names = lookup(self.parts, np.array(list(chain.from_iterable(names)), dtype=str))
+        index = iter(of_names.tolist())
+        return [[row for row in islice(index, len(each)) if row >= 0] for each in names]
 
 
 class LabelledQueries(NamedTuple):
@@ -94,7 +98,7 @@ def labelled_queries(
     own_rows = np.full(len(parts), -1)
     if query != gallery_modality:
         pairs = banks.pairs(split, query, gallery_modality)
-        answers = [gallery.rows(pairs.get(part, set())) for part in parts]
+        answers = gallery.rows(pairs.get(part, ()) for part in parts)
         return LabelledQueries(vectors, clusters, parts, answers, own_rows)
     order = np.argsort(gallery.clusters, kind="stable")
     first, count = equal_range(gallery.clusters[order], clusters)

@@ -42,7 +42,7 @@ def changed_clusters(
     except NotFoundError:
         return None
     last_rows, rows = (
-        set(zip(*table.select(columns).to_pydict().values(), strict=True))
-        for table in (last_banks, banks.table)
+        set(zip(*table.to_pydict().values(), strict=True))
+        for table in (last_banks, banks.select(columns))
     )
     return {cluster for _, _, cluster in last_rows ^ rows}

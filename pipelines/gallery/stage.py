@@ -84,7 +84,7 @@ def build_gallery(context: StageContext) -> Counts:
             forget_fitted(tables, space.name)
             if words is not None:
                 write_words(tables, space.name, words)
-            banks = Banks(tables.open(bank_table(space.name)).to_table())
+            banks = Banks(tables.open(bank_table(space.name)))
             compiled = Compiled(fitted, last, words, banks)
             for modality in modalities:
                 _write_gallery(context, modality, parts[modality], vectors, compiled, use_ray)

@@ -8,7 +8,7 @@ from typing import Any
 import lance
 import numpy as np
 
-from pipelines.index.choose_probes import choose_probe, keep_probes, scan_milliseconds
+from pipelines.index.choose_probes import choose_probe, keep_probes, queries_at, scan_milliseconds
 from pipelines.index.exact_scores import best_rows
 from pipelines.index.extend import can_extend, extend
 from store.arrow import as_matrix
@@ -23,8 +23,7 @@ from store.tables.lance_tables import Tables
 from store.tables.reindex import unindexed_rows, vector_indexes
 from store.tables.words import WORDS_TEXT
 
-# That probes are chosen and measured on, for each direction; half of them for results of 100 rows
-# and a quarter for 1,000, which have more ranks each.
+# That probes are chosen and measured on, for each direction; fewer for deeper results.
 QUERIES = 256
 DEPTHS = (10, 100, DEEPEST)
 _SCANS = 5
@@ -218,8 +217,8 @@ def _chosen(
     best = best_rows(gallery.table, column, queries, max(depths, default=0))
     before = {probe.depth: probe for probe in last or ()}
     tried: list[Probe | None] = []
-    for number, depth in enumerate(depths):
-        most = max(2, len(queries) >> number)
+    for depth in depths:
+        most = queries_at(depth, len(queries))
         some = queries[:most], best.some(slice(most))
         bound, known = gallery.index.bound, before.get(depth)
         is_tried = last is None or known is not None

@@ -22,7 +22,7 @@ from pipelines.index.candidates import Candidates
 from pipelines.index.exact_scores import BestRows, best_rows
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import OpenGallery
-from store.tables.indexes import GalleryIndex, Probe
+from store.tables.indexes import DEEPEST, GalleryIndex, Probe
 
 _REFINES = (2, 3, 4, 8, 16, 64)
 _FIRST_PROBES = 8
@@ -34,7 +34,14 @@ _TIMED = 5  # queries that they are timed on
 _BISECTIONS = 2  # to within an eighth of the probes
 _MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
+# The share of the queries that a depth is measured on: its results have more ranks.
+_SHARES = {10: 1, 100: 4, DEEPEST: 8}
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
+
+
+def queries_at(depth: int, queries: int) -> int:
+    """How many of some queries, at least two, a depth is measured on."""
+    return max(2, queries // _SHARES[depth])
 
 
 def choose_probe(
@@ -112,8 +119,7 @@ def keep_probes(
     """Measure the settings of a gallery that has hardly changed.
 
     Args:
-        queries: (m, width); each further depth is measured on half as many, since its results have
-            more ranks.
+        queries: (m, width); fewer of them for deeper results (`queries_at`).
         last: the settings, by depth.
 
     Returns:
@@ -123,8 +129,8 @@ def keep_probes(
         return []
     best = best_rows(gallery.table, column, queries, max(probe.depth for probe in last)).scores
     kept = []
-    for number, probe in enumerate(last):
-        most = max(2, len(queries) >> number)
+    for probe in last:
+        most = queries_at(probe.depth, len(queries))
         now = measure(gallery, column, queries[:most], best[:most, : probe.depth], probe, bound)
         if now.recall < bound:
             return None

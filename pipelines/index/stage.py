@@ -34,7 +34,7 @@ def index_galleries(context: StageContext) -> Counts:
     tables, space = context.tables, context.space
     key = run_keys.index(context)
     with begin(tables, context.name_of(STAGE), key, SCHEMA) as run:
-        banks = Banks(tables.open(bank_table(space.name)).to_table())
+        banks = Banks(tables.open(bank_table(space.name)))
         directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
         last = {} if context.forced else read_indexes(tables, space.name)
         indexes: dict[str, GalleryIndex] = {}

@@ -20,6 +20,7 @@ from store.arrays import lookup
 from store.arrow import as_matrix
 from store.corrections.crossfit import assign_folds
 from store.corrections.decision import lower_end
+from store.corrections.kernels.threads import one_blas_thread
 from store.corrections.select import LEAST_PAIRS
 from store.identity import uniform_number
 from store.search.column_plan import ColumnPlan, WeightedInput, plan_columns
@@ -52,6 +53,7 @@ class _Queries(NamedTuple):
     samples: np.ndarray
 
 
+@one_blas_thread()  # hundreds of tiny products, for which threads cost more than they save
 def learn_part_weights(
     galleries: Mapping[str, lance.LanceDataset],
     banks: Banks,

@@ -85,7 +85,7 @@ def cross_fit(specs: Sequence[Spec], samples: Samples, rounds: Sequence[Round]) 
             exclude = lookup(items, samples.exclude[one.queries])
         fitted = _fit(specs, samples, one)
         queries = samples.queries[one.queries]
-        for i, (ranks, skew) in enumerate(_measure(fitted, queries, relevant, exclude)):
+        for i, ranks, skew in _measure(fitted, queries, relevant, exclude):
             total[:, i, one.queries] += reciprocal_rank(ranks), ranks == 1
             skews[i] += skew / len(rounds)
         judged[one.queries] += 1
@@ -99,13 +99,18 @@ def _measure(
     queries: np.ndarray,
     relevant: Relevant,
     exclude: np.ndarray | None,
-) -> Iterator[tuple[np.ndarray, float]]:
+) -> Iterator[tuple[int, np.ndarray, float]]:
     """The first ranks (m,) and the k-skewness of each correction, as `evaluate` measures them.
 
-    Corrections that rank by the same vectors share the product with the queries.
+    Corrections that rank by the same vectors share the product with the queries, so they are
+    measured one after another.
+
+    Yields:
+        The number of a correction, its ranks and its skewness.
     """
     last, product = None, np.empty((0, 0), np.float32)
-    for correction in fitted:
+    for number in sorted(range(len(fitted)), key=lambda i: id(fitted[i].vectors)):
+        correction = fitted[number]
         if correction.vectors is not last:
             last, product = correction.vectors, queries @ correction.vectors.T
             if exclude is not None:
@@ -117,7 +122,7 @@ def _measure(
             scores = product[start:stop].copy()
             counts += correct_and_count(scores, correction.bias, correction.flag, min(K, items))
             ranks.append(relevant_ranks(scores, relevant.part(start, stop)))
-        yield first_ranks(np.concatenate(ranks), relevant), skewness(counts)
+        yield number, first_ranks(np.concatenate(ranks), relevant), skewness(counts)
 
 
 def draw_rounds(samples: Samples, rng: np.random.Generator) -> Iterator[Round]:

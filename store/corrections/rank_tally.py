@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from store.arrays import lookup, members
+from store.arrays import count_true, lookup, members
 from store.corrections.evaluate import TIE_DECIMALS
 from store.corrections.kernels.topk import TopK
 from store.metrics.retrieval import Relevant
@@ -187,8 +187,8 @@ class TallyCount:
         """Count the items ahead of at most one relevant item of each query."""
         query, own = self.items.relevant.query[index], self.items.scores[index]
         rows = scores if len(query) == len(scores) else scores[query]
-        higher = (rows > (own + _TIED)[:, None]).sum(axis=1)
-        near = (rows >= (own - _TIED)[:, None]).sum(axis=1)
+        higher = count_true(rows > (own + _TIED)[:, None])
+        near = count_true(rows >= (own - _TIED)[:, None])
         for i in np.flatnonzero(near > higher):  # few scores are equal
             tied = keys[np.abs(rows[i] - own[i]) <= _TIED]
             higher[i] += (tied < self.items.keys[index[i]]).sum()

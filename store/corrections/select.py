@@ -86,7 +86,7 @@ def select(
 ) -> Selection:
     """Choose a method and its parameters on pairs, and fit them to the gallery.
 
-    With more than 2,000 queries, 5,000 items or 4,096 rows of a bank, the choice is made on a
+    With more than 2,000 queries, 4,096 items or 2,048 rows of a bank, the choice is made on a
     random sample of them.
     The result is deterministic for a `seed`.
 

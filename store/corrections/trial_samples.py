@@ -11,7 +11,7 @@ from store.corrections.kernels.masks import as_ids
 from store.metrics.retrieval import Relevant
 
 # More rows cost minutes, and the choice hardly gains from them (docs/scale.md).
-MOST_QUERIES, MOST_ITEMS, MOST_BANK_ROWS = 2_000, 5_000, 4_096
+MOST_QUERIES, MOST_ITEMS, MOST_BANK_ROWS = 2_000, 4_096, 2_048
 
 
 @dataclass(frozen=True)

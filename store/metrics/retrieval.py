@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from store.arrays import members, ragged_ranges
+from store.arrays import count_true, members, ragged_ranges
 from store.errors import InputError
 
 
@@ -46,15 +46,20 @@ class Relevant:
         if isinstance(relevant, np.ndarray) and relevant.dtype.kind in "iu" and relevant.ndim == 1:
             lists: Sequence[Any] = list(relevant[:, None])
         else:
-            lists = [np.unique(np.asarray(rows, dtype=np.int64)) for rows in relevant]
-        count = np.array([len(rows) for rows in lists], dtype=np.int64)
+            lists = [np.asarray(rows, dtype=np.int64).reshape(-1) for rows in relevant]
         rows = np.concatenate([*lists, np.empty(0, np.int64)]).astype(np.int64)
+        query = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
+        order = np.lexsort((rows, query))
+        query, rows = query[order], rows[order]
+        is_first = np.ones(len(rows), bool)
+        is_first[1:] = (query[1:] != query[:-1]) | (rows[1:] != rows[:-1])
+        query, rows = query[is_first], rows[is_first]
         if gallery is not None and rows.size and not 0 <= rows.min() <= rows.max() < gallery:
             raise InputError(
                 f"relevant has gallery rows {rows.min()} to {rows.max()}, "
                 f"but the gallery has rows 0 to {gallery - 1}"
             )
-        return Relevant(np.repeat(np.arange(len(count)), count), rows, count)
+        return Relevant(query, rows, np.bincount(query, minlength=len(lists)))
 
     def part(self, start: int, stop: int) -> "Relevant":
         """The relevant rows of queries start to stop - 1, with the queries renumbered from 0."""
@@ -77,7 +82,6 @@ def relevant_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
         relevant: the relevant columns of each row of `scores`.
     """
     ranks = np.empty(relevant.query.size)
-    columns = np.arange(scores.shape[1])
     # Each pass ranks one relevant item of every query. The query with the most relevant items
     # determines the number of passes.
     nth = ragged_ranges(0, relevant.count)
@@ -86,8 +90,11 @@ def relevant_ranks(scores: np.ndarray, relevant: Relevant) -> np.ndarray:
         query, row = relevant.query[index], relevant.rows[index]
         query_scores = scores if index.size == scores.shape[0] else scores[query]
         own = scores[query, row][:, None]
-        tied = (query_scores == own) & (columns < row[:, None])
-        ranks[index] = 1 + (query_scores > own).sum(axis=1) + tied.sum(axis=1)
+        before = count_true(query_scores > own)
+        not_after = count_true(query_scores >= own)
+        for j in np.flatnonzero(not_after > before + 1):  # few scores are equal
+            before[j] += (query_scores[j, : row[j]] == own[j]).sum()
+        ranks[index] = 1 + before
     return ranks
 
 

@@ -1,5 +1,7 @@
 """The array idioms, against plain loops."""
 
+from random import Random
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from store.arrays import (
     connected_components,
+    count_true,
     equal_range,
     is_unit_length,
     lookup,
@@ -28,6 +31,13 @@ def test_ragged_ranges_are_concatenated_ranges(ranges: list[tuple[int, int]]) ->
     assert result.dtype == np.int64
     within = [value for _, length in ranges for value in range(length)]
     assert ragged_ranges(0, lengths).tolist() == within
+
+
+@given(st.integers(0, 5), st.integers(0, 600), st.randoms(use_true_random=False))
+def test_true_values_are_counted(rows: int, width: int, random: Random) -> None:
+    mask = [[random.random() < 0.9 for _ in range(width)] for _ in range(rows)]
+    counts = count_true(np.array(mask, bool).reshape(rows, width))
+    assert counts.tolist() == [sum(row) for row in mask]
 
 
 @given(st.lists(small), st.lists(small))

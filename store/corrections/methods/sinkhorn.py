@@ -62,10 +62,11 @@ def state(params: Params, banks: FitBanks) -> dict[str, Array]:
     """
     beta, items = params["beta"], banks.gallery.shape[0]
     index = np.unique(np.linspace(0, items - 1, min(items, MOST_ITEMS)).astype(int))
-    exponent = beta * to_numpy(banks.gallery[index] @ banks.query.T)
+    exponent = to_numpy(banks.gallery[index] @ banks.query.T)
+    exponent *= beta
     ids = None if banks.gallery_ids is None else banks.gallery_ids[index]
     exponent[IdIndex(banks.query_ids).pairs(ids)] = -np.inf
-    v, u, p = _balance(exponent)
+    v, u, p = _balance(exponent, beta)
     total = p.sum(axis=1)
     without = (p / np.maximum(1 - p, LEAST_REST)).sum(axis=1)
     exists = total > 0
@@ -81,19 +82,23 @@ def state(params: Params, banks: FitBanks) -> dict[str, Array]:
     return {"query": banks.query} | {k: convert_like(x, banks.query) for k, x in arrays.items()}
 
 
-def _balance(exponent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _balance(exponent: np.ndarray, beta: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Potentials v (m,) and u (l,), and exp(exponent + u + v) (l, m), whose columns sum to 1.
 
-    Only the first step uses logarithms: after it no row or column is too small for float32.
-    Overwrites `exponent`.
+    With a large beta the first step uses logarithms: after it no row or column is too small for
+    float32. Overwrites `exponent`, which is beta * s.
     """
-    v = -_log_sum_exp(exponent, axis=0)
-    exponent += v
-    u = -_log_sum_exp(exponent, axis=1)
-    exponent += u[:, None]
+    u, v = (np.zeros(size, np.float32) for size in exponent.shape)
+    steps = ITERATIONS
+    if beta > WEIGHTED_BETA:
+        v = -_log_sum_exp(exponent, axis=0)
+        exponent += v
+        u = -_log_sum_exp(exponent, axis=1)
+        exponent += u[:, None]
+        steps -= 1
     kernel = np.exp(exponent, out=exponent)
     row, column = np.ones_like(u), np.ones_like(v)
-    for step in range(ITERATIONS - 1):
+    for step in range(steps):
         if step:
             row = _inverse(kernel @ column)
         column = _inverse(row @ kernel)
