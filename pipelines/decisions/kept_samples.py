@@ -15,31 +15,34 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.engine.components import label_components
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
 from store.tables import schema
 from store.workspace import Workspace
 
 _PARTS = [f"{m}_id" for m in schema.MODALITIES]
 _COLUMNS = ["drop", "id", "key", *_PARTS]
+_JOINED = """
+SELECT stored.* REPLACE (coalesce(repair_text_id, text_id) AS text_id), repair_text
+FROM (FROM stored WHERE in_range(id)) stored
+JOIN (FROM decided WHERE in_range(id)) USING ("drop", id)
+"""
 _KEPT = """
 CREATE TABLE kept AS
-SELECT row_number() OVER (ORDER BY "drop", key, id) AS number,
-  samples.* REPLACE (coalesce(repair_text_id, text_id) AS text_id), repair_text
-FROM samples JOIN decided USING ("drop", id)
+SELECT row_number() OVER () AS number, * FROM (FROM joined ORDER BY "drop", key, id)
 """
 # Samples of the same parts, and only those: the others are clusters of their own.
-_LINKS = f"""
-CREATE TABLE links AS
-WITH all_links AS (SELECT DISTINCT id, unnest([{", ".join(_PARTS)}]) AS part FROM kept)
-SELECT id, part FROM all_links
-SEMI JOIN (
-  SELECT part FROM all_links WHERE part IS NOT NULL GROUP BY part HAVING count(*) > 1
-) USING (part)
-"""
+_LINKS = "".join(
+    f"""
+SELECT DISTINCT id, {m} AS part FROM kept SEMI JOIN (
+  SELECT {m} FROM kept WHERE in_range({m}) GROUP BY {m} HAVING min(id) < max(id)
+) USING ({m}) WHERE in_range({m})
+{"" if m == _PARTS[-1] else "UNION ALL"}"""
+    for m in _PARTS
+)
 _CLUSTERED = """
-CREATE OR REPLACE TABLE kept AS
 SELECT kept.*, coalesce(labels.cluster, kept.id) AS cluster
-FROM kept LEFT JOIN labels USING (id)
+FROM (FROM kept WHERE in_range(id)) kept
+LEFT JOIN (FROM labels WHERE in_range(id)) labels USING (id)
 """
 
 
@@ -104,8 +107,12 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
     }
     decided = decisions.scanner(columns=stored, filter="keep", batch_size=ROWS)
     with database(folder, workspace.config.engine.duckdb) as connection:
-        streams = {"samples": samples.to_reader(), "decided": decided.to_reader()}
-        execute(connection, _KEPT, **streams)
+        execute(connection, "CREATE TABLE stored AS FROM stream", stream=samples.to_reader())
+        execute(connection, "CREATE TABLE decided AS FROM stream", stream=decided.to_reader())
+        rows = query_value(connection, "SELECT count(*) FROM stored")
+        create_by_range(connection, "joined", _JOINED, rows)
+        connection.execute(_KEPT)
+        connection.execute("DROP TABLE stored; DROP TABLE decided; DROP TABLE joined")
         cluster_samples(connection)
         yield KeptSamples(connection)
 
@@ -116,6 +123,7 @@ def cluster_samples(connection: duckdb.DuckDBPyConnection) -> None:
     Args:
         connection: to a database whose table `kept` has `id` and the ids of parts.
     """
-    connection.execute(_LINKS)
+    rows = query_value(connection, "SELECT count(*) FROM kept")
+    create_by_range(connection, "links", _LINKS, rows)
     label_components(connection)
-    connection.execute(_CLUSTERED)
+    create_by_range(connection, "kept", _CLUSTERED, rows)

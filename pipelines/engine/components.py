@@ -1,31 +1,36 @@
 """Connected components in a scratch database: which ids share parts, directly or through others."""
 
+from functools import partial
+
 import duckdb
 
-from pipelines.engine.duckdb_scratch import query_value
+from pipelines.engine.duckdb_scratch import create_by_range, query_value
 
-_LABELS = "CREATE OR REPLACE TABLE labels AS SELECT DISTINCT id, id AS cluster FROM links"
+_LABELS = "SELECT DISTINCT id, id AS cluster FROM links WHERE in_range(id)"
+_EDGES = """
+SELECT part, cluster
+FROM (FROM links WHERE in_range(id)) JOIN (FROM labels WHERE in_range(id)) USING (id)
+"""
 # Each cluster is hooked to the smallest cluster that it shares a part with. At least half of the
 # clusters that are not finished disappear, so there are few rounds.
+_SMALLEST = """
+WITH own AS (FROM edges WHERE in_range(part)),
+  of_part AS (SELECT part, min(cluster) AS smallest FROM own GROUP BY part)
+SELECT cluster, min(smallest) AS target FROM own JOIN of_part USING (part) GROUP BY cluster
+"""
 _HOOKS = """
-CREATE OR REPLACE TABLE hooks AS
-WITH of_part AS (
-  SELECT part, min(cluster) AS smallest FROM links JOIN labels USING (id) GROUP BY part
-)
-SELECT cluster, min(smallest) AS target
-FROM links JOIN labels USING (id) JOIN of_part USING (part) GROUP BY cluster
+SELECT cluster, min(target) AS target FROM smallest WHERE in_range(cluster) GROUP BY cluster
 """
 # A target may be hooked itself: follow the targets, in steps of doubled length, to their end.
 _FOLLOW = """
-CREATE OR REPLACE TABLE hooks AS
-SELECT h.cluster, t.target FROM hooks h JOIN hooks t ON t.cluster = h.target
+SELECT h.cluster, t.target, t.target < h.target AS moved
+FROM (FROM hooks WHERE in_range(target)) h JOIN (FROM hooks WHERE in_range(cluster)) t
+ON t.cluster = h.target
 """
-_UNFINISHED = (
-    "SELECT count(*) FROM hooks h JOIN hooks t ON t.cluster = h.target AND t.target < h.target"
-)
 _RELABEL = """
-CREATE OR REPLACE TABLE labels AS
-SELECT id, target AS cluster FROM labels JOIN hooks USING (cluster)
+SELECT id, target AS cluster
+FROM (FROM labels WHERE in_range(cluster)) JOIN (FROM hooks WHERE in_range(cluster))
+USING (cluster)
 """
 
 
@@ -36,11 +41,16 @@ def label_components(connection: duckdb.DuckDBPyConnection) -> None:
         connection: to a database with the table `links`: columns `id` and `part`. Ids that share a
             part are linked.
     """
-    connection.execute(_LABELS)
+    rows = query_value(connection, "SELECT count(*) FROM links")
+    create = partial(create_by_range, connection, rows=rows)
+    create("labels", _LABELS)
     while True:
-        connection.execute(_HOOKS)
+        create("edges", _EDGES)
+        create("smallest", _SMALLEST)
+        create("hooks", _HOOKS)
         if not query_value(connection, "SELECT count(*) FROM hooks WHERE target <> cluster"):
             return
-        while query_value(connection, _UNFINISHED):
-            connection.execute(_FOLLOW)
-        connection.execute(_RELABEL)
+        create("hooks", _FOLLOW)
+        while query_value(connection, "SELECT count(*) FROM hooks WHERE moved"):
+            create("hooks", _FOLLOW)
+        create("labels", _RELABEL)

@@ -4,6 +4,7 @@ Rows are streamed from Lance into a database file, queried there, and streamed o
 file and what DuckDB spills are local and temporary: no table of the corpus is stored here.
 """
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from store.tables.lance_tables import Tables, quote
 from store.workspace import Workspace
 
 ROWS = 8192  # of a batch that is streamed in or out
+_RANGE_BYTES = 64  # of the memory limit for each row of a range
 _DEFAULT = DuckDB()
 _REPORT = DuckDB(memory=1_000_000_000)  # its queries group and sort
 
@@ -135,6 +137,33 @@ def execute(
         raise
     for name in streams:
         connection.unregister(name)
+
+
+def create_by_range(
+    connection: duckdb.DuckDBPyConnection, table: str, query: str, rows: int
+) -> None:
+    """Create a table from a query, one range of hashes after another.
+
+    A join or a group of too many rows needs more memory than the limit, although it spills: each of
+    its partitions keeps a block in memory. A range has as many rows as the limit allows.
+
+    Args:
+        table: its name. A table of that name is replaced at the end, so the query may read it.
+        query: reads rows `WHERE in_range(column)`. Rows that meet in a join or a group must have
+            the same value in that column.
+        rows: of the largest table that is read.
+    """
+    memory = query_value(
+        connection, "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+    )
+    ranges = max(1, math.ceil(rows * _RANGE_BYTES / memory))
+    for number in range(ranges):
+        condition = f"hash(value) % {ranges} = {number}" if ranges > 1 else "true"
+        connection.execute(f"CREATE OR REPLACE TEMP MACRO in_range(value) AS {condition}")
+        create = "INSERT INTO made" if number else "CREATE TABLE made AS"
+        connection.execute(f"{create} {query}")
+    connection.execute(f"DROP TABLE IF EXISTS {table}")
+    connection.execute(f"ALTER TABLE made RENAME TO {table}")
 
 
 def query_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
