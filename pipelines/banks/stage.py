@@ -38,6 +38,11 @@ from store.tables.table_version import take_rows
 
 STAGE = "banks"
 _QUERY_ROWS = 5_000  # of validation and test: more pairs hardly narrow the intervals
+_WITH_ROW = """
+SELECT pairs.* REPLACE (part_id AS {m}_id), embedded.row AS {m}_row
+FROM (FROM pairs WHERE in_range({m}_id)) pairs
+LEFT JOIN (FROM embedded WHERE in_range(part_id)) embedded ON part_id = {m}_id
+"""
 
 
 def draw_banks(context: StageContext) -> Counts:
@@ -126,16 +131,14 @@ def _add_pairs(
     embedded = vectors.scanner(
         columns={"part_id": "part_id", "row": "_rowid"}, filter=current, batch_size=ROWS
     )
-    samples.execute("CREATE TABLE embedded AS FROM stream", stream=embedded.to_reader())
-    columns = ", ".join(f"of_{m}.part_id AS {m}_id, of_{m}.row AS {m}_row" for m in fingerprints)
-    joins = " ".join(
-        f"LEFT JOIN embedded of_{m} ON of_{m}.part_id = kept.{m}_id" for m in fingerprints
-    )
-    present = " + ".join(f"(of_{m}.row IS NOT NULL)::INT" for m in fingerprints)
-    samples.execute(
-        f"CREATE TABLE pairs AS SELECT kept.id, cluster, {columns} FROM kept {joins}"
-        f" WHERE {present} >= 2"
-    )
+    rows = samples.load("embedded", embedded.to_reader())
+    ids = ", ".join(f"{m}_id" for m in fingerprints)
+    samples.execute(f"CREATE TABLE pairs AS SELECT id, cluster, {ids} FROM kept")
+    for m in fingerprints:
+        samples.create("pairs", _WITH_ROW.format(m=m), rows)
+    present = " + ".join(f"({m}_row IS NOT NULL)::INT" for m in fingerprints)
+    samples.execute(f"CREATE OR REPLACE TABLE pairs AS FROM pairs WHERE {present} >= 2")
+    samples.execute("DROP TABLE embedded")
 
 
 def _split_of(share: float, settings: Corrections) -> str:

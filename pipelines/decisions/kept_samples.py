@@ -67,6 +67,19 @@ class KeptSamples:
         """Run a query that reads Arrow streams by their names."""
         execute(self.connection, query, **streams)
 
+    def load(self, table: str, stream: pa.RecordBatchReader) -> int:
+        """Copy a stream into a table, which is replaced. Returns the number of its rows."""
+        self.execute(f"CREATE OR REPLACE TABLE {table} AS FROM stream", stream=stream)
+        return self.value(f"SELECT count(*) FROM {table}")
+
+    def create(self, table: str, query: str, rows: int = 0) -> None:
+        """Create a table by hash ranges (`create_by_range`).
+
+        Args:
+            rows: of the largest table that the query reads, if that is none of kept samples.
+        """
+        create_by_range(self.connection, table, query, max(rows, self.count))
+
     def value(self, query: str) -> int:
         """The single value of a query."""
         return query_value(self.connection, query)

@@ -21,39 +21,57 @@ from store.tables.table_version import TableVersion
 # The first sample of a part is that of the smallest number; `drops` starts with its drop. Lists are
 # made for parts of several samples only: DuckDB holds the lists of all groups in memory.
 _FIRST = """
-CREATE OR REPLACE TEMP TABLE first_{t} AS
 SELECT {m}_id AS part_id, min(number) AS number, count(*) AS samples
-FROM kept WHERE {m}_id IS NOT NULL GROUP BY {m}_id
+FROM kept WHERE {m}_id IS NOT NULL AND in_range({m}_id) GROUP BY {m}_id
 """
 _PARTS = """
-CREATE TABLE parts_{t} AS
-WITH several AS (
-  SELECT part_id, list(id ORDER BY kept.number) AS sample_ids,
+WITH own AS (SELECT *, {m}_id AS part_id FROM kept WHERE in_range({m}_id)),
+first AS (FROM first_{t} WHERE in_range(part_id)),
+several AS (
+  SELECT part_id, list(id ORDER BY own.number) AS sample_ids,
     list_sort(list_distinct(list("drop"))) AS drops
-  FROM kept JOIN first_{t} ON part_id = {m}_id WHERE samples > 1 GROUP BY part_id
+  FROM own JOIN first USING (part_id) WHERE samples > 1 GROUP BY part_id
 )
-SELECT part_id, number, kept.id, kept."drop", kept.cluster, kept.key, kept.row AS sample_row,
-  kept.repair_text, vectors.row AS vector_row, coalesce(sample_ids, [kept.id]) AS sample_ids,
-  coalesce(drops, [kept."drop"]) AS drops
-FROM first_{t} JOIN kept USING (number) JOIN vectors USING (part_id)
-LEFT JOIN several USING (part_id)
+SELECT first.part_id, own.number, own.id, own."drop", own.cluster, own.key, own.row AS sample_row,
+  own.repair_text, vectors.row AS vector_row, coalesce(sample_ids, [own.id]) AS sample_ids,
+  coalesce(drops, [own."drop"]) AS drops
+FROM first JOIN own ON own.number = first.number
+JOIN (FROM vectors WHERE in_range(part_id)) vectors ON vectors.part_id = first.part_id
+LEFT JOIN several ON several.part_id = first.part_id
 """
 _COMPARED = """
-CREATE TABLE compared_{t} AS
 SELECT parts.*, last.row AS last_row,
   coalesce({reuse} AND last.cluster = parts.cluster AND unfitted.cluster IS NULL, false) AS same,
   coalesce(
     same AND last.id = parts.id AND last.sample_ids = parts.sample_ids AND last.drops = parts.drops
     AND unchanged."drop" IS NOT NULL, false
   ) AS is_unchanged
-FROM parts_{t} parts
-LEFT JOIN last USING (part_id)
+FROM (FROM parts_{t} WHERE in_range(part_id)) parts
+LEFT JOIN (FROM last WHERE in_range(part_id)) last USING (part_id)
 LEFT JOIN unfitted ON unfitted.cluster = parts.cluster
 LEFT JOIN unchanged ON unchanged."drop" = parts."drop"
 """
 _REMOVED = """
-CREATE TABLE removed_{t} AS
-SELECT part_id FROM last ANTI JOIN parts_{t} USING (part_id)
+SELECT part_id FROM (SELECT part_id FROM last WHERE in_range(part_id))
+ANTI JOIN (SELECT part_id FROM parts_{t} WHERE in_range(part_id)) USING (part_id)
+"""
+_TILED = """
+SELECT compared.*, signals.row AS signal_row
+FROM (FROM compared_{t} WHERE {where} AND in_range(id)) compared
+JOIN (FROM signals WHERE in_range(id)) signals USING ("drop", id)
+"""
+_OTHERS = """
+CREATE OR REPLACE TABLE others AS
+SELECT row_number() OVER () - 1 AS position, * FROM (
+  SELECT part_id, vector_row, cluster FROM parts_{t} ANTI JOIN chosen USING (cluster)
+  ORDER BY part_id
+)
+"""
+_SAMPLED = """
+SELECT part_id, vector_row, cluster FROM (
+  SELECT part_id, vector_row, cluster FROM parts_{t} SEMI JOIN chosen USING (cluster)
+  UNION ALL SELECT part_id, vector_row, cluster FROM others SEMI JOIN drawn USING (position)
+) ORDER BY part_id
 """
 _LAST = ["part_id", "id", "cluster", "sample_ids", "drops"]
 _LAST_SCHEMA = pa.schema(
@@ -110,12 +128,14 @@ class GalleryParts:
             filter=f"modality = {quote(modality)} AND encoder = {quote(fingerprint)}",
             batch_size=ROWS,
         )
-        parts = _PARTS.format(m=modality, t=self._name)
-        samples.execute(_FIRST.format(m=modality, t=self._name))
-        samples.execute(parts, vectors=embedded.to_reader())
-        samples.execute(f"DROP TABLE first_{self._name}")
-        self.count = samples.value(f"SELECT count(*) FROM parts_{self._name}")
-        self.kept = samples.value(f"SELECT count(DISTINCT {modality}_id) FROM kept")
+        first, parts = f"first_{self._name}", f"parts_{self._name}"
+        names = {"m": modality, "t": self._name}
+        samples.create(first, _FIRST.format(**names))
+        self.kept = samples.value(f"SELECT count(*) FROM {first}")
+        rows = samples.load("vectors", embedded.to_reader())
+        samples.create(parts, _PARTS.format(**names), rows)
+        samples.execute(f"DROP TABLE {first}; DROP TABLE vectors")
+        self.count = samples.value(f"SELECT count(*) FROM {parts}")
 
     def vector_rows(self) -> Iterator[VectorRows]:
         """All parts, a tile at a time, in the order of their part ids."""
@@ -129,27 +149,15 @@ class GalleryParts:
         Returns:
             The rows of their vectors, and the columns part_id and cluster; both sorted by part id.
         """
-        m, samples = self._name, self.samples
-        chosen = pa.table({"cluster": clusters.cast(pa.string())})
-        samples.execute(
-            f"CREATE OR REPLACE TABLE others AS"
-            f" SELECT part_id, row_number() OVER (ORDER BY part_id) - 1 AS position"
-            f" FROM parts_{m} ANTI JOIN chosen USING (cluster)",
-            chosen=chosen.to_reader(),
-        )
+        t, samples = self._name, self.samples
+        samples.load("chosen", pa.table({"cluster": clusters.cast(pa.string())}).to_reader())
+        samples.execute(_OTHERS.format(t=t))
         count = samples.value("SELECT count(*) FROM others")
         positions = np.arange(count)
         if count > others:
             positions = np.random.default_rng(seed).choice(count, others, replace=False)
-        drawn = pa.table({"position": pa.array(positions, pa.int64())})
-        samples.execute(
-            f"CREATE OR REPLACE TABLE sampled AS"
-            f" SELECT part_id, vector_row, cluster FROM parts_{m}"
-            f" WHERE part_id NOT IN (SELECT part_id FROM others)"
-            f" OR part_id IN (SELECT part_id FROM others SEMI JOIN drawn USING (position))",
-            drawn=drawn.to_reader(),
-        )
-        table = samples.table("FROM sampled ORDER BY part_id")
+        samples.load("drawn", pa.table({"position": pa.array(positions, pa.int64())}).to_reader())
+        table = samples.table(_SAMPLED.format(t=t))
         return self._rows(table), table
 
     def compare(
@@ -175,15 +183,14 @@ class GalleryParts:
         if last is not None:
             columns = {c: c for c in _LAST} | {"row": "_rowid"}
             stream = last.scanner(columns=columns, filter=where, batch_size=ROWS).to_reader()
-        samples.execute("CREATE OR REPLACE TABLE last AS FROM stream", stream=stream)
+        rows = samples.load("last", stream)
         clusters = pa.table({"cluster": pa.array(sorted(changed_clusters or ()), pa.string())})
         drops = pa.table({"drop": pa.array(sorted(unchanged_drops), pa.string())})
-        samples.execute(
-            _COMPARED.format(t=t, reuse="false" if changed_clusters is None else "true"),
-            unfitted=clusters.to_reader(),
-            unchanged=drops.to_reader(),
-        )
-        samples.execute(_REMOVED.format(t=t))
+        samples.load("unfitted", clusters.to_reader())
+        samples.load("unchanged", drops.to_reader())
+        reuse = "false" if changed_clusters is None else "true"
+        samples.create(f"compared_{t}", _COMPARED.format(t=t, reuse=reuse), rows)
+        samples.create(f"removed_{t}", _REMOVED.format(t=t), rows)
         counts = (
             samples.value(f"SELECT count(*) FROM {table}")
             for table in (f"compared_{t} WHERE NOT is_unchanged", f"removed_{t}", "last")
@@ -215,12 +222,9 @@ class GalleryParts:
             filter=one_of("drop", drops["drop"].to_pylist()),
             batch_size=ROWS,
         )
-        samples.execute(
-            f"CREATE OR REPLACE TABLE tiled AS"
-            f" SELECT compared.*, signals.row AS signal_row FROM compared_{m} compared"
-            f' JOIN signals USING ("drop", id) WHERE {where}',
-            signals=signals.to_reader(),
-        )
+        count = samples.load("signals", signals.to_reader())
+        samples.create("tiled", _TILED.format(t=m, where=where), count)
+        samples.execute("DROP TABLE signals")
         for batch in samples.batches('SELECT * EXCLUDE ("drop") FROM tiled ORDER BY number', rows):
             for start in range(0, batch.num_rows, rows):
                 yield pa.Table.from_batches([batch.slice(start, rows)])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipelines.decisions.kept_samples import kept_samples
 from store.tables import schema
 from store.workspace import Workspace
+from tests.helpers.hash_ranges import small_ranges
 
 PARTS = st.lists(
     st.tuples(*(st.one_of(st.none(), st.integers(0, 12)) for _ in schema.MODALITIES)), max_size=20
@@ -56,11 +57,14 @@ def components(rows: list[dict]) -> dict[str, str]:
     return {i: min(ids) for ids, _ in groups for i in ids}
 
 
-@settings(max_examples=15)
-@given(PARTS)
-def test_clusters_are_connected_components(tmp_path_factory, samples) -> None:
+@settings(max_examples=20)
+@given(PARTS, st.booleans())
+def test_clusters_are_connected_components(tmp_path_factory, samples, several_ranges) -> None:
     workspace = corpus(tmp_path_factory.mktemp("clusters"), samples)
-    with kept_samples(workspace, workspace.root / "scratch") as kept:
+    with (
+        small_ranges(several_ranges),
+        kept_samples(workspace, workspace.root / "scratch") as kept,
+    ):
         rows = kept.table("FROM kept ORDER BY number").to_pylist()
         assert kept.count == len(samples)
     assert {row["id"]: row["cluster"] for row in rows} == components(rows)
