@@ -25,6 +25,7 @@ from pipelines.banks.query_files import OriginQueries
 from pipelines.banks.query_origins import draw_origin, read_origins
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
 from pipelines.engine.duckdb_scratch import ROWS
+from pipelines.engine.embedded_parts import add_vector_rows
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
 from store.config.corrections import Corrections
@@ -38,11 +39,6 @@ from store.tables.table_version import take_rows
 
 STAGE = "banks"
 _QUERY_ROWS = 5_000  # of validation and test: more pairs hardly narrow the intervals
-_WITH_ROW = """
-SELECT pairs.* REPLACE (part_id AS {m}_id), embedded.row AS {m}_row
-FROM (FROM pairs WHERE in_range({m}_id)) pairs
-LEFT JOIN (FROM embedded WHERE in_range(part_id)) embedded ON part_id = {m}_id
-"""
 
 
 def draw_banks(context: StageContext) -> Counts:
@@ -131,14 +127,11 @@ def _add_pairs(
     embedded = vectors.scanner(
         columns={"part_id": "part_id", "row": "_rowid"}, filter=current, batch_size=ROWS
     )
-    rows = samples.load("embedded", embedded.to_reader())
     ids = ", ".join(f"{m}_id" for m in fingerprints)
     samples.execute(f"CREATE TABLE pairs AS SELECT id, cluster, {ids} FROM kept")
-    for m in fingerprints:
-        samples.create("pairs", _WITH_ROW.format(m=m), rows)
+    add_vector_rows(samples.connection, "pairs", embedded.to_reader(), fingerprints)
     present = " + ".join(f"({m}_row IS NOT NULL)::INT" for m in fingerprints)
     samples.execute(f"CREATE OR REPLACE TABLE pairs AS FROM pairs WHERE {present} >= 2")
-    samples.execute("DROP TABLE embedded")
 
 
 def _split_of(share: float, settings: Corrections) -> str:

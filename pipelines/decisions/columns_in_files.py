@@ -7,7 +7,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, load_table, stream_columns
+from pipelines.engine.duckdb_scratch import (
+    ROWS,
+    create_by_range,
+    database,
+    execute,
+    load_table,
+    query_value,
+    stream_columns,
+)
 from pipelines.policy.column_files import ColumnFiles
 from pipelines.policy.signal_columns import joined_columns
 from store.identity import PACKED, pack_ids
@@ -16,6 +24,11 @@ from store.tables.signals import REPAIR_TYPES
 from store.workspace import Workspace
 
 _KEY = ("drop", "id")
+_JOINED = """
+SELECT numbered.*, other.* EXCLUDE ("drop", id)
+FROM (FROM numbered WHERE in_range(id)) numbered
+LEFT JOIN (FROM {name} WHERE in_range(id)) other USING ("drop", id)
+"""
 
 
 def in_files(workspace: Workspace, folder: Path, columns: Sequence[str]) -> ColumnFiles:
@@ -53,10 +66,13 @@ def in_files(workspace: Workspace, folder: Path, columns: Sequence[str]) -> Colu
         _load_numbered(connection, own_batches, own)
         for name, (columns_schema, theirs) in joined.items():
             load_table(connection, workspace, name, columns_schema, [*_KEY, *theirs])
+            tables = (name, "numbered")
+            rows = max(query_value(connection, f"SELECT count(*) FROM {t}") for t in tables)
+            create_by_range(connection, "numbered", _JOINED.format(name=name), rows)
+            connection.execute(f"DROP TABLE {name}")
         selected = ", ".join(f'"{n}"' for n in names)
-        tables = " ".join(f'LEFT JOIN {name} USING ("drop", id)' for name in joined)
-        rows = connection.sql(f"SELECT {selected} FROM numbered {tables} ORDER BY number")
-        batches = rows.to_arrow_reader(ROWS)
+        ordered = connection.sql(f"SELECT {selected} FROM numbered ORDER BY number")
+        batches = ordered.to_arrow_reader(ROWS)
         return ColumnFiles(folder / "columns", packed_batches(batches), kept, plain)
 
 

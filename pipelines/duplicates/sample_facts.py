@@ -13,7 +13,7 @@ import duckdb
 import lance
 import pyarrow.compute as pc
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
 from pipelines.signals.incremental import parse_versions
 from store.errors import InvariantError
 from store.workspace import Workspace
@@ -22,14 +22,18 @@ PARTS = ("image", "audio", "text")  # a sample's first part is the first of thes
 _IDS = ["drop", "id", *(f"{p}_id" for p in PARTS)]
 # A sample in several drops is listed under the first of them.
 _COPIED = """
-CREATE TABLE copied AS
-SELECT id, min("drop") AS first FROM samples GROUP BY id HAVING count(*) > 1
+SELECT id, min("drop") AS first, count(*) AS drops
+FROM samples WHERE in_range(id) GROUP BY id HAVING count(*) > 1
 """
 _FACTS = """
-CREATE TABLE facts AS
 SELECT samples.*, signals.* EXCLUDE ("drop", id)
-FROM samples JOIN signals USING ("drop", id) LEFT JOIN copied USING (id)
+FROM (FROM samples WHERE in_range(id)) samples
+JOIN (FROM signals WHERE in_range(id)) signals USING ("drop", id)
+LEFT JOIN (FROM copied WHERE in_range(id)) copied USING (id)
 WHERE copied.first IS NULL OR copied.first = "drop"
+"""
+_MEASURED = """
+SELECT (SELECT count(*) FROM facts) + (SELECT coalesce(sum(drops - 1), 0) FROM copied)
 """
 
 
@@ -38,7 +42,8 @@ def all_samples(workspace: Workspace, folder: Path) -> Iterator[duckdb.DuckDBPyC
     """Open a database with the tables `samples` and `copied`.
 
     `samples` has a row for each sample of each drop: drop, id, image_id, audio_id, text_id and its
-    row id, `row`. `copied` has the ids that are in several drops, and the first drop of each.
+    row id, `row`. `copied` has the ids that are in several drops, the first drop of each, and the
+    number of its `drops`.
 
     Args:
         workspace: the corpus.
@@ -48,7 +53,8 @@ def all_samples(workspace: Workspace, folder: Path) -> Iterator[duckdb.DuckDBPyC
     stream = workspace.tables.open("samples").scanner(columns=columns, batch_size=ROWS)
     with database(folder, workspace.config.engine.duckdb) as connection:
         execute(connection, "CREATE TABLE samples AS FROM stream", stream=stream.to_reader())
-        connection.execute(_COPIED)
+        rows = query_value(connection, "SELECT count(*) FROM samples")
+        create_by_range(connection, "copied", _COPIED, rows)
         yield connection
 
 
@@ -76,15 +82,14 @@ def add_facts(workspace: Workspace, connection: duckdb.DuckDBPyConnection) -> in
     columns = {"drop": "drop", "id": "id", "measured": "_rowid"} | added
     stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
     execute(connection, "CREATE TABLE signals AS FROM stream", stream=stream)
-    counts = {
-        query_value(connection, f"SELECT count(*) FROM {rows}")
-        for rows in ("samples", "signals", 'samples SEMI JOIN signals USING ("drop", id)')
-    }
-    if len(counts) > 1:
+    rows, measured = (
+        query_value(connection, f"SELECT count(*) FROM {name}") for name in ("samples", "signals")
+    )
+    create_by_range(connection, "facts", _FACTS, max(rows, measured))
+    if not rows == measured == query_value(connection, _MEASURED):
         raise InvariantError(
             "signals has other rows than samples; `isotrope run` measures the signals of every drop"
         )
-    connection.execute(_FACTS)
     return int(query_value(connection, "SELECT count(*) FROM facts"))
 
 

@@ -15,25 +15,19 @@ import lance
 import pyarrow as pa
 
 from embedders.spaces import Space
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
+from pipelines.engine.embedded_parts import add_vector_rows
 from store.tables.lance_tables import quote
 from store.tables.names import vectors_table
 from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 
-_JOIN = f"""
-CREATE TABLE joined AS
-SELECT s."drop", s.id, s.row,
-  {", ".join(f"of_{m}.part_id AS {m}_id, of_{m}.row AS {m}_row" for m in MODALITIES)}
-FROM samples s
-{" ".join(f"LEFT JOIN embedded of_{m} ON of_{m}.part_id = s.{m}_id" for m in MODALITIES)}
-"""
 _CHANGED = """
-CREATE TABLE changed AS
 SELECT coalesce(joined.id, stored.id) AS id
-FROM joined FULL JOIN stored ON joined.id = stored.id AND joined."drop" = stored."drop"
+FROM (FROM joined WHERE in_range(id)) joined FULL JOIN (FROM stored WHERE in_range(id)) stored
+ON joined.id = stored.id AND joined."drop" = stored."drop"
 WHERE joined.id IS NULL OR stored.id IS NULL OR {differs}
-UNION SELECT id FROM broken WHERE id IS NOT NULL
+UNION SELECT id FROM broken WHERE id IS NOT NULL AND in_range(id)
 """
 _DIGEST = f"""
 SELECT sum(hash("drop", id, {", ".join(f"{m}_row IS NULL" for m in MODALITIES)})::HUGEINT)
@@ -119,8 +113,10 @@ class EmbeddedSamples:
             f" <> {f'stored.{name}' if name in present else 'false'}"
             for name, modalities in needed.items()
         )
-        query = _CHANGED.format(differs=differs)
-        execute(self._connection, query, broken=broken.to_reader())
+        stream = broken.to_reader()
+        execute(self._connection, "CREATE TABLE broken AS FROM stream", stream=stream)
+        rows = max(self.count, query_value(self._connection, "SELECT count(*) FROM stored"))
+        create_by_range(self._connection, "changed", _CHANGED.format(differs=differs), rows)
         counts = (
             "joined SEMI JOIN changed USING (id)",
             "changed ANTI JOIN joined USING (id)",
@@ -236,8 +232,8 @@ def embedded_samples(
     columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))}
     samples = tables.open("samples").scanner(columns=columns | {"row": "_rowid"}, batch_size=ROWS)
     with database(folder, workspace.config.engine.duckdb) as connection:
-        execute(connection, "CREATE TABLE embedded AS FROM vectors", vectors=vectors.to_reader())
-        execute(connection, _JOIN, samples=samples.to_reader())
+        execute(connection, "CREATE TABLE joined AS FROM stream", stream=samples.to_reader())
+        add_vector_rows(connection, "joined", vectors.to_reader(), MODALITIES)
         yield EmbeddedSamples(connection)
 
 
