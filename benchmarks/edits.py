@@ -1,6 +1,7 @@
 """Measure the signals of edited images on photographs that are edited here.
 
-    apt-get download lomiri-wallpapers-20.04 mate-backgrounds    # and dpkg -x of both
+    apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 ukui-wallpapers \\
+      mate-backgrounds    # and dpkg -x of each
     python -m benchmarks.edits usr/share/backgrounds usr/share/backgrounds/mate/nature
 
 Photographs of the folders (JPEG) are reduced to 960 pixels, which removes their own traces, and two

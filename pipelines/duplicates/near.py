@@ -4,7 +4,7 @@ A node is what is compared: a distinct image, recording or text (for `semantic`,
 by its part id. If there are new nodes, the hashes, fingerprints, signatures or vectors of all are
 read into scratch files (`pipelines.engine.array_files`). Each search is a list of tasks, which
 compare blocks of bounded size. They run as Ray tasks if there are many new nodes, else in this
-process; those of `crops` always run here.
+process.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ from store.tables.table_version import TableVersion
 
 VERSION = 3  # of the searches: raise it if the same samples would give other pairs
 # Processor seconds that a search takes for each new node, roughly.
-_SECONDS = {"image": 6e-4, "audio": 2e-3, "text": 6e-5, "semantic": 5e-4}
+_SECONDS = {"image": 6e-4, "crops": 3e-2, "audio": 2e-3, "text": 6e-5, "semantic": 5e-4}
 _WORTH = 20.0  # seconds of searches that are worth starting Ray for
 _WORTH_CONNECTED = 4.0  # the same, if this process is connected to Ray already
 
@@ -124,8 +124,11 @@ def _find_near(
     if (same := settings.crops) is not None:
 
         def find_crops(nodes: Nodes) -> Iterator[pa.Table]:
-            images, order = Images(tables, nodes.rows("measured")), nodes.ranks()
-            blocks = crops.near_blocks(order, images.features, images.views, same, nodes.first)
+            on_ray = use_ray("crops", nodes)
+            images, order = Images(tables, share(nodes.rows("measured"), on_ray)), nodes.ranks()
+            blocks = crops.near_blocks(
+                order, images.features, images.views, same, nodes.first, on_ray=on_ray
+            )
             return map(as_table, blocks)
 
         add("crops", "image", compared["image"], (same, CROPS_VERSION), find_crops)

@@ -4,22 +4,22 @@ Each descriptor has a key in four bands of 32 of its bits. Two keypoints match i
 band differ in one bit or none. A match gives a rotation, a scale and a shift between its images; a
 pair is a candidate if matches of three points agree about these.
 
-A key that more than 256 images have says little, and is ignored. Letters, dots, or a frame that all
-images share are such. So the work for a new image is bounded. But for this, and for ties where two
-images have very many matches, a candidate depends on its two images alone.
+A key that more than 256 images have says little, and is ignored (`feature_crowds.py`). Letters,
+dots, or a frame that all images share are such. So the work for a new image is bounded. But for
+this, and for ties where two images have very many matches, a candidate depends on its two images
+alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pipelines.duplicates.images.feature_crowds import BANDS, band_keys, filled
 from pipelines.duplicates.pair_joins import bounded_slices
 from pipelines.signals.scorers.image_local import SIZES, points
 from store.arrays import equal_range, ragged_ranges
 from store.tables.signals import KEYPOINTS
 
-BANDS, _BAND_BYTES = 4, 4
-_CROWD = 256  # images with a key that is ignored
 _VOTES = 3  # points of a candidate whose matches agree
 _MOST_MATCHES = 64  # of two images that are compared with each other
 _FLIPS = np.r_[0, 1 << np.arange(32)].astype(np.uint32)
@@ -30,34 +30,35 @@ _PIXELS, _SHARE = 4.0, 0.1
 
 
 class FeatureIndex:
-    """The keypoints of all images, by key.
+    """The keypoints of some images, by key.
 
     Memory: 14 bytes a keypoint, and 12 for each of its bands: at most 12 kB an image.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray]):
-        """Args: `blocks`: records of `FEATURES`, in blocks."""
+    def __init__(self, blocks: Iterable[np.ndarray], crowds: Sequence[np.ndarray]):
+        """Args:
+        blocks: records of `FEATURES`, in blocks.
+        crowds: the keys that are ignored in each band, ascending.
+        """
         counts, parts, places = [], [], []
         for block in blocks:
             counts.append(block["count"].astype(np.int64))
-            parts.append(_filled(block))
+            parts.append(filled(block))
             places.append(points(block).astype(np.complex64))
         count, keypoints = np.concatenate(counts), np.concatenate(parts)
         self._first = np.cumsum(count) - count
         self.node = np.repeat(np.arange(len(count), dtype=np.int32), count)
         self.size, self.angle = keypoints["size"], keypoints["angle"]
         self.points = np.concatenate(places)
-        self._bands = [self._band(_keys(keypoints, band)) for band in range(BANDS)]
+        self._bands = [
+            self._band(band_keys(keypoints, band), crowds[band]) for band in range(BANDS)
+        ]
 
-    def _band(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _band(self, key: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The sorted keys of a band, without those of a crowd, and the keypoints that have them."""
         order = np.lexsort((self.node, key))
-        key, node = key[order], self.node[order]
-        new_key = np.r_[True, key[1:] != key[:-1]][: len(key)]
-        new_node = new_key | np.r_[True, node[1:] != node[:-1]][: len(key)]
-        group = np.cumsum(new_key) - 1
-        images = np.bincount(group, weights=new_node)
-        rare = images[group] <= _CROWD
+        key = key[order]
+        rare = ~np.isin(key, crowd)
         return key[rare], order[rare]
 
     def candidates(self, record: np.ndarray, before: int) -> np.ndarray:
@@ -70,7 +71,7 @@ class FeatureIndex:
         Returns:
             (k,) int64, ascending.
         """
-        keypoints = _filled(record[None])
+        keypoints = filled(record[None])
         i, x = self._matches(keypoints, before)
         turn = self.angle[i].astype(np.int32) - keypoints["angle"][x]
         grow = self.size[i].astype(np.int32) - keypoints["size"][x]
@@ -106,7 +107,7 @@ class FeatureIndex:
         """
         pairs = []
         for band, (key, row) in enumerate(self._bands):
-            probes = (_keys(keypoints, band)[:, None] ^ _FLIPS).ravel()
+            probes = (band_keys(keypoints, band)[:, None] ^ _FLIPS).ravel()
             first, count = equal_range(key, probes)
             x = np.repeat(np.arange(len(probes)) // len(_FLIPS), count)
             row = row[ragged_ranges(first, count)]
@@ -135,17 +136,6 @@ def _share_a_bin(group: np.ndarray, turn: np.ndarray, grow: np.ndarray) -> np.nd
             code = (group * turns + turn_bin) * grows + grow_bin
             out |= (np.bincount(code) >= _VOTES)[code]
     return out
-
-
-def _filled(block: np.ndarray) -> np.ndarray:
-    """The keypoints of records, one after the other."""
-    keypoints = block["keypoints"]
-    return keypoints[np.arange(keypoints.shape[1]) < block["count"][:, None]]
-
-
-def _keys(keypoints: np.ndarray, band: int) -> np.ndarray:
-    bits = keypoints["bits"][:, band * _BAND_BYTES : (band + 1) * _BAND_BYTES]
-    return np.ascontiguousarray(bits).view("<u4")[:, 0]
 
 
 def _distinct(group: np.ndarray, points: np.ndarray, groups: int) -> np.ndarray:

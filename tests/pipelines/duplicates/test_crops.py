@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
-from pipelines.duplicates.images import crops
+from pipelines.duplicates.images import crops, feature_crowds
 from pipelines.duplicates.images.aligned_views import View, similarity
 from pipelines.duplicates.images.registration import register
 from pipelines.duplicates.images.similarity_transforms import Transform, find_transform
@@ -128,6 +128,17 @@ def test_the_pairs_do_not_depend_on_which_image_is_new(measured: list[Measured])
     moved = {(min(p), max(p)) for p in zip(shuffle[again.a], shuffle[again.b], strict=True)}
     # Of images with very many matches, ties decide which are compared.
     assert len(moved ^ set(as_list(pairs))) <= 0.02 * len(pairs)
+
+
+@pytest.mark.parametrize("crowd", [256, 5])
+def test_the_pairs_do_not_depend_on_blocks(
+    measured: list[Measured], crowd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_crowds, "_CROWD", crowd)
+    whole = {first: as_list(near(measured, first)) for first in (0, 30)}
+    monkeypatch.setattr(feature_crowds, "_BLOCK", 7)
+    monkeypatch.setattr(crops, "_INDEXED", 10)
+    assert {first: as_list(near(measured, first)) for first in (0, 30)} == whole
 
 
 def test_pictures_that_look_alike_are_not_copies() -> None:

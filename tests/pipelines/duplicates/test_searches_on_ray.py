@@ -13,19 +13,24 @@ import pytest
 from benchmarks.lists import add
 from benchmarks.planted_texts import filled, planted
 from pipelines.duplicates import audio, near, semantic
+from pipelines.duplicates.images import crops, feature_crowds
 from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.stage import find_duplicates
 from pipelines.duplicates.texts import minhash, near_texts
 from pipelines.engine.duckdb_scratch import database
 from pipelines.engine.ray_tasks import kept_in_order
 from pipelines.engine.shared_rows import SharedRows
+from pipelines.signals.scorer import DecodedImage
+from pipelines.signals.scorers.image_local import FEATURES, score
 from pipelines.stages.context import StageContext
+from store.tables.signals import VIEW
 from store.workspace import Workspace
+from tests.pipelines.duplicates.test_duplicates import scene
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 _CONFIG = """\
 sources: {s: {path: drops}}
-duplicates: {image: 31, text: 0.7, parts: every}
+duplicates: {image: 31, crops: 0.8, text: 0.7, parts: every}
 """
 _TABLES = {
     "duplicates": ["cluster", "kind", "drop", "id", "representative", "similarity"],
@@ -44,6 +49,18 @@ def make_corpus(root: Path, texts: list[str]) -> Workspace:
     return workspace
 
 
+def local_features(number: int) -> dict[str, bytes]:
+    """Random keypoints and pixels of two in thirty: those of 29 are copies of those of 28."""
+    rng = np.random.default_rng(number - (number % 30 == 29))
+    record, count = np.zeros((), FEATURES), 40 * (number % 30 >= 28)
+    record["count"], record["width"], record["height"] = count, 256, 256
+    for name in ("bits", "x", "y", "size", "angle"):
+        value = record["keypoints"][name][:count]
+        value[:] = rng.integers(0, np.iinfo(value.dtype).max, value.shape)
+    view = np.kron(rng.integers(0, 256, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    return {"image_keypoints": record.tobytes(), "image_view": view.tobytes()}
+
+
 def add_samples(workspace: Workspace, texts: list[str], start: int, stop: int) -> None:
     def columns(numbers: range) -> dict[str, Any]:
         rng = np.random.default_rng(0)
@@ -52,13 +69,15 @@ def add_samples(workspace: Workspace, texts: list[str], start: int, stop: int) -
         hashes[9::10, ::64] ^= 1
         looks = rng.integers(0, 2, len(texts), np.uint8) * 255
         looks[9::10] = looks[8::10][: len(looks[9::10])]
+        of_parts = [local_features(n) for n in numbers]
         return {
+            **{name: [each[name] for each in of_parts] for name in of_parts[0]},
             "text": [texts[n] for n in numbers],
             "text_chars": [len(texts[n]) for n in numbers],
             "image_copies": [hashes[n].tobytes() for n in numbers],
             "image_look": [bytes([looks[n]]) * (32 * 32 * 3) for n in numbers],
             "image_pdq_quality": [100] * len(numbers),
-            "scorers": ["image_copies@1"] * len(numbers),
+            "scorers": ["image_copies@1 image_local@1"] * len(numbers),
         }
 
     add(workspace, start, stop, "a", columns)
@@ -96,6 +115,7 @@ def test_the_tables_are_those_of_one_process(
     assert results[0] == results[1]
     pairs = [row[0] for row in results[0]["near_pairs"]]
     assert pairs.count("image") > 100
+    assert pairs.count("crops") > 30
     assert pairs.count("text") > 50
 
 
@@ -123,6 +143,30 @@ def test_vectors(tmp_path: Path, first: int) -> None:
     assert {pair[:2] for pair in found[0]} == {pair[:2] for pair in found[1]}
     similarities = [{(x, y): s for x, y, s in pairs} for pairs in found]
     assert similarities[0] == pytest.approx(similarities[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("first", [0, 50])
+def test_crops(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "_INDEXED", 25)
+    monkeypatch.setattr(crops, "_NEW", 20)
+    monkeypatch.setattr(feature_crowds, "_BLOCK", 40)
+    scenes = [scene(number, 120) for number in range(30)]
+    images = [*scenes, *(image.rotate(30 * n) for n, image in enumerate(scenes))]
+    signals = [score(DecodedImage(image, False, b"")) for image in images]
+    features = np.array([np.frombuffer(s["image_keypoints"], FEATURES)[0] for s in signals])
+    views = np.array([np.frombuffer(s["image_view"], np.uint8) for s in signals])
+    views = views.reshape(-1, VIEW, VIEW, 3)
+    order = np.random.default_rng(0).permutation(len(images))
+    found = [
+        as_sets(
+            crops.near_blocks(
+                order, lambda n: features[n], lambda n: views[n], 0.7, first, on_ray=on_ray
+            )
+        )
+        for on_ray in (False, True)
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) >= 5
 
 
 @pytest.mark.parametrize("first", [0, 50])
