@@ -16,6 +16,7 @@ bound is Amdahl's: all seconds, by those of a run in which two nodes halve all b
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -114,6 +115,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(run(options.one)))
         return
+    os.environ["RAY_worker_niceness"] = "0"  # as the driver, so that neither waits for the other
     names = ["near-copies of", "pairs", "same pairs", "s, one node", "s, two nodes", "ratio"]
     names += ["driver, processor s", "node, of one", "busiest of two", "ratio of processor s"]
     names += ["driver's share", "bound"]

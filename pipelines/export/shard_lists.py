@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
 from pipelines.export.target_folder import STATE
 from store import identity
 from store.config.engine import DuckDB
@@ -27,12 +27,14 @@ _SAFE_KEY = "([A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+"
 _MAX_KEY_LENGTH = 80
 
 _KEPT = """
-CREATE TABLE kept AS
 SELECT s.*, d.* EXCLUDE ("drop", id), {signals} AS signals_row, {pairs} AS pairs_row
-FROM samples s JOIN decisions d ON d."drop" = s."drop" AND d.id = s.id {joins}
+FROM (FROM samples WHERE in_range(id)) s JOIN (FROM decisions WHERE in_range(id)) d
+ON d."drop" = s."drop" AND d.id = s.id {joins}
 """
-_JOIN = 'LEFT JOIN {0} ON {0}."drop" = s."drop" AND {0}.id = s.id'
-_REPEATED = "CREATE TABLE repeated AS SELECT key FROM kept GROUP BY key HAVING count(*) > 1"
+_JOIN = """
+LEFT JOIN (FROM {0} WHERE in_range(id)) {0} ON {0}."drop" = s."drop" AND {0}.id = s.id
+"""
+_REPEATED = "SELECT key FROM kept WHERE in_range(key) GROUP BY key HAVING count(*) > 1"
 _SORTED = f"""
 SELECT "drop", id, key, row, bytes, signals_row, pairs_row, {", ".join(REPAIR_TYPES)},
   length(key) > {_MAX_KEY_LENGTH} OR NOT regexp_full_match(key, '{_SAFE_KEY}')
@@ -112,13 +114,14 @@ def _kept_samples(
             )
             query = f"CREATE TABLE {name.partition('__')[0]} AS FROM stream"
             execute(connection, query, stream=scanner.to_reader())
-        rows = {
+        row_of = {
             kind: f"{kind}.row" if kind in measured else "NULL::UBIGINT"
             for kind in ("signals", "pairs")
         }
         joins = " ".join(_JOIN.format(kind) for kind in measured)
-        connection.execute(_KEPT.format(**rows, joins=joins))
-        connection.execute(_REPEATED)
+        rows = query_value(connection, "SELECT count(*) FROM samples")
+        create_by_range(connection, "kept", _KEPT.format(**row_of, joins=joins), rows)
+        create_by_range(connection, "repeated", _REPEATED, rows)
         for batch in connection.sql(_SORTED).to_arrow_reader(ROWS):
             yield pa.Table.from_batches([batch])
 

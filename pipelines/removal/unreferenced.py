@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
 from store.tables.names import (
     features_table,
     moment_vectors_table,
@@ -17,12 +17,9 @@ from store.tables.schema import MODALITIES
 from store.workspace import Workspace
 
 _BY_MODALITY = (features_table, tokens_table, moment_vectors_table)
-_PARTS = f"""
-CREATE TABLE parts AS
-SELECT DISTINCT part_id
-FROM (SELECT unnest([{", ".join(f"{m}_id" for m in MODALITIES)}]) AS part_id FROM samples)
-WHERE part_id IS NOT NULL
-"""
+_UNREFERENCED = "SELECT part_id FROM (FROM vectors WHERE in_range(part_id))" + "".join(
+    f" ANTI JOIN (FROM samples WHERE in_range({m}_id)) ON part_id = {m}_id" for m in MODALITIES
+)
 
 
 def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
@@ -58,13 +55,12 @@ def _delete(workspace: Workspace, name: str) -> int:
     parts = samples.scanner(columns=[f"{m}_id" for m in MODALITIES], batch_size=ROWS)
     stored = vectors.scanner(columns=["part_id"], batch_size=ROWS)
     with tempfile.TemporaryDirectory() as folder, database(Path(folder), settings) as connection:
-        execute(connection, _PARTS, samples=parts.to_reader())
-        execute(
-            connection,
-            "CREATE TABLE unreferenced AS"
-            " SELECT part_id FROM vectors ANTI JOIN parts USING (part_id)",
-            vectors=stored.to_reader(),
+        for table, stream in (("samples", parts), ("vectors", stored)):
+            execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream.to_reader())
+        rows = max(
+            query_value(connection, f"SELECT count(*) FROM {t}") for t in ("samples", "vectors")
         )
+        create_by_range(connection, "unreferenced", _UNREFERENCED, rows)
         count = query_value(connection, "SELECT count(*) FROM unreferenced")
 
         def removed() -> Iterator[pa.RecordBatch]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.duckdb_scratch import database, execute
+from pipelines.engine.duckdb_scratch import create_by_range, database, execute, query_value
 from store.config.engine import Engine
 from store.tables.staging import Entry, StageRun
 
@@ -25,9 +25,11 @@ SELECT id, source, key, survivor, location = survivor_location AS same_location 
   SELECT id, source, key, [source, key] AS location, first_value([source, key]) OVER w
     AS survivor_location, first_value(source || '/' || key) OVER w AS survivor,
     row_number() OVER w AS number
-  FROM staged SEMI JOIN (SELECT id FROM staged GROUP BY id HAVING count(*) > 1) USING (id)
+  FROM staged SEMI JOIN (
+    SELECT id FROM staged WHERE in_range(id) GROUP BY id HAVING count(*) > 1
+  ) USING (id) WHERE in_range(id)
   WINDOW w AS (PARTITION BY id ORDER BY source, key)
-) WHERE number > 1 ORDER BY id, source, key
+) WHERE number > 1
 """
 
 
@@ -77,4 +79,7 @@ def _find_repeats(engine: Engine, run: StageRun) -> pa.Table:
     with database(run.scratch, engine.duckdb) as connection:
         staged = run.scan(list(_LOCATION))
         execute(connection, "CREATE TABLE staged AS FROM stream", stream=staged)
-        return connection.sql(_FIND).to_arrow_table().cast(_REPEATS)
+        rows = query_value(connection, "SELECT count(*) FROM staged")
+        create_by_range(connection, "repeats", _FIND, rows)
+        repeats = connection.sql("FROM repeats ORDER BY id, source, key").to_arrow_table()
+        return repeats.cast(_REPEATS)

@@ -7,12 +7,13 @@ Lance into a database file beside the staging, and from there, in order, to the 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import duckdb
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, database, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
 from pipelines.policy.row_rules import passes, prefilter
 from pipelines.vectors.chosen_samples import load_chosen
 from store.tables.columns import differ_in_width
@@ -24,20 +25,23 @@ _BYTES = {"image": "image_bytes", "text": "NULL", "audio": "audio_bytes"}
 _PART = pa.schema([pa.field("part_id", pa.string())])
 _PASSED = pa.schema([pa.field("id", pa.string()), pa.field("chars", pa.int32())])
 
-_PARTS = """
-CREATE TABLE parts AS
+_JOINED = """
 SELECT part_id, row, source, key, coalesce(bytes, chars, 0) AS bytes
-FROM samples JOIN passed USING (id) {chosen}
+FROM (FROM samples WHERE in_range(id)) JOIN (FROM passed WHERE in_range(id)) USING (id) {chosen}
+"""
+_PARTS = """
+FROM joined WHERE in_range(part_id)
 QUALIFY row_number() OVER (PARTITION BY part_id ORDER BY source, key) = 1
 """
 _KEPT = """
-CREATE TABLE kept AS
-SELECT part_id FROM parts
-SEMI JOIN (FROM embedded UNION ALL FROM staged) USING (part_id)
+SELECT part_id FROM (SELECT part_id FROM parts WHERE in_range(part_id))
+SEMI JOIN (FROM embedded WHERE in_range(part_id)) USING (part_id)
 ANTI JOIN failed USING (part_id)
 """
-_LEFT = "FROM parts ANTI JOIN kept USING (part_id) ANTI JOIN failed USING (part_id)"
-_COUNTED = ("FROM parts", "FROM kept", _LEFT)
+_PENDING = """
+FROM (FROM parts WHERE in_range(part_id))
+ANTI JOIN (FROM kept WHERE in_range(part_id)) USING (part_id) ANTI JOIN failed USING (part_id)
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class PendingParts:
             Batches (part_id, row, source, key, bytes). `row` is the row id of one sample that has
             the part; `source` and `key` are those of that sample.
         """
-        ordered = self._connection.sql(f"SELECT * {_LEFT} ORDER BY row")
+        ordered = self._connection.sql("FROM pending ORDER BY row")
         yield from ordered.to_arrow_reader(rows)
 
     def with_features(self, features: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
@@ -82,8 +86,7 @@ class PendingParts:
         """
         self._connection.register("features", features)
         joined = self._connection.sql(
-            f"SELECT part_id, vector FROM features"
-            f" SEMI JOIN (SELECT part_id {_LEFT}) USING (part_id)"
+            "SELECT part_id, vector FROM features SEMI JOIN pending USING (part_id)"
         )
         yield from joined.to_arrow_reader(rows)
         self._connection.unregister("features")
@@ -102,14 +105,25 @@ def pending_parts(
     """
     tables = workspace.tables
     with database(run.scratch, workspace.config.engine.duckdb) as connection:
-        samples, passed = _samples(tables, drop, modality), _passed(workspace, drop)
         chosen = load_chosen(connection, workspace, drop)
-        parts = _PARTS.format(chosen=chosen)
-        execute(connection, parts, samples=samples, passed=passed)
-        execute(connection, "CREATE TABLE failed AS FROM entries", entries=_failed(run))
-        embedded = _embedded(tables, table, run.schema, encoder)
-        execute(connection, _KEPT, embedded=embedded, staged=run.scan(["part_id"]))
-        total, kept, left = (query_value(connection, f"SELECT count(*) {q}") for q in _COUNTED)
+        streams = {
+            "samples": _samples(tables, drop, modality),
+            "passed": _passed(workspace, drop),
+            "failed": _failed(run),
+            "embedded": _embedded(tables, table, run.schema, encoder),
+        }
+        for name, stream in streams.items():
+            execute(connection, f"CREATE TABLE {name} AS FROM stream", stream=stream)
+        execute(connection, "INSERT INTO embedded FROM stream", stream=run.scan(["part_id"]))
+        rows = max(query_value(connection, f"SELECT count(*) FROM {name}") for name in streams)
+        create = partial(create_by_range, connection, rows=rows)
+        create("joined", _JOINED.format(chosen=chosen))
+        tables_made = {"parts": _PARTS, "kept": _KEPT, "pending": _PENDING}
+        for name, query in tables_made.items():
+            create(name, query)
+        total, kept, left = (
+            query_value(connection, f"SELECT count(*) FROM {name}") for name in tables_made
+        )
         yield PendingParts(total, kept, left, connection)
 
 

@@ -1,0 +1,59 @@
+"""A corpus that is listed by several hash ranges gets the tables of one that is listed at once."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from store.workspace import Workspace
+from tests.helpers.hash_ranges import small_ranges
+from tests.helpers.served import stored_corpus
+from tests.helpers.stages import make_stale_stages
+
+_MORE = {
+    "duplicates": {"text": 0.7, "image": 31, "parts": "every"},
+    "policy": {
+        "image_min_side": {"min": 16},
+        "text_image_rank": {"max": 0.9},
+        "image_brightness": {"keep_top": 0.9},
+    },
+}
+_WITHOUT = {"created", "made", "seconds"}
+
+
+def make(folder: Path) -> dict[str, list[str]]:
+    """The rows of all tables, after a first drop and after a second one with half of its files."""
+    stored_corpus(folder)
+    shutil.rmtree(folder / "tables")
+    config = yaml.safe_load((folder / "corpus.yaml").read_text("utf-8"))
+    (folder / "corpus.yaml").write_text(yaml.safe_dump(config | _MORE), "utf-8")
+    make_stale_stages(Workspace.open(folder))
+    first = folder / "drops" / "first"
+    again = folder / "drops" / "again"
+    again.mkdir()
+    for file in sorted(first.iterdir())[:30]:
+        shutil.copy(file, again)
+    workspace = Workspace.open(folder)
+    make_stale_stages(workspace)
+    return {name: rows(workspace, name) for name in TABLES}
+
+
+TABLES = (
+    "samples", "signals", "vectors__colours", "pairs__colours", "duplicates", "decisions",
+    "banks__colours", "gallery__colours__image", "gallery__colours__text",
+)  # fmt: skip
+
+
+def rows(workspace: Workspace, name: str) -> list[str]:
+    table: list[dict[str, Any]] = workspace.tables.open(name).to_table().to_pylist()
+    return sorted(str({k: v for k, v in row.items() if k not in _WITHOUT}) for row in table)
+
+
+def test_tables_are_the_same(tmp_path: Path) -> None:
+    at_once = make(tmp_path / "at-once")
+    with small_ranges():
+        by_ranges = make(tmp_path / "by-ranges")
+    assert all(len(found) > 10 for found in at_once.values())
+    for name in TABLES:
+        assert by_ranges[name] == at_once[name], name
