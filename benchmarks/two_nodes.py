@@ -115,7 +115,8 @@ def main() -> None:
     if options.one:
         print(json.dumps(run(options.one)))
         return
-    os.environ["RAY_worker_niceness"] = "0"  # as the driver, so that neither waits for the other
+    # As the driver, so that neither waits for the other.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray's spelling)
     names = ["near-copies of", "pairs", "same pairs", "s, one node", "s, two nodes", "ratio"]
     names += ["driver, processor s", "node, of one", "busiest of two", "ratio of processor s"]
     names += ["driver's share", "bound"]

@@ -122,6 +122,15 @@ def _check_chunks(image: PngImagePlugin.PngImageFile) -> None:
     image.png.verify()
 
 
+def has_more_frames(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened image is an animation or a stack. A damaged second frame counts too."""
+    try:
+        with _pillow_errors():
+            return bool(getattr(image, "is_animated", False))  # looks for the second frame
+    except RecordError:
+        return True
+
+
 def load_rgb(raw: Any, side: int | None = None, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Load an image as RGB, upright, with transparency laid on white. It is not resized.
 

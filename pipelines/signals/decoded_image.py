@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from embedders.media.image import UNLIMITED, load_rgb, open_image
+from embedders.media.image import UNLIMITED, has_more_frames, load_rgb, open_image
 from pipelines.signals.scorer import DecodedImage, ImageScorer, Values
 from store.errors import RecordError
 
@@ -23,7 +23,7 @@ def decode_reduced(data: bytes) -> DecodedImage:
         RecordError: as `embedders.media.image.open_image`.
     """
     _, image = open_image(data, max_pixels=UNLIMITED)
-    animated = bool(getattr(image, "is_animated", False))
+    animated = has_more_frames(image)
     rgb = load_rgb(image, SHORT_SIDE, max_pixels=UNLIMITED)
     scale = min(1.0, SHORT_SIDE / min(rgb.size), LONG_SIDE / max(rgb.size))
     if scale < 1:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageEnhance
 
+from embedders.media.image import load_rgb
 from pipelines.signals.decoded_image import decode_reduced, measure_image
 from pipelines.signals.scorer import DecodedImage
 from pipelines.signals.scorers import image_hash, image_pixels
@@ -83,6 +84,24 @@ def test_only_animations_are_animated() -> None:
         still = encoded(frames[0], format)
         assert [decode_reduced(d).animated for d in (moving, still)] == [True, False], format
     assert not decode_reduced(picture("JPEG")).animated
+
+
+def test_a_damaged_second_frame_costs_nothing_else() -> None:
+    frames = [Image.effect_noise((40, 40), 60 + n).convert("P") for n in range(2)]
+    whole = io.BytesIO()
+    frames[0].save(whole, "GIF", save_all=True, append_images=frames[1:])
+    first = io.BytesIO()
+    frames[0].save(first, "GIF")
+    damaged = 0
+    for end in range(len(first.getvalue()), len(whole.getvalue())):
+        data = whole.getvalue()[:end]
+        try:
+            assert Image.open(io.BytesIO(data)).is_animated in (True, False)
+        except IndexError:
+            damaged += 1
+            assert decode_reduced(data).animated
+        np.testing.assert_array_equal(decode_reduced(data).rgb, load_rgb(data))
+    assert damaged
 
 
 @pytest.mark.parametrize("size", [(5000, 300), (300, 5000), (2, 3000), (20, 10), (256, 256)])
