@@ -172,6 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--texts", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--splits", action="store_true", help="datatrove without spaCy alone")
     options = parser.parse_args()
     texts = planted(options.texts, options.seed)
     mean = sum(map(len, texts.texts)) / len(texts.texts)
@@ -182,7 +183,10 @@ def main() -> None:
     own = run_in_process(isotrope_pairs, texts.texts)
     print(row("isotrope", own, {b for _, b in own.result}, texts), flush=True)
     notes = []
-    for name, splits in (("datatrove", False), ("datatrove, split at spaces", True)):
+    peers = {"datatrove": False, "datatrove, split at spaces": True}
+    for name, splits in peers.items():
+        if options.splits and not splits:
+            continue
         try:
             peer = run_in_process(datatrove, texts.texts, splits)
         except ImportError as error:

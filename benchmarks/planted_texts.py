@@ -10,6 +10,7 @@ the rules of `pipelines.duplicates` the two texts would be copies.
 import gzip
 import re
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +92,11 @@ def filled(count: int, rng: np.random.Generator) -> list[str]:
     adjectives = [w for w in _ADJECTIVES.split() if w not in used]
     places = _PLACES.split()
     out: dict[str, None] = {}
-    while len(out) < count:
+    for template in cycle(TEMPLATES):  # one whose texts are all taken is passed over
+        if len(out) == count:
+            break
         adjective = adjectives[rng.integers(len(adjectives))]
-        text = TEMPLATES[len(out) % len(TEMPLATES)].format(
+        text = template.format(
             subject=f"{adjective} {names[rng.integers(len(names))]}",
             place=places[rng.integers(len(places))],
             number=rng.integers(1, 100_000),
