@@ -18,7 +18,7 @@ from pipelines.duplicates.contents import Images, Recordings, Texts, hashes_of_c
 from pipelines.duplicates.evaluation_sets import QUALITY, EvaluationSet, read_evaluation_set
 from pipelines.duplicates.images import copies
 from pipelines.duplicates.incremental import Nodes
-from pipelines.duplicates.near import nodes_of
+from pipelines.duplicates.near import create_nodes
 from pipelines.duplicates.pair_joins import Pairs, collect_pairs
 from pipelines.duplicates.texts.shingles import normalise_texts
 from pipelines.signals.scorers.image_copies import CROPS, LOOK
@@ -75,7 +75,7 @@ def find_contaminated(
     def compare(part: str, where: str, find: incremental.Find) -> None:
         """Add matches of the samples of a condition."""
         key = identity.run_key(name, part, version)
-        connection.execute(nodes_of(part, where))
+        create_nodes(connection, part, where)
         incremental.near_pairs(tables, connection, folder, f"{name}:{part}", key, find, among=False)
         connection.execute(_LOST.format(part=part, kind=quote(name), where=where))
 

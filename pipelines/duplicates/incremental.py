@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.engine.array_files import ArrayFile
-from pipelines.engine.duckdb_scratch import ROWS, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, execute, query_value
 from store.tables.lance_tables import Tables, quote
 
 _TEXT = {name: pa.field(name, pa.string(), nullable=False) for name in ("kind", "settings", "node")}
@@ -31,16 +31,19 @@ NEAR_PAIRS = pa.schema(
     ]
 )
 COMPARED = pa.schema(list(_TEXT.values()))
+_MARKED = """
+SELECT nodes.*, compared.node IS NULL AS is_new
+FROM (FROM nodes WHERE in_range(node)) nodes
+LEFT JOIN (FROM compared WHERE in_range(node)) compared USING (node)
+"""
 # Nodes that were compared come first; both in the order of their names.
 _ORDERED = """
 CREATE OR REPLACE TABLE ordered AS
-SELECT nodes.*, compared.node IS NULL AS is_new,
-  row_number() OVER (ORDER BY compared.node IS NULL, nodes.node) - 1 AS position
-FROM nodes LEFT JOIN compared USING (node)
+SELECT *, row_number() OVER () - 1 AS position FROM (FROM marked ORDER BY is_new, node)
 """
 _STORED = """
-CREATE OR REPLACE TABLE near AS
-SELECT a, b, similarity FROM near_pairs SEMI JOIN old ON old.node = near_pairs.a
+FROM (FROM {pairs} WHERE in_range({column}))
+SEMI JOIN (SELECT node FROM marked WHERE NOT is_new AND in_range(node)) ON node = {column}
 """
 _ADD = """
 INSERT INTO near
@@ -55,7 +58,6 @@ WITH once AS (
 SELECT x.node, y.node, similarity
 FROM once JOIN ordered AS x ON x.position = once.a JOIN ordered AS y ON y.position = once.b
 """
-_AMONG = "SEMI JOIN old AS other ON other.node = near_pairs.b"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Nodes:
 
     def ranks(self) -> np.ndarray:
         """(count,) int64: the places of the nodes in the order of their names."""
-        query = "SELECT row_number() OVER (ORDER BY node) AS value, position FROM ordered"
+        query = "SELECT row_number() OVER () AS value, position FROM (FROM ordered ORDER BY node)"
         values = self.connection.sql(f"SELECT value FROM ({query}) ORDER BY position").fetchnumpy()
         return values["value"].astype(np.int64)
 
@@ -139,13 +141,18 @@ def near_pairs(
     current = f"kind = {quote(kind)} AND settings = {quote(settings)}"
     _load(tables, connection, "compared", COMPARED, ["node"], current)
     _load(tables, connection, "near_pairs", NEAR_PAIRS, ["a", "b", "similarity"], current)
-    connection.execute(_ORDERED)
-    connection.execute("CREATE OR REPLACE TABLE old AS SELECT node FROM ordered WHERE NOT is_new")
-    connection.execute(_STORED + (_AMONG if among else ""))
-    count, first, last = (
+    count, last, pairs = (
         query_value(connection, f"SELECT count(*) FROM {table}")
-        for table in ("ordered", "old", "compared")
+        for table in ("nodes", "compared", "near_pairs")
     )
+    create_by_range(connection, "marked", _MARKED, max(count, last))
+    connection.execute(_ORDERED)
+    first = query_value(connection, "SELECT count(*) FROM ordered WHERE NOT is_new")
+    stored = "near_pairs"
+    for column in ("a", "b") if among else ("a",):
+        query = _STORED.format(pairs=stored, column=column)
+        create_by_range(connection, "near", query, max(pairs, count))
+        stored = "near"
     if count == first == last:
         return
     if count > first:

@@ -33,7 +33,7 @@ from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.sample_facts import PARTS, is_compared
 from pipelines.duplicates.texts import near_texts
 from pipelines.duplicates.texts.stored_signatures import stored_signatures
-from pipelines.engine.duckdb_scratch import ROWS, execute
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, execute, query_value
 from pipelines.engine.shared_rows import share
 from pipelines.signals.scorers.image_copies import CROPS
 from pipelines.stages.context import StageContext
@@ -100,7 +100,7 @@ def _find_near(
     def add(
         kind: str, part: str, where: str, of_search: object, find: Find, embedded: str = "true"
     ) -> None:
-        connection.execute(nodes_of(part, f"{where} AND {embedded}"))
+        create_nodes(connection, part, f"{where} AND {embedded}")
         key = identity.run_key(kind, VERSION, of_search)
         incremental.near_pairs(tables, connection, folder, kind, key, find)
         pairs = f"near_{len(results)}"
@@ -166,16 +166,23 @@ def _find_near(
     return results
 
 
-def nodes_of(part: str, where: str) -> str:
-    """SQL that makes the table `nodes`: the distinct parts of the samples of a condition.
+def create_nodes(connection: duckdb.DuckDBPyConnection, part: str, where: str) -> None:
+    """Make the table `nodes`: the distinct parts of the samples of a condition.
 
     Its columns are node, the part id, and `row` and `measured` of the first sample that has it.
+
+    Args:
+        connection: to a database with the table `facts`.
+        part: image, audio or text.
+        where: an SQL condition for `facts`.
     """
     first = ", ".join(f'arg_min("{column}", id) AS "{column}"' for column in ("row", "measured"))
-    return (
-        f"CREATE OR REPLACE TABLE nodes AS SELECT {part}_id AS node, {first} FROM facts"
-        f" WHERE {where} GROUP BY {part}_id"
+    query = (
+        f"SELECT {part}_id AS node, {first} FROM facts"
+        f" WHERE ({where}) AND in_range({part}_id) GROUP BY {part}_id"
     )
+    rows = query_value(connection, "SELECT count(*) FROM facts")
+    create_by_range(connection, "nodes", query, rows)
 
 
 def as_table(block: Block) -> pa.Table:
