@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embedders.pool.pool import Pool
 
 # The largest unit: large enough that its overhead is small, small enough that it is soon redone.
-UNIT_PARTS = {"image": 256, "text": 2048, "audio": 32}
+UNIT_PARTS = {"image": 128, "text": 2048, "audio": 32}
 # The most parts that one process starts to embed, divided by the number of actors. It hands over to
 # the pool what is left after some seconds: the pool takes 4 s of processor more to start.
 ONE_PROCESS_PARTS = 4096
