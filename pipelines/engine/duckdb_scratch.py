@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from store.config.engine import DuckDB
-from store.errors import DamagedTableError
+from store.errors import ConfigError, DamagedTableError
 from store.tables.columns import missing, with_nulls
 from store.tables.lance_tables import Tables, quote
 from store.workspace import Workspace
@@ -36,6 +36,9 @@ def database(folder: Path, settings: DuckDB = _DEFAULT) -> Iterator[duckdb.DuckD
     Args:
         folder: any folder; the database takes its subfolder `duckdb`.
         settings: of DuckDB, `engine.duckdb` of corpus.yaml.
+
+    Raises:
+        ConfigError: a query in the `with` block needs more memory, although it spills.
     """
     path = folder / "duckdb"
     shutil.rmtree(path, ignore_errors=True)
@@ -50,7 +53,14 @@ def database(folder: Path, settings: DuckDB = _DEFAULT) -> Iterator[duckdb.DuckD
         # Tables are read a few times, which is less than compressing them costs. (A database in
         # memory that spills costs even less, but runs out of memory with 8,000,000 samples.)
         connection.execute("SET force_compression = 'uncompressed'")
-        yield connection
+        try:
+            yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise ConfigError(
+                f"DuckDB needs more than {settings.memory:,} bytes, although it spills to {path};"
+                f" set engine.duckdb.memory in corpus.yaml to {4 * settings.memory}"
+                f" ({str(error).splitlines()[0]})"
+            ) from error
     # Ignores errors: publishing a stage removes its staging, and this folder with it.
     shutil.rmtree(path, ignore_errors=True)
 

@@ -67,11 +67,11 @@ class DuckDB(Section):
     """DuckDB, which lists, joins and orders rows of tables in the process that makes a stage.
 
     Attributes:
-        memory: bytes. What does not fit is spilled to `scratch`.
+        memory: bytes, at least 50 million. What does not fit is spilled to `scratch`.
         threads: of each database.
     """
 
-    memory: PositiveInt = 256_000_000
+    memory: Annotated[int, Field(ge=50_000_000)] = 256_000_000
     threads: PositiveInt = 2
 
 

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from pipelines.decisions.kept_samples import kept_samples
 from pipelines.engine.duckdb_scratch import database, query_value
 from store.config.engine import DuckDB
+from store.errors import ConfigError
 from store.workspace import Workspace
 from tests.helpers.served import stored_corpus
 
@@ -19,6 +22,17 @@ def test_tables_beyond_the_limit_are_on_disk_and_seen_by_cursors(tmp_path: Path)
             assert query_value(cursor, "SELECT count(DISTINCT id) FROM links") == 1_000_000
             assert query_value(cursor, "SELECT count(DISTINCT part) FROM links") == 500_000
     assert not list(tmp_path.rglob("*"))
+
+
+def test_too_little_memory_names_the_setting(tmp_path: Path) -> None:
+    settings = DuckDB(memory=50_000_000)
+    with (
+        pytest.raises(
+            ConfigError, match=r"set engine\.duckdb\.memory in corpus\.yaml to 200000000"
+        ),
+        database(tmp_path, settings) as connection,
+    ):
+        connection.execute("CREATE TABLE lists AS SELECT list(n) FROM range(100_000_000) AS r(n)")
 
 
 def test_memory_and_threads_are_those_of_the_corpus(tmp_path: Path) -> None:
