@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from assets.metadata.usage import measured
 from pipelines.decisions.kept_samples import cluster_samples
-from pipelines.engine.duckdb_scratch import database, query_value
+from pipelines.engine.duckdb_scratch import create_by_range, database, query_value
 from pipelines.policy.column_files import ColumnFiles
 from pipelines.policy.quotas import apply_quotas
 from pipelines.policy.signal_columns import take_rows
@@ -54,10 +54,11 @@ def components(count: int, folder: Path) -> dict[str, float]:
         memory = psutil.Process().memory_info().rss
         with measured() as usage:
             cluster_samples(connection)
-        sizes = "(SELECT count(*) AS size FROM kept GROUP BY cluster)"
+        sizes = "SELECT count(*) AS size FROM kept WHERE in_range(cluster) GROUP BY cluster"
+        create_by_range(connection, "sizes", sizes, count)
         found = {
-            "components": query_value(connection, f"SELECT count(*) FROM {sizes}"),
-            "largest": query_value(connection, f"SELECT max(size) FROM {sizes}"),
+            "components": query_value(connection, "SELECT count(*) FROM sizes"),
+            "largest": query_value(connection, "SELECT max(size) FROM sizes"),
         }
     return {"s": usage.processor_seconds, "MB": (usage.peak_bytes - memory) / 1e6} | found
 
