@@ -55,7 +55,7 @@ def components(count: int, folder: Path) -> dict[str, float]:
         with measured() as usage:
             cluster_samples(connection)
         sizes = "SELECT count(*) AS size FROM kept WHERE in_range(cluster) GROUP BY cluster"
-        create_by_range(connection, "sizes", sizes, count)
+        create_by_range(connection, "sizes", sizes, "kept")
         found = {
             "components": query_value(connection, "SELECT count(*) FROM sizes"),
             "largest": query_value(connection, "SELECT max(size) FROM sizes"),

@@ -13,7 +13,6 @@ from pipelines.engine.duckdb_scratch import (
     database,
     execute,
     load_table,
-    query_value,
     stream_columns,
 )
 from pipelines.policy.column_files import ColumnFiles
@@ -66,9 +65,8 @@ def in_files(workspace: Workspace, folder: Path, columns: Sequence[str]) -> Colu
         _load_numbered(connection, own_batches, own)
         for name, (columns_schema, theirs) in joined.items():
             load_table(connection, workspace, name, columns_schema, [*_KEY, *theirs])
-            tables = (name, "numbered")
-            rows = max(query_value(connection, f"SELECT count(*) FROM {t}") for t in tables)
-            create_by_range(connection, "numbered", _JOINED.format(name=name), rows)
+            query = _JOINED.format(name=name)
+            create_by_range(connection, "numbered", query, "numbered", name)
             connection.execute(f"DROP TABLE {name}")
         selected = ", ".join(f'"{n}"' for n in names)
         ordered = connection.sql(f"SELECT {selected} FROM numbered ORDER BY number")

@@ -67,18 +67,13 @@ class KeptSamples:
         """Run a query that reads Arrow streams by their names."""
         execute(self.connection, query, **streams)
 
-    def load(self, table: str, stream: pa.RecordBatchReader) -> int:
-        """Copy a stream into a table, which is replaced. Returns the number of its rows."""
+    def load(self, table: str, stream: pa.RecordBatchReader) -> None:
+        """Copy a stream into a table, which is replaced."""
         self.execute(f"CREATE OR REPLACE TABLE {table} AS FROM stream", stream=stream)
-        return self.value(f"SELECT count(*) FROM {table}")
 
-    def create(self, table: str, query: str, rows: int = 0) -> None:
-        """Create a table by hash ranges (`create_by_range`).
-
-        Args:
-            rows: of the largest table that the query reads, if that is none of kept samples.
-        """
-        create_by_range(self.connection, table, query, max(rows, self.count))
+    def create(self, table: str, query: str, *tables: str) -> None:
+        """Create a table by hash ranges (`create_by_range`) from `kept` or other tables."""
+        create_by_range(self.connection, table, query, "kept", *tables)
 
     def value(self, query: str) -> int:
         """The single value of a query."""
@@ -122,8 +117,7 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
     with database(folder, workspace.config.engine.duckdb) as connection:
         execute(connection, "CREATE TABLE stored AS FROM stream", stream=samples.to_reader())
         execute(connection, "CREATE TABLE decided AS FROM stream", stream=decided.to_reader())
-        rows = query_value(connection, "SELECT count(*) FROM stored")
-        create_by_range(connection, "joined", _JOINED, rows)
+        create_by_range(connection, "joined", _JOINED, "stored")
         connection.execute(_KEPT)
         connection.execute("DROP TABLE stored; DROP TABLE decided; DROP TABLE joined")
         cluster_samples(connection)
@@ -136,7 +130,6 @@ def cluster_samples(connection: duckdb.DuckDBPyConnection) -> None:
     Args:
         connection: to a database whose table `kept` has `id` and the ids of parts.
     """
-    rows = query_value(connection, "SELECT count(*) FROM kept")
-    create_by_range(connection, "links", _LINKS, rows)
+    create_by_range(connection, "links", _LINKS, "kept")
     label_components(connection)
-    create_by_range(connection, "kept", _CLUSTERED, rows)
+    create_by_range(connection, "kept", _CLUSTERED, "kept")

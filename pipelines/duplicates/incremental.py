@@ -141,18 +141,17 @@ def near_pairs(
     current = f"kind = {quote(kind)} AND settings = {quote(settings)}"
     _load(tables, connection, "compared", COMPARED, ["node"], current)
     _load(tables, connection, "near_pairs", NEAR_PAIRS, ["a", "b", "similarity"], current)
-    count, last, pairs = (
-        query_value(connection, f"SELECT count(*) FROM {table}")
-        for table in ("nodes", "compared", "near_pairs")
-    )
-    create_by_range(connection, "marked", _MARKED, max(count, last))
+    create_by_range(connection, "marked", _MARKED, "nodes", "compared")
     connection.execute(_ORDERED)
-    first = query_value(connection, "SELECT count(*) FROM ordered WHERE NOT is_new")
     stored = "near_pairs"
     for column in ("a", "b") if among else ("a",):
         query = _STORED.format(pairs=stored, column=column)
-        create_by_range(connection, "near", query, max(pairs, count))
+        create_by_range(connection, "near", query, stored, "marked")
         stored = "near"
+    count, first, last = (
+        query_value(connection, f"SELECT count(*) FROM {rows}")
+        for rows in ("ordered", "ordered WHERE NOT is_new", "compared")
+    )
     if count == first == last:
         return
     if count > first:

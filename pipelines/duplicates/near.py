@@ -33,7 +33,7 @@ from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.sample_facts import PARTS, is_compared
 from pipelines.duplicates.texts import near_texts
 from pipelines.duplicates.texts.stored_signatures import stored_signatures
-from pipelines.engine.duckdb_scratch import ROWS, create_by_range, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, execute
 from pipelines.engine.shared_rows import share
 from pipelines.signals.scorers.image_copies import CROPS
 from pipelines.stages.context import StageContext
@@ -181,8 +181,7 @@ def create_nodes(connection: duckdb.DuckDBPyConnection, part: str, where: str) -
         f"SELECT {part}_id AS node, {first} FROM facts"
         f" WHERE ({where}) AND in_range({part}_id) GROUP BY {part}_id"
     )
-    rows = query_value(connection, "SELECT count(*) FROM facts")
-    create_by_range(connection, "nodes", query, rows)
+    create_by_range(connection, "nodes", query, "facts")
 
 
 def as_table(block: Block) -> pa.Table:

@@ -53,8 +53,7 @@ def all_samples(workspace: Workspace, folder: Path) -> Iterator[duckdb.DuckDBPyC
     stream = workspace.tables.open("samples").scanner(columns=columns, batch_size=ROWS)
     with database(folder, workspace.config.engine.duckdb) as connection:
         execute(connection, "CREATE TABLE samples AS FROM stream", stream=stream.to_reader())
-        rows = query_value(connection, "SELECT count(*) FROM samples")
-        create_by_range(connection, "copied", _COPIED, rows)
+        create_by_range(connection, "copied", _COPIED, "samples")
         yield connection
 
 
@@ -82,11 +81,12 @@ def add_facts(workspace: Workspace, connection: duckdb.DuckDBPyConnection) -> in
     columns = {"drop": "drop", "id": "id", "measured": "_rowid"} | added
     stream = dataset.scanner(columns=columns, batch_size=ROWS).to_reader()
     execute(connection, "CREATE TABLE signals AS FROM stream", stream=stream)
-    rows, measured = (
-        query_value(connection, f"SELECT count(*) FROM {name}") for name in ("samples", "signals")
-    )
-    create_by_range(connection, "facts", _FACTS, max(rows, measured))
-    if not rows == measured == query_value(connection, _MEASURED):
+    create_by_range(connection, "facts", _FACTS, "samples", "signals")
+    counts = {
+        query_value(connection, query)
+        for query in ("SELECT count(*) FROM samples", "SELECT count(*) FROM signals", _MEASURED)
+    }
+    if len(counts) > 1:
         raise InvariantError(
             "signals has other rows than samples; `isotrope run` measures the signals of every drop"
         )

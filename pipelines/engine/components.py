@@ -1,7 +1,5 @@
 """Connected components in a scratch database: which ids share parts, directly or through others."""
 
-from functools import partial
-
 import duckdb
 
 from pipelines.engine.duckdb_scratch import create_by_range, query_value
@@ -41,8 +39,10 @@ def label_components(connection: duckdb.DuckDBPyConnection) -> None:
         connection: to a database with the table `links`: columns `id` and `part`. Ids that share a
             part are linked.
     """
-    rows = query_value(connection, "SELECT count(*) FROM links")
-    create = partial(create_by_range, connection, rows=rows)
+
+    def create(table: str, query: str) -> None:
+        create_by_range(connection, table, query, "links")  # all others have at most as many rows
+
     create("labels", _LABELS)
     while True:
         create("edges", _EDGES)

@@ -150,7 +150,7 @@ def execute(
 
 
 def create_by_range(
-    connection: duckdb.DuckDBPyConnection, table: str, query: str, rows: int
+    connection: duckdb.DuckDBPyConnection, table: str, query: str, *tables: str
 ) -> None:
     """Create a table from a query, one range of hashes after another.
 
@@ -161,8 +161,9 @@ def create_by_range(
         table: its name. A table of that name is replaced at the end, so the query may read it.
         query: reads rows `WHERE in_range(column)`. Rows that meet in a join or a group must have
             the same value in that column.
-        rows: of the largest table that is read.
+        tables: that are read, at least the largest one.
     """
+    rows = max(query_value(connection, f"SELECT count(*) FROM {name}") for name in tables)
     memory = query_value(
         connection, "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import create_by_range, execute, query_value
+from pipelines.engine.duckdb_scratch import create_by_range, execute
 
 _WITH_ROW = """
 SELECT own.* REPLACE (part_id AS {m}_id), embedded.row AS {m}_row
@@ -31,8 +31,7 @@ def add_vector_rows(
         modalities: of the parts.
     """
     execute(connection, "CREATE TABLE embedded AS FROM stream", stream=embedded)
-    tables = (table, "embedded")
-    rows = max(query_value(connection, f"SELECT count(*) FROM {t}") for t in tables)
     for m in modalities:
-        create_by_range(connection, table, _WITH_ROW.format(m=m, table=table), rows)
+        query = _WITH_ROW.format(m=m, table=table)
+        create_by_range(connection, table, query, table, "embedded")
     connection.execute("DROP TABLE embedded")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
+from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute
 from pipelines.export.target_folder import STATE
 from store import identity
 from store.config.engine import DuckDB
@@ -114,14 +114,13 @@ def _kept_samples(
             )
             query = f"CREATE TABLE {name.partition('__')[0]} AS FROM stream"
             execute(connection, query, stream=scanner.to_reader())
-        row_of = {
+        rows = {
             kind: f"{kind}.row" if kind in measured else "NULL::UBIGINT"
             for kind in ("signals", "pairs")
         }
         joins = " ".join(_JOIN.format(kind) for kind in measured)
-        rows = query_value(connection, "SELECT count(*) FROM samples")
-        create_by_range(connection, "kept", _KEPT.format(**row_of, joins=joins), rows)
-        create_by_range(connection, "repeated", _REPEATED, rows)
+        create_by_range(connection, "kept", _KEPT.format(**rows, joins=joins), "samples")
+        create_by_range(connection, "repeated", _REPEATED, "kept")
         for batch in connection.sql(_SORTED).to_arrow_reader(ROWS):
             yield pa.Table.from_batches([batch])
 

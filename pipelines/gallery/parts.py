@@ -132,8 +132,8 @@ class GalleryParts:
         names = {"m": modality, "t": self._name}
         samples.create(first, _FIRST.format(**names))
         self.kept = samples.value(f"SELECT count(*) FROM {first}")
-        rows = samples.load("vectors", embedded.to_reader())
-        samples.create(parts, _PARTS.format(**names), rows)
+        samples.load("vectors", embedded.to_reader())
+        samples.create(parts, _PARTS.format(**names), "vectors")
         samples.execute(f"DROP TABLE {first}; DROP TABLE vectors")
         self.count = samples.value(f"SELECT count(*) FROM {parts}")
 
@@ -183,14 +183,14 @@ class GalleryParts:
         if last is not None:
             columns = {c: c for c in _LAST} | {"row": "_rowid"}
             stream = last.scanner(columns=columns, filter=where, batch_size=ROWS).to_reader()
-        rows = samples.load("last", stream)
+        samples.load("last", stream)
         clusters = pa.table({"cluster": pa.array(sorted(changed_clusters or ()), pa.string())})
         drops = pa.table({"drop": pa.array(sorted(unchanged_drops), pa.string())})
         samples.load("unfitted", clusters.to_reader())
         samples.load("unchanged", drops.to_reader())
         reuse = "false" if changed_clusters is None else "true"
-        samples.create(f"compared_{t}", _COMPARED.format(t=t, reuse=reuse), rows)
-        samples.create(f"removed_{t}", _REMOVED.format(t=t), rows)
+        samples.create(f"compared_{t}", _COMPARED.format(t=t, reuse=reuse), "last")
+        samples.create(f"removed_{t}", _REMOVED.format(t=t), "last")
         counts = (
             samples.value(f"SELECT count(*) FROM {table}")
             for table in (f"compared_{t} WHERE NOT is_unchanged", f"removed_{t}", "last")
@@ -222,8 +222,8 @@ class GalleryParts:
             filter=one_of("drop", drops["drop"].to_pylist()),
             batch_size=ROWS,
         )
-        count = samples.load("signals", signals.to_reader())
-        samples.create("tiled", _TILED.format(t=m, where=where), count)
+        samples.load("signals", signals.to_reader())
+        samples.create("tiled", _TILED.format(t=m, where=where), "signals")
         samples.execute("DROP TABLE signals")
         for batch in samples.batches('SELECT * EXCLUDE ("drop") FROM tiled ORDER BY number', rows):
             for start in range(0, batch.num_rows, rows):

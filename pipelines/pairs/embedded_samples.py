@@ -115,8 +115,8 @@ class EmbeddedSamples:
         )
         stream = broken.to_reader()
         execute(self._connection, "CREATE TABLE broken AS FROM stream", stream=stream)
-        rows = max(self.count, query_value(self._connection, "SELECT count(*) FROM stored"))
-        create_by_range(self._connection, "changed", _CHANGED.format(differs=differs), rows)
+        query = _CHANGED.format(differs=differs)
+        create_by_range(self._connection, "changed", query, "joined", "stored")
         counts = (
             "joined SEMI JOIN changed USING (id)",
             "changed ANTI JOIN joined USING (id)",

@@ -57,10 +57,7 @@ def _delete(workspace: Workspace, name: str) -> int:
     with tempfile.TemporaryDirectory() as folder, database(Path(folder), settings) as connection:
         for table, stream in (("samples", parts), ("vectors", stored)):
             execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream.to_reader())
-        rows = max(
-            query_value(connection, f"SELECT count(*) FROM {t}") for t in ("samples", "vectors")
-        )
-        create_by_range(connection, "unreferenced", _UNREFERENCED, rows)
+        create_by_range(connection, "unreferenced", _UNREFERENCED, "samples", "vectors")
         count = query_value(connection, "SELECT count(*) FROM unreferenced")
 
         def removed() -> Iterator[pa.RecordBatch]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.engine.duckdb_scratch import create_by_range, database, execute, query_value
+from pipelines.engine.duckdb_scratch import create_by_range, database, execute
 from store.config.engine import Engine
 from store.tables.staging import Entry, StageRun
 
@@ -79,7 +79,6 @@ def _find_repeats(engine: Engine, run: StageRun) -> pa.Table:
     with database(run.scratch, engine.duckdb) as connection:
         staged = run.scan(list(_LOCATION))
         execute(connection, "CREATE TABLE staged AS FROM stream", stream=staged)
-        rows = query_value(connection, "SELECT count(*) FROM staged")
-        create_by_range(connection, "repeats", _FIND, rows)
+        create_by_range(connection, "repeats", _FIND, "staged")
         repeats = connection.sql("FROM repeats ORDER BY id, source, key").to_arrow_table()
         return repeats.cast(_REPEATS)

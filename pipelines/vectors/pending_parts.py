@@ -7,7 +7,6 @@ Lance into a database file beside the staging, and from there, in order, to the 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 
 import duckdb
@@ -115,14 +114,14 @@ def pending_parts(
         for name, stream in streams.items():
             execute(connection, f"CREATE TABLE {name} AS FROM stream", stream=stream)
         execute(connection, "INSERT INTO embedded FROM stream", stream=run.scan(["part_id"]))
-        rows = max(query_value(connection, f"SELECT count(*) FROM {name}") for name in streams)
-        create = partial(create_by_range, connection, rows=rows)
-        create("joined", _JOINED.format(chosen=chosen))
-        tables_made = {"parts": _PARTS, "kept": _KEPT, "pending": _PENDING}
-        for name, query in tables_made.items():
-            create(name, query)
+        joined = _JOINED.format(chosen=chosen)
+        create_by_range(connection, "joined", joined, "samples", "passed")
+        create_by_range(connection, "parts", _PARTS, "joined")
+        create_by_range(connection, "kept", _KEPT, "parts", "embedded")
+        create_by_range(connection, "pending", _PENDING, "parts")
         total, kept, left = (
-            query_value(connection, f"SELECT count(*) FROM {name}") for name in tables_made
+            query_value(connection, f"SELECT count(*) FROM {name}")
+            for name in ("parts", "kept", "pending")
         )
         yield PendingParts(total, kept, left, connection)
 

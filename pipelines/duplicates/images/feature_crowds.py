@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from pipelines.engine.ray_tasks import results_in_order
+from store.arrays import lookup
 from store.tables.signals import KEYPOINTS
 
 BANDS, _BAND_BYTES = 4, 4
@@ -75,13 +76,10 @@ def _frequent(shared: tuple[Features, int], block: tuple[int, int]) -> list[np.n
 def _counted(shared: tuple[Features, list[np.ndarray]], block: tuple[int, int]) -> list[np.ndarray]:
     """How many images of a block have each of the given keys of a band."""
     features, likely = shared
-    out = []
-    for wanted, (keys, count) in zip(likely, _images_by_key(features, block), strict=True):
-        place = np.searchsorted(keys, wanted)
-        place[place == len(keys)] = 0
-        has = keys[place] == wanted if len(keys) else np.zeros(len(wanted), bool)
-        out.append(np.where(has, count[place] if len(keys) else 0, 0))
-    return out
+    return [
+        np.append(count, 0)[lookup(keys, wanted)]  # the last one: no image of the block has it
+        for wanted, (keys, count) in zip(likely, _images_by_key(features, block), strict=True)
+    ]
 
 
 def _images_by_key(
