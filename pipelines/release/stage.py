@@ -8,6 +8,7 @@ from pipelines.gallery.fitted_directions import read_fitted
 from pipelines.policy.row_rules import policy_hash
 from pipelines.release.evaluate import evaluate_directions, harmed_directions
 from pipelines.release.item_words import measure_words
+from pipelines.release.kept_choices import kept_choices, kept_part_weights
 from pipelines.release.languages import TranslatedQueries, read_translated
 from pipelines.release.last_tallies import LastTallies
 from pipelines.release.part_weights import learn_part_weights
@@ -99,12 +100,14 @@ def make_release(context: StageContext) -> Release:
         words = read_words(tables, space.name)
         if words is not None and context.config.words is not None:
             _add_words(figures, directions, galleries, banks, words)
-        for name, number in _kept_choices(before, directions).items():
+        for name, number in kept_choices(before, directions).items():
             if name in figures:
                 figures[name]["choice_kept_from"] = number
         indexes = read_indexes(tables, space.name)
-        opened = {m: gallery.open() for m, gallery in galleries.items()}
-        part_weights = learn_part_weights(opened, banks, directions, indexes)
+        part_weights = kept_part_weights(before, directions, galleries)
+        if part_weights is None:
+            opened = {m: gallery.open() for m, gallery in galleries.items()}
+            part_weights = learn_part_weights(opened, banks, directions, indexes)
         published: list[Release] = []
 
         def write() -> None:
@@ -168,18 +171,3 @@ def _digests(translated: TranslatedQueries) -> list[tuple[str, str, str]]:
         for language, vectors in translated.items()
         for part, vector in vectors.items()
     )
-
-
-def _kept_choices(last: Release | None, directions: dict[str, Direction]) -> dict[str, int]:
-    """The number of the release in which a correction was chosen, where it is kept from then."""
-    if last is None:
-        return {}
-    before, now = (  # as hashes: a setting that was tried can have a result that is not a number
-        {name: identity.run_key(vars(direction)) for name, direction in each.items()}
-        for each in (last.directions, directions)
-    )
-    return {
-        name: last.evaluation.get(name, {}).get("choice_kept_from", last.number)
-        for name, key in now.items()
-        if before.get(name) == key
-    }

@@ -26,6 +26,7 @@ class PartWeights:
         offsets: by modality of the part: the calibrated score that counts as a missing part.
         pairs: how many pairs it was fitted on.
         reason: why the weights are these.
+        changed: rows that came to or left the galleries since the weights were learned.
     """
 
     best: float
@@ -33,6 +34,7 @@ class PartWeights:
     offsets: dict[str, float]
     pairs: int
     reason: str = ""
+    changed: int = 0
 
     def counted(self, modality: str, scores: np.ndarray) -> np.ndarray:
         """What parts of a modality with these calibrated scores (n,) add beside the best part."""
