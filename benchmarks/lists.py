@@ -99,7 +99,8 @@ def lists(workspace: Workspace, folder: Path, write: bool) -> dict[str, Comparis
     with kept_samples(workspace, folder) as samples:
         for m in ("image", "text"):
             parts = GalleryParts(samples, vectors, m, ENCODER)
-            last = tables.open(f"ids_{m}") if tables.exists(f"ids_{m}") else None
+            name = f"ids_{m}"
+            last = TableVersion(tables, name, tables.version(name)) if tables.exists(name) else None
             comparison = comparisons[m] = parts.compare(last, set(), {DROP})
             tiles = parts.tiles(tables, 2048, comparison.is_small)
             rows = (b for tile in tiles for b in tile.select(_GALLERY.names).to_batches())

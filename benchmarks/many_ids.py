@@ -29,6 +29,7 @@ import pyarrow as pa
 from assets.metadata.usage import measured
 from pipelines.decisions.kept_samples import cluster_samples
 from pipelines.engine.duckdb_scratch import create_by_range, database, query_value
+from pipelines.engine.scratch_tables import DuckDBTables
 from pipelines.policy.column_files import ColumnFiles
 from pipelines.policy.quotas import apply_quotas
 from pipelines.policy.signal_columns import take_rows
@@ -53,7 +54,7 @@ def components(count: int, folder: Path) -> dict[str, float]:
         connection.execute(_KEPT.format(count=count))
         memory = psutil.Process().memory_info().rss
         with measured() as usage:
-            cluster_samples(connection)
+            cluster_samples(DuckDBTables(connection))
         sizes = "SELECT count(*) AS size FROM kept WHERE in_range(cluster) GROUP BY cluster"
         create_by_range(connection, "sizes", sizes, "kept")
         found = {

@@ -11,7 +11,7 @@ taken if there are more than needed. So the draw does not depend on the order of
 import heapq
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import lance
 import pyarrow as pa
@@ -24,7 +24,6 @@ from pipelines.banks.corpus_matches import CorpusIndex
 from pipelines.banks.query_files import OriginQueries
 from pipelines.banks.query_origins import draw_origin, read_origins
 from pipelines.decisions.kept_samples import KeptSamples, kept_samples
-from pipelines.engine.duckdb_scratch import ROWS
 from pipelines.engine.embedded_parts import add_vector_rows
 from pipelines.stages import run_keys
 from pipelines.stages.context import StageContext
@@ -35,9 +34,10 @@ from store.tables.banks import MIN_BANK_SIZE, PAIR_SPLITS, digest_rows
 from store.tables.lance_tables import quote
 from store.tables.names import bank_table, vectors_table
 from store.tables.staging import Counts, begin, publish
-from store.tables.table_version import take_rows
+from store.tables.table_version import TableVersion, take_rows
 
 STAGE = "banks"
+_Members: TypeAlias = dict[str, list[tuple[float, str, dict]]]  # pairs by split: share, id, pair
 _QUERY_ROWS = 5_000  # of validation and test: more pairs hardly narrow the intervals
 
 
@@ -58,7 +58,9 @@ def draw_banks(context: StageContext) -> Counts:
     """
     tables, space = context.tables, context.space
     settings, key = context.config.corrections, run_keys.banks(context)
-    vectors = tables.open(vectors_table(space.name))
+    vectors_name = vectors_table(space.name)
+    version = TableVersion(tables, vectors_name, tables.version(vectors_name))
+    vectors = version.open()
     columns = schema.banks(vectors.schema.field("vector").type.list_size)
     fingerprints = context.fingerprints
     with (
@@ -67,7 +69,7 @@ def draw_banks(context: StageContext) -> Counts:
     ):
         resumed = len(run.done())
         name, draw_key = bank_table(space.name), run_keys.bank_settings(context)
-        _add_pairs(samples, vectors, fingerprints)
+        _add_pairs(samples, version, fingerprints)
         last = reuse.last_banks(tables, name) if not context.forced else None
         rows = reuse.reusable_banks(last, draw_key, samples, partial(_bank_size, samples, settings))
         origins: list[OriginQueries] = []
@@ -113,10 +115,8 @@ def _keep() -> None:
     """Write nothing: the last banks stay as they are."""
 
 
-def _add_pairs(
-    samples: KeptSamples, vectors: lance.LanceDataset, fingerprints: dict[str, str]
-) -> None:
-    """Add the table `pairs`: kept samples with at least two embedded parts.
+def _add_pairs(samples: KeptSamples, vectors: TableVersion, fingerprints: dict[str, str]) -> None:
+    """Add the scratch table `pairs`: kept samples with at least two embedded parts.
 
     Its columns are id, cluster, and for each modality `{m}_id` and `{m}_row`, the row id of the
     vector that the current encoder made; both are null if there is none.
@@ -124,14 +124,12 @@ def _add_pairs(
     current = " OR ".join(
         f"(modality = {quote(m)} AND encoder = {quote(f)})" for m, f in fingerprints.items()
     )
-    embedded = vectors.scanner(
-        columns={"part_id": "part_id", "row": "_rowid"}, filter=current, batch_size=ROWS
-    )
-    ids = ", ".join(f"{m}_id" for m in fingerprints)
-    samples.execute(f"CREATE TABLE pairs AS SELECT id, cluster, {ids} FROM kept")
-    add_vector_rows(samples.connection, "pairs", embedded.to_reader(), fingerprints)
+    ids, scratch = ", ".join(f"{m}_id" for m in fingerprints), samples.scratch
+    scratch.create("pairs", f"SELECT id, cluster, {ids} FROM kept WHERE in_range(id)", kept="id")
+    add_vector_rows(scratch, "pairs", vectors, current, fingerprints)
     present = " + ".join(f"({m}_row IS NOT NULL)::INT" for m in fingerprints)
-    samples.execute(f"CREATE OR REPLACE TABLE pairs AS FROM pairs WHERE {present} >= 2")
+    paired = f"FROM pairs WHERE {present} >= 2 AND in_range(id)"
+    scratch.create("pairs", paired, pairs="id")
 
 
 def _split_of(share: float, settings: Corrections) -> str:
@@ -143,9 +141,8 @@ def _split_of(share: float, settings: Corrections) -> str:
 def _bank_size(samples: KeptSamples, settings: Corrections) -> int:
     """The number of pairs that a bank drawn now would have."""
     count = 0
-    for batch in samples.batches("SELECT cluster FROM pairs"):
-        for cluster in batch["cluster"].to_pylist():
-            count += uniform_number(cluster, settings.seed) < settings.bank_share
+    for members in samples.scratch.fold(partial(_members, settings), "pairs"):
+        count += len(members["bank"])
         if count >= settings.bank_rows:
             return settings.bank_rows
     return count
@@ -153,19 +150,33 @@ def _bank_size(samples: KeptSamples, settings: Corrections) -> int:
 
 def _split_pairs(samples: KeptSamples, settings: Corrections) -> dict[str, list[dict]]:
     """Pairs by split, each split in the order of its clusters' hashes and cut to its size."""
-    limits = {"bank": settings.bank_rows, "validation": _QUERY_ROWS, "test": _QUERY_ROWS}
-    members: dict[str, list[tuple[float, str, dict]]] = {s: [] for s in PAIR_SPLITS}
-    for batch in samples.batches("FROM pairs"):
-        for pair in batch.to_pylist():
-            share = uniform_number(pair["cluster"], settings.seed)
-            members[_split_of(share, settings)].append((share, pair["id"], pair))
-        for split, ranked in members.items():
-            if len(ranked) > 2 * limits[split]:
-                members[split] = heapq.nsmallest(limits[split], ranked, key=lambda m: m[:2])
+    limits = _limits(settings)
+    members: _Members = {split: [] for split in PAIR_SPLITS}
+    for of_block in samples.scratch.fold(partial(_members, settings), "pairs"):
+        for split, limit in limits.items():
+            ranked = members[split] + of_block[split]
+            members[split] = _smallest(ranked, limit) if len(ranked) > 2 * limit else ranked
     return {
-        split: [s for _, _, s in sorted(ranked, key=lambda m: m[:2])[: limits[split]]]
-        for split, ranked in members.items()
+        split: [pair for _, _, pair in _smallest(members[split], limit)]
+        for split, limit in limits.items()
     }
+
+
+def _members(settings: Corrections, pairs: pa.Table) -> _Members:
+    """Of each split the first pairs of a block."""
+    members: _Members = {split: [] for split in PAIR_SPLITS}
+    for pair in pairs.to_pylist():
+        share = uniform_number(pair["cluster"], settings.seed)
+        members[_split_of(share, settings)].append((share, pair["id"], pair))
+    return {split: _smallest(members[split], limit) for split, limit in _limits(settings).items()}
+
+
+def _smallest(members: list[tuple[float, str, dict]], limit: int) -> list[tuple[float, str, dict]]:
+    return heapq.nsmallest(limit, members, key=lambda member: member[:2])
+
+
+def _limits(settings: Corrections) -> dict[str, int]:
+    return {"bank": settings.bank_rows, "validation": _QUERY_ROWS, "test": _QUERY_ROWS}
 
 
 def _corpus_rows(

@@ -1,22 +1,23 @@
-"""The samples that the decisions keep, and their clusters, in a scratch database.
+"""The samples that the decisions keep, and their clusters, in scratch tables.
 
 A cluster holds samples that share a part, directly or through other samples (five captions of one
 image, one caption of three images). Splits and masks go by cluster, so that no bank contains
 anything of a test pair.
 
-There may be more samples than memory holds, so DuckDB joins and groups them.
+There may be more samples than memory holds, so they are joined and grouped by hash ranges.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
 from pipelines.engine.components import label_components
-from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
+from pipelines.engine.open_scratch import scratch_tables
+from pipelines.engine.scratch_tables import ScratchTables
 from store.tables import schema
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 _PARTS = [f"{m}_id" for m in schema.MODALITIES]
@@ -25,10 +26,6 @@ _JOINED = """
 SELECT stored.* REPLACE (coalesce(repair_text_id, text_id) AS text_id), repair_text
 FROM (FROM stored WHERE in_range(id)) stored
 JOIN (FROM decided WHERE in_range(id)) USING ("drop", id)
-"""
-_KEPT = """
-CREATE TABLE kept AS
-SELECT row_number() OVER () AS number, * FROM (FROM joined ORDER BY "drop", key, id)
 """
 # Samples of the same parts, and only those: the others are clusters of their own.
 _LINKS = "".join(
@@ -47,7 +44,7 @@ LEFT JOIN (FROM labels WHERE in_range(id)) labels USING (id)
 
 
 class KeptSamples:
-    """The kept samples, one row each, in the table `kept` of a database.
+    """The kept samples, one row each, in the scratch table `kept`.
 
     Its columns are `number` (the order by drop, key and id, which does not depend on arrival),
     drop, id, key, image_id, text_id, audio_id, `row` (the row id in `samples`), `repair_text` and
@@ -55,45 +52,20 @@ class KeptSamples:
     text is `repair_text`, and `text_id` is that of the new text.
 
     Attributes:
-        connection: to the database.
+        scratch: the tables.
         count: the number of kept samples.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection):
-        self.connection = connection
-        self.count = query_value(connection, "SELECT count(*) FROM kept")
-
-    def execute(self, query: str, **streams: pa.RecordBatchReader) -> None:
-        """Run a query that reads Arrow streams by their names."""
-        execute(self.connection, query, **streams)
-
-    def load(self, table: str, stream: pa.RecordBatchReader) -> None:
-        """Copy a stream into a table, which is replaced."""
-        self.execute(f"CREATE OR REPLACE TABLE {table} AS FROM stream", stream=stream)
-
-    def create(self, table: str, query: str, *tables: str) -> None:
-        """Create a table by hash ranges (`create_by_range`) from `kept` or other tables."""
-        create_by_range(self.connection, table, query, "kept", *tables)
-
-    def value(self, query: str) -> int:
-        """The single value of a query."""
-        return query_value(self.connection, query)
-
-    def table(self, query: str) -> pa.Table:
-        """The rows of a query, in memory."""
-        return self.connection.sql(query).to_arrow_table()
-
-    def batches(self, query: str, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, streamed."""
-        # A cursor of its own: another query would end the stream.
-        yield from self.connection.cursor().sql(query).to_arrow_reader(rows)
+    def __init__(self, scratch: ScratchTables):
+        self.scratch = scratch
+        self.count = scratch.count("kept")
 
     def having(self, column: str, values: Iterable[str]) -> pa.Table:
         """The kept samples with one of some values in a column, such as `image_id`, in order."""
-        wanted = pa.table({column: pa.array(sorted(set(values)), pa.string())})
-        self.connection.register("wanted", wanted)
-        rows = self.table(f"FROM kept SEMI JOIN wanted USING ({column}) ORDER BY number")
-        self.connection.unregister("wanted")
+        self.scratch.load("wanted", pa.table({column: pa.array(sorted(set(values)), pa.string())}))
+        query = f"FROM kept SEMI JOIN wanted USING ({column}) ORDER BY number"
+        rows = self.scratch.select(query, "kept")
+        self.scratch.drop("wanted")
         return rows
 
 
@@ -103,33 +75,35 @@ def kept_samples(workspace: Workspace, folder: Path) -> Iterator[KeptSamples]:
 
     Args:
         workspace: the corpus.
-        folder: where the database file is made.
+        folder: where the file of a database is made.
     """
-    tables = workspace.tables
+    tables, config = workspace.tables, workspace.config
+    samples, decisions = (
+        TableVersion(tables, name, tables.version(name)) for name in ("samples", "decisions")
+    )
     columns = {c: c for c in _COLUMNS} | {"row": "_rowid"}
-    samples = tables.open("samples").scanner(columns=columns, batch_size=ROWS)
-    decisions = tables.open("decisions")
-    stored = {
-        c: c if c in decisions.schema.names else "CAST(NULL AS STRING)"
+    present = decisions.open().schema.names
+    decided = {
+        c: c if c in present else "CAST(NULL AS STRING)"
         for c in ("drop", "id", "repair_text_id", "repair_text")
     }
-    decided = decisions.scanner(columns=stored, filter="keep", batch_size=ROWS)
-    with database(folder, workspace.config.engine.duckdb) as connection:
-        execute(connection, "CREATE TABLE stored AS FROM stream", stream=samples.to_reader())
-        execute(connection, "CREATE TABLE decided AS FROM stream", stream=decided.to_reader())
-        create_by_range(connection, "joined", _JOINED, "stored")
-        connection.execute(_KEPT)
-        connection.execute("DROP TABLE stored; DROP TABLE decided; DROP TABLE joined")
-        cluster_samples(connection)
-        yield KeptSamples(connection)
+    with scratch_tables(config.engine, folder, samples.open().count_rows()) as scratch:
+        scratch.scan("stored", samples, columns)
+        scratch.scan("decided", decisions, decided, "keep")
+        scratch.create("joined", _JOINED, stored="id", decided="id")
+        scratch.number("kept", "joined", ["drop", "key", "id"])
+        scratch.drop("stored", "decided", "joined")
+        cluster_samples(scratch)
+        yield KeptSamples(scratch)
 
 
-def cluster_samples(connection: duckdb.DuckDBPyConnection) -> None:
+def cluster_samples(scratch: ScratchTables) -> None:
     """Add the column `cluster` to the table `kept`: the components of samples and their parts.
 
     Args:
-        connection: to a database whose table `kept` has `id` and the ids of parts.
+        scratch: with the table `kept`, which has `id` and the ids of parts.
     """
-    create_by_range(connection, "links", _LINKS, "kept")
-    label_components(connection)
-    create_by_range(connection, "kept", _CLUSTERED, "kept")
+    scratch.create("links", _LINKS, kept=_PARTS)
+    label_components(scratch)
+    scratch.create("kept", _CLUSTERED, kept="id", labels="id")
+    scratch.drop("links", "labels")

@@ -16,6 +16,7 @@ from pipelines.duplicates.pair_joins import Pairs
 from pipelines.duplicates.survivors import NearPairs, elect_survivors, rank_samples
 from pipelines.engine.components import label_components
 from pipelines.engine.duckdb_scratch import execute, load_table, query_value
+from pipelines.engine.scratch_tables import DuckDBTables
 from pipelines.policy.row_rules import passes, row_tests
 from store.tables import schema
 from store.tables.columns import missing, with_nulls
@@ -70,7 +71,7 @@ def add_lost(
         connection.execute(_TOUCHED.format(**names))
         connection.execute(f"INSERT INTO pairs SELECT {number}, * FROM {each.pairs}")
     connection.execute(_LINKS)
-    label_components(connection)
+    label_components(DuckDBTables(connection))
     batches = query_value(connection, "SELECT count(DISTINCT id) FROM touched") // _BATCH + 1
     connection.execute(_BATCHES.format(count=batches))
     for name, node in (("touched", "node"), ("pairs", "a")):

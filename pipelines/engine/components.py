@@ -1,8 +1,6 @@
-"""Connected components in a scratch database: which ids share parts, directly or through others."""
+"""Connected components in scratch tables: which ids share parts, directly or through others."""
 
-import duckdb
-
-from pipelines.engine.duckdb_scratch import create_by_range, query_value
+from pipelines.engine.scratch_tables import ScratchTables
 
 _LABELS = "SELECT DISTINCT id, id AS cluster FROM links WHERE in_range(id)"
 _EDGES = """
@@ -32,25 +30,21 @@ USING (cluster)
 """
 
 
-def label_components(connection: duckdb.DuckDBPyConnection) -> None:
+def label_components(scratch: ScratchTables) -> None:
     """Make the table `labels`: the component of each id, named by its smallest id.
 
     Args:
-        connection: to a database with the table `links`: columns `id` and `part`. Ids that share a
-            part are linked.
+        scratch: with the table `links`: columns `id` and `part`. Ids that share a part are linked.
     """
-
-    def create(table: str, query: str) -> None:
-        create_by_range(connection, table, query, "links")  # all others have at most as many rows
-
-    create("labels", _LABELS)
+    scratch.create("labels", _LABELS, links="id")
     while True:
-        create("edges", _EDGES)
-        create("smallest", _SMALLEST)
-        create("hooks", _HOOKS)
-        if not query_value(connection, "SELECT count(*) FROM hooks WHERE target <> cluster"):
+        scratch.create("edges", _EDGES, links="id", labels="id")
+        scratch.create("smallest", _SMALLEST, edges="part")
+        scratch.create("hooks", _HOOKS, smallest="cluster")
+        if not scratch.count("hooks", "target <> cluster"):
+            scratch.drop("edges", "smallest", "hooks")
             return
-        create("hooks", _FOLLOW)
-        while query_value(connection, "SELECT count(*) FROM hooks WHERE moved"):
-            create("hooks", _FOLLOW)
-        create("labels", _RELABEL)
+        scratch.create("hooks", _FOLLOW, hooks=("target", "cluster"))
+        while scratch.count("hooks", "moved"):
+            scratch.create("hooks", _FOLLOW, hooks=("target", "cluster"))
+        scratch.create("labels", _RELABEL, labels="cluster", hooks="cluster")

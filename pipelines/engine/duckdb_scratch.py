@@ -167,14 +167,24 @@ def create_by_range(
     memory = query_value(
         connection, "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
     )
-    ranges = max(1, math.ceil(rows * _RANGE_BYTES / memory))
+    ranges = count_ranges(rows, memory)
     for number in range(ranges):
-        condition = f"hash(value) % {ranges} = {number}" if ranges > 1 else "true"
-        connection.execute(f"CREATE OR REPLACE TEMP MACRO in_range(value) AS {condition}")
+        define_range(connection, number, ranges)
         create = "INSERT INTO made" if number else "CREATE TABLE made AS"
         connection.execute(f"{create} {query}")
     connection.execute(f"DROP TABLE IF EXISTS {table}")
     connection.execute(f"ALTER TABLE made RENAME TO {table}")
+
+
+def count_ranges(rows: int, memory: int) -> int:
+    """How many ranges so many rows have, so that those of a range fit into `memory` bytes."""
+    return max(1, math.ceil(rows * _RANGE_BYTES / memory))
+
+
+def define_range(connection: duckdb.DuckDBPyConnection, number: int, ranges: int) -> None:
+    """Let `in_range(value)` be true for the values of a range, of which there are so many."""
+    condition = f"hash(value) % {ranges} = {number}" if ranges > 1 else "true"
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO in_range(value) AS {condition}")
 
 
 def query_value(connection: duckdb.DuckDBPyConnection, query: str) -> Any:

@@ -1,11 +1,9 @@
-"""Which parts of samples are embedded, in a scratch database."""
+"""Which parts of samples are embedded, in scratch tables."""
 
 from collections.abc import Iterable
 
-import duckdb
-import pyarrow as pa
-
-from pipelines.engine.duckdb_scratch import create_by_range, execute
+from pipelines.engine.scratch_tables import ScratchTables
+from store.tables.table_version import TableVersion
 
 _WITH_ROW = """
 SELECT own.* REPLACE (part_id AS {m}_id), embedded.row AS {m}_row
@@ -15,9 +13,10 @@ LEFT JOIN (FROM embedded WHERE in_range(part_id)) embedded ON part_id = {m}_id
 
 
 def add_vector_rows(
-    connection: duckdb.DuckDBPyConnection,
+    scratch: ScratchTables,
     table: str,
-    embedded: pa.RecordBatchReader,
+    vectors: TableVersion,
+    where: str,
     modalities: Iterable[str],
 ) -> None:
     """Add to a table, for each modality, the column `{modality}_row`: the row of the vector.
@@ -25,13 +24,14 @@ def add_vector_rows(
     `{modality}_row` and `{modality}_id` are null where the part is not embedded.
 
     Args:
-        connection: to the database.
+        scratch: the tables.
         table: its name; it has the columns `{modality}_id`, the ids of parts.
-        embedded: a stream (part_id, row) of embedded parts.
+        vectors: the table of vectors.
+        where: a condition of Lance on its rows; each part has one row at most.
         modalities: of the parts.
     """
-    execute(connection, "CREATE TABLE embedded AS FROM stream", stream=embedded)
+    scratch.scan("embedded", vectors, {"part_id": "part_id", "row": "_rowid"}, where)
     for m in modalities:
         query = _WITH_ROW.format(m=m, table=table)
-        create_by_range(connection, table, query, table, "embedded")
-    connection.execute("DROP TABLE embedded")
+        scratch.create(table, query, **{table: f"{m}_id", "embedded": "part_id"})
+    scratch.drop("embedded")

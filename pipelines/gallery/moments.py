@@ -64,7 +64,8 @@ def write_moments(
         or last.count_rows(f"encoder != {quote(encoder)}")
     ):
         last = None
-    comparison = parts.compare(last, changed, unchanged, "moment = 0")
+    stored = None if last is None else TableVersion(tables, name, last.version)
+    comparison = parts.compare(stored, changed, unchanged, "moment = 0")
     count = comparison.changed if comparison.is_small else parts.count
     tiles = parts.tiles(tables, _TILE, comparison.is_small)
     shared = spec, replace(inputs, vectors=vectors, last=None), encoder

@@ -1,19 +1,17 @@
 """The parts that a gallery holds: those of kept samples, each once, and what changed among them.
 
 Parts are compared with the rows of the last gallery, so that only rows that come out differently
-are made and written. There may be more parts than memory holds: they are tables of the database of
+are made and written. There may be more parts than memory holds: they are scratch tables of
 `KeptSamples`.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import lance
 import numpy as np
 import pyarrow as pa
 
 from pipelines.decisions.kept_samples import KeptSamples
-from pipelines.engine.duckdb_scratch import ROWS
 from pipelines.gallery.fit import TILE, VectorRows
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.table_version import TableVersion
@@ -61,17 +59,15 @@ FROM (FROM compared_{t} WHERE {where} AND in_range(id)) compared
 JOIN (FROM signals WHERE in_range(id)) signals USING ("drop", id)
 """
 _OTHERS = """
-CREATE OR REPLACE TABLE others AS
-SELECT row_number() OVER () - 1 AS position, * FROM (
-  SELECT part_id, vector_row, cluster FROM parts_{t} ANTI JOIN chosen USING (cluster)
-  ORDER BY part_id
-)
+SELECT part_id, vector_row, cluster FROM parts_{t} ANTI JOIN chosen USING (cluster)
+WHERE in_range(part_id)
 """
 _SAMPLED = """
-SELECT part_id, vector_row, cluster FROM (
-  SELECT part_id, vector_row, cluster FROM parts_{t} SEMI JOIN chosen USING (cluster)
-  UNION ALL SELECT part_id, vector_row, cluster FROM others SEMI JOIN drawn USING (position)
-) ORDER BY part_id
+SELECT part_id, vector_row, cluster FROM parts_{t} SEMI JOIN chosen USING (cluster)
+WHERE in_range(part_id)
+UNION ALL
+SELECT part_id, vector_row, cluster FROM others SEMI JOIN drawn USING (number)
+WHERE in_range(part_id)
 """
 _LAST = ["part_id", "id", "cluster", "sample_ids", "drops"]
 _LAST_SCHEMA = pa.schema(
@@ -104,7 +100,7 @@ class GalleryParts:
         vectors: the space's table of vectors.
         modality: of the parts.
         fingerprint: of the encoder whose vectors count.
-        name: of their tables in the database of `samples`. Default: the modality.
+        name: of their scratch tables. Default: the modality.
 
     Attributes:
         count: the number of these parts.
@@ -123,25 +119,23 @@ class GalleryParts:
         self.vectors = vectors
         self.modality = modality
         self._name = name or modality
-        embedded = vectors.open().scanner(
-            columns={"part_id": "part_id", "row": "_rowid"},
-            filter=f"modality = {quote(modality)} AND encoder = {quote(fingerprint)}",
-            batch_size=ROWS,
-        )
-        first, parts = f"first_{self._name}", f"parts_{self._name}"
+        self._scratch = scratch = samples.scratch
+        self._parts = f"parts_{self._name}"
+        first, part = f"first_{self._name}", f"{modality}_id"
         names = {"m": modality, "t": self._name}
-        samples.create(first, _FIRST.format(**names))
-        self.kept = samples.value(f"SELECT count(*) FROM {first}")
-        samples.load("vectors", embedded.to_reader())
-        samples.create(parts, _PARTS.format(**names), "vectors")
-        samples.execute(f"DROP TABLE {first}; DROP TABLE vectors")
-        self.count = samples.value(f"SELECT count(*) FROM {parts}")
+        scratch.create(first, _FIRST.format(**names), kept=part)
+        self.kept = scratch.count(first)
+        embedded = f"modality = {quote(modality)} AND encoder = {quote(fingerprint)}"
+        scratch.scan("vectors", vectors, {"part_id": "part_id", "row": "_rowid"}, embedded)
+        by = {"kept": part, first: "part_id", "vectors": "part_id"}
+        scratch.create(self._parts, _PARTS.format(**names), **by)
+        scratch.drop(first, "vectors")
+        self.count = scratch.count(self._parts)
 
     def vector_rows(self) -> Iterator[VectorRows]:
         """All parts, a tile at a time, in the order of their part ids."""
-        query = f"SELECT vector_row, cluster FROM parts_{self._name} ORDER BY part_id"
-        for batch in self.samples.batches(query, TILE):
-            yield self._rows(pa.Table.from_batches([batch]))
+        columns = "vector_row, cluster"
+        yield from map(self._rows, self._scratch.in_order(self._parts, ["part_id"], columns, TILE))
 
     def sample(self, clusters: pa.Array, others: int, seed: int) -> tuple[VectorRows, pa.Table]:
         """The parts of some clusters, and others at random.
@@ -149,20 +143,24 @@ class GalleryParts:
         Returns:
             The rows of their vectors, and the columns part_id and cluster; both sorted by part id.
         """
-        t, samples = self._name, self.samples
-        samples.load("chosen", pa.table({"cluster": clusters.cast(pa.string())}).to_reader())
-        samples.execute(_OTHERS.format(t=t))
-        count = samples.value("SELECT count(*) FROM others")
+        t, scratch = self._name, self._scratch
+        scratch.load("chosen", pa.table({"cluster": clusters.cast(pa.string())}))
+        scratch.create("unordered", _OTHERS.format(t=t), **{self._parts: "part_id"})
+        scratch.number("others", "unordered", ["part_id"])
+        count = scratch.count("others")
         positions = np.arange(count)
         if count > others:
             positions = np.random.default_rng(seed).choice(count, others, replace=False)
-        samples.load("drawn", pa.table({"position": pa.array(positions, pa.int64())}).to_reader())
-        table = samples.table(_SAMPLED.format(t=t))
+        scratch.load("drawn", pa.table({"number": pa.array(positions + 1, pa.int64())}))
+        by = {self._parts: "part_id", "others": "part_id"}
+        scratch.create("sampled", _SAMPLED.format(t=t), **by)
+        table = scratch.select("FROM sampled ORDER BY part_id", "sampled")
+        scratch.drop("chosen", "unordered", "others", "drawn", "sampled")
         return self._rows(table), table
 
     def compare(
         self,
-        last: lance.LanceDataset | None,
+        last: TableVersion | None,
         changed_clusters: set[str] | None,
         unchanged_drops: set[str],
         where: str | None = None,
@@ -178,24 +176,23 @@ class GalleryParts:
             where: an SQL condition on the rows of the last gallery that are compared; of each part
                 one at most.
         """
-        t, samples = self._name, self.samples
-        stream = _LAST_SCHEMA.empty_table().to_reader()
-        if last is not None:
-            columns = {c: c for c in _LAST} | {"row": "_rowid"}
-            stream = last.scanner(columns=columns, filter=where, batch_size=ROWS).to_reader()
-        samples.load("last", stream)
-        clusters = pa.table({"cluster": pa.array(sorted(changed_clusters or ()), pa.string())})
-        drops = pa.table({"drop": pa.array(sorted(unchanged_drops), pa.string())})
-        samples.load("unfitted", clusters.to_reader())
-        samples.load("unchanged", drops.to_reader())
+        t, scratch = self._name, self._scratch
+        if last is None:
+            scratch.load("last", _LAST_SCHEMA.empty_table())
+        else:
+            scratch.scan("last", last, {c: c for c in _LAST} | {"row": "_rowid"}, where)
+        clusters = pa.array(sorted(changed_clusters or ()), pa.string())
+        drops = pa.array(sorted(unchanged_drops), pa.string())
+        scratch.load("unfitted", pa.table({"cluster": clusters}))
+        scratch.load("unchanged", pa.table({"drop": drops}))
         reuse = "false" if changed_clusters is None else "true"
-        samples.create(f"compared_{t}", _COMPARED.format(t=t, reuse=reuse), "last")
-        samples.create(f"removed_{t}", _REMOVED.format(t=t), "last")
-        counts = (
-            samples.value(f"SELECT count(*) FROM {table}")
-            for table in (f"compared_{t} WHERE NOT is_unchanged", f"removed_{t}", "last")
-        )
-        return Comparison(*counts)
+        by = {self._parts: "part_id", "last": "part_id"}
+        scratch.create(f"compared_{t}", _COMPARED.format(t=t, reuse=reuse), **by)
+        scratch.create(f"removed_{t}", _REMOVED.format(t=t), **by)
+        changed = scratch.count(f"compared_{t}", "NOT is_unchanged")
+        comparison = Comparison(changed, scratch.count(f"removed_{t}"), scratch.count("last"))
+        scratch.drop("last", "unfitted", "unchanged")
+        return comparison
 
     def tiles(self, tables: Tables, rows: int, only_changed: bool) -> Iterator[pa.Table]:
         """The compared parts, or those that changed, in the order of their first samples.
@@ -212,26 +209,26 @@ class GalleryParts:
             vector_row, signal_row and last_row (null for a part that is new); and `same` (bool:
             the fitted values of the last gallery are valid).
         """
-        m, samples = self._name, self.samples
+        scratch, compared = self._scratch, f"compared_{self._name}"
         where = "NOT is_unchanged" if only_changed else "true"
-        drops = samples.table(f'SELECT DISTINCT "drop" FROM compared_{m} WHERE {where}')
-        if not drops.num_rows:
-            return
-        signals = tables.open("signals").scanner(
-            columns={"drop": "drop", "id": "id", "row": "_rowid"},
-            filter=one_of("drop", drops["drop"].to_pylist()),
-            batch_size=ROWS,
+        some = scratch.select(
+            f'SELECT DISTINCT "drop", is_unchanged FROM {compared} WHERE {where}', compared
         )
-        samples.load("signals", signals.to_reader())
-        samples.create("tiled", _TILED.format(t=m, where=where), "signals")
-        samples.execute("DROP TABLE signals")
-        for batch in samples.batches('SELECT * EXCLUDE ("drop") FROM tiled ORDER BY number', rows):
-            for start in range(0, batch.num_rows, rows):
-                yield pa.Table.from_batches([batch.slice(start, rows)])
+        drops = some["drop"].unique().to_pylist()
+        if not drops:
+            return
+        signals = TableVersion(tables, "signals", tables.version("signals"))
+        columns = {"drop": "drop", "id": "id", "row": "_rowid"}
+        scratch.scan("signals", signals, columns, one_of("drop", drops))
+        query = _TILED.format(t=self._name, where=where)
+        scratch.create("tiled", query, **{compared: "id", "signals": "id"})
+        scratch.drop("signals")
+        yield from scratch.in_order("tiled", ["number"], '* EXCLUDE ("drop")', rows)
 
     def removed(self) -> Iterator[pa.RecordBatch]:
         """The part ids of rows of the last gallery that are no longer parts."""
-        yield from self.samples.batches(f"FROM removed_{self._name}")
+        for table in self._scratch.in_order(f"removed_{self._name}", ["part_id"]):
+            yield from table.to_batches()
 
     def _rows(self, table: pa.Table) -> VectorRows:
         return VectorRows(

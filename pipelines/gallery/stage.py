@@ -48,6 +48,14 @@ from store.tables.words import ItemWords, write_words
 STAGE = "gallery"
 # Rows that are made in this process: to start Ray, or two of its workers, takes as long.
 _FEW = TILE
+_REPAIRS = """
+SELECT "drop", sum(hash(id, repair_text)::HUGEINT) AS digest
+FROM kept WHERE in_range(id) AND repair_text IS NOT NULL GROUP BY "drop"
+"""
+_OF_DROPS = 'SELECT "drop", sum(digest) AS digest FROM repairs GROUP BY "drop"'
+_FAILED = """
+SELECT DISTINCT {m}_id FROM kept SEMI JOIN entries ON entries.id = {m}_id WHERE in_range({m}_id)
+"""
 
 
 def build_gallery(context: StageContext) -> Counts:
@@ -159,8 +167,8 @@ def _write_gallery(
         and set(spec.schema.names) <= set(last_gallery.schema.names)
     ):
         unchanged = drop_outputs(next(iter(fitted.values())).drops, next(iter(last.values())).drops)
-    comparison = parts.compare(last_gallery, changed, unchanged)
     stored = None if last_gallery is None else TableVersion(tables, name, last_gallery.version)
+    comparison = parts.compare(stored, changed, unchanged)
     inputs = _inputs(tables, vectors, stored)
     tiles = parts.tiles(tables, TILE, comparison.is_small)
     num_gpus = context.config.engine.ray.num_gpus
@@ -196,12 +204,10 @@ def _drop_outputs(tables: Tables, samples: KeptSamples) -> dict[str, str]:
     outputs: dict[str, dict[str, str]] = {}
     for row in rows.to_pylist():
         outputs.setdefault(row["drop"], {})[row["stage"]] = row["output"]
-    repairs = samples.table(
-        'SELECT "drop", sum(hash(id, repair_text)::HUGEINT)::VARCHAR AS digest FROM kept'
-        ' WHERE repair_text IS NOT NULL GROUP BY "drop"'
-    )
+    samples.scratch.create("repairs", _REPAIRS, kept="id")
+    repairs = samples.scratch.select(_OF_DROPS, "repairs")
     for row in repairs.to_pylist():
-        outputs.setdefault(row["drop"], {})["repairs"] = row["digest"]
+        outputs.setdefault(row["drop"], {})["repairs"] = str(int(row["digest"]))
     return {drop: identity.run_key(by_stage) for drop, by_stage in outputs.items()}
 
 
@@ -245,12 +251,11 @@ def _count_failed(tables: Tables, samples: KeptSamples, modalities: Iterable[str
     """The number of parts of kept samples that no encoder could embed, by the ledger."""
     where = "stage = 'vectors' AND outcome != 'unmeasured'"
     entries = tables.scan("ledger", schema.LEDGER, ["id"], where)
-    samples.execute(
-        "CREATE TABLE failed AS SELECT DISTINCT id FROM entries", entries=entries.to_reader()
-    )
-    return sum(
-        samples.value(
-            f"SELECT count(DISTINCT {m}_id) FROM kept SEMI JOIN failed ON failed.id = kept.{m}_id"
-        )
-        for m in modalities
-    )
+    if not entries.num_rows:
+        return 0
+    scratch, failed = samples.scratch, 0
+    scratch.load("entries", entries)
+    for m in modalities:
+        scratch.create("failed", _FAILED.format(m=m), kept=f"{m}_id")
+        failed += scratch.count("failed")
+    return failed

@@ -1,8 +1,8 @@
 """Joins all samples of the corpus with the row ids of their parts' vectors, and draws from them.
 
-There may be more rows than memory holds, so DuckDB joins and orders them in a file beside the
-staging. Ids are hashes of contents, so the smallest ids are a uniform random draw, which does not
-depend on the order in which drops arrived.
+There may be more rows than memory holds, so they are joined and ordered in scratch tables. Ids are
+hashes of contents, so the smallest ids are a uniform random draw, which does not depend on the
+order in which drops arrived.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedders.spaces import Space
-from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
 from pipelines.engine.embedded_parts import add_vector_rows
+from pipelines.engine.open_scratch import scratch_tables
+from pipelines.engine.scratch_tables import ScratchTables
 from store.tables.lance_tables import quote
 from store.tables.names import vectors_table
 from store.tables.schema import MODALITIES
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 _CHANGED = """
@@ -29,10 +30,13 @@ ON joined.id = stored.id AND joined."drop" = stored."drop"
 WHERE joined.id IS NULL OR stored.id IS NULL OR {differs}
 UNION SELECT id FROM broken WHERE id IS NOT NULL AND in_range(id)
 """
-_DIGEST = f"""
-SELECT sum(hash("drop", id, {", ".join(f"{m}_row IS NULL" for m in MODALITIES)})::HUGEINT)
-FROM joined
-"""
+_DIGEST = f"""hash("drop", id, {", ".join(f"{m}_row IS NULL" for m in MODALITIES)})"""
+_ROWS = "FROM (FROM {0} WHERE in_range(id)) {1} JOIN (FROM {2} WHERE in_range(id)) USING (id)"
+_DIFFERENCES = {
+    "made_anew": _ROWS.format("joined", "SEMI", "changed"),
+    "removed": _ROWS.format("changed", "ANTI", "joined"),
+    "unchanged": _ROWS.format("stored", "ANTI", "changed"),
+}
 
 
 class Comparison(NamedTuple):
@@ -61,18 +65,18 @@ class EmbeddedSamples:
         count: the number of samples; a sample counts once in each of its drops.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection):
-        self._connection = connection
-        self.count = query_value(connection, "SELECT count(*) FROM joined")
+    def __init__(self, scratch: ScratchTables):
+        self._scratch = scratch
+        self.count = scratch.count("joined")
 
     def digest(self) -> str:
         """A digest of which samples exist and which of their parts are embedded, in any order."""
-        return f"{self.count} {query_value(self._connection, _DIGEST)}"
+        return f"{self.count} {self._scratch.sum('joined', _DIGEST)}"
 
     def count_with(self, *modalities: str) -> int:
         """The number of samples that have vectors in all of these modalities."""
         where = " AND ".join(f"{m}_row IS NOT NULL" for m in modalities)
-        return int(query_value(self._connection, f"SELECT count(*) FROM joined WHERE {where}"))
+        return self._scratch.count("joined", where)
 
     def embedded(self, parts: pa.Table) -> pa.Array:
         """Those of some parts that are embedded in a sample.
@@ -80,16 +84,20 @@ class EmbeddedSamples:
         Args:
             parts: a column part_id.
         """
-        present = (
-            f"SELECT {m}_id AS part_id FROM joined SEMI JOIN parts ON parts.part_id = {m}_id"
-            f" WHERE {m}_row IS NOT NULL"
+        found = [
+            self._select(
+                f"SELECT {m}_id, min({m}_row) AS {m}_row FROM joined"
+                f" SEMI JOIN parts ON parts.part_id = {m}_id"
+                f" WHERE {m}_row IS NOT NULL GROUP BY {m}_id",
+                parts=parts,
+            )[f"{m}_id"]
             for m in MODALITIES
-        )
-        return self._query(" UNION ".join(present), parts=parts)["part_id"].combine_chunks()
+        ]
+        return pa.chunked_array([c for ids in found for c in ids.chunks], pa.string()).unique()
 
     def compare(
         self,
-        stored: lance.LanceDataset,
+        stored: TableVersion,
         needed: Mapping[str, Sequence[str]],
         broken: pa.Table,
     ) -> Comparison:
@@ -104,39 +112,41 @@ class EmbeddedSamples:
             broken: a column id, of samples that count as changed.
         """
         columns = {n: n for n in ("drop", "id")}
-        present = [name for name in needed if name in stored.schema.names]
+        names = stored.open().schema.names
+        present = [name for name in needed if name in names]
         columns |= {name: f"{name} IS NOT NULL" for name in present}
-        stream = stored.scanner(columns=columns, batch_size=ROWS).to_reader()
-        execute(self._connection, "CREATE TABLE stored AS FROM stream", stream=stream)
+        scratch = self._scratch
+        scratch.scan("stored", stored, columns)
         differs = " OR ".join(
             f"({' AND '.join(f'{m}_row IS NOT NULL' for m in modalities)})"
             f" <> {f'stored.{name}' if name in present else 'false'}"
             for name, modalities in needed.items()
         )
-        stream = broken.to_reader()
-        execute(self._connection, "CREATE TABLE broken AS FROM stream", stream=stream)
-        query = _CHANGED.format(differs=differs)
-        create_by_range(self._connection, "changed", query, "joined", "stored")
-        counts = (
-            "joined SEMI JOIN changed USING (id)",
-            "changed ANTI JOIN joined USING (id)",
-            "stored ANTI JOIN changed USING (id)",
+        scratch.load("broken", broken)
+        scratch.create("changed", _CHANGED.format(differs=differs), joined="id", stored="id")
+        for name, query in _DIFFERENCES.items():
+            scratch.create(name, query, joined="id", changed="id", stored="id")
+        return Comparison(
+            changed=scratch.count("made_anew"),
+            removed=scratch.count("removed"),
+            unchanged=scratch.count("unchanged"),
+            digest=str(scratch.sum("changed", "hash(id)")),
         )
-        changed, removed, unchanged = (
-            query_value(self._connection, f"SELECT count(*) FROM {rows}") for rows in counts
-        )
-        summed = query_value(self._connection, "SELECT sum(hash(id)::HUGEINT) FROM changed")
-        return Comparison(changed, removed, unchanged, str(summed))
 
     def removed(self) -> Iterator[pa.RecordBatch]:
         """The ids of compared rows that no sample has any more."""
-        ids = self._connection.sql("SELECT id FROM changed ANTI JOIN joined USING (id)")
-        yield from ids.to_arrow_reader(ROWS)
+        for table in self._scratch.in_order("removed", ["id"]):
+            yield from table.to_batches()
 
     def unchanged(self, ids: pa.Array) -> pa.Array:
         """Those of some ids of compared rows that did not change."""
-        query = "SELECT DISTINCT id FROM given ANTI JOIN changed USING (id)"
-        return self._query(query, given=pa.table({"id": ids}))["id"].combine_chunks()
+        changed = self._select(
+            "SELECT DISTINCT id FROM changed SEMI JOIN given USING (id)",
+            "changed",
+            given=pa.table({"id": ids}),
+        )
+        unique = ids.unique()
+        return unique.filter(pc.invert(pc.is_in(unique, changed["id"].combine_chunks())))
 
     def draw_pairs(self, a: str, b: str, limit: int) -> pa.Table:
         """Distinct samples that have vectors in both modalities: those of the smallest ids.
@@ -145,7 +155,7 @@ class EmbeddedSamples:
             A table (id, {a}_id, {a}_row, {b}_id, {b}_row), at most `limit` rows, ordered by id.
         """
         columns = f"{a}_id, {a}_row, {b}_id, {b}_row"
-        return self._query(
+        return self._select(
             f"SELECT id, {columns} FROM joined WHERE {a}_row IS NOT NULL AND {b}_row IS NOT NULL"
             f" GROUP BY id, {columns} ORDER BY id LIMIT {limit}"
         )
@@ -156,7 +166,7 @@ class EmbeddedSamples:
         Returns:
             A table ({modality}_id, {modality}_row), at most `limit` rows, ordered by part id.
         """
-        return self._query(
+        return self._select(
             f"SELECT {modality}_id, {modality}_row FROM joined WHERE {modality}_row IS NOT NULL"
             f" GROUP BY ALL ORDER BY {modality}_id LIMIT {limit}"
         )
@@ -168,7 +178,7 @@ class EmbeddedSamples:
             A table (id, row, {a}_id, {a}_row, {b}_id, {b}_row), ordered by id.
         """
         columns = f"{a}_id, {a}_row, {b}_id, {b}_row"
-        return self._query(
+        return self._select(
             f"SELECT id, min(row) AS row, {columns} FROM joined SEMI JOIN wanted USING (id)"
             f" WHERE {a}_row IS NOT NULL AND {b}_row IS NOT NULL GROUP BY id, {columns}"
             " ORDER BY id",
@@ -186,27 +196,16 @@ class EmbeddedSamples:
             Tables (drop, id, row, and id and row of each modality). `row` is the row id in
             `samples`.
         """
-        changed = "SEMI JOIN changed USING (id)" if only_changed else ""
-        ordered = self._connection.sql(f'FROM joined {changed} ORDER BY "drop", id')
-        pending: list[pa.Table] = []
-        for batch in ordered.to_arrow_reader(ROWS):
-            pending.append(pa.Table.from_batches([batch]))
-            while sum(t.num_rows for t in pending) >= rows:
-                table = pa.concat_tables(pending)
-                yield table.slice(0, rows)
-                pending = [table.slice(rows)]
-        if rest := sum(t.num_rows for t in pending):
-            yield pa.concat_tables(pending).slice(0, rest)
+        name = "made_anew" if only_changed else "joined"
+        yield from self._scratch.in_order(name, ["drop", "id"], rows=rows)
 
-    def _query(self, query: str, **given: pa.Table) -> pa.Table:
-        """The rows of a query, which may read the given tables by their names."""
-        for name, table in given.items():
-            self._connection.register(name, table)
-        try:
-            return self._connection.sql(query).to_arrow_table()
-        finally:
-            for name in given:
-                self._connection.unregister(name)
+    def _select(self, query: str, name: str = "joined", **given: pa.Table) -> pa.Table:
+        """The rows that a query finds in a table; it may read the given tables by their names."""
+        for other, table in given.items():
+            self._scratch.load(other, table)
+        rows = self._scratch.select(query, name)
+        self._scratch.drop(*given)
+        return rows
 
 
 @contextmanager
@@ -224,17 +223,14 @@ def embedded_samples(
         folder: where the database file is made.
     """
     tables = workspace.tables
-    vectors = tables.open(vectors_table(space.name), version).scanner(
-        columns={"part_id": "part_id", "row": "_rowid"},
-        filter=_current_encoders(space),
-        batch_size=ROWS,
-    )
+    vectors = TableVersion(tables, vectors_table(space.name), version)
+    samples = TableVersion(tables, "samples", tables.version("samples"))
     columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))}
-    samples = tables.open("samples").scanner(columns=columns | {"row": "_rowid"}, batch_size=ROWS)
-    with database(folder, workspace.config.engine.duckdb) as connection:
-        execute(connection, "CREATE TABLE joined AS FROM stream", stream=samples.to_reader())
-        add_vector_rows(connection, "joined", vectors.to_reader(), MODALITIES)
-        yield EmbeddedSamples(connection)
+    count = samples.open().count_rows()
+    with scratch_tables(workspace.config.engine, folder, count) as scratch:
+        scratch.scan("joined", samples, columns | {"row": "_rowid"})
+        add_vector_rows(scratch, "joined", vectors, _current_encoders(space), MODALITIES)
+        yield EmbeddedSamples(scratch)
 
 
 def _current_encoders(space: Space) -> str:

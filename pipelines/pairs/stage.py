@@ -70,7 +70,8 @@ def measure_pairs(context: StageContext) -> Counts:
         comparison = Comparison(samples.count, 0, 0, "all")
         if stored is not None:
             broken = tables.scan("ledger", schema.LEDGER, ["id"], f"stage = {quote(stage)}")
-            comparison = samples.compare(stored, scorer.needed, broken)
+            last = TableVersion(tables, name, stored.version)
+            comparison = samples.compare(last, scorer.needed, broken)
         output = identity.run_key(samples.digest(), draw_key, digest(drawn))
         resumed = _stage(run, samples, scorer, comparison, output)
 

@@ -191,7 +191,8 @@ def aligned_pairs(kept: KeptSamples, modality: str, anchors: Sequence[str]) -> p
 
     At most `MAX_PAIRS`, those of the smallest ids. Ids are hashes, so this is a random draw.
     """
-    return kept.table(f"{pairs_query(modality, anchors)} ORDER BY id, number LIMIT {MAX_PAIRS}")
+    pairs = pairs_query(modality, anchors)
+    return kept.scratch.select(f"{pairs} ORDER BY id, number LIMIT {MAX_PAIRS}", "kept")
 
 
 def pairs_query(modality: str, anchors: Sequence[str]) -> str:

@@ -156,8 +156,11 @@ def _pairs(
     """Pairs of new drops, and a random draw of those of known ones: the smallest ids."""
     pairs = pairs_query(step[0], space.aligned[step[0]].by)
     is_known = f'"drop" IN ({", ".join(map(quote, known))})'
-    shared = f"cluster IN (SELECT cluster FROM kept WHERE {is_known})"
+    own, scratch = f"(FROM kept WHERE {is_known} AND in_range(cluster))", kept.scratch
+    new = f"FROM kept ANTI JOIN {own} USING (cluster) WHERE in_range(cluster)"
+    scratch.create("arrived", new, kept="cluster")
+    arrived = pairs.replace("FROM kept", "FROM arrived")
     return (
-        kept.table(f"{pairs} AND NOT {shared} ORDER BY id, number LIMIT {_NEW}"),
-        kept.table(f"{pairs} AND {is_known} ORDER BY id, number LIMIT {_REPLAYED}"),
+        scratch.select(f"{arrived} ORDER BY id, number LIMIT {_NEW}", "arrived"),
+        scratch.select(f"{pairs} AND {is_known} ORDER BY id, number LIMIT {_REPLAYED}", "kept"),
     )

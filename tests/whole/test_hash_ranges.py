@@ -1,13 +1,19 @@
-"""A corpus that is listed by several hash ranges gets the tables of one that is listed at once."""
+"""A corpus that is listed by several hash ranges gets the tables of one that is listed at once.
+
+So does one that is listed by the tasks of a Ray cluster.
+"""
 
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from store.workspace import Workspace
-from tests.helpers.hash_ranges import small_ranges
+from tests.helpers.hash_ranges import on_ray, small_ranges
 from tests.helpers.served import stored_corpus
 from tests.helpers.stages import make_stale_stages
 
@@ -50,10 +56,21 @@ def rows(workspace: Workspace, name: str) -> list[str]:
     return sorted(str({k: v for k, v in row.items() if k not in _WITHOUT}) for row in table)
 
 
-def test_tables_are_the_same(tmp_path: Path) -> None:
-    at_once = make(tmp_path / "at-once")
-    with small_ranges():
-        by_ranges = make(tmp_path / "by-ranges")
-    assert all(len(found) > 10 for found in at_once.values())
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    tables = make(tmp_path_factory.mktemp("at-once"))
+    assert all(len(rows) > 10 for rows in tables.values())
+    return tables
+
+
+@pytest.mark.parametrize("listed", [small_ranges, on_ray])
+def test_tables_are_the_same(
+    at_once: dict[str, list[str]],
+    tmp_path: Path,
+    ray_cluster: None,
+    listed: Callable[[], AbstractContextManager[None]],
+) -> None:
+    with listed():
+        by_ranges = make(tmp_path)
     for name in TABLES:
         assert by_ranges[name] == at_once[name], name

@@ -65,7 +65,7 @@ def test_clusters_are_connected_components(tmp_path_factory, samples, several_ra
         small_ranges(several_ranges),
         kept_samples(workspace, workspace.root / "scratch") as kept,
     ):
-        rows = kept.table("FROM kept ORDER BY number").to_pylist()
+        rows = kept.scratch.select("FROM kept ORDER BY number", "kept").to_pylist()
         assert kept.count == len(samples)
     assert {row["id"]: row["cluster"] for row in rows} == components(rows)
     assert [(r["drop"], r["key"]) for r in rows] == sorted((r["drop"], r["key"]) for r in rows)
@@ -75,5 +75,5 @@ def test_a_long_chain_is_one_cluster(tmp_path: Path) -> None:
     chain = [(n // 2, (n + 1) // 2, None) for n in range(20)]
     workspace = corpus(tmp_path, chain)
     with kept_samples(workspace, workspace.root / "scratch") as kept:
-        assert kept.table("SELECT DISTINCT cluster FROM kept").num_rows == 1
+        assert kept.scratch.select("SELECT DISTINCT cluster FROM kept", "kept").num_rows == 1
         assert kept.having("id", ["00", "nothing"])["id"].to_pylist() == ["00"]

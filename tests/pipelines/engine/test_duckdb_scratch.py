@@ -41,5 +41,6 @@ def test_memory_and_threads_are_those_of_the_corpus(tmp_path: Path) -> None:
     file.write_text(file.read_text("utf-8") + duckdb, "utf-8")
     with kept_samples(Workspace.open(tmp_path), tmp_path / "scratch") as samples:
         names = ("memory_limit", "threads")
-        rows = samples.table("SELECT " + ", ".join(f"current_setting('{n}') AS {n}" for n in names))
+        query = "SELECT " + ", ".join(f"current_setting('{n}') AS {n}" for n in names)
+        rows = samples.scratch.select(query, "kept")
     assert rows.to_pylist() == [{"memory_limit": "95.3 MiB", "threads": 1}]

@@ -34,7 +34,8 @@ def test_parts_have_all_of_their_samples_and_drops(tmp_path: Path, several_range
         drops.append(row["drop"])
     with small_ranges(several_ranges), kept_samples(workspace, tmp_path / "scratch") as kept:
         parts = GalleryParts(kept, _vectors(workspace), "image", ENCODER)
-        rows = kept.table("SELECT DISTINCT part_id, id, sample_ids, drops FROM parts_image")
+        query = "SELECT DISTINCT part_id, id, sample_ids, drops FROM parts_image"
+        rows = kept.scratch.select(query, "parts_image")
     assert len(rows) == len(expected)
     assert parts.kept == len(expected)
     assert {len(ids) for ids, _ in expected.values()} == {1, 2, 4}
@@ -51,13 +52,15 @@ def test_lists_by_ranges_are_those_made_at_once(tmp_path: Path) -> None:
     def lists(several_ranges: bool) -> list[pa.Table]:
         with small_ranges(several_ranges), kept_samples(workspace, tmp_path / "scratch") as kept:
             vectors = _vectors(workspace)
-            _add_pairs(kept, vectors.open(), {"image": ENCODER, "text": ENCODER})
+            _add_pairs(kept, vectors, {"image": ENCODER, "text": ENCODER})
             parts = GalleryParts(kept, vectors, "text", ENCODER)
-            clusters = kept.table("SELECT DISTINCT cluster FROM kept ORDER BY ALL LIMIT 20")
+            clusters = kept.scratch.select(
+                "SELECT DISTINCT cluster FROM kept ORDER BY ALL LIMIT 20", "kept"
+            )
             _, drawn = parts.sample(clusters["cluster"], 30, seed=0)
             assert parts.compare(None, None, set()) == (parts.count, 0, 0)
             tiles = pa.concat_tables(parts.tiles(workspace.tables, 32, only_changed=False))
-            return [kept.table("FROM pairs ORDER BY ALL"), drawn, tiles]
+            return [kept.scratch.select("FROM pairs ORDER BY ALL", "pairs"), drawn, tiles]
 
     at_once, by_ranges = lists(False), lists(True)
     assert all(table.num_rows > 30 for table in at_once)

@@ -123,7 +123,7 @@ def test_decisions_keep_or_reject_and_whatif_agrees(repaired: tuple[Workspace, s
     assert comparison.repaired == (len(given), 0)
     assert comparison.kept[0] - comparison.kept[1] == len(given)
     with kept_samples(corpus, corpus.root / "scratch") as samples:
-        kept = {r["id"]: r for r in samples.table("FROM kept").to_pylist()}
+        kept = {r["id"]: r for r in samples.scratch.select("FROM kept", "kept").to_pylist()}
     originals = {r["id"]: r for r in corpus.tables.open("samples").to_table().to_pylist()}
     for row in given:
         assert kept[row["id"]]["repair_text"] == row["repair_text"] != originals[row["id"]]["text"]

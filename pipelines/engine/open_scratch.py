@@ -1,0 +1,42 @@
+"""Open scratch tables: in a database of this process, or on the nodes of a Ray cluster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.engine.duckdb_scratch import database
+from pipelines.engine.scratch_tables import DuckDBTables, ScratchTables
+from store.config.engine import Engine
+
+# Fewer rows are joined faster by DuckDB in this process than tasks are started.
+_WORTH = 2_000_000
+
+
+@contextmanager
+def scratch_tables(engine: Engine, folder: Path, rows: int) -> Iterator[ScratchTables]:
+    """Open scratch tables. Their rows end with the block.
+
+    They are on Ray if there are many rows and a cluster: a local Ray has the cores of this process
+    and no others.
+
+    Args:
+        engine: settings of corpus.yaml.
+        folder: a local one, for the file of a database.
+        rows: of the largest table.
+
+    Raises:
+        ConfigError: a query in the `with` block needs more memory, although it spills.
+        ClusterError: the cluster cannot be joined.
+    """
+    address = engine.ray.address or os.environ.get("RAY_ADDRESS") or "local"
+    if rows < _WORTH or address == "local":
+        with database(folder, engine.duckdb) as connection:
+            yield DuckDBTables(connection)
+        return
+    # Small work does not wait for the import of Ray.
+    from embedders.pool.ray_cluster import cluster
+    from pipelines.engine.ray_tables import RayTables
+
+    with cluster(address):
+        yield RayTables(engine.duckdb)
