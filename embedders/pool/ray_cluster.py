@@ -18,6 +18,8 @@ from store.errors import ClusterError, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# The first error of a stage ends it; without this, Ray prints those of its other tasks too.
+os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 _START_ATTEMPTS = 5
 _kept: list[ExitStack] = []  # of the blocks of `kept_cluster`
 # Smallest and largest object store of a local Ray; a twentieth of the memory between them.
@@ -125,6 +127,11 @@ def _options() -> dict[str, Any]:
         "configure_logging": False,
         "runtime_env": {"env_vars": {"PYTHONPATH": python_path()}},
     }
+
+
+def cpus() -> int:
+    """The CPUs of all nodes of the cluster that have joined, at least one."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def object_store_bytes() -> int:

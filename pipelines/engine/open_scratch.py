@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipelines.engine.duckdb_scratch import database
@@ -11,14 +11,15 @@ from store.config.engine import Engine
 
 # Fewer rows are joined faster by DuckDB in this process than tasks are started.
 _WORTH = 2_000_000
+_COST = 3  # processor seconds of tasks for each one of a database (`benchmarks.lists_on_nodes`)
 
 
 @contextmanager
 def scratch_tables(engine: Engine, folder: Path, rows: int) -> Iterator[ScratchTables]:
     """Open scratch tables. Their rows end with the block.
 
-    They are on Ray if there are many rows and a cluster: a local Ray has the cores of this process
-    and no others.
+    They are on Ray if there are many rows, and a cluster that is faster than this process. (A local
+    Ray has the cores of this process and no others.)
 
     Args:
         engine: settings of corpus.yaml.
@@ -30,13 +31,14 @@ def scratch_tables(engine: Engine, folder: Path, rows: int) -> Iterator[ScratchT
         ClusterError: the cluster cannot be joined.
     """
     address = engine.ray.address or os.environ.get("RAY_ADDRESS") or "local"
-    if rows < _WORTH or address == "local":
-        with database(folder, engine.duckdb) as connection:
-            yield DuckDBTables(connection)
-        return
-    # Small work does not wait for the import of Ray.
-    from embedders.pool.ray_cluster import cluster
-    from pipelines.engine.ray_tables import RayTables
+    with ExitStack() as stack:
+        if rows >= _WORTH and address != "local":
+            # Small work does not wait for the import of Ray.
+            from embedders.pool.ray_cluster import cluster, cpus
+            from pipelines.engine.ray_tables import RayTables
 
-    with cluster(address):
-        yield RayTables(engine.duckdb)
+            stack.enter_context(cluster(address))
+            if cpus() > _COST * engine.duckdb.threads:
+                yield RayTables(engine.duckdb)
+                return
+        yield DuckDBTables(stack.enter_context(database(folder, engine.duckdb)))

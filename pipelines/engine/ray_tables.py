@@ -10,13 +10,16 @@ A range has as many rows as the memory of a task's DuckDB allows, so ten times t
 hundredth of the pieces.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import ray
 
+from embedders.pool.ray_cluster import cpus
 from pipelines.engine.duckdb_scratch import ROWS, count_ranges, define_range, temporary_database
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.scratch_tables import Columns, in_tables_of, quoted
@@ -35,6 +38,14 @@ class _Block(NamedTuple):
     rows: Any
 
 
+@dataclass
+class _Table:
+    """Blocks of rows, and references of their pieces, by the columns and the number of ranges."""
+
+    blocks: list[_Block]
+    pieces: dict[tuple[tuple[str, ...], int], list[list[Any]]] = field(default_factory=dict)
+
+
 class RayTables:
     """Scratch tables in the object store. This process must be connected to Ray.
 
@@ -44,7 +55,7 @@ class RayTables:
 
     def __init__(self, settings: DuckDB):
         self._settings = settings
-        self._blocks: dict[str, list[_Block]] = {}
+        self._tables: dict[str, _Table] = {}
         self._small: dict[str, pa.Table] = {}  # those of `load`, which all tasks get
 
     def scan(
@@ -58,35 +69,33 @@ class RayTables:
                 groups, rows = [*groups, []], 0
             groups[-1].append(fragment.fragment_id)
             rows += count
-        self._blocks[name] = [_Block(*_scan.remote(shared, ids)) for ids in groups]
+        self._tables[name] = _Table([_Block(*_scan.remote(shared, ids)) for ids in groups])
 
     def load(self, name: str, rows: pa.Table) -> None:
         self._small[name] = rows
-        self._blocks[name] = [_Block(ray.put(rows.num_rows), ray.put(_packed(rows)))]
+        self._tables[name] = _Table([_Block(ray.put(rows.num_rows), ray.put(_packed(rows)))])
 
     def create(self, name: str, query: str, **columns: Columns) -> None:
         ranges = self._ranges(max(map(self.count, columns)))
         divided = [
-            self._divided(table, [by] if isinstance(by, str) else list(by), ranges)
+            self._divided(table, (by,) if isinstance(by, str) else tuple(by), ranges)
             for table, by in columns.items()
         ]
         counts = {table: len(blocks) for table, blocks in zip(columns, divided, strict=True)}
         shared = ray.put((query, counts, self._others(*columns), ranges, self._settings))
-        self._blocks[name] = [
-            _Block(
-                *_query.remote(shared, number, *(b[number] for blocks in divided for b in blocks))
-            )
-            for number in range(ranges)
-        ]
+        pieces = zip(*itertools.chain(*divided), strict=True)
+        self._tables[name] = _Table(
+            [_Block(*_query.remote(shared, n, *of_range)) for n, of_range in enumerate(pieces)]
+        )
 
     def number(self, name: str, source: str, order: Sequence[str]) -> None:
         place = "row_number() OVER () + (SELECT first_row FROM start) AS number"
         query = f"SELECT {place}, * FROM ordered"
-        self._blocks[name] = self._ordered(source, list(order), query)
+        self._tables[name] = _Table(self._ordered(source, list(order), query))
 
     def count(self, name: str, where: str = "true") -> int:
         if where == "true":
-            return int(sum(ray.get([block.count for block in self._blocks[name]])))
+            return int(sum(ray.get([block.count for block in self._tables[name].blocks])))
         return self.sum(name, f"CASE WHEN {where} THEN 1 ELSE 0 END")
 
     def sum(self, name: str, expression: str) -> int:
@@ -99,7 +108,7 @@ class RayTables:
 
     def fold(self, function: Callable[[pa.Table], Any], name: str) -> Iterator[Any]:
         shared = ray.put(function)
-        results = [_apply.remote(shared, block.rows) for block in self._blocks[name]]
+        results = [_apply.remote(shared, block.rows) for block in self._tables[name].blocks]
         yield from map(ray.get, results)
 
     def in_order(
@@ -110,7 +119,7 @@ class RayTables:
 
     def drop(self, *names: str) -> None:
         for name in names:
-            del self._blocks[name]
+            del self._tables[name]
             self._small.pop(name, None)
 
     def _others(self, *names: str) -> dict[str, pa.Table]:
@@ -118,23 +127,27 @@ class RayTables:
         return {n: rows for n, rows in self._small.items() if n not in names}
 
     def _ranges(self, rows: int) -> int:
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        return max(count_ranges(rows, self._settings.memory), min(2 * cpus, rows // _LEAST))
+        """The number of ranges: a power of two, so that tables of unlike sizes share pieces."""
+        least = max(count_ranges(rows, self._settings.memory), min(2 * cpus(), rows // _LEAST))
+        return 1 << (least - 1).bit_length()
 
     def _of_blocks(self, name: str, query: str) -> list[pa.Table]:
         """The results of a query for each block of a table."""
         shared = ray.put((query, name, self._others(name), self._settings))
-        results = [_select.remote(shared, block.rows) for block in self._blocks[name]]
+        results = [_select.remote(shared, block.rows) for block in self._tables[name].blocks]
         return list(ray.get(results))
 
-    def _divided(self, name: str, columns: list[str], ranges: int) -> list[list[Any]]:
+    def _divided(self, name: str, columns: tuple[str, ...], ranges: int) -> list[list[Any]]:
         """References of the rows of each range, for each block of a table."""
-        blocks = self._blocks[name]
+        table = self._tables[name]
         if ranges == 1:
-            return [[block.rows] for block in blocks]
-        divide = _divide.options(num_returns=ranges)
-        shared = ray.put((columns, ranges, self._settings))
-        return [divide.remote(shared, block.rows) for block in blocks]
+            return [[block.rows] for block in table.blocks]
+        if (columns, ranges) not in table.pieces:
+            divide = _divide.options(num_returns=ranges)
+            shared = ray.put((columns, ranges, self._settings))
+            pieces = [divide.remote(shared, block.rows) for block in table.blocks]
+            table.pieces[columns, ranges] = pieces
+        return table.pieces[columns, ranges]
 
     def _ordered(self, name: str, order: list[str], query: str) -> list[_Block]:
         """Blocks of a table's rows in an order.
@@ -145,7 +158,7 @@ class RayTables:
             query: of the table `ordered` of each block, in this order, and of `start`, whose
                 `first_row` is the number of rows before it.
         """
-        blocks, ranges = self._blocks[name], self._ranges(self.count(name))
+        blocks, ranges = self._tables[name].blocks, self._ranges(self.count(name))
         sampled = f"SELECT {quoted(order)} FROM {name} USING SAMPLE reservoir({_SAMPLED} ROWS)"
         rows = pa.concat_tables(self._of_blocks(name, sampled))
         rows = rows.sort_by([(column, "ascending") for column in order])
@@ -199,7 +212,7 @@ def _scan(
 
 
 @ray.remote
-def _divide(shared: tuple[list[str], int, DuckDB], block: pa.Buffer) -> list[pa.Buffer]:
+def _divide(shared: tuple[tuple[str, ...], int, DuckDB], block: pa.Buffer) -> list[pa.Buffer]:
     """The rows of each range: those of which any of some columns has a hash in it."""
     columns, ranges, settings = shared
     rows = _unpacked(block)

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-from embedders.pool.ray_cluster import cluster
+from embedders.pool.ray_cluster import cluster, cpus
 from pipelines.engine import crash_markers
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
@@ -217,4 +217,4 @@ def _stream(shared: tuple[Callable[[Any, Any], Iterable[Any]], Any], argument: A
 
 
 def _max_running() -> int:
-    return _TASKS_PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return _TASKS_PER_CORE * cpus()

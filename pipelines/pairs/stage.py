@@ -4,18 +4,23 @@ The stage is global: pairs are compared with a random draw from the whole corpus
 until the corpus has outgrown it (`pipelines.pairs.reuse`), and as long as it is, only samples that
 are new or have other vectors are measured, and rows of samples that left are deleted. Without a
 record of an earlier run, as after a takedown, and in a forced run, the draw is made anew and all
-samples are measured. Rows are streamed, in memory of bounded size.
+samples are measured. Rows are streamed, in memory of bounded size. Many samples are measured by Ray
+tasks, and this process stages their rows.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 import lance
 import pyarrow as pa
+import ray
 
+from embedders.pool.ray_cluster import cluster
 from embedders.spaces import Space
 from pipelines.engine.progress import show_progress
+from pipelines.engine.ray_tasks import results_in_order
 from pipelines.pairs.draw import digest, draw
 from pipelines.pairs.embedded_samples import Comparison, EmbeddedSamples, embedded_samples
 from pipelines.pairs.linear_head import LinearHead
@@ -27,6 +32,7 @@ from pipelines.stages import run_keys
 from pipelines.stages.config_files import pair_head
 from pipelines.stages.context import StageContext
 from store import identity
+from store.config.engine import Ray
 from store.errors import ConfigError
 from store.tables import schema
 from store.tables.lance_tables import Tables, quote
@@ -39,6 +45,9 @@ from store.workspace import Workspace
 STAGE = "pairs"
 _TILE = 4096  # samples that are measured at a time: a few megabytes of vectors per modality
 _UNIT = 16 * _TILE  # samples that are committed together
+# Samples that are worth starting Ray for, which is 20 seconds of work, or its tasks if this process
+# is connected already.
+_WORTH, _WORTH_CONNECTED = 400_000, 100_000
 
 
 def measure_pairs(context: StageContext) -> Counts:
@@ -73,7 +82,9 @@ def measure_pairs(context: StageContext) -> Counts:
             last = TableVersion(tables, name, stored.version)
             comparison = samples.compare(last, scorer.needed, broken)
         output = identity.run_key(samples.digest(), draw_key, digest(drawn))
-        resumed = _stage(run, samples, scorer, comparison, output)
+        with ExitStack() as stack:
+            on_ray = _use_ray(stack, context.config.engine.ray, comparison.changed)
+            resumed = _stage(run, samples, scorer, comparison, output, on_ray=on_ray)
 
         def write() -> None:
             rows = _rows(run, samples, scorer, stored, settings.repair)
@@ -104,12 +115,22 @@ def _rows(
     return with_proposals(run, samples, scorer, stored) if repair else run.batches(rows=8192)
 
 
+def _use_ray(stack: ExitStack, settings: Ray, samples: int) -> bool:
+    """Whether so many samples are measured on Ray; it is then connected until the stack closes."""
+    if samples < (_WORTH_CONNECTED if ray.is_initialized() else _WORTH):
+        return False
+    stack.enter_context(cluster(settings.address))
+    return True
+
+
 def _stage(
     run: StageRun,
     samples: EmbeddedSamples,
     scorer: PairScorer,
     comparison: Comparison,
     output: str,
+    *,
+    on_ray: bool,
 ) -> int:
     """Stage the rows of the changed samples; return how many units an interrupted run had staged.
 
@@ -119,16 +140,17 @@ def _stage(
     units = [f"samples-{name}-{n:06d}" for n in range(-(-comparison.changed // _UNIT))]
     done = set(run.discard_others(units))
     tiles = samples.tiles(_UNIT, only_changed=comparison.changed < samples.count)
+    todo = [unit for unit in units if unit not in done]
+    waiting = (rows for unit, rows in zip(units, tiles, strict=True) if unit not in done)
     with show_progress(run, len(units)):
-        for unit, rows in zip(units, tiles, strict=True):
-            if unit not in done:
-                batches, entries = _measure(rows, scorer)
-                outcome = partial(UnitOutcome, rows.num_rows, rows.num_rows, entries)
-                run.append(unit, batches, outcome)
+        measured = results_in_order(_measure, scorer, waiting, on_ray=on_ray)
+        for unit, (batches, entries) in zip(todo, measured, strict=True):
+            count = sum(batch.num_rows for batch in batches)
+            run.append(unit, batches, partial(UnitOutcome, count, count, entries))
     return len(done)
 
 
-def _measure(rows: pa.Table, scorer: PairScorer) -> tuple[list[pa.RecordBatch], list[Entry]]:
+def _measure(scorer: PairScorer, rows: pa.Table) -> tuple[list[pa.RecordBatch], list[Entry]]:
     """Rows of `pairs`, and an entry for each vector that is not valid.
 
     While one tile is measured, the vectors of the next are read.

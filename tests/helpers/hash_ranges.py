@@ -23,5 +23,6 @@ def on_ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duckdb_scratch, "_RANGE_BYTES", 8_000_000)
         patch.setattr(open_scratch, "_WORTH", 0)
+        patch.setattr(open_scratch, "_COST", 0)
         patch.setenv("RAY_ADDRESS", "of the connected one")
         yield

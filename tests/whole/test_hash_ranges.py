@@ -63,7 +63,7 @@ def at_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return tables
 
 
-@pytest.mark.parametrize("listed", [small_ranges, on_ray])
+@pytest.mark.parametrize("listed", [small_ranges, pytest.param(on_ray, marks=pytest.mark.slow)])
 def test_tables_are_the_same(
     at_once: dict[str, list[str]],
     tmp_path: Path,

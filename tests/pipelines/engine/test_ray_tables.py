@@ -81,7 +81,7 @@ def _total(block: pa.Table) -> int:
     return sum(block["n"].to_pylist())
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.lists(st.tuples(NAMES, st.none() | NAMES, st.integers(-5, 5)), max_size=100))
 def test_joins_groups_and_orders(links: list[tuple]) -> None:
     table = pa.Table.from_pylist([dict(zip(ROWS.names, row, strict=True)) for row in links], ROWS)

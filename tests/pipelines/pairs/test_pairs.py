@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -261,3 +262,29 @@ def test_a_generic_caption_scores_below_specific_ones(tmp_path: Path) -> None:
     assert below(raw) < 0.4
     assert below(corrected) > 0.9
     assert below(-rank) > 0.9
+
+
+def test_rows_are_the_same_by_ray_tasks(
+    corpus: Workspace, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_UNIT", 32)
+    counts = measure_pairs(StageContext(corpus))
+    in_process = pair_rows(corpus)
+    monkeypatch.setattr(stage, "_WORTH_CONNECTED", 0)
+    tasks = stage.results_in_order
+    used = []
+
+    def counted(*arguments: Any, on_ray: bool) -> Any:
+        used.append(on_ray)
+        return tasks(*arguments, on_ray=on_ray)
+
+    monkeypatch.setattr(stage, "results_in_order", counted)
+    assert measure_pairs(StageContext(corpus, forced=True)) == counts
+    assert used == [True]
+    rows = pair_rows(corpus)
+    for name in rows.schema.names:
+        if pa.types.is_floating(rows.schema.field(name).type):
+            values, expected = (table[name].fill_null(2).to_numpy() for table in (rows, in_process))
+            np.testing.assert_allclose(values, expected, atol=1e-6)
+        else:
+            assert rows[name] == in_process[name]
