@@ -27,15 +27,30 @@ def read_compiled(
         dim: of the space's vectors.
         parts: the ids of the parts to read. None: all.
     """
-    m, recipe = direction.query, direction.recipe
-    columns = ["part_id", "vector", "cluster", f"bias_{m}", f"hub_{m}"]
-    moved = [f"vector_{m}"] if recipe.moves else []
+    columns = compiled_columns(direction)
     if parts is None:
-        table = dataset.to_table(columns=columns + moved)
+        table = dataset.to_table(columns=columns)
     else:
-        rows = _row_ids(dataset, parts)
-        table = take_rows(dataset, rows, columns + moved)
-    table = table.sort_by("part_id")
+        table = take_rows(dataset, _row_ids(dataset, parts), columns)
+    return compiled(table.sort_by("part_id"), direction, dim)
+
+
+def compiled_columns(direction: Direction) -> list[str]:
+    """The columns of a gallery that `compiled` needs."""
+    m = direction.query
+    moved = [f"vector_{m}"] if direction.recipe.moves else []
+    return ["part_id", "vector", "cluster", f"bias_{m}", f"hub_{m}", *moved]
+
+
+def compiled(table: pa.Table, direction: Direction, dim: int) -> tuple[Gallery, Correction]:
+    """As `read_compiled`, of rows of a gallery that were read.
+
+    Args:
+        table: n rows with `compiled_columns`, sorted by part id.
+        direction: one of the gallery's directions.
+        dim: of the space's vectors.
+    """
+    m, recipe = direction.query, direction.recipe
     gallery = Gallery(
         unfold(as_matrix(table["vector"]), dim),
         table["cluster"].to_numpy(zero_copy_only=False).astype(str),
@@ -44,7 +59,8 @@ def read_compiled(
     bias = table[f"bias_{m}"].to_numpy()
     if direction.method == "none":  # a release may be raw although a correction is compiled in
         bias = np.zeros_like(bias)
-    vectors = unfold(as_matrix(table[moved[0]]), dim) if moved else gallery.vectors
+    moves = recipe.moves
+    vectors = unfold(as_matrix(table[f"vector_{m}"]), dim) if moves else gallery.vectors
     flag = table[f"hub_{m}"].to_numpy() if recipe.dynamic else None
     return gallery, Correction(direction.method, direction.params, vectors, bias, flag)
 

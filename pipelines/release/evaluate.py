@@ -14,6 +14,7 @@ import numpy as np
 
 from pipelines.banks.labelled_queries import Gallery, LabelledQueries, labelled_queries
 from pipelines.gallery.read_back import read_compiled
+from pipelines.release.known_items import KnownItems, read_known
 from pipelines.release.languages import (
     LanguageQueries,
     TranslatedQueries,
@@ -21,7 +22,7 @@ from pipelines.release.languages import (
     language_queries,
 )
 from pipelines.release.last_tallies import LastTallies
-from pipelines.release.query_sets import K, KnownItems, QuerySet, bank_clusters, read_known
+from pipelines.release.query_sets import K, QuerySet
 from pipelines.release.rankings import Ranking, ranking
 from pipelines.release.scan_gallery import Gallery as Stored
 from pipelines.release.scan_gallery import Scan, opened, tally_gallery
@@ -75,14 +76,14 @@ def evaluate_directions(
     """
     figures: dict[str, Any] = {}
     for modality, dataset in galleries.items():
-        jobs = {
-            name: _Job(opened(dataset), banks, direction, dim, translated or {})
-            for name, direction in directions.items()
-            if direction.gallery == modality
-        }
+        own = {name: d for name, d in directions.items() if d.gallery == modality}
+        if not own:
+            continue
+        known = read_known(opened(dataset), banks, list(own.values()), dim)
+        jobs = {name: _Job(known[name], banks, d, translated or {}) for name, d in own.items()}
         scan = Scan(
             [part for job in jobs.values() for s in job.sets for part in s.parts()],
-            {name: bank_clusters(banks, job.direction) for name, job in jobs.items()},
+            {name: job.known.in_bank for name, job in jobs.items()},
             dim,
         )
         if last is not None and isinstance(dataset, TableVersion):
@@ -104,14 +105,13 @@ class _Job:
 
     def __init__(
         self,
-        dataset: lance.LanceDataset,
+        known: KnownItems,
         banks: Banks,
         direction: Direction,
-        dim: int,
         translated: TranslatedQueries,
     ):
         self.direction = direction
-        self.known: KnownItems = read_known(dataset, banks, direction, dim)
+        self.known = known
         self.queries = labelled_test_queries(banks, direction, self.known.gallery)
         self.languages: LanguageQueries | None = None
         self.sets: list[QuerySet] = []

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-import pyarrow.compute as pc
 
 from embedders.spaces import Space
 from pipelines.release.translation_vectors import translation_vectors
@@ -152,11 +151,8 @@ class _Captions(NamedTuple):
 
 def _captions(tables: Tables, banks: Banks) -> dict[str, _Captions]:
     """The translations of each test text, from the first of its samples that has any."""
-    is_test = pc.and_(
-        pc.equal(banks.table["split"], "test"), pc.equal(banks.table["modality"], "text")
-    )
-    samples = banks.table.filter(is_test).select(["sample_id", "part_id"]).to_pydict()
-    part_of = dict(zip(*samples.values(), strict=True))
+    samples = banks.select(["sample_id", "part_id"], split="test", modality="text")
+    part_of = dict(zip(*samples.to_pydict().values(), strict=True))
     rows = tables.scan("samples", schema.SAMPLES, ["id", "drop", "meta"], one_of("id", part_of))
     captions: dict[str, _Captions] = {}
     for row in rows.sort_by([("id", "ascending"), ("drop", "ascending")]).to_pylist():

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.release.query_sets import K, QuerySet, bank_clusters, item_keys
+from pipelines.release.known_items import bank_clusters
+from pipelines.release.query_sets import K, QuerySet, item_keys
 from pipelines.release.scan_gallery import Scan, Tallies, tally_gallery
 from pipelines.release.tally_table import (
     GalleryTallies,

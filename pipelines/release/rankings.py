@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pipelines.release.known_items import KnownItems
 from pipelines.release.query_sets import (
     CORRECTED,
     RAW,
     UNBIASED,
     K,
-    KnownItems,
     QuerySet,
     item_keys,
 )

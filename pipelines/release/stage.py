@@ -67,7 +67,7 @@ def make_release(context: StageContext) -> Release:
         banks = Banks(bank_dataset)
         fingerprints = context.fingerprints
         check_encoders(banks, fingerprints, context.query_fingerprints)
-        dim = banks.table.schema.field("vector").type.list_size
+        dim = bank_dataset.schema.field("vector").type.list_size
         directions = {name: f.direction for name, f in read_fitted(tables, space.name).items()}
         translated = read_translated(tables, banks, space)
         address = context.config.engine.ray.address

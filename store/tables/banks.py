@@ -52,6 +52,13 @@ class Banks:
         """All rows and columns, in memory."""
         return self._rows if isinstance(self._rows, pa.Table) else self._rows.to_table()
 
+    @cached_property
+    def _labels(self) -> pa.Table:
+        """All rows without their vectors, in memory."""
+        names = [name for name in self._rows.schema.names if name != "vector"]
+        rows = self._rows
+        return rows.select(names) if isinstance(rows, pa.Table) else rows.to_table(columns=names)
+
     def part(self, split: str, modality: str) -> Bank:
         """The parts of a split and modality. Read once, then kept in memory."""
         if (split, modality) not in self._parts:
@@ -112,8 +119,8 @@ class Banks:
         """
         rows = self.select(["sample_id", "modality", "part_id"], split=split)
         by_sample: dict[str, dict[str, str]] = {}
-        for row in rows.to_pylist():
-            by_sample.setdefault(row["sample_id"], {})[row["modality"]] = row["part_id"]
+        for sample, modality, part in zip(*rows.to_pydict().values(), strict=True):
+            by_sample.setdefault(sample, {})[modality] = part
         pairs: dict[str, set[str]] = {}
         for parts in by_sample.values():
             if query in parts and gallery in parts:
@@ -121,14 +128,18 @@ class Banks:
         return pairs
 
     def select(self, columns: list[str], **values: str) -> pa.Table:
-        """Some columns of the rows whose columns have these `values`, such as `split="test"`."""
+        """Some columns of the rows whose columns have these `values`, such as `split="test"`.
+
+        Vectors are read each time; other columns are read once, then kept in memory.
+        """
         rows = self._rows
-        if isinstance(rows, pa.Table):
-            for column, value in values.items():
-                rows = rows.filter(pc.equal(rows[column], value))
-            return rows.select(columns)
-        where = " AND ".join(f"{column} = {quote(value)}" for column, value in values.items())
-        return rows.to_table(columns=columns, filter=where or None)
+        if "vector" in columns and not isinstance(rows, pa.Table):
+            where = " AND ".join(f"{column} = {quote(value)}" for column, value in values.items())
+            return rows.to_table(columns=columns, filter=where or None)
+        table = rows if "vector" in columns else self._labels
+        for column, value in values.items():
+            table = table.filter(pc.equal(table[column], value))
+        return table.select(columns)
 
 
 def describe_banks(banks_table: lance.LanceDataset) -> dict[str, Any]:
