@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WEIGHTS_AT_ONCE = 4_000_000  # bootstrap weights that are held in memory
+WEIGHTS_AT_ONCE = 250_000  # bootstrap weights that are held in memory: 2 MB stay in the cache
 
 
 class Interval(NamedTuple):
