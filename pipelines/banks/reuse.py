@@ -50,7 +50,11 @@ def write_clusters(tables: Tables, name: str, columns: pa.Schema, rows: pa.Table
 
 
 def reusable_banks(
-    last: pa.Table | None, draw_key: str, samples: KeptSamples, bank_size: Callable[[], int]
+    last: pa.Table | None,
+    draw_key: str,
+    samples: KeptSamples,
+    most: int,
+    bank_size: Callable[[], int],
 ) -> pa.Table | None:
     """The last banks with the current clusters, or None if banks have to be drawn anew.
 
@@ -58,7 +62,9 @@ def reusable_banks(
         last: rows of `banks__{space}` (`last_banks`).
         draw_key: the hash of the current settings, as stored in the column `draw`.
         samples: kept samples (`pipelines.decisions.kept_samples`).
-        bank_size: returns the number of pairs that a bank drawn now would have.
+        most: pairs of a bank.
+        bank_size: returns the number of pairs that a bank drawn now would have. It is not called if
+            no bank is so much larger.
     """
     if last is None or not last.num_rows or "draw" not in last.schema.names:
         return None
@@ -70,7 +76,8 @@ def reusable_banks(
     by_sample = _clusters(samples, "id", ids)
     own_ids = {i for mine, i in zip(of_corpus, ids, strict=True) if mine}
     has_changed = len(own_ids - by_sample.keys()) > MOST_LEFT * len(own_ids)
-    if has_changed or bank_size() >= GROWTH * len(bank_ids):
+    outgrown = GROWTH * len(bank_ids)
+    if has_changed or (most >= outgrown and bank_size() >= outgrown):
         return None
     by_part: dict[str, str] = {}
     for modality in schema.MODALITIES:

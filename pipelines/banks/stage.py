@@ -10,7 +10,7 @@ taken if there are more than needed. So the draw does not depend on the order of
 
 import heapq
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import lance
@@ -69,14 +69,21 @@ def draw_banks(context: StageContext) -> Counts:
     ):
         resumed = len(run.done())
         name, draw_key = bank_table(space.name), run_keys.bank_settings(context)
-        _add_pairs(samples, version, fingerprints)
+        add_pairs = cache(partial(_add_pairs, samples, version, fingerprints))
+
+        def bank_size() -> int:
+            add_pairs()
+            return _bank_size(samples, settings)
+
         last = reuse.last_banks(tables, name) if not context.forced else None
-        rows = reuse.reusable_banks(last, draw_key, samples, partial(_bank_size, samples, settings))
+        most = settings.bank_rows
+        rows = reuse.reusable_banks(last, draw_key, samples, most, bank_size)
         origins: list[OriginQueries] = []
         write: Callable[[], Any] = _keep
         if rows is not None and not rows.equals(last):
             write = partial(reuse.write_clusters, tables, name, columns, rows)
         if rows is None:
+            add_pairs()
             pairs = _split_pairs(samples, settings)
             of_corpus = _corpus_rows(pairs, vectors, fingerprints, columns, draw_key)
             held_out = {s["cluster"] for split in PAIR_SPLITS[1:] for s in pairs[split]}
