@@ -16,8 +16,9 @@ from pipelines.gallery.fit import TILE, VectorRows
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.table_version import TableVersion
 
-# The first sample of a part is that of the smallest number; `drops` starts with its drop. Lists are
-# made for parts of several samples only: DuckDB holds the lists of all groups in memory.
+# The first sample of a part is that of the smallest number; `drops` starts with its drop. A list of
+# one element is null until tiles are made: most are, and DuckDB holds the lists of all groups in
+# memory.
 _FIRST = """
 SELECT {m}_id AS part_id, min(number) AS number, count(*) AS samples
 FROM kept WHERE {m}_id IS NOT NULL AND in_range({m}_id) GROUP BY {m}_id
@@ -31,8 +32,7 @@ several AS (
   FROM own JOIN first USING (part_id) WHERE samples > 1 GROUP BY part_id
 )
 SELECT first.part_id, own.number, own.id, own."drop", own.cluster, own.key, own.row AS sample_row,
-  own.repair_text, vectors.row AS vector_row, coalesce(sample_ids, [own.id]) AS sample_ids,
-  coalesce(drops, [own."drop"]) AS drops
+  own.repair_text, vectors.row AS vector_row, sample_ids, nullif(drops, [own."drop"]) AS drops
 FROM first JOIN own ON own.number = first.number
 JOIN (FROM vectors WHERE in_range(part_id)) vectors ON vectors.part_id = first.part_id
 LEFT JOIN several ON several.part_id = first.part_id
@@ -41,8 +41,9 @@ _COMPARED = """
 SELECT parts.*, last.row AS last_row,
   coalesce({reuse} AND last.cluster = parts.cluster AND unfitted.cluster IS NULL, false) AS same,
   coalesce(
-    same AND last.id = parts.id AND last.sample_ids = parts.sample_ids AND last.drops = parts.drops
-    AND unchanged."drop" IS NOT NULL, false
+    same AND last.id = parts.id AND last."drop" = parts."drop"
+    AND last.sample_ids IS NOT DISTINCT FROM parts.sample_ids
+    AND last.drops IS NOT DISTINCT FROM parts.drops AND unchanged."drop" IS NOT NULL, false
   ) AS is_unchanged
 FROM (FROM parts_{t} WHERE in_range(part_id)) parts
 LEFT JOIN (FROM last WHERE in_range(part_id)) last USING (part_id)
@@ -54,7 +55,9 @@ SELECT part_id FROM (SELECT part_id FROM last WHERE in_range(part_id))
 ANTI JOIN (SELECT part_id FROM parts_{t} WHERE in_range(part_id)) USING (part_id)
 """
 _TILED = """
-SELECT compared.*, signals.row AS signal_row
+SELECT compared.* REPLACE (
+    coalesce(sample_ids, [compared.id]) AS sample_ids, coalesce(drops, [compared."drop"]) AS drops
+  ), signals.row AS signal_row
 FROM (FROM compared_{t} WHERE {where} AND in_range(id)) compared
 JOIN (FROM signals WHERE in_range(id)) signals USING ("drop", id)
 """
@@ -69,14 +72,18 @@ UNION ALL
 SELECT part_id, vector_row, cluster FROM others SEMI JOIN drawn USING (number)
 WHERE in_range(part_id)
 """
-_LAST = ["part_id", "id", "cluster", "sample_ids", "drops"]
-_LAST_SCHEMA = pa.schema(
-    [
-        *(pa.field(n, pa.string()) for n in _LAST[:3]),
-        *(pa.field(n, pa.list_(pa.string())) for n in _LAST[3:]),
-        pa.field("row", pa.uint64()),
-    ]
-)
+_LAST = {
+    "part_id": "part_id",
+    "id": "id",
+    "cluster": "cluster",
+    "drop": "drops[1]",
+    "sample_ids": "nullif(sample_ids, make_array(id))",
+    "drops": "nullif(drops, make_array(drops[1]))",
+    "row": "_rowid",
+}
+_LISTS = pa.list_(pa.string())
+_LAST_TYPES = {"sample_ids": _LISTS, "drops": _LISTS, "row": pa.uint64()}
+_NO_LAST = pa.schema([(name, _LAST_TYPES.get(name, pa.string())) for name in _LAST])
 
 
 class Comparison(NamedTuple):
@@ -178,9 +185,9 @@ class GalleryParts:
         """
         t, scratch = self._name, self._scratch
         if last is None:
-            scratch.load("last", _LAST_SCHEMA.empty_table())
+            scratch.load("last", _NO_LAST.empty_table())
         else:
-            scratch.scan("last", last, {c: c for c in _LAST} | {"row": "_rowid"}, where)
+            scratch.scan("last", last, _LAST, where)
         clusters = pa.array(sorted(changed_clusters or ()), pa.string())
         drops = pa.array(sorted(unchanged_drops), pa.string())
         scratch.load("unfitted", pa.table({"cluster": clusters}))

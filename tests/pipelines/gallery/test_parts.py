@@ -34,16 +34,15 @@ def test_parts_have_all_of_their_samples_and_drops(tmp_path: Path, several_range
         drops.append(row["drop"])
     with small_ranges(several_ranges), kept_samples(workspace, tmp_path / "scratch") as kept:
         parts = GalleryParts(kept, _vectors(workspace), "image", ENCODER)
-        query = "SELECT DISTINCT part_id, id, sample_ids, drops FROM parts_image"
-        rows = kept.scratch.select(query, "parts_image")
-    assert len(rows) == len(expected)
+        rows = kept.scratch.select("FROM parts_image", "parts_image")
+    assert set(rows["part_id"].to_pylist()) == expected.keys()
     assert parts.kept == len(expected)
     assert {len(ids) for ids, _ in expected.values()} == {1, 2, 4}
     for row in rows.to_pylist():
         ids, drops = expected[row["part_id"]]
         assert row["id"] == ids[0]
-        assert row["sample_ids"] == ids
-        assert row["drops"] == sorted(set(drops))
+        assert (row["sample_ids"] or [row["id"]]) == ids
+        assert (row["drops"] or [row["drop"]]) == sorted(set(drops))
 
 
 def test_lists_by_ranges_are_those_made_at_once(tmp_path: Path) -> None:
