@@ -145,22 +145,24 @@ def _tally_on_one_thread(scan: Scan, rows: _Rows) -> Tallies:
 
 def _tally(scan: Scan, rows: _Rows) -> Tallies:
     counts = [{n: TallyCount(i, DEPTH) for n, i in s.items.items()} for s in scan.sets]
+    in_bank = {name: pa.array(each, pa.string()) for name, each in scan.in_bank.items()}
     for tile in rows.tiles(scan.columns()):
-        _add_tile(tile, scan, counts)
+        _add_tile(tile, scan, in_bank, counts)
     return [{n: count.result() for n, count in by_name.items()} for by_name in counts]
 
 
-def _add_tile(batch: pa.Table, scan: Scan, counts: list[dict[str, TallyCount]]) -> None:
+def _add_tile(
+    batch: pa.Table,
+    scan: Scan,
+    in_bank: Mapping[str, pa.Array],
+    counts: list[dict[str, TallyCount]],
+) -> None:
     tiles: dict[str, tuple[np.ndarray, pa.Table]] = {}
     for query_set, by_name in zip(scan.sets, counts, strict=True):
         direction = query_set.direction
         m, name = direction.query, direction.name
         if name not in tiles:
-            in_bank = pa.array(scan.in_bank[name], pa.string())
-            tile = batch.filter(pc.invert(pc.is_in(batch["cluster"], value_set=in_bank)))
-            keys = item_keys(tile["part_id"])
-            order = np.argsort(keys)
-            tiles[name] = keys[order], tile.take(pa.array(order))
+            tiles[name] = _searched(batch, in_bank[name])
         keys, tile = tiles[name]
         if not len(keys):
             continue
@@ -177,6 +179,15 @@ def _add_tile(batch: pa.Table, scan: Scan, counts: list[dict[str, TallyCount]]) 
             if UNBIASED in by_name:
                 by_name[UNBIASED].add(moved, keys, flags)
         by_name[RAW].add(scores, keys, flags)
+
+
+def _searched(batch: pa.Table, in_bank: pa.Array) -> tuple[np.ndarray, pa.Table]:
+    """The items of a tile whose clusters are not in a bank, and their keys, ascending."""
+    is_in_bank = pc.is_in(batch["cluster"], value_set=in_bank).to_numpy()
+    rows = np.flatnonzero(~is_in_bank)
+    keys = item_keys(batch["part_id"].take(pa.array(rows)))
+    order = np.argsort(keys)
+    return keys[order], batch.take(pa.array(rows[order]))  # vectors are copied once
 
 
 def _vectors(tile: pa.Table, column: str, dim: int) -> np.ndarray:

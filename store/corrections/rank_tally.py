@@ -147,15 +147,21 @@ class TallyCount:
     Args:
         items: the relevant items of m queries.
         k: the length of the result lists.
+        most_listed: a share of the scores of a tile. The scores that may count are listed; if they
+            are more, whole rows are counted, which gives the same.
     """
 
-    def __init__(self, items: RankedItems, k: int):
+    def __init__(self, items: RankedItems, k: int, most_listed: float = 1 / 32):
         self.items = items
+        self._most_listed = most_listed
         self.ahead = np.zeros(len(items.keys), np.int64)
         self._top = TopK(np.empty((len(items.excluded), 0), np.float32), k)
         self._keys: list[np.ndarray] = []
         self._flags: list[np.ndarray] = []
         self._rows = 0
+        # Below it, a score is behind all relevant items of its query.
+        self._lowest = np.full(len(items.excluded), np.inf, np.float32)
+        np.minimum.at(self._lowest, items.relevant.query, items.scores - _TIED)
         count = items.relevant.count
         nth = np.arange(len(items.keys)) - np.repeat(np.cumsum(count) - count, count)
         # Each pass ranks one relevant item of every query.
@@ -176,9 +182,19 @@ class TallyCount:
         scores[items.relevant.query[present], own[present]] = items.scores[present]
         excluded = lookup(keys, items.excluded)
         scores[np.flatnonzero(excluded >= 0), excluded[excluded >= 0]] = -np.inf
-        for index in self._passes:
-            self._count_ahead(scores, keys, index)
-        self._top.add(scores, self._rows)
+        least = self._top.least(scores)
+        flat = np.flatnonzero(scores >= np.minimum(least, self._lowest)[:, None])
+        if flat.size > self._most_listed * scores.size:
+            for index in self._passes:
+                self._count_ahead(scores, keys, index)
+            self._top.add(scores, self._rows)
+        else:
+            query, column = np.divmod(flat, len(keys))
+            listed = scores.ravel()[flat]
+            for index in self._passes:
+                self._count_listed(query, listed, keys[column], index)
+            is_best = listed >= least[query]
+            self._top.add_flat(flat[is_best], listed[is_best], len(keys), self._rows)
         self._keys.append(keys)
         self._flags.append(flags)
         self._rows += len(keys)
@@ -190,9 +206,24 @@ class TallyCount:
         higher = count_true(rows > (own + _TIED)[:, None])
         near = count_true(rows >= (own - _TIED)[:, None])
         for i in np.flatnonzero(near > higher):  # few scores are equal
-            tied = keys[np.abs(rows[i] - own[i]) <= _TIED]
+            tied = keys[(rows[i] >= own[i] - _TIED) & (rows[i] <= own[i] + _TIED)]
             higher[i] += (tied < self.items.keys[index[i]]).sum()
         self.ahead[index] += higher
+
+    def _count_listed(
+        self, query: np.ndarray, scores: np.ndarray, keys: np.ndarray, index: np.ndarray
+    ) -> None:
+        """As `_count_ahead`, of scores that are listed with their queries and keys.
+
+        All others of the tile are below those of the relevant items.
+        """
+        relevant, queries = self.items.relevant.query[index], len(self.items.excluded)
+        own, own_key = np.full(queries, np.inf, np.float32), np.zeros(queries, np.uint64)
+        own[relevant], own_key[relevant] = self.items.scores[index], self.items.keys[index]
+        own, own_key = own[query], own_key[query]
+        is_ahead = scores > own + _TIED
+        is_ahead |= (scores >= own - _TIED) & (keys < own_key)
+        self.ahead[index] += np.bincount(query[is_ahead], minlength=queries)[relevant]
 
     def result(self) -> Tally:
         """The tally of all tiles."""

@@ -19,9 +19,16 @@ K = 3
     part=st.integers(1, 30),
     with_ties=st.booleans(),
     excludes=st.booleans(),
+    most_listed=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_tiles_in_any_order_give_the_ranks_of_the_whole_gallery(
-    seed: int, items: int, tile: int, part: int, with_ties: bool, excludes: bool
+    seed: int,
+    items: int,
+    tile: int,
+    part: int,
+    with_ties: bool,
+    excludes: bool,
+    most_listed: float,
 ) -> None:
     rng = np.random.default_rng(seed)
     gallery = rng.normal(size=(items, 6)).astype(np.float32)
@@ -43,7 +50,7 @@ def test_tiles_in_any_order_give_the_ranks_of_the_whole_gallery(
     ranked = RankedItems(relevant, scores, keys[relevant.rows], excluded)
     order, tally = rng.permutation(items), None
     for start in range(0, items, part):
-        count = TallyCount(ranked, K)
+        count = TallyCount(ranked, K, most_listed)
         for first in range(start, min(start + part, items), tile):
             rows = np.sort(order[first : min(first + tile, start + part)])
             count.add(queries @ gallery[rows].T - bias[rows], keys[rows], rows % 2 == 0)

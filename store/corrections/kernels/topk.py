@@ -71,18 +71,38 @@ class TopK:
             self._add_candidates(scores, start)
 
     def _add_candidates(self, scores: np.ndarray, start: int) -> None:
-        n, width = scores.shape
+        flat = np.flatnonzero(scores >= self.least(scores)[:, None])
+        self.add_flat(flat, scores.ravel()[flat], scores.shape[1], start)
+
+    def least(self, scores: np.ndarray) -> np.ndarray:
+        """(n,) float32, a close lower bound on the scores of a tile (n, w) that change the lists.
+
+        With numpy.
+        """
         # A score equal to the floor loses, because its column is higher.
         least = np.nextafter(self.floor, np.float32(np.inf))
-        if width > self.k and (self.floor == -np.inf).any():
+        if scores.shape[1] > self.k and (self.floor == -np.inf).any():
             np.maximum(least, kth_lower_bound(scores, self.k), out=least)
-        flat = np.flatnonzero(scores >= least[:, None])
+        return least
+
+    def add_flat(self, flat: np.ndarray, scores: np.ndarray, width: int, start: int) -> None:
+        """Add some scores of a tile (n, w), of which no other score changes the lists.
+
+        With numpy.
+
+        Args:
+            flat: (c,) their positions in the tile, ascending.
+            scores: (c,) float32.
+            width: w.
+            start: the column of the full matrix that is the first one of the tile.
+        """
         if flat.size == 0:
             return
+        n = len(self.floor)
         edges = np.searchsorted(flat, np.arange(n + 1) * width)
         count = np.diff(edges)
         row = np.repeat(np.arange(n), count)
-        keys = pack(scores.ravel()[flat], flat - row * width + start)
+        keys = pack(scores, flat - row * width + start)
         touched = np.flatnonzero(count)
         within = np.arange(flat.size) - edges[row]
         joined = np.full((touched.size, self.k + count.max()), EMPTY)
