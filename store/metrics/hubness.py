@@ -22,8 +22,10 @@ def k_occurrence(lists: np.ndarray, items: int) -> np.ndarray:
 def skewness(counts: np.ndarray) -> float:
     """Third standardised moment of the k-occurrence (n,); 0 if all items occur equally often."""
     centred = counts - counts.mean()
-    deviation = np.sqrt((centred**2).mean())
-    return float((centred**3).mean() / deviation**3) if deviation > 0 else 0.0
+    squared = centred * centred
+    deviation = np.sqrt(squared.mean())
+    squared *= centred  # a cube as a power takes ten times as long
+    return float(squared.mean() / deviation**3) if deviation > 0 else 0.0
 
 
 def robin_hood(counts: np.ndarray) -> float:
