@@ -31,8 +31,8 @@ from store.tables.table_version import TableVersion, take_rows
 DEPTH = 20  # length of the lists: K, and as many items that may be removed before a new scan
 _TILE = 4096  # items of one product
 _TASK = 32 * _TILE  # items of a task
-# Scores that are computed in this process, in about 6 s. Ray's workers take as long to start.
-_SMALL = 500_000_000
+# Scores that are computed in this process, in 5 to 9 s. Ray's workers take as long to start.
+_SMALL = 1_000_000_000
 
 Gallery: TypeAlias = lance.LanceDataset | TableVersion
 Tallies = list[dict[str, Tally]]  # of each set of queries, by ranking
