@@ -23,7 +23,7 @@ from pipelines.engine import open_scratch
 from store.workspace import Workspace
 from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
 
-_OBJECT_STORE = 3_000_000_000  # bytes of a node
+OBJECT_STORE = 3_000_000_000  # bytes of a node
 _GALLERIES = ("ids_image", "ids_text")
 
 
@@ -61,7 +61,7 @@ def run_on(nodes: Nodes, root: Path) -> dict[str, float | str]:
 
 def measure(root: Path) -> dict[str, dict[str, float | str]]:
     results = {"one process": make(root)}
-    with ray_nodes(object_store=_OBJECT_STORE) as nodes:
+    with ray_nodes(object_store=OBJECT_STORE) as nodes:
         nodes.worker(1)
         nodes.wait_for_cpus(1)
         results["one node"] = run_on(nodes, root)
