@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.lists import add
 from orchestration.runner import run_missing
 from store.tables.staging import stage_record
 from store.workspace import Workspace
@@ -32,6 +33,23 @@ try:
         print(result.ids)
 except EncoderError as error:
     print(error)
+"""
+
+LISTS = """
+import sys, time
+from pathlib import Path
+from pipelines.decisions.kept_samples import kept_samples
+from pipelines.engine import open_scratch
+from store import identity
+from store.workspace import Workspace
+open_scratch._WORTH = open_scratch._COST = 0 if sys.argv[2] == "on nodes" else 10**9
+root = Path(sys.argv[1])
+with kept_samples(Workspace.open(root), root / "scratch") as kept:
+    print(type(kept.scratch).__name__, flush=True)
+    while not (root / "go on").exists():
+        time.sleep(0.1)
+    rows = kept.scratch.in_order("kept", ["number"])
+    print(identity.run_key(*(str(table.to_pydict()) for table in rows)))
 """
 
 
@@ -76,6 +94,22 @@ def test_a_node_that_dies_in_the_middle_changes_no_table(nodes, tmp_path):
     first, second = (vectors(each.root) for each in pair)
     assert first.keys() == second.keys()
     assert max(abs(first[key] - second[key]).max() for key in first) < 1e-5
+
+
+def test_lists_on_a_node_that_dies_are_made_again(nodes, tmp_path):
+    (tmp_path / "corpus.yaml").write_text("sources: {s: {path: drops}}\n")
+    add(Workspace.open(tmp_path), 0, 200_000)
+    nodes.worker(1)
+    lost = nodes.worker(1)
+    nodes.wait_for_cpus(2)
+    runs = [nodes.run("-c", LISTS, str(tmp_path), where) for where in ("on nodes", "here")]
+    kinds = [run.stdout.readline().strip() for run in runs]
+    assert kinds == ["RayTables", "DuckDBTables"], [run.communicate() for run in runs]
+    kill(lost)
+    (tmp_path / "go on").touch()
+    on_nodes, here = (run.communicate(timeout=600)[0].splitlines() for run in runs)
+    assert len(here[-1]) >= 32
+    assert on_nodes[-1] == here[-1]  # Ray prints which node it lost before
 
 
 def test_a_lost_head_ends_the_run_and_the_next_one_resumes(nodes, tmp_path, monkeypatch, s3):
