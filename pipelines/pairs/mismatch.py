@@ -15,7 +15,6 @@ median of f0 there are few matching pairs, so f has p times the mass of f0 there
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 LEAST_PAIRS = 50  # for a fit
 _QUANTILES = (0.5, 0.6, 0.7)  # of f0, below which p is estimated
@@ -59,6 +58,9 @@ def fit_mixture(corrected: np.ndarray, of_random: np.ndarray) -> Mixture | None:
     share = float(min(*below, 1))
     points = np.quantile(values, np.linspace(0, 1, min(len(values), _POINTS)))
     ratio = _density(random, points) / _density(values, points)
+    # Imported here: it takes most of a second, and few corpora need it.
+    from scipy.optimize import isotonic_regression
+
     # A pair that is nearer is never more likely a mismatch, whatever the tails of the estimates do.
     falling = isotonic_regression(share * ratio, increasing=False).x
     return Mixture(share, points, np.clip(falling, 0, 1))

@@ -13,7 +13,6 @@ and it is counted how often the proposal is right at which margin.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from pipelines.pairs.signals import top_mean
 
@@ -102,6 +101,9 @@ class CaptionMatcher:
         # One more wrong proposal at the largest margin keeps a few lucky ones below 1.
         right = np.append(is_right[order].astype(float), 0.0)
         margins = np.append(margin[order], margin[order].max(initial=0))
+        # Imported here: it takes most of a second, and few corpora need it.
+        from scipy.optimize import isotonic_regression
+
         return Calibration(margins, isotonic_regression(right).x)
 
 
