@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.planted_texts import Planted, planted
 from pipelines.duplicates.pair_joins import collect_pairs
 from pipelines.duplicates.texts import minhash, near_texts
-from pipelines.engine.duckdb_scratch import temporary_database
+from pipelines.engine.duckdb_scratch import database
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def measure(pairs: set[tuple[int, int]], texts: Planted) -> tuple[float, float]:
 
 def isotrope_pairs(texts: list[str]) -> set[tuple[int, int]]:
     signatures = minhash.signatures(texts)
-    with temporary_database() as connection:
+    with tempfile.TemporaryDirectory() as folder, database(Path(folder)) as connection:
         blocks = near_texts.near_blocks(
-            connection, signatures, lambda rows: [texts[r] for r in rows], 0.7
+            connection, Path(folder), signatures, lambda rows: [texts[r] for r in rows], 0.7
         )
         pairs = collect_pairs(blocks, len(texts))
     return set(zip(pairs.a.tolist(), pairs.b.tolist(), strict=True))

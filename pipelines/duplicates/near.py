@@ -150,8 +150,9 @@ def _find_near(
             on_ray = use_ray("text", nodes)
             texts = Texts(tables, share(nodes.rows("row"), on_ray))
             signed = stored_signatures(tables, nodes, texts, on_ray=on_ray)
+            scratch = nodes.connection, nodes.folder
             blocks = near_texts.near_blocks(
-                nodes.connection, signed, texts, jaccard, nodes.first, on_ray=on_ray
+                *scratch, signed, texts, jaccard, nodes.first, on_ray=on_ray
             )
             return map(as_table, blocks)
 

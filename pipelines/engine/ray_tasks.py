@@ -7,13 +7,15 @@ element, and its workers wait for bundles.)
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from embedders.pool.ray_cluster import cluster, cpus
 from pipelines.engine import crash_markers
+from pipelines.engine.kept_values import Kept, KeptFile, KeptOnRay
 from pipelines.engine.memory import limit_retained_memory
 from pipelines.engine.work import Work
 from store.config.engine import Ray, Tasks
@@ -179,6 +181,13 @@ def _in_order(replies: Iterable[Any]) -> Iterator[Any]:
         yield waiting.pop(0)
 
 
+class After(NamedTuple):
+    """The argument of a task that starts after others, so that no worker waits for them."""
+
+    argument: Any
+    done: list[ray.ObjectRef]
+
+
 def streams_in_order(
     function: Callable[[Any, Any], Iterable[Any]],
     shared: Any,
@@ -194,25 +203,87 @@ def streams_in_order(
     Args:
         function: picklable; yields the same results each time.
         shared: is sent to the cluster once.
-        arguments: read only so far ahead as keeps the cluster busy.
+        arguments: read only so far ahead as keeps the cluster busy; each, or `After` with it.
         on_ray: this process is connected to Ray, and the tasks run there; else in this process.
     """
+    of_tasks = (each if isinstance(each, After) else After(each, []) for each in arguments)
     if not on_ray:
-        for argument in arguments:
+        for argument, _ in of_tasks:
             yield from function(shared, argument)
         return
     reference = ray.put((function, shared))
     ahead = {"_generator_backpressure_num_objects": _AHEAD}
     task = _stream.options(num_returns="streaming", **ahead)
-    for stream in _in_order(task.remote(reference, each) for each in arguments):
+    replies = (task.remote(reference, argument, *done) for argument, done in of_tasks)
+    for stream in _in_order(replies):
         yield from map(ray.get, stream)
 
 
 @ray.remote
-def _stream(shared: tuple[Callable[[Any, Any], Iterable[Any]], Any], argument: Any) -> Iterator:
+def _stream(
+    shared: tuple[Callable[[Any, Any], Iterable[Any]], Any], argument: Any, *done: None
+) -> Iterator:
     function, of_all = shared
     limit_retained_memory()
     with one_blas_thread():
+        yield from function(of_all, argument)
+
+
+class KeptParts(NamedTuple):
+    """What some tasks keep for others.
+
+    Attributes:
+        values: of each task, of each part.
+        done: references, for `After`.
+    """
+
+    values: list[list[Kept]]
+    done: list[ray.ObjectRef]
+
+
+def kept_parts(
+    function: Callable[[Any, Any], Iterable[Any]],
+    shared: Any,
+    arguments: Sequence[Any],
+    parts: int,
+    folder: Path,
+    *,
+    on_ray: bool,
+) -> KeptParts:
+    """Keep what `function(shared, argument)` yields for each argument: so many parts.
+
+    On Ray this submits the tasks and does not wait for them. A part that is lost with its process
+    or node is made again.
+
+    Args:
+        function: picklable; yields the same results each time.
+        shared: is sent to the cluster once.
+        arguments: of the tasks.
+        parts: the number of results of each task.
+        folder: for the files of this process, which must exist as long as parts are read.
+        on_ray: this process is connected to Ray, and the tasks run there; else in this process.
+    """
+    if not on_ray:
+        files = [
+            [
+                KeptFile(folder / f"{number}-{part}", value)
+                for part, value in enumerate(function(shared, argument))
+            ]
+            for number, argument in enumerate(arguments)
+        ]
+        return KeptParts(cast(list[list[Kept]], files), [])
+    reference, task = ray.put((function, shared)), _keep.options(num_returns=1 + parts)
+    replies = [task.remote(reference, each) for each in arguments]
+    values = [[cast(Kept, KeptOnRay(each)) for each in reply[1:]] for reply in replies]
+    return KeptParts(values, [reply[0] for reply in replies])
+
+
+@ray.remote
+def _keep(shared: tuple[Callable[[Any, Any], Iterable[Any]], Any], argument: Any) -> Iterator:
+    function, of_all = shared
+    limit_retained_memory()
+    with one_blas_thread():
+        yield None
         yield from function(of_all, argument)
 
 

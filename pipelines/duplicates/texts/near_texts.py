@@ -10,6 +10,8 @@ only listed there; further tasks find and verify candidates among them.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import duckdb
@@ -18,7 +20,8 @@ import pyarrow as pa
 
 from pipelines.duplicates.pair_joins import Block, Rows, bounded_slices, buffered
 from pipelines.duplicates.texts import large_buckets
-from pipelines.duplicates.texts.buckets import Listed, Range, candidates, ranges, share_a_band
+from pipelines.duplicates.texts.band_ranges import InRanges, Piece, Round, divide, rounds, tasks
+from pipelines.duplicates.texts.buckets import Listed, candidates, share_a_band
 from pipelines.duplicates.texts.shingles import (
     count_shared,
     normalise_texts,
@@ -28,7 +31,7 @@ from pipelines.duplicates.texts.shingles import (
 from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
 from pipelines.engine.duckdb_scratch import execute
-from pipelines.engine.ray_tasks import streams_in_order
+from pipelines.engine.ray_tasks import After, kept_parts, streams_in_order
 from pipelines.engine.shared_rows import share
 
 _VERIFIED = 1 << 14  # pairs at a time
@@ -48,6 +51,7 @@ class _Search:
 
 def near_blocks(
     connection: duckdb.DuckDBPyConnection,
+    folder: Path,
     signed: Rows,
     texts: Texts,
     threshold: float,
@@ -63,6 +67,7 @@ def near_blocks(
     Args:
         connection: to a database. A temporary table lists the texts in large buckets, of which
             there may be more than memory holds.
+        folder: for scratch files.
         signed: (n, 128) uint16, the signatures (`minhash.signatures`).
         texts: reads the texts of some rows; picklable if the tasks run on Ray.
         threshold: the least Jaccard similarity of the sets of shingles.
@@ -71,9 +76,9 @@ def near_blocks(
     """
     search = _Search(share(signed, on_ray), texts, threshold, first)
     connection.execute("CREATE OR REPLACE TEMP TABLE large (bucket UBIGINT, row BIGINT)")
-    tasks = ranges(threshold, len(signed) - first)
+    of_ranges = _range_tasks(search, folder, on_ray)
     listed, size = list[Listed](), 0
-    for found in streams_in_order(_near_in_range, search, tasks, on_ray=on_ray):
+    for found in streams_in_order(_near_in_ranges, search, of_ranges, on_ray=on_ray):
         if not isinstance(found, Listed):
             yield found
             continue
@@ -94,10 +99,26 @@ def _insert(connection: duckdb.DuckDBPyConnection, listed: list[Listed]) -> None
         execute(connection, "INSERT INTO large FROM stream", stream=rows.to_reader())
 
 
-def _near_in_range(search: _Search, of: Range) -> Iterator[Block | Listed]:
-    """The near pairs of a range, and the texts in its large buckets."""
+def _range_tasks(search: _Search, folder: Path, on_ray: bool) -> Iterator[After]:
+    """The tasks of each round, whose hashes are divided when those of the round before run."""
+    count = len(search.signed)
+    for each in rounds(search.threshold, count, search.first):
+        with TemporaryDirectory(dir=folder) as name:
+            blocks, groups = each.blocks, len(each.groups)
+            dividing = (search.signed, search.threshold, each)
+            kept = kept_parts(_divide, dividing, blocks, groups, Path(name), on_ray=on_ray)
+            for of in tasks(each, kept.values, count - search.first):
+                yield After(of, kept.done)
+
+
+def _divide(dividing: tuple[Rows, float, Round], block: range) -> Iterator[Piece]:
+    return divide(*dividing, block)
+
+
+def _near_in_ranges(search: _Search, of: InRanges) -> Iterator[Block | Listed]:
+    """The near pairs of some ranges, and the texts in their large buckets."""
     x = y = np.empty(0, np.int64)
-    for found in candidates(search.signed, search.threshold, search.first, of):
+    for found in candidates(search.signed, search.threshold, of):
         if isinstance(found, Listed):
             if len(found.row):
                 yield found

@@ -8,7 +8,7 @@ import pytest
 from pipelines.duplicates import audio, pair_joins, semantic
 from pipelines.duplicates.images import hamming
 from pipelines.duplicates.pair_joins import Pairs, collect_pairs
-from pipelines.duplicates.texts import buckets, large_buckets, minhash, near_texts
+from pipelines.duplicates.texts import band_ranges, buckets, large_buckets, minhash, near_texts
 from pipelines.engine.array_files import ArrayFile
 from pipelines.engine.duckdb_scratch import database
 from pipelines.signals.scorers.audio_fingerprint import similarity
@@ -113,16 +113,22 @@ def test_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int) ->
     assert len(expected) > 50
 
 
-@pytest.mark.parametrize("listed", [20, 1000])
+@pytest.mark.parametrize(("listed", "hashes"), [(20, 1), (1000, 1), (1000, 500)])
 @pytest.mark.parametrize("first", [0, 90])
 def test_texts_of_one_template(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, listed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, listed: int, hashes: int
 ) -> None:
-    """All texts share their bands: one bucket has all of them, and is divided into tasks."""
+    """All texts share their bands: one bucket has all of them, and is divided into tasks.
+
+    A round has one band, or several.
+    """
     monkeypatch.setattr(buckets, "LARGE_BUCKET", 8)
-    monkeypatch.setattr(buckets, "_READ", 16)
+    monkeypatch.setattr(band_ranges, "_READ", 16)
     monkeypatch.setattr(buckets, "_COMPARED", 64)
-    monkeypatch.setattr(buckets, "HELD", 20)
+    monkeypatch.setattr(band_ranges, "HELD", 20)
+    monkeypatch.setattr(band_ranges, "_HASHES", hashes)
+    monkeypatch.setattr(band_ranges, "_DIVIDED", 50)
+    monkeypatch.setattr(band_ranges, "_PIECES", 8)
     monkeypatch.setattr(near_texts, "_INSERTED", 50)
     monkeypatch.setattr(large_buckets, "_FETCHED", 64)
     monkeypatch.setattr(large_buckets, "_LISTED", listed)
@@ -138,7 +144,7 @@ def test_texts_of_one_template(
         return [texts[r] for r in rows]
 
     with database(tmp_path) as connection:
-        blocks = near_texts.near_blocks(connection, signed, read, 0.7, first)
+        blocks = near_texts.near_blocks(connection, tmp_path, signed, read, 0.7, first)
         pairs = as_dict(collect_pairs(blocks, len(texts)))
     expected = {p: s for p, s in near_pairs_by_loop(texts, 0.7).items() if p[1] >= first}
     assert pairs == expected

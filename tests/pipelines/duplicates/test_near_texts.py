@@ -3,6 +3,8 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from pipelines.duplicates.texts.shingles import (
 )
 from pipelines.duplicates.texts.spelling import split_words
 from pipelines.duplicates.texts.templates import same_template
-from pipelines.engine.duckdb_scratch import temporary_database
+from pipelines.engine.duckdb_scratch import database
 
 seeds = st.integers(0, 2**31)
 
@@ -29,8 +31,8 @@ seeds = st.integers(0, 2**31)
 def near(
     signed: Rows, read: Callable[[np.ndarray], list[str]], threshold: float, first: int = 0
 ) -> Pairs:
-    with temporary_database() as connection:
-        blocks = near_texts.near_blocks(connection, signed, read, threshold, first)
+    with TemporaryDirectory() as name, database(Path(name)) as connection:
+        blocks = near_texts.near_blocks(connection, Path(name), signed, read, threshold, first)
         return collect_pairs(blocks, len(signed))
 
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from pipelines.duplicates import audio, near, semantic
 from pipelines.duplicates.images import crops, feature_crowds
 from pipelines.duplicates.pair_joins import Block
 from pipelines.duplicates.stage import find_duplicates
-from pipelines.duplicates.texts import minhash, near_texts
+from pipelines.duplicates.texts import band_ranges, minhash, near_texts
 from pipelines.engine.duckdb_scratch import database
-from pipelines.engine.ray_tasks import kept_in_order
+from pipelines.engine.kept_values import Kept
+from pipelines.engine.ray_tasks import After, kept_in_order, kept_parts, streams_in_order
 from pipelines.engine.shared_rows import SharedRows
 from pipelines.signals.scorer import DecodedImage
 from pipelines.signals.scorers.image_local import FEATURES, score
@@ -187,8 +188,11 @@ def test_recordings(tmp_path: Path, first: int) -> None:
     assert len(found[0]) >= 10
 
 
-@pytest.mark.parametrize("of_one_template", [False, True])
-def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path, of_one_template: bool) -> None:
+@pytest.mark.parametrize(("of_one_template", "hashes"), [(False, 8000), (True, 8000), (True, 1)])
+def test_a_task_whose_worker_is_killed_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_one_template: bool, hashes: int
+) -> None:
+    """With several rounds and ranges, of several bands or of one."""
     texts = planted(2000, seed=2).texts
     if of_one_template:  # most are in large buckets
         texts = filled(500, np.random.default_rng(0))
@@ -207,9 +211,12 @@ def test_a_task_whose_worker_is_killed_is_done_again(tmp_path: Path, of_one_temp
 
     def near_pairs(read: Callable[[np.ndarray], list[str]], on_ray: bool) -> list[Block]:
         with database(tmp_path / "scratch") as connection:
-            return list(near_texts.near_blocks(connection, signed, read, 0.7, on_ray=on_ray))
+            scratch = connection, tmp_path
+            return list(near_texts.near_blocks(*scratch, signed, read, 0.7, on_ray=on_ray))
 
     expected = as_sets(near_pairs(read, False))
+    for name, value in (("HELD", 400), ("_HASHES", hashes), ("_DIVIDED", 800), ("_PIECES", 8)):
+        monkeypatch.setattr(band_ranges, name, value)
     assert as_sets(near_pairs(read_or_die, True)) == expected
     assert killed.exists()
     assert len(expected) > 50
@@ -234,6 +241,35 @@ def test_values_that_stay_in_the_store_are_those_of_tasks_that_were_done_again(
     assert rows[np.array([19, 0, 7, 7])].tolist() == [19, 0, 7, 7]
     in_process = list(kept_in_order(numbered, 3, range(0, 20, 3), on_ray=False))
     assert np.concatenate([block for _, block in in_process]).tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("on_ray", [False, True])
+def test_parts_are_those_of_tasks_that_were_done_again(
+    tmp_path: Path, parts: int, on_ray: bool
+) -> None:
+    killed = tmp_path / "killed"
+
+    def divided(base: int, number: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for part in range(parts):
+            if on_ray and (number, part) == (2, parts - 1) and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield f"{number}", np.arange(number * part), np.full((2, 3), base + part)
+
+    def read(_: None, of: list[Kept]) -> Iterator[list[Any]]:
+        for kept in of:
+            name, *arrays = kept.read()
+            yield [name, *(array.tolist() for array in arrays)]
+
+    kept = kept_parts(divided, 7, range(4), parts, tmp_path, on_ray=on_ray)
+    tasks = [After([each[part] for each in kept.values], kept.done) for part in range(parts)]
+    assert list(streams_in_order(read, None, tasks, on_ray=on_ray)) == [
+        [str(number), list(range(number * part)), [[7 + part] * 3] * 2]
+        for part in range(parts)
+        for number in range(4)
+    ]
+    assert killed.exists() == on_ray
 
 
 def test_shared_rows_are_read_as_those_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
