@@ -66,7 +66,8 @@ def _one_pass(
             # Else all rows of the first tile would be sorted. Of equal scores, all stay for now.
             least = np.partition(products, -count, axis=1)[:, -count]
             is_better &= products >= least[:, None]
-        query, row = np.nonzero(is_better)
+        # Of the flat array, numpy finds the few nonzero values in a fifth of the time.
+        query, row = np.divmod(np.flatnonzero(is_better), products.shape[1])
         if not len(query):
             continue
         owners = np.concatenate([owners, query])
