@@ -157,38 +157,51 @@ def _add_tile(
     in_bank: Mapping[str, pa.Array],
     counts: list[dict[str, TallyCount]],
 ) -> None:
-    tiles: dict[str, tuple[np.ndarray, pa.Table]] = {}
+    tiles: dict[str, _Tile] = {}
     for query_set, by_name in zip(scan.sets, counts, strict=True):
         direction = query_set.direction
         m, name = direction.query, direction.name
         if name not in tiles:
-            tiles[name] = _searched(batch, in_bank[name])
-        keys, tile = tiles[name]
+            tiles[name] = _Tile(batch, in_bank[name], scan.dim)
+        tile, keys = tiles[name], tiles[name].keys
         if not len(keys):
             continue
         flags = np.zeros(len(keys), bool)
         if direction.method != "none":
-            flags = tile[f"hub_{m}"].to_numpy()
-        scores = query_set.vectors @ _vectors(tile, "vector", scan.dim).T
+            flags = tile.rows[f"hub_{m}"].to_numpy()
+        scores = query_set.vectors @ tile.vectors("vector").T
         if CORRECTED in by_name:
-            bias = tile[f"bias_{m}"].to_numpy()
+            bias = tile.rows[f"bias_{m}"].to_numpy()
             moved = scores
             if direction.recipe.moves:
-                moved = query_set.vectors @ _vectors(tile, f"vector_{m}", scan.dim).T
+                moved = query_set.vectors @ tile.vectors(f"vector_{m}").T
             by_name[CORRECTED].add(moved - bias, keys, flags)
             if UNBIASED in by_name:
                 by_name[UNBIASED].add(moved, keys, flags)
         by_name[RAW].add(scores, keys, flags)
 
 
-def _searched(batch: pa.Table, in_bank: pa.Array) -> tuple[np.ndarray, pa.Table]:
-    """The items of a tile whose clusters are not in a bank, and their keys, ascending."""
-    is_in_bank = pc.is_in(batch["cluster"], value_set=in_bank).to_numpy()
-    rows = np.flatnonzero(~is_in_bank)
-    keys = item_keys(batch["part_id"].take(pa.array(rows)))
-    order = np.argsort(keys)
-    return keys[order], batch.take(pa.array(rows[order]))  # vectors are copied once
+class _Tile:
+    """The items of a batch that are searched, in the order of their keys.
 
+    Args:
+        batch: rows of the gallery.
+        in_bank: the clusters that are not searched.
+        dim: of the space's vectors.
+    """
 
-def _vectors(tile: pa.Table, column: str, dim: int) -> np.ndarray:
-    return unfold(as_matrix(tile[column]), dim)
+    def __init__(self, batch: pa.Table, in_bank: pa.Array, dim: int):
+        is_in_bank = pc.is_in(batch["cluster"], value_set=in_bank).to_numpy()
+        numbers = np.flatnonzero(~is_in_bank)
+        keys = item_keys(batch["part_id"].take(pa.array(numbers)))
+        order = np.argsort(keys)
+        self.keys = keys[order]
+        self.rows = batch.take(pa.array(numbers[order]))
+        self._dim = dim
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def vectors(self, column: str) -> np.ndarray:
+        """The unit rows (n, d) of a column."""
+        if column not in self._vectors:
+            self._vectors[column] = unfold(as_matrix(self.rows[column]), self._dim)
+        return self._vectors[column]
