@@ -1,8 +1,8 @@
 """The lists that say which samples go into which shard, and under which names.
 
-The same decisions always give the same lists. DuckDB sorts and joins in a file, since there may be
-more samples than fit into memory. Each shard's list is a file, so that the worker that writes a
-shard reads that list only.
+The same decisions always give the same lists. Samples are joined and sorted in scratch tables, as
+there may be more than fit into memory. Each shard's list is a file, so that the worker that writes
+a shard reads that list only.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 
-from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute
+from pipelines.engine.open_scratch import scratch_tables
 from pipelines.export.target_folder import STATE
 from store import identity
-from store.config.engine import DuckDB
+from store.config.engine import Engine
 from store.tables.files import Files
 from store.tables.lance_tables import Tables
 from store.tables.names import kind_of
 from store.tables.signals import REPAIR_TYPES
+from store.tables.table_version import TableVersion
 
 # A key that is a safe path in any archive: no dots, since the first dot ends a WebDataset key, and
 # no characters that would have to be escaped.
@@ -35,11 +36,12 @@ _JOIN = """
 LEFT JOIN (FROM {0} WHERE in_range(id)) {0} ON {0}."drop" = s."drop" AND {0}.id = s.id
 """
 _REPEATED = "SELECT key FROM kept WHERE in_range(key) GROUP BY key HAVING count(*) > 1"
-_SORTED = f"""
+_NAMED = f"""
 SELECT "drop", id, key, row, bytes, signals_row, pairs_row, {", ".join(REPAIR_TYPES)},
   length(key) > {_MAX_KEY_LENGTH} OR NOT regexp_full_match(key, '{_SAFE_KEY}')
   OR repeated.key IS NOT NULL AS needs_new_name
-FROM kept LEFT JOIN repeated USING (key) ORDER BY "drop", key, id
+FROM (FROM kept WHERE in_range(key)) LEFT JOIN (FROM repeated WHERE in_range(key)) repeated
+USING (key)
 """
 
 
@@ -48,7 +50,7 @@ def write_shard_lists(
     versions: dict[str, int],
     target: Files,
     scratch: Path,
-    duckdb: DuckDB,
+    engine: Engine,
     exported: str = "keep",
     *,
     max_samples: int,
@@ -64,14 +66,14 @@ def write_shard_lists(
         versions: the versions of `samples` and `decisions`, and of the tables of signals that are
             exported.
         target: where the lists are written, so that all workers can read them.
-        scratch: a local folder for DuckDB's file.
-        duckdb: settings of that database.
+        scratch: a local folder for scratch tables.
+        engine: settings of corpus.yaml.
         exported: the condition that decisions of exported samples satisfy.
         max_samples: the largest number of samples in a shard.
         max_bytes: the largest number of bytes in a shard.
     """
     sizes = []
-    kept = _kept_samples(tables, versions, scratch, exported, duckdb)
+    kept = _kept_samples(tables, versions, scratch, exported, engine)
     for number, shard in enumerate(_split(kept, max_samples, max_bytes)):
         named = shard.append_column("name", pa.array(_names(shard), pa.string()))
         columns = ["row", "bytes", "signals_row", "pairs_row", *REPAIR_TYPES, "name"]
@@ -92,7 +94,7 @@ def _path(number: int) -> str:
 
 
 def _kept_samples(
-    tables: Tables, versions: dict[str, int], scratch: Path, exported: str, duckdb: DuckDB
+    tables: Tables, versions: dict[str, int], folder: Path, exported: str, engine: Engine
 ) -> Iterator[pa.Table]:
     """Every kept sample in order, in tables of at most 8,192 rows."""
     sizes = ("image_bytes", "audio_bytes", "octet_length(text)", "octet_length(meta)")
@@ -107,22 +109,21 @@ def _kept_samples(
     }
     measured = {kind: n for n in versions if (kind := kind_of(n)) in ("signals", "pairs")}
     queries |= dict.fromkeys(measured.values(), (columns, None))
-    with database(scratch, duckdb) as connection:
+    sources = {name: TableVersion(tables, name, versions[name]) for name in queries}
+    count = sources["samples"].open().count_rows()
+    with scratch_tables(engine, folder, count) as scratch:
         for name, (selected, where) in queries.items():
-            scanner = tables.open(name, versions[name]).scanner(
-                columns=selected, filter=where, batch_size=ROWS
-            )
-            query = f"CREATE TABLE {name.partition('__')[0]} AS FROM stream"
-            execute(connection, query, stream=scanner.to_reader())
+            scratch.scan(name.partition("__")[0], sources[name], selected, where)
         rows = {
             kind: f"{kind}.row" if kind in measured else "NULL::UBIGINT"
             for kind in ("signals", "pairs")
         }
         joins = " ".join(_JOIN.format(kind) for kind in measured)
-        create_by_range(connection, "kept", _KEPT.format(**rows, joins=joins), "samples")
-        create_by_range(connection, "repeated", _REPEATED, "kept")
-        for batch in connection.sql(_SORTED).to_arrow_reader(ROWS):
-            yield pa.Table.from_batches([batch])
+        by = dict.fromkeys(("samples", "decisions", *measured), "id")
+        scratch.create("kept", _KEPT.format(**rows, joins=joins), **by)
+        scratch.create("repeated", _REPEATED, kept="key")
+        scratch.create("named", _NAMED, kept="key", repeated="key")
+        yield from scratch.in_order("named", ["drop", "key", "id"])
 
 
 def _split(batches: Iterator[pa.Table], max_samples: int, max_bytes: int) -> Iterator[pa.Table]:

@@ -118,7 +118,7 @@ def export(
             versions,
             files,
             run.scratch,
-            workspace.config.engine.duckdb,
+            workspace.config.engine,
             exported,
             max_samples=options.shard_samples,
             max_bytes=options.shard_bytes,

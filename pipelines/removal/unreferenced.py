@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipelines.engine.duckdb_scratch import ROWS, create_by_range, database, execute, query_value
+from pipelines.engine.open_scratch import scratch_tables
 from store.tables.names import (
     features_table,
     moment_vectors_table,
@@ -14,6 +14,7 @@ from store.tables.names import (
     vectors_table,
 )
 from store.tables.schema import MODALITIES
+from store.tables.table_version import TableVersion
 from store.workspace import Workspace
 
 _BY_MODALITY = (features_table, tokens_table, moment_vectors_table)
@@ -49,22 +50,25 @@ def delete_unreferenced(workspace: Workspace) -> dict[str, int]:
 
 
 def _delete(workspace: Workspace, name: str) -> int:
-    tables, settings = workspace.tables, workspace.config.engine.duckdb
-    vectors = tables.open(name)
-    samples = tables.open("samples")
-    parts = samples.scanner(columns=[f"{m}_id" for m in MODALITIES], batch_size=ROWS)
-    stored = vectors.scanner(columns=["part_id"], batch_size=ROWS)
-    with tempfile.TemporaryDirectory() as folder, database(Path(folder), settings) as connection:
-        for table, stream in (("samples", parts), ("vectors", stored)):
-            execute(connection, f"CREATE TABLE {table} AS FROM stream", stream=stream.to_reader())
-        create_by_range(connection, "unreferenced", _UNREFERENCED, "samples", "vectors")
-        count = query_value(connection, "SELECT count(*) FROM unreferenced")
+    tables, engine = workspace.tables, workspace.config.engine
+    samples, vectors = (TableVersion(tables, n, tables.version(n)) for n in ("samples", name))
+    rows = vectors.open().count_rows()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        scratch_tables(engine, Path(folder), rows) as scratch,
+    ):
+        parts = [f"{m}_id" for m in MODALITIES]
+        scratch.scan("samples", samples, {part: part for part in parts})
+        scratch.scan("vectors", vectors, {"part_id": "part_id"})
+        scratch.create("unreferenced", _UNREFERENCED, samples=parts, vectors="part_id")
+        count = scratch.count("unreferenced")
 
         def removed() -> Iterator[pa.RecordBatch]:
-            yield from connection.sql("FROM unreferenced").to_arrow_reader(ROWS)
+            for table in scratch.in_order("unreferenced", ["part_id"]):
+                yield from table.to_batches()
 
         with tables.lock("samples"):  # while it is held, no samples are published
             if not count or tables.version("samples") != samples.version:
                 return 0
-            tables.upsert(name, vectors.schema, [], "part_id", removed=removed())
+            tables.upsert(name, vectors.open().schema, [], "part_id", removed=removed())
     return count

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipelines.export.shard_lists import read_shard_list, write_shard_lists
 from pipelines.export.stage import Options, export
 from pipelines.export.target_folder import STATE
-from store.config.engine import DuckDB
+from store.config.engine import Engine
 from store.tables import schema
 from store.tables.lance_tables import Tables
 from store.tables.staging import stage_record
@@ -167,7 +167,7 @@ def test_names_are_unique_for_any_keys(keys: list[str]) -> None:
             tables.replace(name, columns, [batch], None)
         versions = {name: tables.version(name) for name in ("samples", "decisions")}
         sizes = write_shard_lists(
-            tables, versions, tables.files, Path(folder), DuckDB(), max_samples=7, max_bytes=1 << 20
+            tables, versions, tables.files, Path(folder), Engine(), max_samples=7, max_bytes=1 << 20
         )
         names = [
             n
