@@ -229,6 +229,8 @@ def assert_evaluated_as_by_a_scan(workspace: Workspace, scans: list[int]) -> Non
     scanned = evaluate_directions(opened, banks, release.directions, DIM)
     queries = sum(f["queries"] for f in scanned.values())
     assert sum(scans) < queries / 2, (scans, queries)
+    assert release.part_weights
+    assert all(w.changed for w in release.part_weights.values())  # they were not learned anew
     assert release.evaluation.keys() == scanned.keys()
     for name, figures in scanned.items():
         stored = release.evaluation[name]
