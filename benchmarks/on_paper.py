@@ -10,11 +10,14 @@ dimensions. Those of the image are of a JPEG of 44 kB. Rates of encoders on a GP
 
 import argparse
 
+from pipelines.duplicates.texts.band_ranges import rounds
+
 PAIRS = 5_850_000_000
 DROP = 10_000_000  # pairs
 FRAGMENT = 1_000_000  # rows
-HELD = 1 << 19  # texts of a task
 UNIT_BYTES, MEDIA = 64e6, 44_000  # of a unit of a stage, and of an image
+SIGNATURE = 256  # bytes a caption
+LISTED, HASH = 40, 12  # bytes of a caption and of each of its hashes in `band_ranges.Piece`
 MANIFEST = 92  # bytes a fragment (benchmarks.fragments)
 EVENTS = 25  # of Dagster for each partition of an asset: a run's steps, logs and materialisation
 CPU_HOUR, GPU_HOUR, GB_MONTH = 0.04, 2.5, 0.023  # dollars
@@ -86,7 +89,9 @@ def sizes(pairs: int) -> str:
 def counts(pairs: int) -> str:
     """What grows with drops, units and tasks."""
     drops, units = -(-pairs // DROP), pairs * MEDIA / UNIT_BYTES
-    ranges = 32 * pairs / HELD
+    of_captions = list(rounds(0.7, pairs, 0))
+    first, groups = of_captions[0], sum(len(each.groups) for each in of_captions)
+    pieces = [pairs * (LISTED + HASH * len(each.groups[0].bands)) for each in of_captions]
     numbers = {
         "drops of 10 million pairs, which are Dagster's partitions": drops,
         "events of Dagster, 3 assets by drop": drops * 3 * EVENTS,
@@ -96,9 +101,17 @@ def counts(pairs: int) -> str:
         "commits to tables, 3 for each of the 3 stages of a drop": drops * 9,
         "MB of the largest manifest": 2 * pairs / FRAGMENT * MANIFEST / 1e6,
         "TB that exact copies shuffle, 150 bytes of ids and parts": pairs * 150 / 1e12,
-        "tasks of near captions at 0.7, 32 bands": ranges,
-        "PB of signatures that these read, since each reads all": ranges * pairs * 256 / 1e15,
-        "TB, if each read the hashes of its own band, 16 bytes": 32 * pairs * 16 / 1e12,
+        "rounds of near captions at 0.7, 32 bands": len(of_captions),
+        "TB of signatures that these read, each all": len(of_captions) * pairs * SIGNATURE / 1e12,
+        "tasks of a round that divide hashes": len(first.blocks),
+        "pieces of a round, objects of Ray's store": len(first.blocks) * len(first.groups),
+        "TB of pieces of a round": max(pieces) / 1e12,
+        "groups of ranges, each a task of one node where a round has one band": groups,
+        "TB of pieces that these read": sum(pieces) / 1e12,
+        "GB of pieces of a group": max(pieces) / len(first.groups) / 1e9,
+        "TB of signatures that 65,536 candidates read by their rows, at most": pairs
+        * SIGNATURE
+        / 1e12,
         "GB of k-occurrence on the driver of a release": pairs * 8 / 1e9,
         "million rows in a partition of an index, which has 4,096": pairs / 4096 / 1e6,
     }
