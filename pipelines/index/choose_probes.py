@@ -22,27 +22,19 @@ from pipelines.index.candidates import Candidates
 from pipelines.index.exact_scores import BestRows, best_rows
 from store.search.column_query import ColumnQuery
 from store.search.open_gallery import OpenGallery
-from store.tables.indexes import DEEPEST, GalleryIndex, Probe
+from store.tables.indexes import GalleryIndex, Probe
 
 _REFINES = (2, 3, 4, 8, 16, 64)
 _FIRST_PROBES = 8
 _FAST_PROBES = 64  # fewer take hardly less time
 _MOST_REFINED = 8_000  # rows that are ranked anew
 _USUAL_REFINE = 8
-_CANDIDATES = 3  # numbers of rows ranked anew that are compared by time
-_TIMED = 5  # queries that they are timed on
+_CANDIDATES = 2  # numbers of rows ranked anew that are compared by time
+_TIMED = 3  # queries that they are timed on
 _BISECTIONS = 2  # to within an eighth of the probes
 _MARGIN = 0.25  # of the recall that may be missed
 _STEPS = ((1, 1), (1, 2), (1.25, 1), (1.25, 2), (1.5, 2))  # of probes and of rows ranked anew
-# A depth is measured on this part of the queries: deeper results have more ranks. With a quarter
-# for 100 rows, settings that are chosen on one half of the queries miss the bound on the other.
-_SHARES = {10: 1, 100: 2, DEEPEST: 8}
 _ROUNDING = 1e-5  # scores of a scan and of an index differ in their last digits
-
-
-def queries_at(depth: int, queries: int) -> int:
-    """How many of some queries, at least two, a depth is measured on."""
-    return max(2, queries // _SHARES[depth])
 
 
 def choose_probe(
@@ -69,11 +61,19 @@ def choose_probe(
         The setting with its recall and time. None: no setting reaches the bound.
     """
     half = len(queries) // 2
-    measured = queries[half:], best.scores[half:, :depth]
-    if last is not None:
-        probe = measure(gallery, column, *measured, last, bound)
-        if probe.recall >= bound:
-            return probe
+    others = queries[half:], best.some(slice(half, None))
+    timed = queries[:_TIMED], best.scores[:_TIMED, :depth]
+
+    def verified(setting: Probe) -> Probe | None:
+        """The setting with its recall on the other half, if that reaches the bound."""
+        found = Candidates(gallery, column, *others, depth, [setting.refine])
+        recall = found.recalls(setting.nprobes, bound)[setting.refine]
+        if recall < bound:
+            return None
+        return replace(measure(gallery, column, *timed, setting), recall=recall)
+
+    if last is not None and (kept := verified(last)):
+        return kept
     aim = bound + _MARGIN * (1 - bound)
     refines = [refine for refine in _REFINES if refine * depth <= _MOST_REFINED]
     chosen = Candidates(gallery, column, queries[:half], best.some(slice(half)), depth, refines)
@@ -100,18 +100,14 @@ def choose_probe(
         return None
     fast = settings[0]
     if len(settings) > 1:
-        some = queries[:_TIMED], best.scores[:_TIMED, :depth]
         fast = min(
-            (measure(gallery, column, *some, setting) for setting in settings),
+            (measure(gallery, column, *timed, setting) for setting in settings),
             key=lambda probe: probe.milliseconds,
         )
     if fast.nprobes > _FAST_PROBES:
         fast = _narrowed(reaching, fast)
-    for wider in _wider(fast, gallery.index.partitions):
-        probe = measure(gallery, column, *measured, wider, bound)
-        if probe.recall >= bound:
-            return probe
-    return None
+    wider = _wider(fast, gallery.index.partitions, refines[-1])
+    return next((probe for probe in map(verified, wider) if probe), None)
 
 
 def keep_probes(
@@ -120,7 +116,7 @@ def keep_probes(
     """Measure the settings of a gallery that has hardly changed.
 
     Args:
-        queries: (m, width); fewer of them for deeper results (`queries_at`).
+        queries: (m, width); fewer of them for deeper results (`best_rows`).
         last: the settings, by depth.
 
     Returns:
@@ -128,11 +124,11 @@ def keep_probes(
     """
     if not last:
         return []
-    best = best_rows(gallery.table, column, queries, max(probe.depth for probe in last)).scores
+    best = best_rows(gallery.table, column, queries, [probe.depth for probe in last])
     kept = []
     for probe in last:
-        most = queries_at(probe.depth, len(queries))
-        now = measure(gallery, column, queries[:most], best[:most, : probe.depth], probe, bound)
+        scores = best[probe.depth].scores[:, : probe.depth]
+        now = measure(gallery, column, queries[: len(scores)], scores, probe, bound)
         if now.recall < bound:
             return None
         kept.append(now)
@@ -192,14 +188,12 @@ def _narrowed(reaching: Callable[[int], list[int]], probe: Probe) -> Probe:
     return replace(probe, nprobes=high)
 
 
-def _wider(probe: Probe, partitions: int) -> Iterator[Probe]:
-    """The setting, then settings that find more, up to the widest."""
-    most = _REFINES[-1]
+def _wider(probe: Probe, partitions: int, most: int) -> Iterator[Probe]:
+    """The setting, then settings that find more, up to all partitions and the largest `refine`."""
     for probes, refines in _STEPS:
         nprobes = min(ceil(probes * probe.nprobes), partitions)
         yield replace(probe, nprobes=nprobes, refine=min(refines * probe.refine, most))
-    yield replace(probe, refine=most)
-    for nprobes in _widths(partitions, 2 * probe.nprobes):
+    for nprobes in [probe.nprobes, *_widths(partitions, 2 * probe.nprobes)]:
         yield replace(probe, refine=most, nprobes=nprobes)
 
 

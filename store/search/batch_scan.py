@@ -32,7 +32,11 @@ class Best(NamedTuple):
 
 
 def scan_best(
-    table: lance.LanceDataset, column: str, queries: np.ndarray, count: int, where: str | None
+    table: lance.LanceDataset,
+    column: str,
+    queries: np.ndarray,
+    count: int | np.ndarray,
+    where: str | None,
 ) -> Best:
     """Find the rows with the largest dot products.
 
@@ -40,18 +44,21 @@ def scan_best(
         table: to scan.
         column: of vectors (d,) float32.
         queries: (q, d) float32.
-        count: the largest number of rows for each query.
+        count: the largest number of rows, of all queries or (q,) of each.
         where: a condition that rows must satisfy.
     """
-    passes = [
-        _one_pass(table, column, queries[start : start + _QUERIES], count, where)
-        for start in range(0, len(queries), _QUERIES)
-    ]
+    counts = np.broadcast_to(count, len(queries))
+    blocks = [slice(start, start + _QUERIES) for start in range(0, len(queries), _QUERIES)]
+    passes = [_one_pass(table, column, queries[own], counts[own], where) for own in blocks]
     return Best(*(np.concatenate(parts) for parts in zip(*passes, strict=True)))
 
 
 def _one_pass(
-    table: lance.LanceDataset, column: str, queries: np.ndarray, count: int, where: str | None
+    table: lance.LanceDataset,
+    column: str,
+    queries: np.ndarray,
+    counts: np.ndarray,
+    where: str | None,
 ) -> Best:
     owners = np.zeros(0, np.int64)
     row_ids = np.zeros(0, np.uint64)
@@ -62,10 +69,12 @@ def _one_pass(
     for tile in scanner.to_batches():
         products = queries @ as_matrix(tile[column]).T
         is_better = products > bounds[:, None]
-        if np.isneginf(bounds).any() and products.shape[1] > count:
+        for count in np.unique(counts[np.isneginf(bounds)]).tolist():
             # Else all rows of the first tile would be sorted. Of equal scores, all stay for now.
-            least = np.partition(products, -count, axis=1)[:, -count]
-            is_better &= products >= least[:, None]
+            own = np.flatnonzero(counts == count)
+            if products.shape[1] > count:
+                least = np.partition(products[own], -count, axis=1)[:, -count]
+                is_better[own] &= products[own] >= least[:, None]
         # Of the flat array, numpy finds the few nonzero values in a fifth of the time.
         query, row = np.divmod(np.flatnonzero(is_better), products.shape[1])
         if not len(query):
@@ -75,10 +84,10 @@ def _one_pass(
         scores = np.concatenate([scores, products[query, row]])
         order = np.lexsort((-scores, owners))  # stable: of equal scores, the first rows stay
         lengths = np.bincount(owners, minlength=len(queries))
-        kept = order[ragged_ranges(0, lengths) < count]
+        kept = order[ragged_ranges(0, lengths) < np.repeat(counts, lengths)]
         owners, row_ids, scores = owners[kept], row_ids[kept], scores[kept]
-        lengths = np.minimum(lengths, count)
-        is_full = lengths == count
+        lengths = np.minimum(lengths, counts)
+        is_full = lengths == counts
         bounds[is_full] = scores[np.cumsum(lengths)[is_full] - 1]
     return Best(row_ids, scores, np.bincount(owners, minlength=len(queries)))
 
