@@ -27,10 +27,9 @@ def index_ids(tables: Tables, name: str) -> None:
         table = tables.open(name)
         if column not in table.schema.names or (rows := table.count_rows()) < LEAST_ROWS:
             return
-        index_name = f"{column}_idx"
-        if all(column not in index.field_names for index in table.describe_indices()):
-            table.create_scalar_index(column, "BTREE", name=index_name)
-            return
-        missing = unindexed_rows(table, index_name)
-        if missing > _UNINDEXED * rows:
-            table.optimize.optimize_indices(index_names=[index_name])
+        present = (i for i in table.describe_indices() if column in i.field_names)
+        index = next(present, None)
+        if index is None:
+            table.create_scalar_index(column, "BTREE", name=f"{column}_idx")
+        elif unindexed_rows(table, index) > _UNINDEXED * rows:
+            table.optimize.optimize_indices(index_names=[index.name])

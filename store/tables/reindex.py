@@ -48,9 +48,15 @@ def index_statistics(table: lance.LanceDataset, name: str) -> dict[str, Any]:
         return dict(table.stats.index_stats(name))
 
 
-def unindexed_rows(table: lance.LanceDataset, name: str) -> int:
-    """How many rows an index of a table lacks."""
-    return index_statistics(table, name)["num_unindexed_rows"]
+def unindexed_rows(table: lance.LanceDataset, index: Any) -> int:
+    """How many rows an index of a table lacks.
+
+    Args:
+        index: Lance's description of it. Statistics know this too, but list all centroids.
+    """
+    indexed = {fragment for segment in index.segments for fragment in segment.fragment_ids}
+    others = (f for f in table.get_fragments() if f.fragment_id not in indexed)
+    return sum(fragment.count_rows() for fragment in others)
 
 
 def _options(source: lance.LanceDataset, name: str, column: str) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def test_a_scan_finds_the_best_rows_of_each_query(
 ) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     rows, queries = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 9))
-    count, tile = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 20))
+    counts = data.draw(st.lists(st.integers(1, 70), min_size=queries, max_size=queries))
+    tile = data.draw(st.integers(1, 20))
     at_once = data.draw(st.integers(1, 5))
     items = rng.integers(-2, 3, (rows, 4)).astype(np.float32)  # with many equal scores
     vectors = rng.integers(-2, 3, (queries, 4)).astype(np.float32)
@@ -84,10 +85,10 @@ def test_a_scan_finds_the_best_rows_of_each_query(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_scan, "_TILE", tile)
         patch.setattr(batch_scan, "_QUERIES", at_once)
-        best = scan_best(dataset, "vector", vectors, count, "n % 3 > 0")
+        best = scan_best(dataset, "vector", vectors, np.array(counts), "n % 3 > 0")
     admitted = np.flatnonzero(np.arange(rows) % 3 > 0)
     ends = np.cumsum(best.lengths)
-    for vector, end, length in zip(vectors, ends, best.lengths, strict=True):
+    for vector, count, end, length in zip(vectors, counts, ends, best.lengths, strict=True):
         found = best.row_ids[end - length : end].astype(int)
         scores = items @ vector
         assert len(set(found)) == length == min(count, len(admitted))

@@ -339,7 +339,13 @@ def test_an_index_is_extended_where_that_is_sound(
         assert {name: len(each.segments) for name, each in columns.items()} == {
             "vector": expected, "vector_image": expected,
         }  # fmt: skip
+        others = [i for i in table.describe_indices() if i.field_names[0] not in columns]
+        assert {len(i.segments) for i in others} == {number % 3 + 1}
         gallery = OpenGallery(table, "image", index)
+        for row in (number + 1, end - 1):
+            assert table.count_rows(f"part_id = '{row}'") == 1
+            (best_text,) = gallery.match_text(f"item {row}", 1, None)["part_id"].to_pylist()
+            assert best_text == f"{row}"
         present = np.arange(number + 1, end)
         shares = []
         for query in np.concatenate([QUERIES, ITEMS[end - 20 : end]]):
