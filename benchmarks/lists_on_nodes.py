@@ -21,7 +21,7 @@ from benchmarks.two_nodes import seconds_of_tasks
 from embedders.pool.ray_cluster import cluster
 from pipelines.engine import open_scratch
 from store.workspace import Workspace
-from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
+from tests.helpers.ray_nodes import kill, ray_nodes
 
 OBJECT_STORE = 3_000_000_000  # bytes of a node
 _GALLERIES = ("ids_image", "ids_text")
@@ -50,24 +50,15 @@ def make_on_ray(root: Path) -> dict[str, float | str]:
         return make(root) | {"busiest": max(seconds_of_tasks())}
 
 
-def run_on(nodes: Nodes, root: Path) -> dict[str, float | str]:
-    process = nodes.run("-m", "benchmarks.lists_on_nodes", "--one", str(root))
-    out, err = process.communicate()
-    if process.returncode:
-        raise SystemExit(err)
-    result: dict[str, float | str] = json.loads(out.splitlines()[-1])
-    return result
-
-
 def measure(root: Path) -> dict[str, dict[str, float | str]]:
     results = {"one process": make(root)}
     with ray_nodes(object_store=OBJECT_STORE) as nodes:
         nodes.worker(1)
         nodes.wait_for_cpus(1)
-        results["one node"] = run_on(nodes, root)
+        results["one node"] = nodes.result("-m", "benchmarks.lists_on_nodes", "--one", str(root))
         second = nodes.worker(1)
         nodes.wait_for_cpus(2)
-        results["two nodes"] = run_on(nodes, root)
+        results["two nodes"] = nodes.result("-m", "benchmarks.lists_on_nodes", "--one", str(root))
         kill(second)
     return results
 

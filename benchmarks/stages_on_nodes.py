@@ -22,7 +22,7 @@ from benchmarks.lists_on_nodes import OBJECT_STORE
 from embedders.pool.ray_cluster import cluster
 from pipelines.stages.context import StageContext
 from store.workspace import Workspace
-from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
+from tests.helpers.ray_nodes import kill, ray_nodes
 from tests.helpers.stages import build
 
 _STAGES = ("pairs", "duplicates", "decisions", "banks", "gallery", "index", "release")
@@ -39,15 +39,6 @@ def make(root: Path) -> dict[str, tuple[float, float]]:
     return seconds
 
 
-def run_on(nodes: Nodes, root: Path) -> dict[str, tuple[float, float]]:
-    process = nodes.run("-m", "benchmarks.stages_on_nodes", "--one", str(root))
-    out, err = process.communicate()
-    if process.returncode:
-        raise SystemExit(err)
-    result: dict[str, tuple[float, float]] = json.loads(out.splitlines()[-1])
-    return result
-
-
 def measure(root: Path, repeats: int) -> tuple[list, list]:
     """The seconds of each stage on one node, and on two, of each repeat."""
     one, two = [], []
@@ -55,10 +46,10 @@ def measure(root: Path, repeats: int) -> tuple[list, list]:
         nodes.worker(1)
         nodes.wait_for_cpus(1)
         for _ in range(repeats):
-            one.append(run_on(nodes, root))
+            one.append(nodes.result("-m", "benchmarks.stages_on_nodes", "--one", str(root)))
             second = nodes.worker(1)
             nodes.wait_for_cpus(2)
-            two.append(run_on(nodes, root))
+            two.append(nodes.result("-m", "benchmarks.stages_on_nodes", "--one", str(root)))
             kill(second)
     return one, two
 

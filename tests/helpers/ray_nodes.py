@@ -1,5 +1,6 @@
 """A Ray cluster of several real nodes on this machine, which needs a token."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -103,6 +105,18 @@ class Nodes:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def result(self, *words: str) -> Any:
+        """What a run of Python with these arguments prints on its last line, as JSON.
+
+        Raises:
+            SystemExit: it failed; what it wrote to stderr.
+        """
+        process = self.run(*words)
+        out, err = process.communicate()
+        if process.returncode:
+            raise SystemExit(err)
+        return json.loads(out.splitlines()[-1])
 
 
 def kill(node: subprocess.Popen) -> None:
