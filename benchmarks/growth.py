@@ -106,8 +106,10 @@ def measure(
             return results
         write_drop(root / "drops" / "more", range(samples, samples + added))
         results["more"] = run_stages(root)
-        configure(root, 36)  # rejects about 2%
+        kept = count_kept(root)
+        configure(root, 43)  # rejects 1.3%
         results["threshold"] = run_stages(root)
+        assert count_kept(root) < kept
         configure(root, 5)
         run_stages(root)
         shutil.rmtree(root / "drops" / "more")
@@ -153,6 +155,12 @@ def run_stages(
             costed(stages[0], partial(build, stages[0], StageContext(workspace, drop)))
             done.add(stages[0])
     return costs
+
+
+def count_kept(root: Path) -> int:
+    from store.workspace import Workspace
+
+    return int(Workspace.open(root).tables.open("decisions").count_rows("keep"))
 
 
 def remove_drop(workspace: Any, drop: str) -> None:
