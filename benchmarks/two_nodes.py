@@ -78,11 +78,7 @@ def run_on(nodes: Nodes, root: Path) -> dict[str, float | str]:
     """Run the stage anew in a process of its own, as a driver of the cluster."""
     for table in _STORED:
         shutil.rmtree(root / "tables" / f"{table}.lance", ignore_errors=True)
-    process = nodes.run("-m", "benchmarks.two_nodes", "--one", str(root))
-    out, err = process.communicate()
-    if process.returncode:
-        raise SystemExit(err)
-    result: dict[str, float | str] = json.loads(out.splitlines()[-1])
+    result: dict[str, float | str] = nodes.result("-m", "benchmarks.two_nodes", "--one", str(root))
     return result
 
 
