@@ -35,10 +35,12 @@ def changed_clusters(
     mine = {name: f for name, f in fitted.items() if f.direction.gallery == modality}
     if any(name not in last or last[name].fit_key != f.fit_key for name, f in mine.items()):
         return None
-    version = next(iter(last.values())).banks_version
+    version, name = next(iter(last.values())).banks_version, bank_table(space)
+    if version == tables.version(name):
+        return set()
     columns = ["modality", "part_id", "cluster"]
     try:
-        last_banks = tables.open(bank_table(space), version).to_table(columns)
+        last_banks = tables.open(name, version).to_table(columns)
     except NotFoundError:
         return None
     last_rows, rows = (

@@ -225,11 +225,15 @@ def embedded_samples(
     tables = workspace.tables
     vectors = TableVersion(tables, vectors_table(space.name), version)
     samples = TableVersion(tables, "samples", tables.version("samples"))
-    columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))}
+    columns = {n: n for n in ("drop", "id", *(f"{m}_id" for m in MODALITIES))} | {"row": "_rowid"}
+    for m in MODALITIES:
+        if m not in space.towers:  # none is embedded, so that there is nothing to join
+            columns |= {f"{m}_id": "CAST(NULL AS STRING)", f"{m}_row": "CAST(NULL AS BIGINT)"}
     count = samples.open().count_rows()
     with scratch_tables(workspace.config.engine, folder, count) as scratch:
-        scratch.scan("joined", samples, columns | {"row": "_rowid"})
-        add_vector_rows(scratch, "joined", vectors, _current_encoders(space), MODALITIES)
+        scratch.scan("joined", samples, columns)
+        current = _current_encoders(space)
+        add_vector_rows(scratch, "joined", vectors, current, sorted(space.towers))
         yield EmbeddedSamples(scratch)
 
 
