@@ -43,7 +43,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = resolved_address(address)
     with ExitStack() as own:
         stack = _kept[-1] if _kept else own
         if address == "local":
@@ -127,6 +127,11 @@ def _options() -> dict[str, Any]:
         "configure_logging": False,
         "runtime_env": {"env_vars": {"PYTHONPATH": python_path()}},
     }
+
+
+def resolved_address(address: str | None = None) -> str:
+    """The address that `cluster` takes: of a cluster, or "local"."""
+    return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def cpus() -> int:

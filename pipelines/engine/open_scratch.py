@@ -1,6 +1,5 @@
 """Open scratch tables: in a database of this process, or on the nodes of a Ray cluster."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,15 +29,15 @@ def scratch_tables(engine: Engine, folder: Path, rows: int) -> Iterator[ScratchT
         ConfigError: a query in the `with` block needs more memory, although it spills.
         ClusterError: the cluster cannot be joined.
     """
-    address = engine.ray.address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:
-        if rows >= _WORTH and address != "local":
+        if rows >= _WORTH:
             # Small work does not wait for the import of Ray.
-            from embedders.pool.ray_cluster import cluster, cpus
+            from embedders.pool.ray_cluster import cluster, cpus, resolved_address
             from pipelines.engine.ray_tables import RayTables
 
-            stack.enter_context(cluster(address))
-            if cpus() > _COST * engine.duckdb.threads:
-                yield RayTables(engine.duckdb)
-                return
+            if (address := resolved_address(engine.ray.address)) != "local":
+                stack.enter_context(cluster(address))
+                if cpus() > _COST * engine.duckdb.threads:
+                    yield RayTables(engine.duckdb)
+                    return
         yield DuckDBTables(stack.enter_context(database(folder, engine.duckdb)))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embedders.pool.ray_cluster import cluster
+from embedders.pool.ray_cluster import cluster, resolved_address
 from pipelines.engine.ray_tasks import results_in_order
 from pipelines.release.query_sets import (
     CORRECTED,
@@ -31,8 +31,9 @@ from store.tables.table_version import TableVersion, take_rows
 DEPTH = 20  # length of the lists: K, and as many items that may be removed before a new scan
 _TILE = 4096  # items of one product
 _TASK = 32 * _TILE  # items of a task
-# Scores that are computed in this process, in 5 to 9 s. Ray's workers take as long to start.
+# Scores that are computed in this process, in 5 to 9 s, which workers of a local Ray take to start.
 _SMALL = 1_000_000_000
+_SMALL_BESIDE_CLUSTER = 200_000_000  # the same, if corpus.yaml or RAY_ADDRESS names a cluster
 
 Gallery: TypeAlias = lance.LanceDataset | TableVersion
 Tallies = list[dict[str, Tally]]  # of each set of queries, by ranking
@@ -109,7 +110,8 @@ def tally_gallery(
         return [
             {name: TallyCount(i, DEPTH).result() for name, i in s.items.items()} for s in scan.sets
         ]
-    if queries * sum(t.count for t in tasks) <= _SMALL:
+    most = _SMALL if resolved_address(address) == "local" else _SMALL_BESIDE_CLUSTER
+    if queries * sum(t.count for t in tasks) <= most:
         return _sum(results_in_order(_tally, scan, tasks, on_ray=False))
     with cluster(address):
         return _sum(results_in_order(_tally_on_one_thread, scan, tasks, on_ray=True))
