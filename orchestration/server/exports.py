@@ -72,6 +72,7 @@ class Exports:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._thread: threading.Thread | None = None
+        self._is_cancelled = False  # the newest one
 
     def start(self, ids: Sequence[str], to: Format, expected_bytes: int) -> Export:
         """Start to export samples by their ids.
@@ -93,7 +94,7 @@ class Exports:
                 text=True,
                 start_new_session=True,  # Ctrl-C ends the server, which then ends the process
             )
-            self._jobs[name] = job
+            self._jobs[name], self._is_cancelled = job, False
             while len(self._jobs) > _KEPT:
                 del self._jobs[next(iter(self._jobs))]
             work = (name, self._process, json.dumps(order))
@@ -127,6 +128,8 @@ class Exports:
     def cancel(self, name: str) -> Export:
         """End a running export, and remove what it has written. Another one stays as it is.
 
+        It counts as running until its files are removed.
+
         Raises:
             NotFoundError: there is none with this id.
         """
@@ -134,7 +137,7 @@ class Exports:
             job, process, thread = self.get(name), self._process, self._thread
             if job.state != "running":
                 return job
-            job = self._jobs[name] = replace(job, state="cancelled", bytes=0)
+            self._is_cancelled = True
         assert process is not None
         assert thread is not None
         process.terminate()
@@ -142,7 +145,7 @@ class Exports:
         if thread.is_alive():
             os.killpg(process.pid, signal.SIGKILL)  # its session is its group
             thread.join()
-        return job
+        return self.get(name)
 
     def close(self) -> None:
         """Cancel what is running."""
@@ -164,7 +167,9 @@ class Exports:
             answer = process.stdout.read()
         with self._lock:
             job = self._jobs[name]
-            if job.state == "running":
+            if self._is_cancelled:
+                job = replace(job, state="cancelled", bytes=0)
+            else:
                 job = self._ended(job, answer)
             if job.state != "done":
                 shutil.rmtree(self._path(name), ignore_errors=True)

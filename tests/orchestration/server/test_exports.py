@@ -1,6 +1,8 @@
 """Exports over HTTP: files, progress, one at a time, cancelled, failed; off by default."""
 
+import os
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from orchestration.server.exports import folder_bytes
 from orchestration.server.keys import KeyFile
+from store.errors import OverloadedError
 from store.workspace import Workspace
 from tests.helpers.served import Served, served
 
@@ -102,6 +105,27 @@ def test_one_export_runs_and_can_be_cancelled(exporting: Exporting) -> None:
     assert call("DELETE", f"{exports}/{third.json()['id']}").json()["bytes"] == 0
     refused = 'isotrope_refused_total{reason="export"} 1.0'
     assert refused in call("GET", f"{exporting.url}/metrics").text
+
+
+def test_it_runs_until_its_files_are_removed(
+    stored: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.server.exports._END", 1)
+    with served(stored.root, exports=tmp_path) as running:
+        name = call("POST", f"{running.url}/exports", json=ORDER).json()["id"]
+        exports = running.service.exports
+        assert exports is not None
+        assert exports._process is not None
+        os.kill(exports._process.pid, signal.SIGSTOP)  # it does not end when it is told to
+        cancelling = threading.Thread(target=exports.cancel, args=(name,))
+        cancelling.start()
+        time.sleep(0.3)
+        assert exports.get(name).state == "running"
+        with pytest.raises(OverloadedError):
+            exports.check_idle()
+        cancelling.join()
+        assert exports.get(name).state == "cancelled"
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_the_end_of_the_server_cancels(stored: Workspace, tmp_path: Path) -> None:
