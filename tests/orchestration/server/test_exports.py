@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from orchestration.server.admission import OverloadedError
 from orchestration.server.exports import folder_bytes
 from orchestration.server.keys import KeyFile
-from store.errors import OverloadedError
 from store.workspace import Workspace
 from tests.helpers.served import Served, served
 
