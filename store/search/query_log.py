@@ -57,6 +57,7 @@ class QueryLog:
         self._buffer: deque[LoggedQuery] = deque(maxlen=settings.keep_rows)
         self._lock = threading.Lock()
         self._warned = False
+        self._newest = datetime.min.replace(tzinfo=UTC)
         self._forgotten_at: datetime | None = None
         atexit.register(self.close)
 
@@ -70,8 +71,9 @@ class QueryLog:
             fingerprints: of the encoders, by modality.
             vectors: unit vectors (d,) float32 by modality.
         """
-        now = datetime.now(UTC)
         with self._lock:
+            # Queries of one microsecond get others, or they would be deleted together.
+            now = self._newest = max(datetime.now(UTC), self._newest + timedelta(microseconds=1))
             for modality, vector in vectors.items():
                 self._buffer.append(
                     LoggedQuery(now, space, fingerprints.get(modality, ""), modality, vector)

@@ -68,6 +68,13 @@ def test_a_batch_gives_what_its_queries_give_one_by_one(
     assert batch.complete == all(run(number).complete for number in numbers)
 
 
+@pytest.mark.parametrize("method", ["csls", "nnn", "inverted_softmax"])
+def test_a_correction_of_no_rows_gives_none(made: MadeRelease, method: str) -> None:
+    search = made.corpus.search(vectors={"text": QUERIES[0]}).among("image")
+    result = search.correct(method).where("image_width > 9999").run()
+    assert result.rows.num_rows == 0
+
+
 @settings(max_examples=50)
 @given(st.data())
 def test_a_scan_finds_the_best_rows_of_each_query(

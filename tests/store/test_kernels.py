@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from store.corrections import fit
 from store.corrections.kernels.bank_scan import BANK_TILE, Needs, scan
 from store.corrections.kernels.logsumexp import PLAIN_BETA, WEIGHTED_BETA
+from store.corrections.kernels.masks import IdIndex, as_ids
 from store.corrections.kernels.threads import _libraries, for_each_span, one_blas_thread
 from store.corrections.kernels.topk import TopK, kth_lower_bound
 from tests.helpers import dense
@@ -138,3 +139,10 @@ def test_a_failure_in_a_thread_is_raised_and_blas_threads_are_restored():
     with pytest.raises(ValueError, match="0"):
         for_each_span(work, 5000, np.empty(0))
     assert blas_threads() == before
+
+
+def test_no_ids_are_equal_to_any() -> None:
+    none, words, numbers = (as_ids(ids, len(ids), "ids") for ids in ([], ["a"], [1]))
+    for ids in (none, words, numbers):
+        assert all(len(side) == 0 for side in IdIndex(none).pairs(ids))
+        assert all(len(side) == 0 for side in IdIndex(ids).pairs(none))

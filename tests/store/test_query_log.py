@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import warnings
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,26 @@ def logging_corpus(squares: Workspace, tmp_path: Path) -> Path:
     shutil.copytree(squares.root / "tables", tmp_path / "tables")
     write_config(tmp_path, CONFIG + "query_log: {keep_days: 7}\n")
     return tmp_path
+
+
+class Stopped(datetime):
+    """A clock that shows one moment."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=tz)
+
+
+def test_queries_of_one_moment_have_times_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query_log, "datetime", Stopped)
+    log = QueryLog(Tables(tmp_path / "tables"), corrections.QueryLog())
+    for _ in range(3):
+        log.add("s", {}, {"text": np.ones(2, np.float32), "image": np.ones(2, np.float32)})
+    times = [row.asked_at for row in log._buffer]
+    log.close()
+    assert [times.count(time) for time in sorted(set(times))] == [2, 2, 2]
 
 
 def test_logging_is_opt_in(squares: Workspace) -> None:

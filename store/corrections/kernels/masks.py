@@ -31,6 +31,8 @@ def as_ids(ids: Any, rows: int, name: str) -> np.ndarray | None:
     array = np.asarray(ids)
     if array.shape != (rows,):
         raise InputError(f"{name} must hold one id for each of {rows} rows, not {array.shape}")
+    if not rows:
+        return np.empty(0, str)  # NumPy takes an empty sequence for numbers
     if array.dtype.kind == "O":
         # The replacement of an unknown id contains `name`: it equals no id of another argument.
         array = np.array([f"\x00{name} {i}" if x is None else x for i, x in enumerate(array)])
@@ -54,7 +56,7 @@ class IdIndex:
         Raises:
             InputError: one side has integers and the other has strings.
         """
-        if ids is None or self.ids is None:
+        if ids is None or self.ids is None or not len(ids) or not len(self.ids):
             return NO_PAIRS
         if (ids.dtype.kind in "iu") != (self.ids.dtype.kind in "iu"):
             raise InputError(
