@@ -21,9 +21,10 @@ from benchmarks.two_nodes import seconds_of_tasks
 from embedders.pool.ray_cluster import cluster
 from pipelines.engine import open_scratch
 from store.workspace import Workspace
-from tests.helpers.ray_nodes import kill, ray_nodes
+from tests.helpers.ray_nodes import Nodes, on_one_node_and_two
 
 OBJECT_STORE = 3_000_000_000  # bytes of a node
+_COMMAND = ("-m", "benchmarks.lists_on_nodes", "--one")
 _GALLERIES = ("ids_image", "ids_text")
 
 
@@ -51,16 +52,13 @@ def make_on_ray(root: Path) -> dict[str, float | str]:
 
 
 def measure(root: Path) -> dict[str, dict[str, float | str]]:
-    results = {"one process": make(root)}
-    with ray_nodes(object_store=OBJECT_STORE) as nodes:
-        nodes.worker(1)
-        nodes.wait_for_cpus(1)
-        results["one node"] = nodes.result("-m", "benchmarks.lists_on_nodes", "--one", str(root))
-        second = nodes.worker(1)
-        nodes.wait_for_cpus(2)
-        results["two nodes"] = nodes.result("-m", "benchmarks.lists_on_nodes", "--one", str(root))
-        kill(second)
-    return results
+    def run(nodes: Nodes) -> dict[str, float | str]:
+        result: dict[str, float | str] = nodes.result(*_COMMAND, str(root))
+        return result
+
+    in_process = make(root)
+    one, two = on_one_node_and_two(run, OBJECT_STORE)
+    return {"one process": in_process, "one node": one, "two nodes": two}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.growth import configure, run_stages, write_drop
@@ -23,9 +24,10 @@ from benchmarks.lists_on_nodes import OBJECT_STORE
 from embedders.pool.ray_cluster import cluster
 from pipelines.stages.context import StageContext
 from store.workspace import Workspace
-from tests.helpers.ray_nodes import kill, ray_nodes
+from tests.helpers.ray_nodes import Nodes, on_one_node_and_two
 from tests.helpers.stages import build
 
+_COMMAND = ("-m", "benchmarks.stages_on_nodes", "--one")
 _STAGES = ("pairs", "duplicates", "decisions", "banks", "gallery", "index", "release")
 
 
@@ -42,19 +44,10 @@ def make(root: Path) -> dict[str, tuple[float, float]]:
     return seconds
 
 
-def measure(root: Path, repeats: int) -> tuple[list, list]:
-    """The seconds of each stage on one node, and on two, of each repeat."""
-    one, two = [], []
-    with ray_nodes(object_store=OBJECT_STORE) as nodes:
-        nodes.worker(1)
-        nodes.wait_for_cpus(1)
-        for _ in range(repeats):
-            one.append(nodes.result("-m", "benchmarks.stages_on_nodes", "--one", str(root)))
-            second = nodes.worker(1)
-            nodes.wait_for_cpus(2)
-            two.append(nodes.result("-m", "benchmarks.stages_on_nodes", "--one", str(root)))
-            kill(second)
-    return one, two
+def run_on(nodes: Nodes, root: Path) -> dict[str, tuple[float, float]]:
+    """`make` in a process of its own, as a driver of the cluster."""
+    result: dict[str, tuple[float, float]] = nodes.result(*_COMMAND, str(root))
+    return result
 
 
 def main() -> None:
@@ -77,20 +70,18 @@ def main() -> None:
             configure(root, 5)
             with cluster():
                 run_stages(root)
-        one, two = measure(root, options.repeats)
+        run = partial(run_on, root=root)
+        turns = [on_one_node_and_two(run, OBJECT_STORE) for _ in range(options.repeats)]
+    one, two = zip(*turns, strict=True)
     print("| stage | s, one node | s, two nodes | ratio | driver, processor s | bound |")
     print("|---|---|---|---|---|---|")
-    totals = [0.0, 0.0, 0.0]
-    for stage in (*_STAGES, "all"):
-        values = (
-            [
-                statistics.median(run[stage][column] for run in runs)
-                for runs, column in ((one, 0), (two, 0), (one + two, 1))
-            ]
-            if stage != "all"
-            else totals
-        )
-        totals = [total + value for total, value in zip(totals, values, strict=True)]
+    columns = ((one, 0), (two, 0), (one + two, 1))
+    seconds = {
+        stage: [statistics.median(run[stage][n] for run in runs) for runs, n in columns]
+        for stage in _STAGES
+    }
+    seconds["all"] = [sum(values) for values in zip(*seconds.values(), strict=True)]
+    for stage, values in seconds.items():
         first, second, driver = values
         bound = first / (driver + max(0.0, first - driver) / 2)
         print(

@@ -21,6 +21,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ from pipelines.duplicates.stage import find_duplicates
 from pipelines.stages.context import StageContext
 from store import identity
 from store.workspace import Workspace
-from tests.helpers.ray_nodes import Nodes, kill, ray_nodes
+from tests.helpers.ray_nodes import Nodes, on_one_node_and_two
 
 _CONFIG = "sources: {{s: {{path: drops}}}}\nduplicates: {{{kind}, parts: every}}\n"
 _KINDS = {"captions": ("text: 0.7", captions), "images": ("image: 31", images)}
@@ -82,21 +83,10 @@ def run_on(nodes: Nodes, root: Path) -> dict[str, float | str]:
     return result
 
 
-def measure(root: Path, repeats: int) -> list[list[dict[str, float | str]]]:
+def measure(root: Path, repeats: int) -> list[tuple[dict[str, float | str], ...]]:
     """The results on one node and on two, in turns."""
-    results = []
-    for _ in range(repeats):
-        with ray_nodes(object_store=_OBJECT_STORE) as nodes:
-            turn = []
-            nodes.worker(1)
-            nodes.wait_for_cpus(1)
-            turn.append(run_on(nodes, root))
-            second = nodes.worker(1)
-            nodes.wait_for_cpus(2)
-            turn.append(run_on(nodes, root))
-            kill(second)
-        results.append(turn)
-    return results
+    run = partial(run_on, root=root)
+    return [on_one_node_and_two(run, _OBJECT_STORE) for _ in range(repeats)]
 
 
 def main() -> None:

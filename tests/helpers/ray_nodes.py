@@ -5,15 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from tests.helpers.deployment import ROOT, wait_until
 from tests.helpers.postgres import free_port
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -124,6 +126,22 @@ def kill(node: subprocess.Popen) -> None:
     with suppress(ProcessLookupError):
         os.killpg(node.pid, signal.SIGKILL)
     node.wait()
+
+
+def on_one_node_and_two(run: Callable[[Nodes], T], object_store: int) -> tuple[T, T]:
+    """What a function returns on a cluster of one node of one CPU, and then of two.
+
+    Args:
+        run: the function.
+        object_store: the bytes of a node's object store.
+    """
+    with ray_nodes(object_store=object_store) as nodes:
+        nodes.worker(1)
+        nodes.wait_for_cpus(1)
+        one = run(nodes)
+        nodes.worker(1)
+        nodes.wait_for_cpus(2)
+        return one, run(nodes)
 
 
 @contextmanager
