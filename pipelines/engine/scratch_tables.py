@@ -152,6 +152,14 @@ class DuckDBTables:
             yield pa.Table.from_batches([batch])
 
 
+def batches_in_order(
+    scratch: ScratchTables, name: str, order: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a scratch table in an order, as a stored table takes them."""
+    for table in scratch.in_order(name, order):
+        yield from table.to_batches()
+
+
 def in_tables_of(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     """The same rows in tables of `rows` rows; the last one may have fewer, but has some."""
     held: list[pa.Table] = []

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.decisions.kept_samples import KeptSamples
+from pipelines.engine.scratch_tables import batches_in_order
 from pipelines.gallery.fit import TILE, VectorRows
 from store.tables.lance_tables import Tables, one_of, quote
 from store.tables.table_version import TableVersion
@@ -234,8 +235,7 @@ class GalleryParts:
 
     def removed(self) -> Iterator[pa.RecordBatch]:
         """The part ids of rows of the last gallery that are no longer parts."""
-        for table in self._scratch.in_order(f"removed_{self._name}", ["part_id"]):
-            yield from table.to_batches()
+        return batches_in_order(self._scratch, f"removed_{self._name}", ["part_id"])
 
     def _rows(self, table: pa.Table) -> VectorRows:
         return VectorRows(

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from embedders.spaces import Space
 from pipelines.engine.embedded_parts import add_vector_rows
 from pipelines.engine.open_scratch import scratch_tables
-from pipelines.engine.scratch_tables import ScratchTables
+from pipelines.engine.scratch_tables import ScratchTables, batches_in_order
 from store.tables.lance_tables import quote
 from store.tables.names import vectors_table
 from store.tables.schema import MODALITIES
@@ -32,10 +32,10 @@ UNION SELECT id FROM broken WHERE id IS NOT NULL AND in_range(id)
 """
 _DIGEST = f"""hash("drop", id, {", ".join(f"{m}_row IS NULL" for m in MODALITIES)})"""
 _ROWS = "FROM (FROM {0} WHERE in_range(id)) {1} JOIN (FROM {2} WHERE in_range(id)) USING (id)"
-_DIFFERENCES = {
-    "made_anew": _ROWS.format("joined", "SEMI", "changed"),
-    "removed": _ROWS.format("changed", "ANTI", "joined"),
-    "unchanged": _ROWS.format("stored", "ANTI", "changed"),
+_DIFFERENCES = {  # none of them has all rows, as the stored rows that stay would
+    "made_anew": ("joined", "SEMI", "changed"),
+    "removed": ("changed", "ANTI", "joined"),
+    "replaced": ("stored", "SEMI", "changed"),
 }
 
 
@@ -124,19 +124,19 @@ class EmbeddedSamples:
         )
         scratch.load("broken", broken)
         scratch.create("changed", _CHANGED.format(differs=differs), joined="id", stored="id")
-        for name, query in _DIFFERENCES.items():
-            scratch.create(name, query, joined="id", changed="id", stored="id")
+        for name, (rows, join, others) in _DIFFERENCES.items():
+            query = _ROWS.format(rows, join, others)
+            scratch.create(name, query, **{rows: "id", others: "id"})
         return Comparison(
             changed=scratch.count("made_anew"),
             removed=scratch.count("removed"),
-            unchanged=scratch.count("unchanged"),
+            unchanged=scratch.count("stored") - scratch.count("replaced"),
             digest=str(scratch.sum("changed", "hash(id)")),
         )
 
     def removed(self) -> Iterator[pa.RecordBatch]:
         """The ids of compared rows that no sample has any more."""
-        for table in self._scratch.in_order("removed", ["id"]):
-            yield from table.to_batches()
+        return batches_in_order(self._scratch, "removed", ["id"])
 
     def unchanged(self, ids: pa.Array) -> pa.Array:
         """Those of some ids of compared rows that did not change."""

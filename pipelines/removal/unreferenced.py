@@ -1,12 +1,10 @@
 """Delete vectors of parts that no sample has any more, such as those of a removed drop."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
 from pipelines.engine.open_scratch import scratch_tables
+from pipelines.engine.scratch_tables import batches_in_order
 from store.tables.names import (
     features_table,
     moment_vectors_table,
@@ -62,13 +60,9 @@ def _delete(workspace: Workspace, name: str) -> int:
         scratch.scan("vectors", vectors, {"part_id": "part_id"})
         scratch.create("unreferenced", _UNREFERENCED, samples=parts, vectors="part_id")
         count = scratch.count("unreferenced")
-
-        def removed() -> Iterator[pa.RecordBatch]:
-            for table in scratch.in_order("unreferenced", ["part_id"]):
-                yield from table.to_batches()
-
+        removed = batches_in_order(scratch, "unreferenced", ["part_id"])
         with tables.lock("samples"):  # while it is held, no samples are published
             if not count or tables.version("samples") != samples.version:
                 return 0
-            tables.upsert(name, vectors.open().schema, [], "part_id", removed=removed())
+            tables.upsert(name, vectors.open().schema, [], "part_id", removed=removed)
     return count
